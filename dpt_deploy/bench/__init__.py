@@ -1,0 +1,1 @@
+"""How fast is it? Interleaved timing with intervals (NumPy only)."""

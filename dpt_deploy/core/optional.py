@@ -1,0 +1,42 @@
+"""The gate in front of optional dependencies: a missing module becomes the line that installs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from dpt_deploy.core.errors import MissingExtraError
+
+# Which extra of pyproject.toml brings which top-level module.
+EXTRA_OF = {
+    "torch": "export",
+    "torchvision": "export",
+    "timm": "export",
+    "safetensors": "export",
+    "onnx": "export",
+    "onnx_ir": "export",
+    "onnxscript": "export",
+    "onnxruntime": "ort",
+    "cv2": "images",
+    "PIL": "images",
+    "transformers": "oracle",
+}
+
+
+@contextmanager
+def extra(name: str, *, purpose: str) -> Iterator[None]:
+    """Turn a missing third-party module inside the block into a :class:`MissingExtraError`.
+
+    Only ``ModuleNotFoundError`` for a module outside this package is translated: a broken install stays loud.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as exc:
+        module = (exc.name or "").partition(".")[0]
+        if module == "dpt_deploy":
+            raise
+        which = EXTRA_OF.get(module, name)
+        raise MissingExtraError(
+            f"{purpose} needs the module {module!r}, which is not installed",
+            hint=f"install it from the checkout: pip install -e '.[{which}]'",
+        ) from exc

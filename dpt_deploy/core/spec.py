@@ -1,0 +1,176 @@
+"""What a model is, what it eats and what it returns, as frozen data.
+
+A :class:`ModelSpec` describes one Dense Prediction Transformer of Ranftl et al. (ICCV 2021), or the convolutional
+MiDaS network it is compared with, closely enough to build it (§3 and Tables 6-8 of the paper).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, Self
+
+from dpt_deploy.core.errors import UsageError
+
+Task = Literal["depth", "segmentation"]
+Readout = Literal["ignore", "add", "project"]
+Decoder = Literal["dpt", "midas21"]
+ResizeRule = Literal["minimal", "lower_bound", "upper_bound"]
+InputKind = Literal["float32", "uint8"]
+Tap = int | str  # a transformer block (0-based), or "stage0" … of the convolutional encoder
+
+INPUT_FLOAT = "pixel_values"
+INPUT_UINT8 = "image"
+OUTPUT_DEPTH = "predicted_depth"
+OUTPUT_LOGITS = "logits"
+OUTPUT_LABELS = "labels"
+
+
+@dataclass(frozen=True)
+class MetricTail:
+    """Affine map from network output to metres: ``depth = 1 / max(scale * y + shift, 1e-8)``.
+
+    ``scale`` and ``shift`` are in inverse metres (the published KITTI and NYU models carry them outside the checkpoint).
+    ``png_scale`` is the factor of the data set's 16-bit depth PNG (KITTI 256, NYU 1000).
+    """
+
+    scale: float
+    shift: float
+    png_scale: float
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """How an image becomes the network's input (the original's transform: resize, normalise, HWC to CHW)."""
+
+    height: int
+    width: int
+    resize: ResizeRule
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    keep_aspect: bool = True
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Everything needed to build one network.
+
+    ``taps`` are the four features handed to the decoder, finest first. ``reassemble_channels`` are their channels
+    after Reassemble (paper §3.1: the table of code values in the original repository).
+    """
+
+    name: str
+    task: Task
+    encoder: str
+    taps: tuple[Tap, ...]
+    readout: Readout
+    reassemble_channels: tuple[int, ...]
+    fusion_channels: int = 256
+    decoder: Decoder = "dpt"
+    num_classes: int = 0
+    stride: int = 32
+    norm_eps: float = 1e-6
+    weight_standardisation_eps: float = 1e-8
+    metric: MetricTail | None = None
+
+    @property
+    def output_name(self) -> str:
+        return OUTPUT_DEPTH if self.task == "depth" else OUTPUT_LOGITS
+
+    def with_classes(self, num_classes: int) -> Self:
+        """The same network as a segmentation model of ``num_classes`` classes."""
+        return replace(self, task="segmentation", num_classes=num_classes, metric=None)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Inverse of :meth:`to_dict` (JSON turns tuples into lists; they come back as tuples)."""
+        values = dict(data)
+        for key in ("taps", "reassemble_channels"):
+            values[key] = tuple(values[key])
+        if values.get("metric"):
+            values["metric"] = MetricTail(**values["metric"])
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output: a name, a NumPy dtype name, and dimensions (a string is symbolic)."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True, order=True)
+class Size:
+    """An image size in pixels, height first."""
+
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        return str(self.height) if self.height == self.width else f"{self.height}x{self.width}"
+
+
+_SIZE = re.compile(r"(\d+)(?:x(\d+))?")
+
+
+def parse_size(text: str, *, stride: int = 32) -> Size:
+    """``"384"`` is 384x384, ``"384x672"`` is height x width.
+
+    Raises:
+        UsageError: not a size, or not a positive multiple of ``stride``; the message names the two nearest legal sizes.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if not match:
+        raise UsageError(
+            f"size {text!r} is not understood; expected N or HEIGHTxWIDTH", hint="for example --res 384 or --res 384x672"
+        )
+    height = int(match[1])
+    size = Size(height, int(match[2] or height))
+    check_size(size, stride=stride)
+    return size
+
+
+def check_size(size: Size, *, stride: int) -> None:
+    """Raise :class:`UsageError` unless both sides are positive multiples of ``stride``."""
+    if size.height > 0 and size.width > 0 and size.height % stride == 0 and size.width % stride == 0:
+        return
+    low, high = _nearest_legal(size, stride)
+    choices = f"{low}" if low == high else f"{low} or {high}"
+    raise UsageError(
+        f"size {size} is not a multiple of {stride} on both sides (height x width)",
+        hint=f"the nearest legal sizes: {choices}",
+    )
+
+
+def _nearest_legal(size: Size, stride: int) -> tuple[Size, Size]:
+    def floor(n: int) -> int:
+        return max(stride, n // stride * stride)
+
+    def ceil(n: int) -> int:
+        return max(stride, -(-n // stride) * stride)
+
+    return Size(floor(size.height), floor(size.width)), Size(ceil(size.height), ceil(size.width))
+
+
+def parse_sizes(text: str, *, stride: int = 32) -> tuple[Size, ...]:
+    """A comma-separated list of sizes, duplicates dropped, order kept."""
+    return tuple(dict.fromkeys(parse_size(part, stride=stride) for part in text.split(",") if part.strip()))
+
+
+def parse_batches(text: str) -> tuple[int, ...]:
+    """``"1,3"`` as positive integers, duplicates dropped, order kept.
+
+    Raises:
+        UsageError: a part is not a positive integer.
+    """
+    batches = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        if not part.isdecimal() or int(part) < 1:
+            raise UsageError(f"batch {part!r} is not a positive integer", hint="for example --batch 1,3")
+        batches.append(int(part))
+    return tuple(dict.fromkeys(batches))

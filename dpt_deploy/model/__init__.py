@@ -1,0 +1,1 @@
+"""The reference network and its weights (PyTorch, timm)."""

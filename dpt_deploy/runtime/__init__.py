@@ -1,0 +1,1 @@
+"""One runner per back end, and the predictor over any of them."""
