@@ -17,6 +17,8 @@ Readout = Literal["ignore", "add", "project"]
 Decoder = Literal["dpt", "midas21"]
 ResizeRule = Literal["minimal", "lower_bound", "upper_bound"]
 InputKind = Literal["float32", "uint8"]
+EncoderKind = Literal["vit", "hybrid", "cnn"]
+WeightStandardisation = Literal["sqrt", "sum"]  # divide by sqrt(σ²+1e-8) (timm >= 0.4.12) or by σ+1e-5 (timm 0.4.5)
 Tap = int | str  # a transformer block (0-based), or "stage0" … of the convolutional encoder
 
 INPUT_FLOAT = "pixel_values"
@@ -52,16 +54,40 @@ class ImageSpec:
 
 
 @dataclass(frozen=True)
+class EncoderSpec:
+    """The network in front of the decoder (paper Table 8).
+
+    ``vit`` is a plain Vision Transformer on patches of ``patch`` pixels; ``hybrid`` feeds a ViT with the output of
+    ``stage_blocks``/``stage_channels`` of a ResNetV2 at 1/16 resolution; ``cnn`` is timm's network ``timm_name``.
+    ``grid`` is the side of the position table (24 for 384 pixels); ``prefix_tokens`` is 2 for distilled DeiT.
+    """
+
+    kind: EncoderKind
+    width: int = 0
+    depth: int = 0
+    heads: int = 0
+    patch: int = 16
+    grid: int = 24
+    prefix_tokens: int = 1
+    norm_eps: float = 1e-6
+    stem_channels: int = 64
+    stage_blocks: tuple[int, ...] = ()
+    stage_channels: tuple[int, ...] = ()
+    weight_standardisation: WeightStandardisation = "sqrt"
+    timm_name: str = ""
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """Everything needed to build one network.
 
-    ``taps`` are the four features handed to the decoder, finest first. ``reassemble_channels`` are their channels
-    after Reassemble (paper §3.1: the table of code values in the original repository).
+    ``taps`` are the four features handed to the decoder, finest first; ``reassemble_channels`` are their channels
+    after Reassemble (paper §3.1; where paper and published code differ, the code, for which the weights were trained).
     """
 
     name: str
     task: Task
-    encoder: str
+    encoder: EncoderSpec
     taps: tuple[Tap, ...]
     readout: Readout
     reassemble_channels: tuple[int, ...]
@@ -69,8 +95,6 @@ class ModelSpec:
     decoder: Decoder = "dpt"
     num_classes: int = 0
     stride: int = 32
-    norm_eps: float = 1e-6
-    weight_standardisation_eps: float = 1e-8
     metric: MetricTail | None = None
 
     @property
@@ -88,8 +112,11 @@ class ModelSpec:
     def from_dict(cls, data: dict[str, Any]) -> Self:
         """Inverse of :meth:`to_dict` (JSON turns tuples into lists; they come back as tuples)."""
         values = dict(data)
-        for key in ("taps", "reassemble_channels"):
-            values[key] = tuple(values[key])
+        encoder = dict(values["encoder"])
+        for table, keys in ((encoder, ("stage_blocks", "stage_channels")), (values, ("taps", "reassemble_channels"))):
+            for key in keys:
+                table[key] = tuple(table.get(key, ()))
+        values["encoder"] = EncoderSpec(**encoder)
         if values.get("metric"):
             values["metric"] = MetricTail(**values["metric"])
         return cls(**values)

@@ -1,0 +1,29 @@
+"""The convolutional encoders DPT is compared with (paper Tables 1 and 8): ResNet50, ResNeXt101-WSL, the MiDaS layout."""
+
+from __future__ import annotations
+
+import timm
+from torch import Tensor, nn
+
+from dpt_deploy.core.spec import EncoderSpec, Tap
+
+
+class ConvEncoder(nn.Module):
+    """timm's ResNet family without its classifier: (B, 3, H, W) to four maps at 1/4, 1/8, 1/16, 1/32."""
+
+    def __init__(self, spec: EncoderSpec, taps: tuple[Tap, ...]) -> None:
+        super().__init__()
+        net = timm.create_model(spec.timm_name, pretrained=False, num_classes=0)
+        self.taps = taps
+        self.stem = nn.Sequential()
+        for name in ("conv1", "bn1", "act1", "maxpool"):
+            self.stem.add_module(name, getattr(net, name))
+        self.stages = nn.ModuleList(getattr(net, f"layer{index}") for index in range(1, 5))
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        x = self.stem(image)
+        features: dict[Tap, Tensor] = {}
+        for index, stage in enumerate(self.stages):
+            x = stage(x)
+            features[f"stage{index}"] = x
+        return [features[tap] for tap in self.taps]

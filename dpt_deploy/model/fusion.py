@@ -1,0 +1,57 @@
+"""Fusion: four maps become one by RefineNet-style blocks that double the resolution (paper §3.1, Figure 1 right)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dpt_deploy.core.spec import Decoder
+
+
+class ResidualConvUnit(nn.Module):
+    """``x + conv(relu(conv(relu(x))))``; with batch norm after each convolution for segmentation (paper §4.2).
+
+    ``inplace_quirk``: MiDaS v2.1 was trained with an in-place first ReLU, so its shortcut carries ``relu(x)``.
+    """
+
+    def __init__(self, channels: int, *, batch_norm: bool, inplace_quirk: bool) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, kernel_size=3, padding=1, bias=not batch_norm)
+        self.bn1: nn.Module = nn.BatchNorm2d(channels) if batch_norm else nn.Identity()
+        self.conv2 = nn.Conv2d(channels, channels, kernel_size=3, padding=1, bias=not batch_norm)
+        self.bn2: nn.Module = nn.BatchNorm2d(channels) if batch_norm else nn.Identity()
+        self.inplace_quirk = inplace_quirk
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) to the same shape."""
+        rectified = F.relu(x)
+        residual = self.bn1(self.conv1(rectified))
+        residual = self.bn2(self.conv2(F.relu(residual)))
+        return residual + (rectified if self.inplace_quirk else x)
+
+
+class Fusion(nn.Module):
+    """One fusion block: add the refined skip, refine, upsample x2 (bilinear, aligned corners), project 1x1.
+
+    The coarsest block has no coarser path, hence no unit for a skip: the original builds one that never runs.
+    """
+
+    def __init__(self, channels: int, decoder: Decoder, *, batch_norm: bool, has_skip: bool) -> None:
+        super().__init__()
+        quirk = decoder == "midas21"
+        self.skip_unit = (
+            ResidualConvUnit(channels, batch_norm=batch_norm, inplace_quirk=quirk) if has_skip else None
+        )
+        self.unit = ResidualConvUnit(channels, batch_norm=batch_norm, inplace_quirk=quirk)
+        self.out_conv = nn.Conv2d(channels, channels, kernel_size=1) if decoder == "dpt" else nn.Identity()
+
+    def forward(self, path: Tensor, skip: Tensor | None = None) -> Tensor:
+        """``path`` and ``skip`` (B, C, h, w) to (B, C, 2h, 2w)."""
+        if self.skip_unit is not None and skip is not None:
+            path = path + self.skip_unit(skip)
+        return self.out_conv(upsample2(self.unit(path), align_corners=True))
+
+
+def upsample2(x: Tensor, *, align_corners: bool) -> Tensor:
+    """Bilinear x2. The corner rule is part of the trained weights: see the table in ARCHITECTURE.md."""
+    return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=align_corners)

@@ -1,0 +1,57 @@
+"""Output heads: depth and segmentation (paper §4.1, §4.2 and supplement A), and the metric tail of fine-tuned models."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dpt_deploy.core.spec import Decoder, MetricTail
+from dpt_deploy.model.fusion import upsample2
+
+
+class DepthHead(nn.Module):
+    """Map (B, C, h, w) to non-negative inverse depth (B, 2h, 2w), up to an unknown scale and shift."""
+
+    def __init__(self, channels: int, decoder: Decoder) -> None:
+        super().__init__()
+        middle = channels // 2 if decoder == "dpt" else 128
+        self.conv1 = nn.Conv2d(channels, middle, kernel_size=3, padding=1)
+        self.conv2 = nn.Conv2d(middle, 32, kernel_size=3, padding=1)
+        self.conv3 = nn.Conv2d(32, 1, kernel_size=1)
+        self.align_corners = decoder == "dpt"  # MiDaS v2.1 calls interpolate with the default
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = upsample2(self.conv1(x), align_corners=self.align_corners)
+        x = self.conv3(F.relu(self.conv2(x)))
+        return F.relu(x).squeeze(1)
+
+
+class SegmentationHead(nn.Module):
+    """Map (B, C, h, w) to class logits (B, classes, 2h, 2w). Dropout (0.1) acts in training only."""
+
+    def __init__(self, channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, kernel_size=3, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(channels)
+        self.dropout = nn.Dropout(0.1)
+        self.classifier = nn.Conv2d(channels, num_classes, kernel_size=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.dropout(F.relu(self.bn(self.conv(x))))
+        return upsample2(self.classifier(x), align_corners=True)
+
+
+class MetricDepth(nn.Module):
+    """Network output to metres: ``1 / max(scale * y + shift, 1e-8)``, always in float32.
+
+    The published scales are subnormal in half precision, hence the cast.
+    """
+
+    def __init__(self, tail: MetricTail) -> None:
+        super().__init__()
+        self.scale = tail.scale
+        self.shift = tail.shift
+
+    def forward(self, inverse: Tensor) -> Tensor:
+        """(B, H, W) to (B, H, W)."""
+        return 1.0 / (self.scale * inverse.float() + self.shift).clamp(min=1e-8)

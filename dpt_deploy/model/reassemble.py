@@ -1,0 +1,98 @@
+"""Reassemble: tokens back to an image-like feature map at the decoder's resolution (paper §3.1, Eq. 1-4).
+
+``Reassemble = Resample ∘ Concatenate ∘ Read``.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from dpt_deploy.core.spec import Readout
+
+
+class IgnoreReadout(nn.Module):
+    """Read, Eq. 2: drop the leading tokens."""
+
+    def __init__(self, prefix_tokens: int) -> None:
+        super().__init__()
+        self.prefix_tokens = prefix_tokens
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, prefix + N, D) to (B, N, D)."""
+        return tokens[:, self.prefix_tokens :]
+
+
+class AddReadout(nn.Module):
+    """Read, Eq. 3: add the read-out token to every other; two leading tokens (distilled DeiT) are averaged first."""
+
+    def __init__(self, prefix_tokens: int) -> None:
+        super().__init__()
+        self.prefix_tokens = prefix_tokens
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, prefix + N, D) to (B, N, D)."""
+        prefix = tokens[:, : self.prefix_tokens]
+        return tokens[:, self.prefix_tokens :] + prefix.mean(dim=1, keepdim=True)
+
+
+class ProjectReadout(nn.Module):
+    """Read, Eq. 4: concatenate the read-out token to every other, project 2D to D, exact GELU.
+
+    With two leading tokens the first alone is projected, as in the original code.
+    """
+
+    def __init__(self, prefix_tokens: int, width: int) -> None:
+        super().__init__()
+        self.prefix_tokens = prefix_tokens
+        self.project = nn.Linear(2 * width, width)
+        self.act = nn.GELU()
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, prefix + N, D) to (B, N, D)."""
+        patches = tokens[:, self.prefix_tokens :]
+        readout = tokens[:, :1].expand_as(patches)
+        return self.act(self.project(torch.cat((patches, readout), dim=-1)))
+
+
+def make_readout(kind: Readout, prefix_tokens: int, width: int) -> nn.Module:
+    """The Read operation of the paper's Table 7."""
+    if kind == "project":
+        return ProjectReadout(prefix_tokens, width)
+    return AddReadout(prefix_tokens) if kind == "add" else IgnoreReadout(prefix_tokens)
+
+
+class Reassemble(nn.Module):
+    """Tokens (B, prefix + h * w, D) to a map (B, C, h * s, w * s) with ``s = 16 / reduction`` (paper Eq. 1).
+
+    ``reduction`` is the map's stride in the image: 4 and 8 upsample by a transposed convolution, 16 keeps, 32
+    downsamples by a strided 3x3 convolution.
+    """
+
+    def __init__(self, readout: Readout, prefix_tokens: int, width: int, channels: int, reduction: int) -> None:
+        super().__init__()
+        self.readout = make_readout(readout, prefix_tokens, width)
+        self.projection = nn.Conv2d(width, channels, kernel_size=1)
+        self.resize = _resample(channels, reduction)
+
+    def forward(self, tokens: Tensor, height: int, width: int) -> Tensor:
+        """``height`` and ``width`` are those of the patch grid."""
+        patches = self.readout(tokens)
+        patches = patches.transpose(1, 2).reshape(patches.shape[0], patches.shape[2], height, width)
+        return self.resize(self.projection(patches))
+
+
+class KeepMap(nn.Module):
+    """A tapped convolutional stage is a map already: nothing to reassemble (DPT-Hybrid, taps R0 and R1)."""
+
+    def forward(self, feature: Tensor, height: int, width: int) -> Tensor:  # noqa: ARG002  the interface of Reassemble
+        return feature
+
+
+def _resample(channels: int, reduction: int) -> nn.Module:
+    if reduction in (4, 8):
+        factor = 16 // reduction
+        return nn.ConvTranspose2d(channels, channels, kernel_size=factor, stride=factor)
+    if reduction == 32:
+        return nn.Conv2d(channels, channels, kernel_size=3, stride=2, padding=1)
+    return nn.Identity()
