@@ -1,0 +1,69 @@
+"""Files that are either whole or absent: written beside the target under another name, then moved over it."""
+
+from __future__ import annotations
+
+import errno
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from dpt_deploy.core.errors import ResourceError, UsageError
+
+_HINTS = {
+    errno.ENOSPC: "free some disk space, or write elsewhere",
+    errno.EDQUOT: "the disk quota is used up: free some space, or write elsewhere",
+    errno.EFBIG: "the file-size limit is reached (see ulimit -f)",
+    errno.ENOENT: "create the folder first",
+    errno.ENOTDIR: "create the folder first",
+    errno.EACCES: "check the folder's permissions, or write elsewhere",
+    errno.EPERM: "check the folder's permissions, or write elsewhere",
+    errno.EROFS: "the file system is read-only: write elsewhere",
+    errno.ENAMETOOLONG: "use a shorter file name",
+}
+
+
+@contextmanager
+def write_errors(path: Path) -> Iterator[None]:
+    """Turn an :class:`OSError` inside the block into the :class:`ResourceError` of writing ``path``."""
+    try:
+        yield
+    except OSError as exc:
+        reason = exc.strerror or str(exc)
+        hint = _HINTS.get(exc.errno or 0, "write to another folder")
+        raise ResourceError(f"cannot write {path}: {reason}", hint=hint) from exc
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary name in the folder of ``path`` with its suffix; moved to ``path`` on success, removed on failure.
+
+    A symbolic link is followed. Nothing is forced to the disk: a power cut may lose the file, a killed process not.
+
+    Raises:
+        UsageError: ``path`` exists and is not a regular file.
+        ResourceError: the file cannot be moved to ``path``.
+    """
+    with write_errors(path):
+        target = path.resolve()
+        if target.exists() and not target.is_file():
+            raise UsageError(f"{path} is not a regular file", hint="name a file to write")
+    temporary = target.with_name(f".tmp-{secrets.token_hex(8)}{target.suffix}")
+    try:
+        yield temporary
+        with write_errors(path):
+            temporary.replace(target)
+    finally:
+        with suppress(OSError):  # its folder is gone or was never there: nothing is left to remove
+            temporary.unlink(missing_ok=True)
+
+
+def atomic_write_bytes(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path``, whole or not at all.
+
+    Raises:
+        UsageError: ``path`` exists and is not a regular file.
+        ResourceError: the file cannot be written.
+    """
+    with atomic_path(path) as temporary, write_errors(path):
+        temporary.write_bytes(data)

@@ -1,0 +1,293 @@
+"""Image to network input and network output to map, as the original DPT code computes them. NumPy only.
+
+Two cubic filters, both with a = -0.75, four taps a side, replicated border and no antialiasing:
+
+* the *input* filter is OpenCV's ``INTER_CUBIC`` on float64, reproduced bit for bit (``cv2.resize`` of 4.13 and 5.0);
+* the *output* filter is ``torch.nn.functional.interpolate(mode="bicubic", align_corners=False)`` in float32.
+
+Arrays of pixels are height first; a grey map is (H, W), a colour image (H, W, 3) in RGB.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpt_deploy.core.errors import UsageError
+from dpt_deploy.core.spec import ImageSpec, Size
+
+KITTI_CROP = Size(352, 1216)  # the original's --kitti_crop
+UINT16_MAX = 65535
+_BLOCK_ROWS = 64  # rows resized at a time: the working set stays in the cache
+_MAX_TILE = 64  # side of an output tile of labels, in pixels
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+_FLAT = float(np.finfo(np.float64).eps)  # the original's threshold for "there is no range to stretch"
+
+
+@dataclass(frozen=True)
+class _Taps:
+    """One axis of a separable filter: output i is the sum over k of ``weight[k, i] * input[index[k, i]]``.
+
+    Both arrays are (4, outputs).
+    """
+
+    index: NDArray[np.intp]
+    weight: NDArray[Any]
+
+    def __getitem__(self, part: slice) -> Self:
+        return type(self)(self.index[:, part], self.weight[:, part])
+
+    def interleaved(self, channels: int) -> Self:
+        """The same filter along an axis whose entries are ``channels`` interleaved values."""
+        index = self.index[:, :, None] * channels + np.arange(channels)
+        return type(self)(index.reshape(4, -1), np.repeat(self.weight, channels, axis=1))
+
+    def compacted(self) -> tuple[NDArray[np.intp], Self]:
+        """The inputs that are used at all, sorted, and the filter over those alone."""
+        needed, position = np.unique(self.index, return_inverse=True)
+        return needed, type(self)(position.reshape(self.index.shape), self.weight)
+
+    def dense(self) -> tuple[NDArray[Any], slice]:
+        """The filter as a matrix (outputs, inputs) over the contiguous range of inputs that it uses."""
+        used = slice(int(self.index.min()), int(self.index.max()) + 1)
+        matrix = np.zeros((self.index.shape[1], used.stop - used.start), self.weight.dtype)
+        for index, weight in zip(self.index, self.weight, strict=True):
+            matrix[np.arange(len(index)), index - used.start] += weight
+        return matrix, used
+
+
+def _neighbours(first: NDArray[Any], length: int) -> NDArray[np.intp]:
+    """The four inputs around each position, repeated at the border: (4, n)."""
+    index: NDArray[np.intp] = np.clip(first.astype(np.intp) + np.arange(-1, 3)[:, None], 0, length - 1)
+    return index
+
+
+def _opencv_taps(length: int, target: int) -> _Taps:
+    """OpenCV's ``interpolateCubic``: positions and weights in float32, the last weight is the rest to 1."""
+    a, one = np.float32(-0.75), np.float32(1)
+    position = ((np.arange(target) + 0.5) * (1.0 / (target / length)) - 0.5).astype(np.float32)
+    first = np.floor(position)
+    x = position - first
+    w0 = ((a * (x + one) - 5 * a) * (x + one) + 8 * a) * (x + one) - 4 * a
+    w1 = ((a + 2) * x - (a + 3)) * x * x + 1
+    w2 = ((a + 2) * (one - x) - (a + 3)) * (one - x) * (one - x) + 1
+    weight = np.stack([w0, w1, w2, one - w0 - w1 - w2])
+    return _Taps(_neighbours(first, length), weight.astype(np.float64))
+
+
+def _torch_taps(length: int, target: int) -> _Taps:
+    """PyTorch's ``upsample_bicubic2d`` in float32.
+
+    The position is rounded once, as a fused multiply-add does: so do PyTorch's AVX2, AVX-512 and CUDA kernels
+    (its plain x86 kernel rounds twice, and differs by up to 4e-5 of the range on white noise).
+    """
+    a = np.float32(-0.75)
+    scale = np.float64(np.float32(length) / np.float32(target))
+    position = (scale * (np.arange(target) + 0.5) - 0.5).astype(np.float32)
+    first = np.floor(position)
+    x = position - first
+
+    def near(d: NDArray[np.float32]) -> NDArray[np.float32]:
+        return ((a + 2) * d - (a + 3)) * d * d + 1
+
+    def far(d: NDArray[np.float32]) -> NDArray[np.float32]:
+        return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+
+    return _Taps(_neighbours(first, length), np.stack([far(x + 1), near(x), near(1 - x), far(2 - x)]))
+
+
+def _blocks(length: int, step: int) -> Iterator[slice]:
+    return (slice(start, min(start + step, length)) for start in range(0, length, step))
+
+
+def _blend(values: NDArray[Any], taps: _Taps, axis: int) -> NDArray[Any]:
+    """Sum of four weighted gathers along ``axis`` of a matrix, first tap first (the order fixes the rounding)."""
+    shape = (1, -1) if axis else (-1, 1)
+    total: NDArray[Any] = np.take(values, taps.index[0], axis=axis, mode="clip")
+    total *= taps.weight[0].reshape(shape)
+    for index, weight in zip(taps.index[1:], taps.weight[1:], strict=True):
+        term = np.take(values, index, axis=axis, mode="clip")
+        term *= weight.reshape(shape)
+        total += term
+    return total
+
+
+def _separable(matrix: NDArray[Any], rows: _Taps, cols: _Taps, divisor: float = 1.0) -> NDArray[Any]:
+    """``matrix / divisor`` filtered along its rows, then along its columns, in the weights' precision."""
+    dtype = rows.weight.dtype
+    needed, rows = rows.compacted()
+    wide = np.empty((len(needed), cols.index.shape[1]), dtype)
+    for block in _blocks(len(needed), _BLOCK_ROWS):
+        wide[block] = _blend(matrix[needed[block]].astype(dtype) / divisor, cols, axis=1)
+    out = np.empty((rows.index.shape[1], wide.shape[1]), dtype)
+    for block in _blocks(len(out), _BLOCK_ROWS):
+        out[block] = _blend(wide, rows[block], axis=0)
+    return out
+
+
+def _cubic(image: NDArray[Any], size: Size, divisor: float) -> NDArray[np.float64]:
+    height, width, channels = *image.shape[:2], math.prod(image.shape[2:])
+    if (height, width) == (size.height, size.width):
+        return image.astype(np.float64) / divisor
+    rows, cols = _opencv_taps(height, size.height), _opencv_taps(width, size.width).interleaved(channels)
+    flat = _separable(image.reshape(height, width * channels), rows, cols, divisor)
+    return flat.reshape(size.height, size.width, *image.shape[2:])
+
+
+def _require_rgb(image: NDArray[Any]) -> None:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+        raise UsageError(
+            f"the image is {image.dtype} of shape {image.shape}; expected uint8 of shape (height, width, 3)",
+            hint="convert it to 8-bit RGB first",
+        )
+
+
+def network_size(height: int, width: int, spec: ImageSpec, stride: int) -> Size:
+    """The size at which an image of ``height`` x ``width`` enters the network (the original's ``Resize.get_size``).
+
+    ``minimal`` follows the axis whose scale is nearer to 1 (a tie follows the height); ``lower_bound`` covers the asked
+    size and ``upper_bound`` stays within it. Sides become multiples of ``stride``, half to even as ``np.round`` does.
+    A deviation: a side that rounds to 0 becomes one ``stride``, where the original fails.
+    """
+    scale_h, scale_w = spec.height / height, spec.width / width
+    if spec.keep_aspect:
+        follow_width = {
+            "minimal": abs(1 - scale_w) < abs(1 - scale_h),
+            "lower_bound": scale_w > scale_h,
+            "upper_bound": scale_w < scale_h,
+        }[spec.resize]
+        scale_h = scale_w = scale_w if follow_width else scale_h
+    sides = ((scale_h * height, spec.height), (scale_w * width, spec.width))
+    return Size(*(_multiple(side, bound, spec, stride) for side, bound in sides))
+
+
+def _multiple(side: float, bound: int, spec: ImageSpec, stride: int) -> int:
+    multiple = int(np.round(side / stride)) * stride
+    if spec.resize == "upper_bound" and multiple > bound:
+        multiple = math.floor(side / stride) * stride
+    if spec.resize == "lower_bound" and multiple < bound:
+        multiple = math.ceil(side / stride) * stride
+    return max(multiple, stride)
+
+
+def resize_cubic(image: NDArray[Any], size: Size) -> NDArray[np.float64]:
+    """A copy of ``image`` (H, W) or (H, W, C) at ``size``; equals ``cv2.resize(float64, INTER_CUBIC)`` in every bit."""
+    return _cubic(image, size, 1.0)
+
+
+def preprocess(image: NDArray[np.uint8], spec: ImageSpec, stride: int) -> NDArray[np.float32]:
+    """The network's input (1, 3, h, w) from an RGB image (H, W, 3), bit for bit what the original feeds.
+
+    ``image / 255`` is resized and normalised in float64 and rounded to float32 last; overshoot is not clipped.
+    """
+    _require_rgb(image)
+    size = network_size(image.shape[0], image.shape[1], spec, stride)
+    resized = _cubic(image, size, 255.0)
+    out = np.empty((1, 3, size.height, size.width), np.float32)
+    for channel, (mean, std) in enumerate(zip(spec.mean, spec.std, strict=True)):
+        out[0, channel] = (resized[..., channel] - mean) / std
+    return out
+
+
+def resize_uint8_input(image: NDArray[np.uint8], spec: ImageSpec, stride: int) -> NDArray[np.uint8]:
+    """The input (1, h, w, 3) of an artefact that normalises inside its graph.
+
+    An approximation of :func:`preprocess`: the resized pixels are rounded half to even and clipped to 0..255, so the
+    normalised input is off by up to half a level, and by the overshoot next to saturated pixels.
+    """
+    _require_rgb(image)
+    resized = resize_cubic(image, network_size(image.shape[0], image.shape[1], spec, stride))
+    return np.clip(np.rint(resized), 0, 255).astype(np.uint8)[None]
+
+
+def kitti_crop(image: NDArray[Any]) -> NDArray[Any]:
+    """The bottom 352 rows and centred 1216 columns, a view (the original's ``--kitti_crop``).
+
+    Raises:
+        UsageError: the image is smaller than that.
+    """
+    height, width = image.shape[:2]
+    if height < KITTI_CROP.height or width < KITTI_CROP.width:
+        raise UsageError(
+            f"the image is {height}x{width} (height x width); the KITTI crop needs at least {KITTI_CROP}",
+            hint="leave out the KITTI crop for this image",
+        )
+    top, left = height - KITTI_CROP.height, (width - KITTI_CROP.width) // 2
+    return image[top:, left : left + KITTI_CROP.width]
+
+
+def resize_bicubic(values: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
+    """Maps (..., h, w) at ``size``, as PyTorch's ``interpolate(mode="bicubic")`` within 1e-6 of their range."""
+    rows, cols = _torch_taps(values.shape[-2], size.height), _torch_taps(values.shape[-1], size.width)
+    out = np.empty((*values.shape[:-2], size.height, size.width), np.float32)
+    for index in np.ndindex(values.shape[:-2]):
+        out[index] = _separable(values[index], rows, cols)
+    return out
+
+
+def labels_from_logits(logits: NDArray[np.float32], size: Size, block_bytes: int = 64 * 2**20) -> NDArray[np.uint16]:
+    """Labels (H, W), 1-based, of the largest of the ``logits`` (C, h, w) after bicubic resizing to ``size``.
+
+    Works on tiles with all classes, so that beside the result no more than about ``block_bytes`` are held: 150 classes
+    at 1080p would be 1.2 GB. Within a tile the filter is two small matrix products, equal to :func:`resize_bicubic` up
+    to float32 rounding. The first of several equal classes wins; 0 is left to the background of the palette.
+    """
+    classes, height, width = logits.shape
+    rows, cols = _torch_taps(height, size.height), _torch_taps(width, size.width)
+    shrink = max(1.0, height / size.height, width / size.width)  # source pixels a side for one of the output
+    tile = max(1, min(_MAX_TILE, int(math.sqrt(block_bytes / (12 * classes)) / shrink)))
+    labels = np.empty((size.height, size.width), np.uint16)
+    for part_h in _blocks(size.height, tile):
+        for part_w in _blocks(size.width, tile):
+            labels[part_h, part_w] = _tile_labels(logits, rows[part_h], cols[part_w])
+    return labels
+
+
+def _tile_labels(logits: NDArray[np.float32], rows: _Taps, cols: _Taps) -> NDArray[np.intp]:
+    (down, used_h), (across, used_w) = rows.dense(), cols.dense()
+    source = np.ascontiguousarray(logits[:, used_h, used_w].transpose(1, 2, 0), np.float32)  # (h, w, C)
+    tall = (down @ source.reshape(len(source), -1)).reshape(len(down), *source.shape[1:])  # (H, w, C)
+    best: NDArray[np.intp] = np.argmax(across @ tall, axis=-1)
+    return best + 1
+
+
+def resize_labels(labels: NDArray[Any], size: Size) -> NDArray[Any]:
+    """Labels (h, w) at ``size``: each pixel takes the label under its centre (PyTorch's ``nearest-exact``)."""
+    rows, cols = (
+        (2 * np.arange(target) + 1) * length // (2 * target)
+        for length, target in zip(labels.shape, (size.height, size.width), strict=True)
+    )
+    return labels[np.ix_(rows, cols)]
+
+
+def depth_to_uint16(depth: NDArray[Any]) -> NDArray[np.uint16]:
+    """A relative map stretched over 0..65535 and truncated, the original's ``write_depth(bits=2)``.
+
+    float32 gives the original's pixels; float16 is widened first, since ``65535 * (depth - min)`` overflows in it.
+    A flat map gives zeros. The range is that of the finite values; NaN and -inf become 0, +inf becomes 65535.
+    """
+    finite = depth[np.isfinite(depth)]
+    if not finite.size or float(finite.max()) - float(finite.min()) <= _FLAT:
+        return np.zeros(depth.shape, np.uint16)
+    low, high = float(finite.min()), float(finite.max())
+    roomy = (high - low) * UINT16_MAX < _FLOAT32_MAX
+    values: NDArray[Any] = depth.astype(np.float32 if roomy and depth.dtype != np.float64 else np.float64)
+    return _saturated(UINT16_MAX * (values - low) / (high - low))
+
+
+def metric_to_uint16(depth_m: NDArray[Any], png_scale: float) -> NDArray[np.uint16]:
+    """Metres times ``png_scale`` (KITTI 256, NYU 1000), truncated.
+
+    Values outside 0..65535 saturate, where the original wraps around; NaN becomes 0.
+    """
+    return _saturated(depth_m.astype(np.float32) * np.float32(png_scale))
+
+
+def _saturated(values: NDArray[Any]) -> NDArray[np.uint16]:
+    bounded: NDArray[Any] = np.nan_to_num(values, nan=0.0, posinf=UINT16_MAX, neginf=0.0).clip(0, UINT16_MAX)
+    return bounded.astype(np.uint16)

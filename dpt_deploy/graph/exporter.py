@@ -1,0 +1,136 @@
+"""A module becomes an ONNX model with symbolic batch, height and width (the only file of this stage that needs torch)."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import onnx_ir as ir
+import torch
+from torch import nn
+from torch.export import Dim
+
+from dpt_deploy.core.errors import DptError
+from dpt_deploy.core.spec import INPUT_UINT8, InputKind
+from dpt_deploy.graph.axes import BATCH, HEIGHT, MAX_BATCH, MAX_MULTIPLE, WIDTH, Axes
+from dpt_deploy.graph.lint import lint
+from dpt_deploy.graph.naming import name_after_modules
+
+OPSETS = (20, 23)
+
+
+@dataclass(frozen=True)
+class ExportPlan:
+    """What the graph looks like from outside."""
+
+    axes: Axes
+    input_name: str
+    output_name: str
+    input_kind: InputKind = "float32"
+    opset: int = 23
+
+
+def onnx_from_module(module: nn.Module, plan: ExportPlan) -> ir.Model:
+    """Export ``module`` and return a linted model whose values are named after its modules.
+
+    Opset 23 keeps attention as one ``Attention`` node; opset 20 decomposes it for parsers that do not know it.
+
+    Raises:
+        DptError: the exporter failed, or the lint refused the graph (a defect of this program, with the finding).
+    """
+    example = _example(plan)
+    try:
+        with torch.inference_mode(), _quiet():
+            program = torch.onnx.export(
+                module,
+                (example,),
+                dynamo=True,
+                opset_version=plan.opset,
+                input_names=[plan.input_name],
+                output_names=[plan.output_name],
+                dynamic_shapes=_dynamic_shapes(plan),
+                optimize=True,
+                verbose=False,
+            )
+    except torch.onnx.errors.OnnxExporterError as exc:
+        raise DptError(f"the ONNX exporter failed: {_first_line(exc)}", hint="please report it with the recipe") from exc
+    if program is None:
+        raise DptError("the ONNX exporter returned nothing", hint="please report it with the recipe")
+    model = program.model
+    _declare_dims(model, plan)
+    name_after_modules(model)
+    lint(model, plan.axes.traced_numbers())
+    _forget_inferred(model)
+    return model
+
+
+def _example(plan: ExportPlan) -> torch.Tensor:
+    size, batch = plan.axes.trace_size, plan.axes.trace_batch
+    if plan.input_kind == "uint8":
+        return torch.zeros((batch, size.height, size.width, 3), dtype=torch.uint8)
+    return torch.zeros((batch, 3, size.height, size.width))
+
+
+def _spatial_dims(plan: ExportPlan) -> tuple[int, int]:
+    return (1, 2) if plan.input_name == INPUT_UINT8 else (2, 3)
+
+
+def _dynamic_shapes(plan: ExportPlan) -> tuple[dict[int, object]] | None:
+    if plan.axes.static:
+        return None
+    stride = plan.axes.stride
+    vertical, horizontal = _spatial_dims(plan)
+    height = stride * Dim("height_in_strides", min=1, max=MAX_MULTIPLE)
+    width = stride * Dim("width_in_strides", min=1, max=MAX_MULTIPLE)
+    return ({0: Dim(BATCH, min=1, max=MAX_BATCH), vertical: height, horizontal: width},)
+
+
+def _declare_dims(model: ir.Model, plan: ExportPlan) -> None:
+    """Give the symbolic dimensions of inputs and outputs their public names."""
+    if plan.axes.static:
+        return
+    (value,) = model.graph.inputs
+    vertical, horizontal = _spatial_dims(plan)
+    shape = _shape(value)
+    names = {str(shape[0]): BATCH, str(shape[vertical]): HEIGHT, str(shape[horizontal]): WIDTH}
+    for tensor in (*model.graph.inputs, *model.graph.outputs):
+        dims = _shape(tensor)
+        tensor.shape = ir.Shape([dim if isinstance(dim, int) else names.get(str(dim), str(dim)) for dim in dims])
+
+
+def _forget_inferred(model: ir.Model) -> None:
+    """Intermediate shapes are expressions in the exporter's own symbols; every reader infers its own."""
+    for node in model.graph:
+        for value in node.outputs:
+            if not value.is_graph_output():
+                value.shape, value.type = None, None
+
+
+def _shape(value: ir.Value) -> ir.Shape:
+    if value.shape is None:
+        raise DptError(f"the exporter gave {value.name!r} no shape", hint="please report it with the recipe")
+    return value.shape
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter prints progress and warns about its own internals; its errors still arrive as exceptions."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _first_line(exc: BaseException) -> str:
+    return str(exc).strip().splitlines()[0] if str(exc).strip() else type(exc).__name__

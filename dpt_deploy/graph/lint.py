@@ -1,0 +1,105 @@
+"""What an exported graph must not contain, checked before it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx
+import onnx_ir as ir
+
+from dpt_deploy.core.errors import DptError
+
+# Inputs that say where data goes: a traced number in one of them is a baked size.
+_SHAPE_INPUTS = {
+    "Reshape": (1,),
+    "Expand": (1,),
+    "Resize": (2, 3),
+    "Tile": (1,),
+    "Slice": (1, 2),
+    "ConstantOfShape": (0,),
+    "Range": (0, 1, 2),
+    "Split": (1,),
+    "Gather": (1,),
+    "Pad": (1,),
+}
+_CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
+
+
+class LintError(DptError):
+    """The graph has a property that makes it wrong or unportable; the message lists every finding."""
+
+    def __init__(self, findings: list[str]) -> None:
+        shown = "; ".join(findings[:5]) + (f"; and {len(findings) - 5} more" if len(findings) > 5 else "")
+        super().__init__(f"the exported graph is refused: {shown}", hint="please report it with the recipe")
+        self.findings = findings
+
+
+def lint(model: ir.Model, traced: frozenset[int] = frozenset()) -> None:
+    """Raise :class:`LintError` listing every finding of :func:`findings`."""
+    found = list(findings(model, traced))
+    if found:
+        raise LintError(found)
+
+
+def findings(model: ir.Model, traced: frozenset[int] = frozenset()) -> Iterator[str]:
+    """Baked sizes, float64, control flow, unknown operators, undeclared dimensions.
+
+    ``traced`` are the numbers derived from the size used while tracing (:meth:`Axes.traced_numbers`).
+    """
+    opset = model.opset_imports.get("", 0)
+    for function in model.functions.values():
+        yield f"local function {function.domain}::{function.name}"
+    for node in model.graph.all_nodes():
+        yield from _operator_findings(node, opset)
+        yield from _dtype_findings(node)
+        yield from _baked_findings(node, traced)
+    for name, value in model.graph.initializers.items():
+        if value.dtype in (ir.DataType.DOUBLE, ir.DataType.COMPLEX64, ir.DataType.COMPLEX128):
+            yield f"initializer {name!r} is {value.dtype}"
+    if traced:
+        yield from _undeclared_findings(model)
+
+
+def _operator_findings(node: ir.Node, opset: int) -> Iterator[str]:
+    if node.op_type in _CONTROL_FLOW:
+        yield f"control flow: {node.op_type} ({node.name})"
+    if node.domain not in ("", "ai.onnx"):
+        yield f"unknown operator {node.domain}::{node.op_type} ({node.name})"
+    elif not _known(node.op_type, opset):
+        yield f"operator {node.op_type} ({node.name}) is not in opset {opset}"
+
+
+def _known(op_type: str, opset: int) -> bool:
+    try:
+        onnx.defs.get_schema(op_type, max_inclusive_version=opset)
+    except onnx.defs.SchemaError:
+        return False
+    return True
+
+
+def _dtype_findings(node: ir.Node) -> Iterator[str]:
+    for value in node.outputs:
+        if value.dtype == ir.DataType.DOUBLE:
+            yield f"float64 tensor {value.name!r}"
+    target = node.attributes.get("to")
+    if node.op_type == "Cast" and target is not None and target.as_int() == ir.DataType.DOUBLE:
+        yield f"cast to float64 ({node.name})"
+
+
+def _baked_findings(node: ir.Node, traced: frozenset[int]) -> Iterator[str]:
+    for index in _SHAPE_INPUTS.get(node.op_type, ()):
+        value = node.inputs[index] if index < len(node.inputs) else None
+        constant = ir.convenience.get_const_tensor(value) if value is not None else None
+        if constant is None or constant.dtype not in (ir.DataType.INT64, ir.DataType.INT32):
+            continue
+        leaked = sorted(traced.intersection(int(number) for number in constant.numpy().reshape(-1)))
+        if leaked:
+            yield f"size baked into {node.op_type} ({node.name}): {', '.join(map(str, leaked))}"
+
+
+def _undeclared_findings(model: ir.Model) -> Iterator[str]:
+    for value in (*model.graph.inputs, *model.graph.outputs):
+        if value.shape is None:
+            yield f"{value.name!r} has no shape"
+        elif not isinstance(value.shape[0], ir.SymbolicDim):
+            yield f"{value.name!r} has a fixed batch of {value.shape[0]}"

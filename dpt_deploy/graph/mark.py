@@ -1,0 +1,36 @@
+"""Expose chosen tensors of a model as outputs, so that a runner returns them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnx
+from onnx import TensorProto, helper
+
+
+def tensor_names(path: Path) -> list[str]:
+    """Every tensor that a node of the graph computes, in execution order."""
+    model = onnx.load(path, load_external_data=False)
+    return [name for node in model.graph.node for name in node.output if name]
+
+
+def producers(path: Path) -> dict[str, str]:
+    """For every computed tensor, the operator type of the node that makes it."""
+    model = onnx.load(path, load_external_data=False)
+    return {name: node.op_type for node in model.graph.node for name in node.output if name}
+
+
+def mark_outputs(path: Path, names: Sequence[str], target: Path) -> None:
+    """Write to ``target`` the graph of ``path`` with ``names`` (float32 tensors) as its outputs, weights left in place.
+
+    Weights inside the file travel along; external data is referred to where it lies, so ``target`` must stand in the
+    same folder as ``path`` when there is any.
+    """
+    model = onnx.load(path, load_external_data=False)
+    have = {output.name: output for output in model.graph.output}
+    del model.graph.output[:]
+    model.graph.output.extend(
+        have.get(name) or helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names
+    )
+    onnx.save(model, target)

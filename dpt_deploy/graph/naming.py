@@ -1,0 +1,79 @@
+"""Names a reader can follow: nodes and tensors called after the PyTorch modules they come from.
+
+``encoder.blocks.3.attn.qkv`` is the output tensor of that module; its nodes are ``encoder.blocks.3.attn.qkv/MatMul``.
+The exporter's own metadata (stack traces with paths of the exporting machine) is removed.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+
+import onnx_ir as ir
+
+MODULE_KEY = "module"
+_MODULE_PARAMETER = re.compile(r"\w+(\.\w+)+")
+_SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+def name_after_modules(model: ir.Model) -> None:
+    """Rename nodes and values of ``model`` in place, after the modules recorded by the exporter."""
+    scopes = [(node, _scopes(node)) for node in model.graph]
+    last_of: dict[str, ir.Node] = {}
+    for node, path in scopes:
+        for scope in path:
+            last_of[scope] = node
+    outputs = {value.name for value in model.graph.outputs}
+    uses: Counter[str] = Counter()
+    for node, path in scopes:
+        module = path[-1] if path else ""
+        uses[f"{module}/{node.op_type}"] += 1
+        count = uses[f"{module}/{node.op_type}"]
+        node.name = f"{module}/{node.op_type}" + (f"_{count}" if count > 1 else "")
+        for index, value in enumerate(node.outputs):
+            if value.name not in outputs:
+                value.name = node.name + (f":{index}" if len(node.outputs) > 1 else "")
+        node.metadata_props.clear()
+        if module:
+            node.metadata_props[MODULE_KEY] = module
+    _name_module_outputs(last_of, outputs)
+    _name_constants(model)
+    for value in (*model.graph.inputs, *model.graph.outputs, *model.graph.initializers.values()):
+        value.metadata_props.clear()
+    for node in model.graph:
+        for value in node.outputs:
+            value.metadata_props.clear()
+
+
+def _name_module_outputs(last_of: dict[str, ir.Node], outputs: set[str | None]) -> None:
+    """The last tensor computed inside a module is its output; the outermost such module gives the name."""
+    named: set[int] = set()
+    for module in sorted(last_of, key=lambda name: name.count(".")):
+        node = last_of[module]
+        (*_, value) = node.outputs
+        if len(node.outputs) == 1 and value.name not in outputs and id(value) not in named:
+            value.name = module
+            named.add(id(value))
+
+
+def _name_constants(model: ir.Model) -> None:
+    """Initializers that the exporter derived (a transposed weight, a shape) are named after the first node that reads them.
+
+    Parameters of modules keep their dotted names.
+    """
+    for node in model.graph:
+        for index, value in enumerate(node.inputs):
+            known = value is not None and value.is_initializer()
+            if known and value is not None and not _MODULE_PARAMETER.fullmatch(str(value.name)):
+                model.graph.initializers.pop(str(value.name))
+                value.name = f"{node.name}:{index}"
+                model.graph.register_initializer(value)
+
+
+def _scopes(node: ir.Node) -> list[str]:
+    """Module paths from outermost to innermost, without the root and without the operator's own entry."""
+    text = node.metadata_props.get(_SCOPES)
+    if not text:
+        return []
+    return [scope for scope in ast.literal_eval(text)[:-1] if scope and not scope.startswith("_empty_nn_module")]

@@ -1,0 +1,125 @@
+"""How many arithmetic operations a graph costs at a given size."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
+from onnx.reference import ReferenceEvaluator
+
+from dpt_deploy.core.spec import Size
+from dpt_deploy.graph.describe import read_graph
+
+Shapes = dict[str, list[int]]
+Constants = dict[str, np.ndarray]
+_SHAPE_NUMBERS = 16  # sizes, scales, axes: an initializer of so few elements may steer a shape
+
+
+def count_operations(path: Path, size: Size, batch: int = 1) -> int:
+    """Arithmetic operations of one run at ``size``: two per multiply-add of convolutions, matrix products, attention.
+
+    Element-wise work and interpolation are left out, as is usual.
+    """
+    model = read_graph(path)
+    _drop_weights(model)
+    _fix_input(model, size, batch)
+    _bridge_gaps(model)
+    shapes = _infer_shapes(model)
+    return sum(_node_operations(node, shapes) for node in model.graph.node)
+
+
+def _drop_weights(model: ModelProto) -> None:
+    """Large weights become inputs of known shape: inference needs their dimensions, not half a gigabyte of values."""
+    kept = [tensor for tensor in model.graph.initializer if math.prod(tensor.dims) <= _SHAPE_NUMBERS]
+    weights = [tensor for tensor in model.graph.initializer if math.prod(tensor.dims) > _SHAPE_NUMBERS]
+    model.graph.input.extend(
+        helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)) for tensor in weights
+    )
+    del model.graph.initializer[:], model.graph.value_info[:]
+    model.graph.initializer.extend(kept)
+
+
+def _fix_input(model: ModelProto, size: Size, batch: int) -> None:
+    dims = model.graph.input[0].type.tensor_type.shape.dim
+    channels_last = dims[-1].dim_value == 3
+    wanted = [batch, size.height, size.width, 3] if channels_last else [batch, 3, size.height, size.width]
+    for dim, value in zip(dims, wanted, strict=True):
+        dim.dim_value = value
+    for output in model.graph.output:
+        output.type.tensor_type.ClearField("shape")
+
+
+def _bridge_gaps(model: ModelProto) -> None:
+    """GroupNormalization keeps the shape of its input, but ONNX's inference does not say so: stand in an Identity."""
+    for node in model.graph.node:
+        if node.op_type == "GroupNormalization":
+            node.op_type = "Identity"
+            del node.input[1:], node.attribute[:]
+
+
+def _infer_shapes(model: ModelProto) -> Shapes:
+    """Shape inference that also folds the integer arithmetic on shapes which ONNX's own propagation does not know."""
+    constants: Constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    while True:
+        shapes = _known_shapes(shape_inference.infer_shapes(model, data_prop=True))
+        fresh = _fold_integers(model, shapes, constants)
+        if not fresh:
+            return shapes
+        constants.update(fresh)
+        model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in fresh.items())
+        folded = [node for node in model.graph.node if node.output[0] not in constants]
+        del model.graph.node[:]
+        model.graph.node.extend(folded)
+
+
+def _known_shapes(model: ModelProto) -> Shapes:
+    graph = model.graph
+    shapes: Shapes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        dims = value.type.tensor_type.shape.dim
+        if value.type.tensor_type.HasField("shape") and all(dim.HasField("dim_value") for dim in dims):
+            shapes[value.name] = [dim.dim_value for dim in dims]
+    return shapes
+
+
+def _fold_integers(model: ModelProto, shapes: Shapes, constants: Constants) -> Constants:
+    fresh: Constants = {}
+    for node in model.graph.node:
+        known = {**constants, **fresh}
+        if node.op_type == "Shape" and node.input[0] in shapes:
+            feed = {node.input[0]: np.empty(shapes[node.input[0]], dtype=np.bool_)}
+        elif all(not name or (name in known and known[name].dtype == np.int64) for name in node.input):
+            feed = {name: known[name] for name in node.input if name}
+        else:
+            continue
+        if node.op_type != "Constant" or node.attribute[0].t.data_type == TensorProto.INT64:
+            fresh[node.output[0]] = _evaluate(node, feed, model)
+    return fresh
+
+
+def _evaluate(node: NodeProto, feed: Constants, model: ModelProto) -> np.ndarray:
+    inputs = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
+        for name, value in feed.items()
+    ]
+    output = onnx.ValueInfoProto(name=node.output[0])
+    graph = helper.make_graph([node], "node", inputs, [output])
+    single = helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
+    return np.asarray(ReferenceEvaluator(single).run(None, feed)[0])
+
+
+def _node_operations(node: NodeProto, shapes: Shapes) -> int:
+    if node.op_type in ("Conv", "ConvTranspose"):
+        weight = shapes[node.input[1]]
+        positions = shapes[node.output[0] if node.op_type == "Conv" else node.input[0]]
+        # Conv weight (out, in/group, kh, kw): every output position costs its product; a transposed one per input.
+        return 2 * positions[0] * math.prod(positions[2:]) * math.prod(weight)
+    if node.op_type in ("MatMul", "Gemm"):
+        return 2 * math.prod(shapes[node.output[0]]) * shapes[node.input[0]][-1]
+    if node.op_type == "Attention":
+        query, key = shapes[node.input[0]], shapes[node.input[1]]
+        return 4 * math.prod(query) * key[-2]  # scores and weighted sum: (B, heads, N, d) x (B, heads, M, d)
+    return 0
