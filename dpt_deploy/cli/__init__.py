@@ -1,1 +1,92 @@
-"""The command line: a thin, lazy shell over workflow."""
+"""The command line: a thin, lazy shell over workflow.
+
+A command's module is imported when the command is called, so that ``--help`` stays fast and a bare install can show it.
+Results go to standard output, talk to standard error. Every error of the tree in :mod:`dpt_deploy.core.errors` becomes
+one line, its hint another, and its exit code the program's.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from dpt_deploy import __version__
+from dpt_deploy.core.errors import DptError, ResourceError
+
+# name -> (module, one line for --help). The line stands here so that --help imports no command.
+COMMANDS = {
+    "export": ("export", "Turn a checkpoint into a verified ONNX model."),
+    "verify": ("verify", "Compare an exported model with PyTorch over sizes and batches."),
+    "run": ("run", "Apply an exported model to an image, a folder or a video."),
+    "bench": ("bench", "Time an exported model beside PyTorch, interleaved."),
+    "inspect": ("inspect", "Show what an exported model is and how it was verified."),
+    "doctor": ("doctor", "Show what works on this machine and what to install."),
+    "demo": ("demo", "Do the whole job once, offline, on a photograph."),
+}
+INTERRUPTED = 130
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported on use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"dpt_deploy.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="dpt-deploy")
+def cli() -> None:
+    """Dense Prediction Transformers, from a checkpoint to a verified ONNX model.
+
+    \b
+    dpt-deploy export --backbone hybrid --weights dpt_hybrid-midas-501f0c75.pt -o out/
+    dpt-deploy verify out/hybrid-fp32.onnx --res 384,256x640 --batch 1,3
+    dpt-deploy run out/hybrid-fp32.onnx photo.jpg -o depth.png
+
+    Exit codes: 0 fine, 1 internal, 2 usage, 3 missing extra, 4 bad input file, 5 parity or budget exceeded,
+    6 incompatible engine or device, 7 environment (disk, network, memory), 130 interrupted.
+    """
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    sys.exit(run(argv))
+
+
+def run(argv: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    try:
+        result: Any = cli.main(args=argv, prog_name="dpt-deploy", standalone_mode=False)
+    except click.exceptions.Abort:
+        return _complain("interrupted; nothing unfinished is taken for finished", "", INTERRUPTED)
+    except KeyboardInterrupt:
+        return _complain("interrupted; nothing unfinished is taken for finished", "", INTERRUPTED)
+    except click.ClickException as exc:
+        exc.show()
+        return exc.exit_code
+    except DptError as exc:
+        return _complain(str(exc), exc.hint, exc.exit_code)
+    except MemoryError:
+        return _complain("out of memory", "use a smaller size or batch", ResourceError.exit_code)
+    return result if isinstance(result, int) else 0
+
+
+def _complain(message: str, hint: str, code: int) -> int:
+    click.echo(f"error: {' '.join(message.split())}", err=True)
+    if hint:
+        click.echo(f"       {' '.join(hint.split())}", err=True)
+    return code

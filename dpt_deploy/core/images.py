@@ -123,10 +123,15 @@ def write_png16(path: Path, values: NDArray[np.uint16]) -> None:
     _write_png(path, values, _PNG_UNCOMPRESSED)
 
 
-def write_color(path: Path, depth: NDArray[np.float32]) -> None:
-    """An RGB PNG of a map (H, W), stretched over its range and coloured with INFERNO (bright is a large value)."""
+def colorize(depth: NDArray[np.float32]) -> Pixels:
+    """A map (H, W) as RGB (H, W, 3), stretched over its range and coloured with INFERNO (bright is a large value)."""
     grey = (depth_to_uint16(depth) >> 8).astype(np.uint8)
-    _write_png(path, cv2.applyColorMap(grey, cv2.COLORMAP_INFERNO))
+    return _swapped(cv2.applyColorMap(grey, cv2.COLORMAP_INFERNO))
+
+
+def write_color(path: Path, depth: NDArray[np.float32]) -> None:
+    """An RGB PNG of :func:`colorize`."""
+    _write_png(path, _swapped(colorize(depth)))
 
 
 def write_pfm(path: Path, values: NDArray[np.float32]) -> None:
@@ -183,8 +188,17 @@ def write_labels(path: Path, labels: NDArray[Any], num_classes: int) -> None:
 
 def write_overlay(path: Path, image: Pixels, labels: NDArray[Any], num_classes: int, alpha: float = 0.5) -> None:
     """An RGBA PNG of ``image`` (H, W, 3) blended with its label colours, the original's ``write_segm_img``."""
+    _write_pillow(path, _overlay(image, labels, num_classes, alpha))
+
+
+def overlay(image: Pixels, labels: NDArray[Any], num_classes: int, alpha: float = 0.5) -> Pixels:
+    """The picture of :func:`write_overlay` as RGB (H, W, 3)."""
+    return np.asarray(_overlay(image, labels, num_classes, alpha).convert("RGB"))
+
+
+def _overlay(image: Pixels, labels: NDArray[Any], num_classes: int, alpha: float) -> Image.Image:
     colours = _palette_image(labels, num_classes).convert("RGBA")
-    _write_pillow(path, Image.blend(Image.fromarray(image).convert("RGBA"), colours, alpha))
+    return Image.blend(Image.fromarray(image).convert("RGBA"), colours, alpha)
 
 
 class Video(NamedTuple):

@@ -15,7 +15,7 @@ def span(values: np.ndarray) -> float:
 
 
 def range_error(candidate: np.ndarray, reference: np.ndarray) -> tuple[float, float]:
-    """Max and mean of \\|candidate − reference\\| over the reference's range; infinite for non-finite candidates."""
+    """Max and mean absolute difference over the reference's range; infinite for non-finite candidates."""
     width = span(reference)
     difference = np.abs(candidate.astype(np.float64) - reference.astype(np.float64))
     if not np.isfinite(difference).all():
@@ -35,7 +35,7 @@ def align_affine(prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def abs_rel(prediction: np.ndarray, target: np.ndarray) -> float:
-    """Mean of \\|prediction − target\\| / target over pixels with positive target; NaN when there is none."""
+    """Mean of the absolute difference over the target, over pixels with positive target; NaN when there is none."""
     valid = target > 0
     if not valid.any():
         return float("nan")

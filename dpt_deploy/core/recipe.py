@@ -20,10 +20,15 @@ Table = dict[str, Any]
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far an output may be from the reference: max and mean of \\|a−b\\| over the range of the reference."""
+    """How far an output may be from the reference.
+
+    ``max`` and ``mean`` are of the absolute difference over the range of the reference; ``disagreement`` is the share
+    of pixels whose label may differ where a graph returns labels (near ties).
+    """
 
     max: float
     mean: float
+    disagreement: float
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import pickle
 import pickletools
 import re
 import struct
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -35,7 +36,8 @@ FOLDER_FILES = (
 )
 _WRAPPERS = ("model", "state_dict", "model_state_dict")  # where training scripts keep the weights
 _PREFIXES = ("module.", "_orig_mod.", "model.")  # of DistributedDataParallel, torch.compile and Lightning
-_LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # torch.save before 1.6
+_PICKLE = re.compile(rb"\x80[\x02-\x05]")
+_LEGACY = re.compile(rb"\x80[\x02-\x05](\x95.{8})?\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19", re.DOTALL)  # torch.save before 1.6
 _HARMLESS_GLOBALS = re.compile(r"collections OrderedDict|torch\._utils _rebuild_\w+|torch \w*(Storage|Size|device|\d)")
 
 # What torch.load and the pickle machine raise on damaged input; a weights-only load runs nothing, whatever is inside.
@@ -181,8 +183,11 @@ def _read_file(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
         raise BadFileError(f"{path} cannot be read: {exc.strerror}", hint="check the path and its permissions") from exc
     if head.startswith(b"PK\x03\x04"):
         return _read_zip(path), {}
-    if head.startswith(_LEGACY_MAGIC) or re.match(rb"\x80[\x02-\x05]", head):
+    if _LEGACY.match(head):
         return _read_torch(path, mmap=False), {}
+    if _PICKLE.match(head):
+        _refuse_code(path)
+        raise BadFileError(f"{path} is a pickle, but not one of torch.save", hint="torch.save(model.state_dict(), …)")
     if len(head) >= 9 and head[8:9] == b"{":
         return _read_safetensors(path)
     raise BadFileError(
@@ -229,14 +234,12 @@ def _read_zip(path: Path) -> dict[str, Any]:
 
 def _read_torch(path: Path, *, mmap: bool) -> dict[str, Any]:
     try:
-        loaded = torch.load(str(path), map_location="cpu", weights_only=True, mmap=mmap)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about the protocol of a pickle that is refused anyway
+            loaded = torch.load(str(path), map_location="cpu", weights_only=True, mmap=mmap)
     except _DAMAGE as exc:
-        code = _foreign_globals(path) if isinstance(exc, pickle.UnpicklingError) else []
-        if code:
-            raise BadFileError(
-                f"{path} is a pickle that would run code ({', '.join(code[:3])}); refused, and nothing of it was run",
-                hint="do not trust it; if it is your own, save only its weights: torch.save(model.state_dict(), …)",
-            ) from exc
+        if isinstance(exc, pickle.UnpicklingError):
+            _refuse_code(path, exc)
         _fail_damaged(path, exc)
     if not isinstance(loaded, dict):
         raise BadFileError(
@@ -259,6 +262,16 @@ def _fail_damaged(path: Path, exc: BaseException) -> NoReturn:
         f"{path} is damaged or cut short ({path.stat().st_size:,} bytes): {reason}",
         hint="compare its size with the source's, and copy or download it again",
     ) from exc
+
+
+def _refuse_code(path: Path, cause: BaseException | None = None) -> None:
+    """Raise when the pickle names anything but tensors and containers."""
+    code = _foreign_globals(path)
+    if code:
+        raise BadFileError(
+            f"{path} is a pickle that would run code ({', '.join(code[:3])}); refused, and nothing of it was run",
+            hint="do not trust it; if it is your own, save only its weights: torch.save(model.state_dict(), …)",
+        ) from cause
 
 
 def _foreign_globals(path: Path) -> list[str]:

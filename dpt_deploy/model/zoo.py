@@ -6,8 +6,9 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from dpt_deploy.core.spec import ModelSpec
+from dpt_deploy.core.spec import ModelSpec, Size
 from dpt_deploy.model.dpt import DPT
 from dpt_deploy.model.heads import DepthHead, SegmentationHead
 
@@ -102,3 +103,10 @@ def _probe(height: int, width: int, seed: int) -> Tensor:
     coarse = torch.rand((1, 3, 6, 6), generator=generator) * 2 - 1
     smooth = nn.functional.interpolate(coarse, size=(height, width), mode="bilinear", align_corners=False)
     return (smooth + 0.2 * torch.randn((1, 3, height, width), generator=generator)).clamp(-1, 1)
+
+
+def count_reference_operations(spec: ModelSpec, size: Size, batch: int = 1) -> int:
+    """Operations of the network as the paper draws it (two per multiply-add), counted by PyTorch on the meta device."""
+    with FlopCounterMode(display=False) as counter:
+        build(spec)(torch.empty((batch, 3, size.height, size.width), device="meta"))
+    return int(counter.get_total_flops())

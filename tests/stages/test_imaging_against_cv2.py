@@ -12,6 +12,8 @@ cv2 = pytest.importorskip("cv2")
 torch = pytest.importorskip("torch")
 data = pytest.importorskip("skimage.data")
 
+# PyTorch's kernels with fused multiply-add are matched; its plain one is a float32 step off.
+BICUBIC_TOLERANCE = 1e-5 if torch.backends.cpu.get_cpu_capability() == "DEFAULT" else 1e-6  # of the range
 PHOTOGRAPHS = ["astronaut", "coffee", "chelsea", "rocket"]  # these ship inside scikit-image's wheel
 SPECS = {
     "depth": (ImageSpec(384, 384, "minimal", (0.5,) * 3, (0.5,) * 3), 32),
@@ -86,16 +88,16 @@ def test_resize_cubic_equals_opencv_on_a_map():
     assert imaging.resize_cubic(values, Size(70, 21)).shape != expected.shape
 
 
-@pytest.mark.parametrize("source", [(384, 512), (384, 672), (384, 384), (96, 64)])
+@pytest.mark.parametrize("source", [(384, 512), (384, 672), (384, 384), (224, 160)])
 @pytest.mark.parametrize("size", [Size(480, 640), Size(300, 451), Size(720, 1280)])
 def test_resize_bicubic_is_pytorchs(source, size):
     values = _smooth(source)
     expected = _torch_resize(values[None], size)[0]
-    assert np.abs(imaging.resize_bicubic(values, size) - expected).max() <= 1e-6 * np.ptp(values)
+    assert np.abs(imaging.resize_bicubic(values, size) - expected).max() <= BICUBIC_TOLERANCE * np.ptp(values)
 
 
 def test_resize_bicubic_is_pytorchs_on_noise():
-    """White noise magnifies positions: one float32 step (PyTorch's kernels disagree on it) moves it by 4e-5 of its range."""
+    """White noise magnifies positions: one float32 step, on which PyTorch's kernels disagree, is 4e-5 of its range."""
     values = np.random.default_rng(1).random((2, 384, 672), np.float32)
     expected = _torch_resize(values, Size(1080, 1920))
     assert np.abs(imaging.resize_bicubic(values, Size(1080, 1920)) - expected).max() <= 1e-4
@@ -124,10 +126,10 @@ def test_labels_check_notices_resized_labels():
     assert not np.array_equal(imaging.resize_labels(logits.argmax(0) + 1, Size(121, 203)), labels)
 
 
-@pytest.mark.parametrize("size", [Size(121, 203), Size(17, 5), Size(64, 96)])
+@pytest.mark.parametrize("size", [Size(128, 192), Size(32, 48), Size(17, 5)])  # ties, if any, are exact in float32
 def test_resize_labels_is_nearest_exact(size):
     labels = np.random.default_rng(2).integers(1, 151, (64, 96)).astype(np.float32)
     found = imaging.resize_labels(labels, size)
     assert np.array_equal(found, _torch_resize(labels[None], size, "nearest-exact")[0])
-    if size != Size(64, 96):
-        assert not np.array_equal(found, _torch_resize(labels[None], size, "nearest")[0])
+    floor = labels[np.ix_(np.arange(size.height) * 64 // size.height, np.arange(size.width) * 96 // size.width)]
+    assert np.array_equal(found, floor) == (size == Size(128, 192))  # the other rule agrees at whole factors only

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 import tracemalloc
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 from support.make_imaging_golden import GOLDEN, golden, run_case, spec_of
 
 from dpt_deploy.core import imaging
-from dpt_deploy.core.errors import ResourceError, UsageError
+from dpt_deploy.core.errors import MissingExtraError, ResourceError, UsageError
 from dpt_deploy.core.files import atomic_path, atomic_write_bytes
 from dpt_deploy.core.palette import palette
 from dpt_deploy.core.spec import ImageSpec, Size
@@ -74,6 +76,10 @@ def test_network_size_rounds_half_to_even():
 def test_network_size_check_notices_half_away_from_zero(monkeypatch):
     monkeypatch.setattr(imaging.np, "round", lambda x: np.floor(x + 0.5))
     assert imaging.network_size(384, 400, *TARGETS[0]) == Size(384, 416)
+
+
+def test_network_size_follows_the_height_on_a_tie():
+    assert imaging.network_size(256, 768, *TARGETS[0]) == Size(384, 1152)  # scales 1.5 and 0.5
 
 
 def test_network_size_ignores_the_aspect_when_told():
@@ -166,16 +172,24 @@ def test_preprocess_refuses_what_is_not_8_bit_rgb(bad):
         imaging.preprocess(bad, *TARGETS[0])
 
 
-def test_uint8_input_is_near_the_float_input_and_clipped():
+def _checkerboard():
+    return np.kron([[0, 255], [255, 0]], np.ones((45, 60)))[..., None].repeat(3, -1).astype(np.uint8)
+
+
+def _slopes():
     rows, cols = np.mgrid[:90, :120]
-    image = np.stack([rows * 2, cols * 2, rows + cols], -1).astype(np.uint8)
+    return np.stack([rows * 2, cols * 2, rows + cols], -1).astype(np.uint8)
+
+
+@pytest.mark.parametrize("make", [_slopes, _checkerboard])  # the second one overshoots on both sides
+def test_uint8_input_is_near_the_float_input_and_clipped(make):
     spec = spec_of(64, 64, "minimal")
-    levels = (imaging.preprocess(image, spec, 32)[0].transpose(1, 2, 0) * 0.5 + 0.5) * 255
-    found = imaging.resize_uint8_input(image, spec, 32)
-    assert found.shape == (1, 64, 96, 3)
+    levels = (imaging.preprocess(make(), spec, 32)[0].transpose(1, 2, 0) * 0.5 + 0.5) * 255
+    found = imaging.resize_uint8_input(make(), spec, 32)
+    assert (found.shape, found.dtype) == ((1, 64, 96, 3), np.uint8)
     assert np.abs(found[0] - levels.clip(0, 255)).max() <= 0.5 + 1e-4
-    edge = np.kron([[0, 255], [255, 0]], np.ones((8, 8)))[..., None].repeat(3, -1).astype(np.uint8)
-    assert set(np.unique(imaging.resize_uint8_input(edge, spec, 32)[0, :8])) <= {0, 255}  # overshoot does not wrap
+    if make is _checkerboard:
+        assert np.abs(found[0] - levels).max() > 5
 
 
 def test_kitti_crop_is_bottom_and_centre():
@@ -222,6 +236,11 @@ def test_labels_of_a_full_frame_need_bounded_memory(block_bytes):
     size = Size(1080, 1920)
     result_bytes = 2 * size.height * size.width
     assert _peak_bytes(imaging.labels_from_logits, logits, size, block_bytes) < result_bytes + block_bytes
+
+
+def test_labels_of_shrunk_logits_need_bounded_memory():
+    logits = np.zeros((40, 640, 640), np.float32)
+    assert _peak_bytes(imaging.labels_from_logits, logits, Size(64, 64), 2**22) < 2**22
 
 
 def test_memory_check_notices_full_size_logits():
@@ -328,3 +347,12 @@ def test_atomic_write_says_why_it_cannot(tmp_path, name):
 def test_atomic_write_refuses_a_folder(tmp_path):
     with pytest.raises(UsageError, match="not a regular file"):
         atomic_write_bytes(tmp_path, b"data")
+
+
+@pytest.mark.parametrize("module", ["cv2", "PIL"])
+def test_images_without_its_extra_names_the_line_to_install(monkeypatch, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.delitem(sys.modules, "dpt_deploy.core.images", raising=False)
+    with pytest.raises(MissingExtraError, match=module) as caught:
+        importlib.import_module("dpt_deploy.core.images")
+    assert "[images]" in caught.value.hint

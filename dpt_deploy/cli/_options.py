@@ -1,0 +1,44 @@
+"""Options that several commands share, and the types behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from dpt_deploy.core.spec import Size, parse_batches, parse_sizes
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+PATH = click.Path(path_type=Path)
+
+
+def sizes(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[Size, ...]:
+    """``--res``: syntax only; whether a size fits the model is known where the model is known."""
+    return parse_sizes(value, stride=1) if value else ()
+
+
+def batches(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[int, ...]:
+    """``--batch``."""
+    return parse_batches(value) if value else ()
+
+
+def res_option(help_text: str) -> Callable[[Function], Function]:
+    """``--res 384,512x672``."""
+    return click.option("--res", "res", metavar="SIZES", callback=sizes, help=help_text)
+
+
+def batch_option(help_text: str) -> Callable[[Function], Function]:
+    """``--batch 1,3``."""
+    return click.option("--batch", "batch", metavar="N,…", callback=batches, help=help_text)
+
+
+def json_option(function: Function) -> Function:
+    """``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")(function)
+
+
+def artifact_argument(function: Function) -> Function:
+    """The exported model a command works on."""
+    return click.argument("artifact", type=PATH)(function)

@@ -1,0 +1,107 @@
+"""How results look: tables and JSON on standard output, talk and progress on standard error."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.table import Table
+
+talk = Console(stderr=True, highlight=False)
+# In a pipe a table is as wide as it needs to be: nothing is cut or folded for a terminal that is not there.
+results = Console(highlight=False, width=None if os.isatty(1) else 160)
+
+MARK = {True: "[green]pass[/green]", False: "[red]FAIL[/red]"}
+
+
+def say(line: str) -> None:
+    """One line of talk."""
+    talk.print(line, style="dim", soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    click.echo(json.dumps(value, indent=2, default=str))
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table of numbers on standard output; columns after the first are aligned right."""
+    table = _table(title)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    results.print(table)
+
+
+def print_facts(title: str, rows: Sequence[Sequence[str]]) -> None:
+    """A table of text on standard output: no header, everything aligned left."""
+    table = _table(title, header=False)
+    for index, _ in enumerate(rows[0]):
+        table.add_column(style="bold" if index == 0 else None, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    results.print(table)
+
+
+def _table(title: str, *, header: bool = True) -> Table:
+    style = box.SIMPLE_HEAD if header else box.SIMPLE
+    return Table(title=title, title_justify="left", title_style="bold", box=style, show_header=header, pad_edge=False)
+
+
+def case_rows(cases: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """Parity cases as table rows."""
+    return [
+        [
+            case["size"],
+            str(case["batch"]),
+            _number(case.get("max")),
+            _number(case.get("mean")),
+            _number(case["abs_rel"]) if "abs_rel" in case else _share(case.get("agreement")),
+            MARK[case["passed"]],
+        ]
+        for case in cases
+    ]
+
+
+PARITY_COLUMNS = ("size", "batch", "max / range", "mean / range", "AbsRel or agreement", "")
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2e}"
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.4f} %"
+
+
+@contextmanager
+def download_bar() -> Iterator[Callable[[int, int], None]]:
+    """A progress bar that appears with the first byte; call it with (bytes done, bytes in all)."""
+    columns = (TextColumn("downloading"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=talk, transient=True) as bar:
+        task: Any = None
+
+        def advance(done: int, total: int) -> None:
+            nonlocal task
+            if task is None:
+                task = bar.add_task("download", total=total or None)
+            bar.update(task, completed=done)
+
+        yield advance
+
+
+@contextmanager
+def count_bar(label: str) -> Iterator[tuple[Callable[[int], None], Callable[[Any], None]]]:
+    """A progress bar over a number of things: ``start(total)`` and ``advance(thing)``."""
+    columns = (TextColumn(label), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn())
+    with Progress(*columns, console=talk, transient=True) as bar:
+        task = bar.add_task(label, total=None)
+        yield (lambda total: bar.update(task, total=total)), (lambda _thing: bar.advance(task))

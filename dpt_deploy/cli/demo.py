@@ -1,0 +1,31 @@
+"""``dpt-deploy demo``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from dpt_deploy.cli._options import PATH
+from dpt_deploy.cli._output import PARITY_COLUMNS, case_rows, print_table, say
+from dpt_deploy.cli.bench import TIMING_COLUMNS, timing_rows
+
+
+@click.command()
+@click.option("--backbone", default="hybrid", show_default=True, help="A zoo name.")
+@click.option("-o", "--out", type=PATH, default=Path("out"), show_default=True)
+@click.option("--seconds", default=10.0, show_default=True, help="Time box of the timing table.")
+def command(backbone: str, out: Path, seconds: float) -> None:
+    """Do the whole job once, offline, on a photograph: export, verify, predict, time.
+
+    The weights are random (nothing is downloaded): the depth picture shows that the pipeline works, not what a trained
+    model sees.
+    """
+    from dpt_deploy.workflow.demo import run_demo
+
+    demo = run_demo(backbone, out, seconds=seconds, say=say)
+    weights = demo.artifact.sidecar.weights
+    title = f"{demo.artifact.path.name} against PyTorch (weights: {weights})"
+    print_table(title, PARITY_COLUMNS, case_rows(demo.verification.to_dict()["cases"]))
+    print_table(f"time of one image (weights: {weights})", TIMING_COLUMNS, timing_rows(demo.timing))
+    click.echo(f"photograph  {demo.photograph}\ndepth       {demo.picture}   (weights: {weights})")

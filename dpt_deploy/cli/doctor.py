@@ -1,0 +1,28 @@
+"""``dpt-deploy doctor``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from dpt_deploy.cli._options import json_option
+from dpt_deploy.cli._output import print_facts, print_json
+
+
+@click.command()
+@json_option
+def command(as_json: bool) -> None:
+    """Show what works on this machine, what to install for the rest, and the models of the zoo."""
+    from dpt_deploy.workflow.doctor import diagnose_machine, zoo_table
+
+    checks, fingerprint = diagnose_machine()
+    zoo = zoo_table()
+    if as_json:
+        print_json({"checks": [asdict(check) for check in checks], "environment": fingerprint, "zoo": zoo})
+        return
+    print_facts("this machine", [(c.name, "yes" if c.fine else "no", c.detail) for c in checks])
+    tools = fingerprint["tools"]
+    versions = ", ".join(f"{name} {version}" for name, version in tools.items()) if isinstance(tools, dict) else ""
+    click.echo(f"\n{fingerprint['processor']}, {fingerprint['cores']} cores\n{versions}\n")
+    print_facts("zoo: --backbone, what it is, published checkpoints", [tuple(row.values()) for row in zoo])

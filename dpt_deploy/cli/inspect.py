@@ -1,0 +1,58 @@
+"""``dpt-deploy inspect``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from dpt_deploy.cli._options import artifact_argument, json_option
+from dpt_deploy.cli._output import PARITY_COLUMNS, case_rows, print_facts, print_json, print_table
+from dpt_deploy.core.spec import TensorSpec
+
+
+@click.command()
+@artifact_argument
+@json_option
+def command(artifact: Path, as_json: bool) -> None:
+    """Show what an exported model is, what it costs, and how it was verified. Hashes are checked first."""
+    from dpt_deploy.workflow.inspect import inspect_artifact
+
+    found = inspect_artifact(artifact)
+    if as_json:
+        print_json(found.to_dict())
+        return
+    sidecar, counts = found.sidecar, found.sidecar.operations
+    size_mb = sum(payload.size_bytes for payload in sidecar.payloads) / 1e6
+    static = sidecar.shapes["static"]
+    rows = [
+        ("model", f"{sidecar.model.name}, {sidecar.model.task}"),
+        ("weights", str(sidecar.weights)),
+        ("precision", f"{sidecar.precision}, opset {sidecar.opset}"),
+        ("input", _tensor(sidecar.inputs[0])),
+        ("output", _tensor(sidecar.outputs[0])),
+        ("sizes", f"static {static[0]}x{static[1]}" if static else f"any multiple of {sidecar.shapes['stride']}, any batch"),
+        ("parameters", f"{found.parameters:,}"),
+        ("files", f"{', '.join(payload.name for payload in sidecar.payloads)} ({size_mb:.1f} MB), hashes match"),
+        (
+            f"operations at {counts['size']}",
+            f"{counts['graph'] / 1e9:.1f} GFLOP; the original needs {counts['original'] / 1e9:.1f} "
+            f"({100 * found.saved_operations:.1f} % fewer)",
+        ),
+        ("nodes", ", ".join(f"{count} {name}" for name, count in list(found.operators.items())[:8]) + ", …"),
+        ("verified", _verified(sidecar.parity)),
+    ]
+    print_facts(str(artifact), rows)
+    if sidecar.parity:
+        print_table("measured parity", PARITY_COLUMNS, case_rows(sidecar.parity["cases"]))
+
+
+def _tensor(spec: TensorSpec) -> str:
+    return f"{spec.name} {spec.dtype} ({', '.join(map(str, spec.shape))})"
+
+
+def _verified(parity: dict[str, object]) -> str:
+    if not parity:
+        return "no: run `dpt-deploy verify`"
+    scope = "full matrix" if parity.get("matrix") else "one small size; `dpt-deploy verify` runs the full matrix"
+    return f"{'yes' if parity['verified'] else 'NO, it failed'} ({scope}, {parity['runtime']})"

@@ -1,0 +1,72 @@
+"""``dpt-deploy run``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dpt_deploy.cli._options import PATH, artifact_argument, json_option
+from dpt_deploy.cli._output import count_bar, print_json, talk
+from dpt_deploy.core.errors import BadFileError
+from dpt_deploy.core.spec import Size, parse_size
+
+
+def _size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Size | None:
+    return parse_size(value, stride=1) if value else None
+
+
+@click.command()
+@artifact_argument
+@click.argument("source", type=PATH)
+@click.option("-o", "--out", type=PATH, help="File (its suffix chooses the format) or folder. Default: beside the input.")
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    type=click.Choice(["png", "pfm", "color", "metric", "labels", "overlay"]),
+    help="What to write; may be given more than once. Default: png and pfm, or labels.",
+)
+@click.option("--runtime", default="ort", show_default=True, help="What runs the artefact.")
+@click.option("--size", callback=_size, metavar="HxW", help="Network size instead of the model's own resize rule.")
+@click.option("--kitti-crop", is_flag=True, help="Crop to the bottom centre 352x1216, as the KITTI evaluation does.")
+@json_option
+def command(artifact: Path, source: Path, as_json: bool, **options: Any) -> None:
+    """Apply an exported model to an image, a folder or a video.
+
+    \b
+    png      16-bit depth, stretched over the range (as the original tools write it)
+    pfm      raw float32 depth
+    color    depth in colours
+    metric   16-bit metres x 256 (KITTI) or x 1000 (NYU)
+    labels   palette PNG of classes, 0 is background
+    overlay  classes blended over the image
+
+    \b
+    dpt-deploy run out/hybrid-fp32.onnx photo.jpg -o depth.png
+    dpt-deploy run out/hybrid-seg150-fp32.onnx photos/ -o labels/ --format overlay
+    """
+    from dpt_deploy.workflow.predict import run_files
+
+    with count_bar("images") as (start, advance):
+        results = run_files(artifact, source, started=start, advance=advance, **options)
+    failed = [result for result in results if result.error]
+    if as_json:
+        print_json(
+            [
+                {"source": str(r.source), "written": [str(p) for p in r.written], "frames": r.frames, "error": r.error}
+                for r in results
+            ]
+        )
+    else:
+        for result in results:
+            for path in result.written:
+                click.echo(str(path))
+    for result in failed:
+        talk.print(f"skipped: {result.error}", style="red", soft_wrap=True)
+    if failed:
+        raise BadFileError(
+            f"{len(failed)} of {len(results)} files could not be read; the others are done",
+            hint="see the lines above for each",
+        )

@@ -1,0 +1,39 @@
+"""``dpt-deploy verify``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dpt_deploy.cli._options import PATH, artifact_argument, batch_option, json_option, res_option
+from dpt_deploy.cli._output import PARITY_COLUMNS, case_rows, print_json, print_table, say
+
+
+@click.command()
+@artifact_argument
+@res_option("Sizes, e.g. 384,256x640 (height x width). Default: the recipe's matrix.")
+@batch_option("Batches, e.g. 1,3.")
+@click.option("--against", type=PATH, help="Compare with this checkpoint or .onnx instead of the artefact's own weights.")
+@click.option("--weights", metavar="FILE", help="Where the artefact's checkpoint lies now.")
+@click.option("--runtime", default="ort", show_default=True, help="What runs the artefact.")
+@click.option("--golden", is_flag=True, help="Use the stored tensors: needs neither PyTorch nor the checkpoint.")
+@json_option
+def command(artifact: Path, as_json: bool, **options: Any) -> None:
+    """Compare an exported model with PyTorch over sizes and batches; exit 5 when a tolerance is exceeded.
+
+    \b
+    dpt-deploy verify out/hybrid-fp32.onnx --res 384,256x640,512x384 --batch 1,3
+    """
+    from dpt_deploy.workflow.verify import raise_on_failure, verify_artifact
+
+    verification = verify_artifact(
+        artifact, progress=lambda case: say(f"{case.size}, batch {case.batch}: {'pass' if case.passed else 'FAIL'}"), **options
+    )
+    found = verification.to_dict()
+    if as_json:
+        print_json(found)
+    else:
+        print_table(f"{artifact.name} against {verification.against}", PARITY_COLUMNS, case_rows(found["cases"]))
+    raise_on_failure(verification)

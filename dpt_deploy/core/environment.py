@@ -1,0 +1,93 @@
+"""What this machine has: versions, processor, accelerator. Nothing heavy is imported to find out."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+# Distribution name by the name it is known under; looked up in package metadata, not imported.
+_PACKAGES = (
+    "numpy",
+    "torch",
+    "torchvision",
+    "timm",
+    "safetensors",
+    "onnx",
+    "onnx-ir",
+    "onnxscript",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "polygraphy",
+    "transformers",
+    "opencv-python-headless",
+    "pillow",
+    "tensorrt",
+    "tensorrt-rtx",
+    "cuda-python",
+)
+
+
+def installed(package: str) -> str | None:
+    """Version of an installed distribution, or None."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def tool_versions() -> dict[str, str]:
+    """Versions of this program and of every package of the table that is installed."""
+    from dpt_deploy import __version__  # noqa: PLC0415  the package imports core first
+
+    found = {name: version for name in _PACKAGES if (version := installed(name))}
+    return {"dpt-deploy": __version__, "python": platform.python_version(), **found}
+
+
+def processor() -> str:
+    """The processor's model name, as the system tells it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def cpu_count() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cpu_flags() -> list[str]:
+    """The vector extensions that matter to inference, of those the processor has."""
+    wanted = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "amx_bf16")
+    cpuinfo = Path("/proc/cpuinfo")
+    text = cpuinfo.read_text() if cpuinfo.is_file() else ""
+    flags = set(next((line for line in text.splitlines() if line.startswith("flags")), "").split())
+    return [flag for flag in wanted if flag in flags]
+
+
+def gpus() -> list[str]:
+    """Name, driver and memory of each NVIDIA GPU, as the driver's own tool tells it; empty without one."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return []
+    query = [tool, "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+    done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)  # noqa: S603  fixed arguments
+    return [line.strip() for line in done.stdout.splitlines() if line.strip()] if done.returncode == 0 else []
+
+
+def fingerprint() -> dict[str, object]:
+    """What a measurement must be read with: versions, processor, cores, GPU."""
+    return {
+        "tools": tool_versions(),
+        "processor": processor(),
+        "cores": cpu_count(),
+        "cpu_flags": cpu_flags(),
+        "gpus": gpus(),
+        "system": platform.platform(),
+    }

@@ -1,0 +1,265 @@
+"""The published checkpoints by name: which there are, and the file on this machine, downloaded once and checked.
+
+Standard library only. Only ``http`` and ``https`` are spoken; proxies are taken from the environment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import re
+import tomllib
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import IO, NoReturn
+from urllib.parse import quote
+
+from dpt_deploy.core.errors import BadFileError, ResourceError, UsageError
+from dpt_deploy.core.files import atomic_write_bytes, write_errors
+from dpt_deploy.core.spec import Task
+
+CACHE_VARIABLE = "DPT_DEPLOY_CACHE"
+ADDRESS_VARIABLE = "DPT_DEPLOY_WEIGHTS_URL"
+Progress = Callable[[int, int | None], None]  # bytes so far, and in all where the server says so
+
+_CHUNK = 1 << 20
+_TIMEOUT_S = 30  # of silence
+_WEB = ("http://", "https://")
+_ATTEMPTS = 4  # a cut connection is taken up where it broke off
+
+
+@dataclass(frozen=True)
+class PublishedWeights:
+    """One entry of ``data/weights.toml``; ``address`` and ``sha256`` (its first digits) are empty where not known."""
+
+    file: str
+    address: str
+    sha256: str
+    licence: str
+    recipe: str
+    task: Task
+    default: bool
+
+
+@cache
+def published() -> tuple[PublishedWeights, ...]:
+    """Every published checkpoint that the zoo can build."""
+    table = tomllib.loads((files("dpt_deploy") / "data" / "weights.toml").read_text(encoding="utf-8"))
+    return tuple(PublishedWeights(**entry) for entry in table["weights"])
+
+
+def default_for(recipe_name: str, task: Task) -> PublishedWeights:
+    """The checkpoint of a recipe when the user names none; raises :class:`UsageError` when none was published."""
+    for entry in published():
+        if (entry.recipe, entry.task, entry.default) == (recipe_name, task, True):
+            return entry
+    have = sorted({entry.recipe for entry in published() if entry.task == task})
+    raise UsageError(
+        f"no {task} checkpoint of {recipe_name!r} was published",
+        hint=f"give --weights FILE, or --weights random for timing work; published for {task}: {', '.join(have)}",
+    )
+
+
+def find(name: str) -> PublishedWeights | None:
+    """The entry with this file name, with or without its suffix; None when there is none."""
+    return next((entry for entry in published() if name in (entry.file, Path(entry.file).stem)), None)
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: ``$DPT_DEPLOY_CACHE``, else ``$XDG_CACHE_HOME/dpt-deploy``, else ``~/.cache/…``."""
+    own = os.environ.get(CACHE_VARIABLE)
+    if own:
+        return Path(own) / "weights"
+    shared = os.environ.get("XDG_CACHE_HOME")
+    return (Path(shared) if shared else Path.home() / ".cache") / "dpt-deploy" / "weights"
+
+
+def fetch(entry: PublishedWeights, progress: Progress | None = None) -> Path:
+    """The file of ``entry`` in the cache, downloaded when it is not there, with its hash checked.
+
+    A download that was cut is taken up at the next call. ``$DPT_DEPLOY_WEIGHTS_URL``, the address of a folder,
+    replaces the published source.
+
+    Raises:
+        ResourceError: no network, no such file at the source, disk full; the message names file and address.
+        BadFileError: what arrived has another hash (it is removed).
+        UsageError: no address is known for the file, or it is not http(s).
+    """
+    path = cache_folder() / entry.file
+    if _is_verified(path, entry):
+        return path
+    address = _address(entry)
+    with write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    _download(entry, address, part, progress)
+    digest = _hash(part)
+    if not digest.startswith(entry.sha256):
+        part.unlink()
+        raise BadFileError(
+            f"{entry.file} from {address} has SHA-256 {digest[:8]}…; expected {entry.sha256}…: it was removed",
+            hint="run again; if it happens again, the source is not the published file",
+        )
+    with write_errors(path):
+        part.replace(path)
+    _remember(path, digest)
+    return path
+
+
+def _address(entry: PublishedWeights) -> str:
+    folder = os.environ.get(ADDRESS_VARIABLE)
+    address = f"{folder.rstrip('/')}/{quote(entry.file)}" if folder else entry.address
+    if not address:
+        raise UsageError(
+            f"{entry.file} has no address that a program can fetch: its authors link a web drive",
+            hint="fetch it by hand (see the README of isl-org/DPT), then give --weights FILE",
+        )
+    if not address.startswith(_WEB):
+        raise UsageError(
+            f"the address {address} is not http or https", hint=f"set {ADDRESS_VARIABLE} to the address of a folder"
+        )
+    return address
+
+
+# --- the verified copy ------------------------------------------------------------------------------------------------
+
+
+def _is_verified(path: Path, entry: PublishedWeights) -> bool:
+    """Whether a good copy is there. Its hash is computed once and remembered for this size and time of change."""
+    if not path.is_file():
+        return False
+    with write_errors(path):
+        remembered = _mark(path).read_text(encoding="utf-8").split() if _mark(path).is_file() else []
+        state = _state(path)
+        if remembered[:2] == state:
+            return True
+        digest = _hash(path)
+        if digest.startswith(entry.sha256 or "".join(remembered[2:])):
+            _remember(path, digest)
+            return True
+        path.unlink()  # damaged since: fetch it again
+    return False
+
+
+def _mark(path: Path) -> Path:
+    return path.with_name(f"{path.name}.verified")
+
+
+def _state(path: Path) -> list[str]:
+    status = path.stat()
+    return [str(status.st_size), str(status.st_mtime_ns)]
+
+
+def _remember(path: Path, digest: str) -> None:
+    atomic_write_bytes(_mark(path), " ".join((*_state(path), digest)).encode("ascii"))
+
+
+def _hash(path: Path) -> str:
+    with write_errors(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# --- the transfer -----------------------------------------------------------------------------------------------------
+
+
+def _download(entry: PublishedWeights, address: str, part: Path, progress: Progress | None) -> None:
+    """Bring ``part`` to its full length, from where an earlier attempt left it."""
+    error: Exception | None = None
+    for _ in range(_ATTEMPTS):
+        if not entry.sha256:
+            part.unlink(missing_ok=True)  # without a hash a resumed file could not be checked as a whole
+        try:
+            if _transfer(address, part, progress):
+                return
+        except urllib.error.HTTPError as exc:
+            exc.close()
+            _fail(entry, address, f"the server answers {exc.code} {exc.reason}", exc)
+        except (OSError, http.client.HTTPException, ValueError) as exc:  # errors of writing are not among these
+            error = exc
+            if not part.exists():  # nothing has arrived yet: no use in trying again at once
+                break
+    _fail(entry, address, _reason(error), error)
+
+
+def _transfer(address: str, part: Path, progress: Progress | None) -> bool:
+    """One request that appends to ``part``; whether the file is complete now."""
+    start = part.stat().st_size if part.is_file() else 0
+    request = urllib.request.Request(address, headers={"User-Agent": "dpt-deploy"})  # noqa: S310 - scheme is checked
+    if start:
+        request.add_header("Range", f"bytes={start}-")
+    try:
+        response = _opener().open(request, timeout=_TIMEOUT_S)
+    except urllib.error.HTTPError as exc:
+        if exc.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not start:
+            raise
+        total = re.fullmatch(r"bytes \*/(\d+)", exc.headers.get("Content-Range", ""))
+        exc.close()
+        if total and int(total[1]) == start:
+            return True
+        part.unlink()
+        return False
+    with response:
+        start = _resumed_at(response, start)
+        length = response.headers.get("Content-Length")
+        total_bytes = start + int(length) if length and length.isdecimal() else None
+        done = _copy(response, part, start, total_bytes, progress)
+    return total_bytes is None or done == total_bytes
+
+
+def _resumed_at(response: http.client.HTTPResponse, start: int) -> int:
+    """The offset at which the body begins: ``start`` when the server honours the range, else 0."""
+    found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    honoured = response.status == http.HTTPStatus.PARTIAL_CONTENT and found is not None and int(found[1]) == start
+    return start if honoured else 0
+
+
+def _copy(source: IO[bytes], part: Path, start: int, total: int | None, progress: Progress | None) -> int:
+    done = start
+    with write_errors(part):
+        file = part.open("ab" if start else "wb")
+    with file:
+        while chunk := source.read(_CHUNK):
+            with write_errors(part):
+                file.write(chunk)
+                file.flush()
+            done += len(chunk)
+            if progress:
+                progress(done, total)
+    return done
+
+
+@cache
+def _opener() -> urllib.request.OpenerDirector:
+    """The usual handlers less those for files and FTP, so that no redirect leads there."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler,
+        urllib.request.HTTPHandler,
+        urllib.request.HTTPSHandler,
+        urllib.request.HTTPRedirectHandler,
+        urllib.request.HTTPDefaultErrorHandler,
+        urllib.request.HTTPErrorProcessor,
+        urllib.request.UnknownHandler,
+    ):
+        opener.add_handler(handler())
+    return opener
+
+
+def _reason(error: Exception | None) -> str:
+    if error is None:
+        return "the connection was cut short again and again"
+    cause = error.reason if isinstance(error, urllib.error.URLError) else error
+    return f"no connection ({cause})" if str(cause) else f"no connection ({type(cause).__name__})"
+
+
+def _fail(entry: PublishedWeights, address: str, reason: str, error: Exception | None) -> NoReturn:
+    raise ResourceError(
+        f"cannot download {entry.file} from {address}: {reason}",
+        hint="fetch that file elsewhere and give --weights FILE, or use --weights random for timing work",
+    ) from error

@@ -1,0 +1,45 @@
+"""Where do two computations part? The first tensor, in execution order, whose error exceeds the tolerance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dpt_deploy.core import metrics
+from dpt_deploy.core.recipe import Tolerance
+
+Probe = Callable[[Sequence[str]], Mapping[str, tuple[np.ndarray, np.ndarray]]]  # names -> candidate, reference
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """The first tensor that is off, how far, and the last one before it that was still right."""
+
+    tensor: str
+    max: float
+    mean: float
+    last_good: str | None
+
+
+def first_divergence(names: Sequence[str], probe: Probe, tolerance: Tolerance, *, chunk: int = 16) -> Divergence | None:
+    """Scan ``names`` in execution order, ``chunk`` tensors a run, and return the first that exceeds ``tolerance``.
+
+    A scan, not a binary search: an error can cancel further down, and a wrong answer here costs hours. ``chunk`` bounds
+    the memory held at a time. Tensors that are constant in the reference are skipped: they have no range.
+    """
+    last_good: str | None = None
+    for start in range(0, len(names), chunk):
+        measured = probe(names[start : start + chunk])
+        for name in names[start : start + chunk]:
+            candidate, reference = measured[name]
+            if candidate.shape != reference.shape:
+                return Divergence(name, float("inf"), float("inf"), last_good)
+            if metrics.span(reference) == 0.0:
+                continue
+            largest, mean = metrics.range_error(candidate, reference)
+            if largest > tolerance.max or mean > tolerance.mean:
+                return Divergence(name, largest, mean, last_good)
+            last_good = name
+    return None

@@ -1,0 +1,115 @@
+"""Does a candidate agree with its reference? One case is one batch at one size; a report is all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from dpt_deploy.core import metrics
+from dpt_deploy.core.errors import ParityError
+from dpt_deploy.core.recipe import Tolerance
+from dpt_deploy.core.spec import Size
+
+# A flat reference agrees with anything. Random weights are calibrated to span at least half of their largest value;
+# trained networks may legitimately see little depth, but never none.
+MIN_SPAN_RANDOM = 0.5
+MIN_SPAN_TRAINED = 0.01
+
+Outputs = Callable[[int, Size], tuple[np.ndarray, np.ndarray]]  # (batch, size) -> candidate, reference
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """Measured agreement. ``max`` and ``mean`` are errors over the range of the reference; None for labels."""
+
+    batch: int
+    size: str
+    passed: bool
+    max: float | None = None
+    mean: float | None = None
+    abs_rel: float | None = None
+    agreement: float | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """All cases, with the tolerance they were held to."""
+
+    cases: tuple[CaseResult, ...]
+    tolerance: Tolerance
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.cases) and all(case.passed for case in self.cases)
+
+    @property
+    def failures(self) -> list[CaseResult]:
+        return [case for case in self.cases if not case.passed]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "verified": self.passed,
+            "tolerance": asdict(self.tolerance),
+            "cases": [{key: value for key, value in asdict(case).items() if value is not None} for case in self.cases],
+        }
+
+
+def check_reference(reference: np.ndarray, *, min_span: float) -> None:
+    """Refuse a reference that would agree with anything.
+
+    Raises:
+        ParityError: it holds NaN or infinity, or its span is below ``min_span`` of its largest magnitude.
+    """
+    if not np.isfinite(reference).all():
+        raise ParityError("the reference output is not finite", hint="check the checkpoint: its own output has NaN or Inf")
+    if reference.dtype.kind in "iu":
+        if reference.min() == reference.max():
+            raise ParityError("the reference labels are all the same", hint="use another image or other weights")
+        return
+    largest, width = float(np.abs(reference).max()), metrics.span(reference)
+    if largest == 0.0 or width < min_span * largest:
+        raise ParityError(
+            f"the reference output is flat (span {width:.3g}, largest {largest:.3g}): it would agree with anything",
+            hint="use trained weights, or --weights random, whose generator guarantees a varied output",
+        )
+
+
+def compare(candidate: np.ndarray, reference: np.ndarray, *, batch: int, size: Size, tolerance: Tolerance) -> CaseResult:
+    """Measure one case. Outputs are depth (B, H, W), logits (B, classes, H, W), or integer labels (B, H, W)."""
+    if candidate.shape != reference.shape:
+        raise ParityError(
+            f"at {size}, batch {batch}: output shape {list(candidate.shape)}, expected {list(reference.shape)}",
+            hint="a size is baked into the graph",
+        )
+    if reference.dtype.kind in "iu":
+        agreement = metrics.pixel_agreement(candidate, reference)
+        return CaseResult(batch, str(size), agreement >= 1.0 - tolerance.disagreement, agreement=agreement)
+    largest, mean = metrics.range_error(candidate, reference)
+    passed = largest <= tolerance.max and mean <= tolerance.mean
+    if reference.ndim == 4:
+        agreement = metrics.pixel_agreement(candidate, reference)
+        return CaseResult(batch, str(size), passed, largest, mean, agreement=agreement)
+    abs_rel = metrics.aligned_abs_rel(candidate, reference) if np.isfinite(largest) else float("inf")
+    return CaseResult(batch, str(size), passed, largest, mean, abs_rel=abs_rel)
+
+
+def compare_matrix(
+    outputs: Outputs,
+    cases: Iterable[tuple[int, Size]],
+    tolerance: Tolerance,
+    *,
+    min_span: float,
+    progress: Callable[[CaseResult], None] | None = None,
+) -> Report:
+    """Run every case; all of them are measured even when one fails."""
+    results = []
+    for batch, size in cases:
+        candidate, reference = outputs(batch, size)
+        check_reference(reference, min_span=min_span)
+        results.append(compare(candidate, reference, batch=batch, size=size, tolerance=tolerance))
+        if progress:
+            progress(results[-1])
+    return Report(tuple(results), tolerance)

@@ -1,0 +1,100 @@
+"""ONNX Runtime: the CPU reference of every exported file; a CUDA build is used where one is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import onnxruntime as ort
+
+from dpt_deploy.core.errors import BadFileError, DptError, ResourceError, UsageError
+from dpt_deploy.core.runner import Tensors
+from dpt_deploy.core.spec import TensorSpec
+
+_DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int32)": "int32", "tensor(int64)": "int64"}
+
+
+class OrtRunner:
+    """Runs an ONNX file. ``threads`` bounds the CPU threads of one operator (default: the runtime's own choice)."""
+
+    name = "ort"
+
+    def __init__(self, path: Path, *, threads: int | None = None, outputs: Sequence[str] | None = None) -> None:
+        self._path = path
+        self._threads = threads
+        self._wanted = list(outputs) if outputs else None
+        self._session: Any = None
+
+    def __enter__(self) -> Self:
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        if self._threads:
+            options.intra_op_num_threads = self._threads
+        wanted = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+        providers = [name for name in wanted if name in ort.get_available_providers()]
+        try:
+            self._session = ort.InferenceSession(str(self._path), options, providers=providers)
+        except Exception as exc:  # noqa: BLE001  the runtime's exception classes are private
+            raise BadFileError(
+                f"ONNX Runtime {ort.__version__} cannot load {self._path}: {_line(exc)}",
+                hint="check the file with `dpt-deploy inspect`, or export with another --opset",
+            ) from exc
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._session = None
+
+    @property
+    def inputs(self) -> Sequence[TensorSpec]:
+        return tuple(_spec(entry) for entry in self._open().get_inputs())
+
+    @property
+    def outputs(self) -> Sequence[TensorSpec]:
+        return tuple(_spec(entry) for entry in self._open().get_outputs())
+
+    def infer(self, feed: Tensors) -> dict[str, np.ndarray]:
+        """Run once.
+
+        Raises:
+            UsageError: the feed's names, dtypes or shapes do not fit the model.
+            ResourceError: the runtime ran out of memory.
+        """
+        session = self._open()
+        names = self._wanted or [entry.name for entry in session.get_outputs()]
+        try:
+            values = session.run(names, dict(feed))
+        except Exception as exc:  # noqa: BLE001  the runtime's exception classes are private
+            raise _translated(exc, feed) from exc
+        return dict(zip(names, values, strict=True))
+
+    def synchronize(self) -> None:
+        """``infer`` returns finished arrays: nothing to wait for."""
+
+    def _open(self) -> Any:
+        if self._session is None:
+            raise DptError("the runner was used outside its 'with' block")
+        return self._session
+
+
+def _translated(exc: Exception, feed: Tensors) -> DptError:
+    text = _line(exc)
+    shapes = ", ".join(f"{name} {value.dtype}{list(value.shape)}" for name, value in feed.items())
+    if "alloc" in text.lower() or "memory" in text.lower():
+        return ResourceError(f"out of memory for {shapes}: {text}", hint="use a smaller size or batch")
+    return UsageError(f"the model does not accept {shapes}: {text}", hint="see its inputs with `dpt-deploy inspect`")
+
+
+def _spec(entry: Any) -> TensorSpec:
+    shape = tuple(dim if isinstance(dim, int) else str(dim) for dim in entry.shape)
+    return TensorSpec(entry.name, _DTYPES.get(entry.type, entry.type), shape)
+
+
+def _line(exc: Exception) -> str:
+    return " ".join(str(exc).split())[:300]
+
+

@@ -1,0 +1,86 @@
+"""Image in, depth or segmentation out, over any runner: the original's pre- and post-processing around the network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dpt_deploy.core import imaging
+from dpt_deploy.core.artifact import Sidecar
+from dpt_deploy.core.errors import IncompatibleError
+from dpt_deploy.core.runner import Runner
+from dpt_deploy.core.spec import ImageSpec, Size
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What was seen in one image, at the image's own resolution.
+
+    ``depth`` (H, W) float32: inverse depth up to scale and shift, or metres where ``metric``. ``labels`` (H, W) uint16:
+    1 is the first class, 0 is never predicted (the palette's background).
+    """
+
+    network_size: Size
+    depth: np.ndarray | None = None
+    labels: np.ndarray | None = None
+    metric: bool = False
+    num_classes: int = 0
+
+
+class Predictor:
+    """Applies a model to RGB images. The runner must be entered by the caller.
+
+    ``size`` replaces the resize rule of the sidecar by a fixed network size.
+    """
+
+    def __init__(self, runner: Runner, sidecar: Sidecar, *, size: Size | None = None) -> None:
+        self._runner = runner
+        self._sidecar = sidecar
+        self._image = _fixed(sidecar.image, size or _static_size(sidecar))
+        self._stride = sidecar.model.stride
+
+    def network_size(self, height: int, width: int) -> Size:
+        """The size at which an image of ``height`` x ``width`` pixels enters the network."""
+        return imaging.network_size(height, width, self._image, self._stride)
+
+    def prepare(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        """RGB bytes (H, W, 3) to the network's feed, batch 1."""
+        to_input = imaging.resize_uint8_input if self._sidecar.input_kind == "uint8" else imaging.preprocess
+        return {self._sidecar.inputs[0].name: to_input(image, self._image, self._stride)}
+
+    def finish(self, output: np.ndarray, height: int, width: int, network_size: Size) -> Prediction:
+        """Network output of batch 1 to the image's own resolution."""
+        model, size = self._sidecar.model, Size(height, width)
+        if model.task == "depth":
+            if not np.isfinite(output).all():
+                raise IncompatibleError("the network returned NaN or Inf", hint="run `dpt-deploy verify` on this artefact")
+            depth = imaging.resize_bicubic(output[0], size)
+            return Prediction(network_size, depth=depth, metric=model.metric is not None)
+        if self._sidecar.output_kind == "labels":
+            labels = imaging.resize_labels(output[0].astype(np.uint16) + 1, size)
+        else:
+            labels = imaging.labels_from_logits(output[0], size)
+        return Prediction(network_size, labels=labels, num_classes=model.num_classes)
+
+    def predict(self, image: np.ndarray) -> Prediction:
+        """RGB bytes (H, W, 3) to a prediction of the same height and width.
+
+        Raises:
+            UsageError: the array is not an RGB image, or the model cannot take its size.
+            ResourceError: out of memory.
+        """
+        feed = self.prepare(image)
+        output = self._runner.infer(feed)[self._sidecar.outputs[0].name]
+        return self.finish(output, *image.shape[:2], self.network_size(*image.shape[:2]))
+
+    __call__ = predict
+
+
+def _fixed(image: ImageSpec, size: Size | None) -> ImageSpec:
+    return replace(image, height=size.height, width=size.width, keep_aspect=False) if size else image
+
+
+def _static_size(sidecar: Sidecar) -> Size | None:
+    static = sidecar.shapes.get("static")
+    return Size(*static) if static else None

@@ -1,0 +1,54 @@
+"""Runtimes by name. A back end is imported when it is asked for, never before."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, cast
+
+from dpt_deploy.core.errors import UsageError
+from dpt_deploy.core.optional import extra
+from dpt_deploy.core.runner import Runner
+
+# name -> (module, class, the third-party module it needs, the extra that brings it)
+_RUNTIMES = {
+    "ort": ("dpt_deploy.runtime.ort_runner", "OrtRunner", "onnxruntime", "ort"),
+    "torch": ("dpt_deploy.runtime.torch_runner", "TorchRunner", "torch", "export"),
+}
+FILE_RUNTIMES = ("ort",)  # those that run an artefact's file; torch is handed a module
+
+
+def names() -> list[str]:
+    """Every runtime this version knows."""
+    return list(_RUNTIMES)
+
+
+def available(name: str) -> bool:
+    """Whether the module behind a runtime is installed; it is not imported."""
+    return find_spec(_RUNTIMES[name][2]) is not None
+
+
+def runner_class(name: str) -> Any:
+    """The runner class of a runtime.
+
+    Raises:
+        UsageError: no such runtime.
+        MissingExtraError: its module is not installed.
+    """
+    if name not in _RUNTIMES:
+        raise UsageError(f"unknown runtime {name!r}", hint=f"known: {', '.join(_RUNTIMES)}")
+    module, attribute, _, which = _RUNTIMES[name]
+    with extra(which, purpose=f"runtime {name!r}"):
+        return getattr(import_module(module), attribute)
+
+
+def open_file(path: Path, runtime: str = "ort", *, threads: int | None = None) -> Runner:
+    """A runner over an artefact's file (not yet entered).
+
+    Raises:
+        UsageError: the runtime does not run files, or is unknown.
+    """
+    if runtime in _RUNTIMES and runtime not in FILE_RUNTIMES:
+        raise UsageError(f"runtime {runtime!r} does not run exported files", hint=f"use {', '.join(FILE_RUNTIMES)}")
+    return cast(Runner, runner_class(runtime)(path, threads=threads))

@@ -1,0 +1,57 @@
+"""PyTorch eager: the reference that every exported file is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+from dpt_deploy.core.errors import ResourceError
+from dpt_deploy.core.runner import Tensors
+from dpt_deploy.core.spec import TensorSpec
+
+
+class TorchRunner:
+    """Runs a built module with one input and one output under the names of an exported file."""
+
+    name = "torch"
+
+    def __init__(self, module: Any, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
+        self._module = module
+        self._inputs = tuple(inputs)
+        self._outputs = tuple(outputs)
+        self._device = next((p.device for p in module.parameters()), torch.device("cpu"))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """The module belongs to the caller."""
+
+    @property
+    def inputs(self) -> Sequence[TensorSpec]:
+        return self._inputs
+
+    @property
+    def outputs(self) -> Sequence[TensorSpec]:
+        return self._outputs
+
+    def infer(self, feed: Tensors) -> dict[str, np.ndarray]:
+        """Run once; raises :class:`ResourceError` when memory runs out."""
+        tensors = [torch.from_numpy(np.ascontiguousarray(feed[spec.name])).to(self._device) for spec in self._inputs]
+        try:
+            with torch.inference_mode():
+                result = self._module(*tensors)
+        except (torch.OutOfMemoryError, MemoryError) as exc:
+            raise ResourceError(f"out of memory in PyTorch: {exc}", hint="use a smaller size or batch") from exc
+        return {self._outputs[0].name: result.float().cpu().numpy() if result.is_floating_point() else result.cpu().numpy()}
+
+    def synchronize(self) -> None:
+        """Wait for the device the module lives on."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)

@@ -1,0 +1,48 @@
+"""The main job, once, on a photograph that ships with the package."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from dpt_deploy.core.artifact import Artifact
+from dpt_deploy.core.files import write_errors
+from dpt_deploy.core.spec import Size
+from dpt_deploy.workflow.bench import BenchResult, bench_artifact
+from dpt_deploy.workflow.export import export_model
+from dpt_deploy.workflow.predict import run_files
+from dpt_deploy.workflow.verify import Verification, raise_on_failure, verify_artifact
+
+PHOTOGRAPH = "coffee.jpg"
+SIZES = (Size(384, 384), Size(256, 640), Size(640, 256))
+BATCHES = (1, 2)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What the demo made and measured."""
+
+    artifact: Artifact
+    verification: Verification
+    timing: BenchResult
+    photograph: Path
+    picture: Path
+
+
+def run_demo(backbone: str, out: Path, *, seconds: float, say: Callable[[str], None]) -> Demo:
+    """Export ``backbone`` with random weights, verify it, predict the shipped photograph, and time it beside PyTorch."""
+    artifact = export_model(backbone, out, weights="random", say=say)
+    photograph = out / PHOTOGRAPH
+    with as_file(files("dpt_deploy") / "data" / "photographs" / PHOTOGRAPH) as shipped, write_errors(photograph):
+        shutil.copyfile(shipped, photograph)
+    say(f"verifying {artifact.path}")
+    verification = verify_artifact(artifact.path, res=SIZES, batch=BATCHES)
+    raise_on_failure(verification)
+    picture = out / f"{artifact.path.stem}-{photograph.stem}.png"
+    run_files(artifact.path, photograph, picture, formats=("color",))
+    say("timing")
+    timing = bench_artifact(artifact, [Size(384, 384)], seconds=seconds)
+    return Demo(artifact, verification, timing, photograph, picture)

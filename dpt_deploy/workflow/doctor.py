@@ -1,0 +1,76 @@
+"""What works on this machine, and what to install for the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from dpt_deploy.core.environment import cpu_flags, fingerprint
+from dpt_deploy.core.recipe import load_recipe, zoo_names
+from dpt_deploy.model import published
+
+# What a user can do, the modules it takes, and the extra that brings them.
+_CAPABILITIES = (
+    ("export and verify against PyTorch", ("torch", "timm", "onnx", "onnxscript", "safetensors"), "export"),
+    ("run ONNX artefacts", ("onnxruntime",), "ort"),
+    ("read and write images and video", ("cv2", "PIL"), "images"),
+    ("time the plain Hugging Face export", ("transformers",), "oracle"),
+)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the doctor: fine or not, and the remedy."""
+
+    name: str
+    fine: bool
+    detail: str
+
+
+def diagnose_machine() -> tuple[list[Check], dict[str, Any]]:
+    """Checks in the order a user needs them, and the full fingerprint."""
+    checks = [_capability(*entry) for entry in _CAPABILITIES]
+    checks += [check for check in (_torch_build(), _vector_units(), _gpu()) if check]
+    return checks, fingerprint()
+
+
+def zoo_table() -> list[dict[str, str]]:
+    """Every zoo model with its published checkpoints."""
+    rows = []
+    for name in zoo_names():
+        recipe = load_recipe(name)
+        files = [entry.file for entry in published.published() if entry.recipe == name]
+        rows.append({"name": name, "description": recipe.description, "checkpoints": ", ".join(files) or "none published"})
+    return rows
+
+
+def _capability(name: str, modules: tuple[str, ...], which: str) -> Check:
+    missing = [module for module in modules if find_spec(module) is None]
+    if missing:
+        return Check(name, False, f"missing {', '.join(missing)}: pip install -e '.[{which}]'")
+    return Check(name, True, "ready")
+
+
+def _torch_build() -> Check | None:
+    """torch and torchvision of different builds crash when timm is imported; say so before it happens."""
+    versions = fingerprint()["tools"]
+    if not isinstance(versions, dict) or "torch" not in versions or "torchvision" not in versions:
+        return None
+    torch, vision = (str(versions[name]) for name in ("torch", "torchvision"))
+    local = {text.partition("+")[2] or "default" for text in (torch, vision)}
+    if len(local) > 1:
+        return Check("torch and torchvision match", False, f"torch {torch} beside torchvision {vision}: install one build")
+    return Check("torch and torchvision match", True, f"{torch}, {vision}")
+
+
+def _vector_units() -> Check:
+    flags = cpu_flags()
+    detail = ", ".join(flags) or "none known"
+    return Check("vector units for INT8 on the CPU", any("vnni" in flag or "amx" in flag for flag in flags), detail)
+
+
+def _gpu() -> Check:
+    found = fingerprint()["gpus"]
+    names = found if isinstance(found, list) else []
+    return Check("NVIDIA GPU", bool(names), "; ".join(map(str, names)) or "none: everything up to ONNX runs without")

@@ -1,0 +1,279 @@
+"""Checkpoint to a verified ONNX artefact: load, rewrite, export, check, commit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dpt_deploy.core.artifact import (
+    Artifact,
+    Sidecar,
+    WeightsSource,
+    commit,
+    open_artifact,
+    payload_of,
+    sidecar_path,
+    staged,
+)
+from dpt_deploy.core.environment import tool_versions
+from dpt_deploy.core.errors import BadFileError, ParityError, UsageError
+from dpt_deploy.core.files import write_errors
+from dpt_deploy.core.optional import extra
+from dpt_deploy.core.recipe import Recipe, load_recipe
+from dpt_deploy.core.spec import (
+    INPUT_FLOAT,
+    INPUT_UINT8,
+    OUTPUT_LABELS,
+    InputKind,
+    ModelSpec,
+    Size,
+    Task,
+    TensorSpec,
+    check_size,
+)
+from dpt_deploy.parity.samples import structured_images
+from dpt_deploy.workflow.feeds import reference_input
+from dpt_deploy.workflow.reference import Progress, build_reference, resolve_weights
+
+if TYPE_CHECKING:
+    from dpt_deploy.model.dpt import DPT
+
+EXTERNAL_DATA_BYTES = 1 << 30  # protobuf cannot hold 2 GiB, and a file of that size is awkward long before
+GOLDEN_MULTIPLES = (3, 4)  # of the stride: small, not square
+GOLDEN_BATCH = 2
+REPORT_SIZE = Size(384, 384)  # at which operations are counted, as in the paper
+PRECISIONS = ("fp32",)
+
+Talk = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What the user asked for, resolved: the identity of an artefact."""
+
+    recipe: Recipe
+    precision: str = "fp32"
+    opset: int = 23
+    input_kind: InputKind = "float32"
+    output_kind: str = "scores"
+    static: Size | None = None
+
+    @property
+    def stem(self) -> str:
+        """File name without suffix; every option that changes the graph shows in it."""
+        model = self.recipe.model
+        parts = [self.recipe.name]
+        parts += [f"seg{model.num_classes}"] if model.task == "segmentation" else []
+        parts += [self.precision]
+        parts += [f"{self.static.height}x{self.static.width}"] if self.static else []
+        parts += [f"opset{self.opset}"] if self.opset != self.recipe.opset else []
+        parts += [kind for kind in (self.input_kind, self.output_kind) if kind in ("uint8", "labels")]
+        return "-".join(parts)
+
+
+def export_model(
+    backbone: str,
+    out: Path,
+    *,
+    weights: str | None = None,
+    task: Task | None = None,
+    classes: int | None = None,
+    precision: str = "fp32",
+    opset: int | None = None,
+    static: Size | None = None,
+    input_kind: InputKind = "float32",
+    output_kind: str = "scores",
+    force: bool = False,
+    say: Talk = lambda _line: None,
+    progress: Progress | None = None,
+) -> Artifact:
+    """Export a zoo model or recipe to ``out`` and verify it; return the finished artefact.
+
+    An artefact of the same request and weights that stands there already is returned as it is, unless ``force``.
+
+    Raises:
+        UsageError: an option that the model or this version cannot honour.
+        BadFileError: the checkpoint is unusable.
+        ParityError: the exported graph does not agree with PyTorch; nothing is written.
+        ResourceError: disk, memory or network.
+    """
+    recipe = load_recipe(backbone, task=task, classes=classes)
+    request = ExportRequest(recipe, precision, opset or recipe.opset, input_kind, output_kind, static)
+    _check(request)
+    source, _ = resolve_weights(weights, recipe, progress)
+    path = out / f"{request.stem}.onnx"
+    with write_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    say(f"weights: {source}")
+    model, source, report = build_reference(recipe.model, source)
+    if report is not None:
+        say(str(report))
+    if not force and (done := _finished(path, request, source, model.spec)):
+        say(f"{path} is up to date (--force exports it again)")
+        return done
+    with staged(path) as folder:
+        say("exporting")
+        sidecar = _write_payloads(model, request, source, folder / path.name)
+        say("comparing with PyTorch")
+        sidecar = _with_first_parity(model, sidecar, folder / path.name, say)
+        return commit(path, folder, sidecar)
+
+
+def _check(request: ExportRequest) -> None:
+    with extra("export", purpose="exporting"):
+        from dpt_deploy.graph.exporter import OPSETS
+    if request.opset not in OPSETS:
+        raise UsageError(
+            f"opset {request.opset} is not offered; expected one of {', '.join(map(str, OPSETS))}",
+            hint="23 keeps attention whole; 20 decomposes it for TensorRT before 10.14 and JetPack 6",
+        )
+    if request.precision not in PRECISIONS:
+        raise UsageError(
+            f"precision {request.precision!r} is not available in this version", hint=f"available: {', '.join(PRECISIONS)}"
+        )
+    if request.output_kind == "labels" and request.recipe.model.task != "segmentation":
+        raise UsageError("--output labels needs a segmentation model", hint="add --task segmentation")
+    if request.static:
+        check_size(request.static, stride=request.recipe.model.stride)
+
+
+def _finished(path: Path, request: ExportRequest, source: WeightsSource, spec: ModelSpec) -> Artifact | None:
+    """The artefact at ``path`` if it is whole and answers this very request."""
+    if not sidecar_path(path).is_file():
+        return None
+    try:
+        artifact = open_artifact(path)
+    except BadFileError:
+        return None
+    have = artifact.sidecar
+    same_weights = (have.weights.kind, have.weights.sha256, have.weights.seed) == (source.kind, source.sha256, source.seed)
+    same_tools = have.tools == tool_versions()
+    same_request = (have.model, have.image, have.shapes) == (spec, request.recipe.image, _shapes(request))
+    same_recipe = have.tolerance == asdict(request.recipe.parity[request.precision])
+    return artifact if same_weights and same_tools and same_request and same_recipe else None
+
+
+def _shapes(request: ExportRequest) -> dict[str, Any]:
+    stride = request.recipe.model.stride
+    return {"stride": stride, "static": [request.static.height, request.static.width] if request.static else None}
+
+
+def _write_payloads(model: DPT, request: ExportRequest, source: WeightsSource, path: Path) -> Sidecar:
+    """Export into the staging folder: the graph, its external weights if large, and golden tensors."""
+    import onnx_ir as ir
+
+    from dpt_deploy.graph.axes import Axes
+    from dpt_deploy.graph.exporter import ExportPlan, onnx_from_module
+    from dpt_deploy.model.deploy import LabelsOutput, Uint8Input, deployable
+
+    module: Any = deployable(model)
+    if request.input_kind == "uint8":
+        module = Uint8Input(module, request.recipe.image)
+    if request.output_kind == "labels":
+        module = LabelsOutput(module)
+    plan = ExportPlan(
+        axes=Axes(request.recipe.model.stride, request.static),
+        input_name=INPUT_UINT8 if request.input_kind == "uint8" else INPUT_FLOAT,
+        output_name=OUTPUT_LABELS if request.output_kind == "labels" else request.recipe.model.output_name,
+        input_kind=request.input_kind,
+        opset=request.opset,
+    )
+    graph = onnx_from_module(module, plan)
+    size = sum(value.const_value.nbytes for value in graph.graph.initializers.values() if value.const_value is not None)
+    with write_errors(path):
+        ir.save(graph, path, external_data=f"{path.name}.data" if size > EXTERNAL_DATA_BYTES else None)
+    del graph, module
+    sidecar = _describe(request, source, path, model)
+    return _with_golden(model, sidecar, path)
+
+
+def _describe(request: ExportRequest, source: WeightsSource, path: Path, model: DPT) -> Sidecar:
+    from dpt_deploy.graph.describe import describe
+
+    found = describe(path)
+    files = [entry for entry in (path, path.with_name(path.name + ".data")) if entry.is_file()]
+    return Sidecar(
+        kind="onnx",
+        payloads=tuple(payload_of(entry) for entry in files),
+        parents=(),
+        tools=tool_versions(),
+        model=model.spec,
+        image=request.recipe.image,
+        weights=source,
+        precision=request.precision,
+        opset=found.opset,
+        input_kind=request.input_kind,
+        output_kind=request.output_kind,
+        inputs=found.inputs,
+        outputs=found.outputs,
+        shapes=_shapes(request),
+        tolerance=asdict(request.recipe.parity[request.precision]),
+        verify=asdict(request.recipe.verify),
+        operations=_operations(request, path, model),
+    )
+
+
+def _operations(request: ExportRequest, path: Path, model: DPT) -> dict[str, Any]:
+    from dpt_deploy.graph.operations import count_operations
+    from dpt_deploy.model.zoo import count_reference_operations
+
+    size = request.static or REPORT_SIZE
+    return {
+        "size": str(size),
+        "graph": count_operations(path, size),
+        "original": count_reference_operations(model.spec, size),
+    }
+
+
+def golden_size(sidecar: Sidecar) -> tuple[int, Size]:
+    """Batch and size of the golden tensors."""
+    static = sidecar.shapes["static"]
+    stride = sidecar.shapes["stride"]
+    high, wide = GOLDEN_MULTIPLES
+    return (1, Size(*static)) if static else (GOLDEN_BATCH, Size(high * stride, wide * stride))
+
+
+def _with_golden(model: DPT, sidecar: Sidecar, path: Path) -> Sidecar:
+    """Store an input and the reference's output, so that a target without PyTorch can verify itself."""
+    batch, size = golden_size(sidecar)
+    images = structured_images(batch, size.height, size.width)
+    reference = reference_output(model, sidecar, images)
+    golden = path.with_name(path.name + ".golden.npz")
+    with write_errors(golden), golden.open("wb") as stream:
+        np.savez_compressed(stream, images=images, output=reference)
+    return replace(sidecar, golden=golden.name, payloads=(*sidecar.payloads, payload_of(golden)))
+
+
+def reference_output(model: DPT, sidecar: Sidecar, images: np.ndarray) -> np.ndarray:
+    """What PyTorch makes of ``images``, in the form the artefact returns it (labels where it returns labels)."""
+    from dpt_deploy.runtime.torch_runner import TorchRunner
+
+    inputs = [TensorSpec(INPUT_FLOAT, "float32", ("batch", 3, "height", "width"))]
+    with TorchRunner(model, inputs, sidecar.outputs) as runner:
+        (output,) = runner.infer(reference_input(sidecar, images)).values()
+    return output.argmax(axis=1).astype(np.int32) if sidecar.output_kind == "labels" else output
+
+
+def _with_first_parity(model: DPT, sidecar: Sidecar, path: Path, say: Talk) -> Sidecar:
+    """Compare at the golden size before anything is committed; the full matrix is ``verify``."""
+    from dpt_deploy.runtime import registry
+    from dpt_deploy.workflow.verify import golden_report
+
+    if not registry.available("ort"):
+        say("onnxruntime is not installed: not verified (pip install -e '.[ort]', then dpt-deploy verify)")
+        return sidecar
+    report = golden_report(sidecar, path)
+    if not report.passed:
+        worst = report.failures[0]
+        raise ParityError(
+            f"the exported graph does not agree with PyTorch at {worst.size}: max {worst.max} of range, allowed "
+            f"{report.tolerance.max}; nothing was written",
+            hint="please report it with the recipe",
+        )
+    return replace(sidecar, parity={**report.to_dict(), "matrix": False, "runtime": "ort"})
+
+

@@ -1,0 +1,48 @@
+"""What is this file? A summary of an artefact, checked before it is shown."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dpt_deploy.core.artifact import Sidecar, open_artifact
+from dpt_deploy.core.optional import extra
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """Sidecar and, where onnx is installed, what the graph itself says."""
+
+    path: Path
+    sidecar: Sidecar
+    operators: dict[str, int]
+    parameters: int
+
+    @property
+    def saved_operations(self) -> float:
+        """Share of the original's arithmetic that the exported graph does not need."""
+        counts = self.sidecar.operations
+        return 1.0 - counts["graph"] / counts["original"] if counts else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "path": str(self.path),
+            "sidecar": asdict(self.sidecar),
+            "operators": self.operators,
+            "parameters": self.parameters,
+            "saved_operations": self.saved_operations,
+        }
+
+
+def inspect_artifact(path: Path) -> Inspection:
+    """Open, check and describe an artefact.
+
+    Raises:
+        BadFileError: it is missing, unfinished or damaged.
+    """
+    artifact = open_artifact(path)
+    with extra("export", purpose="reading the graph"):
+        from dpt_deploy.graph.describe import describe
+    found = describe(path)
+    return Inspection(path, artifact.sidecar, found.operators, found.parameters)

@@ -1,0 +1,110 @@
+"""Name the tensor at which an artefact leaves its reference: module outputs of PyTorch against tensors of the graph.
+
+The exporter names a tensor after the module it comes from, so the same name means the same quantity on both sides. The
+comparison runs against the rewritten module (:mod:`dpt_deploy.model.deploy`), whose parts are those of the graph; if
+the rewriting itself were at fault, its own outputs against the reference's would show it first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dpt_deploy.core.artifact import Artifact
+from dpt_deploy.core.recipe import Tolerance
+from dpt_deploy.core.spec import Size
+from dpt_deploy.parity.bisect import Divergence, first_divergence
+from dpt_deploy.parity.samples import structured_images
+from dpt_deploy.workflow.feeds import model_feed, reference_input
+
+Values = dict[str, np.ndarray]
+
+
+def locate_divergence(
+    artifact: Artifact, module: Any, batch: int, size: Size, tolerance: Tolerance
+) -> Divergence | None:
+    """The first diverging tensor of one case, or None when every comparable tensor agrees (the output alone differs)."""
+    from dpt_deploy.graph.mark import tensor_names
+    from dpt_deploy.model.deploy import deployable
+
+    images = structured_images(batch, size.height, size.width)
+    rewritten = deployable(module)
+    rewriting = _rewriting_error(module, rewritten, artifact, images, tolerance)
+    if rewriting:
+        return rewriting
+    modules = dict(rewritten.named_modules())
+    names = [name for name in tensor_names(artifact.path) if name in modules]
+
+    def probe(chunk: Sequence[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        reference = _module_outputs(rewritten, reference_input(artifact.sidecar, images), chunk)
+        candidate = _graph_tensors(artifact.path, model_feed(artifact.sidecar, images), list(reference))
+        same = {name: (candidate[name], reference[name]) for name in reference}
+        return {name: same.get(name, (np.zeros(1), np.zeros(1))) for name in chunk}
+
+    return first_divergence(names, probe, tolerance)
+
+
+def _rewriting_error(
+    module: Any, rewritten: Any, artifact: Artifact, images: np.ndarray, tolerance: Tolerance
+) -> Divergence | None:
+    """Compare the parts whose meaning the rewriting keeps: encoder blocks, reassembled maps, fused paths."""
+    kept = [name for name, _ in module.named_modules() if _keeps_meaning(name)]
+    feed = reference_input(artifact.sidecar, images)
+
+    def probe(chunk: Sequence[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        before, after = _module_outputs(module, feed, chunk), _module_outputs(rewritten, feed, chunk)
+        empty = np.zeros(1)
+        return {name: (after.get(name, empty), before.get(name, empty)) for name in chunk}
+
+    found = first_divergence(kept, probe, tolerance)
+    return None if found is None else Divergence(f"{found.tensor} (rewritten)", found.max, found.mean, found.last_good)
+
+
+def _keeps_meaning(name: str) -> bool:
+    parts = name.split(".")
+    return (parts[0] in ("reassemble", "fusion", "neck") and len(parts) == 2) or (
+        parts[:2] == ["encoder", "blocks"] and len(parts) == 3
+    )
+
+
+def _module_outputs(module: Any, feed: Values, names: Sequence[str]) -> Values:
+    """Outputs of the named sub-modules in one forward pass; those that return no single tensor are left out."""
+    import torch
+
+    found: Values = {}
+    handles = []
+    modules = dict(module.named_modules())
+    for name in names:
+        if name in modules:
+
+            def keep(_module: Any, _inputs: Any, output: Any, name: str = name) -> None:
+                if isinstance(output, torch.Tensor):
+                    found[name] = output.detach().float().cpu().numpy().copy()
+
+            handles.append(modules[name].register_forward_hook(keep))
+    try:
+        with torch.inference_mode():
+            module(*(torch.from_numpy(value) for value in feed.values()))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def _graph_tensors(path: Path, feed: Values, names: list[str]) -> Values:
+    """The named tensors of the graph, computed by ONNX Runtime from a marked copy beside the artefact."""
+    from dpt_deploy.graph.mark import mark_outputs
+    from dpt_deploy.runtime.ort_runner import OrtRunner
+
+    if not names:
+        return {}
+    marked = path.with_name(f".{path.stem}.marked.onnx")
+    try:
+        mark_outputs(path, names, marked)
+        with OrtRunner(marked) as runner:
+            return runner.infer(feed)
+    finally:
+        marked.unlink(missing_ok=True)

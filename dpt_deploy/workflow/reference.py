@@ -1,0 +1,92 @@
+"""The PyTorch reference of an artefact: which weights, from where, proven to be the same ones."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dpt_deploy.core.artifact import Sidecar, WeightsSource, sha256_of
+from dpt_deploy.core.errors import BadFileError, UsageError
+from dpt_deploy.core.optional import extra
+from dpt_deploy.core.recipe import Recipe
+from dpt_deploy.core.spec import ModelSpec
+from dpt_deploy.model import published
+
+if TYPE_CHECKING:
+    from dpt_deploy.model.dpt import DPT
+    from dpt_deploy.model.matching import LoadReport
+
+_RANDOM = re.compile(r"random(?::(\d+))?")
+Progress = Callable[[int, int], None]
+
+
+def resolve_weights(text: str | None, recipe: Recipe, progress: Progress | None = None) -> tuple[WeightsSource, Path | None]:
+    """What ``--weights`` names, and where it lies on disk (None for random weights).
+
+    ``text`` is ``random`` or ``random:SEED``, a file or folder, the name of a published checkpoint, or None for the one
+    that belongs to the recipe. A published checkpoint is downloaded once and its hash checked.
+
+    Raises:
+        UsageError: nothing is published for the recipe, or the name is neither a file nor known.
+        ResourceError: the download failed.
+        BadFileError: the downloaded file has another hash.
+    """
+    match = _RANDOM.fullmatch(text or "")
+    if match:
+        return WeightsSource("random", seed=int(match[1] or 0)), None
+    if text and Path(text).exists():
+        return WeightsSource("file", path=str(Path(text).resolve())), Path(text)
+    entry = published.find(text) if text else published.default_for(recipe.name, recipe.model.task)
+    if entry is None:
+        raise BadFileError(
+            f"weights {text!r}: no such file, and no published checkpoint of that name",
+            hint="give a file, a folder of Hugging Face, a name listed by `dpt-deploy doctor`, or random",
+        )
+    path = published.fetch(entry, progress)
+    return WeightsSource("published", path=str(path), licence=entry.licence), path
+
+
+def build_reference(spec: ModelSpec, source: WeightsSource) -> tuple[DPT, WeightsSource, LoadReport | None]:
+    """The module of ``spec`` with the weights of ``source``, whose hash is filled in (and checked where it is known).
+
+    Raises:
+        BadFileError: the checkpoint is missing, damaged, of another architecture, or not the one that was exported.
+    """
+    with extra("export", purpose="building the PyTorch reference"):
+        from dpt_deploy.model.weights import load_weights
+        from dpt_deploy.model.zoo import random_model
+    if source.is_random:
+        return random_model(spec, seed=source.seed), source, None
+    model, report = load_weights(spec, Path(source.path))
+    found = _digest(report.files)
+    if source.sha256 and source.sha256 != found:
+        raise BadFileError(
+            f"{source.path} is not the checkpoint that was exported (sha256 {found[:12]}…, expected {source.sha256[:12]}…)",
+            hint="name the right one with --weights FILE",
+        )
+    return model, replace(source, sha256=found, family=report.family), report
+
+
+def reference_of(sidecar: Sidecar, weights: str | None = None) -> DPT:
+    """The reference module of an exported artefact; ``weights`` says where its checkpoint lies now."""
+    source = sidecar.weights
+    if weights:
+        if source.is_random:
+            raise UsageError("this artefact has random weights; --weights does not apply", hint="leave --weights out")
+        source = replace(source, path=str(Path(weights).resolve()))
+    if not source.is_random and not Path(source.path).exists():
+        raise BadFileError(
+            f"the checkpoint {source.path} of this artefact is not there",
+            hint="name it with --weights FILE, or use --golden, which needs neither checkpoint nor PyTorch",
+        )
+    return build_reference(sidecar.model, source)[0]
+
+
+def _digest(files: tuple[Path, ...]) -> str:
+    """Hash of one file, or of the list of hashes of a sharded checkpoint."""
+    digests = [sha256_of(path) for path in sorted(files)]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()

@@ -1,0 +1,206 @@
+"""The gate: does an artefact still compute what PyTorch computes, at every batch and size asked for?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dpt_deploy.core.artifact import Artifact, Sidecar, open_artifact, write_sidecar
+from dpt_deploy.core.environment import processor, tool_versions
+from dpt_deploy.core.errors import BadFileError, ParityError, UsageError
+from dpt_deploy.core.optional import extra
+from dpt_deploy.core.recipe import Tolerance
+from dpt_deploy.core.runner import Runner
+from dpt_deploy.core.spec import Size, check_size, parse_size
+from dpt_deploy.parity.bisect import Divergence
+from dpt_deploy.parity.compare import (
+    MIN_SPAN_RANDOM,
+    MIN_SPAN_TRAINED,
+    CaseResult,
+    Report,
+    compare_matrix,
+)
+from dpt_deploy.parity.samples import structured_images
+from dpt_deploy.runtime import registry
+from dpt_deploy.workflow.feeds import model_feed, reference_input
+
+Progress = Callable[[CaseResult], None]
+Cases = Sequence[tuple[int, Size]]
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Outcome of one ``verify``: the report, and where the computations part if they do."""
+
+    artifact: Artifact
+    report: Report
+    against: str
+    divergence: Divergence | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        found = self.divergence
+        where = None if found is None else {"tensor": found.tensor, "max": found.max, "last_good": found.last_good}
+        return {"artifact": str(self.artifact.path), "against": self.against, **self.report.to_dict(), "diverges_at": where}
+
+
+def verify_artifact(
+    path: Path,
+    *,
+    res: Iterable[Size] = (),
+    batch: Iterable[int] = (),
+    runtime: str = "ort",
+    golden: bool = False,
+    against: Path | None = None,
+    weights: str | None = None,
+    progress: Progress | None = None,
+) -> Verification:
+    """Compare an artefact with its reference over batches x sizes and write the numbers into its sidecar.
+
+    The reference is PyTorch with the artefact's own weights; ``against`` names another artefact (or a checkpoint)
+    instead, ``golden`` the stored tensors, which need neither PyTorch nor the checkpoint. Without ``res`` and ``batch``
+    the matrix of the recipe is run.
+
+    Raises:
+        UsageError: a size or batch that the artefact cannot take.
+        BadFileError: the artefact is damaged, or its checkpoint is not there.
+        ParityError: the reference is flat or not finite, or output shapes differ.
+    """
+    artifact = open_artifact(path)
+    sidecar = artifact.sidecar
+    if golden:
+        return Verification(artifact, golden_report(sidecar, path, runtime), "golden tensors")
+    cases = _cases(sidecar, tuple(res), tuple(batch))
+    if against is not None and against.suffix == ".onnx":
+        report = _against_artifact(artifact, open_artifact(against), cases, runtime, progress)
+        return Verification(artifact, report, str(against))
+    module = _reference(sidecar, str(against) if against else weights)
+    with registry.open_file(path, runtime) as runner:
+        outputs = _outputs(runner, sidecar, lambda images: _torch_output(module, sidecar, images))
+        report = compare_matrix(outputs, cases, _tolerance(sidecar), min_span=_min_span(sidecar), progress=progress)
+    divergence = None if report.passed else _locate(artifact, module, report)
+    artifact = _record(artifact, report, runtime)
+    return Verification(artifact, report, "PyTorch", divergence)
+
+
+def golden_report(sidecar: Sidecar, path: Path, runtime: str = "ort") -> Report:
+    """Compare with the tensors stored beside the artefact; only the runtime is needed."""
+    if not sidecar.golden:
+        raise BadFileError(f"{path} has no golden tensors", hint="export it again")
+    stored = _read_golden(path.with_name(sidecar.golden))
+    images, reference = stored["images"], stored["output"]
+    size = Size(*images.shape[1:3])
+    with registry.open_file(path, runtime) as runner:
+        outputs = _outputs(runner, sidecar, lambda _images: reference, images=images)
+        return compare_matrix(outputs, [(len(images), size)], _tolerance(sidecar), min_span=_min_span(sidecar))
+
+
+def _read_golden(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in ("images", "output")}
+    except (OSError, ValueError, KeyError) as exc:
+        raise BadFileError(f"golden tensors {path} cannot be read ({exc})", hint="export again") from exc
+
+
+def _cases(sidecar: Sidecar, res: tuple[Size, ...], batch: tuple[int, ...]) -> Cases:
+    stride = sidecar.shapes["stride"]
+    static = Size(*sidecar.shapes["static"]) if sidecar.shapes["static"] else None
+    sizes = res or ((static,) if static else tuple(parse_size(text, stride=stride) for text in sidecar.verify["res"]))
+    batches = batch or ((1,) if static else tuple(sidecar.verify["batch"]))
+    for size in sizes:
+        check_size(size, stride=stride)
+        if static and size != static:
+            raise UsageError(f"this artefact is static at {static}; it cannot run {size}", hint="export it without --static")
+    if static and set(batches) != {1}:
+        raise UsageError("this artefact is static with batch 1", hint="export it without --static")
+    return [(one, size) for size in sizes for one in batches]
+
+
+def _reference(sidecar: Sidecar, weights: str | None) -> Any:
+    with extra("export", purpose="comparing with PyTorch"):
+        from dpt_deploy.workflow.reference import reference_of
+    return reference_of(sidecar, weights)
+
+
+def _torch_output(module: Any, sidecar: Sidecar, images: np.ndarray) -> np.ndarray:
+    from dpt_deploy.workflow.export import reference_output
+
+    return reference_output(module, sidecar, images)
+
+
+def _outputs(
+    runner: Runner,
+    sidecar: Sidecar,
+    reference: Callable[[np.ndarray], np.ndarray],
+    *,
+    images: np.ndarray | None = None,
+) -> Callable[[int, Size], tuple[np.ndarray, np.ndarray]]:
+    def run(batch: int, size: Size) -> tuple[np.ndarray, np.ndarray]:
+        pixels = structured_images(batch, size.height, size.width) if images is None else images
+        candidate = runner.infer(model_feed(sidecar, pixels))[sidecar.outputs[0].name]
+        return candidate, reference(pixels)
+
+    return run
+
+
+def _against_artifact(
+    artifact: Artifact, other: Artifact, cases: Cases, runtime: str, progress: Progress | None
+) -> Report:
+    same = (artifact.sidecar.output_kind, artifact.sidecar.model.task) == (other.sidecar.output_kind, other.sidecar.model.task)
+    if not same:
+        raise UsageError("the two artefacts return different kinds of output", hint="compare like with like")
+    with registry.open_file(artifact.path, runtime) as runner, registry.open_file(other.path, runtime) as second:
+
+        def reference(images: np.ndarray) -> np.ndarray:
+            return second.infer(model_feed(other.sidecar, images))[other.sidecar.outputs[0].name]
+
+        outputs = _outputs(runner, artifact.sidecar, reference)
+        return compare_matrix(
+            outputs, cases, _tolerance(artifact.sidecar), min_span=_min_span(other.sidecar), progress=progress
+        )
+
+
+def _tolerance(sidecar: Sidecar) -> Tolerance:
+    return Tolerance(**sidecar.tolerance)
+
+
+def _min_span(sidecar: Sidecar) -> float:
+    return MIN_SPAN_RANDOM if sidecar.weights.is_random else MIN_SPAN_TRAINED
+
+
+def _locate(artifact: Artifact, module: Any, report: Report) -> Divergence | None:
+    from dpt_deploy.workflow.locate import locate_divergence
+
+    smallest = min(report.failures, key=lambda case: (parse_size(case.size), case.batch))
+    return locate_divergence(artifact, module, smallest.batch, parse_size(smallest.size), _tolerance(artifact.sidecar))
+
+
+def _record(artifact: Artifact, report: Report, runtime: str) -> Artifact:
+    """Put the measured numbers, passed or not, into the sidecar."""
+    measured = {**report.to_dict(), "matrix": True, "runtime": runtime, "tools": tool_versions(), "processor": processor()}
+    sidecar = replace(artifact.sidecar, parity=measured)
+    write_sidecar(artifact.path, sidecar)
+    return Artifact(artifact.path, sidecar)
+
+
+def raise_on_failure(verification: Verification) -> None:
+    """Turn a failed verification into the error of exit code 5, naming the first tensor that diverges."""
+    if verification.report.passed:
+        return
+    failed = verification.report.failures
+    tolerance = verification.report.tolerance
+    worst = max(failed, key=lambda case: case.max or 0.0)
+    measured = f"max {worst.max:.2e} of range, allowed {tolerance.max:.0e}" if worst.max is not None else (
+        f"agreement {worst.agreement:.5f}, needed {1 - tolerance.disagreement:.5f}"
+    )
+    found = verification.divergence
+    where = f"; first tensor that diverges: {found.tensor} (max {found.max:.2e})" if found else ""
+    raise ParityError(
+        f"{len(failed)} of {len(verification.report.cases)} cases disagree with {verification.against}; worst at size "
+        f"{worst.size}, batch {worst.batch}: {measured}{where}",
+        hint="do not ship this file; export it again, and report it if that does not help",
+    )
