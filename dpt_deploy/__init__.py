@@ -9,21 +9,36 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
+    from dpt_deploy.core.images import read_image, write_pfm
+    from dpt_deploy.workflow.convert import convert_checkpoint
     from dpt_deploy.workflow.export import export_model
     from dpt_deploy.workflow.predict import load
     from dpt_deploy.workflow.verify import verify_artifact
 
-__version__ = "0.1.0"
-__all__ = ["__version__", "export_model", "load", "verify_artifact"]
+__all__ = [
+    "__version__",
+    "convert_checkpoint",
+    "export_model",
+    "load",
+    "read_image",
+    "verify_artifact",
+    "write_pfm",
+]
 
 _PUBLIC = {
+    "convert_checkpoint": "dpt_deploy.workflow.convert",
     "export_model": "dpt_deploy.workflow.export",
     "verify_artifact": "dpt_deploy.workflow.verify",
     "load": "dpt_deploy.workflow.predict",
+    "read_image": "dpt_deploy.core.images",
+    "write_pfm": "dpt_deploy.core.images",
 }
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("dpt-deploy")
     if name not in _PUBLIC:
         raise AttributeError(f"module 'dpt_deploy' has no attribute {name!r}")
     return getattr(import_module(_PUBLIC[name]), name)

@@ -13,7 +13,6 @@ from typing import Any
 
 import click
 
-from dpt_deploy import __version__
 from dpt_deploy.core.errors import DptError, ResourceError
 
 # name -> (module, one line for --help). The line stands here so that --help imports no command.
@@ -24,6 +23,7 @@ COMMANDS = {
     "bench": ("bench", "Time an exported model beside PyTorch, interleaved."),
     "inspect": ("inspect", "Show what an exported model is and how it was verified."),
     "doctor": ("doctor", "Show what works on this machine and what to install."),
+    "convert": ("convert", "Save a checkpoint in another layout."),
     "demo": ("demo", "Do the whole job once, offline, on a photograph."),
 }
 INTERRUPTED = 130
@@ -32,23 +32,23 @@ INTERRUPTED = 130
 class LazyGroup(click.Group):
     """A group whose commands are imported on use."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
+    def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f"dpt_deploy.cli.{COMMANDS[cmd_name][0]}")
         command: click.Command = module.command
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="dpt-deploy")
+@click.version_option(package_name="dpt-deploy", prog_name="dpt-deploy")
 def cli() -> None:
     """Dense Prediction Transformers, from a checkpoint to a verified ONNX model.
 

@@ -75,21 +75,21 @@ PARITY_COLUMNS = ("size", "batch", "max / range", "mean / range", "AbsRel or agr
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2e}"
+    return "-" if value is None else f"{value:.2e}"
 
 
 def _share(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.4f} %"
+    return "-" if value is None else f"{100 * value:.4f} %"
 
 
 @contextmanager
-def download_bar() -> Iterator[Callable[[int, int], None]]:
+def download_bar() -> Iterator[Callable[[int, int | None], None]]:
     """A progress bar that appears with the first byte; call it with (bytes done, bytes in all)."""
     columns = (TextColumn("downloading"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=talk, transient=True) as bar:
         task: Any = None
 
-        def advance(done: int, total: int) -> None:
+        def advance(done: int, total: int | None) -> None:
             nonlocal task
             if task is None:
                 task = bar.add_task("download", total=total or None)

@@ -16,12 +16,16 @@ TIMING_COLUMNS = ("size", "contender", "median", "95 % interval", "runs", "times
 
 @click.command()
 @click.argument("artifact", type=PATH, required=False)
-@click.option("--backbone", default="hybrid", show_default=True, help="Exported with random weights when no ARTIFACT is given.")
+@click.option(
+    "--backbone", default="hybrid", show_default=True, help="Exported with random weights when no ARTIFACT is given."
+)
 @res_option("Sizes (default 384).")
 @click.option("--runtime", "contenders", default="torch,ort", show_default=True, help="Any of torch, hf-ort, ort.")
 @click.option("--seconds", default=10.0, show_default=True, help="Time box of each size.")
 @json_option
-def command(artifact: Path | None, backbone: str, res: tuple[Size, ...], contenders: str, seconds: float, as_json: bool) -> None:
+def command(
+    artifact: Path | None, backbone: str, res: tuple[Size, ...], contenders: str, seconds: float, as_json: bool
+) -> None:
     """Time an exported model beside PyTorch, turn by turn in one run, so that ratios hold on a busy machine.
 
     \b
@@ -53,9 +57,16 @@ def timing_rows(result: Any) -> list[list[str]]:
     rows = []
     for row in result.rows:
         low, high = row.timing.interval()
-        against = "–" if row.against is None else f"{row.against[0]:.2f} ({row.against[1]:.2f}–{row.against[2]:.2f})"
-        interval = f"{low * 1e3:.0f}–{high * 1e3:.0f} ms"
+        against = "-" if row.against is None else f"{row.against[0]:.2f} ({row.against[1]:.2f}-{row.against[2]:.2f})"
+        interval = f"{low * 1e3:.0f}-{high * 1e3:.0f} ms"
         rows.append(
-            [row.size, row.contender, f"{row.timing.median * 1e3:.0f} ms", interval, str(len(row.timing.seconds)), against]
+            [
+                row.size,
+                row.contender,
+                f"{row.timing.median * 1e3:.0f} ms",
+                interval,
+                str(len(row.timing.seconds)),
+                against,
+            ]
         )
     return rows

@@ -20,7 +20,9 @@ def _size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Si
 @click.option("--backbone", required=True, metavar="NAME", help="A zoo name (see doctor) or a recipe file (.toml).")
 @click.option("--task", type=click.Choice(["depth", "segmentation"]), help="Default: what the recipe says.")
 @click.option("--classes", type=click.IntRange(min=1), help="Classes of a segmentation model (default 150).")
-@click.option("--weights", metavar="FILE|NAME|random", help="Checkpoint file, Hugging Face folder, published name, random[:SEED].")
+@click.option(
+    "--weights", metavar="FILE|NAME|random", help="Checkpoint file, Hugging Face folder, published name, random[:SEED]."
+)
 @click.option("--precision", default="fp32", show_default=True, help="Number format of the graph.")
 @click.option("--opset", type=int, help="23 keeps attention whole (default); 20 for TensorRT before 10.14, JetPack 6.")
 @click.option("--static", callback=_size, metavar="HxW", help="One fixed size and batch 1 instead of dynamic ones.")

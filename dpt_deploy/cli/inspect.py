@@ -31,7 +31,10 @@ def command(artifact: Path, as_json: bool) -> None:
         ("precision", f"{sidecar.precision}, opset {sidecar.opset}"),
         ("input", _tensor(sidecar.inputs[0])),
         ("output", _tensor(sidecar.outputs[0])),
-        ("sizes", f"static {static[0]}x{static[1]}" if static else f"any multiple of {sidecar.shapes['stride']}, any batch"),
+        (
+            "sizes",
+            f"static {static[0]}x{static[1]}" if static else f"any multiple of {sidecar.shapes['stride']}, any batch",
+        ),
         ("parameters", f"{found.parameters:,}"),
         ("files", f"{', '.join(payload.name for payload in sidecar.payloads)} ({size_mb:.1f} MB), hashes match"),
         (

@@ -20,7 +20,9 @@ def _size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Si
 @click.command()
 @artifact_argument
 @click.argument("source", type=PATH)
-@click.option("-o", "--out", type=PATH, help="File (its suffix chooses the format) or folder. Default: beside the input.")
+@click.option(
+    "-o", "--out", type=PATH, help="File (its suffix chooses the format) or folder. Default: beside the input."
+)
 @click.option(
     "--format",
     "formats",

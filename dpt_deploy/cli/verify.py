@@ -15,7 +15,9 @@ from dpt_deploy.cli._output import PARITY_COLUMNS, case_rows, print_json, print_
 @artifact_argument
 @res_option("Sizes, e.g. 384,256x640 (height x width). Default: the recipe's matrix.")
 @batch_option("Batches, e.g. 1,3.")
-@click.option("--against", type=PATH, help="Compare with this checkpoint or .onnx instead of the artefact's own weights.")
+@click.option(
+    "--against", type=PATH, help="Compare with this checkpoint or .onnx instead of the artefact's own weights."
+)
 @click.option("--weights", metavar="FILE", help="Where the artefact's checkpoint lies now.")
 @click.option("--runtime", default="ort", show_default=True, help="What runs the artefact.")
 @click.option("--golden", is_flag=True, help="Use the stored tensors: needs neither PyTorch nor the checkpoint.")
@@ -29,7 +31,9 @@ def command(artifact: Path, as_json: bool, **options: Any) -> None:
     from dpt_deploy.workflow.verify import raise_on_failure, verify_artifact
 
     verification = verify_artifact(
-        artifact, progress=lambda case: say(f"{case.size}, batch {case.batch}: {'pass' if case.passed else 'FAIL'}"), **options
+        artifact,
+        progress=lambda case: say(f"{case.size}, batch {case.batch}: {'pass' if case.passed else 'FAIL'}"),
+        **options,
     )
     found = verification.to_dict()
     if as_json:

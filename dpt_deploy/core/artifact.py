@@ -139,7 +139,9 @@ def open_artifact(path: Path, *, check_hashes: bool = True) -> Artifact:
             missing, of another size, or does not match its hash.
     """
     if not path.is_file():
-        raise BadFileError(f"{path} does not exist", hint="give the path of an exported model, for example out/base-fp32.onnx")
+        raise BadFileError(
+            f"{path} does not exist", hint="give the path of an exported model, for example out/base-fp32.onnx"
+        )
     sidecar = read_sidecar(path)
     listed = {payload.name for payload in sidecar.payloads}
     if path.name not in listed:
@@ -168,11 +170,14 @@ def read_sidecar(path: Path) -> Sidecar:
 
 def _check_payload(path: Path, payload: Payload, *, check_hashes: bool) -> None:
     if not path.is_file():
-        raise BadFileError(f"{path} is missing from the artefact", hint="copy every file of the artefact, or export again")
+        raise BadFileError(
+            f"{path} is missing from the artefact", hint="copy every file of the artefact, or export again"
+        )
     size = path.stat().st_size
     if size != payload.size_bytes:
         raise BadFileError(
-            f"{path} has {size} bytes, its sidecar says {payload.size_bytes}", hint="the file was cut or changed: export again"
+            f"{path} has {size} bytes, its sidecar says {payload.size_bytes}",
+            hint="the file was cut or changed: export again",
         )
     if check_hashes and (found := sha256_of(path)) != payload.sha256:
         raise BadFileError(

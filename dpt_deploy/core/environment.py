@@ -11,6 +11,7 @@ from pathlib import Path
 
 # Distribution name by the name it is known under; looked up in package metadata, not imported.
 _PACKAGES = (
+    "dpt-deploy",
     "numpy",
     "torch",
     "torchvision",
@@ -41,10 +42,8 @@ def installed(package: str) -> str | None:
 
 def tool_versions() -> dict[str, str]:
     """Versions of this program and of every package of the table that is installed."""
-    from dpt_deploy import __version__  # noqa: PLC0415  the package imports core first
-
     found = {name: version for name in _PACKAGES if (version := installed(name))}
-    return {"dpt-deploy": __version__, "python": platform.python_version(), **found}
+    return {"python": platform.python_version(), **found}
 
 
 def processor() -> str:
@@ -77,7 +76,7 @@ def gpus() -> list[str]:
     if tool is None:
         return []
     query = [tool, "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
-    done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)  # noqa: S603  fixed arguments
+    done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
     return [line.strip() for line in done.stdout.splitlines() if line.strip()] if done.returncode == 0 else []
 
 

@@ -25,24 +25,36 @@ class DptError(Exception):
 
 
 class UsageError(DptError):
+    """An argument that cannot be honoured."""
+
     exit_code = 2
 
 
 class MissingExtraError(DptError):
+    """An optional dependency is not installed."""
+
     exit_code = 3
 
 
 class BadFileError(DptError):
+    """An input file is missing, damaged, or of another kind."""
+
     exit_code = 4
 
 
 class ParityError(DptError):
+    """Numbers differ by more than the recipe allows."""
+
     exit_code = 5
 
 
 class IncompatibleError(DptError):
+    """The engine or device does not match."""
+
     exit_code = 6
 
 
 class ResourceError(DptError):
+    """Disk, memory or network failed."""
+
     exit_code = 7

@@ -48,6 +48,6 @@ def aligned_abs_rel(candidate: np.ndarray, reference: np.ndarray) -> float:
 
 
 def pixel_agreement(candidate: np.ndarray, reference: np.ndarray) -> float:
-    """Share of pixels with the same class; logits (B, classes, H, W) are reduced by argmax, labels taken as they are."""
+    """Share of pixels with the same class; logits (B, classes, H, W) are reduced by argmax."""
     left, right = (values.argmax(axis=1) if values.ndim == 4 else values for values in (candidate, reference))
     return float(np.mean(left == right))

@@ -60,7 +60,9 @@ class Recipe:
                 f"recipe {self.name!r} describes a {self.model.task} model, not {task}",
                 hint="choose another --backbone, or leave --task out",
             )
-        image = _build(ImageSpec, {**_as_table(self.image), **segmentation.get("image", {})}, self.name, "image")
+        image: ImageSpec = _build(
+            ImageSpec, {**_as_table(self.image), **segmentation.get("image", {})}, self.name, "image"
+        )
         return replace(self, model=self.model.with_classes(segmentation["classes"]), image=image)
 
 
@@ -153,7 +155,7 @@ def _recipe_from_table(table: Table, source: str) -> Recipe:
             for precision, tolerance in table.get("parity", {}).items()
         },
     }
-    recipe = _build(Recipe, values, source, "")
+    recipe: Recipe = _build(Recipe, values, source, "")
     _check_model(recipe.model, source)
     return recipe
 

@@ -32,7 +32,7 @@ OUTPUT_LABELS = "labels"
 class MetricTail:
     """Affine map from network output to metres: ``depth = 1 / max(scale * y + shift, 1e-8)``.
 
-    ``scale`` and ``shift`` are in inverse metres (the published KITTI and NYU models carry them outside the checkpoint).
+    ``scale`` and ``shift`` are in inverse metres (the published models carry them outside the checkpoint).
     ``png_scale`` is the factor of the data set's 16-bit depth PNG (KITTI 256, NYU 1000).
     """
 
@@ -154,7 +154,8 @@ def parse_size(text: str, *, stride: int = 32) -> Size:
     match = _SIZE.fullmatch(text.strip())
     if not match:
         raise UsageError(
-            f"size {text!r} is not understood; expected N or HEIGHTxWIDTH", hint="for example --res 384 or --res 384x672"
+            f"size {text!r} is not understood; expected N or HEIGHTxWIDTH",
+            hint="for example --res 384 or --res 384x672",
         )
     height = int(match[1])
     size = Size(height, int(match[2] or height))

@@ -48,7 +48,9 @@ def describe(path: Path) -> Description:
     graph = model.graph
     sizes = [(math.prod(tensor.dims), tensor.data_type) for tensor in graph.initializer]
     floats = [
-        count for count, kind in sizes if kind in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
+        count
+        for count, kind in sizes
+        if kind in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
     ]
     weight_bytes = sum(count * helper.tensor_dtype_to_np_dtype(kind).itemsize for count, kind in sizes)
     opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))

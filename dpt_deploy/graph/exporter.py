@@ -1,4 +1,4 @@
-"""A module becomes an ONNX model with symbolic batch, height and width (the only file of this stage that needs torch)."""
+"""A module becomes an ONNX model with symbolic batch, height and width (only this file of the stage needs torch)."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ def onnx_from_module(module: nn.Module, plan: ExportPlan) -> ir.Model:
                 verbose=False,
             )
     except torch.onnx.errors.OnnxExporterError as exc:
-        raise DptError(f"the ONNX exporter failed: {_first_line(exc)}", hint="please report it with the recipe") from exc
+        raise DptError(
+            f"the ONNX exporter failed: {_first_line(exc)}", hint="please report it with the recipe"
+        ) from exc
     if program is None:
         raise DptError("the ONNX exporter returned nothing", hint="please report it with the recipe")
     model = program.model

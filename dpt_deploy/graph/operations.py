@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -108,7 +109,8 @@ def _evaluate(node: NodeProto, feed: Constants, model: ModelProto) -> np.ndarray
     output = onnx.ValueInfoProto(name=node.output[0])
     graph = helper.make_graph([node], "node", inputs, [output])
     single = helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
-    return np.asarray(ReferenceEvaluator(single).run(None, feed)[0])
+    outputs: Any = ReferenceEvaluator(single).run(None, feed)
+    return np.asarray(outputs[0])
 
 
 def _node_operations(node: NodeProto, shapes: Shapes) -> int:

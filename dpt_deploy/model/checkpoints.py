@@ -51,7 +51,9 @@ _DAMAGE = (
     AttributeError,
     OSError,
     OverflowError,
+    AssertionError,
     struct.error,
+    zipfile.BadZipFile,
 )
 
 
@@ -218,7 +220,7 @@ def _read_zip(path: Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except zipfile.BadZipFile as exc:
+    except _DAMAGE as exc:
         _fail_damaged(path, exc)
     if any(name.endswith("/constants.pkl") for name in names):
         raise BadFileError(
@@ -241,6 +243,10 @@ def _read_torch(path: Path, *, mmap: bool) -> dict[str, Any]:
         if isinstance(exc, pickle.UnpicklingError):
             _refuse_code(path, exc)
         _fail_damaged(path, exc)
+    except MemoryError as exc:
+        raise ResourceError(
+            f"{path} asks for more memory than there is", hint="free some; or the file is damaged: copy it again"
+        ) from exc
     if not isinstance(loaded, dict):
         raise BadFileError(
             f"{path} holds a {type(loaded).__name__}; expected a state dict", hint="torch.save(model.state_dict(), …)"
@@ -251,7 +257,7 @@ def _read_torch(path: Path, *, mmap: bool) -> dict[str, Any]:
 def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
     except (SafetensorError, OSError) as exc:
         _fail_damaged(path, exc)
 
@@ -277,9 +283,9 @@ def _refuse_code(path: Path, cause: BaseException | None = None) -> None:
 def _foreign_globals(path: Path) -> list[str]:
     """The names in a pickle that are neither tensors nor containers. Reads the opcodes; runs none of them."""
     names: list[str] = []
-    with suppress(ValueError, OSError, zipfile.BadZipFile), _open_pickle(path) as stream:
+    with suppress(ValueError, OSError, MemoryError, zipfile.BadZipFile), _open_pickle(path) as stream:
         for name in _globals(stream):
-            names.append(name)  # noqa: PERF402 - what was seen before a damaged opcode counts
+            names.append(name)
     return [name.replace(" ", ".") for name in dict.fromkeys(names) if not _HARMLESS_GLOBALS.fullmatch(name)]
 
 

@@ -1,4 +1,4 @@
-"""The convolutional encoders DPT is compared with (paper Tables 1 and 8): ResNet50, ResNeXt101-WSL, the MiDaS layout."""
+"""The convolutional encoders DPT is compared with (paper Table 8): ResNet50, ResNeXt101-WSL, the MiDaS layout."""
 
 from __future__ import annotations
 

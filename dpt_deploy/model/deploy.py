@@ -118,7 +118,7 @@ class DeployedReassemble(nn.Module):
         conv = block.projection
         self.projection = nn.Linear(conv.in_channels, conv.out_channels, device="meta")
         self.projection.weight = nn.Parameter(conv.weight.detach().flatten(1), requires_grad=False)
-        self.projection.bias = conv.bias
+        self.projection.bias = _parameter(conv.bias)
         self.resize = block.resize
 
     def forward(self, tokens: Tensor, height: int, width: int) -> Tensor:
@@ -126,6 +126,13 @@ class DeployedReassemble(nn.Module):
         if not self.drops_prefix:
             patches = patches[:, self.prefix_tokens :]
         return self.resize(patches.transpose(1, 2).unflatten(2, (height, width)))
+
+
+def _parameter(tensor: Tensor | None) -> nn.Parameter:
+    """A bias that the original layers always have."""
+    if tensor is None:
+        raise TypeError("a layer of the reference has no bias")
+    return tensor if isinstance(tensor, nn.Parameter) else nn.Parameter(tensor, requires_grad=False)
 
 
 class SplitReadout(nn.Module):
@@ -163,6 +170,9 @@ class DeployedFusion(nn.Module):
 
 class Uint8Input(nn.Module):
     """RGB bytes (B, H, W, 3) in front of a model: normalisation inside the graph (one multiply, one add)."""
+
+    gain: Tensor
+    offset: Tensor
 
     def __init__(self, model: nn.Module, image: ImageSpec) -> None:
         super().__init__()

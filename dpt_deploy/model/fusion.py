@@ -39,9 +39,7 @@ class Fusion(nn.Module):
     def __init__(self, channels: int, decoder: Decoder, *, batch_norm: bool, has_skip: bool) -> None:
         super().__init__()
         quirk = decoder == "midas21"
-        self.skip_unit = (
-            ResidualConvUnit(channels, batch_norm=batch_norm, inplace_quirk=quirk) if has_skip else None
-        )
+        self.skip_unit = ResidualConvUnit(channels, batch_norm=batch_norm, inplace_quirk=quirk) if has_skip else None
         self.unit = ResidualConvUnit(channels, batch_norm=batch_norm, inplace_quirk=quirk)
         self.out_conv = nn.Conv2d(channels, channels, kernel_size=1) if decoder == "dpt" else nn.Identity()
 

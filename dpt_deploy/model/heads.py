@@ -1,4 +1,4 @@
-"""Output heads: depth and segmentation (paper §4.1, §4.2 and supplement A), and the metric tail of fine-tuned models."""
+"""Output heads: depth and segmentation (paper §4.1, §4.2 and supplement A), and the metric tail."""
 
 from __future__ import annotations
 

@@ -64,7 +64,9 @@ def check_reference(reference: np.ndarray, *, min_span: float) -> None:
         ParityError: it holds NaN or infinity, or its span is below ``min_span`` of its largest magnitude.
     """
     if not np.isfinite(reference).all():
-        raise ParityError("the reference output is not finite", hint="check the checkpoint: its own output has NaN or Inf")
+        raise ParityError(
+            "the reference output is not finite", hint="check the checkpoint: its own output has NaN or Inf"
+        )
     if reference.dtype.kind in "iu":
         if reference.min() == reference.max():
             raise ParityError("the reference labels are all the same", hint="use another image or other weights")
@@ -77,7 +79,9 @@ def check_reference(reference: np.ndarray, *, min_span: float) -> None:
         )
 
 
-def compare(candidate: np.ndarray, reference: np.ndarray, *, batch: int, size: Size, tolerance: Tolerance) -> CaseResult:
+def compare(
+    candidate: np.ndarray, reference: np.ndarray, *, batch: int, size: Size, tolerance: Tolerance
+) -> CaseResult:
     """Measure one case. Outputs are depth (B, H, W), logits (B, classes, H, W), or integer labels (B, H, W)."""
     if candidate.shape != reference.shape:
         raise ParityError(

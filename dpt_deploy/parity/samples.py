@@ -1,4 +1,4 @@
-"""Test images that exercise a network everywhere: smooth gradients, hard edges and texture, any size, fixed by a seed."""
+"""Test images that exercise a network everywhere: smooth gradients, hard edges and texture, fixed by a seed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ def _image(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     y = np.linspace(0.0, 1.0, height)[:, None, None]
     x = np.linspace(0.0, 1.0, width)[None, :, None]
     tilt, phase, frequency = rng.uniform(-1, 1, (2, 3)), rng.uniform(0, 6.28, 3), rng.uniform(2, 9, (2, 3))
-    image = 0.5 + 0.25 * (tilt[0] * y + tilt[1] * x) + 0.15 * np.sin(6.28 * (frequency[0] * y + frequency[1] * x) + phase)
+    image = (
+        0.5 + 0.25 * (tilt[0] * y + tilt[1] * x) + 0.15 * np.sin(6.28 * (frequency[0] * y + frequency[1] * x) + phase)
+    )
     for _ in range(6):
         top, left = rng.integers(0, height), rng.integers(0, width)
         bottom, right = top + rng.integers(1, 1 + height // 2), left + rng.integers(1, 1 + width // 2)

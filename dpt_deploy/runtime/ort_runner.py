@@ -37,7 +37,7 @@ class OrtRunner:
         providers = [name for name in wanted if name in ort.get_available_providers()]
         try:
             self._session = ort.InferenceSession(str(self._path), options, providers=providers)
-        except Exception as exc:  # noqa: BLE001  the runtime's exception classes are private
+        except Exception as exc:  # the runtime's exception classes are private
             raise BadFileError(
                 f"ONNX Runtime {ort.__version__} cannot load {self._path}: {_line(exc)}",
                 hint="check the file with `dpt-deploy inspect`, or export with another --opset",
@@ -68,7 +68,7 @@ class OrtRunner:
         names = self._wanted or [entry.name for entry in session.get_outputs()]
         try:
             values = session.run(names, dict(feed))
-        except Exception as exc:  # noqa: BLE001  the runtime's exception classes are private
+        except Exception as exc:  # the runtime's exception classes are private
             raise _translated(exc, feed) from exc
         return dict(zip(names, values, strict=True))
 
@@ -96,5 +96,3 @@ def _spec(entry: Any) -> TensorSpec:
 
 def _line(exc: Exception) -> str:
     return " ".join(str(exc).split())[:300]
-
-

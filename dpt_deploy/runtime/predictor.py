@@ -54,7 +54,9 @@ class Predictor:
         model, size = self._sidecar.model, Size(height, width)
         if model.task == "depth":
             if not np.isfinite(output).all():
-                raise IncompatibleError("the network returned NaN or Inf", hint="run `dpt-deploy verify` on this artefact")
+                raise IncompatibleError(
+                    "the network returned NaN or Inf", hint="run `dpt-deploy verify` on this artefact"
+                )
             depth = imaging.resize_bicubic(output[0], size)
             return Prediction(network_size, depth=depth, metric=model.metric is not None)
         if self._sidecar.output_kind == "labels":
@@ -72,7 +74,8 @@ class Predictor:
         """
         feed = self.prepare(image)
         output = self._runner.infer(feed)[self._sidecar.outputs[0].name]
-        return self.finish(output, *image.shape[:2], self.network_size(*image.shape[:2]))
+        height, width = image.shape[:2]
+        return self.finish(output, height, width, self.network_size(height, width))
 
     __call__ = predict
 

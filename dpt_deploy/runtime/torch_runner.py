@@ -49,7 +49,9 @@ class TorchRunner:
                 result = self._module(*tensors)
         except (torch.OutOfMemoryError, MemoryError) as exc:
             raise ResourceError(f"out of memory in PyTorch: {exc}", hint="use a smaller size or batch") from exc
-        return {self._outputs[0].name: result.float().cpu().numpy() if result.is_floating_point() else result.cpu().numpy()}
+        return {
+            self._outputs[0].name: result.float().cpu().numpy() if result.is_floating_point() else result.cpu().numpy()
+        }
 
     def synchronize(self) -> None:
         """Wait for the device the module lives on."""

@@ -33,7 +33,7 @@ class Demo:
 
 
 def run_demo(backbone: str, out: Path, *, seconds: float, say: Callable[[str], None]) -> Demo:
-    """Export ``backbone`` with random weights, verify it, predict the shipped photograph, and time it beside PyTorch."""
+    """Export ``backbone`` with random weights, verify it, predict the shipped photograph, time it beside PyTorch."""
     artifact = export_model(backbone, out, weights="random", say=say)
     photograph = out / PHOTOGRAPH
     with as_file(files("dpt_deploy") / "data" / "photographs" / PHOTOGRAPH) as shipped, write_errors(photograph):

@@ -41,7 +41,9 @@ def zoo_table() -> list[dict[str, str]]:
     for name in zoo_names():
         recipe = load_recipe(name)
         files = [entry.file for entry in published.published() if entry.recipe == name]
-        rows.append({"name": name, "description": recipe.description, "checkpoints": ", ".join(files) or "none published"})
+        rows.append(
+            {"name": name, "description": recipe.description, "checkpoints": ", ".join(files) or "none published"}
+        )
     return rows
 
 
@@ -60,7 +62,9 @@ def _torch_build() -> Check | None:
     torch, vision = (str(versions[name]) for name in ("torch", "torchvision"))
     local = {text.partition("+")[2] or "default" for text in (torch, vision)}
     if len(local) > 1:
-        return Check("torch and torchvision match", False, f"torch {torch} beside torchvision {vision}: install one build")
+        return Check(
+            "torch and torchvision match", False, f"torch {torch} beside torchvision {vision}: install one build"
+        )
     return Check("torch and torchvision match", True, f"{torch}, {vision}")
 
 

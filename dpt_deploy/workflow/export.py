@@ -119,7 +119,8 @@ def export_model(
         say("exporting")
         sidecar = _write_payloads(model, request, source, folder / path.name)
         say("comparing with PyTorch")
-        sidecar = _with_first_parity(model, sidecar, folder / path.name, say)
+        del model  # the golden tensors stand in for it; a second copy of large weights is about to be loaded
+        sidecar = _with_first_parity(sidecar, folder / path.name, say)
         return commit(path, folder, sidecar)
 
 
@@ -133,7 +134,8 @@ def _check(request: ExportRequest) -> None:
         )
     if request.precision not in PRECISIONS:
         raise UsageError(
-            f"precision {request.precision!r} is not available in this version", hint=f"available: {', '.join(PRECISIONS)}"
+            f"precision {request.precision!r} is not available in this version",
+            hint=f"available: {', '.join(PRECISIONS)}",
         )
     if request.output_kind == "labels" and request.recipe.model.task != "segmentation":
         raise UsageError("--output labels needs a segmentation model", hint="add --task segmentation")
@@ -150,7 +152,11 @@ def _finished(path: Path, request: ExportRequest, source: WeightsSource, spec: M
     except BadFileError:
         return None
     have = artifact.sidecar
-    same_weights = (have.weights.kind, have.weights.sha256, have.weights.seed) == (source.kind, source.sha256, source.seed)
+    same_weights = (have.weights.kind, have.weights.sha256, have.weights.seed) == (
+        source.kind,
+        source.sha256,
+        source.seed,
+    )
     same_tools = have.tools == tool_versions()
     same_request = (have.model, have.image, have.shapes) == (spec, request.recipe.image, _shapes(request))
     same_recipe = have.tolerance == asdict(request.recipe.parity[request.precision])
@@ -258,7 +264,7 @@ def reference_output(model: DPT, sidecar: Sidecar, images: np.ndarray) -> np.nda
     return output.argmax(axis=1).astype(np.int32) if sidecar.output_kind == "labels" else output
 
 
-def _with_first_parity(model: DPT, sidecar: Sidecar, path: Path, say: Talk) -> Sidecar:
+def _with_first_parity(sidecar: Sidecar, path: Path, say: Talk) -> Sidecar:
     """Compare at the golden size before anything is committed; the full matrix is ``verify``."""
     from dpt_deploy.runtime import registry
     from dpt_deploy.workflow.verify import golden_report
@@ -275,5 +281,3 @@ def _with_first_parity(model: DPT, sidecar: Sidecar, path: Path, say: Talk) -> S
             hint="please report it with the recipe",
         )
     return replace(sidecar, parity={**report.to_dict(), "matrix": False, "runtime": "ort"})
-
-

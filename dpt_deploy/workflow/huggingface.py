@@ -42,5 +42,7 @@ def export_plain(module: Any, size: Size, folder: Path) -> Path:
     example = torch.zeros((1, 3, size.height, size.width))
     with torch.inference_mode(), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        torch.onnx.export(_DepthOnly(model), (example,), target, input_names=["pixel_values"], dynamo=True, verbose=False)
+        torch.onnx.export(
+            _DepthOnly(model), (example,), target, input_names=["pixel_values"], dynamo=True, verbose=False
+        )
     return target

@@ -34,7 +34,9 @@ class FileResult:
 
 
 @contextmanager
-def load(path: Path | str, *, runtime: str = "ort", size: Size | None = None, threads: int | None = None) -> Iterator[Predictor]:
+def load(
+    path: Path | str, *, runtime: str = "ort", size: Size | None = None, threads: int | None = None
+) -> Iterator[Predictor]:
     """A predictor over a finished artefact; use it in a ``with`` block.
 
     Raises:
@@ -121,7 +123,9 @@ def _formats(artifact: Artifact, formats: tuple[str, ...], out: Path | None) -> 
     allowed = DEPTH_FORMATS if model.task == "depth" else SEGMENTATION_FORMATS
     for name in formats:
         if name not in allowed:
-            raise UsageError(f"format {name!r} does not fit a {model.task} model", hint=f"choose from {', '.join(allowed)}")
+            raise UsageError(
+                f"format {name!r} does not fit a {model.task} model", hint=f"choose from {', '.join(allowed)}"
+            )
         if name == "metric" and model.metric is None:
             raise UsageError("format 'metric' needs a model that returns metres", hint="use hybrid-kitti or hybrid-nyu")
     if formats:

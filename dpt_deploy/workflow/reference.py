@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from dpt_deploy.model.matching import LoadReport
 
 _RANDOM = re.compile(r"random(?::(\d+))?")
-Progress = Callable[[int, int], None]
+Progress = Callable[[int, int | None], None]  # bytes done, bytes in all where known
 
 
-def resolve_weights(text: str | None, recipe: Recipe, progress: Progress | None = None) -> tuple[WeightsSource, Path | None]:
+def resolve_weights(
+    text: str | None, recipe: Recipe, progress: Progress | None = None
+) -> tuple[WeightsSource, Path | None]:
     """What ``--weights`` names, and where it lies on disk (None for random weights).
 
     ``text`` is ``random`` or ``random:SEED``, a file or folder, the name of a published checkpoint, or None for the one
@@ -65,7 +67,7 @@ def build_reference(spec: ModelSpec, source: WeightsSource) -> tuple[DPT, Weight
     found = _digest(report.files)
     if source.sha256 and source.sha256 != found:
         raise BadFileError(
-            f"{source.path} is not the checkpoint that was exported (sha256 {found[:12]}…, expected {source.sha256[:12]}…)",
+            f"{source.path} is not the checkpoint that was exported (sha256 {found[:12]}…, not {source.sha256[:12]}…)",
             hint="name the right one with --weights FILE",
         )
     return model, replace(source, sha256=found, family=report.family), report

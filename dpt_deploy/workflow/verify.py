@@ -26,7 +26,7 @@ from dpt_deploy.parity.compare import (
 )
 from dpt_deploy.parity.samples import structured_images
 from dpt_deploy.runtime import registry
-from dpt_deploy.workflow.feeds import model_feed, reference_input
+from dpt_deploy.workflow.feeds import model_feed
 
 Progress = Callable[[CaseResult], None]
 Cases = Sequence[tuple[int, Size]]
@@ -44,7 +44,12 @@ class Verification:
     def to_dict(self) -> dict[str, Any]:
         found = self.divergence
         where = None if found is None else {"tensor": found.tensor, "max": found.max, "last_good": found.last_good}
-        return {"artifact": str(self.artifact.path), "against": self.against, **self.report.to_dict(), "diverges_at": where}
+        return {
+            "artifact": str(self.artifact.path),
+            "against": self.against,
+            **self.report.to_dict(),
+            "diverges_at": where,
+        }
 
 
 def verify_artifact(
@@ -114,7 +119,9 @@ def _cases(sidecar: Sidecar, res: tuple[Size, ...], batch: tuple[int, ...]) -> C
     for size in sizes:
         check_size(size, stride=stride)
         if static and size != static:
-            raise UsageError(f"this artefact is static at {static}; it cannot run {size}", hint="export it without --static")
+            raise UsageError(
+                f"this artefact is static at {static}; it cannot run {size}", hint="export it without --static"
+            )
     if static and set(batches) != {1}:
         raise UsageError("this artefact is static with batch 1", hint="export it without --static")
     return [(one, size) for size in sizes for one in batches]
@@ -150,7 +157,10 @@ def _outputs(
 def _against_artifact(
     artifact: Artifact, other: Artifact, cases: Cases, runtime: str, progress: Progress | None
 ) -> Report:
-    same = (artifact.sidecar.output_kind, artifact.sidecar.model.task) == (other.sidecar.output_kind, other.sidecar.model.task)
+    same = (artifact.sidecar.output_kind, artifact.sidecar.model.task) == (
+        other.sidecar.output_kind,
+        other.sidecar.model.task,
+    )
     if not same:
         raise UsageError("the two artefacts return different kinds of output", hint="compare like with like")
     with registry.open_file(artifact.path, runtime) as runner, registry.open_file(other.path, runtime) as second:
@@ -181,7 +191,13 @@ def _locate(artifact: Artifact, module: Any, report: Report) -> Divergence | Non
 
 def _record(artifact: Artifact, report: Report, runtime: str) -> Artifact:
     """Put the measured numbers, passed or not, into the sidecar."""
-    measured = {**report.to_dict(), "matrix": True, "runtime": runtime, "tools": tool_versions(), "processor": processor()}
+    measured = {
+        **report.to_dict(),
+        "matrix": True,
+        "runtime": runtime,
+        "tools": tool_versions(),
+        "processor": processor(),
+    }
     sidecar = replace(artifact.sidecar, parity=measured)
     write_sidecar(artifact.path, sidecar)
     return Artifact(artifact.path, sidecar)
@@ -194,8 +210,10 @@ def raise_on_failure(verification: Verification) -> None:
     failed = verification.report.failures
     tolerance = verification.report.tolerance
     worst = max(failed, key=lambda case: case.max or 0.0)
-    measured = f"max {worst.max:.2e} of range, allowed {tolerance.max:.0e}" if worst.max is not None else (
-        f"agreement {worst.agreement:.5f}, needed {1 - tolerance.disagreement:.5f}"
+    measured = (
+        f"max {worst.max:.2e} of range, allowed {tolerance.max:.0e}"
+        if worst.max is not None
+        else (f"agreement {worst.agreement:.5f}, needed {1 - tolerance.disagreement:.5f}")
     )
     found = verification.divergence
     where = f"; first tensor that diverges: {found.tensor} (max {found.max:.2e})" if found else ""

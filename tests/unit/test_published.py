@@ -237,7 +237,7 @@ def test_a_file_put_there_by_hand_is_checked_and_used():
     assert fetch(replace(ENTRY, address="")).read_bytes() == PAYLOAD
 
 
-# --- no way to the file -------------------------------------------------------------------------------------------------
+# --- no way to the file -----------------------------------------------------------------------------------------------
 
 
 def assert_helpful(error, entry):
@@ -260,14 +260,14 @@ def test_no_network_names_the_file_and_both_ways_on(monkeypatch):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     monkeypatch.setenv("DPT_DEPLOY_WEIGHTS_URL", f"http://127.0.0.1:{port}")
-    with pytest.raises(ResourceError, match="no connection .*refused") as caught:
+    with pytest.raises(ResourceError, match=r"no connection .*refused") as caught:
         fetch(ENTRY)
     assert_helpful(caught.value, ENTRY)
 
 
 def test_no_name_server_is_the_same(monkeypatch):
     monkeypatch.setenv("DPT_DEPLOY_WEIGHTS_URL", "http://weights.invalid/")
-    with pytest.raises(ResourceError, match="cannot download synthetic-cafe.pt") as caught:
+    with pytest.raises(ResourceError, match=r"cannot download synthetic-cafe\.pt") as caught:
         fetch(ENTRY)
     assert_helpful(caught.value, ENTRY)
 

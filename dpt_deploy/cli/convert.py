@@ -1,0 +1,38 @@
+"""``dpt-deploy convert``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dpt_deploy.cli._options import PATH, json_option
+from dpt_deploy.cli._output import download_bar, print_json, say
+
+
+@click.command()
+@click.option("--backbone", required=True, metavar="NAME", help="A zoo name (see doctor) or a recipe file (.toml).")
+@click.option("--task", type=click.Choice(["depth", "segmentation"]), help="Default: what the recipe says.")
+@click.option("--classes", type=click.IntRange(min=1), help="Classes of a segmentation model (default 150).")
+@click.option(
+    "--weights", metavar="FILE|NAME|random", help="Checkpoint file, Hugging Face folder, published name, random[:SEED]."
+)
+@click.option("--to", "layout", type=click.Choice(["huggingface", "native"]), default="huggingface", show_default=True)
+@click.option("-o", "--out", type=PATH, required=True, help="Folder to write to.")
+@json_option
+def command(backbone: str, out: Path, as_json: bool, **options: Any) -> None:
+    """Save a checkpoint in another layout.
+
+    \b
+    dpt-deploy convert --backbone hybrid --weights dpt_hybrid-midas-501f0c75.pt -o dpt-hybrid-hf/
+    dpt-deploy convert --backbone large --to native -o weights/
+    """
+    from dpt_deploy.workflow.convert import convert_checkpoint
+
+    with download_bar() as progress:
+        written = convert_checkpoint(backbone, out, say=say, progress=progress, **options)
+    if as_json:
+        print_json({"written": str(written)})
+    else:
+        click.echo(str(written))

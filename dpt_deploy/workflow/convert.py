@@ -1,0 +1,55 @@
+"""A checkpoint in one layout becomes a checkpoint in another: Hugging Face's folder, or this project's own file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from dpt_deploy.core.errors import UsageError
+from dpt_deploy.core.files import write_errors
+from dpt_deploy.core.optional import extra
+from dpt_deploy.core.recipe import load_recipe
+from dpt_deploy.core.spec import Task
+from dpt_deploy.workflow.reference import Progress, build_reference, resolve_weights
+
+LAYOUTS = ("huggingface", "native")
+
+
+def convert_checkpoint(
+    backbone: str,
+    out: Path,
+    *,
+    layout: str = "huggingface",
+    weights: str | None = None,
+    task: Task | None = None,
+    classes: int | None = None,
+    say: Callable[[str], None] = lambda _line: None,
+    progress: Progress | None = None,
+) -> Path:
+    """Load a checkpoint strictly and save it in another layout; return what was written.
+
+    ``huggingface`` writes a folder that ``DPTForDepthEstimation`` or ``DPTForSemanticSegmentation`` loads; ``native``
+    one safetensors file whose header describes the network.
+
+    Raises:
+        UsageError: no such layout, or the network has no counterpart in it.
+        BadFileError: the checkpoint is unusable.
+        ResourceError: disk, memory or network.
+    """
+    if layout not in LAYOUTS:
+        raise UsageError(f"unknown layout {layout!r}", hint=f"known: {', '.join(LAYOUTS)}")
+    with extra("export", purpose="converting a checkpoint"):
+        from dpt_deploy.model.huggingface import save_huggingface
+        from dpt_deploy.model.weights import save_native
+    recipe = load_recipe(backbone, task=task, classes=classes)
+    source, _ = resolve_weights(weights, recipe, progress)
+    model, source, report = build_reference(recipe.model, source)
+    say(f"weights: {source}" if report is None else str(report))
+    with write_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    if layout == "huggingface":
+        save_huggingface(model, out, image=recipe.image)
+        return out
+    target = out / f"{recipe.name}.safetensors"
+    save_native(model, target)
+    return target

@@ -1,0 +1,13 @@
+"""Checkpoint to verified ONNX in a few lines of Python. Usage: python export/to_onnx.py BACKBONE WEIGHTS OUT_DIR"""
+
+import sys
+from pathlib import Path
+
+import dpt_deploy
+
+backbone, weights, out = sys.argv[1:4]
+artifact = dpt_deploy.export_model(backbone, Path(out), weights=weights, say=print)
+verification = dpt_deploy.verify_artifact(artifact.path)  # the recipe's matrix of sizes and batches
+for case in verification.report.cases:
+    print(f"{case.size:>9} batch {case.batch}: max {case.max:.1e}, mean {case.mean:.1e} of range")
+sys.exit(0 if verification.report.passed else 5)

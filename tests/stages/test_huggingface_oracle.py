@@ -1,0 +1,455 @@
+"""Hugging Face's DPT, which was not written here, as the judge of our network, our loader and our writer (FACTS C).
+
+With its layer-norm epsilon set to ours the two agree to the last bit; the tolerance is for other machines.
+"""
+
+import functools
+import json
+import math
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from dpt_deploy.core.errors import BadFileError, UsageError
+from dpt_deploy.core.recipe import load_recipe
+from dpt_deploy.core.spec import EncoderSpec, ImageSpec, MetricTail, ModelSpec
+from dpt_deploy.model import fusion
+from dpt_deploy.model.huggingface import save_huggingface
+from dpt_deploy.model.reassemble import IgnoreReadout
+from dpt_deploy.model.vit import PositionEmbedding
+from dpt_deploy.model.weights import load_weights
+from dpt_deploy.model.zoo import random_model
+
+transformers = pytest.importorskip("transformers", reason="transformers is the oracle (pip install -e '.[oracle]')")
+
+MAX_OF_RANGE = 1e-5
+NOTICEABLE = 1e-3  # of the range: what a planted fault must exceed by far
+SQUARE, WIDE = (384, 384), (256, 448)
+IMAGE = ImageSpec(480, 480, "minimal", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+TINY = ModelSpec(
+    name="tiny",
+    task="depth",
+    encoder=EncoderSpec(kind="vit", width=32, depth=4, heads=2, grid=4),
+    taps=(0, 1, 2, 3),
+    readout="project",
+    reassemble_channels=(8, 12, 16, 20),
+    fusion_channels=16,
+)
+TINY_HYBRID = replace(
+    TINY,
+    name="tiny-hybrid",
+    encoder=replace(
+        TINY.encoder, kind="hybrid", stem_channels=32, stage_blocks=(1, 2, 1), stage_channels=(128, 256, 128)
+    ),
+    taps=("stage0", "stage1", 1, 3),
+    reassemble_channels=(128, 256, 24, 28),
+)
+
+
+# --- the oracle -------------------------------------------------------------------------------------------------------
+
+
+def oracle_config(spec, **changes):
+    """Hugging Face's configuration of ``spec``, written down from FACTS C1 and not by the code under test."""
+    encoder = spec.encoder
+    config = {
+        "hidden_size": encoder.width,
+        "intermediate_size": 4 * encoder.width,
+        "num_hidden_layers": encoder.depth,
+        "num_attention_heads": encoder.heads,
+        "image_size": 16 * encoder.grid,
+        "layer_norm_eps": 1e-6,
+        "readout_type": spec.readout,
+        "backbone_out_indices": list(spec.taps),
+        "neck_hidden_sizes": list(spec.reassemble_channels),
+        "fusion_hidden_size": spec.fusion_channels,
+    }
+    if encoder.kind == "hybrid":
+        config |= {
+            "is_hybrid": True,
+            "backbone_out_indices": [0, 1, *spec.taps[2:]],
+            "reassemble_factors": [1, 1, 1, 0.5],
+            "backbone_featmap_shape": [1, encoder.stage_channels[-1], encoder.grid, encoder.grid],
+            "backbone_config": {
+                "layer_type": "bottleneck",
+                "embedding_size": encoder.stem_channels,
+                "hidden_sizes": list(encoder.stage_channels),
+                "depths": list(encoder.stage_blocks),
+                "global_padding": "same",
+                "embedding_dynamic_padding": True,
+                "out_features": ["stage1", "stage2", "stage3"],
+            },
+        }
+    if spec.task == "segmentation":
+        config |= {"use_batch_norm_in_fusion_residual": True, "num_labels": spec.num_classes}
+    return transformers.DPTConfig(**{**config, **changes})
+
+
+def oracle_class(spec):
+    return transformers.DPTForDepthEstimation if spec.task == "depth" else transformers.DPTForSemanticSegmentation
+
+
+def oracle(spec, **changes):
+    """Hugging Face's network with random values in every parameter and statistic."""
+    with torch.device("meta"):
+        model = oracle_class(spec)(oracle_config(spec, **changes))
+    model = model.to_empty(device="cpu").eval()
+    generator = torch.Generator().manual_seed(0)
+    norms = {
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.LayerNorm | nn.GroupNorm | nn.BatchNorm2d)
+    }
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            _fill(name, tensor, norm=name.rpartition(".")[0] in norms, generator=generator)
+    if spec.task == "depth":
+        _lift(model)
+    return model
+
+
+def _lift(model):
+    """Move the last bias until the final ReLU cuts next to nothing: zeros would agree with zeros."""
+    seen = []
+    handle = model.head.head[4].register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+    judge(model, photograph(1, 64, 64))
+    handle.remove()
+    with torch.no_grad():
+        model.head.head[4].bias += 4 * seen[0].std() - seen[0].mean()
+
+
+def _fill(name, tensor, *, norm, generator):
+    if not tensor.is_floating_point():
+        tensor.fill_(5)
+    elif name.endswith("running_var") or (norm and name.endswith("weight")):
+        tensor.uniform_(0.7, 1.3, generator=generator)
+    elif name.endswith(("position_embeddings", "cls_token")):
+        tensor.normal_(0, 0.5, generator=generator)
+    elif tensor.ndim < 2:
+        tensor.normal_(0, 0.1, generator=generator)
+    else:
+        tensor.normal_(0, 1 / math.sqrt(tensor[0].numel()), generator=generator)
+
+
+def judge(model, pixels):
+    """The oracle's answer at any size: its own ``forward`` takes square images only (FACTS C3)."""
+    config, (height, width) = model.config, pixels.shape[2:]
+    if config.is_hybrid:
+        model.dpt.embeddings.forward = functools.partial(
+            type(model.dpt.embeddings).forward, model.dpt.embeddings, interpolate_pos_encoding=True
+        )
+    with torch.inference_mode():
+        outputs = model.dpt(pixels, output_hidden_states=True)
+        blocks, indices = outputs.hidden_states[1:], list(config.backbone_out_indices)
+        stages = list(outputs.intermediate_activations) if config.is_hybrid else []
+        features = stages + [blocks[index] for index in indices[len(stages) :]]
+        return model.head(model.neck(features, height // 16, width // 16))
+
+
+def photograph(batch, height, width):
+    return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(batch + height))
+
+
+def distance(ours, theirs):
+    """Largest difference over the range of the oracle's answer, which must not be flat."""
+    assert ours.shape == theirs.shape
+    span = theirs.max() - theirs.min()
+    assert span > 0.1
+    assert (theirs == 0).float().mean() < 0.1
+    return float((ours - theirs).abs().max() / span)
+
+
+def run(model, pixels):
+    with torch.inference_mode():
+        return model(pixels)
+
+
+def spec_of(name, task="depth", classes=None):
+    return load_recipe(name, task=task, classes=classes).model
+
+
+# --- full size: Hugging Face writes, we read --------------------------------------------------------------------------
+
+FULL = {
+    "base": (spec_of("base"), [(1, SQUARE), (2, WIDE)]),
+    "hybrid": (spec_of("hybrid"), [(1, SQUARE), (2, (128, 224))]),
+    "hybrid-ade": (spec_of("hybrid", "segmentation"), [(1, (192, 192)), (2, (128, 224))]),
+    "base-60-classes": (spec_of("base", "segmentation", 60), [(2, (192, 128))]),
+}
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_we_agree_with_the_oracle_at_full_width(name, tmp_path):
+    spec, inputs = FULL[name]
+    theirs = oracle(spec)
+    theirs.save_pretrained(tmp_path)
+    ours, report = load_weights(spec, tmp_path)
+    assert report.family == "Hugging Face DPT"
+    assert ours.spec == spec
+    for batch, size in inputs:
+        pixels = photograph(batch, *size)
+        assert distance(run(ours, pixels), judge(theirs, pixels)) <= MAX_OF_RANGE
+
+
+@pytest.mark.slow
+def test_we_agree_with_the_oracle_on_large(tmp_path):
+    spec = spec_of("large")
+    theirs = oracle(spec)
+    theirs.save_pretrained(tmp_path)
+    ours, _ = load_weights(spec, tmp_path)
+    pixels = photograph(1, 256, 320)
+    assert distance(run(ours, pixels), judge(theirs, pixels)) <= MAX_OF_RANGE
+
+
+def test_the_workaround_is_the_oracle_s_own_forward_at_its_own_size():
+    theirs = oracle(TINY)
+    pixels = photograph(1, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(judge(theirs, pixels), theirs(pixels).predicted_depth)
+
+
+# --- tiny: every variant, in both directions --------------------------------------------------------------------------
+
+VARIANTS = {
+    "project": TINY,
+    "ignore": replace(TINY, readout="ignore"),
+    "add": replace(TINY, readout="add"),
+    "early taps": replace(TINY, taps=(0, 1, 2, 4), encoder=replace(TINY.encoder, depth=6)),
+    "segmentation": TINY.with_classes(60),
+    "hybrid": TINY_HYBRID,
+    "hybrid segmentation": TINY_HYBRID.with_classes(7),
+}
+
+
+@pytest.mark.parametrize("spec", VARIANTS.values(), ids=VARIANTS.keys())
+def test_hugging_face_to_us(spec, tmp_path):
+    theirs = oracle(spec)
+    theirs.save_pretrained(tmp_path)
+    ours, report = load_weights(spec, tmp_path)
+    assert len(report.used) + len(report.unused) == len(theirs.state_dict())
+    for size in ((64, 64), (64, 96), (160, 32)):
+        pixels = photograph(2, *size)
+        assert distance(run(ours, pixels), judge(theirs, pixels)) <= MAX_OF_RANGE
+
+
+@pytest.mark.parametrize("spec", VARIANTS.values(), ids=VARIANTS.keys())
+def test_us_to_hugging_face_and_back(spec, tmp_path):
+    ours = random_model(spec, seed=1)
+    save_huggingface(ours, tmp_path / "folder", image=IMAGE)
+    theirs, loading = oracle_class(spec).from_pretrained(tmp_path / "folder", output_loading_info=True)
+    assert not any(loading[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    for size in ((64, 64), (64, 96)):
+        pixels = photograph(2, *size)
+        assert distance(run(ours, pixels), judge(theirs.eval(), pixels)) <= MAX_OF_RANGE
+    again, _ = load_weights(spec, tmp_path / "folder")
+    assert again.spec == spec
+    assert all(torch.equal(tensor, again.state_dict()[key]) for key, tensor in ours.state_dict().items())
+
+
+def test_our_folder_has_a_processor_with_the_model_s_own_rule(tmp_path):
+    save_huggingface(random_model(TINY), tmp_path, image=IMAGE)
+    processor = transformers.AutoImageProcessor.from_pretrained(tmp_path)
+    assert type(processor).__name__.startswith("DPTImageProcessor")
+    pixels = processor(images=torch.full((3, 300, 500), 255, dtype=torch.uint8), return_tensors="pt")["pixel_values"]
+    assert pixels.shape[2:] == (288, 480)  # aspect kept, as little scaled as possible, multiples of 32
+    assert torch.allclose(pixels, torch.ones_like(pixels))  # (255/255 - 0.5) / 0.5
+
+
+def test_the_parameters_only_hugging_face_has_are_neutral(tmp_path):
+    save_huggingface(random_model(TINY.with_classes(5)), tmp_path)
+    state = oracle_class(TINY.with_classes(5)).from_pretrained(tmp_path).state_dict()
+    assert (state["dpt.layernorm.weight"] == 1).all()
+    assert (state["neck.fusion_stage.layers.0.residual_layer1.convolution1.weight"] == 0).all()
+    assert (state["neck.fusion_stage.layers.0.residual_layer1.batch_norm2.running_var"] == 1).all()
+    assert (state["auxiliary_head.head.4.weight"] == 0).all()
+
+
+# --- forms of a folder ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("tiny")
+    oracle(TINY).save_pretrained(path)
+    return path
+
+
+def equal_to(folder, source):
+    reference, _ = load_weights(TINY, folder)
+    state = load_weights(TINY, source)[0].state_dict()
+    return all(torch.equal(tensor, state[key]) for key, tensor in reference.state_dict().items())
+
+
+def test_the_file_alone_the_old_bin_and_shards_are_the_same(folder, tmp_path):
+    assert equal_to(folder, folder / "model.safetensors")
+    theirs = oracle(TINY)
+    shutil.copy(folder / "config.json", tmp_path)
+    torch.save(theirs.state_dict(), tmp_path / "pytorch_model.bin")
+    assert equal_to(folder, tmp_path)
+    theirs.save_pretrained(tmp_path / "sharded", max_shard_size="50KB")
+    assert (tmp_path / "sharded" / "model.safetensors.index.json").is_file()
+    assert equal_to(folder, tmp_path / "sharded")
+    assert len(load_weights(TINY, tmp_path / "sharded")[1].files) > 1
+
+
+def test_a_missing_shard_is_an_error_and_so_is_one_outside(folder, tmp_path):
+    oracle(TINY).save_pretrained(tmp_path, max_shard_size="50KB")
+    next(tmp_path.glob("model-00002-*.safetensors")).unlink()
+    with pytest.raises(BadFileError, match=r"model-00002-.* does not exist"):
+        load_weights(TINY, tmp_path)
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"a": "../secret.bin"}}')
+    with pytest.raises(BadFileError, match="outside the folder"):
+        load_weights(TINY, tmp_path)
+
+
+def changed_config(folder, tmp_path, **changes):
+    shutil.copytree(folder, tmp_path / "changed")
+    path = tmp_path / "changed" / "config.json"
+    config = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps({key: value for key, value in config.items() if value is not ...}))
+    return tmp_path / "changed"
+
+
+@pytest.mark.parametrize(("eps", "used"), [(1e-5, 1e-5), (..., 1e-12)], ids=["stated", "library default"])
+def test_the_epsilon_of_the_folder_replaces_that_of_the_recipe(eps, used, folder, tmp_path):
+    source = changed_config(folder, tmp_path, layer_norm_eps=eps)
+    ours, _ = load_weights(TINY, source)
+    assert ours.spec.encoder.norm_eps == used
+    assert ours.get_submodule("encoder.blocks.0.norm1").eps == used
+    theirs = oracle(TINY, layer_norm_eps=used)
+    pixels = photograph(1, 64, 96)
+    assert distance(run(ours, pixels), judge(theirs, pixels)) <= MAX_OF_RANGE
+
+
+CONTRADICTIONS = {
+    "model_type": "zoedepth",
+    "hidden_size": 48,
+    "num_hidden_layers": 5,
+    "num_attention_heads": 4,
+    "backbone_out_indices": [0, 1, 1, 3],
+    "neck_hidden_sizes": [8, 12, 16, 24],
+    "readout_type": "add",
+    "is_hybrid": True,
+    "hidden_act": "gelu_new",
+    "add_projection": True,
+    "use_batch_norm_in_fusion_residual": True,
+    "image_size": [64, 96],
+    "layer_norm_eps": "small",
+}
+
+
+@pytest.mark.parametrize(("key", "value"), CONTRADICTIONS.items(), ids=CONTRADICTIONS.keys())
+def test_a_configuration_of_another_network_is_named_with_both_values(key, value, folder, tmp_path):
+    source = changed_config(folder, tmp_path, **{key: value})
+    with pytest.raises(BadFileError, match=f"config.json has {key} = ") as caught:
+        load_weights(TINY, source)
+    assert repr(value) in str(caught.value)
+    assert caught.value.hint
+
+
+def test_another_stage_layout_of_a_hybrid_is_an_error(tmp_path):
+    oracle(TINY_HYBRID).save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text())
+    config["backbone_config"]["layer_type"] = "preactivation"
+    path.write_text(json.dumps(config))
+    with pytest.raises(BadFileError, match="layer_type = 'preactivation'; 'tiny-hybrid' has 'bottleneck'"):
+        load_weights(TINY_HYBRID, tmp_path)
+
+
+def test_another_number_of_classes_names_the_option(tmp_path):
+    oracle(TINY.with_classes(60)).save_pretrained(tmp_path)
+    with pytest.raises(BadFileError, match="has 60 classes") as caught:
+        load_weights(TINY.with_classes(150), tmp_path)
+    assert "--classes 60" in caught.value.hint
+
+
+def test_a_broken_configuration_is_an_error(folder, tmp_path):
+    source = changed_config(folder, tmp_path)
+    (source / "config.json").write_text("{")
+    with pytest.raises(BadFileError, match=r"config.json is not valid JSON"):
+        load_weights(TINY, source)
+
+
+INEXPRESSIBLE = {
+    "second leading token": replace(TINY, encoder=replace(TINY.encoder, prefix_tokens=2)),
+    "metric tail": replace(TINY, metric=MetricTail(0.1, 0.1, 256.0)),
+    "MiDaS 2.1 decoder": replace(TINY, decoder="midas21"),
+    "weight standardisation": replace(TINY_HYBRID, encoder=replace(TINY_HYBRID.encoder, weight_standardisation="sum")),
+    "taps out of order": replace(TINY, taps=(0, 2, 1, 3)),
+    "read-out": replace(TINY_HYBRID, readout="ignore"),
+    "other taps": replace(TINY_HYBRID, taps=(0, 1, 2, 3), reassemble_channels=(8, 12, 16, 20)),
+}
+
+
+@pytest.mark.parametrize(("what", "spec"), INEXPRESSIBLE.items(), ids=INEXPRESSIBLE.keys())
+def test_what_hugging_face_cannot_express_is_refused(what, spec, tmp_path):
+    with pytest.raises(UsageError, match=what):
+        save_huggingface(random_model(spec), tmp_path / "folder")
+    assert not (tmp_path / "folder").exists()
+
+
+# --- the comparison can fail ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pair(folder):
+    return oracle(TINY), load_weights(TINY, folder)[0]
+
+
+def gap(pair, size=(64, 96)):
+    theirs, ours = pair
+    pixels = photograph(2, *size)
+    return distance(run(ours, pixels), judge(theirs, pixels))
+
+
+def test_the_sound_pair_agrees(pair):
+    assert gap(pair) <= MAX_OF_RANGE
+
+
+def test_a_dropped_readout_is_noticed(pair, monkeypatch):
+    monkeypatch.setitem(pair[1].reassemble[1]._modules, "readout", IgnoreReadout(1))
+    assert gap(pair) > NOTICEABLE
+
+
+def test_flipped_corners_are_noticed(pair, monkeypatch):
+    straight = fusion.upsample2
+    monkeypatch.setattr(fusion, "upsample2", lambda x, align_corners: straight(x, align_corners=not align_corners))
+    assert gap(pair) > NOTICEABLE
+
+
+def test_a_position_grid_with_swapped_sides_is_noticed_where_it_shows(pair, monkeypatch):
+    straight = PositionEmbedding.forward
+    monkeypatch.setattr(PositionEmbedding, "forward", lambda self, height, width: straight(self, width, height))
+    assert gap(pair) > NOTICEABLE
+    assert gap(pair, (64, 64)) <= MAX_OF_RANGE  # why square images alone prove nothing
+
+
+def test_swapped_query_and_key_are_noticed(folder, tmp_path):
+    theirs = oracle(TINY)
+    state = theirs.state_dict()
+    swap = {".query.": ".key.", ".key.": ".query."}
+    for old, new in swap.items():
+        state |= {key.replace(old, new): tensor for key, tensor in theirs.state_dict().items() if old in key}
+    torch.save(state, tmp_path / "pytorch_model.bin")
+    shutil.copy(folder / "config.json", tmp_path)
+    assert gap((theirs, load_weights(TINY, tmp_path)[0])) > NOTICEABLE
+
+
+@pytest.mark.parametrize("fault", ["missing", "unexpected", "of wrong shape"])
+def test_a_folder_with_a_wrong_key_is_refused(fault, folder, tmp_path):
+    state = oracle(TINY).state_dict()
+    if fault == "missing":
+        del state["dpt.encoder.layer.1.attention.attention.key.weight"]
+    elif fault == "unexpected":
+        state["dpt.encoder.layer.1.lambda_1"] = torch.ones(32)
+    else:
+        state["head.head.2.weight"] = torch.zeros(32, 9, 3, 3)
+    torch.save(state, tmp_path / "pytorch_model.bin")
+    shutil.copy(folder / "config.json", tmp_path)
+    with pytest.raises(BadFileError, match=f"1 {fault}"):
+        load_weights(TINY, tmp_path)

@@ -1,0 +1,95 @@
+"""Miniature networks: recipes that build in milliseconds, their modules, and exported artefacts shared by the tests."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+
+from dpt_deploy.core.artifact import Artifact, open_artifact, payload_of, write_sidecar
+from dpt_deploy.core.recipe import Recipe, load_recipe
+from dpt_deploy.core.spec import ModelSpec, Size
+
+RECIPES = Path(__file__).with_name("recipes")
+TINY = ("tiny-vit", "tiny-hybrid", "tiny-conv", "tiny-seg", "tiny-distilled", "tiny-metric", "tiny-midas")
+
+
+def tiny_path(name: str) -> str:
+    """What ``--backbone`` takes for a tiny recipe."""
+    return str(RECIPES / f"{name}.toml")
+
+
+def tiny_recipe(name: str) -> Recipe:
+    return load_recipe(tiny_path(name))
+
+
+def tiny_spec(name: str) -> ModelSpec:
+    return tiny_recipe(name).model
+
+
+@functools.cache
+def tiny_model(name: str, seed: int = 0):
+    """The random network of a tiny recipe; shared, so leave it as it is (copy it to change it)."""
+    from dpt_deploy.model.zoo import random_model
+
+    return random_model(tiny_spec(name), seed=seed)
+
+
+@functools.cache
+def _cache_folder() -> tempfile.TemporaryDirectory:
+    """One folder a test process, removed when it ends."""
+    return tempfile.TemporaryDirectory(prefix="dpt-deploy-tiny-")
+
+
+@functools.cache
+def exported(
+    name: str,
+    *,
+    opset: int | None = None,
+    static: Size | None = None,
+    input_kind: str = "float32",
+    output_kind: str = "scores",
+) -> Artifact:
+    """The exported artefact of a tiny recipe, made once a process; do not change it (see :func:`copied`)."""
+    from dpt_deploy.workflow.export import export_model
+
+    return export_model(
+        tiny_path(name),
+        Path(_cache_folder().name),
+        weights="random",
+        opset=opset,
+        static=static,
+        input_kind=input_kind,
+        output_kind=output_kind,
+    )
+
+
+def copied(artifact: Artifact, folder: Path) -> Artifact:
+    """The same artefact with every file in ``folder``, free to be spoiled."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for payload in artifact.sidecar.payloads:
+        shutil.copy(artifact.path.with_name(payload.name), folder / payload.name)
+    path = folder / artifact.path.name
+    write_sidecar(path, artifact.sidecar)
+    return open_artifact(path)
+
+
+def recommitted(artifact: Artifact) -> Artifact:
+    """Write a sidecar whose hashes fit the files as they lie there now: an artefact that is whole, and wrong."""
+    payloads = tuple(payload_of(artifact.path.with_name(payload.name)) for payload in artifact.sidecar.payloads)
+    write_sidecar(artifact.path, replace(artifact.sidecar, payloads=payloads))
+    return open_artifact(artifact.path)
+
+
+def tampered(artifact: Artifact, folder: Path, change: Callable[[onnx.ModelProto], None]) -> Artifact:
+    """A copy in ``folder`` whose graph went through ``change`` (in place), with hashes that fit."""
+    copy = copied(artifact, folder)
+    graph = onnx.load(copy.path)
+    change(graph)
+    onnx.save(graph, copy.path)
+    return recommitted(copy)
