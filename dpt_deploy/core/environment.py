@@ -22,7 +22,6 @@ _PACKAGES = (
     "onnxscript",
     "onnxruntime",
     "onnxruntime-gpu",
-    "polygraphy",
     "transformers",
     "opencv-python-headless",
     "pillow",

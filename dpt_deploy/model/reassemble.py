@@ -85,7 +85,7 @@ class Reassemble(nn.Module):
 class KeepMap(nn.Module):
     """A tapped convolutional stage is a map already: nothing to reassemble (DPT-Hybrid, taps R0 and R1)."""
 
-    def forward(self, feature: Tensor, height: int, width: int) -> Tensor:
+    def forward(self, feature: Tensor, *_grid: int) -> Tensor:
         return feature
 
 

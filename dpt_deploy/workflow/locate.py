@@ -26,7 +26,7 @@ Values = dict[str, np.ndarray]
 def locate_divergence(
     artifact: Artifact, module: Any, batch: int, size: Size, tolerance: Tolerance
 ) -> Divergence | None:
-    """The first diverging tensor of one case, or None when all that can be compared agrees (the output alone differs)."""
+    """The first diverging tensor of one case, or None when all that can be compared agrees."""
     from dpt_deploy.graph.mark import tensor_names
     from dpt_deploy.model.deploy import deployable
 

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import atexit
+import fcntl
 import functools
+import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 import onnx
 
 from dpt_deploy.core.artifact import Artifact, open_artifact, payload_of, write_sidecar
 from dpt_deploy.core.recipe import Recipe, load_recipe
 from dpt_deploy.core.spec import ModelSpec, Size
+from dpt_deploy.model.dpt import DPT
+from dpt_deploy.model.zoo import random_model
+from dpt_deploy.workflow.export import export_model
 
 RECIPES = Path(__file__).with_name("recipes")
 TINY = ("tiny-vit", "tiny-hybrid", "tiny-conv", "tiny-seg", "tiny-distilled", "tiny-metric", "tiny-midas")
@@ -33,17 +41,38 @@ def tiny_spec(name: str) -> ModelSpec:
 
 
 @functools.cache
-def tiny_model(name: str, seed: int = 0):
+def tiny_model(name: str, seed: int = 0) -> DPT:
     """The random network of a tiny recipe; shared, so leave it as it is (copy it to change it)."""
-    from dpt_deploy.model.zoo import random_model
-
     return random_model(tiny_spec(name), seed=seed)
 
 
 @functools.cache
-def _cache_folder() -> tempfile.TemporaryDirectory:
-    """One folder a test process, removed when it ends."""
-    return tempfile.TemporaryDirectory(prefix="dpt-deploy-tiny-")
+def _run_folder() -> Path:
+    """A folder shared by the worker processes of one test run; the last of them to end removes it."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+    folder = Path(tempfile.gettempdir()) / f"dpt-deploy-tests-{os.getuid()}-{run}"
+    folder.mkdir(exist_ok=True)
+    in_use = (folder / ".in-use").open("w")
+    fcntl.flock(in_use, fcntl.LOCK_SH)
+    atexit.register(_leave, folder, in_use)
+    return folder
+
+
+def _leave(folder: Path, in_use: IO[str]) -> None:
+    try:
+        fcntl.flock(in_use, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _alone(name: str) -> Iterator[Path]:
+    """One worker makes an artefact, the others wait for it and find it there."""
+    folder = _run_folder()
+    with (folder / f".{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
 
 
 @functools.cache
@@ -55,18 +84,17 @@ def exported(
     input_kind: str = "float32",
     output_kind: str = "scores",
 ) -> Artifact:
-    """The exported artefact of a tiny recipe, made once a process; do not change it (see :func:`copied`)."""
-    from dpt_deploy.workflow.export import export_model
-
-    return export_model(
-        tiny_path(name),
-        Path(_cache_folder().name),
-        weights="random",
-        opset=opset,
-        static=static,
-        input_kind=input_kind,
-        output_kind=output_kind,
-    )
+    """The exported artefact of a tiny recipe, made once a test run; do not change it (see :func:`copied`)."""
+    with _alone(f"{name}-{opset}-{static}-{input_kind}-{output_kind}") as folder:
+        return export_model(
+            tiny_path(name),
+            folder,
+            weights="random",
+            opset=opset,
+            static=static,
+            input_kind=input_kind,
+            output_kind=output_kind,
+        )
 
 
 def copied(artifact: Artifact, folder: Path) -> Artifact:
