@@ -75,7 +75,7 @@ def gpus() -> list[str]:
     if tool is None:
         return []
     query = [tool, "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
-    done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)  # noqa: S603  fixed arguments
     return [line.strip() for line in done.stdout.splitlines() if line.strip()] if done.returncode == 0 else []
 
 

@@ -58,7 +58,7 @@ def _name_module_outputs(last_of: dict[str, ir.Node], outputs: set[str | None]) 
 
 
 def _name_constants(model: ir.Model) -> None:
-    """Initializers that the exporter derived (a transposed weight, a shape) are named after the first node to read them.
+    """Initializers that the exporter derived (a transposed weight, a shape) are named after the node that reads them.
 
     Parameters of modules keep their dotted names.
     """

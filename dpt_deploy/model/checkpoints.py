@@ -257,7 +257,7 @@ def _read_torch(path: Path, *, mmap: bool) -> dict[str, Any]:
 def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
+            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (SafetensorError, OSError) as exc:
         _fail_damaged(path, exc)
 
@@ -285,7 +285,7 @@ def _foreign_globals(path: Path) -> list[str]:
     names: list[str] = []
     with suppress(ValueError, OSError, MemoryError, zipfile.BadZipFile), _open_pickle(path) as stream:
         for name in _globals(stream):
-            names.append(name)
+            names.append(name)  # noqa: PERF402 - what was seen before a damaged opcode counts
     return [name.replace(" ", ".") for name in dict.fromkeys(names) if not _HARMLESS_GLOBALS.fullmatch(name)]
 
 
