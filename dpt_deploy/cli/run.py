@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from dpt_deploy.cli._options import PATH, artifact_argument, json_option
-from dpt_deploy.cli._output import count_bar, print_json, talk
+from dpt_deploy.cli._output import count_bar, print_json, say, talk
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.spec import Size, parse_size
 
@@ -52,7 +52,7 @@ def command(artifact: Path, source: Path, as_json: bool, **options: Any) -> None
     from dpt_deploy.workflow.predict import run_files
 
     with count_bar("images") as (start, advance):
-        results = run_files(artifact, source, started=start, advance=advance, **options)
+        results = run_files(artifact, source, say=say, started=start, advance=advance, **options)
     failed = [result for result in results if result.error]
     if as_json:
         print_json(

@@ -23,7 +23,10 @@ Outputs = Callable[[int, Size], tuple[np.ndarray, np.ndarray]]  # (batch, size) 
 
 @dataclass(frozen=True)
 class CaseResult:
-    """Measured agreement. ``max`` and ``mean`` are errors over the range of the reference; None for labels."""
+    """Measured agreement. ``max`` and ``mean`` are errors over the range of the reference; None for labels.
+
+    A candidate with NaN or infinity has no error that could be measured: it fails with a ``note``.
+    """
 
     batch: int
     size: str
@@ -32,6 +35,7 @@ class CaseResult:
     mean: float | None = None
     abs_rel: float | None = None
     agreement: float | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,9 @@ class Report:
         return {
             "verified": self.passed,
             "tolerance": asdict(self.tolerance),
-            "cases": [{key: value for key, value in asdict(case).items() if value is not None} for case in self.cases],
+            "cases": [
+                {key: value for key, value in asdict(case).items() if value not in (None, "")} for case in self.cases
+            ],
         }
 
 
@@ -91,13 +97,14 @@ def compare(
     if reference.dtype.kind in "iu":
         agreement = metrics.pixel_agreement(candidate, reference)
         return CaseResult(batch, str(size), agreement >= 1.0 - tolerance.disagreement, agreement=agreement)
+    if not np.isfinite(candidate).all():
+        return CaseResult(batch, str(size), passed=False, note="NaN or Inf in the output")
     largest, mean = metrics.range_error(candidate, reference)
     passed = largest <= tolerance.max and mean <= tolerance.mean
     if reference.ndim == 4:
         agreement = metrics.pixel_agreement(candidate, reference)
         return CaseResult(batch, str(size), passed, largest, mean, agreement=agreement)
-    abs_rel = metrics.aligned_abs_rel(candidate, reference) if np.isfinite(largest) else float("inf")
-    return CaseResult(batch, str(size), passed, largest, mean, abs_rel=abs_rel)
+    return CaseResult(batch, str(size), passed, largest, mean, abs_rel=metrics.aligned_abs_rel(candidate, reference))
 
 
 def compare_matrix(

@@ -267,7 +267,7 @@ def reference_output(model: DPT, sidecar: Sidecar, images: np.ndarray) -> np.nda
 def _with_first_parity(sidecar: Sidecar, path: Path, say: Talk) -> Sidecar:
     """Compare at the golden size before anything is committed; the full matrix is ``verify``."""
     from dpt_deploy.runtime import registry
-    from dpt_deploy.workflow.verify import golden_report
+    from dpt_deploy.workflow.verify import golden_report, measured_error
 
     if not registry.available("ort"):
         say("onnxruntime is not installed: not verified (pip install -e '.[ort]', then dpt-deploy verify)")
@@ -276,8 +276,8 @@ def _with_first_parity(sidecar: Sidecar, path: Path, say: Talk) -> Sidecar:
     if not report.passed:
         worst = report.failures[0]
         raise ParityError(
-            f"the exported graph does not agree with PyTorch at {worst.size}: max {worst.max} of range, allowed "
-            f"{report.tolerance.max}; nothing was written",
+            f"the exported graph does not agree with PyTorch at {worst.size}, batch {worst.batch}: "
+            f"{measured_error(worst, report.tolerance)}; nothing was written",
             hint="please report it with the recipe",
         )
     return replace(sidecar, parity={**report.to_dict(), "matrix": False, "runtime": "ort"})

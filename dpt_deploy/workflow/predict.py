@@ -59,6 +59,7 @@ def run_files(
     size: Size | None = None,
     formats: tuple[str, ...] = (),
     kitti_crop: bool = False,
+    say: Callable[[str], None] = lambda _line: None,
     started: Callable[[int], None] = lambda _count: None,
     advance: Callable[[FileResult], None] = lambda _result: None,
 ) -> list[FileResult]:
@@ -76,6 +77,8 @@ def run_files(
         from dpt_deploy.core import images
     artifact = open_artifact(path)
     chosen = _formats(artifact, formats, out)
+    if artifact.sidecar.weights.is_random:
+        say(f"weights: {artifact.sidecar.weights}")
     sources = _sources(source, images.IMAGE_SUFFIXES)
     started(len(sources))
     results = []

@@ -208,13 +208,8 @@ def raise_on_failure(verification: Verification) -> None:
     if verification.report.passed:
         return
     failed = verification.report.failures
-    tolerance = verification.report.tolerance
-    worst = max(failed, key=lambda case: case.max or 0.0)
-    measured = (
-        f"max {worst.max:.2e} of range, allowed {tolerance.max:.0e}"
-        if worst.max is not None
-        else (f"agreement {worst.agreement:.5f}, needed {1 - tolerance.disagreement:.5f}")
-    )
+    worst = max(failed, key=lambda case: float("inf") if case.note else case.max or 0.0)
+    measured = measured_error(worst, verification.report.tolerance)
     found = verification.divergence
     where = f"; first tensor that diverges: {found.tensor} (max {found.max:.2e})" if found else ""
     raise ParityError(
@@ -222,3 +217,12 @@ def raise_on_failure(verification: Verification) -> None:
         f"{worst.size}, batch {worst.batch}: {measured}{where}",
         hint="do not ship this file; export it again, and report it if that does not help",
     )
+
+
+def measured_error(case: CaseResult, tolerance: Tolerance) -> str:
+    """What was measured in one failed case, and what was allowed."""
+    if case.note:
+        return case.note
+    if case.max is not None and case.mean is not None:
+        return f"max {case.max:.2e} and mean {case.mean:.2e} of range, allowed {tolerance.max:.0e} and {tolerance.mean:.0e}"
+    return f"agreement {case.agreement or 0.0:.5f}, needed {1 - tolerance.disagreement:.5f}"
