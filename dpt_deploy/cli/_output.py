@@ -86,16 +86,21 @@ def _share(value: float | None) -> str:
 def download_bar() -> Iterator[Callable[[int, int | None], None]]:
     """A progress bar that appears with the first byte; call it with (bytes done, bytes in all)."""
     columns = (TextColumn("downloading"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=talk, transient=True) as bar:
-        task: Any = None
+    bar = Progress(*columns, console=talk, transient=True)
 
-        def advance(done: int, total: int | None) -> None:
-            nonlocal task
-            if task is None:
-                task = bar.add_task("download", total=total or None)
-            bar.update(task, completed=done)
+    def advance(done: int, total: int | None) -> None:
+        if not bar.tasks:
+            bar.start()
+            bar.add_task("download", total=total)
+        bar.update(bar.tasks[0].id, completed=done)
+        if done == total:
+            bar.stop()
 
+    try:
         yield advance
+    finally:
+        if bar.tasks:
+            bar.stop()
 
 
 @contextmanager

@@ -32,7 +32,7 @@ def convert_checkpoint(
     one safetensors file whose header describes the network.
 
     Raises:
-        UsageError: no such layout, or the network has no counterpart in it.
+        UsageError: no such layout, the network has no counterpart in it, or the weights are random.
         BadFileError: the checkpoint is unusable.
         ResourceError: disk, memory or network.
     """
@@ -43,8 +43,13 @@ def convert_checkpoint(
         from dpt_deploy.model.weights import save_native
     recipe = load_recipe(backbone, task=task, classes=classes)
     source, _ = resolve_weights(weights, recipe, progress)
+    if source.is_random:
+        raise UsageError(
+            "random weights are not converted: once saved, nobody could tell them from trained ones",
+            hint="give --weights FILE or the name of a published checkpoint",
+        )
     model, source, report = build_reference(recipe.model, source)
-    say(f"weights: {source}" if report is None else str(report))
+    say(str(report))
     with write_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     if layout == "huggingface":

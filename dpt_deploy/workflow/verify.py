@@ -224,5 +224,6 @@ def measured_error(case: CaseResult, tolerance: Tolerance) -> str:
     if case.note:
         return case.note
     if case.max is not None and case.mean is not None:
-        return f"max {case.max:.2e} and mean {case.mean:.2e} of range, allowed {tolerance.max:.0e} and {tolerance.mean:.0e}"
+        allowed = f"allowed {tolerance.max:.0e} and {tolerance.mean:.0e}"
+        return f"max {case.max:.2e} and mean {case.mean:.2e} of range, {allowed}"
     return f"agreement {case.agreement or 0.0:.5f}, needed {1 - tolerance.disagreement:.5f}"

@@ -6,11 +6,13 @@ With its layer-norm epsilon set to ours the two agree to the last bit; the toler
 import functools
 import json
 import math
+import re
 import shutil
 from dataclasses import replace
 
 import pytest
 import torch
+from support.checkpoints import Network, dpt_main, dpt_scriptable, random_tensors
 from torch import nn
 
 from dpt_deploy.core.errors import BadFileError, UsageError
@@ -211,6 +213,102 @@ def test_the_workaround_is_the_oracle_s_own_forward_at_its_own_size():
     pixels = photograph(1, 64, 64)
     with torch.inference_mode():
         assert torch.equal(judge(theirs, pixels), theirs(pixels).predicted_depth)
+
+
+# --- the original's keys, judged by the same oracle -------------------------------------------------------------------
+
+# FACTS C4, written down here once more: an account of the original's names that the key maps have no part in.
+ORIGINAL_TO_ORACLE = (
+    (r"pretrained\.model\.cls_token", "dpt.embeddings.cls_token"),
+    (r"pretrained\.model\.pos_embed", "dpt.embeddings.position_embeddings"),
+    (r"pretrained\.model\.patch_embed\.backbone\.stem\.conv", "dpt.embeddings.backbone.bit.embedder.convolution"),
+    (r"pretrained\.model\.patch_embed\.backbone\.stem\.norm", "dpt.embeddings.backbone.bit.embedder.norm"),
+    (
+        r"pretrained\.model\.patch_embed\.backbone\.stages\.(\d+)\.blocks",
+        r"dpt.embeddings.backbone.bit.encoder.stages.\1.layers",
+    ),
+    (r"pretrained\.model\.norm", "dpt.layernorm"),
+    (r"pretrained\.model\.blocks\.(\d+)\.norm1", r"dpt.encoder.layer.\1.layernorm_before"),
+    (r"pretrained\.model\.blocks\.(\d+)\.norm2", r"dpt.encoder.layer.\1.layernorm_after"),
+    (r"pretrained\.model\.blocks\.(\d+)\.attn\.proj", r"dpt.encoder.layer.\1.attention.output.dense"),
+    (r"pretrained\.model\.blocks\.(\d+)\.mlp\.fc1", r"dpt.encoder.layer.\1.intermediate.dense"),
+    (r"pretrained\.model\.blocks\.(\d+)\.mlp\.fc2", r"dpt.encoder.layer.\1.output.dense"),
+    (r"scratch\.output_conv", "head.head"),
+    (r"auxlayer", "auxiliary_head.head"),
+)
+NUMBERED = (  # counted from 1, finest first; the oracle counts from 0, and fuses coarsest first
+    (r"pretrained\.act_postprocess(\d)\.0\.project\.0", "neck.reassemble_stage.readout_projects.{up}.0"),
+    (r"pretrained\.readout_oper(\d)\.0\.project\.0", "neck.reassemble_stage.readout_projects.{up}.0"),
+    (r"pretrained\.act_postprocess(\d)\.[30](?=\.weight|\.bias)", "neck.reassemble_stage.layers.{up}.projection"),
+    (r"pretrained\.act_postprocess(\d)\.[41](?=\.weight|\.bias)", "neck.reassemble_stage.layers.{up}.resize"),
+    (r"scratch\.layer(\d)_rn", "neck.convs.{up}"),
+    (r"scratch\.refinenet(\d)\.out_conv", "neck.fusion_stage.layers.{down}.projection"),
+    (r"scratch\.refinenet(\d)\.resConfUnit", "neck.fusion_stage.layers.{down}.residual_layer"),
+)
+
+
+def oracle_state(tensors, *, hybrid):
+    """The original's tensors under the oracle's names."""
+    state = {}
+    for original, tensor in tensors.items():
+        key = original
+        for pattern, name in ORIGINAL_TO_ORACLE:
+            key = re.sub(f"^{pattern}", name, key)
+        for pattern, name in NUMBERED:
+            match = re.match(pattern, key)
+            if match:
+                level = int(match[1])
+                key = name.format(up=level - 1, down=4 - level) + key[match.end() :]
+        key = re.sub(r"(residual_layer\d\.)conv", r"\1convolution", key)
+        key = re.sub(r"(residual_layer\d\.)bn", r"\1batch_norm", key)
+        patches = "dpt.embeddings.projection" if hybrid else "dpt.embeddings.patch_embeddings.projection"
+        key = key.replace("pretrained.model.patch_embed.proj", patches)
+        block = re.fullmatch(r"pretrained\.model\.blocks\.(\d+)\.attn\.qkv\.(weight|bias)", key)
+        pieces = zip(("query", "key", "value"), tensor.chunk(3), strict=True) if block else ()
+        state |= {f"dpt.encoder.layer.{block[1]}.attention.attention.{n}.{block[2]}": piece for n, piece in pieces}
+        if not block and not key.startswith("pretrained.model.head."):
+            state[key] = tensor
+    return state
+
+
+ORIGINALS = {
+    "project": TINY,
+    "ignore": replace(TINY, readout="ignore"),
+    "add": replace(TINY, readout="add"),
+    "segmentation": TINY.with_classes(7),
+    "hybrid": TINY_HYBRID,
+    "hybrid segmentation": TINY_HYBRID.with_classes(7),
+}
+
+
+@pytest.mark.parametrize("branch", [dpt_main, dpt_scriptable], ids=["main", "scriptable"])
+@pytest.mark.parametrize("spec", ORIGINALS.values(), ids=ORIGINALS.keys())
+def test_the_original_s_keys_give_what_the_oracle_gives(spec, branch, tmp_path):
+    hybrid = spec.encoder.kind == "hybrid"
+    net = Network(
+        width=32,
+        depth=4,
+        channels=spec.reassemble_channels,
+        hybrid=hybrid,
+        readout=spec.readout,
+        classes=spec.num_classes,
+        grid=4,
+        fusion=16,
+        stage_blocks=spec.encoder.stage_blocks,
+        stage_channels=spec.encoder.stage_channels,
+        stem=spec.encoder.stem_channels,
+    )
+    tensors = random_tensors(branch(net), seed=3)
+    theirs = oracle_class(spec)(oracle_config(spec, use_auxiliary_head=branch is dpt_main)).eval()
+    theirs.load_state_dict(oracle_state(tensors, hybrid=hybrid), strict=True)
+    if spec.task == "depth":
+        _lift(theirs)
+        tensors["scratch.output_conv.4.bias"] = theirs.head.head[4].bias.detach()
+    torch.save(tensors, tmp_path / "original.pt")
+    ours, _ = load_weights(spec, tmp_path / "original.pt")
+    for size in ((64, 64), (64, 96)):
+        pixels = photograph(2, *size)
+        assert distance(run(ours, pixels), judge(theirs, pixels)) <= MAX_OF_RANGE
 
 
 # --- tiny: every variant, in both directions --------------------------------------------------------------------------
