@@ -31,7 +31,7 @@ setup: ## prepare .venv/ with the tested set of packages
 	here=$$(sed 's/ [0-9]* [0-9]*$$//' $(STAMP) 2>/dev/null || true); \
 	rm -f $(STAMP); \
 	if [ "$$here" != "$(CURDIR)" ] || ! $(RUN) -m pip --version >/dev/null 2>&1; then \
-	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 	    { echo "make: $(PYTHON) is not Python 3.11 or later; name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }; \
 	  rm -rf $(VENV); \
 	  $(PYTHON) -m venv $(VENV); \

@@ -22,6 +22,7 @@ _SHAPE_INPUTS = {
     "Gather": (1,),
     "Pad": (1,),
 }
+_CHANNELS = 3  # of an RGB image
 _CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 
 
@@ -101,5 +102,10 @@ def _undeclared_findings(model: ir.Model) -> Iterator[str]:
     for value in (*model.graph.inputs, *model.graph.outputs):
         if value.shape is None:
             yield f"{value.name!r} has no shape"
-        elif not isinstance(value.shape[0], ir.SymbolicDim):
-            yield f"{value.name!r} has a fixed batch of {value.shape[0]}"
+            continue
+        dims = list(value.shape)
+        # Batch first, then height and width: last of an NCHW tensor or a map, in the middle of an NHWC image.
+        spatial = dims[1:3] if dims[-1] == _CHANNELS else dims[-2:]
+        for name, dim in zip(("batch", "height", "width"), (dims[0], *spatial), strict=True):
+            if not isinstance(dim, ir.SymbolicDim):
+                yield f"{value.name!r} has a fixed {name} of {dim}"

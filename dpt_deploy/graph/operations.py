@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,15 @@ Constants = dict[str, np.ndarray]
 _SHAPE_NUMBERS = 16  # sizes, scales, axes: an initializer of so few elements may steer a shape
 
 
-def count_operations(path: Path, size: Size, batch: int = 1) -> int:
+@dataclass(frozen=True)
+class Operations:
+    """Arithmetic of one run. ``attention`` is the part that grows with the square of the number of pixels."""
+
+    total: int
+    attention: int
+
+
+def count_operations(path: Path, size: Size, batch: int = 1) -> Operations:
     """Arithmetic operations of one run at ``size``: two per multiply-add of convolutions, matrix products, attention.
 
     Element-wise work and interpolation are left out, as is usual.
@@ -29,7 +38,16 @@ def count_operations(path: Path, size: Size, batch: int = 1) -> int:
     _fix_input(model, size, batch)
     _bridge_gaps(model)
     shapes = _infer_shapes(model)
-    return sum(_node_operations(node, shapes) for node in model.graph.node)
+    counted = [(node, _node_operations(node, shapes)) for node in model.graph.node]
+    attention = sum(count for node, count in counted if _is_attention(node, shapes))
+    return Operations(total=sum(count for _, count in counted), attention=attention)
+
+
+def _is_attention(node: NodeProto, shapes: Shapes) -> bool:
+    """Scores and weighted sums: the Attention operator, or a product of two four-dimensional activations."""
+    if node.op_type != "MatMul":
+        return node.op_type == "Attention"
+    return all(len(shapes[name]) == 4 for name in node.input)  # (batch, heads, tokens, features)
 
 
 def _drop_weights(model: ModelProto) -> None:

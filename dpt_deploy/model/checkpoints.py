@@ -6,19 +6,16 @@ built from the result costs its weights once. What a file really is, is told fro
 
 from __future__ import annotations
 
-import io
 import json
 import pickle
-import pickletools
 import re
 import struct
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import Any, NoReturn
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -27,6 +24,7 @@ from torch import Tensor
 
 from dpt_deploy.core.errors import BadFileError, ResourceError
 from dpt_deploy.core.files import atomic_path
+from dpt_deploy.model.pickles import foreign_globals
 
 FOLDER_FILES = (
     "model.safetensors",
@@ -38,7 +36,6 @@ _WRAPPERS = ("model", "state_dict", "model_state_dict")  # where training script
 _PREFIXES = ("module.", "_orig_mod.", "model.")  # of DistributedDataParallel, torch.compile and Lightning
 _PICKLE = re.compile(rb"\x80[\x02-\x05]")
 _LEGACY = re.compile(rb"\x80[\x02-\x05](\x95.{8})?\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19", re.DOTALL)  # torch.save before 1.6
-_HARMLESS_GLOBALS = re.compile(r"collections OrderedDict|torch\._utils _rebuild_\w+|torch \w*(Storage|Size|device|\d)")
 
 # What torch.load and the pickle machine raise on damaged input; a weights-only load runs nothing, whatever is inside.
 _DAMAGE = (
@@ -272,38 +269,9 @@ def _fail_damaged(path: Path, exc: BaseException) -> NoReturn:
 
 def _refuse_code(path: Path, cause: BaseException | None = None) -> None:
     """Raise when the pickle names anything but tensors and containers."""
-    code = _foreign_globals(path)
+    code = foreign_globals(path)
     if code:
         raise BadFileError(
             f"{path} is a pickle that would run code ({', '.join(code[:3])}); refused, and nothing of it was run",
             hint="do not trust it; if it is your own, save only its weights: torch.save(model.state_dict(), …)",
         ) from cause
-
-
-def _foreign_globals(path: Path) -> list[str]:
-    """The names in a pickle that are neither tensors nor containers. Reads the opcodes; runs none of them."""
-    names: list[str] = []
-    with suppress(ValueError, OSError, MemoryError, zipfile.BadZipFile), _open_pickle(path) as stream:
-        for name in _globals(stream):
-            names.append(name)  # noqa: PERF402 - what was seen before a damaged opcode counts
-    return [name.replace(" ", ".") for name in dict.fromkeys(names) if not _HARMLESS_GLOBALS.fullmatch(name)]
-
-
-def _open_pickle(path: Path) -> IO[bytes]:
-    if not zipfile.is_zipfile(path):
-        return path.open("rb")
-    with zipfile.ZipFile(path) as archive:
-        return io.BytesIO(archive.read(next(name for name in archive.namelist() if name.endswith("/data.pkl"))))
-
-
-def _globals(stream: IO[bytes]) -> Iterator[str]:
-    """Of each pickle in the stream: the old format is several in a row."""
-    strings: list[str] = []
-    while True:
-        for opcode, argument, _ in pickletools.genops(stream):
-            if opcode.name in ("GLOBAL", "INST"):
-                yield str(argument)
-            elif opcode.name == "STACK_GLOBAL":
-                yield " ".join(strings[-2:])
-            elif isinstance(argument, str):
-                strings.append(argument)

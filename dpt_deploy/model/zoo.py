@@ -12,8 +12,10 @@ from dpt_deploy.core.spec import ModelSpec, Size
 from dpt_deploy.model.dpt import DPT
 from dpt_deploy.model.heads import DepthHead, SegmentationHead
 
-_PROBE_SIZES = ((128, 128), (96, 160))  # two sizes, so that the output scale is not that of one position grid
-_TARGET_MEAN = 4.0  # of the pre-ReLU output, in standard deviations: ReLU cuts next to nothing, the span stays wide
+_PROBE_SIZES = ((32, 32), (32, 64), (96, 160), (128, 128))  # small ones too: there the output varies least
+_FINEST_GAIN = 4.0  # of the finest map: it varies within 32 pixels, where the coarser ones are all but constant
+_MIN_MEAN = 3.0  # of the pre-ReLU output, in standard deviations: ReLU cuts next to nothing
+_MIN_SPAN = 0.5  # of the output, of its largest value: a flat reference would agree with anything
 
 
 def build(spec: ModelSpec) -> DPT:
@@ -29,7 +31,8 @@ def random_model(spec: ModelSpec, *, seed: int = 0) -> DPT:
     Weights are drawn from ``N(0, 1/fan_in)`` (positions from ``N(0, 0.02²)`` scaled up to matter, biases from
     ``N(0, 0.02²)``), each tensor from its own generator seeded by ``seed`` and its name. Default initialisations often
     give an all-zero or flat output, which would agree with anything; so the last convolution is rescaled such that on
-    a fixed probe image the output before its ReLU has a mean of 4 standard deviations.
+    fixed probe images of several sizes, the smallest legal one among them, a depth before its ReLU has a mean of at
+    least 3 standard deviations and the output spans at least half of its largest value.
     """
     model = build(spec).to_empty(device="cpu")
     norms = {name for name, module in model.named_modules() if isinstance(module, _NORMS)}
@@ -54,8 +57,8 @@ def _fill(tensor: Tensor, name: str, seed: int, *, norm: bool) -> None:
     elif leaf in ("table", "prefix"):
         tensor.normal_(0.0, 0.5, generator=generator)
     else:
-        fan_in = tensor[0].numel()
-        tensor.normal_(0.0, 1.0 / math.sqrt(fan_in), generator=generator)
+        gain = _FINEST_GAIN if name == "neck.0.weight" else 1.0
+        tensor.normal_(0.0, gain / math.sqrt(tensor[0].numel()), generator=generator)
 
 
 def _name_hash(name: str) -> int:
@@ -70,20 +73,31 @@ def _calibrate_output(model: DPT, seed: int) -> None:
     head = model.head
     last = head.conv3 if isinstance(head, DepthHead) else _classifier(head)
     seen: list[Tensor] = []
-    handle = last.register_forward_hook(lambda _m, _i, output: seen.append(output.detach()))
+    handle = last.register_forward_hook(lambda _m, _i, output: seen.append(output.detach().transpose(0, 1).flatten(1)))
     with torch.inference_mode():
         for height, width in _PROBE_SIZES:
             model(_probe(height, width, seed))
     handle.remove()
-    values = torch.cat([output.transpose(0, 1).flatten(1) for output in seen], dim=1)
-    spread, mean = torch.std_mean(values, dim=1)
+    spread, mean = torch.std_mean(torch.cat(seen, dim=1), dim=1)
+    spread = spread.clamp_min(1e-12)
     target = _target_spread(model.spec)
-    gain = target / spread.clamp_min(1e-12)
-    shift = _TARGET_MEAN * target if isinstance(head, DepthHead) else 0.0
+    offset = model.spec.metric.shift / model.spec.metric.scale / target if model.spec.metric else 0.0
+    shift = _middle_shift([(one[0] - mean) / spread for one in seen], offset) if isinstance(head, DepthHead) else 0.0
+    gain = target / spread
     with torch.no_grad():
         last.weight.mul_(gain[:, None, None, None])
         if last.bias is not None:
-            last.bias.sub_(mean).mul_(gain).add_(shift)
+            last.bias.sub_(mean).mul_(gain).add_(shift * target)
+
+
+def _middle_shift(probes: list[Tensor], offset: float) -> float:
+    """What to add to every value: midway between the least that keeps the mean up and the most that keeps the span.
+
+    ``offset`` is what a metric tail adds before it divides.
+    """
+    least = max(float(_MIN_MEAN * probe.std() - probe.mean()) for probe in probes)
+    most = min(float((probe.max() - probe.min()) / _MIN_SPAN - probe.max()) for probe in probes) - offset
+    return max(least, (least + most) / 2)
 
 
 def _classifier(head: nn.Module) -> nn.Conv2d:
@@ -94,7 +108,7 @@ def _classifier(head: nn.Module) -> nn.Conv2d:
 
 def _target_spread(spec: ModelSpec) -> float:
     """Standard deviation of the output: 1, or large enough that a metric tail's depth varies."""
-    return spec.metric.shift / spec.metric.scale if spec.metric else 1.0
+    return 4.0 * spec.metric.shift / spec.metric.scale if spec.metric else 1.0
 
 
 def _probe(height: int, width: int, seed: int) -> Tensor:

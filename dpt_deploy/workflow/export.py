@@ -230,7 +230,7 @@ def _operations(request: ExportRequest, path: Path, model: DPT) -> dict[str, Any
     size = request.static or REPORT_SIZE
     return {
         "size": str(size),
-        "graph": count_operations(path, size),
+        "graph": count_operations(path, size).total,
         "original": count_reference_operations(model.spec, size),
     }
 

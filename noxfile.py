@@ -1,0 +1,134 @@
+#!/usr/bin/env python
+"""What is checked, and how. ``nox`` alone is ``make test``: lint, types, layers, tests, with the Python that runs nox.
+
+The other sessions make environments of their own in .nox/ (gigabytes): an installation of one extra, the oldest
+versions that pyproject.toml admits, the wheel far away from the sources.
+"""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["lint", "types", "layers", "tests"]
+
+ROOT = Path(__file__).parent
+TINY = ROOT / "tests/support/recipes/tiny-vit.toml"
+TEST_TOOLS = ["pytest>=8", "pytest-xdist>=3.6", "scikit-image>=0.24"]
+# Two processes of one thread each: measured faster on two cores than one process of two threads.
+WORKERS = os.environ.get("DPT_TEST_WORKERS", "2")
+
+
+def here(session, *arguments):
+    """Run a module of the environment that runs nox."""
+    session.run(sys.executable, "-m", *arguments)
+
+
+@nox.session(venv_backend="none")
+def lint(session):
+    here(session, "ruff", "check", ".")
+    here(session, "ruff", "format", "--check", ".")
+
+
+@nox.session(venv_backend="none")
+def types(session):
+    here(session, "mypy")
+
+
+@nox.session(venv_backend="none")
+def layers(session):
+    session.run(str(Path(sys.executable).with_name("lint-imports")))
+
+
+@nox.session(venv_backend="none")
+def tests(session):
+    session.env["OMP_NUM_THREADS"] = "1"
+    here(session, "pytest", "-n", WORKERS, *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def online(session):
+    here(session, "pytest", "-m", "online", *session.posargs)
+
+
+@nox.session
+@nox.parametrize("extra", ["bare", "ort,images", "export"])
+def partial(session, extra):
+    """One extra and nothing else: what must work there works, and what cannot says what is missing."""
+    pins = ["-c", "constraints.txt"]
+    session.install("." if extra == "bare" else f".[{extra}]", *pins)
+    folder = session.create_tmp()
+    model = f"{folder}/{TINY.stem}-fp32.onnx"
+    photograph = str(ROOT / "dpt_deploy/data/photographs/coffee.jpg")
+    export = ["export", "--backbone", str(TINY), "--weights", "random", "-o", folder]
+    deploy = ["dpt-deploy"]
+
+    session.run(*deploy, "--help", silent=True)
+    session.run(*deploy, "doctor")
+    if extra == "export":
+        session.run(*deploy, *export)
+        session.run(*deploy, "inspect", model)
+        session.run(*deploy, "verify", model, success_codes=[3])
+        session.run(*deploy, "run", model, photograph, success_codes=[3])
+        return
+    session.run(*deploy, *export, success_codes=[3])
+    session.run(sys.executable, "-m", "dpt_deploy", *export, external=True)  # made where it can be made
+    if extra == "bare":
+        session.run(*deploy, "run", model, photograph, success_codes=[3])
+        session.run(*deploy, "verify", model, "--golden", success_codes=[3])
+        session.install(*TEST_TOOLS[:2], *pins)
+        session.run("pytest", "tests/unit", *session.posargs)
+    else:
+        session.run(*deploy, "verify", model, "--golden")
+        session.run(*deploy, "run", model, photograph, "-o", f"{folder}/depth.png")
+        session.install(*TEST_TOOLS, *pins)
+        session.run("pytest", "tests/unit", "tests/stages/test_images.py", *session.posargs)
+
+
+@nox.session(python="3.11")
+def oldest(session):
+    """Export and parity with the lowest version of every requirement in pyproject.toml (torch 2.11)."""
+    project = nox.project.load_toml(ROOT / "pyproject.toml")["project"]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["export"], *extras["ort"], *extras["images"], *extras["oracle"]]
+    session.install(*(requirement.replace(">=", "==") for requirement in wanted))
+    session.install("--no-deps", "-e", ".")
+    session.install(*TEST_TOOLS, "-c", _installed(session))
+    session.env["OMP_NUM_THREADS"] = "1"
+    chosen = session.posargs or ["tests/stages", "-k", "export or parity"]
+    session.run("pytest", "-n", WORKERS, *chosen)
+
+
+def _installed(session):
+    """A constraints file that keeps what is installed as it is."""
+    frozen = session.run("python", "-m", "pip", "freeze", "--exclude-editable", silent=True)
+    path = Path(session.create_tmp(), "installed.txt")
+    path.write_text(frozen)
+    return str(path)
+
+
+@nox.session
+def wheel(session):
+    """The wheel, installed alone, does its work in an empty folder outside the repository."""
+    session.install("build")
+    dist = session.create_tmp()
+    for old in Path(dist).glob("*.whl"):
+        old.unlink()
+    session.run("python", "-m", "build", "--wheel", "--outdir", dist, silent=True)
+    (built,) = Path(dist).glob("*.whl")
+    session.install(f"{built.resolve()}[all]", "-c", "constraints.txt")
+    with tempfile.TemporaryDirectory(prefix="dpt-deploy-") as folder, session.chdir(folder):
+        session.env["DPT_DEPLOY_CACHE"] = f"{folder}/cache"
+        model = f"out/{TINY.stem}-fp32.onnx"
+        small = ["--res", "64,64x96"]
+        session.run("dpt-deploy", "export", "--backbone", str(TINY), "--weights", "random", "-o", "out")
+        session.run("dpt-deploy", "verify", model, *small, "--batch", "1,2")
+        session.run("dpt-deploy", "bench", model, *small, "--seconds", "0.2")
+        session.run("dpt-deploy", "demo", "--backbone", str(TINY), "--seconds", "0.2")
+        session.run("dpt-deploy", "doctor", silent=True)
+
+
+if __name__ == "__main__":
+    nox.main()

@@ -1,0 +1,95 @@
+"""What every test stands on: the machine named in the header, skips that say why, and no chance.
+
+``@pytest.mark.needs("gpu", "transformers")`` skips a test where one of them is missing, with the reason;
+``--require gpu`` (repeatable) turns such a skip into a failure, for the machine that is there to run it.
+``@pytest.mark.gpu`` is short for ``needs("gpu")``.
+"""
+
+import os
+import random
+import shutil
+import sys
+from functools import cache
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+
+from dpt_deploy.core.environment import cpu_count, fingerprint, gpus, installed
+from dpt_deploy.core.optional import EXTRA_OF
+
+HEADER = ("torch", "timm", "onnx", "onnxruntime", "opencv-python-headless", "transformers", "numpy")
+
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # before torch is imported: its threads are counted then
+    _share = max(1, cpu_count() // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
+    os.environ.setdefault("OMP_NUM_THREADS", str(_share))
+
+
+def _no_gpu() -> str:
+    return "" if gpus() else "no NVIDIA GPU: nvidia-smi is not there or finds none"
+
+
+def _no_git() -> str:
+    return "" if shutil.which("git") else "git is not installed"
+
+
+def _no_module(name: str) -> str:
+    return "" if find_spec(name) else f"the module {name} is not installed: pip install -e '.[{EXTRA_OF[name]}]'"
+
+
+@cache
+def missing(need: str) -> str:
+    """Why ``need`` is not there; empty when it is."""
+    special = {"gpu": _no_gpu, "git": _no_git}
+    if need not in special and need not in EXTRA_OF:
+        raise pytest.UsageError(f"unknown need {need!r}; known: {', '.join(sorted({*special, *EXTRA_OF}))}")
+    return special[need]() if need in special else _no_module(need)
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--require",
+        action="append",
+        default=[],
+        metavar="NEED",
+        help="fail, instead of skip, where this is missing (gpu, git, or a module); repeatable",
+    )
+
+
+def pytest_configure(config):
+    for need in config.getoption("--require"):
+        missing(need)  # a misspelt name is an error, not a requirement that nothing meets
+
+
+def pytest_report_header(config):
+    found = fingerprint()
+    versions = ", ".join(f"{name} {installed(name) or 'absent'}" for name in HEADER)
+    return [versions, f"{found['processor']}, {found['cores']} cores, GPU: {'; '.join(found['gpus']) or 'none'}"]
+
+
+def pytest_runtest_setup(item):
+    needs = [need for marker in item.iter_markers("needs") for need in marker.args]
+    needs += ["gpu"] if item.get_closest_marker("gpu") else []
+    required = item.config.getoption("--require")
+    for need in needs:
+        if reason := missing(need):
+            if need in required:
+                pytest.fail(f"--require {need}: {reason}", pytrace=False)
+            pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def _no_chance():
+    """Nothing is random without a seed, not even what forgot to take one."""
+    random.seed(0)
+    np.random.seed(0)  # the legacy generator is the one that is used without a seed
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory):
+    """Nothing is written into the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DPT_DEPLOY_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield

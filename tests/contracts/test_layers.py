@@ -1,0 +1,58 @@
+"""The architecture holds, and the machine that checks it notices when it does not."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+LINT_IMPORTS = Path(sys.executable).with_name("lint-imports")
+pytest.importorskip("importlinter", reason="import-linter is not installed: pip install --group dev")
+
+OFFENCES = {
+    "a stage imports its sibling": ("model/zoo.py", "import dpt_deploy.graph.lint"),
+    "… inside a function": ("parity/compare.py", "def f():\n    from dpt_deploy.runtime import registry"),
+    "… for its types only": (
+        "bench/timing.py",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from dpt_deploy.parity import compare",
+    ),
+    "core knows a stage": ("core/metrics.py", "import dpt_deploy.parity.compare"),
+    "core needs PyTorch": ("core/metrics.py", "import torch"),
+    "parity needs ONNX Runtime": ("parity/bisect.py", "import onnxruntime"),
+    "the command line passes workflow by": ("cli/run.py", "import dpt_deploy.runtime.registry"),
+    "a stage nobody declared": ("engine/__init__.py", ""),
+}
+
+
+@pytest.fixture
+def contract(root, python, tmp_path):
+    """Run the contract of setup.cfg on a copy of the package, after ``offence`` was put into it."""
+
+    def check(where="", offence=""):
+        ignored = shutil.ignore_patterns("__pycache__", "data")
+        shutil.copytree(root / "dpt_deploy", tmp_path / "dpt_deploy", ignore=ignored)
+        (tmp_path / "dpt_deploy" / "data").mkdir()
+        shutil.copy(root / "setup.cfg", tmp_path)
+        if where:
+            path = tmp_path / "dpt_deploy" / where
+            path.parent.mkdir(exist_ok=True)
+            with path.open("a") as stream:
+                stream.write(f"\n{offence}\n")
+        return python(LINT_IMPORTS, "--no-cache", cwd=tmp_path)
+
+    return check
+
+
+def test_the_layers_hold(contract):
+    found = contract()
+    assert found.code == 0, found.out
+    assert "0 broken" in found.out
+
+
+@pytest.mark.parametrize(("where", "offence"), OFFENCES.values(), ids=OFFENCES)
+def test_an_offence_is_found(contract, where, offence):
+    found = contract(where, offence)
+    module = f"dpt_deploy.{Path(where).parts[0]}"
+    assert found.code == 1
+    assert "1 broken" in found.out or "2 broken" in found.out or "not declared" in found.text or "undeclared" in found.text
+    assert module in found.out
