@@ -8,7 +8,7 @@ import click
 
 from dpt_deploy.cli._options import PATH
 from dpt_deploy.cli._output import PARITY_COLUMNS, case_rows, print_table, say
-from dpt_deploy.cli.bench import TIMING_COLUMNS, timing_rows
+from dpt_deploy.cli.bench import print_timing
 
 
 @click.command()
@@ -27,5 +27,5 @@ def command(backbone: str, out: Path, seconds: float) -> None:
     weights = demo.artifact.sidecar.weights
     title = f"{demo.artifact.path.name} against PyTorch (weights: {weights})"
     print_table(title, PARITY_COLUMNS, case_rows(demo.verification.to_dict()["cases"]))
-    print_table(f"time of one image (weights: {weights})", TIMING_COLUMNS, timing_rows(demo.timing))
+    print_timing(f"time of one image (weights: {weights})", demo.timing)
     click.echo(f"photograph  {demo.photograph}\ndepth       {demo.picture}   (weights: {weights})")

@@ -15,7 +15,8 @@ _HINTS = {
     errno.EDQUOT: "the disk quota is used up: free some space, or write elsewhere",
     errno.EFBIG: "the file-size limit is reached (see ulimit -f)",
     errno.ENOENT: "create the folder first",
-    errno.ENOTDIR: "create the folder first",
+    errno.ENOTDIR: "a part of the path is a file: name another folder",
+    errno.EIO: "the disk reports an error: write elsewhere, and check it",
     errno.EACCES: "check the folder's permissions, or write elsewhere",
     errno.EPERM: "check the folder's permissions, or write elsewhere",
     errno.EROFS: "the file system is read-only: write elsewhere",
@@ -32,6 +33,21 @@ def write_errors(path: Path) -> Iterator[None]:
         reason = exc.strerror or str(exc)
         hint = _HINTS.get(exc.errno or 0, "write to another folder")
         raise ResourceError(f"cannot write {path}: {reason}", hint=hint) from exc
+
+
+def ensure_folder(path: Path) -> list[Path]:
+    """Make the folder ``path`` and those above it; return those that were not there before, innermost first.
+
+    Raises:
+        UsageError: ``path`` is a file.
+        ResourceError: the folder cannot be made.
+    """
+    with write_errors(path):
+        if path.exists() and not path.is_dir():
+            raise UsageError(f"{path} is a file; expected a folder", hint="name another folder")
+        made = [folder for folder in (path, *path.parents) if not folder.exists()]
+        path.mkdir(parents=True, exist_ok=True)
+    return made
 
 
 @contextmanager

@@ -12,10 +12,8 @@ from dpt_deploy.core.spec import ModelSpec, Size
 from dpt_deploy.model.dpt import DPT
 from dpt_deploy.model.heads import DepthHead, SegmentationHead
 
-_PROBE_SIZES = ((32, 32), (32, 64), (96, 160), (128, 128))  # small ones too: there the output varies least
-_FINEST_GAIN = 4.0  # of the finest map: it varies within 32 pixels, where the coarser ones are all but constant
-_MIN_MEAN = 3.0  # of the pre-ReLU output, in standard deviations: ReLU cuts next to nothing
-_MIN_SPAN = 0.5  # of the output, of its largest value: a flat reference would agree with anything
+_PROBE_SIZES = ((128, 128), (96, 160))  # two sizes, so that the output scale is not that of one position grid
+_TARGET_MEAN = 3.3  # of the pre-ReLU output, in standard deviations: ReLU cuts next to nothing, the span stays wide
 
 
 def build(spec: ModelSpec) -> DPT:
@@ -31,8 +29,7 @@ def random_model(spec: ModelSpec, *, seed: int = 0) -> DPT:
     Weights are drawn from ``N(0, 1/fan_in)`` (positions from ``N(0, 0.02²)`` scaled up to matter, biases from
     ``N(0, 0.02²)``), each tensor from its own generator seeded by ``seed`` and its name. Default initialisations often
     give an all-zero or flat output, which would agree with anything; so the last convolution is rescaled such that on
-    fixed probe images of several sizes, the smallest legal one among them, a depth before its ReLU has a mean of at
-    least 3 standard deviations and the output spans at least half of its largest value.
+    a fixed probe image the output before its ReLU has a mean of 4 standard deviations.
     """
     model = build(spec).to_empty(device="cpu")
     norms = {name for name, module in model.named_modules() if isinstance(module, _NORMS)}
@@ -57,8 +54,8 @@ def _fill(tensor: Tensor, name: str, seed: int, *, norm: bool) -> None:
     elif leaf in ("table", "prefix"):
         tensor.normal_(0.0, 0.5, generator=generator)
     else:
-        gain = _FINEST_GAIN if name == "neck.0.weight" else 1.0
-        tensor.normal_(0.0, gain / math.sqrt(tensor[0].numel()), generator=generator)
+        fan_in = tensor[0].numel()
+        tensor.normal_(0.0, 1.0 / math.sqrt(fan_in), generator=generator)
 
 
 def _name_hash(name: str) -> int:
@@ -73,31 +70,20 @@ def _calibrate_output(model: DPT, seed: int) -> None:
     head = model.head
     last = head.conv3 if isinstance(head, DepthHead) else _classifier(head)
     seen: list[Tensor] = []
-    handle = last.register_forward_hook(lambda _m, _i, output: seen.append(output.detach().transpose(0, 1).flatten(1)))
+    handle = last.register_forward_hook(lambda _m, _i, output: seen.append(output.detach()))
     with torch.inference_mode():
         for height, width in _PROBE_SIZES:
             model(_probe(height, width, seed))
     handle.remove()
-    spread, mean = torch.std_mean(torch.cat(seen, dim=1), dim=1)
-    spread = spread.clamp_min(1e-12)
+    values = torch.cat([output.transpose(0, 1).flatten(1) for output in seen], dim=1)
+    spread, mean = torch.std_mean(values, dim=1)
     target = _target_spread(model.spec)
-    offset = model.spec.metric.shift / model.spec.metric.scale / target if model.spec.metric else 0.0
-    shift = _middle_shift([(one[0] - mean) / spread for one in seen], offset) if isinstance(head, DepthHead) else 0.0
-    gain = target / spread
+    gain = target / spread.clamp_min(1e-12)
+    shift = _TARGET_MEAN * target if isinstance(head, DepthHead) else 0.0
     with torch.no_grad():
         last.weight.mul_(gain[:, None, None, None])
         if last.bias is not None:
-            last.bias.sub_(mean).mul_(gain).add_(shift * target)
-
-
-def _middle_shift(probes: list[Tensor], offset: float) -> float:
-    """What to add to every value: midway between the least that keeps the mean up and the most that keeps the span.
-
-    ``offset`` is what a metric tail adds before it divides.
-    """
-    least = max(float(_MIN_MEAN * probe.std() - probe.mean()) for probe in probes)
-    most = min(float((probe.max() - probe.min()) / _MIN_SPAN - probe.max()) for probe in probes) - offset
-    return max(least, (least + most) / 2)
+            last.bias.sub_(mean).mul_(gain).add_(shift)
 
 
 def _classifier(head: nn.Module) -> nn.Conv2d:

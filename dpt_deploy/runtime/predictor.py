@@ -49,9 +49,14 @@ class Predictor:
         to_input = imaging.resize_uint8_input if self._sidecar.input_kind == "uint8" else imaging.preprocess
         return {self._sidecar.inputs[0].name: to_input(image, self._image, self._stride)}
 
-    def finish(self, output: np.ndarray, height: int, width: int, network_size: Size) -> Prediction:
+    def infer(self, feed: dict[str, np.ndarray]) -> np.ndarray:
+        """The network alone: a feed of :meth:`prepare` to its raw output."""
+        return self._runner.infer(feed)[self._sidecar.outputs[0].name]
+
+    def finish(self, output: np.ndarray, height: int, width: int) -> Prediction:
         """Network output of batch 1 to the image's own resolution."""
         model, size = self._sidecar.model, Size(height, width)
+        network_size = self.network_size(height, width)
         if model.task == "depth":
             if not np.isfinite(output).all():
                 raise IncompatibleError(
@@ -72,10 +77,8 @@ class Predictor:
             UsageError: the array is not an RGB image, or the model cannot take its size.
             ResourceError: out of memory.
         """
-        feed = self.prepare(image)
-        output = self._runner.infer(feed)[self._sidecar.outputs[0].name]
         height, width = image.shape[:2]
-        return self.finish(output, height, width, self.network_size(height, width))
+        return self.finish(self.infer(self.prepare(image)), height, width)
 
     __call__ = predict
 

@@ -2,69 +2,87 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from dpt_deploy.bench.baseline import Regression, regressions
+from dpt_deploy.bench.ceiling import matrix_ceiling
 from dpt_deploy.bench.timing import Contender, Timing, interleave, ratio
 from dpt_deploy.core.artifact import Artifact
 from dpt_deploy.core.environment import fingerprint
-from dpt_deploy.core.errors import UsageError
-from dpt_deploy.core.optional import extra
-from dpt_deploy.core.runner import Runner
 from dpt_deploy.core.spec import Size
 from dpt_deploy.model import published
-from dpt_deploy.parity.samples import structured_images
-from dpt_deploy.runtime import registry
+from dpt_deploy.workflow import contenders as registry_of_contenders
+from dpt_deploy.workflow.contenders import OURS
 from dpt_deploy.workflow.export import export_model
-from dpt_deploy.workflow.feeds import model_feed, reference_input
+from dpt_deploy.workflow.predict import load
 
-CONTENDERS = ("torch", "hf-ort", "ort")
-DEFAULT = ("torch", "ort")
+DEFAULT = ("torch", OURS)
+STEPS = ("decode", "prepare", "model", "finish")
 
 
 @dataclass(frozen=True)
 class BenchRow:
-    """One contender at one size. ``against`` is how many times slower than ``ort`` it is, with its interval."""
+    """One contender at one size and batch. ``against`` is how many times slower than ours it is, with its interval."""
 
     size: str
+    batch: int
     contender: str
     timing: Timing
     against: tuple[float, float, float] | None
+    operations: int
+    attention: int
+
+    @property
+    def rate(self) -> float:
+        """Operations of our graph per second: for a contender that does more work, its useful rate."""
+        return self.operations / self.timing.median
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "size": self.size,
+            "batch": self.batch,
             "contender": self.contender,
             "median_ms": self.timing.median * 1e3,
             "interval_ms": [edge * 1e3 for edge in self.timing.interval()],
             "p90_ms": self.timing.percentile(90) * 1e3,
+            "p99_ms": self.timing.percentile(99) * 1e3,
             "samples": len(self.timing.seconds),
+            "images_per_second": self.batch / self.timing.median,
+            "gflop": self.operations / 1e9,
+            "attention_share": self.attention / self.operations,
+            "gflop_per_second": self.rate / 1e9,
             "times_slower_than_ort": self.against,
         }
 
 
 @dataclass(frozen=True)
 class BenchResult:
-    """Rows by size, and what they must be read with."""
+    """Rows by size, and what they must be read with. ``steps`` are medians in seconds of a photograph's way through."""
 
     model: str
     weights: str
+    ceiling: float
     rows: tuple[BenchRow, ...]
+    steps: dict[str, float]
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "model": self.model,
             "weights": self.weights,
-            "protocol": "batch 1, contenders interleaved in one run, medians, 95 % bootstrap intervals",
+            "protocol": "contenders interleaved in one run, order rotating, medians, 95 % bootstrap intervals",
             "environment": fingerprint(),
-            "rows": [row.to_dict() for row in self.rows],
+            "matrix_ceiling_gflop_per_second": self.ceiling / 1e9,
+            "rows": [{**row.to_dict(), "share_of_ceiling": row.rate / self.ceiling} for row in self.rows],
+            "end_to_end_ms": {name: value * 1e3 for name, value in self.steps.items()},
         }
+
+    def worse_than(self, baseline: Path) -> list[Regression]:
+        """Ratios that fell below those recorded in ``baseline``."""
+        return regressions(self.to_dict(), baseline)
 
 
 def cached_artifact(backbone: str, say: Callable[[str], None]) -> Artifact:
@@ -77,69 +95,63 @@ def bench_artifact(
     artifact: Artifact,
     sizes: Sequence[Size],
     *,
+    batches: Sequence[int] = (1,),
     contenders: Sequence[str] = DEFAULT,
     seconds: float = 10.0,
-    progress: Callable[[str], None] = lambda _size: None,
+    photograph: Path | None = None,
+    progress: Callable[[str], None] = lambda _line: None,
 ) -> BenchResult:
-    """Time ``contenders`` on one image at each size, interleaved, about ``seconds`` a size.
+    """Time ``contenders`` at each size and batch, interleaved, about ``seconds`` each.
+
+    With a ``photograph`` our own way from file to depth map is timed step by step as well.
 
     Raises:
-        UsageError: an unknown contender, or one that this model does not have.
+        UsageError: an unknown contender, or one that cannot run a size.
     """
-    for name in contenders:
-        if name not in CONTENDERS:
-            raise UsageError(f"unknown contender {name!r}", hint=f"known: {', '.join(CONTENDERS)}")
-    module = _reference(artifact) if set(contenders) - {"ort"} else None
+    makers = {name: registry_of_contenders.make(name) for name in contenders}
+    module = registry_of_contenders.reference_module(artifact) if set(makers) - {OURS} else None
     rows: list[BenchRow] = []
     for size in sizes:
-        progress(str(size))
-        with ExitStack() as stack:
-            entered = {name: stack.enter_context(_contender(name, artifact, module, size)) for name in contenders}
-            timings = interleave(entered, seconds=seconds)
-        rows += [BenchRow(str(size), name, timing, _against(name, timings)) for name, timing in timings.items()]
-    sidecar = artifact.sidecar
-    return BenchResult(artifact.path.stem, str(sidecar.weights), tuple(rows))
+        for batch in batches:
+            progress(f"timing {', '.join(makers)} at {size}, batch {batch}")
+            with ExitStack() as stack:
+                entered = {
+                    name: stack.enter_context(make(artifact, module, size, batch)) for name, make in makers.items()
+                }
+                timings = interleave(entered, seconds=seconds)
+            rows += _rows(artifact, size, batch, timings)
+    steps = _steps(artifact, photograph, seconds) if photograph else {}
+    return BenchResult(artifact.path.stem, str(artifact.sidecar.weights), matrix_ceiling(), tuple(rows), steps)
 
 
-def _against(name: str, timings: dict[str, Timing]) -> tuple[float, float, float] | None:
-    return ratio(timings[name], timings["ort"]) if name != "ort" and "ort" in timings else None
+def _rows(artifact: Artifact, size: Size, batch: int, timings: dict[str, Timing]) -> list[BenchRow]:
+    from dpt_deploy.graph.operations import count_operations
+
+    counted = count_operations(artifact.path, size, batch)
+    against = {
+        name: ratio(timing, timings[OURS]) if name != OURS and OURS in timings else None
+        for name, timing in timings.items()
+    }
+    return [
+        BenchRow(str(size), batch, name, timing, against[name], counted.total, counted.attention)
+        for name, timing in timings.items()
+    ]
 
 
-def _reference(artifact: Artifact) -> Any:
-    with extra("export", purpose="timing PyTorch"):
-        from dpt_deploy.workflow.reference import reference_of
-    return reference_of(artifact.sidecar)
+def _steps(artifact: Artifact, photograph: Path, seconds: float) -> dict[str, float]:
+    """Medians of the steps of :meth:`Predictor.predict`, and of reading the file before it."""
+    from dpt_deploy.core.images import read_image
 
-
-@contextmanager
-def _contender(name: str, artifact: Artifact, module: Any, size: Size) -> Iterator[Contender]:
-    sidecar = artifact.sidecar
-    images = structured_images(1, size.height, size.width)
-    if name == "ort":
-        with registry.open_file(artifact.path) as runner:
-            yield _call(runner, model_feed(sidecar, images))
-    elif name == "torch":
-        runner_class = registry.runner_class("torch")
-        with runner_class(module, sidecar.inputs, sidecar.outputs) as runner:
-            yield _call(runner, {sidecar.inputs[0].name: reference_input(sidecar, images)["pixel_values"]})
-    else:
-        with _plain_huggingface_export(module, size) as path, registry.open_file(path) as runner:
-            yield _call(runner, reference_input(sidecar, images))
-
-
-def _call(runner: Runner, feed: dict[str, np.ndarray]) -> Contender:
-    return Contender(run=lambda: runner.infer(feed), synchronize=runner.synchronize)
-
-
-@contextmanager
-def _plain_huggingface_export(module: Any, size: Size) -> Iterator[Path]:
-    """The Hugging Face model with the same weights, exported the plain way: static, the exporter's defaults."""
-    import tempfile
-
-    with extra("oracle", purpose="the contender hf-ort"):
-        os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-        from dpt_deploy.workflow.huggingface import export_plain
-    if size.height != size.width:
-        raise UsageError(f"hf-ort cannot run {size}", hint="the Hugging Face model takes square images only")
-    with tempfile.TemporaryDirectory(prefix="dpt-deploy-") as folder:
-        yield export_plain(module, size, Path(folder))
+    image = read_image(photograph)
+    height, width = image.shape[:2]
+    with load(artifact.path) as predictor:
+        feed = predictor.prepare(image)
+        output = predictor.infer(feed)
+        calls = (
+            lambda: read_image(photograph),
+            lambda: predictor.prepare(image),
+            lambda: predictor.infer(feed),
+            lambda: predictor.finish(output, height, width),
+        )
+        steps = {name: Contender(call, lambda: None) for name, call in zip(STEPS, calls, strict=True)}
+        return {name: timing.median for name, timing in interleave(steps, seconds=seconds).items()}

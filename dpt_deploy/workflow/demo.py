@@ -44,5 +44,5 @@ def run_demo(backbone: str, out: Path, *, seconds: float, say: Callable[[str], N
     picture = out / f"{artifact.path.stem}-{photograph.stem}.png"
     run_files(artifact.path, photograph, picture, formats=("color",))
     say("timing")
-    timing = bench_artifact(artifact, [Size(384, 384)], seconds=seconds)
+    timing = bench_artifact(artifact, [Size(384, 384)], seconds=seconds, photograph=photograph)
     return Demo(artifact, verification, timing, photograph, picture)

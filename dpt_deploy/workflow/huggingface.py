@@ -27,8 +27,8 @@ class _DepthOnly(torch.nn.Module):
         return self.model(pixel_values).predicted_depth
 
 
-def export_plain(module: Any, size: Size, folder: Path) -> Path:
-    """Save ``module`` for Hugging Face, load it there, and export it at one static size with default options.
+def export_plain(module: Any, size: Size, batch: int, folder: Path) -> Path:
+    """Save ``module`` for Hugging Face, load it there, and export it at one static shape with default options.
 
     Raises:
         UsageError: the network has no Hugging Face counterpart.
@@ -39,7 +39,7 @@ def export_plain(module: Any, size: Size, folder: Path) -> Path:
     model = DPTForDepthEstimation.from_pretrained(folder / "hf").eval()
     model.config.image_size = size.height
     target = folder / "plain.onnx"
-    example = torch.zeros((1, 3, size.height, size.width))
+    example = torch.zeros((batch, 3, size.height, size.width))
     with torch.inference_mode(), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         torch.onnx.export(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-_OWN = ("PYTHON", "DPT_", "COV_", "PYTEST_")
+_OURS = ("PYTHON", "COV_", "PYTEST_")  # what a command must not inherit from the test run
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def python():
     """Run this Python with arguments: ``python("-m", "x", cwd=…, env={…})``. No terminal, no standard input."""
 
     def run(*arguments, cwd=ROOT, env=None):
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(_OWN)}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
         done = subprocess.run(
             [sys.executable, *map(str, arguments)],
             cwd=cwd,

@@ -1,0 +1,91 @@
+"""Values as JSON gives them become frozen dataclasses, held to their type hints: a damaged file is found at its door."""
+
+from __future__ import annotations
+
+import types
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+
+def decode(hint: Any, value: Any, where: str = "") -> Any:
+    """``value`` as ``hint`` says: a dataclass, tuple, dict, union, literal, or a plain type.
+
+    A key that a dataclass has a default for may be missing; one that it does not know may not be there.
+
+    Raises:
+        ValueError: it is something else; the message says where, and what was expected.
+    """
+    if hint is Any:
+        return value
+    if is_dataclass(hint):
+        return _dataclass(hint, value, where)
+    origin = get_origin(hint)
+    if origin in _BY_ORIGIN:
+        return _BY_ORIGIN[origin](get_args(hint), value, where)
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        raise _wrong(where, value, "null" if hint is types.NoneType else hint.__name__)
+    return value
+
+
+def _dataclass(kind: Any, value: Any, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise _wrong(where, value, "an object")
+    known = {field.name: field for field in fields(kind)}
+    required = {name for name, f in known.items() if f.default is MISSING and f.default_factory is MISSING}
+    if missing := required - set(value):
+        raise ValueError(f"{_at(where, min(missing))} is missing")
+    if unknown := set(value) - set(known):
+        raise ValueError(f"{_at(where, min(unknown))} is not known")
+    hints = get_type_hints(kind)
+    return kind(**{name: decode(hints[name], part, _at(where, name)) for name, part in value.items()})
+
+
+def _tuple(args: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise _wrong(where, value, "a list")
+    kinds = args[:1] * len(value) if args[-1] is Ellipsis else args
+    if len(kinds) != len(value):
+        raise ValueError(f"{where} has {len(value)} entries; expected {len(kinds)}")
+    return tuple(decode(kind, part, f"{where}[{i}]") for i, (kind, part) in enumerate(zip(kinds, value, strict=True)))
+
+
+def _dict(args: tuple[Any, ...], value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _wrong(where, value, "an object")
+    return {key: decode(args[1], part, _at(where, key)) for key, part in value.items()}
+
+
+def _literal(args: tuple[Any, ...], value: Any, where: str) -> Any:
+    if value not in args:
+        raise _wrong(where, value, " or ".join(map(str, args)))
+    return value
+
+
+def _union(args: tuple[Any, ...], value: Any, where: str) -> Any:
+    """Of the alternatives in use (one dataclass or a list beside null, or plain types), the one that fits."""
+    if value is None and types.NoneType in args:
+        return None
+    kinds = [kind for kind in args if kind is not types.NoneType]
+    if len(kinds) == 1:
+        return decode(kinds[0], value, where)
+    if type(value) not in kinds:
+        raise _wrong(where, value, " or ".join(kind.__name__ for kind in kinds))
+    return value
+
+
+_BY_ORIGIN = {tuple: _tuple, dict: _dict, Literal: _literal, Union: _union, types.UnionType: _union}
+
+
+def _at(where: str, name: str) -> str:
+    return f"{where}.{name}" if where else name
+
+
+def _wrong(where: str, value: Any, expected: str) -> ValueError:
+    return ValueError(f"{where or 'it'} is {_short(value)}; expected {expected}")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:39]}…"

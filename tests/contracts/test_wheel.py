@@ -1,0 +1,110 @@
+"""What a wheel holds, and that it does its work alone, far from the repository."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from dpt_deploy.core.recipe import zoo_names
+
+pytestmark = pytest.mark.xdist_group("wheel")
+
+WANTED = {
+    "dpt_deploy/__main__.py",
+    "dpt_deploy/py.typed",
+    "dpt_deploy/data/weights.toml",
+    "dpt_deploy/data/palettes/ade20k.txt",
+    "dpt_deploy/data/photographs/coffee.jpg",
+    *(f"dpt_deploy/data/recipes/{name}.toml" for name in zoo_names()),
+}
+LICENCES = ("LICENSE", "THIRD_PARTY.md")
+TINY = "tests/support/recipes/tiny-vit.toml"
+MODEL = "out/tiny-vit-fp32.onnx"
+
+
+def complaints(names):
+    """What is wrong with the contents of a wheel."""
+    found = [f"missing {name}" for name in sorted(WANTED - set(names))]
+    for licence in LICENCES:
+        if not any(name.endswith(f".dist-info/licenses/{licence}") for name in names):
+            found.append(f"missing licence {licence}")
+    for name in names:
+        top = name.partition("/")[0]
+        if top != "dpt_deploy" and not top.endswith(".dist-info"):
+            found.append(f"surplus {name}")
+        if "__pycache__" in name or name.endswith((".pt", ".onnx")):
+            found.append(f"surplus {name}")
+    return found
+
+
+def test_the_wheel_holds_what_run_time_needs_and_nothing_else(wheel, root):
+    names = zipfile.ZipFile(wheel).namelist()
+    assert complaints(names) == []
+    sources = {str(path.relative_to(root)) for path in (root / "dpt_deploy").rglob("*.py")}
+    assert sources == {name for name in names if name.endswith(".py")}
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda names: [*names, "tests/unit/test_cli.py"], "surplus tests/unit/test_cli.py"),
+        (lambda names: [*names, "export/to_onnx.py"], "surplus export/to_onnx.py"),
+        (lambda names: [name for name in names if not name.endswith("py.typed")], "missing dpt_deploy/py.typed"),
+        (lambda names: [name for name in names if not name.endswith("/LICENSE")], "missing licence LICENSE"),
+    ],
+    ids=["a test", "a script", "no marker", "no licence"],
+)
+def test_a_wrong_wheel_is_noticed(wheel, change, complaint):
+    assert complaints(change(zipfile.ZipFile(wheel).namelist())) == [complaint]
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, python, tmp_path_factory):
+    """Run the command line of the installed wheel from a folder outside the repository."""
+    target = tmp_path_factory.mktemp("target")
+    done = python("-m", "pip", "install", "--no-deps", "--no-index", "--no-compile", "-q", "--target", target, wheel)
+    assert done.code == 0, done.err
+    cache = tmp_path_factory.mktemp("cache")
+    env = {"PYTHONPATH": str(target), "DPT_DEPLOY_CACHE": str(cache)}
+
+    def run(*arguments, cwd):
+        where = python("-P", "-c", "import dpt_deploy; print(dpt_deploy.__file__)", cwd=cwd, env=env)
+        assert Path(where.out.strip()).is_relative_to(target), where.out + where.err
+        done = python("-P", "-m", "dpt_deploy", *arguments, cwd=cwd, env=env)
+        assert done.code == 0, done.err
+        return done
+
+    return run
+
+
+def test_doctor_works_from_the_wheel(installed, tmp_path):
+    found = json.loads(installed("doctor", "--json", cwd=tmp_path).out)
+    assert [row["name"] for row in found["zoo"]] == zoo_names()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.needs("torch", "onnx", "onnxruntime")
+def test_export_and_inspect_work_from_the_wheel(installed, root, tmp_path):
+    options = ["--backbone", root / TINY, "--weights", "random"]
+    exported = json.loads(installed("export", *options, "-o", "out", "--json", cwd=tmp_path).out)
+    assert exported["artifact"] == MODEL
+    found = json.loads(installed("inspect", MODEL, "--json", cwd=tmp_path).out)
+    assert found["sidecar"]["parity"]["verified"] is True
+
+
+@pytest.mark.needs("torch", "onnx", "onnxruntime")
+def test_bench_works_from_the_wheel_and_writes_into_the_cache_only(installed, root, tmp_path):
+    options = ["--backbone", root / TINY, "--res", "64x96", "--seconds", "0.1", "--json"]
+    found = json.loads(installed("bench", *options, cwd=tmp_path).out)
+    assert {(row["size"], row["contender"]) for row in found["rows"]} == {("64x96", "torch"), ("64x96", "ort")}
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.needs("torch", "onnx", "onnxruntime", "cv2")
+def test_demo_works_from_the_wheel(installed, root, tmp_path):
+    shown = installed("demo", "--backbone", root / TINY, "--seconds", "0.1", cwd=tmp_path)
+    picture = tmp_path / "out/tiny-vit-fp32-coffee.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert "random, seed 0: it has learned nothing" in shown.text
+    assert {path.name for path in tmp_path.iterdir()} == {"out"}
