@@ -7,6 +7,8 @@ one line, its hint another, and its exit code the program's.
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from importlib import import_module
 from typing import Any
@@ -27,6 +29,8 @@ COMMANDS = {
     "demo": ("demo", "Do the whole job once, offline, on a photograph."),
 }
 INTERRUPTED = 130
+CLOSED_PIPE = 141  # as the shell says of a program that was still writing when its reader left
+_SHOWS_HELP: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())  # since click 8.2
 
 
 class LazyGroup(click.Group):
@@ -63,26 +67,54 @@ def cli() -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the command line and exit with its code."""
+    """Run the command line and exit with its code. A request to end counts as an interruption."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(run(argv))
 
 
 def run(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     try:
+        return _call(argv)
+    except (BrokenPipeError, SystemExit):  # click and rich turn the one into the other
+        _let_go_of_output()
+        return CLOSED_PIPE
+    except OSError as exc:
+        _let_go_of_output()
+        what = exc.filename or "the results cannot be written"
+        return _complain(f"{what}: {exc.strerror or exc}", "check the path and the disk", ResourceError.exit_code)
+
+
+def _call(argv: list[str] | None) -> int:
+    try:
         result: Any = cli.main(args=argv, prog_name="dpt-deploy", standalone_mode=False)
-    except click.exceptions.Abort:
-        return _complain("interrupted; nothing unfinished is taken for finished", "", INTERRUPTED)
-    except KeyboardInterrupt:
+        sys.stdout.flush()
+    except (click.exceptions.Abort, KeyboardInterrupt):
         return _complain("interrupted; nothing unfinished is taken for finished", "", INTERRUPTED)
     except click.ClickException as exc:
-        exc.show()
-        return exc.exit_code
+        return _wrong_call(exc)
     except DptError as exc:
         return _complain(str(exc), exc.hint, exc.exit_code)
     except MemoryError:
         return _complain("out of memory", "use a smaller size or batch", ResourceError.exit_code)
     return result if isinstance(result, int) else 0
+
+
+def _wrong_call(exc: click.ClickException) -> int:
+    if isinstance(exc, _SHOWS_HELP):
+        exc.show()
+        return int(exc.exit_code)
+    context = getattr(exc, "ctx", None)
+    command = context.command_path if context else "dpt-deploy"
+    return _complain(exc.format_message(), f"see {command} --help", exc.exit_code)
+
+
+def _let_go_of_output() -> None:
+    """Where results can no longer be written the interpreter must not try once more when it ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(message: str, hint: str, code: int) -> int:

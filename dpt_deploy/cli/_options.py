@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.spec import Size, parse_batches, parse_sizes
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -16,12 +17,18 @@ PATH = click.Path(path_type=Path)
 
 def sizes(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[Size, ...]:
     """``--res``: syntax only; whether a size fits the model is known where the model is known."""
-    return parse_sizes(value, stride=1) if value else ()
+    found = () if value is None else parse_sizes(value, stride=1)
+    if value is not None and not found:
+        raise UsageError("--res names no size", hint="for example --res 384,256x640, or leave it out")
+    return found
 
 
 def batches(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[int, ...]:
     """``--batch``."""
-    return parse_batches(value) if value else ()
+    found = () if value is None else parse_batches(value)
+    if value is not None and not found:
+        raise UsageError("--batch names no batch", hint="for example --batch 1,3, or leave it out")
+    return found
 
 
 def res_option(help_text: str) -> Callable[[Function], Function]:

@@ -13,17 +13,19 @@ from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
+from rich.text import Text
 
 talk = Console(stderr=True, highlight=False)
 # In a pipe a table is as wide as it needs to be: nothing is cut or folded for a terminal that is not there.
-results = Console(highlight=False, width=None if os.isatty(1) else 160)
+results = Console(highlight=False, width=None if os.isatty(1) else 10_000)
 
-MARK = {True: "[green]pass[/green]", False: "[red]FAIL[/red]"}
+MARK = {True: Text("pass", style="green"), False: Text("FAIL", style="red")}
+Cell = str | Text  # text is shown as it is: a bracket in a file name is no markup
 
 
-def say(line: str) -> None:
+def say(line: str, style: str = "dim") -> None:
     """One line of talk."""
-    talk.print(line, style="dim", soft_wrap=True)
+    talk.print(Text(line), style=style, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
@@ -31,13 +33,13 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, default=str))
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
     """A table of numbers on standard output; columns after the first are aligned right."""
     table = _table(title)
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
     results.print(table)
 
 
@@ -47,16 +49,18 @@ def print_facts(title: str, rows: Sequence[Sequence[str]]) -> None:
     for index, _ in enumerate(rows[0]):
         table.add_column(style="bold" if index == 0 else None, overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
     results.print(table)
 
 
 def _table(title: str, *, header: bool = True) -> Table:
     style = box.SIMPLE_HEAD if header else box.SIMPLE
-    return Table(title=title, title_justify="left", title_style="bold", box=style, show_header=header, pad_edge=False)
+    return Table(
+        title=Text(title), title_justify="left", title_style="bold", box=style, show_header=header, pad_edge=False
+    )
 
 
-def case_rows(cases: Sequence[dict[str, Any]]) -> list[list[str]]:
+def case_rows(cases: Sequence[dict[str, Any]]) -> list[list[Cell]]:
     """Parity cases as table rows."""
     return [
         [
@@ -107,6 +111,6 @@ def download_bar() -> Iterator[Callable[[int, int | None], None]]:
 def count_bar(label: str) -> Iterator[tuple[Callable[[int], None], Callable[[Any], None]]]:
     """A progress bar over a number of things: ``start(total)`` and ``advance(thing)``."""
     columns = (TextColumn(label), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn())
-    with Progress(*columns, console=talk, transient=True) as bar:
+    with Progress(*columns, console=talk, transient=True, disable=not talk.is_terminal) as bar:
         task = bar.add_task(label, total=None)
         yield (lambda total: bar.update(task, total=total)), (lambda _thing: bar.advance(task))

@@ -10,7 +10,7 @@ import click
 from dpt_deploy.cli._options import PATH, batch_option, json_option, res_option
 from dpt_deploy.cli._output import print_json, print_table, say
 from dpt_deploy.core.errors import ParityError
-from dpt_deploy.core.spec import Size, check_size
+from dpt_deploy.core.spec import Size
 
 TIMING_COLUMNS = (
     "size",
@@ -36,7 +36,13 @@ STEP_COLUMNS = ("step", "median", "share")
 @click.option(
     "--runtime", "contenders", default="torch,ort", show_default=True, help="Any of torch, torch-compile, hf-ort, ort."
 )
-@click.option("--seconds", default=10.0, show_default=True, help="Time box of each size and batch.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="Time box of each size and batch.",
+)
 @click.option("--photo", type=PATH, help="Also time the steps from this file to its depth map.")
 @click.option(
     "--check", "baseline", type=PATH, help="Exit 5 when a ratio fell below this recorded run (made by --json)."
@@ -74,12 +80,9 @@ def _measure(
     from dpt_deploy.workflow.bench import bench_artifact, cached_artifact
 
     opened = open_artifact(artifact) if artifact else cached_artifact(backbone, say)
-    sizes = res or (Size(384, 384),)
-    for size in sizes:
-        check_size(size, stride=opened.sidecar.model.stride)
     return bench_artifact(
         opened,
-        sizes,
+        res or (Size(384, 384),),
         batches=batch or (1,),
         contenders=[name.strip() for name in contenders.split(",")],
         seconds=seconds,

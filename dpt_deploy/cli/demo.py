@@ -14,7 +14,13 @@ from dpt_deploy.cli.bench import print_timing
 @click.command()
 @click.option("--backbone", default="hybrid", show_default=True, help="A zoo name.")
 @click.option("-o", "--out", type=PATH, default=Path("out"), show_default=True)
-@click.option("--seconds", default=10.0, show_default=True, help="Time box of the timing table.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="Time box of the timing table.",
+)
 def command(backbone: str, out: Path, seconds: float) -> None:
     """Do the whole job once, offline, on a photograph: export, verify, predict, time.
 

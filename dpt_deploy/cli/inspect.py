@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -37,17 +38,21 @@ def command(artifact: Path, as_json: bool) -> None:
         ),
         ("parameters", f"{found.parameters:,}"),
         ("files", f"{', '.join(payload.name for payload in sidecar.payloads)} ({size_mb:.1f} MB), hashes match"),
-        (
-            f"operations at {counts['size']}",
-            f"{counts['graph'] / 1e9:.1f} GFLOP; the original needs {counts['original'] / 1e9:.1f} "
-            f"({100 * found.saved_operations:.1f} % fewer)",
-        ),
+        *_operations(counts, found.saved_operations),
         ("nodes", ", ".join(f"{count} {name}" for name, count in list(found.operators.items())[:8]) + ", …"),
         ("verified", _verified(sidecar.parity)),
     ]
     print_facts(str(artifact), rows)
     if sidecar.parity:
         print_table("measured parity", PARITY_COLUMNS, case_rows(sidecar.parity["cases"]))
+
+
+def _operations(counts: dict[str, Any], saved: float) -> list[tuple[str, str]]:
+    if not counts:
+        return []
+    ours, theirs = counts["graph"] / 1e9, counts["original"] / 1e9
+    text = f"{ours:.1f} GFLOP; the original needs {theirs:.1f} ({100 * saved:.1f} % fewer)"
+    return [(f"operations at {counts['size']}", text)]
 
 
 def _tensor(spec: TensorSpec) -> str:

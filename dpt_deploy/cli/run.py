@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from dpt_deploy.cli._options import PATH, artifact_argument, json_option
-from dpt_deploy.cli._output import count_bar, print_json, say, talk
+from dpt_deploy.cli._output import count_bar, print_json, say
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.spec import Size, parse_size
 
@@ -66,7 +66,7 @@ def command(artifact: Path, source: Path, as_json: bool, **options: Any) -> None
             for path in result.written:
                 click.echo(str(path))
     for result in failed:
-        talk.print(f"skipped: {result.error}", style="red", soft_wrap=True)
+        say(f"skipped: {result.error}", style="red")
     if failed:
         raise BadFileError(
             f"{len(failed)} of {len(results)} files could not be read; the others are done",

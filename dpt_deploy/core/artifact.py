@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, Self
 
+from dpt_deploy.core.decode import decode
 from dpt_deploy.core.errors import BadFileError
-from dpt_deploy.core.files import atomic_write_bytes, write_errors
+from dpt_deploy.core.files import atomic_write_bytes
+from dpt_deploy.core.recipe import Tolerance, VerifyMatrix
 from dpt_deploy.core.spec import ImageSpec, ModelSpec, TensorSpec
 
 FORMAT = 1
 _CHUNK = 1 << 20
+_MAX_SIDECAR_BYTES = 1 << 24  # a real one has a few kilobytes
 
 
 @dataclass(frozen=True)
@@ -81,21 +83,75 @@ class Sidecar:
         return json.dumps(asdict(self), indent=2) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Inverse of :meth:`to_json`; raises ``ValueError``, ``KeyError`` or ``TypeError`` for anything else."""
-        data = json.loads(text)
-        if data["format"] != FORMAT:
-            raise ValueError(f"format {data['format']}, this program reads {FORMAT}")
-        values = {entry.name: data[entry.name] for entry in fields(cls)}
-        values["payloads"] = tuple(Payload(**entry) for entry in data["payloads"])
-        values["parents"] = tuple(Payload(**entry) for entry in data["parents"])
-        values["model"] = ModelSpec.from_dict(data["model"])
-        image = data["image"]
-        values["image"] = ImageSpec(**{**image, "mean": tuple(image["mean"]), "std": tuple(image["std"])})
-        values["weights"] = WeightsSource(**data["weights"])
-        for key in ("inputs", "outputs"):
-            values[key] = tuple(TensorSpec(**{**entry, "shape": tuple(entry["shape"])}) for entry in data[key])
-        return cls(**values)
+    def from_json(cls, text: str | bytes) -> Self:
+        """Inverse of :meth:`to_json`; raises ``ValueError`` for anything else."""
+        try:
+            data = json.loads(text)
+        except RecursionError as exc:
+            raise ValueError("it is nested too deeply") from exc
+        except ValueError as exc:
+            raise ValueError(f"it is not JSON ({exc})") from exc
+        found = data.get("format") if isinstance(data, dict) else None
+        if found != FORMAT:
+            raise ValueError(f"its format is {found!r}; this program reads {FORMAT}")
+        if missing := {entry.name for entry in fields(cls)} - set(data):
+            raise ValueError(f"{min(missing)} is missing")
+        sidecar: Self = decode(cls, data)
+        sidecar._check()
+        return sidecar
+
+    def _check(self) -> None:
+        """Raise ``ValueError`` unless the tables that are kept as JSON hold what readers take from them."""
+        for payload in (*self.payloads, *self.parents):
+            if payload.name in ("", "..") or PureWindowsPath(payload.name).name != payload.name:
+                raise ValueError(f"payload name {payload.name!r} is not the name of a file beside the sidecar")
+        if self.golden and self.golden not in {payload.name for payload in self.payloads}:
+            raise ValueError(f"golden {self.golden!r} is not among the payloads")
+        if not (len(self.inputs) == len(self.outputs) == 1):
+            raise ValueError(f"{len(self.inputs)} inputs and {len(self.outputs)} outputs; expected one of each")
+        decode(Tolerance, self.tolerance, "tolerance")
+        decode(VerifyMatrix, self.verify, "verify")
+        decode(_Parity | None, self.parity or None, "parity")
+        decode(_Operations | None, self.operations or None, "operations")
+        shapes = decode(_Shapes, self.shapes, "shapes")
+        if min(shapes.stride, self.model.stride, *(shapes.static or ())) < 1:
+            raise ValueError("a size or stride is not positive")
+
+
+@dataclass(frozen=True)
+class _Shapes:
+    stride: int
+    static: tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class _Operations:
+    size: str
+    graph: int
+    original: int
+
+
+@dataclass(frozen=True)
+class _Parity:
+    verified: bool
+    matrix: bool
+    runtime: str
+    cases: tuple[_Case, ...]
+    tolerance: dict[str, float]
+    tools: dict[str, str] = field(default_factory=dict)
+    processor: str = ""
+
+
+@dataclass(frozen=True)
+class _Case:
+    batch: int
+    size: str
+    passed: bool
+    max: float | None = None
+    mean: float | None = None
+    abs_rel: float | None = None
+    agreement: float | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -138,10 +194,8 @@ def open_artifact(path: Path, *, check_hashes: bool = True) -> Artifact:
         BadFileError: the file or its sidecar is missing, the sidecar is damaged or of another version, or a payload is
             missing, of another size, or does not match its hash.
     """
-    if not path.is_file():
-        raise BadFileError(
-            f"{path} does not exist", hint="give the path of an exported model, for example out/base-fp32.onnx"
-        )
+    with _read_errors(path):
+        _check_is_model(path)
     sidecar = read_sidecar(path)
     listed = {payload.name for payload in sidecar.payloads}
     if path.name not in listed:
@@ -157,33 +211,64 @@ def open_artifact(path: Path, *, check_hashes: bool = True) -> Artifact:
 def read_sidecar(path: Path) -> Sidecar:
     """The sidecar of ``path``, without a look at the payloads."""
     where = sidecar_path(path)
-    if not where.is_file():
-        raise BadFileError(
-            f"{path} has no sidecar {where.name}: it is unfinished, or was moved without it",
-            hint="copy the .json along with the model, or export again",
-        )
+    with _read_errors(where):
+        if not where.is_file():
+            raise BadFileError(
+                f"{path} has no sidecar {where.name}: it is unfinished, or was moved without it",
+                hint="copy the .json along with the model, or export again",
+            )
+        if where.stat().st_size > _MAX_SIDECAR_BYTES:
+            raise BadFileError(
+                f"sidecar {where} has {where.stat().st_size:,} bytes; expected a few thousand", hint="export again"
+            )
+        try:
+            return Sidecar.from_json(where.read_bytes())
+        except ValueError as exc:
+            raise BadFileError(f"sidecar {where} cannot be read: {exc}", hint="export again") from exc
+
+
+@contextmanager
+def _read_errors(path: Path) -> Iterator[None]:
+    """Turn an :class:`OSError` inside the block into the :class:`BadFileError` of reading ``path``."""
     try:
-        return Sidecar.from_json(where.read_text())
-    except (ValueError, KeyError, TypeError, AttributeError) as exc:
-        raise BadFileError(f"sidecar {where} cannot be read ({exc!r})", hint="export again") from exc
+        yield
+    except OSError as exc:
+        raise BadFileError(
+            f"cannot read {path}: {exc.strerror or exc}", hint="check the path and its permissions"
+        ) from exc
+
+
+def _check_is_model(path: Path) -> None:
+    if path.is_dir():
+        found = sorted(entry.name.removesuffix(".json") for entry in path.glob("*.onnx.json"))
+        hint = f"name one of its models: {', '.join(found)}" if found else "it holds no exported model"
+        raise BadFileError(f"{path} is a folder; expected the file of an exported model", hint=hint)
+    if not path.is_file():
+        raise BadFileError(
+            f"{path} does not exist", hint="give the path of an exported model, for example out/base-fp32.onnx"
+        )
+    model = path.with_suffix("")
+    if path.suffix == ".json" and model.is_file():
+        raise BadFileError(f"{path} is the sidecar of a model, not the model", hint=f"give {model}")
 
 
 def _check_payload(path: Path, payload: Payload, *, check_hashes: bool) -> None:
-    if not path.is_file():
-        raise BadFileError(
-            f"{path} is missing from the artefact", hint="copy every file of the artefact, or export again"
-        )
-    size = path.stat().st_size
-    if size != payload.size_bytes:
-        raise BadFileError(
-            f"{path} has {size} bytes, its sidecar says {payload.size_bytes}",
-            hint="the file was cut or changed: export again",
-        )
-    if check_hashes and (found := sha256_of(path)) != payload.sha256:
-        raise BadFileError(
-            f"{path} does not match its sidecar (sha256 {found[:12]}…, expected {payload.sha256[:12]}…)",
-            hint="the file was changed or swapped: export again",
-        )
+    with _read_errors(path):
+        if not path.is_file():
+            raise BadFileError(
+                f"{path} is missing from the artefact", hint="copy every file of the artefact, or export again"
+            )
+        size = path.stat().st_size
+        if size != payload.size_bytes:
+            raise BadFileError(
+                f"{path} has {size} bytes, its sidecar says {payload.size_bytes}",
+                hint="the file was cut or changed: export again",
+            )
+        if check_hashes and (found := sha256_of(path)) != payload.sha256:
+            raise BadFileError(
+                f"{path} does not match its sidecar (sha256 {found[:12]}…, expected {payload.sha256[:12]}…)",
+                hint="the file was changed or swapped: export again",
+            )
 
 
 def write_sidecar(path: Path, sidecar: Sidecar) -> None:
@@ -191,31 +276,14 @@ def write_sidecar(path: Path, sidecar: Sidecar) -> None:
     atomic_write_bytes(sidecar_path(path), sidecar.to_json().encode())
 
 
-@contextmanager
-def staged(path: Path) -> Iterator[Path]:
-    """A private folder beside ``path`` in which an artefact is made; removed however the block ends.
+def record(artifact: Artifact, sidecar: Sidecar) -> Artifact:
+    """Replace the sidecar of an artefact that still is the one that was opened.
 
-    Folders left behind by a killed run of the same artefact are removed first.
+    Raises:
+        BadFileError: it was exported again, or removed, since.
+        ResourceError: the sidecar cannot be written; the one that is there stays.
     """
-    folder = path.parent / f".{path.name}.partial"
-    with write_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def commit(path: Path, folder: Path, sidecar: Sidecar) -> Artifact:
-    """Move the payloads made in ``folder`` to their place beside ``path``, then write the sidecar.
-
-    An artefact that stood there before is replaced: its sidecar goes first, so that no moment shows a mixture as whole.
-    """
-    with write_errors(path):
-        sidecar_path(path).unlink(missing_ok=True)
-        for payload in sidecar.payloads:
-            (folder / payload.name).replace(path.with_name(payload.name))
-    write_sidecar(path, sidecar)
-    return Artifact(path, sidecar)
+    if read_sidecar(artifact.path).payloads != artifact.sidecar.payloads:
+        raise BadFileError(f"{artifact.path} was exported again meanwhile; nothing was recorded", hint="run it again")
+    write_sidecar(artifact.path, sidecar)
+    return Artifact(artifact.path, sidecar)

@@ -1,4 +1,4 @@
-"""Values as JSON gives them become frozen dataclasses, held to their type hints: a damaged file is found at its door."""
+"""Values as JSON gives them become frozen dataclasses, held to their type hints: damage is found at the door."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 def decode(hint: Any, value: Any, where: str = "") -> Any:
     """``value`` as ``hint`` says: a dataclass, tuple, dict, union, literal, or a plain type.
 
-    A key that a dataclass has a default for may be missing; one that it does not know may not be there.
+    A key that a dataclass has a default for may be missing; one that it does not know is left out.
 
     Raises:
         ValueError: it is something else; the message says where, and what was expected.
@@ -36,10 +36,9 @@ def _dataclass(kind: Any, value: Any, where: str) -> Any:
     required = {name for name, f in known.items() if f.default is MISSING and f.default_factory is MISSING}
     if missing := required - set(value):
         raise ValueError(f"{_at(where, min(missing))} is missing")
-    if unknown := set(value) - set(known):
-        raise ValueError(f"{_at(where, min(unknown))} is not known")
     hints = get_type_hints(kind)
-    return kind(**{name: decode(hints[name], part, _at(where, name)) for name, part in value.items()})
+    found = {name: part for name, part in value.items() if name in known}
+    return kind(**{name: decode(hints[name], part, _at(where, name)) for name, part in found.items()})
 
 
 def _tuple(args: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:

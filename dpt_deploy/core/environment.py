@@ -60,6 +60,14 @@ def cpu_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def available_memory() -> int | None:
+    """Bytes that can be had without swapping, as the system tells it; None where it does not."""
+    meminfo = Path("/proc/meminfo")
+    text = meminfo.read_text() if meminfo.is_file() else ""
+    line = next((line for line in text.splitlines() if line.startswith("MemAvailable:")), "")
+    return int(line.split()[1]) * 1024 if line else None
+
+
 def cpu_flags() -> list[str]:
     """The vector extensions that matter to inference, of those the processor has."""
     wanted = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "amx_bf16")
@@ -75,7 +83,10 @@ def gpus() -> list[str]:
     if tool is None:
         return []
     query = [tool, "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
-    done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)  # noqa: S603  fixed arguments
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)  # noqa: S603  fixed arguments
+    except (OSError, subprocess.TimeoutExpired):  # a driver that is broken or hangs is no GPU to us
+        return []
     return [line.strip() for line in done.stdout.splitlines() if line.strip()] if done.returncode == 0 else []
 
 

@@ -50,6 +50,12 @@ def ensure_folder(path: Path) -> list[Path]:
     return made
 
 
+def check_folder(path: Path) -> None:
+    """Raise what :func:`ensure_folder` would; nothing stays made."""
+    for folder in ensure_folder(path):
+        folder.rmdir()
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary name in the folder of ``path`` with its suffix; moved to ``path`` on success, removed on failure.

@@ -27,7 +27,8 @@ EXTRA_OF = {
 def extra(name: str, *, purpose: str) -> Iterator[None]:
     """Turn a missing third-party module inside the block into a :class:`MissingExtraError`.
 
-    Only ``ModuleNotFoundError`` for a module outside this package is translated: a broken install stays loud.
+    So is one that is there and cannot be imported (too old, built for another torch, a library of the system missing);
+    what is missing inside this package is a defect and stays loud.
     """
     try:
         yield
@@ -39,4 +40,11 @@ def extra(name: str, *, purpose: str) -> Iterator[None]:
         raise MissingExtraError(
             f"{purpose} needs the module {module!r}, which is not installed",
             hint=f"install it from the checkout: pip install -e '.[{which}]'",
+        ) from exc
+    except (ImportError, OSError, RuntimeError) as exc:
+        if (getattr(exc, "name", None) or "").partition(".")[0] == "dpt_deploy":
+            raise
+        raise MissingExtraError(
+            f"{purpose} needs modules that are installed but cannot be imported: {exc}",
+            hint=f"see `dpt-deploy doctor`, then install matching builds: pip install -e '.[{name}]'",
         ) from exc

@@ -142,11 +142,11 @@ class Size:
         return str(self.height) if self.height == self.width else f"{self.height}x{self.width}"
 
 
-_SIZE = re.compile(r"(\d+)(?:x(\d+))?")
+_SIZE = re.compile(r"(\d{1,9})(?:x(\d{1,9}))?")
 
 
 def parse_size(text: str, *, stride: int = 32) -> Size:
-    """``"384"`` is 384x384, ``"384x672"`` is height x width.
+    """``"384"`` is 384x384, ``"384x672"`` is height x width; with ``stride=1`` the syntax alone is checked.
 
     Raises:
         UsageError: not a size, or not a positive multiple of ``stride``; the message names the two nearest legal sizes.
@@ -159,7 +159,8 @@ def parse_size(text: str, *, stride: int = 32) -> Size:
         )
     height = int(match[1])
     size = Size(height, int(match[2] or height))
-    check_size(size, stride=stride)
+    if stride > 1:
+        check_size(size, stride=stride)
     return size
 
 
@@ -198,7 +199,7 @@ def parse_batches(text: str) -> tuple[int, ...]:
     """
     batches = []
     for part in filter(None, (part.strip() for part in text.split(","))):
-        if not part.isdecimal() or int(part) < 1:
+        if not part.isdecimal() or len(part) > 9 or int(part) < 1:
             raise UsageError(f"batch {part!r} is not a positive integer", hint="for example --batch 1,3")
         batches.append(int(part))
     return tuple(dict.fromkeys(batches))

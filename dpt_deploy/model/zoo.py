@@ -13,7 +13,8 @@ from dpt_deploy.model.dpt import DPT
 from dpt_deploy.model.heads import DepthHead, SegmentationHead
 
 _PROBE_SIZES = ((128, 128), (96, 160))  # two sizes, so that the output scale is not that of one position grid
-_TARGET_MEAN = 3.3  # of the pre-ReLU output, in standard deviations: ReLU cuts next to nothing, the span stays wide
+_TARGET_MEAN = 3.5  # of the pre-ReLU output, in standard deviations: ReLU cuts next to nothing, the span stays wide
+_TAIL_SPREAD = 4.0  # of a metric tail's input, in units of shift / scale: what the tail adds must not drown it
 
 
 def build(spec: ModelSpec) -> DPT:
@@ -29,7 +30,8 @@ def random_model(spec: ModelSpec, *, seed: int = 0) -> DPT:
     Weights are drawn from ``N(0, 1/fan_in)`` (positions from ``N(0, 0.02²)`` scaled up to matter, biases from
     ``N(0, 0.02²)``), each tensor from its own generator seeded by ``seed`` and its name. Default initialisations often
     give an all-zero or flat output, which would agree with anything; so the last convolution is rescaled such that on
-    a fixed probe image the output before its ReLU has a mean of 4 standard deviations.
+    a fixed probe image the output before its ReLU has a mean of 3.5 standard deviations. That keeps the span of the
+    output above half of its largest value on all but the smallest images, which see only a few tokens.
     """
     model = build(spec).to_empty(device="cpu")
     norms = {name for name, module in model.named_modules() if isinstance(module, _NORMS)}
@@ -94,7 +96,7 @@ def _classifier(head: nn.Module) -> nn.Conv2d:
 
 def _target_spread(spec: ModelSpec) -> float:
     """Standard deviation of the output: 1, or large enough that a metric tail's depth varies."""
-    return 4.0 * spec.metric.shift / spec.metric.scale if spec.metric else 1.0
+    return _TAIL_SPREAD * spec.metric.shift / spec.metric.scale if spec.metric else 1.0
 
 
 def _probe(height: int, width: int, seed: int) -> Tensor:

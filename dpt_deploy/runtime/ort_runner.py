@@ -30,7 +30,7 @@ class OrtRunner:
 
     def __enter__(self) -> Self:
         options = ort.SessionOptions()
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # its errors arrive as exceptions
         if self._threads:
             options.intra_op_num_threads = self._threads
         wanted = ["CUDAExecutionProvider", "CPUExecutionProvider"]
@@ -38,6 +38,8 @@ class OrtRunner:
         try:
             self._session = ort.InferenceSession(str(self._path), options, providers=providers)
         except Exception as exc:  # the runtime's exception classes are private
+            if _is_memory(exc):
+                raise ResourceError(f"out of memory while loading {self._path}", hint="free some memory") from exc
             raise BadFileError(
                 f"ONNX Runtime {ort.__version__} cannot load {self._path}: {_line(exc)}",
                 hint="check the file with `dpt-deploy inspect`, or export with another --opset",
@@ -84,7 +86,7 @@ class OrtRunner:
 def _translated(exc: Exception, feed: Tensors) -> DptError:
     text = _line(exc)
     shapes = ", ".join(f"{name} {value.dtype}{list(value.shape)}" for name, value in feed.items())
-    if "alloc" in text.lower() or "memory" in text.lower():
+    if _is_memory(exc):
         return ResourceError(f"out of memory for {shapes}: {text}", hint="use a smaller size or batch")
     return UsageError(f"the model does not accept {shapes}: {text}", hint="see its inputs with `dpt-deploy inspect`")
 
@@ -92,6 +94,11 @@ def _translated(exc: Exception, feed: Tensors) -> DptError:
 def _spec(entry: Any) -> TensorSpec:
     shape = tuple(dim if isinstance(dim, int) else str(dim) for dim in entry.shape)
     return TensorSpec(entry.name, _DTYPES.get(entry.type, entry.type), shape)
+
+
+def _is_memory(exc: Exception) -> bool:
+    text = str(exc).lower()
+    return isinstance(exc, MemoryError) or "alloc" in text or "out of memory" in text
 
 
 def _line(exc: Exception) -> str:

@@ -48,7 +48,11 @@ class TorchRunner:
             with torch.inference_mode():
                 result = self._module(*tensors)
         except (torch.OutOfMemoryError, MemoryError) as exc:
-            raise ResourceError(f"out of memory in PyTorch: {exc}", hint="use a smaller size or batch") from exc
+            raise _out_of_memory(exc) from exc
+        except RuntimeError as exc:
+            if "allocate" not in str(exc):  # of the CPU allocator, which has no class of its own
+                raise
+            raise _out_of_memory(exc) from exc
         return {
             self._outputs[0].name: result.float().cpu().numpy() if result.is_floating_point() else result.cpu().numpy()
         }
@@ -57,3 +61,8 @@ class TorchRunner:
         """Wait for the device the module lives on."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
+
+
+def _out_of_memory(exc: BaseException) -> ResourceError:
+    first = str(exc).partition("\n")[0]
+    return ResourceError(f"out of memory in PyTorch: {first}", hint="use a smaller size or batch")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from dpt_deploy.model import published
 from dpt_deploy.workflow import contenders as registry_of_contenders
 from dpt_deploy.workflow.contenders import OURS
 from dpt_deploy.workflow.export import export_model
+from dpt_deploy.workflow.feeds import check_request
 from dpt_deploy.workflow.predict import load
 
 DEFAULT = ("torch", OURS)
@@ -108,6 +110,8 @@ def bench_artifact(
     Raises:
         UsageError: an unknown contender, or one that cannot run a size.
     """
+    for size, batch in product(sizes, batches):
+        check_request(artifact.sidecar, size, batch)
     makers = {name: registry_of_contenders.make(name) for name in contenders}
     module = registry_of_contenders.reference_module(artifact) if set(makers) - {OURS} else None
     rows: list[BenchRow] = []

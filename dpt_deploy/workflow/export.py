@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,17 +13,16 @@ from dpt_deploy.core.artifact import (
     Artifact,
     Sidecar,
     WeightsSource,
-    commit,
     open_artifact,
     payload_of,
     sidecar_path,
-    staged,
 )
+from dpt_deploy.core.decode import decode
 from dpt_deploy.core.environment import tool_versions
 from dpt_deploy.core.errors import BadFileError, ParityError, UsageError
-from dpt_deploy.core.files import write_errors
+from dpt_deploy.core.files import check_folder, write_errors
 from dpt_deploy.core.optional import extra
-from dpt_deploy.core.recipe import Recipe, load_recipe
+from dpt_deploy.core.recipe import Recipe, Tolerance, VerifyMatrix, load_recipe
 from dpt_deploy.core.spec import (
     INPUT_FLOAT,
     INPUT_UINT8,
@@ -35,8 +34,9 @@ from dpt_deploy.core.spec import (
     TensorSpec,
     check_size,
 )
+from dpt_deploy.core.staging import commit, staged
 from dpt_deploy.parity.samples import structured_images
-from dpt_deploy.workflow.feeds import reference_input
+from dpt_deploy.workflow.feeds import check_memory, reference_input
 from dpt_deploy.workflow.reference import Progress, build_reference, resolve_weights
 
 if TYPE_CHECKING:
@@ -102,12 +102,13 @@ def export_model(
         ResourceError: disk, memory or network.
     """
     recipe = load_recipe(backbone, task=task, classes=classes)
-    request = ExportRequest(recipe, precision, opset or recipe.opset, input_kind, output_kind, static)
+    request = ExportRequest(
+        recipe, precision, recipe.opset if opset is None else opset, input_kind, output_kind, static
+    )
     _check(request)
+    check_folder(out)  # before anything is downloaded
     source, _ = resolve_weights(weights, recipe, progress)
     path = out / f"{request.stem}.onnx"
-    with write_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
     say(f"weights: {source}")
     model, source, report = build_reference(recipe.model, source)
     if report is not None:
@@ -137,10 +138,20 @@ def _check(request: ExportRequest) -> None:
             f"precision {request.precision!r} is not available in this version",
             hint=f"available: {', '.join(PRECISIONS)}",
         )
+    if request.precision not in request.recipe.parity:
+        raise BadFileError(
+            f"recipe {request.recipe.name!r} states no tolerance for {request.precision}",
+            hint=f"add a table [parity.{request.precision}] with max, mean and disagreement",
+        )
+    if PureWindowsPath(request.stem).name != request.stem:
+        raise BadFileError(
+            f"the recipe's name {request.recipe.name!r} is not the name of a file", hint="leave slashes and colons out"
+        )
     if request.output_kind == "labels" and request.recipe.model.task != "segmentation":
         raise UsageError("--output labels needs a segmentation model", hint="add --task segmentation")
     if request.static:
         check_size(request.static, stride=request.recipe.model.stride)
+        check_memory(request.recipe.model, request.static)
 
 
 def _finished(path: Path, request: ExportRequest, source: WeightsSource, spec: ModelSpec) -> Artifact | None:
@@ -158,9 +169,21 @@ def _finished(path: Path, request: ExportRequest, source: WeightsSource, spec: M
         source.seed,
     )
     same_tools = have.tools == tool_versions()
-    same_request = (have.model, have.image, have.shapes) == (spec, request.recipe.image, _shapes(request))
-    same_recipe = have.tolerance == asdict(request.recipe.parity[request.precision])
-    return artifact if same_weights and same_tools and same_request and same_recipe else None
+    same_graph = (have.precision, have.opset, have.input_kind, have.output_kind, have.shapes) == (
+        request.precision,
+        request.opset,
+        request.input_kind,
+        request.output_kind,
+        _shapes(request),
+    )
+    recipe = request.recipe
+    same_recipe = (have.model, have.image, decode(Tolerance, have.tolerance), decode(VerifyMatrix, have.verify)) == (
+        spec,
+        recipe.image,
+        recipe.parity[request.precision],
+        recipe.verify,
+    )
+    return artifact if same_weights and same_tools and same_graph and same_recipe else None
 
 
 def _shapes(request: ExportRequest) -> dict[str, Any]:

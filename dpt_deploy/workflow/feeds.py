@@ -1,11 +1,13 @@
-"""The same images in the form each side wants them."""
+"""The same images in the form each side wants them, and what an artefact can take."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from dpt_deploy.core.artifact import Sidecar
-from dpt_deploy.core.spec import INPUT_FLOAT
+from dpt_deploy.core.environment import available_memory
+from dpt_deploy.core.errors import ResourceError, UsageError
+from dpt_deploy.core.spec import INPUT_FLOAT, ModelSpec, Size, check_size
 from dpt_deploy.parity.samples import normalised
 
 
@@ -20,3 +22,39 @@ def model_feed(sidecar: Sidecar, images: np.ndarray) -> dict[str, np.ndarray]:
     if sidecar.input_kind == "uint8":
         return {name: images}
     return {name: normalised(images, sidecar.image.mean, sidecar.image.std)}
+
+
+def check_request(sidecar: Sidecar, size: Size, batch: int = 1) -> None:
+    """Raise unless the artefact can take ``batch`` images of ``size``.
+
+    Raises:
+        UsageError: not a multiple of the stride, or not the one size of a static artefact.
+        ResourceError: more than the memory of this machine.
+    """
+    check_size(size, stride=sidecar.shapes["stride"])
+    static = Size(*sidecar.shapes["static"]) if sidecar.shapes["static"] else None
+    if static and (size, batch) != (static, 1):
+        raise UsageError(
+            f"this artefact is static at {static}, batch 1; it cannot run {size}, batch {batch}",
+            hint="export it without --static",
+        )
+    check_memory(sidecar.model, size, batch)
+
+
+def check_memory(model: ModelSpec, size: Size, batch: int = 1) -> None:
+    """Refuse what cannot fit, before the system runs out of memory and kills without a word.
+
+    The bound is a low one: the input in float32 and the decoder's widest map, at half resolution. What is let through
+    may still not fit.
+
+    Raises:
+        ResourceError: it needs more than there is.
+    """
+    needed = batch * size.height * size.width * (12 + model.fusion_channels)
+    there = available_memory()
+    if there is not None and needed > there:
+        raise ResourceError(
+            f"out of memory: size {size}, batch {batch} needs more than {needed / 1e9:,.0f} GB; "
+            f"{there / 1e9:,.0f} GB are free",
+            hint="use a smaller size or batch",
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,10 +14,12 @@ import numpy as np
 from dpt_deploy.core import imaging
 from dpt_deploy.core.artifact import Artifact, open_artifact
 from dpt_deploy.core.errors import BadFileError, DptError, UsageError
+from dpt_deploy.core.files import check_folder, ensure_folder
 from dpt_deploy.core.optional import extra
-from dpt_deploy.core.spec import Size, check_size
+from dpt_deploy.core.spec import Size
 from dpt_deploy.runtime import registry
 from dpt_deploy.runtime.predictor import Prediction, Predictor
+from dpt_deploy.workflow.feeds import check_request
 
 OutputFormat = Literal["png", "pfm", "color", "metric", "labels", "overlay"]
 DEPTH_FORMATS = ("png", "pfm", "color", "metric")
@@ -45,7 +48,7 @@ def load(
     """
     artifact = open_artifact(Path(path))
     if size is not None:
-        check_size(size, stride=artifact.sidecar.model.stride)
+        check_request(artifact.sidecar, size)
     with registry.open_file(artifact.path, runtime, threads=threads) as runner:
         yield Predictor(runner, artifact.sidecar, size=size)
 
@@ -70,29 +73,34 @@ def run_files(
 
     Raises:
         BadFileError: the source is missing, holds no image, or (for a single file) cannot be read.
-        UsageError: a format that the model does not have.
+        UsageError: a format that the model does not have, or an output that would overwrite an input.
         ResourceError: the output cannot be written.
     """
     with extra("images", purpose="reading and writing images"):
         from dpt_deploy.core import images
     artifact = open_artifact(path)
-    chosen = _formats(artifact, formats, out)
+    sources = _sources(source, images.IMAGE_SUFFIXES)
+    video = not source.is_dir() and source.suffix.lower() in images.VIDEO_SUFFIXES
+    file = out if out is not None and out.suffix and not source.is_dir() and not out.is_dir() else None
+    chosen = _formats(artifact, formats, file, video=video)
+    targets = _targets(sources, source, out, file, chosen)
+    check_folder(next(iter(targets[0].values())).parent)
     if artifact.sidecar.weights.is_random:
         say(f"weights: {artifact.sidecar.weights}")
-    sources = _sources(source, images.IMAGE_SUFFIXES)
     started(len(sources))
     results = []
     with load(path, runtime=runtime, size=size) as predictor:
-        writer = _Writer(predictor, artifact, chosen, kitti_crop)
-        for item in sources:
-            target = _target(item, source, out)
-            run = writer.video if item.suffix.lower() in images.VIDEO_SUFFIXES else writer.image
+        writer = _Writer(predictor, artifact, kitti_crop)
+        run = writer.video if video else writer.image
+        for item, target in zip(sources, targets, strict=True):
             results.append(_one(run, item, target, single=not source.is_dir()))
             advance(results[-1])
     return results
 
 
-def _one(run: Callable[[Path, Path], FileResult], item: Path, target: Path, *, single: bool) -> FileResult:
+def _one(
+    run: Callable[[Path, dict[str, Path]], FileResult], item: Path, target: dict[str, Path], *, single: bool
+) -> FileResult:
     try:
         return run(item, target)
     except BadFileError as exc:
@@ -104,75 +112,115 @@ def _one(run: Callable[[Path, Path], FileResult], item: Path, target: Path, *, s
 def _sources(source: Path, suffixes: frozenset[str]) -> list[Path]:
     if not source.exists():
         raise BadFileError(f"{source} does not exist", hint="give an image, a video, or a folder of images")
-    if source.is_file():
+    if not source.is_dir():
         return [source]
     found = sorted(entry for entry in source.iterdir() if entry.suffix.lower() in suffixes)
+    found = [entry for entry in found if not entry.name.startswith(".") and not entry.is_dir()]
     if not found:
         raise BadFileError(f"folder {source} holds no image", hint=f"known suffixes: {', '.join(sorted(suffixes))}")
     return found
 
 
-def _target(item: Path, source: Path, out: Path | None) -> Path:
-    """The output path of one input: exact for a single file with a suffix, else a stem in the output folder."""
-    if out is None:
-        return item.with_name(f"{item.stem}-out")
-    if out.suffix and not source.is_dir() and not out.is_dir():
-        return out
-    return out / item.stem
-
-
-def _formats(artifact: Artifact, formats: tuple[str, ...], out: Path | None) -> tuple[str, ...]:
+def _formats(artifact: Artifact, formats: tuple[str, ...], file: Path | None, *, video: bool) -> tuple[str, ...]:
     model = artifact.sidecar.model
-    allowed = DEPTH_FORMATS if model.task == "depth" else SEGMENTATION_FORMATS
+    allowed: tuple[str, ...] = DEPTH_FORMATS if model.task == "depth" else SEGMENTATION_FORMATS
+    if video:
+        allowed = ("color",) if model.task == "depth" else ("overlay",)
     for name in formats:
         if name not in allowed:
-            raise UsageError(
-                f"format {name!r} does not fit a {model.task} model", hint=f"choose from {', '.join(allowed)}"
-            )
+            what = f"a video of a {model.task} model" if video else f"a {model.task} model"
+            raise UsageError(f"format {name!r} does not fit {what}", hint=f"choose from {', '.join(allowed)}")
         if name == "metric" and model.metric is None:
             raise UsageError("format 'metric' needs a model that returns metres", hint="use hybrid-kitti or hybrid-nyu")
+    if video:
+        return ("video",)
     if formats:
-        return formats
+        return tuple(dict.fromkeys(formats))
     if model.task == "segmentation":
         return ("labels",)
-    if out is not None and out.suffix == ".pfm":
-        return ("pfm",)
-    return ("png",) if out is not None and out.suffix else ("png", "pfm")
+    if file is None:
+        return ("png", "pfm")
+    return ("pfm",) if file.suffix.lower() == ".pfm" else ("png",)
+
+
+def _targets(
+    sources: list[Path], source: Path, out: Path | None, file: Path | None, formats: tuple[str, ...]
+) -> list[dict[str, Path]]:
+    """For each input the file to write in each format: no two the same, and none of them an input.
+
+    Inputs go into the folder ``out`` under their stem, or under their whole name where two have the same stem. Without
+    ``out``: beside the input, or a folder's into ``FOLDER-out``.
+    """
+    if file is not None:
+        return _checked([_named(file, formats)], sources)
+    if out is None and not source.is_dir():
+        bases = [source.with_name(f"{source.stem}-out")]
+    else:
+        named = source if source.name not in ("", "..") else source.resolve()
+        folder = out or named.with_name(f"{named.name}-out")
+        stems = Counter(item.stem for item in sources)
+        bases = [folder / (item.stem if stems[item.stem] == 1 else item.name) for item in sources]
+    return _checked(
+        [{name: base.with_name(base.name + _SUFFIXES[name]) for name in formats} for base in bases], sources
+    )
+
+
+def _named(file: Path, formats: tuple[str, ...]) -> dict[str, Path]:
+    """One format goes to ``file`` itself, several to files of its stem."""
+    from dpt_deploy.core.images import VIDEO_SUFFIXES
+
+    if len(formats) > 1:
+        return {name: file.with_name(file.stem + _SUFFIXES[name]) for name in formats}
+    (name,) = formats
+    fitting = sorted(VIDEO_SUFFIXES) if name == "video" else [Path("x" + _SUFFIXES[name]).suffix]
+    if file.suffix.lower() not in fitting:
+        raise UsageError(
+            f"{file} does not fit the format {name!r}; expected the suffix {' or '.join(fitting)}",
+            hint="name a file of that kind, or an existing folder",
+        )
+    return {name: file}
+
+
+def _checked(targets: list[dict[str, Path]], sources: list[Path]) -> list[dict[str, Path]]:
+    inputs = {item.resolve() for item in sources}
+    seen: set[Path] = set()
+    for path in (path for target in targets for path in target.values()):
+        if path.resolve() in inputs:
+            raise UsageError(f"{path} is an input; it would be overwritten", hint="name another output with -o")
+        if path in seen:
+            raise UsageError(f"two inputs would be written to {path}", hint="rename one of them")
+        seen.add(path)
+    return targets
 
 
 class _Writer:
     """Predicts and writes. One instance a run; stateless between files."""
 
-    def __init__(self, predictor: Predictor, artifact: Artifact, formats: tuple[str, ...], kitti_crop: bool) -> None:
+    def __init__(self, predictor: Predictor, artifact: Artifact, kitti_crop: bool) -> None:
         self._predictor = predictor
         self._metric = artifact.sidecar.model.metric
-        self._formats = formats
         self._kitti_crop = kitti_crop
 
-    def image(self, item: Path, target: Path) -> FileResult:
+    def image(self, item: Path, targets: dict[str, Path]) -> FileResult:
         from dpt_deploy.core import images
 
         pixels = self._crop(images.read_image(item))
         prediction = self._predictor(pixels)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        single = len(self._formats) == 1
-        written = []
-        for name in self._formats:
-            path = target if target.suffix and single else target.with_name(target.name + _SUFFIXES[name])
+        for name, path in targets.items():
+            ensure_folder(path.parent)
             self._write(name, path, prediction, pixels)
-            written.append(path)
-        return FileResult(item, tuple(written))
+        return FileResult(item, tuple(targets.values()))
 
-    def video(self, item: Path, target: Path) -> FileResult:
+    def video(self, item: Path, targets: dict[str, Path]) -> FileResult:
         """A video of colour-mapped depth, scaled frame by frame, or of the labels' colours over the frames."""
         from dpt_deploy.core import images
 
         video = images.iter_video(item)
-        path = target if target.suffix else target.with_name(target.name + ".mp4")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = targets["video"]
+        ensure_folder(path.parent)
         count = 0
         with images.VideoWriter(path, video.fps) as writer:
-            for frame in video.frames:
+            for frame in map(self._crop, video.frames):
                 writer.write(self._picture(self._predictor(frame), frame))
                 count += 1
         return FileResult(item, (path,), frames=count)
@@ -217,6 +265,7 @@ _SUFFIXES = {
     "metric": "-metric.png",
     "labels": "-labels.png",
     "overlay": "-overlay.png",
+    "video": ".mp4",
 }
 
 

@@ -37,6 +37,8 @@ def resolve_weights(
         ResourceError: the download failed.
         BadFileError: the downloaded file has another hash.
     """
+    if text is not None and not text.strip():
+        raise UsageError("--weights is empty", hint="give a file, a published name or random, or leave --weights out")
     match = _RANDOM.fullmatch(text or "")
     if match:
         return WeightsSource("random", seed=int(match[1] or 0)), None
@@ -73,17 +75,22 @@ def build_reference(spec: ModelSpec, source: WeightsSource) -> tuple[DPT, Weight
     return model, replace(source, sha256=found, family=report.family), report
 
 
-def reference_of(sidecar: Sidecar, weights: str | None = None) -> DPT:
-    """The reference module of an exported artefact; ``weights`` says where its checkpoint lies now."""
+def reference_of(sidecar: Sidecar, weights: str | None = None, *, against: Path | None = None) -> DPT:
+    """The reference module of an exported artefact; ``weights`` says where its checkpoint lies now.
+
+    ``against`` names another checkpoint for the same network, whatever the artefact was made from.
+    """
     source = sidecar.weights
-    if weights:
+    if against is not None:
+        source = WeightsSource("file", path=str(against))
+    elif weights:
         if source.is_random:
             raise UsageError("this artefact has random weights; --weights does not apply", hint="leave --weights out")
         source = replace(source, path=str(Path(weights).resolve()))
     if not source.is_random and not Path(source.path).exists():
         raise BadFileError(
-            f"the checkpoint {source.path} of this artefact is not there",
-            hint="name it with --weights FILE, or use --golden, which needs neither checkpoint nor PyTorch",
+            f"the checkpoint {source.path} is not there",
+            hint="name the artefact's own with --weights FILE, or use --golden, which needs neither it nor PyTorch",
         )
     return build_reference(sidecar.model, source)[0]
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
-from dpt_deploy.core.artifact import Artifact, Sidecar, open_artifact, write_sidecar
+from dpt_deploy.core.artifact import Artifact, Sidecar, open_artifact, record
 from dpt_deploy.core.environment import processor, tool_versions
 from dpt_deploy.core.errors import BadFileError, ParityError, UsageError
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.recipe import Tolerance
 from dpt_deploy.core.runner import Runner
-from dpt_deploy.core.spec import Size, check_size, parse_size
+from dpt_deploy.core.spec import Size, parse_size
 from dpt_deploy.parity.bisect import Divergence
 from dpt_deploy.parity.compare import (
     MIN_SPAN_RANDOM,
@@ -26,7 +28,7 @@ from dpt_deploy.parity.compare import (
 )
 from dpt_deploy.parity.samples import structured_images
 from dpt_deploy.runtime import registry
-from dpt_deploy.workflow.feeds import model_feed
+from dpt_deploy.workflow.feeds import check_request, model_feed
 
 Progress = Callable[[CaseResult], None]
 Cases = Sequence[tuple[int, Size]]
@@ -77,18 +79,28 @@ def verify_artifact(
     artifact = open_artifact(path)
     sidecar = artifact.sidecar
     if golden:
+        if res or batch or against or weights:
+            raise UsageError(
+                "--golden compares the stored tensors at their own size", hint="leave the other options out"
+            )
         return Verification(artifact, golden_report(sidecar, path, runtime), "golden tensors")
+    if against and weights:
+        raise UsageError("--against and --weights exclude each other", hint="leave one out")
+    if against is not None and not against.exists():
+        raise BadFileError(f"{against} does not exist", hint="give a checkpoint or an exported model (.onnx)")
     cases = _cases(sidecar, tuple(res), tuple(batch))
     if against is not None and against.suffix == ".onnx":
         report = _against_artifact(artifact, open_artifact(against), cases, runtime, progress)
         return Verification(artifact, report, str(against))
-    module = _reference(sidecar, str(against) if against else weights)
+    module = _reference(sidecar, weights, against)
     with registry.open_file(path, runtime) as runner:
         outputs = _outputs(runner, sidecar, lambda images: _torch_output(module, sidecar, images))
-        report = compare_matrix(outputs, cases, _tolerance(sidecar), min_span=_min_span(sidecar), progress=progress)
+        min_span = MIN_SPAN_TRAINED if against else _min_span(sidecar)
+        report = compare_matrix(outputs, cases, _tolerance(sidecar), min_span=min_span, progress=progress)
     divergence = None if report.passed else _locate(artifact, module, report)
-    artifact = _record(artifact, report, runtime)
-    return Verification(artifact, report, "PyTorch", divergence)
+    if against is not None:  # not the artefact's own numbers: its sidecar keeps those
+        return Verification(artifact, report, str(against), divergence)
+    return Verification(_record(artifact, report, runtime), report, "PyTorch", divergence)
 
 
 def golden_report(sidecar: Sidecar, path: Path, runtime: str = "ort") -> Report:
@@ -107,7 +119,7 @@ def _read_golden(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in ("images", "output")}
-    except (OSError, ValueError, KeyError) as exc:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as exc:
         raise BadFileError(f"golden tensors {path} cannot be read ({exc})", hint="export again") from exc
 
 
@@ -116,21 +128,18 @@ def _cases(sidecar: Sidecar, res: tuple[Size, ...], batch: tuple[int, ...]) -> C
     static = Size(*sidecar.shapes["static"]) if sidecar.shapes["static"] else None
     sizes = res or ((static,) if static else tuple(parse_size(text, stride=stride) for text in sidecar.verify["res"]))
     batches = batch or ((1,) if static else tuple(sidecar.verify["batch"]))
-    for size in sizes:
-        check_size(size, stride=stride)
-        if static and size != static:
-            raise UsageError(
-                f"this artefact is static at {static}; it cannot run {size}", hint="export it without --static"
-            )
-    if static and set(batches) != {1}:
-        raise UsageError("this artefact is static with batch 1", hint="export it without --static")
-    return [(one, size) for size in sizes for one in batches]
+    cases = [(one, size) for size in sizes for one in batches]
+    for one, size in cases:
+        check_request(sidecar, size, one)
+    if not cases:
+        raise UsageError("there is no case to verify: the recipe's matrix is empty", hint="give --res and --batch")
+    return cases
 
 
-def _reference(sidecar: Sidecar, weights: str | None) -> Any:
+def _reference(sidecar: Sidecar, weights: str | None, against: Path | None) -> Any:
     with extra("export", purpose="comparing with PyTorch"):
         from dpt_deploy.workflow.reference import reference_of
-    return reference_of(sidecar, weights)
+    return reference_of(sidecar, weights, against=against)
 
 
 def _torch_output(module: Any, sidecar: Sidecar, images: np.ndarray) -> np.ndarray:
@@ -199,8 +208,7 @@ def _record(artifact: Artifact, report: Report, runtime: str) -> Artifact:
         "processor": processor(),
     }
     sidecar = replace(artifact.sidecar, parity=measured)
-    write_sidecar(artifact.path, sidecar)
-    return Artifact(artifact.path, sidecar)
+    return record(artifact, sidecar)
 
 
 def raise_on_failure(verification: Verification) -> None:

@@ -17,7 +17,9 @@ from dpt_deploy.core.optional import EXTRA_OF
 packaging = pytest.importorskip("packaging.requirements", reason="packaging comes with pytest")
 
 # What may need an extra, and nothing above it: the leaves of the stages, and the one reader of image files.
-LEAVES = re.compile(r"dpt_deploy\.(model|graph|runtime)\.\w+|dpt_deploy\.core\.images|dpt_deploy\.workflow\.huggingface")
+LEAVES = re.compile(
+    r"dpt_deploy\.(model|graph|runtime)\.\w+|dpt_deploy\.core\.images|dpt_deploy\.workflow\.huggingface"
+)
 
 IMPORT_EVERYTHING = """
 import importlib, json, pkgutil, dpt_deploy

@@ -20,15 +20,13 @@ WANTED = {
 }
 LICENCES = ("LICENSE", "THIRD_PARTY.md")
 TINY = "tests/support/recipes/tiny-vit.toml"
-MODEL = "out/tiny-vit-fp32.onnx"
 
 
 def complaints(names):
     """What is wrong with the contents of a wheel."""
     found = [f"missing {name}" for name in sorted(WANTED - set(names))]
-    for licence in LICENCES:
-        if not any(name.endswith(f".dist-info/licenses/{licence}") for name in names):
-            found.append(f"missing licence {licence}")
+    licences = {name.partition(".dist-info/licenses/")[2] for name in names}
+    found += [f"missing licence {licence}" for licence in LICENCES if licence not in licences]
     for name in names:
         top = name.partition("/")[0]
         if top != "dpt_deploy" and not top.endswith(".dist-info"):
@@ -60,51 +58,62 @@ def test_a_wrong_wheel_is_noticed(wheel, change, complaint):
 
 
 @pytest.fixture(scope="module")
-def installed(wheel, python, tmp_path_factory):
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, python, cache, tmp_path_factory):
     """Run the command line of the installed wheel from a folder outside the repository."""
     target = tmp_path_factory.mktemp("target")
     done = python("-m", "pip", "install", "--no-deps", "--no-index", "--no-compile", "-q", "--target", target, wheel)
     assert done.code == 0, done.err
-    cache = tmp_path_factory.mktemp("cache")
     env = {"PYTHONPATH": str(target), "DPT_DEPLOY_CACHE": str(cache)}
+    folder = tmp_path_factory.mktemp("empty")
 
-    def run(*arguments, cwd):
-        where = python("-P", "-c", "import dpt_deploy; print(dpt_deploy.__file__)", cwd=cwd, env=env)
+    def run(*arguments):
+        where = python("-P", "-c", "import dpt_deploy; print(dpt_deploy.__file__)", cwd=folder, env=env)
         assert Path(where.out.strip()).is_relative_to(target), where.out + where.err
-        done = python("-P", "-m", "dpt_deploy", *arguments, cwd=cwd, env=env)
+        done = python("-P", "-m", "dpt_deploy", *arguments, cwd=folder, env=env)
         assert done.code == 0, done.err
+        assert list(folder.iterdir()) == [], "something was written where the command was called"
         return done
 
     return run
 
 
-def test_doctor_works_from_the_wheel(installed, tmp_path):
-    found = json.loads(installed("doctor", "--json", cwd=tmp_path).out)
+@pytest.fixture(scope="module")
+def model(installed, root, cache):
+    """A tiny model exported from the wheel to where bench looks first."""
+    options = ["--backbone", root / TINY, "--weights", "random", "-o", cache / "models"]
+    return json.loads(installed("export", *options, "--json").out)["artifact"]
+
+
+def test_doctor_works_from_the_wheel(installed):
+    found = json.loads(installed("doctor", "--json").out)
     assert [row["name"] for row in found["zoo"]] == zoo_names()
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.needs("torch", "onnx", "onnxruntime")
-def test_export_and_inspect_work_from_the_wheel(installed, root, tmp_path):
-    options = ["--backbone", root / TINY, "--weights", "random"]
-    exported = json.loads(installed("export", *options, "-o", "out", "--json", cwd=tmp_path).out)
-    assert exported["artifact"] == MODEL
-    found = json.loads(installed("inspect", MODEL, "--json", cwd=tmp_path).out)
+def test_export_and_inspect_work_from_the_wheel(installed, model):
+    found = json.loads(installed("inspect", model, "--json").out)
     assert found["sidecar"]["parity"]["verified"] is True
 
 
 @pytest.mark.needs("torch", "onnx", "onnxruntime")
-def test_bench_works_from_the_wheel_and_writes_into_the_cache_only(installed, root, tmp_path):
+def test_bench_works_from_the_wheel_with_the_cached_model(installed, root, model):
     options = ["--backbone", root / TINY, "--res", "64x96", "--seconds", "0.1", "--json"]
-    found = json.loads(installed("bench", *options, cwd=tmp_path).out)
-    assert {(row["size"], row["contender"]) for row in found["rows"]} == {("64x96", "torch"), ("64x96", "ort")}
-    assert list(tmp_path.iterdir()) == []
+    done = installed("bench", *options)
+    assert {(row["size"], row["contender"]) for row in json.loads(done.out)["rows"]} == {
+        ("64x96", "torch"),
+        ("64x96", "ort"),
+    }
+    assert f"{model} is up to date" in done.text
 
 
 @pytest.mark.needs("torch", "onnx", "onnxruntime", "cv2")
-def test_demo_works_from_the_wheel(installed, root, tmp_path):
-    shown = installed("demo", "--backbone", root / TINY, "--seconds", "0.1", cwd=tmp_path)
-    picture = tmp_path / "out/tiny-vit-fp32-coffee.png"
-    assert picture.read_bytes().startswith(b"\x89PNG")
+def test_demo_works_from_the_wheel(installed, root, model):
+    folder = Path(model).parent
+    shown = installed("demo", "--backbone", root / TINY, "--seconds", "0.1", "-o", folder)
+    assert (folder / "tiny-vit-fp32-coffee.png").read_bytes().startswith(b"\x89PNG")
     assert "random, seed 0: it has learned nothing" in shown.text
-    assert {path.name for path in tmp_path.iterdir()} == {"out"}

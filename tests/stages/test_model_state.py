@@ -7,12 +7,13 @@ import torch
 from support.tiny import TINY, tiny_model, tiny_spec
 from torch import nn
 
+from dpt_deploy.model import zoo
 from dpt_deploy.model.heads import DepthHead
 from dpt_deploy.model.zoo import build, random_model
 from dpt_deploy.parity.compare import MIN_SPAN_RANDOM
 from dpt_deploy.parity.samples import normalised, structured_images
 
-SIZES = ((32, 32), (96, 96), (64, 256), (256, 64), (192, 384))
+SIZES = ((96, 96), (64, 256), (256, 64), (192, 384))
 
 
 def image(height, width, seed=0):
@@ -131,32 +132,45 @@ def test_each_tensor_has_its_own_stream_so_that_a_change_elsewhere_leaves_it_alo
     assert all(torch.equal(depth[key], scores[key]) for key in shared)
 
 
+def relative_span(output):
+    return float((output.max() - output.min()) / output.abs().max())
+
+
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("name", TINY)
-def test_random_networks_are_never_flat(name, size):
+def test_random_networks_span_half_of_their_largest_value(name, size):
     output = tiny_model(name)(image(*size))
     assert torch.isfinite(output).all()
-    assert output.max() - output.min() >= MIN_SPAN_RANDOM * output.abs().max()
+    assert relative_span(output) >= 0.5
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("name", TINY)
+def test_even_on_the_smallest_image_random_networks_are_never_flat(name, seed):
+    spans = [relative_span(tiny_model(name, seed)(image(32, 32, image_seed))) for image_seed in range(4)]
+    assert min(spans) >= MIN_SPAN_RANDOM
 
 
 @pytest.mark.parametrize("name", [name for name in TINY if name != "tiny-seg"])
 @pytest.mark.parametrize("seed", [0, 7])
 def test_relu_of_the_depth_head_cuts_next_to_nothing(name, seed):
-    model = random_model(tiny_spec(name), seed=seed)
+    model = tiny_model(name, seed)
     assert isinstance(model.head, DepthHead)
     seen = []
-    model.head.conv3.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
-    model(image(96, 96))
-    spread, mean = torch.std_mean(seen[0])
+    with model.head.conv3.register_forward_hook(lambda _module, _inputs, output: seen.append(output.flatten())):
+        for size in zoo._PROBE_SIZES:
+            model(zoo._probe(*size, seed))
+        spread, mean = torch.std_mean(torch.cat(seen))
+        model(image(96, 128))
     assert mean >= 3 * spread
+    assert (seen[-1] <= 0).float().mean() < 0.02
 
 
-def test_torch_s_own_initialisation_would_be_flat():
-    torch.manual_seed(0)
+def test_torch_s_own_initialisation_may_be_all_zero():
+    torch.manual_seed(2)
     model = build(tiny_spec("tiny-vit")).to_empty(device="cpu")
     for module in model.modules():
         if hasattr(module, "reset_parameters"):
             module.reset_parameters()
     nn.init.zeros_(model.encoder.prefix), nn.init.zeros_(model.encoder.position.table)
-    output = model(image(96, 96))
-    assert not output.max() - output.min() >= MIN_SPAN_RANDOM * output.abs().max()
+    assert not model(image(96, 96)).any()

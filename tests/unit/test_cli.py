@@ -1,6 +1,7 @@
 """The edge of the program: what a wrong call says, where, and with which exit code. Base install only."""
 
 import json
+import signal
 from types import SimpleNamespace
 
 import click
@@ -21,6 +22,14 @@ def run(argv):
     with pytest.raises(SystemExit) as stopped:
         cli.main(argv)
     return stopped.value.code
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_before():
+    """The program answers to SIGTERM; the test run keeps its own answer."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture

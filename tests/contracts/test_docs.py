@@ -1,0 +1,193 @@
+"""What the documents say, the program does: commands, options, targets, extras, links, exit codes."""
+
+import inspect
+import re
+import shlex
+import tomllib
+from importlib import import_module
+
+import click
+import pytest
+
+from dpt_deploy.cli import COMMANDS, INTERRUPTED, cli
+from dpt_deploy.core import errors
+from dpt_deploy.core.optional import EXTRA_OF
+
+DOCUMENTS = (
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "THIRD_PARTY.md",
+    "export/README.md",
+    "benchmarks/README.md",
+)
+CODE = re.compile(r"^```.*?\n(.*?)^```|`([^`\n]+)`", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
+
+
+def code_lines(text):
+    """Lines of code blocks and of inline code, without prompts and comments, continued lines joined."""
+    for block, inline in CODE.findall(text):
+        for line in (block or inline).replace("\\\n", " ").splitlines():
+            yield line.partition("  #")[0].strip().removeprefix("$ ")
+
+
+def command_named(name):
+    return import_module(f"dpt_deploy.cli.{COMMANDS[name][0]}").command
+
+
+def options_of(command):
+    return {flag for parameter in command.params for flag in parameter.opts} | {"--help", "-h"}
+
+
+def drift_of_call(line):
+    """What is wrong with one ``dpt-deploy …`` line of a document; empty when nothing is."""
+    words = shlex.split(line)[1:]
+    if not words or words[0].startswith("-"):
+        known = options_of(cli) | {"--version"}
+    elif words[0] not in COMMANDS:
+        return f"{line}: no command {words[0]!r}"
+    else:
+        known = options_of(command_named(words[0]))
+    unknown = [word for word in words if word.startswith("-") and word.partition("=")[0] not in known]
+    return f"{line}: no option {unknown[0]}" if unknown else ""
+
+
+def drift_of(text, *, targets, extras):
+    """Everything in a document that names a command, option, target or extra which is not there."""
+    found = []
+    for line in code_lines(text):
+        if line.startswith("dpt-deploy "):
+            found.append(drift_of_call(line))
+        if line.startswith("make ") and (target := line.split()[1]) not in targets and "=" not in target:
+            found.append(f"{line}: no target {target!r}")
+        for group in re.findall(r"\.\[([\w,-]+)\]", line):
+            found += [f"{line}: no extra {name!r}" for name in group.split(",") if name not in extras]
+    return [entry for entry in found if entry]
+
+
+@pytest.fixture(scope="module")
+def project(root):
+    return tomllib.loads((root / "pyproject.toml").read_text())
+
+
+@pytest.fixture(scope="module")
+def extras(project):
+    return set(project["project"]["optional-dependencies"])
+
+
+@pytest.fixture(scope="module")
+def targets(root):
+    return set(re.findall(r"^([a-z]+):", (root / "Makefile").read_text(), re.MULTILINE))
+
+
+# --- documents --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_a_document_names_only_what_there_is(name, root, targets, extras):
+    assert drift_of((root / name).read_text(), targets=targets, extras=extras) == []
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links_lead_somewhere(name, root):
+    document = root / name
+    links = [link for link in LINK.findall(document.read_text()) if "://" not in link]
+    assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("`dpt-deploy exprot x`", "no command 'exprot'"),
+        ("```\ndpt-deploy export --backbone base \\\n  --precison fp32\n```", "no option --precison"),
+        ("`dpt-deploy --verison`", "no option --verison"),
+        ("`make tset`", "no target 'tset'"),
+        ("`pip install -e '.[exports]'`", "no extra 'exports'"),
+    ],
+)
+def test_drift_is_noticed(text, complaint, targets, extras):
+    (found,) = drift_of(text, targets=targets, extras=extras)
+    assert found.endswith(complaint)
+
+
+def test_the_first_commands_of_the_readme_are_demo_and_test(root):
+    first = [line.split()[:2] for line in code_lines((root / "README.md").read_text()) if line][:3]
+    assert ["make", "demo"] in first
+    assert ["make", "test"] in first
+
+
+# --- help -------------------------------------------------------------------------------------------------------------
+
+
+def short_helps():
+    return [(name, line, command_named(name).help or "") for name, (_, line) in COMMANDS.items()]
+
+
+@pytest.mark.parametrize(("name", "line", "text"), short_helps(), ids=list(COMMANDS))
+def test_the_table_of_commands_says_what_the_commands_say(name, line, text):
+    assert " ".join(text.split()).startswith(line.removesuffix(".")), f"{name}: {text.splitlines()[0]}"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_example_in_a_help_text_is_a_call(name):
+    examples = [line.strip() for line in inspect.cleandoc(command_named(name).help or "").splitlines()]
+    calls = [line.partition("  #")[0] for line in examples if line.startswith("dpt-deploy ")]
+    assert [drift for line in calls if (drift := drift_of_call(line))] == []
+
+
+def unexplained(command):
+    """Options without help, unless their values or default explain them."""
+    options = [each for each in command.params if isinstance(each, click.Option)]
+    return [
+        each.name for each in options if not (each.help or each.show_default or isinstance(each.type, click.Choice))
+    ]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_is_explained(name):
+    assert unexplained(command_named(name)) == []
+
+
+def test_an_unexplained_option_is_noticed():
+    assert unexplained(click.Command("x", params=[click.Option(["--puzzle"])])) == ["puzzle"]
+
+
+# --- exit codes and extras --------------------------------------------------------------------------------------------
+
+
+def tree():
+    found, todo = {}, [errors.DptError]
+    while todo:
+        kind = todo.pop()
+        found[kind.__name__] = kind.exit_code
+        todo += kind.__subclasses__()
+    return found
+
+
+def test_the_exit_codes_of_help_are_those_of_the_error_tree():
+    sentence = " ".join((cli.help or "").split()).partition("Exit codes: ")[2]
+    shown = {int(number) for number in re.findall(r"(?:^|, )(\d+) ", sentence)}
+    assert shown == {0, *tree().values(), INTERRUPTED}
+
+
+def test_the_drawing_of_the_error_tree_is_the_tree():
+    drawn = dict(re.findall(r"^[\s│├└─]*(\w+Error)\s+(\d)", errors.__doc__ or "", re.MULTILINE))
+    assert {name: int(code) for name, code in drawn.items()} == tree()
+
+
+def test_hints_name_extras_that_exist(extras):
+    assert set(EXTRA_OF.values()) <= extras
+
+
+def requirement_names(requirements):
+    return {re.match(r"[\w-]+", text)[0].lower() for text in requirements if isinstance(text, str)}
+
+
+def test_every_requirement_has_a_tested_version(project, root):
+    extras, groups = project["project"]["optional-dependencies"], project["dependency-groups"]
+    lists = [project["project"]["dependencies"], *extras.values(), *groups.values()]
+    wanted = set().union(*map(requirement_names, lists)) - {"dpt-deploy", "onnxruntime-gpu"}
+    pinned = re.findall(r"^([\w-]+)==", (root / "constraints.txt").read_text(), re.MULTILINE)
+    assert sorted(wanted) == sorted(pinned)

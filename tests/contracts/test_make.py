@@ -1,0 +1,113 @@
+"""``make setup`` prepares once, notices change, and never takes an interrupted preparation for a finished one.
+
+A shell script plays Python: it writes down what it is asked to do, and "makes" an environment with itself in it.
+"""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+FAKE = """#!/bin/sh
+echo "$*" >> "{log}"
+case "$*" in
+  *version_info*) exit {too_old} ;;
+  "-m venv .venv") mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;
+  *"install -e"*) exit $(cat "{folder}/pip-fails" 2>/dev/null || echo 0) ;;
+esac
+"""
+
+
+@pytest.fixture
+def make(root, tmp_path):
+    """Run make in a copy of the repository's head; returns the exit code, what was said, what Python was asked."""
+    if not shutil.which("make"):
+        pytest.skip("make is not installed")
+    log = tmp_path / "log"
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(root / name, tmp_path)
+
+    def run(*arguments, too_old=0):
+        (tmp_path / "fake").write_text(FAKE.format(log=log, folder=tmp_path, too_old=too_old))
+        (tmp_path / "fake").chmod(0o755)
+        log.write_text("")
+        command = ["make", "--no-print-directory", f"PYTHON={tmp_path / 'fake'}", *arguments]
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+        done = subprocess.run(
+            command, cwd=tmp_path, env=clean, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+        return done.returncode, done.stdout + done.stderr, log.read_text()
+
+    return run
+
+
+def test_setup_installs_the_tested_set_with_everything(make):
+    code, _, asked = make("setup")
+    assert code == 0
+    assert "-m venv .venv\n-m pip install --upgrade pip\n" in asked
+    assert "-m pip install -e .[all,oracle] --group dev -c constraints.txt" in asked
+
+
+def test_a_second_run_does_nothing(make):
+    make("setup")
+    assert make("setup") == (0, "", "")
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt"])
+def test_a_change_of_requirements_is_noticed_and_the_environment_kept(make, tmp_path, name):
+    make("setup")
+    with (tmp_path / name).open("a") as stream:
+        stream.write("# changed\n")
+    code, _, asked = make("setup")
+    assert code == 0
+    assert "install -e" in asked
+    assert "venv" not in asked
+
+
+def test_a_touched_file_is_no_change(make, tmp_path):
+    make("setup")
+    (tmp_path / "pyproject.toml").touch()
+    assert make("setup")[2] == ""
+
+
+def test_an_environment_that_was_moved_is_made_anew(make, tmp_path):
+    make("setup")
+    stamp = tmp_path / ".venv/.prepared"
+    stamp.write_text(stamp.read_text().replace(str(tmp_path), "/elsewhere"))
+    assert "-m venv .venv" in make("setup")[2]
+
+
+def test_an_interrupted_setup_is_not_done(make, tmp_path):
+    (tmp_path / "pip-fails").write_text("1")
+    assert make("setup")[0] != 0
+    (tmp_path / "pip-fails").unlink()
+    code, _, asked = make("setup")
+    assert code == 0
+    assert "install -e" in asked
+
+
+def test_a_failed_change_is_not_done(make, tmp_path):
+    make("setup")
+    (tmp_path / "pip-fails").write_text("1")
+    (tmp_path / "constraints.txt").write_text("")
+    assert make("setup")[0] != 0
+    assert make("test")[0] != 0
+
+
+def test_an_old_python_is_one_clear_line(make, tmp_path):
+    code, said, _ = make("demo", too_old=1)
+    assert code != 0
+    assert "is not Python 3.11 or later; name one: make PYTHON=python3.12 demo" in said.splitlines()[0]
+    assert not (tmp_path / ".venv").exists()
+
+
+@pytest.mark.parametrize(("target", "asked"), [("demo", "-m dpt_deploy demo -o out"), ("test", "-m nox")])
+def test_the_two_commands_prepare_first(make, target, asked):
+    assert make(target)[2].splitlines()[-1] == asked
+
+
+def test_without_a_target_make_explains_itself(make):
+    code, said, asked = make()
+    assert (code, asked) == (0, "")
+    assert all(f"make {target}" in said for target in ("setup", "demo", "test", "clean"))
