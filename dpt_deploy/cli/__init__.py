@@ -69,13 +69,13 @@ def cli() -> None:
 def main(argv: list[str] | None = None) -> None:
     """Run the command line and exit with its code. A request to end counts as an interruption."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.exit(run(argv))
+    sys.exit(call(argv))
 
 
-def run(argv: list[str] | None = None) -> int:
-    """Run the command line and return its exit code."""
+def call(argv: list[str] | None = None) -> int:
+    """Run the command line and return its exit code. (Not named ``run``: that is the module of a command.)"""
     try:
-        return _call(argv)
+        return _result(argv)
     except (BrokenPipeError, SystemExit):  # click and rich turn the one into the other
         _let_go_of_output()
         return CLOSED_PIPE
@@ -85,7 +85,7 @@ def run(argv: list[str] | None = None) -> int:
         return _complain(f"{what}: {exc.strerror or exc}", "check the path and the disk", ResourceError.exit_code)
 
 
-def _call(argv: list[str] | None) -> int:
+def _result(argv: list[str] | None) -> int:
     try:
         result: Any = cli.main(args=argv, prog_name="dpt-deploy", standalone_mode=False)
         sys.stdout.flush()

@@ -35,29 +35,32 @@ def print_json(value: Any) -> None:
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
     """A table of numbers on standard output; columns after the first are aligned right."""
-    table = _table(title)
+    table = _table()
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
-    results.print(table)
+    _print(title, table)
 
 
 def print_facts(title: str, rows: Sequence[Sequence[str]]) -> None:
     """A table of text on standard output: no header, everything aligned left."""
-    table = _table(title, header=False)
+    table = _table(header=False)
     for index, _ in enumerate(rows[0]):
         table.add_column(style="bold" if index == 0 else None, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
+    _print(title, table)
+
+
+def _table(*, header: bool = True) -> Table:
+    return Table(box=box.SIMPLE_HEAD if header else box.SIMPLE, show_header=header, pad_edge=False)
+
+
+def _print(title: str, table: Table) -> None:
+    """The title is a line of its own: a path in it is never folded."""
+    results.print(Text(title), style="bold", soft_wrap=True)
     results.print(table)
-
-
-def _table(title: str, *, header: bool = True) -> Table:
-    style = box.SIMPLE_HEAD if header else box.SIMPLE
-    return Table(
-        title=Text(title), title_justify="left", title_style="bold", box=style, show_header=header, pad_edge=False
-    )
 
 
 def case_rows(cases: Sequence[dict[str, Any]]) -> list[list[Cell]]:

@@ -23,6 +23,7 @@ _SHAPE_INPUTS = {
     "Pad": (1,),
 }
 _CHANNELS = 3  # of an RGB image
+_SHAPE_ARITHMETIC = frozenset({"Concat", "Add", "Sub", "Mul", "Div"})  # of integers: a shape in the making
 _CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 
 
@@ -88,7 +89,8 @@ def _dtype_findings(node: ir.Node) -> Iterator[str]:
 
 
 def _baked_findings(node: ir.Node, traced: frozenset[int]) -> Iterator[str]:
-    for index in _SHAPE_INPUTS.get(node.op_type, ()):
+    arithmetic = node.op_type in _SHAPE_ARITHMETIC
+    for index in range(len(node.inputs)) if arithmetic else _SHAPE_INPUTS.get(node.op_type, ()):
         value = node.inputs[index] if index < len(node.inputs) else None
         constant = ir.convenience.get_const_tensor(value) if value is not None else None
         if constant is None or constant.dtype not in (ir.DataType.INT64, ir.DataType.INT32):

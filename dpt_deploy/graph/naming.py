@@ -39,6 +39,8 @@ def name_after_modules(model: ir.Model) -> None:
             node.metadata_props[MODULE_KEY] = module
     _name_module_outputs(last_of, outputs)
     _name_constants(model)
+    model.metadata_props.clear()
+    model.graph.metadata_props.clear()
     for value in (*model.graph.inputs, *model.graph.outputs, *model.graph.initializers.values()):
         value.metadata_props.clear()
     for node in model.graph:
@@ -62,13 +64,13 @@ def _name_constants(model: ir.Model) -> None:
 
     Parameters of modules keep their dotted names.
     """
-    for node in model.graph:
-        for index, value in enumerate(node.inputs):
-            known = value is not None and value.is_initializer()
-            if known and value is not None and not _MODULE_PARAMETER.fullmatch(str(value.name)):
-                model.graph.initializers.pop(str(value.name))
-                value.name = f"{node.name}:{index}"
-                model.graph.register_initializer(value)
+    order = {node: index for index, node in enumerate(model.graph)}
+    derived = [value for name, value in model.graph.initializers.items() if not _MODULE_PARAMETER.fullmatch(name)]
+    for value in (value for value in derived if value.uses()):
+        node, index = min(value.uses(), key=lambda use: order[use.node])
+        model.graph.initializers.pop(str(value.name))
+        value.name = f"{node.name}:{index}"
+        model.graph.register_initializer(value)
 
 
 def _scopes(node: ir.Node) -> list[str]:

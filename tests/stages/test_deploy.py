@@ -61,7 +61,7 @@ REWRITES = [  # (network, what is rewritten, how often it stands in the network)
     ("tiny-vit", Fusion, 4),
     ("tiny-distilled", Reassemble, 4),
     ("tiny-distilled", PositionEmbedding, 1),
-    ("tiny-hybrid", StdConv2dSame, 16),
+    ("tiny-hybrid", StdConv2dSame, 13),
     ("tiny-hybrid", MaxPool2dSame, 1),
     ("tiny-hybrid", Reassemble, 2),
     ("tiny-conv", nn.BatchNorm2d, 20),

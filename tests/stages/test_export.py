@@ -23,8 +23,12 @@ from dpt_deploy.workflow.feeds import model_feed
 
 OPSETS = (23, 20)
 UNSEEN = ((32, 32, 1), (64, 96, 3), (160, 64, 2), (32, 1024, 1), (1024, 32, 1))  # height, width, batch
-BLOCKS = {"tiny-vit": 4, "tiny-seg": 4, "tiny-distilled": 4, "tiny-hybrid": 3, "tiny-metric": 3}
-flavours = pytest.mark.parametrize(("name", "opset"), [(name, opset) for opset in OPSETS for name in TINY])
+BLOCKS = {"tiny-vit": 4, "tiny-seg": 4, "tiny-distilled": 4, "tiny-hybrid": 2, "tiny-metric": 2}
+FLAVOURS = [(name, opset) for opset in OPSETS for name in TINY]
+flavours = pytest.mark.parametrize(("name", "opset"), FLAVOURS)
+from_the_end = pytest.mark.parametrize(
+    ("name", "opset"), FLAVOURS[::-1]
+)  # so that two workers seldom want the same one
 
 PIXELS = TensorSpec("pixel_values", "float32", ("batch", 3, "height", "width"))
 BYTES = TensorSpec("image", "uint8", ("batch", "height", "width", 3))
@@ -59,7 +63,7 @@ def test_inputs_and_outputs_are_named_typed_and_symbolic(name, opset):
     assert found.opset == opset
 
 
-@flavours
+@from_the_end
 def test_onnx_runtime_equals_pytorch_at_sizes_never_seen(name, opset):
     traced = Axes(stride=32).trace_size
     for height, width, batch in UNSEEN:
@@ -86,7 +90,7 @@ def test_attention_is_one_node_a_block_at_opset_23_and_decomposed_at_20(name, op
     assert operators["Softmax"] == (0 if opset == 23 else blocks)
 
 
-@flavours
+@from_the_end
 def test_resizes_keep_the_corner_rule_of_each_place(name, opset):
     rules = {
         node.name: next(a.s.decode() for a in node.attribute if a.name == "coordinate_transformation_mode")
@@ -106,8 +110,8 @@ def test_resizes_keep_the_corner_rule_of_each_place(name, opset):
 def traces(data):
     """What in the bytes of a file tells about the machine that made it."""
     root = str(Path(__file__).parents[2])
-    telling = [root, "site-packages", ".py", "stack_trace", "pkg.torch", platform.node(), "Traceback"]
-    telling += [getpass.getuser()] if getpass.getuser() != "root" else []
+    telling = [root, "site-packages", ".py", "stack_trace", "pkg.torch", "Traceback"]
+    telling += [name for name in (platform.node(), getpass.getuser()) if len(name) > 5]  # a short word may be weights
     return [word for word in telling if word.encode() in data]
 
 
@@ -130,7 +134,7 @@ def unused(graph):
     return weights + [node.name for node in graph.node if not read.intersection(node.output)]
 
 
-@flavours
+@from_the_end
 def test_no_weight_and_no_node_is_dead(name, opset):
     assert unused(graph_of(exported(name, opset=opset))) == []
 

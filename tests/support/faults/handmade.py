@@ -1,0 +1,59 @@
+"""An artefact of a few bytes, made without torch, onnx or onnxruntime; its graph is no ONNX, its sidecar is valid."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from dpt_deploy.core.artifact import Artifact, Sidecar, WeightsSource, open_artifact, payload_of, write_sidecar
+from dpt_deploy.core.spec import EncoderSpec, ImageSpec, ModelSpec, TensorSpec
+
+NAME = "small-fp32.onnx"
+MODEL = ModelSpec(
+    name="small",
+    task="depth",
+    encoder=EncoderSpec("vit", width=32, depth=4, heads=2, grid=4),
+    taps=(0, 1, 2, 3),
+    readout="project",
+    reassemble_channels=(8, 12, 16, 20),
+    fusion_channels=16,
+)
+SIDECAR = Sidecar(
+    kind="onnx",
+    payloads=(),
+    parents=(),
+    tools={"dpt-deploy": "0"},
+    model=MODEL,
+    image=ImageSpec(64, 64, "minimal", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    weights=WeightsSource("random"),
+    precision="fp32",
+    opset=23,
+    input_kind="float32",
+    output_kind="scores",
+    inputs=(TensorSpec("pixel_values", "float32", ("batch", 3, "height", "width")),),
+    outputs=(TensorSpec("predicted_depth", "float32", ("batch", "height", "width")),),
+    shapes={"stride": 32, "static": None},
+    tolerance={"max": 1e-4, "mean": 1e-5, "disagreement": 1e-3},
+    verify={"res": ["32"], "batch": [1]},
+    golden=f"{NAME}.golden.npz",
+)
+
+
+def payloads(folder: Path, content: str) -> Sidecar:
+    """Write graph, external data and golden tensors that hold ``content``; return the sidecar that describes them."""
+    names = (NAME, f"{NAME}.data", f"{NAME}.golden.npz")
+    for name in names:
+        (folder / name).write_text(f"{content} {name}")
+    return replace(SIDECAR, payloads=tuple(payload_of(folder / name) for name in names))
+
+
+def handmade(folder: Path, content: str = "old") -> Artifact:
+    """A finished artefact in ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_sidecar(folder / NAME, payloads(folder, content))
+    return open_artifact(folder / NAME)
+
+
+def listing(folder: Path) -> dict[str, bytes]:
+    """Every file below ``folder`` with its content: what must not change when nothing may be written."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}

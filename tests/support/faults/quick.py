@@ -1,0 +1,127 @@
+"""An export that takes what a former one made instead of running the exporter: everything around it is the real thing.
+
+As a program (``python -m support.faults.quick ARTEFACT EVENT ARGS…``) it runs ``dpt-deploy ARGS`` and, after the named
+event, kills itself, waits for a signal, or finds the disk full. Events of an export, in order: ``staged`` (the private
+folder is there), ``half`` (one file in it), ``payloads`` (all of them), ``marked`` (the sidecar in it), ``unmarked``
+(the former sidecar removed), ``moved 1`` … ``moved 3`` (payloads in their place, then the sidecar).
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from dpt_deploy.cli import main as command_line
+from dpt_deploy.core.artifact import Artifact, Sidecar, open_artifact, payload_of
+from dpt_deploy.core.environment import tool_versions
+from dpt_deploy.workflow import export
+
+Notice = Callable[[str], None]
+SetAttribute = Callable[[Any, str, Any], None]
+
+
+def install(set_attribute: SetAttribute, former: Artifact, notice: Notice = lambda _event: None) -> None:
+    """Replace the exporter and its first comparison by a copy of what ``former`` holds."""
+
+    def write_payloads(model: Any, request: Any, source: Any, path: Path) -> Sidecar:
+        notice("staged")
+        made = []
+        for payload in former.sidecar.payloads:
+            target = path.with_name(payload.name.replace(former.path.name, path.name))
+            shutil.copy(former.path.with_name(payload.name), target)
+            made.append(payload_of(target))
+            notice("half")
+        notice("payloads")
+        return replace(
+            former.sidecar,
+            payloads=tuple(made),
+            golden=made[-1].name,
+            tools=tool_versions(),
+            model=model.spec,
+            image=request.recipe.image,
+            weights=source,
+            precision=request.precision,
+            opset=request.opset,
+            input_kind=request.input_kind,
+            output_kind=request.output_kind,
+            shapes=export._shapes(request),
+            tolerance=asdict(request.recipe.parity[request.precision]),
+            verify=asdict(request.recipe.verify),
+            parity={},
+        )
+
+    set_attribute(export, "_write_payloads", write_payloads)
+    set_attribute(export, "_with_first_parity", lambda sidecar, _path, _say: sidecar)
+
+
+def without_torch(set_attribute: SetAttribute, former: Artifact) -> None:
+    """Replace the network too: a process that only dies need not import torch."""
+    model = SimpleNamespace(spec=former.sidecar.model)
+    set_attribute(export, "_check", lambda _request: None)
+    set_attribute(export, "build_reference", lambda _spec, source: (model, source, None))
+
+
+def watch_files(set_attribute: SetAttribute, notice: Notice) -> None:
+    """Tell of the steps of a commit."""
+    moved = [0]
+
+    def watched(name: str, event: Callable[[Path], str | None]) -> None:
+        original = getattr(Path, name)
+
+        def method(self: Path, *args: Any, **options: Any) -> Any:
+            result = original(self, *args, **options)
+            if found := event(self):
+                notice(found)
+            return result
+
+        set_attribute(Path, name, method)
+
+    def after_move(_path: Path) -> str:
+        moved[0] += 1
+        return f"moved {moved[0]}"
+
+    watched("write_text", lambda path: "marked" if path.name.endswith(".onnx.json") else None)
+    watched("unlink", lambda path: "unmarked" if path.name.endswith(".onnx.json") else None)
+    watched("replace", after_move)
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def wait() -> None:
+    print("ready", flush=True)
+    time.sleep(60)
+
+
+def fill_disk() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+
+
+def main() -> None:
+    _, former, event, *argv = sys.argv
+    action, _, event = event.partition(":")
+    act = {"die": die, "wait": wait, "fill": fill_disk}[action]
+
+    def notice(happened: str) -> None:
+        if happened == event:
+            act()
+
+    artifact = open_artifact(Path(former))
+    install(setattr, artifact, notice)
+    without_torch(setattr, artifact)
+    watch_files(setattr, notice)
+    command_line(argv)
+
+
+if __name__ == "__main__":
+    main()
