@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dpt_deploy.core.errors import UsageError
-from dpt_deploy.core.files import write_errors
+from dpt_deploy.core.files import check_folder, ensure_folder
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.core.spec import Task
@@ -42,6 +42,7 @@ def convert_checkpoint(
         from dpt_deploy.model.huggingface import save_huggingface
         from dpt_deploy.model.weights import save_native
     recipe = load_recipe(backbone, task=task, classes=classes)
+    check_folder(out)  # before anything is downloaded
     source, _ = resolve_weights(weights, recipe, progress)
     if source.is_random:
         raise UsageError(
@@ -50,8 +51,7 @@ def convert_checkpoint(
         )
     model, source, report = build_reference(recipe.model, source)
     say(str(report))
-    with write_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
+    ensure_folder(out)
     if layout == "huggingface":
         save_huggingface(model, out, image=recipe.image)
         return out

@@ -8,6 +8,7 @@ the rewriting itself were at fault, its own outputs against the reference's woul
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from dpt_deploy.parity.samples import structured_images
 from dpt_deploy.workflow.feeds import model_feed, reference_input
 
 Values = dict[str, np.ndarray]
+_ROOT = ""  # the name of the whole network among its modules
+_WRAPPED = "model."
 
 
 def locate_divergence(
@@ -36,15 +39,28 @@ def locate_divergence(
     if rewriting:
         return rewriting
     modules = dict(rewritten.named_modules())
-    names = [name for name in tensor_names(artifact.path) if name in modules]
+    tensors = {_module_of(tensor): tensor for tensor in tensor_names(artifact.path) if _module_of(tensor) in modules}
+    if artifact.sidecar.output_kind == "scores":
+        tensors[_ROOT] = artifact.sidecar.outputs[0].name
 
     def probe(chunk: Sequence[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         reference = _module_outputs(rewritten, reference_input(artifact.sidecar, images), chunk)
-        candidate = _graph_tensors(artifact.path, model_feed(artifact.sidecar, images), list(reference))
-        same = {name: (candidate[name], reference[name]) for name in reference}
+        wanted = [tensors[name] for name in reference]
+        candidate = _graph_tensors(artifact.path, model_feed(artifact.sidecar, images), wanted)
+        same = {name: (candidate[tensors[name]], reference[name]) for name in reference}
         return {name: same.get(name, (np.zeros(1), np.zeros(1))) for name in chunk}
 
-    return first_divergence(names, probe, tolerance)
+    found = first_divergence(list(tensors), probe, tolerance)
+    if found is None:
+        return None
+    return replace(found, tensor=tensors[found.tensor], last_good=tensors[found.last_good] if found.last_good else None)
+
+
+def _module_of(tensor: str) -> str:
+    """The module that a tensor is named after: the wrappers of a byte input or a label output hold it as ``model``."""
+    while tensor.startswith(_WRAPPED):
+        tensor = tensor.removeprefix(_WRAPPED)
+    return tensor
 
 
 def _rewriting_error(
@@ -71,7 +87,10 @@ def _keeps_meaning(name: str) -> bool:
 
 
 def _module_outputs(module: Any, feed: Values, names: Sequence[str]) -> Values:
-    """Outputs of the named sub-modules in one forward pass; those that return no single tensor are left out."""
+    """Outputs of the named sub-modules in one forward pass.
+
+    Of several tensors the last counts, as it does in the graph; modules that return none are left out.
+    """
     import torch
 
     found: Values = {}
@@ -81,6 +100,7 @@ def _module_outputs(module: Any, feed: Values, names: Sequence[str]) -> Values:
         if name in modules:
 
             def keep(_module: Any, _inputs: Any, output: Any, name: str = name) -> None:
+                output = output[-1] if isinstance(output, tuple | list) else output
                 if isinstance(output, torch.Tensor):
                     found[name] = output.detach().float().cpu().numpy().copy()
 

@@ -98,7 +98,7 @@ class Pair(nn.Module):
 
 def test_what_the_exporter_leaves_behind_is_replaced():
     with torch.no_grad():
-        program = torch.onnx.export(Pair(), (torch.zeros(1, 4),), dynamo=True, opset_version=20, verbose=False)
+        program = torch.onnx.export(Pair().eval(), (torch.zeros(1, 4),), dynamo=True, opset_version=20, verbose=False)
     raw = ir.to_proto(program.model).SerializeToString()
     assert b"stack_trace" in raw  # the exporter does tell where the module's source lies
     name_after_modules(program.model)
