@@ -25,6 +25,9 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # before torch is imported: its t
     os.environ.setdefault("OMP_NUM_THREADS", str(_share))
 
 
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # for tests that import onnxruntime themselves
+
+
 def _no_gpu() -> str:
     return "" if gpus() else "no NVIDIA GPU: nvidia-smi is not there or finds none"
 

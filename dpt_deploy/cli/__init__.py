@@ -88,7 +88,7 @@ def call(argv: list[str] | None = None) -> int:
 def _result(argv: list[str] | None) -> int:
     try:
         result: Any = cli.main(args=argv, prog_name="dpt-deploy", standalone_mode=False)
-        sys.stdout.flush()
+        _flush()
     except (click.exceptions.Abort, KeyboardInterrupt):
         return _complain("interrupted; nothing unfinished is taken for finished", "", INTERRUPTED)
     except click.ClickException as exc:
@@ -109,10 +109,15 @@ def _wrong_call(exc: click.ClickException) -> int:
     return _complain(exc.format_message(), f"see {command} --help", exc.exit_code)
 
 
+def _flush() -> None:
+    if sys.stdout is not None:  # closed from the start
+        sys.stdout.flush()
+
+
 def _let_go_of_output() -> None:
     """Where results can no longer be written the interpreter must not try once more when it ends."""
     try:
-        sys.stdout.flush()
+        _flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -15,6 +15,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 from rich.text import Text
 
+from dpt_deploy.core.record import CaseResult
+
 talk = Console(stderr=True, highlight=False)
 # In a pipe a table is as wide as it needs to be: nothing is cut or folded for a terminal that is not there.
 results = Console(highlight=False, width=None if os.isatty(1) else 10_000)
@@ -63,16 +65,16 @@ def _print(title: str, table: Table) -> None:
     results.print(table)
 
 
-def case_rows(cases: Sequence[dict[str, Any]]) -> list[list[Cell]]:
+def case_rows(cases: Sequence[CaseResult]) -> list[list[Cell]]:
     """Parity cases as table rows."""
     return [
         [
-            case["size"],
-            str(case["batch"]),
-            _number(case.get("max")),
-            _number(case.get("mean")),
-            _number(case["abs_rel"]) if "abs_rel" in case else _share(case.get("agreement")),
-            MARK[case["passed"]],
+            case.size,
+            str(case.batch),
+            case.note or _number(case.max),
+            _number(case.mean),
+            _share(case.agreement) if case.abs_rel is None else _number(case.abs_rel),
+            MARK[case.passed],
         ]
         for case in cases
     ]

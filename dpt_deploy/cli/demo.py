@@ -32,6 +32,6 @@ def command(backbone: str, out: Path, seconds: float) -> None:
     demo = run_demo(backbone, out, seconds=seconds, say=say)
     weights = demo.artifact.sidecar.weights
     title = f"{demo.artifact.path.name} against PyTorch (weights: {weights})"
-    print_table(title, PARITY_COLUMNS, case_rows(demo.verification.to_dict()["cases"]))
+    print_table(title, PARITY_COLUMNS, case_rows(demo.verification.report.cases))
     print_timing(f"time of one image (weights: {weights})", demo.timing)
     click.echo(f"photograph  {demo.photograph}\ndepth       {demo.picture}   (weights: {weights})")

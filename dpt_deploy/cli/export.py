@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,14 @@ def command(as_json: bool, backbone: str, out: Path, **options: Any) -> None:
         artifact = export_model(backbone, out, say=say, progress=progress, **options)
     sidecar = artifact.sidecar
     if as_json:
-        print_json({"artifact": str(artifact.path), "weights": str(sidecar.weights), "parity": sidecar.parity})
+        print_json(
+            {
+                "artifact": str(artifact.path),
+                "weights": str(sidecar.weights),
+                "parity": asdict(sidecar.parity) if sidecar.parity else None,
+            }
+        )
         return
     if sidecar.parity:
-        print_table("against PyTorch", PARITY_COLUMNS, case_rows(sidecar.parity["cases"]))
+        print_table("against PyTorch", PARITY_COLUMNS, case_rows(sidecar.parity.cases))
     click.echo(str(artifact.path))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
 from dpt_deploy.cli._options import artifact_argument, json_option
 from dpt_deploy.cli._output import PARITY_COLUMNS, case_rows, print_facts, print_json, print_table
+from dpt_deploy.core.record import OperationRecord, ParityRecord
 from dpt_deploy.core.spec import TensorSpec
 
 
@@ -23,9 +23,9 @@ def command(artifact: Path, as_json: bool) -> None:
     if as_json:
         print_json(found.to_dict())
         return
-    sidecar, counts = found.sidecar, found.sidecar.operations
+    sidecar = found.sidecar
     size_mb = sum(payload.size_bytes for payload in sidecar.payloads) / 1e6
-    static = sidecar.shapes["static"]
+    static = sidecar.shapes.static_size
     rows = [
         ("model", f"{sidecar.model.name}, {sidecar.model.task}"),
         ("weights", str(sidecar.weights)),
@@ -34,33 +34,33 @@ def command(artifact: Path, as_json: bool) -> None:
         ("output", _tensor(sidecar.outputs[0])),
         (
             "sizes",
-            f"static {static[0]}x{static[1]}" if static else f"any multiple of {sidecar.shapes['stride']}, any batch",
+            f"static {static}" if static else f"any multiple of {sidecar.shapes.stride}, any batch",
         ),
         ("parameters", f"{found.parameters:,}"),
         ("files", f"{', '.join(payload.name for payload in sidecar.payloads)} ({size_mb:.1f} MB), hashes match"),
-        *_operations(counts, found.saved_operations),
+        *_operations(sidecar.operations),
         ("nodes", ", ".join(f"{count} {name}" for name, count in list(found.operators.items())[:8]) + ", …"),
         ("verified", _verified(sidecar.parity)),
     ]
     print_facts(str(artifact), rows)
     if sidecar.parity:
-        print_table("measured parity", PARITY_COLUMNS, case_rows(sidecar.parity["cases"]))
+        print_table("measured parity", PARITY_COLUMNS, case_rows(sidecar.parity.cases))
 
 
-def _operations(counts: dict[str, Any], saved: float) -> list[tuple[str, str]]:
-    if not counts:
+def _operations(counts: OperationRecord | None) -> list[tuple[str, str]]:
+    if counts is None:
         return []
-    ours, theirs = counts["graph"] / 1e9, counts["original"] / 1e9
-    text = f"{ours:.1f} GFLOP; the original needs {theirs:.1f} ({100 * saved:.1f} % fewer)"
-    return [(f"operations at {counts['size']}", text)]
+    ours, theirs = counts.graph / 1e9, counts.original / 1e9
+    text = f"{ours:.1f} GFLOP; the original needs {theirs:.1f} ({100 * counts.saved:.1f} % fewer)"
+    return [(f"operations at {counts.size}", text)]
 
 
 def _tensor(spec: TensorSpec) -> str:
     return f"{spec.name} {spec.dtype} ({', '.join(map(str, spec.shape))})"
 
 
-def _verified(parity: dict[str, object]) -> str:
-    if not parity:
+def _verified(parity: ParityRecord | None) -> str:
+    if parity is None:
         return "no: run `dpt-deploy verify`"
-    scope = "full matrix" if parity.get("matrix") else "one small size; `dpt-deploy verify` runs the full matrix"
-    return f"{'yes' if parity['verified'] else 'NO, it failed'} ({scope}, {parity['runtime']})"
+    scope = "full matrix" if parity.matrix else "one small size; `dpt-deploy verify` runs the full matrix"
+    return f"{'yes' if parity.verified else 'NO, it failed'} ({scope}, {parity.runtime})"

@@ -35,9 +35,10 @@ def command(artifact: Path, as_json: bool, **options: Any) -> None:
         progress=lambda case: say(f"{case.size}, batch {case.batch}: {'pass' if case.passed else 'FAIL'}"),
         **options,
     )
-    found = verification.to_dict()
     if as_json:
-        print_json(found)
+        print_json(verification.to_dict())
     else:
-        print_table(f"{artifact.name} against {verification.against}", PARITY_COLUMNS, case_rows(found["cases"]))
+        print_table(
+            f"{artifact.name} against {verification.against}", PARITY_COLUMNS, case_rows(verification.report.cases)
+        )
     raise_on_failure(verification)

@@ -11,14 +11,15 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PureWindowsPath
-from typing import Any, Self
+from typing import Self
 
 from dpt_deploy.core.decode import decode
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.files import atomic_write_bytes
 from dpt_deploy.core.recipe import Tolerance, VerifyMatrix
+from dpt_deploy.core.record import OperationRecord, ParityRecord, Shapes
 from dpt_deploy.core.spec import ImageSpec, ModelSpec, TensorSpec
 
 FORMAT = 1
@@ -71,12 +72,12 @@ class Sidecar:
     output_kind: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    shapes: dict[str, Any]
-    tolerance: dict[str, float]
-    verify: dict[str, Any]
-    operations: dict[str, Any] = field(default_factory=dict)
+    shapes: Shapes
+    tolerance: Tolerance
+    verify: VerifyMatrix
+    operations: OperationRecord | None = None
     golden: str = ""
-    parity: dict[str, Any] = field(default_factory=dict)
+    parity: ParityRecord | None = None
     format: int = FORMAT
 
     def to_json(self) -> str:
@@ -101,7 +102,7 @@ class Sidecar:
         return sidecar
 
     def _check(self) -> None:
-        """Raise ``ValueError`` unless the tables that are kept as JSON hold what readers take from them."""
+        """Raise ``ValueError`` unless the values make sense beside one another."""
         for payload in (*self.payloads, *self.parents):
             if payload.name in ("", "..") or PureWindowsPath(payload.name).name != payload.name:
                 raise ValueError(f"payload name {payload.name!r} is not the name of a file beside the sidecar")
@@ -109,49 +110,8 @@ class Sidecar:
             raise ValueError(f"golden {self.golden!r} is not among the payloads")
         if not (len(self.inputs) == len(self.outputs) == 1):
             raise ValueError(f"{len(self.inputs)} inputs and {len(self.outputs)} outputs; expected one of each")
-        decode(Tolerance, self.tolerance, "tolerance")
-        decode(VerifyMatrix, self.verify, "verify")
-        decode(_Parity | None, self.parity or None, "parity")
-        decode(_Operations | None, self.operations or None, "operations")
-        shapes = decode(_Shapes, self.shapes, "shapes")
-        if min(shapes.stride, self.model.stride, *(shapes.static or ())) < 1:
+        if min(self.shapes.stride, self.model.stride, *(self.shapes.static or ())) < 1:
             raise ValueError("a size or stride is not positive")
-
-
-@dataclass(frozen=True)
-class _Shapes:
-    stride: int
-    static: tuple[int, int] | None
-
-
-@dataclass(frozen=True)
-class _Operations:
-    size: str
-    graph: int
-    original: int
-
-
-@dataclass(frozen=True)
-class _Parity:
-    verified: bool
-    matrix: bool
-    runtime: str
-    cases: tuple[_Case, ...]
-    tolerance: dict[str, float]
-    tools: dict[str, str] = field(default_factory=dict)
-    processor: str = ""
-
-
-@dataclass(frozen=True)
-class _Case:
-    batch: int
-    size: str
-    passed: bool
-    max: float | None = None
-    mean: float | None = None
-    abs_rel: float | None = None
-    agreement: float | None = None
-    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from dpt_deploy.core.errors import ResourceError, UsageError
 
+_ATTEMPTS = 20  # at a folder that comes and goes under our hands
 _HINTS = {
     errno.ENOSPC: "free some disk space, or write elsewhere",
     errno.EDQUOT: "the disk quota is used up: free some space, or write elsewhere",
@@ -46,14 +48,32 @@ def ensure_folder(path: Path) -> list[Path]:
         if path.exists() and not path.is_dir():
             raise UsageError(f"{path} is a file; expected a folder", hint="name another folder")
         made = [folder for folder in (path, *path.parents) if not folder.exists()]
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
     return made
 
 
+def make_folder(path: Path) -> None:
+    """``mkdir -p``, though another process may be removing the same folders; raises :class:`OSError`."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, FileNotFoundError):
+            if path.is_file() or attempt == _ATTEMPTS - 1:
+                raise
+        else:
+            return
+
+
 def check_folder(path: Path) -> None:
-    """Raise what :func:`ensure_folder` would; nothing stays made."""
-    for folder in ensure_folder(path):
-        folder.rmdir()
+    """Raise what :func:`ensure_folder` would, as far as can be told without making anything."""
+    with write_errors(path):
+        there = next(folder for folder in (path, *path.parents) if folder.exists())
+        if not path.is_dir() and there == path:
+            raise UsageError(f"{path} is a file; expected a folder", hint="name another folder")
+        if not there.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if there != path and not os.access(there, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import IO
 
 from dpt_deploy.core.artifact import Artifact, Sidecar, read_sidecar, sidecar_path
 from dpt_deploy.core.errors import BadFileError, ResourceError, UsageError
-from dpt_deploy.core.files import ensure_folder, write_errors
+from dpt_deploy.core.files import ensure_folder, make_folder, write_errors
 
 if sys.platform != "win32":
     import fcntl
@@ -98,7 +98,7 @@ def _locked(folder: Path, path: Path) -> Iterator[Path]:
 
 def _acquire(folder: Path, path: Path) -> IO[str] | None:
     """The locked lock file, or None when its last owner removed it under our hands."""
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)  # with its parents: a failed export of a neighbour may just have removed them
     name = folder / _LOCK
     try:
         lock = name.open("w")

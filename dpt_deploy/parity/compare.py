@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from dpt_deploy.core import metrics
 from dpt_deploy.core.errors import ParityError
 from dpt_deploy.core.recipe import Tolerance
+from dpt_deploy.core.record import CaseResult, ParityRecord
 from dpt_deploy.core.spec import Size
 
 # A flat reference agrees with anything. Random weights are calibrated to span half of their largest value; an image of
@@ -19,23 +19,6 @@ MIN_SPAN_RANDOM = 0.15
 MIN_SPAN_TRAINED = 0.01
 
 Outputs = Callable[[int, Size], tuple[np.ndarray, np.ndarray]]  # (batch, size) -> candidate, reference
-
-
-@dataclass(frozen=True)
-class CaseResult:
-    """Measured agreement. ``max`` and ``mean`` are errors over the range of the reference; None for labels.
-
-    A candidate with NaN or infinity has no error that could be measured: it fails with a ``note``.
-    """
-
-    batch: int
-    size: str
-    passed: bool
-    max: float | None = None
-    mean: float | None = None
-    abs_rel: float | None = None
-    agreement: float | None = None
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,14 +36,9 @@ class Report:
     def failures(self) -> list[CaseResult]:
         return [case for case in self.cases if not case.passed]
 
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "verified": self.passed,
-            "tolerance": asdict(self.tolerance),
-            "cases": [
-                {key: value for key, value in asdict(case).items() if value not in (None, "")} for case in self.cases
-            ],
-        }
+    def record(self, *, matrix: bool, runtime: str, tools: dict[str, str], processor: str) -> ParityRecord:
+        """These numbers as a sidecar keeps them, with where they were measured."""
+        return ParityRecord(self.passed, matrix, runtime, self.tolerance, self.cases, tools, processor)
 
 
 def check_reference(reference: np.ndarray, *, min_span: float) -> None:

@@ -37,7 +37,7 @@ class Predictor:
     def __init__(self, runner: Runner, sidecar: Sidecar, *, size: Size | None = None) -> None:
         self._runner = runner
         self._sidecar = sidecar
-        self._image = _fixed(sidecar.image, size or _static_size(sidecar))
+        self._image = _fixed(sidecar.image, size or sidecar.shapes.static_size)
         self._stride = sidecar.model.stride
 
     def network_size(self, height: int, width: int) -> Size:
@@ -85,8 +85,3 @@ class Predictor:
 
 def _fixed(image: ImageSpec, size: Size | None) -> ImageSpec:
     return replace(image, height=size.height, width=size.width, keep_aspect=False) if size else image
-
-
-def _static_size(sidecar: Sidecar) -> Size | None:
-    static = sidecar.shapes.get("static")
-    return Size(*static) if static else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +17,12 @@ from dpt_deploy.core.artifact import (
     payload_of,
     sidecar_path,
 )
-from dpt_deploy.core.decode import decode
-from dpt_deploy.core.environment import tool_versions
+from dpt_deploy.core.environment import processor, tool_versions
 from dpt_deploy.core.errors import BadFileError, ParityError, UsageError
 from dpt_deploy.core.files import check_folder, write_errors
 from dpt_deploy.core.optional import extra
-from dpt_deploy.core.recipe import Recipe, Tolerance, VerifyMatrix, load_recipe
+from dpt_deploy.core.recipe import Recipe, load_recipe
+from dpt_deploy.core.record import OperationRecord, Shapes
 from dpt_deploy.core.spec import (
     INPUT_FLOAT,
     INPUT_UINT8,
@@ -177,7 +177,7 @@ def _finished(path: Path, request: ExportRequest, source: WeightsSource, spec: M
         _shapes(request),
     )
     recipe = request.recipe
-    same_recipe = (have.model, have.image, decode(Tolerance, have.tolerance), decode(VerifyMatrix, have.verify)) == (
+    same_recipe = (have.model, have.image, have.tolerance, have.verify) == (
         spec,
         recipe.image,
         recipe.parity[request.precision],
@@ -186,9 +186,9 @@ def _finished(path: Path, request: ExportRequest, source: WeightsSource, spec: M
     return artifact if same_weights and same_tools and same_graph and same_recipe else None
 
 
-def _shapes(request: ExportRequest) -> dict[str, Any]:
-    stride = request.recipe.model.stride
-    return {"stride": stride, "static": [request.static.height, request.static.width] if request.static else None}
+def _shapes(request: ExportRequest) -> Shapes:
+    static = request.static
+    return Shapes(request.recipe.model.stride, (static.height, static.width) if static else None)
 
 
 def _write_payloads(model: DPT, request: ExportRequest, source: WeightsSource, path: Path) -> Sidecar:
@@ -240,30 +240,26 @@ def _describe(request: ExportRequest, source: WeightsSource, path: Path, model: 
         inputs=found.inputs,
         outputs=found.outputs,
         shapes=_shapes(request),
-        tolerance=asdict(request.recipe.parity[request.precision]),
-        verify=asdict(request.recipe.verify),
+        tolerance=request.recipe.parity[request.precision],
+        verify=request.recipe.verify,
         operations=_operations(request, path, model),
     )
 
 
-def _operations(request: ExportRequest, path: Path, model: DPT) -> dict[str, Any]:
+def _operations(request: ExportRequest, path: Path, model: DPT) -> OperationRecord:
     from dpt_deploy.graph.operations import count_operations
     from dpt_deploy.model.zoo import count_reference_operations
 
     size = request.static or REPORT_SIZE
-    return {
-        "size": str(size),
-        "graph": count_operations(path, size).total,
-        "original": count_reference_operations(model.spec, size),
-    }
+    graph, original = count_operations(path, size).total, count_reference_operations(model.spec, size)
+    return OperationRecord(str(size), graph, original)
 
 
 def golden_size(sidecar: Sidecar) -> tuple[int, Size]:
     """Batch and size of the golden tensors."""
-    static = sidecar.shapes["static"]
-    stride = sidecar.shapes["stride"]
+    static, stride = sidecar.shapes.static_size, sidecar.shapes.stride
     high, wide = GOLDEN_MULTIPLES
-    return (1, Size(*static)) if static else (GOLDEN_BATCH, Size(high * stride, wide * stride))
+    return (1, static) if static else (GOLDEN_BATCH, Size(high * stride, wide * stride))
 
 
 def _with_golden(model: DPT, sidecar: Sidecar, path: Path) -> Sidecar:
@@ -303,4 +299,5 @@ def _with_first_parity(sidecar: Sidecar, path: Path, say: Talk) -> Sidecar:
             f"{measured_error(worst, report.tolerance)}; nothing was written",
             hint="please report it with the recipe",
         )
-    return replace(sidecar, parity={**report.to_dict(), "matrix": False, "runtime": "ort"})
+    measured = report.record(matrix=False, runtime="ort", tools=tool_versions(), processor=processor())
+    return replace(sidecar, parity=measured)

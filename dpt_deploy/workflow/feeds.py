@@ -31,8 +31,8 @@ def check_request(sidecar: Sidecar, size: Size, batch: int = 1) -> None:
         UsageError: not a multiple of the stride, or not the one size of a static artefact.
         ResourceError: more than the memory of this machine.
     """
-    check_size(size, stride=sidecar.shapes["stride"])
-    static = Size(*sidecar.shapes["static"]) if sidecar.shapes["static"] else None
+    check_size(size, stride=sidecar.shapes.stride)
+    static = sidecar.shapes.static_size
     if static and (size, batch) != (static, 1):
         raise UsageError(
             f"this artefact is static at {static}, batch 1; it cannot run {size}, batch {batch}",

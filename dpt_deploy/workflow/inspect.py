@@ -19,19 +19,12 @@ class Inspection:
     operators: dict[str, int]
     parameters: int
 
-    @property
-    def saved_operations(self) -> float:
-        """Share of the original's arithmetic that the exported graph does not need."""
-        counts = self.sidecar.operations
-        return 1.0 - counts["graph"] / counts["original"] if counts else 0.0
-
     def to_dict(self) -> dict[str, Any]:
         return {
             "path": str(self.path),
             "sidecar": asdict(self.sidecar),
             "operators": self.operators,
             "parameters": self.parameters,
-            "saved_operations": self.saved_operations,
         }
 
 

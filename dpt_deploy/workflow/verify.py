@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -16,13 +16,13 @@ from dpt_deploy.core.environment import processor, tool_versions
 from dpt_deploy.core.errors import BadFileError, ParityError, UsageError
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.recipe import Tolerance
+from dpt_deploy.core.record import CaseResult
 from dpt_deploy.core.runner import Runner
 from dpt_deploy.core.spec import Size, parse_size
 from dpt_deploy.parity.bisect import Divergence
 from dpt_deploy.parity.compare import (
     MIN_SPAN_RANDOM,
     MIN_SPAN_TRAINED,
-    CaseResult,
     Report,
     compare_matrix,
 )
@@ -49,7 +49,9 @@ class Verification:
         return {
             "artifact": str(self.artifact.path),
             "against": self.against,
-            **self.report.to_dict(),
+            "verified": self.report.passed,
+            "tolerance": asdict(self.report.tolerance),
+            "cases": [asdict(case) for case in self.report.cases],
             "diverges_at": where,
         }
 
@@ -96,7 +98,7 @@ def verify_artifact(
     with registry.open_file(path, runtime) as runner:
         outputs = _outputs(runner, sidecar, lambda images: _torch_output(module, sidecar, images))
         min_span = MIN_SPAN_TRAINED if against else _min_span(sidecar)
-        report = compare_matrix(outputs, cases, _tolerance(sidecar), min_span=min_span, progress=progress)
+        report = compare_matrix(outputs, cases, sidecar.tolerance, min_span=min_span, progress=progress)
     divergence = None if report.passed else _locate(artifact, module, report)
     if against is not None:  # not the artefact's own numbers: its sidecar keeps those
         return Verification(artifact, report, str(against), divergence)
@@ -112,7 +114,7 @@ def golden_report(sidecar: Sidecar, path: Path, runtime: str = "ort") -> Report:
     size = Size(*images.shape[1:3])
     with registry.open_file(path, runtime) as runner:
         outputs = _outputs(runner, sidecar, lambda _images: reference, images=images)
-        return compare_matrix(outputs, [(len(images), size)], _tolerance(sidecar), min_span=_min_span(sidecar))
+        return compare_matrix(outputs, [(len(images), size)], sidecar.tolerance, min_span=_min_span(sidecar))
 
 
 def _read_golden(path: Path) -> dict[str, np.ndarray]:
@@ -124,10 +126,9 @@ def _read_golden(path: Path) -> dict[str, np.ndarray]:
 
 
 def _cases(sidecar: Sidecar, res: tuple[Size, ...], batch: tuple[int, ...]) -> Cases:
-    stride = sidecar.shapes["stride"]
-    static = Size(*sidecar.shapes["static"]) if sidecar.shapes["static"] else None
-    sizes = res or ((static,) if static else tuple(parse_size(text, stride=stride) for text in sidecar.verify["res"]))
-    batches = batch or ((1,) if static else tuple(sidecar.verify["batch"]))
+    static, stride = sidecar.shapes.static_size, sidecar.shapes.stride
+    sizes = res or ((static,) if static else tuple(parse_size(text, stride=stride) for text in sidecar.verify.res))
+    batches = batch or ((1,) if static else sidecar.verify.batch)
     cases = [(one, size) for size in sizes for one in batches]
     for one, size in cases:
         check_request(sidecar, size, one)
@@ -179,12 +180,8 @@ def _against_artifact(
 
         outputs = _outputs(runner, artifact.sidecar, reference)
         return compare_matrix(
-            outputs, cases, _tolerance(artifact.sidecar), min_span=_min_span(other.sidecar), progress=progress
+            outputs, cases, artifact.sidecar.tolerance, min_span=_min_span(other.sidecar), progress=progress
         )
-
-
-def _tolerance(sidecar: Sidecar) -> Tolerance:
-    return Tolerance(**sidecar.tolerance)
 
 
 def _min_span(sidecar: Sidecar) -> float:
@@ -195,20 +192,13 @@ def _locate(artifact: Artifact, module: Any, report: Report) -> Divergence | Non
     from dpt_deploy.workflow.locate import locate_divergence
 
     smallest = min(report.failures, key=lambda case: (parse_size(case.size), case.batch))
-    return locate_divergence(artifact, module, smallest.batch, parse_size(smallest.size), _tolerance(artifact.sidecar))
+    return locate_divergence(artifact, module, smallest.batch, parse_size(smallest.size), artifact.sidecar.tolerance)
 
 
 def _record(artifact: Artifact, report: Report, runtime: str) -> Artifact:
     """Put the measured numbers, passed or not, into the sidecar."""
-    measured = {
-        **report.to_dict(),
-        "matrix": True,
-        "runtime": runtime,
-        "tools": tool_versions(),
-        "processor": processor(),
-    }
-    sidecar = replace(artifact.sidecar, parity=measured)
-    return record(artifact, sidecar)
+    measured = report.record(matrix=True, runtime=runtime, tools=tool_versions(), processor=processor())
+    return record(artifact, replace(artifact.sidecar, parity=measured))
 
 
 def raise_on_failure(verification: Verification) -> None:

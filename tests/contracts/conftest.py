@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-_OURS = ("PYTHON", "COV_", "PYTEST_")  # what a command must not inherit from the test run
+_OURS = ("PYTHON", "COV_", "PYTEST_", "ORT_", "XDG_")  # what a command must not inherit from the test run
 
 
 @dataclass(frozen=True)

@@ -68,8 +68,8 @@ def installed(wheel, python, cache, tmp_path_factory):
     target = tmp_path_factory.mktemp("target")
     done = python("-m", "pip", "install", "--no-deps", "--no-index", "--no-compile", "-q", "--target", target, wheel)
     assert done.code == 0, done.err
-    env = {"PYTHONPATH": str(target), "DPT_DEPLOY_CACHE": str(cache)}
-    folder = tmp_path_factory.mktemp("empty")
+    folder, home = tmp_path_factory.mktemp("empty"), tmp_path_factory.mktemp("home")
+    env = {"PYTHONPATH": str(target), "DPT_DEPLOY_CACHE": str(cache), "HOME": str(home)}
 
     def run(*arguments):
         where = python("-P", "-c", "import dpt_deploy; print(dpt_deploy.__file__)", cwd=folder, env=env)
@@ -77,6 +77,7 @@ def installed(wheel, python, cache, tmp_path_factory):
         done = python("-P", "-m", "dpt_deploy", *arguments, cwd=folder, env=env)
         assert done.code == 0, done.err
         assert list(folder.iterdir()) == [], "something was written where the command was called"
+        assert [*home.rglob("*")] == [], "something was written into the user's folder (ONNX Runtime's telemetry?)"
         return done
 
     return run

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from support.tiny import TINY, exported, tiny_model, tiny_recipe
 
-from dpt_deploy.core.recipe import load_recipe
+from dpt_deploy.core.recipe import Tolerance, load_recipe
 from dpt_deploy.core.spec import Size, TensorSpec
 from dpt_deploy.graph.axes import Axes
 from dpt_deploy.graph.describe import describe
@@ -160,16 +160,16 @@ def test_the_sidecar_repeats_what_the_graph_says(name):
     assert (sidecar.inputs, sidecar.outputs, sidecar.opset) == (found.inputs, found.outputs, found.opset)
     assert sidecar.weights.is_random
     assert sidecar.model == tiny_recipe(name).model
-    assert sidecar.parity["verified"]
-    assert not sidecar.parity["matrix"]
+    assert sidecar.parity.verified
+    assert not sidecar.parity.matrix
 
 
 @pytest.mark.parametrize("name", TINY)
 def test_operations_are_counted_on_both_sides(name):
     operations = exported(name).sidecar.operations
-    assert operations["size"] == "384"
-    assert 0 < operations["graph"] <= operations["original"]
-    assert (operations["graph"] == operations["original"]) == (name == "tiny-midas")
+    assert operations.size == "384"
+    assert 0 < operations.graph <= operations.original
+    assert (operations.graph == operations.original) == (name == "tiny-midas")
 
 
 # --- variants ---------------------------------------------------------------------------------------------------------
@@ -220,5 +220,5 @@ def test_the_recipe_states_the_tolerance():
     recipe = load_recipe("base")
     assert recipe.parity["fp32"].max == 1e-4
     assert recipe.parity["fp32"].mean == 1e-5
-    assert exported("tiny-vit").sidecar.tolerance == {"max": 1e-4, "mean": 1e-5, "disagreement": 1e-3}
+    assert exported("tiny-vit").sidecar.tolerance == Tolerance(max=1e-4, mean=1e-5, disagreement=1e-3)
     assert replace(recipe, parity={}) != recipe

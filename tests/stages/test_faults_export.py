@@ -378,4 +378,4 @@ def test_without_the_runtime_an_export_is_unverified_and_says_so(tmp_path, forme
     monkeypatch.setattr("dpt_deploy.runtime.registry.find_spec", lambda _name: None)
     assert call([str(part) for part in argv(tmp_path)]) == 0
     assert "onnxruntime is not installed: not verified" in capsys.readouterr().err
-    assert open_artifact(tmp_path / FILES[0]).sidecar.parity == {}
+    assert open_artifact(tmp_path / FILES[0]).sidecar.parity is None

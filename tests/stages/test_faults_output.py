@@ -216,6 +216,12 @@ def test_a_disk_that_fills_while_numbers_are_recorded(artifact, capsys):
     fine(capsys, *argv)
 
 
+def test_without_any_output_results_go_nowhere(artifact):
+    command = f"exec {sys.executable} -m dpt_deploy inspect {artifact} >&-"
+    done = subprocess.run(["sh", "-c", command], env=environment(), stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 # --- readers and screens ----------------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ from support.faults.handmade import NAME, SIDECAR, handmade, listing, payloads
 
 from dpt_deploy.core.artifact import Sidecar, WeightsSource, open_artifact, record, sidecar_path, write_sidecar
 from dpt_deploy.core.errors import BadFileError, ResourceError, UsageError
+from dpt_deploy.core.record import CaseResult, ParityRecord, Shapes
 from dpt_deploy.core.staging import commit, staged
 
 
@@ -32,8 +34,8 @@ def changed(artifact, change):
 
 def test_a_sidecar_comes_back_as_it_was(tmp_path):
     assert handmade(tmp_path).sidecar == payloads(tmp_path, "old")
-    parity = {"verified": True, "matrix": False, "runtime": "ort", "tolerance": SIDECAR.tolerance, "cases": []}
-    static = replace(SIDECAR, golden="", parity=parity, shapes={"stride": 32, "static": [64, 96]})
+    parity = ParityRecord(True, False, "ort", SIDECAR.tolerance, (CaseResult(1, "64x96", True, max=1e-6, mean=1e-7),))
+    static = replace(SIDECAR, golden="", parity=parity, shapes=Shapes(32, (64, 96)))
     assert Sidecar.from_json(static.to_json()) == static
 
 
@@ -97,9 +99,9 @@ CHANGES = {
     "stride": (lambda d: d["shapes"].update(stride=0), "not positive"),
     "static": (lambda d: d["shapes"].update(static=[64]), "shapes.static has 1 entries; expected 2"),
     "outputs": (lambda d: d.update(outputs=[]), "1 inputs and 0 outputs"),
-    "tolerance": (lambda d: d.update(tolerance={"max": None}), "tolerance.max is None; expected float"),
+    "tolerance": (lambda d: d["tolerance"].update(max=None), "tolerance.max is None; expected float"),
     "matrix": (lambda d: d["verify"].update(res=5), "verify.res is 5; expected a list"),
-    "parity": (lambda d: d.update(parity={"cases": 1}), "parity.matrix is missing"),
+    "parity": (lambda d: d.update(parity={"cases": 1}), "parity.[a-z]+ is missing"),
     "tools": (lambda d: d.update(tools=["torch"]), "tools is .*; expected an object"),
 }
 
@@ -156,6 +158,9 @@ def test_hashes_may_be_left_unchecked_but_never_sizes(tmp_path):
     os.truncate(data, 3)
     with pytest.raises(BadFileError, match="has 3 bytes"):
         open_artifact(path, check_hashes=False)
+
+
+SIDECAR_AND_PAYLOADS = [NAME, f"{NAME}.data", f"{NAME}.golden.npz", f"{NAME}.json"]
 
 
 # --- making -----------------------------------------------------------------------------------------------------------
@@ -226,6 +231,23 @@ def test_two_artefacts_are_made_in_one_folder_at_once(tmp_path):
         made(tmp_path / NAME)
         assert folder.is_dir()
     open_artifact(tmp_path / NAME)
+
+
+def test_exports_that_come_and_go_at_once_fail_for_no_other_reason(tmp_path):
+    path = tmp_path / "a" / "b" / NAME
+
+    def export(number):
+        if number % 2:
+            return made(path, ValueError("fails, and takes its folders along"))
+        return made(path)
+
+    with ThreadPoolExecutor(4) as pool:
+        futures = [pool.submit(export, number) for number in range(200)]
+        errors = [future.exception() for future in futures]
+    assert [str(e) for e in errors if e and "fails, and" not in str(e) and "by another process" not in str(e)] == []
+    assert None in errors
+    open_artifact(path)
+    assert len(list(path.parent.iterdir())) == len(SIDECAR_AND_PAYLOADS)
 
 
 def test_what_a_killed_run_left_is_cleared(tmp_path):

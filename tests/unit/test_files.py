@@ -2,6 +2,7 @@
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
@@ -85,6 +86,15 @@ def test_a_file_in_the_place_of_a_folder_is_refused(check, tmp_path):
         check(tmp_path / "file" / "below")
 
 
-def test_checking_a_folder_makes_nothing_that_stays(tmp_path):
+def test_checking_a_folder_makes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "mkdir", None)
     check_folder(tmp_path / "a" / "b")
-    assert names(tmp_path) == []
+    check_folder(tmp_path)
+    check_folder(Path("relative"))
+
+
+def test_a_folder_that_cannot_be_made_is_refused_but_one_that_is_there_is_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_args: False)
+    with pytest.raises(ResourceError, match="Permission denied"):
+        check_folder(tmp_path / "a")
+    check_folder(tmp_path)

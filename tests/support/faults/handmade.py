@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from dpt_deploy.core.artifact import Artifact, Sidecar, WeightsSource, open_artifact, payload_of, write_sidecar
+from dpt_deploy.core.recipe import Tolerance, VerifyMatrix
+from dpt_deploy.core.record import Shapes
 from dpt_deploy.core.spec import EncoderSpec, ImageSpec, ModelSpec, TensorSpec
 
 NAME = "small-fp32.onnx"
@@ -32,9 +34,9 @@ SIDECAR = Sidecar(
     output_kind="scores",
     inputs=(TensorSpec("pixel_values", "float32", ("batch", 3, "height", "width")),),
     outputs=(TensorSpec("predicted_depth", "float32", ("batch", "height", "width")),),
-    shapes={"stride": 32, "static": None},
-    tolerance={"max": 1e-4, "mean": 1e-5, "disagreement": 1e-3},
-    verify={"res": ["32"], "batch": [1]},
+    shapes=Shapes(32),
+    tolerance=Tolerance(max=1e-4, mean=1e-5, disagreement=1e-3),
+    verify=VerifyMatrix(res=("32",), batch=(1,)),
     golden=f"{NAME}.golden.npz",
 )
 

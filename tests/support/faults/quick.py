@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -54,9 +54,9 @@ def install(set_attribute: SetAttribute, former: Artifact, notice: Notice = lamb
             input_kind=request.input_kind,
             output_kind=request.output_kind,
             shapes=export._shapes(request),
-            tolerance=asdict(request.recipe.parity[request.precision]),
-            verify=asdict(request.recipe.verify),
-            parity={},
+            tolerance=request.recipe.parity[request.precision],
+            verify=request.recipe.verify,
+            parity=None,
         )
 
     set_attribute(export, "_write_payloads", write_payloads)
