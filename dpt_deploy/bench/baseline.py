@@ -32,19 +32,28 @@ class Regression:
         )
 
 
-def regressions(result: Mapping[str, Any], baseline: Path) -> list[Regression]:
+@dataclass(frozen=True)
+class Baseline:
+    """A recorded run and where it was read from."""
+
+    source: Path
+    data: Mapping[str, Any]
+
+
+def regressions(result: Mapping[str, Any], baseline: Baseline) -> list[Regression]:
     """Ratios that fell below the recorded one by more than the interval of either run.
 
     Raises:
-        BadFileError: the baseline is missing, damaged, or shares no row with the result.
+        BadFileError: the baseline shares no row with the result.
         IncompatibleError: it was recorded on another kind of machine or for another model.
     """
-    recorded = _read(baseline)
-    _check_machine(result, recorded, baseline)
-    ours, theirs = _ratios(result), _ratios(recorded)
+    _check_machine(result, baseline)
+    ours, theirs = _ratios(result), _ratios(baseline.data)
     common = ours.keys() & theirs.keys()
     if not common:
-        raise BadFileError(f"{baseline} has no row in common with this run", hint="give the sizes and runtimes it has")
+        raise BadFileError(
+            f"{baseline.source} has no row in common with this run", hint="give the sizes and runtimes it has"
+        )
     found = []
     for size, batch, contender in sorted(common):
         now, then = ours[size, batch, contender], theirs[size, batch, contender]
@@ -53,7 +62,8 @@ def regressions(result: Mapping[str, Any], baseline: Path) -> list[Regression]:
     return found
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+def read_baseline(path: Path) -> Baseline:
+    """A run recorded by ``dpt-deploy bench --json``; raises :class:`BadFileError` for anything else."""
     try:
         data: Mapping[str, Any] = json.loads(path.read_text())
         _ratios(data), data["environment"]["processor"]
@@ -61,16 +71,18 @@ def _read(path: Path) -> Mapping[str, Any]:
         raise BadFileError(
             f"baseline {path} cannot be read ({exc!r})", hint="record one with `dpt-deploy bench --json`"
         ) from exc
-    return data
+    return Baseline(path, data)
 
 
-def _check_machine(result: Mapping[str, Any], recorded: Mapping[str, Any], path: Path) -> None:
+def _check_machine(result: Mapping[str, Any], baseline: Baseline) -> None:
+    recorded = baseline.data
     pairs = [(key, result["environment"][key], recorded["environment"].get(key)) for key in _MACHINE]
     pairs.append(("model", result["model"], recorded.get("model")))
     different = [f"{key} {then!r}, here {now!r}" for key, now, then in pairs if now != then]
     if different:
         raise IncompatibleError(
-            f"baseline {path} was recorded elsewhere: {'; '.join(different)}", hint="record a baseline on this machine"
+            f"baseline {baseline.source} was recorded elsewhere: {'; '.join(different)}",
+            hint="record a baseline on this machine",
         )
 
 

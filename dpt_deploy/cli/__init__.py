@@ -22,9 +22,9 @@ COMMANDS = {
     "export": ("export", "Turn a checkpoint into a verified ONNX model."),
     "verify": ("verify", "Compare an exported model with PyTorch over sizes and batches."),
     "run": ("run", "Apply an exported model to an image, a folder or a video."),
-    "bench": ("bench", "Time an exported model beside PyTorch, interleaved."),
-    "inspect": ("inspect", "Show what an exported model is and how it was verified."),
-    "doctor": ("doctor", "Show what works on this machine and what to install."),
+    "bench": ("bench", "Time an exported model beside PyTorch."),
+    "inspect": ("inspect", "Show what an exported model is."),
+    "doctor": ("doctor", "Show what works on this machine."),
     "convert": ("convert", "Save a checkpoint in another layout."),
     "demo": ("demo", "Do the whole job once, offline, on a photograph."),
 }

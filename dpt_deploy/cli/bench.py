@@ -49,20 +49,23 @@ STEP_COLUMNS = ("step", "median", "share")
 )
 @json_option
 def command(artifact: Path | None, baseline: Path | None, as_json: bool, **options: Any) -> None:
-    """Time an exported model beside PyTorch, turn by turn in one run, so that ratios hold on a busy machine.
+    """Time an exported model beside PyTorch, turn by turn in one run: ratios then hold on a busy machine.
 
     \b
     dpt-deploy bench                                        # offline: hybrid with random weights
     dpt-deploy bench out/base-fp32.onnx --res 384,768 --runtime torch,hf-ort,ort --json > base.json
     dpt-deploy bench out/base-fp32.onnx --res 384,768 --runtime torch,hf-ort,ort --check base.json
     """
+    from dpt_deploy.workflow.bench import read_baseline
+
+    recorded = read_baseline(baseline) if baseline else None  # before minutes of timing
     result = _measure(artifact, **options)
     if as_json:
         print_json(result.to_dict())
     else:
         title = f"{result.model} (weights: {result.weights}); ceiling {result.ceiling / 1e9:.0f} GFLOP/s"
         print_timing(title, result)
-    worse = result.worse_than(baseline) if baseline else []
+    worse = result.worse_than(recorded) if recorded else []
     if worse:
         raise ParityError("slower than recorded: " + "; ".join(map(str, worse)), hint="find what made ours slower")
 
@@ -78,13 +81,17 @@ def _measure(
 ) -> Any:
     from dpt_deploy.core.artifact import open_artifact
     from dpt_deploy.workflow.bench import bench_artifact, cached_artifact
+    from dpt_deploy.workflow.contenders import make
 
+    names = [name.strip() for name in contenders.split(",")]
+    for name in names:
+        make(name)  # an unknown one is refused before anything is exported
     opened = open_artifact(artifact) if artifact else cached_artifact(backbone, say)
     return bench_artifact(
         opened,
         res or (Size(384, 384),),
         batches=batch or (1,),
-        contenders=[name.strip() for name in contenders.split(",")],
+        contenders=names,
         seconds=seconds,
         photograph=photo,
         progress=say,

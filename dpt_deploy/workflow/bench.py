@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from dpt_deploy.bench.baseline import Regression, regressions
+from dpt_deploy.bench.baseline import Baseline, Regression, read_baseline, regressions
 from dpt_deploy.bench.ceiling import matrix_ceiling
 from dpt_deploy.bench.timing import Contender, Timing, interleave, ratio
 from dpt_deploy.core.artifact import Artifact
@@ -82,7 +82,7 @@ class BenchResult:
             "end_to_end_ms": {name: value * 1e3 for name, value in self.steps.items()},
         }
 
-    def worse_than(self, baseline: Path) -> list[Regression]:
+    def worse_than(self, baseline: Baseline) -> list[Regression]:
         """Ratios that fell below those recorded in ``baseline``."""
         return regressions(self.to_dict(), baseline)
 
@@ -109,7 +109,10 @@ def bench_artifact(
 
     Raises:
         UsageError: an unknown contender, or one that cannot run a size.
+        BadFileError: the photograph cannot be read.
     """
+    if photograph:
+        _read_photograph(photograph)
     for size, batch in product(sizes, batches):
         check_request(artifact.sidecar, size, batch)
     makers = {name: registry_of_contenders.make(name) for name in contenders}
@@ -144,18 +147,25 @@ def _rows(artifact: Artifact, size: Size, batch: int, timings: dict[str, Timing]
 
 def _steps(artifact: Artifact, photograph: Path, seconds: float) -> dict[str, float]:
     """Medians of the steps of :meth:`Predictor.predict`, and of reading the file before it."""
-    from dpt_deploy.core.images import read_image
-
-    image = read_image(photograph)
+    image = _read_photograph(photograph)
     height, width = image.shape[:2]
     with load(artifact.path) as predictor:
         feed = predictor.prepare(image)
         output = predictor.infer(feed)
         calls = (
-            lambda: read_image(photograph),
+            lambda: _read_photograph(photograph),
             lambda: predictor.prepare(image),
             lambda: predictor.infer(feed),
             lambda: predictor.finish(output, height, width),
         )
         steps = {name: Contender(call, lambda: None) for name, call in zip(STEPS, calls, strict=True)}
         return {name: timing.median for name, timing in interleave(steps, seconds=seconds).items()}
+
+
+def _read_photograph(path: Path) -> Any:
+    from dpt_deploy.core.images import read_image
+
+    return read_image(path)
+
+
+__all__ = ["BenchResult", "BenchRow", "bench_artifact", "cached_artifact", "read_baseline"]

@@ -85,6 +85,7 @@ def exported(
     output_kind: str = "scores",
 ) -> Artifact:
     """The exported artefact of a tiny recipe, made once a test run; do not change it (see :func:`copied`)."""
+    opset = opset or tiny_recipe(name).opset
     with _alone(f"{name}-{opset}-{static}-{input_kind}-{output_kind}") as folder:
         return export_model(
             tiny_path(name),

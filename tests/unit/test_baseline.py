@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from dpt_deploy.bench.baseline import regressions
+from dpt_deploy.bench.baseline import read_baseline, regressions
 from dpt_deploy.core.errors import BadFileError, IncompatibleError
 
 RUN = {
@@ -23,7 +23,7 @@ RUN = {
 def _recorded(tmp_path, **changes):
     path = tmp_path / "baseline.json"
     path.write_text(json.dumps({**copy.deepcopy(RUN), **changes}))
-    return path
+    return read_baseline(path)
 
 
 def _run(ratio):
@@ -65,7 +65,7 @@ def test_a_damaged_baseline_is_a_bad_file(tmp_path, text):
     path = tmp_path / "baseline.json"
     path.write_text(text)
     with pytest.raises(BadFileError, match="cannot be read"):
-        regressions(RUN, path)
+        read_baseline(path)
 
 
 def test_a_baseline_without_a_common_row_is_a_bad_file(tmp_path):
