@@ -84,10 +84,10 @@ def test_hugging_face_s_own_export_is_refused():
     config = transformers.DPTConfig(
         hidden_size=32,
         intermediate_size=64,
-        num_hidden_layers=1,
+        num_hidden_layers=4,
         num_attention_heads=2,
         image_size=side,
-        backbone_out_indices=[0, 0, 0, 0],
+        backbone_out_indices=[0, 1, 2, 3],
         neck_hidden_sizes=[8, 12, 16, 20],
         fusion_hidden_size=16,
     )
