@@ -13,6 +13,7 @@ from collections import Counter
 import onnx_ir as ir
 
 MODULE_KEY = "module"
+_WRAPPED = "model"
 _MODULE_PARAMETER = re.compile(r"\w+(\.\w+)+")
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
@@ -38,6 +39,7 @@ def name_after_modules(model: ir.Model) -> None:
         if module:
             node.metadata_props[MODULE_KEY] = module
     _name_module_outputs(last_of, outputs)
+    _name_parameters(model)
     _name_constants(model)
     model.metadata_props.clear()
     model.graph.metadata_props.clear()
@@ -59,6 +61,13 @@ def _name_module_outputs(last_of: dict[str, ir.Node], outputs: set[str | None]) 
             named.add(id(value))
 
 
+def _name_parameters(model: ir.Model) -> None:
+    for value in [value for name, value in model.graph.initializers.items() if _unwrapped(name) != name]:
+        model.graph.initializers.pop(str(value.name))
+        value.name = _unwrapped(str(value.name))
+        model.graph.register_initializer(value)
+
+
 def _name_constants(model: ir.Model) -> None:
     """Initializers that the exporter derived (a transposed weight, a shape) are named after the node that reads them.
 
@@ -78,4 +87,12 @@ def _scopes(node: ir.Node) -> list[str]:
     text = node.metadata_props.get(_SCOPES)
     if not text:
         return []
-    return [scope for scope in ast.literal_eval(text)[:-1] if scope and not scope.startswith("_empty_nn_module")]
+    scopes = [_unwrapped(scope) for scope in ast.literal_eval(text)[:-1]]
+    return [scope for scope in scopes if scope and not scope.startswith("_empty_nn_module")]
+
+
+def _unwrapped(path: str) -> str:
+    """The path inside the network: what takes bytes or returns labels holds it as ``model``, and changes no name."""
+    while path == _WRAPPED or path.startswith(f"{_WRAPPED}."):
+        path = path.removeprefix(_WRAPPED).removeprefix(".")
+    return path

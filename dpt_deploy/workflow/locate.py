@@ -23,7 +23,6 @@ from dpt_deploy.workflow.feeds import model_feed, reference_input
 
 Values = dict[str, np.ndarray]
 _ROOT = ""  # the name of the whole network among its modules
-_WRAPPED = "model."
 
 
 def locate_divergence(
@@ -39,7 +38,7 @@ def locate_divergence(
     if rewriting:
         return rewriting
     modules = dict(rewritten.named_modules())
-    tensors = {_module_of(tensor): tensor for tensor in tensor_names(artifact.path) if _module_of(tensor) in modules}
+    tensors = {tensor: tensor for tensor in tensor_names(artifact.path) if tensor in modules}
     if artifact.sidecar.output_kind == "scores":
         tensors[_ROOT] = artifact.sidecar.outputs[0].name
 
@@ -54,13 +53,6 @@ def locate_divergence(
     if found is None:
         return None
     return replace(found, tensor=tensors[found.tensor], last_good=tensors[found.last_good] if found.last_good else None)
-
-
-def _module_of(tensor: str) -> str:
-    """The module that a tensor is named after: the wrappers of a byte input or a label output hold it as ``model``."""
-    while tensor.startswith(_WRAPPED):
-        tensor = tensor.removeprefix(_WRAPPED)
-    return tensor
 
 
 def _rewriting_error(

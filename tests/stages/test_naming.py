@@ -106,3 +106,15 @@ def test_what_the_exporter_leaves_behind_is_replaced():
     assert b"stack_trace" not in named.SerializeToString()
     assert [node.name for node in named.graph.node] == ["first.0/Gemm", "first.1/Relu", "second/Gemm"]
     assert named.graph.node[1].output[0] == "first"  # the outermost module that ends there
+
+
+def test_variants_keep_the_names_of_the_plain_graph():
+    plain, variant = (
+        onnx.load(exported("tiny-seg", **options).path)
+        for options in ({}, {"input_kind": "uint8", "output_kind": "labels"})
+    )
+    names = [{node.name for node in model.graph.node} for model in (plain, variant)]
+    weights = [{tensor.name for tensor in model.graph.initializer} for model in (plain, variant)]
+    assert {name for name in names[0] if not name.startswith("/")} <= names[1]
+    assert {name for name in weights[0] if not name.startswith("/")} <= weights[1]
+    assert "/ArgMax" in names[1] - names[0]
