@@ -40,8 +40,8 @@ setup: ## prepare .venv/ with the tested set of packages
 	$(RUN) -m pip install -e '.[all,oracle]' --group dev -c constraints.txt; \
 	echo "$$wanted" > $(STAMP)
 
-demo: setup ## the main job on a photograph, offline: export, verify, predict, time; results in out/
-	@$(RUN) -m dpt_deploy demo -o out
+demo: setup ## the main job on a photograph, offline: export, verify, predict, time; results in out/demo/
+	@$(RUN) -m dpt_deploy demo -o out/demo
 
 test: setup ## every check: lint, types, layers, tests
 	@$(RUN) -m nox

@@ -67,7 +67,7 @@ def read_baseline(path: Path) -> Baseline:
     try:
         data: Mapping[str, Any] = json.loads(path.read_text())
         _ratios(data), data["environment"]["processor"]
-    except (OSError, ValueError, KeyError, TypeError) as exc:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as exc:
         raise BadFileError(
             f"baseline {path} cannot be read ({exc!r})", hint="record one with `dpt-deploy bench --json`"
         ) from exc

@@ -15,9 +15,7 @@ from dpt_deploy.cli._output import download_bar, print_json, say
 @click.option("--backbone", required=True, metavar="NAME", help="A zoo name (see doctor) or a recipe file (.toml).")
 @click.option("--task", type=click.Choice(["depth", "segmentation"]), help="Default: what the recipe says.")
 @click.option("--classes", type=click.IntRange(min=1), help="Classes of a segmentation model (default 150).")
-@click.option(
-    "--weights", metavar="FILE|NAME|random", help="Checkpoint file, Hugging Face folder, published name, random[:SEED]."
-)
+@click.option("--weights", metavar="FILE|NAME", help="Checkpoint file, Hugging Face folder, or published name.")
 @click.option("--to", "layout", type=click.Choice(["huggingface", "native"]), default="huggingface", show_default=True)
 @click.option("-o", "--out", type=PATH, required=True, help="Folder to write to.")
 @json_option

@@ -13,7 +13,7 @@ from dpt_deploy.cli.bench import print_timing
 
 @click.command()
 @click.option("--backbone", default="hybrid", show_default=True, help="A zoo name.")
-@click.option("-o", "--out", type=PATH, default=Path("out"), show_default=True)
+@click.option("-o", "--out", type=PATH, default=Path("out/demo"), show_default=True)
 @click.option(
     "--seconds",
     type=click.FloatRange(0, min_open=True),

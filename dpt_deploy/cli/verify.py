@@ -38,7 +38,6 @@ def command(artifact: Path, as_json: bool, **options: Any) -> None:
     if as_json:
         print_json(verification.to_dict())
     else:
-        print_table(
-            f"{artifact.name} against {verification.against}", PARITY_COLUMNS, case_rows(verification.report.cases)
-        )
+        title = f"{artifact.name} (weights: {verification.artifact.sidecar.weights}) against {verification.against}"
+        print_table(title, PARITY_COLUMNS, case_rows(verification.report.cases))
     raise_on_failure(verification)

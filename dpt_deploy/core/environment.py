@@ -98,5 +98,5 @@ def fingerprint() -> dict[str, object]:
         "cores": cpu_count(),
         "cpu_flags": cpu_flags(),
         "gpus": gpus(),
-        "system": platform.platform(),
+        "system": f"{platform.system()} {platform.machine()}",
     }

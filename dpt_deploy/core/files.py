@@ -72,7 +72,7 @@ def check_folder(path: Path) -> None:
             raise UsageError(f"{path} is a file; expected a folder", hint="name another folder")
         if not there.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        if there != path and not os.access(there, os.W_OK | os.X_OK):
+        if not os.access(there, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 

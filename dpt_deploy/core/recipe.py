@@ -7,15 +7,17 @@ A recipe may stand on another (``base = "hybrid"``) and change a few keys. The z
 from __future__ import annotations
 
 import tomllib
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
+from typing import Any, Self, get_type_hints
 
+from dpt_deploy.core.decode import decode
 from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.spec import EncoderSpec, ImageSpec, MetricTail, ModelSpec, Task
 
 Table = dict[str, Any]
+PATCH = 16  # pixels a side of one token (paper §3.1)
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,14 @@ class VerifyMatrix:
 
     res: tuple[str, ...]
     batch: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """What changes when a depth recipe is exported with ``--task segmentation``; ``image`` overrides single keys."""
+
+    classes: int
+    image: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -122,6 +132,10 @@ def _load_merged(name: str, seen: tuple[str, ...]) -> tuple[Table, str]:
     table, source = _read(name)
     table.setdefault("name", Path(name).stem)
     if "base" in table:
+        if not isinstance(table["base"], str):
+            raise BadFileError(
+                f"recipe {source}: base is {table['base']!r}; expected a name or a file", hint="quote it"
+            )
         base, _ = _load_merged(_relative(table.pop("base"), name), (*seen, name))
         table = _merge(base, table)
     return table, source
@@ -140,8 +154,9 @@ def _merge(base: Table, over: Table) -> Table:
 
 
 def _recipe_from_table(table: Table, source: str) -> Recipe:
-    model = dict(table.get("model", {}))
-    model["name"] = table["name"]
+    for key in ("model", "parity"):
+        _require_table(table.get(key, {}), source, key)
+    model = {**table.get("model", {}), "name": table["name"]}
     model["encoder"] = _build(EncoderSpec, model.get("encoder", {}), source, "model.encoder")
     if "metric" in model:
         model["metric"] = _build(MetricTail, model["metric"], source, "model.metric")
@@ -163,6 +178,7 @@ def _recipe_from_table(table: Table, source: str) -> Recipe:
 def _build(kind: type[Any], table: Table, source: str, where: str) -> Any:
     """``kind(**table)`` with messages that name the file, the key and what is allowed."""
     prefix = f"{where}." if where else ""
+    _require_table(table, source, where)
     known = {field.name: field for field in fields(kind)}
     hints = get_type_hints(kind)
     for key in table:
@@ -170,25 +186,27 @@ def _build(kind: type[Any], table: Table, source: str, where: str) -> Any:
             raise BadFileError(
                 f"recipe {source}: unknown key {prefix}{key!r}", hint=f"known keys: {', '.join(sorted(known))}"
             )
-    for key, field in known.items():
-        if key not in table and field.default is MISSING and field.default_factory is MISSING:
+    for key, entry in known.items():
+        if key not in table and entry.default is MISSING and entry.default_factory is MISSING:
             raise BadFileError(f"recipe {source}: key {prefix}{key!r} is missing", hint="every model needs it")
-    return kind(**{key: _coerce(value, hints[key], f"recipe {source}: {prefix}{key}") for key, value in table.items()})
+    return kind(**{key: _value(value, hints[key], source, f"{prefix}{key}") for key, value in table.items()})
 
 
-def _coerce(value: Any, hint: Any, what: str) -> Any:
-    if get_origin(hint) is tuple:
-        if not isinstance(value, list | tuple):
-            raise BadFileError(f"{what} is {value!r}; expected a list", hint="write it in square brackets")
-        return tuple(value)
-    if get_origin(hint) is Literal and value not in get_args(hint):
-        raise BadFileError(f"{what} is {value!r}", hint=f"allowed: {', '.join(map(str, get_args(hint)))}")
-    if hint in (int, float, str, bool):
-        number = hint is float and isinstance(value, int) and not isinstance(value, bool)
-        if not number and type(value) is not hint:
-            raise BadFileError(f"{what} is {value!r}; expected {hint.__name__}", hint="mend the value")
-        return float(value) if number else value
-    return value
+def _require_table(value: Any, source: str, where: str) -> None:
+    if not isinstance(value, dict):
+        raise BadFileError(
+            f"recipe {source}: {where} is {value!r}; expected a table", hint=f"write [{where}] above its keys"
+        )
+
+
+def _value(value: Any, hint: Any, source: str, where: str) -> Any:
+    """``value`` as ``hint`` says; what was built already stays."""
+    if is_dataclass(value) or (isinstance(value, dict) and any(map(is_dataclass, value.values()))):
+        return value
+    try:
+        return decode(hint, value, where)
+    except ValueError as exc:
+        raise BadFileError(f"recipe {source}: {exc}", hint="mend the value") from exc
 
 
 def _check_model(model: ModelSpec, source: str) -> None:
@@ -198,12 +216,21 @@ def _check_model(model: ModelSpec, source: str) -> None:
             hint="a DPT fuses exactly four features, finest first",
         )
     blocks = [tap for tap in model.taps if isinstance(tap, int)]
-    depth = model.encoder.depth
+    depth = 0 if model.encoder.kind == "cnn" else model.encoder.depth
     wrong = [tap for tap in blocks if not 0 <= tap < depth]
     if wrong:
         raise BadFileError(
             f"recipe {source}: tap {wrong[0]} of an encoder of {depth} blocks",
             hint="block taps count from 0; feature maps of a convolutional stage are named 'stage0', 'stage1', …",
+        )
+    if model.encoder.kind != "cnn" and model.encoder.patch != PATCH:
+        raise BadFileError(
+            f"recipe {source}: patches of {model.encoder.patch} pixels; a DPT has {PATCH}",
+            hint="reassembling to 1/4, 1/8, 1/16 and 1/32 is defined for those",
+        )
+    if (model.task == "segmentation") != (model.num_classes > 0):
+        raise BadFileError(
+            f"recipe {source}: task {model.task!r} with {model.num_classes} classes", hint="set model.num_classes"
         )
     _check_stage_taps(model, source)
 

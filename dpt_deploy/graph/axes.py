@@ -10,7 +10,7 @@ BATCH, HEIGHT, WIDTH = "batch", "height", "width"
 
 # Traced at a size and batch whose every derived number (grid, tokens, strides) is far from any channel count, so that a
 # traced number which leaked into a constant is recognised by the lint.
-TRACE_BATCH = 5
+TRACE_BATCH = 11
 TRACE_MULTIPLES = (13, 19)
 MAX_MULTIPLE = 256  # of the stride: sides up to 8192 pixels at stride 32
 MAX_BATCH = 1024
@@ -41,4 +41,5 @@ class Axes:
         sides = {side // s for side in (size.height, size.width) for s in strides if side % s == 0}
         cells = {(size.height // s) * (size.width // s) for s in strides}
         tokens = {cells_at + prefix for cells_at in cells for prefix in (1, 2)}
-        return frozenset(sides | cells | tokens | {self.trace_batch * cell for cell in cells})
+        counts = cells | tokens
+        return frozenset(sides | counts | {self.trace_batch * count for count in counts} | {self.trace_batch})

@@ -22,6 +22,7 @@ _SHAPE_INPUTS = {
     "Gather": (1,),
     "Pad": (1,),
 }
+_SCALES = frozenset({0.25, 0.5, 1.0, 2.0, 4.0})  # of a network's own design; any other is a ratio of traced sizes
 _CHANNELS = 3  # of an RGB image
 _SHAPE_ARITHMETIC = frozenset({"Concat", "Add", "Sub", "Mul", "Div"})  # of integers: a shape in the making
 _CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
@@ -93,7 +94,13 @@ def _baked_findings(node: ir.Node, traced: frozenset[int]) -> Iterator[str]:
     for index in range(len(node.inputs)) if arithmetic else _SHAPE_INPUTS.get(node.op_type, ()):
         value = node.inputs[index] if index < len(node.inputs) else None
         constant = ir.convenience.get_const_tensor(value) if value is not None else None
-        if constant is None or constant.dtype not in (ir.DataType.INT64, ir.DataType.INT32):
+        if constant is None:
+            continue
+        if node.op_type == "Resize" and constant.dtype == ir.DataType.FLOAT:
+            odd = [float(scale) for scale in constant.numpy() if float(scale) not in _SCALES]
+            if odd:
+                yield f"size baked into Resize ({node.name}): scale {', '.join(f'{scale:g}' for scale in odd)}"
+        if constant.dtype not in (ir.DataType.INT64, ir.DataType.INT32):
             continue
         leaked = sorted(traced.intersection(int(number) for number in constant.numpy().reshape(-1)))
         if leaked:

@@ -15,17 +15,10 @@ def tensor_names(path: Path) -> list[str]:
     return [name for node in model.graph.node for name in node.output if name]
 
 
-def producers(path: Path) -> dict[str, str]:
-    """For every computed tensor, the operator type of the node that makes it."""
-    model = onnx.load(path, load_external_data=False)
-    return {name: node.op_type for node in model.graph.node for name in node.output if name}
-
-
 def mark_outputs(path: Path, names: Sequence[str], target: Path) -> None:
     """Write to ``target`` the graph of ``path`` with ``names`` (float32 tensors) as its outputs, weights left in place.
 
-    Weights inside the file travel along; external data is referred to where it lies, so ``target`` must stand in the
-    same folder as ``path`` when there is any.
+    Weights inside the file travel along; external data is referred to by name, so it must stand beside ``target``.
     """
     model = onnx.load(path, load_external_data=False)
     have = {output.name: output for output in model.graph.output}

@@ -188,6 +188,7 @@ def save_huggingface(model: DPT, folder: Path, *, image: ImageSpec | None = None
     tensors |= _dead_parameters(spec, tensors)
     with write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.json").unlink(missing_ok=True)  # an older one would vouch for weights half replaced
     save_tensors(tensors, folder / "model.safetensors", {"format": "pt"})
     if image is not None:
         _write_json(folder / "preprocessor_config.json", _preprocessor(spec, image))

@@ -8,7 +8,7 @@ import numpy as np
 
 from dpt_deploy.core import imaging
 from dpt_deploy.core.artifact import Sidecar
-from dpt_deploy.core.errors import IncompatibleError
+from dpt_deploy.core.errors import ParityError
 from dpt_deploy.core.runner import Runner
 from dpt_deploy.core.spec import ImageSpec, Size
 
@@ -57,11 +57,9 @@ class Predictor:
         """Network output of batch 1 to the image's own resolution."""
         model, size = self._sidecar.model, Size(height, width)
         network_size = self.network_size(height, width)
+        if output.dtype.kind == "f" and not np.isfinite(output).all():
+            raise ParityError("the network returned NaN or Inf", hint="run `dpt-deploy verify` on this artefact")
         if model.task == "depth":
-            if not np.isfinite(output).all():
-                raise IncompatibleError(
-                    "the network returned NaN or Inf", hint="run `dpt-deploy verify` on this artefact"
-                )
             depth = imaging.resize_bicubic(output[0], size)
             return Prediction(network_size, depth=depth, metric=model.metric is not None)
         if self._sidecar.output_kind == "labels":

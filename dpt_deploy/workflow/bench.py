@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from dpt_deploy.bench.baseline import Baseline, Regression, read_baseline, regressions
-from dpt_deploy.bench.ceiling import matrix_ceiling
+from dpt_deploy.bench.ceiling import OPERATIONS, matrix_product
 from dpt_deploy.bench.timing import Contender, Timing, interleave, ratio
 from dpt_deploy.core.artifact import Artifact
 from dpt_deploy.core.environment import fingerprint
+from dpt_deploy.core.optional import extra
 from dpt_deploy.core.spec import Size
 from dpt_deploy.model import published
 from dpt_deploy.workflow import contenders as registry_of_contenders
@@ -23,6 +24,7 @@ from dpt_deploy.workflow.feeds import check_request
 from dpt_deploy.workflow.predict import load
 
 DEFAULT = ("torch", OURS)
+_CEILING = "matrix product"
 STEPS = ("decode", "prepare", "model", "finish")
 
 
@@ -115,9 +117,14 @@ def bench_artifact(
         _read_photograph(photograph)
     for size, batch in product(sizes, batches):
         check_request(artifact.sidecar, size, batch)
+        for name in contenders:
+            registry_of_contenders.check(name, artifact, size)
+    with extra("export", purpose="counting operations"):
+        import onnx  # noqa: F401  now rather than after minutes of timing
     makers = {name: registry_of_contenders.make(name) for name in contenders}
     module = registry_of_contenders.reference_module(artifact) if set(makers) - {OURS} else None
     rows: list[BenchRow] = []
+    ceiling = 0.0
     for size in sizes:
         for batch in batches:
             progress(f"timing {', '.join(makers)} at {size}, batch {batch}")
@@ -125,10 +132,12 @@ def bench_artifact(
                 entered = {
                     name: stack.enter_context(make(artifact, module, size, batch)) for name, make in makers.items()
                 }
+                entered[_CEILING] = Contender(matrix_product(), lambda: None)
                 timings = interleave(entered, seconds=seconds)
+            ceiling = max(ceiling, OPERATIONS / float(timings.pop(_CEILING).seconds.min()))
             rows += _rows(artifact, size, batch, timings)
     steps = _steps(artifact, photograph, seconds) if photograph else {}
-    return BenchResult(artifact.path.stem, str(artifact.sidecar.weights), matrix_ceiling(), tuple(rows), steps)
+    return BenchResult(artifact.path.stem, str(artifact.sidecar.weights), ceiling, tuple(rows), steps)
 
 
 def _rows(artifact: Artifact, size: Size, batch: int, timings: dict[str, Timing]) -> list[BenchRow]:

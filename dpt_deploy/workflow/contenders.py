@@ -25,11 +25,6 @@ OURS = "ort"  # the contender that ratios refer to
 Make = Callable[[Artifact, Any, Size, int], AbstractContextManager[Contender]]
 
 
-def names() -> list[str]:
-    """Every contender, in the order a table shows them."""
-    return list(_CONTENDERS)
-
-
 def make(name: str) -> Make:
     """How to enter a contender, called with (artefact, reference module, size, batch).
 
@@ -39,6 +34,16 @@ def make(name: str) -> Make:
     if name not in _CONTENDERS:
         raise UsageError(f"unknown contender {name!r}", hint=f"known: {', '.join(_CONTENDERS)}")
     return _CONTENDERS[name]
+
+
+def check(name: str, artifact: Artifact, size: Size) -> None:
+    """Raise :class:`UsageError` if the contender is unknown or cannot run this model at this size."""
+    make(name)
+    if name == "hf-ort" and (size.height != size.width or artifact.sidecar.model.task != "depth"):
+        raise UsageError(
+            f"hf-ort cannot run {artifact.sidecar.model.task} at {size}",
+            hint="the plain Hugging Face model takes square images only, and is timed for depth",
+        )
 
 
 def reference_module(artifact: Artifact) -> Any:
@@ -74,8 +79,6 @@ def _torch_compile(artifact: Artifact, module: Any, size: Size, batch: int) -> I
 @contextmanager
 def _huggingface(artifact: Artifact, module: Any, size: Size, batch: int) -> Iterator[Contender]:
     """The Hugging Face model with the same weights, exported the plain way: static, the exporter's defaults."""
-    if size.height != size.width:
-        raise UsageError(f"hf-ort cannot run {size}", hint="the Hugging Face model takes square images only")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     with extra("oracle", purpose="the contender hf-ort"):
         from dpt_deploy.workflow.huggingface import export_plain

@@ -15,6 +15,7 @@ from dpt_deploy.core.artifact import (
     WeightsSource,
     open_artifact,
     payload_of,
+    read_sidecar,
     sidecar_path,
 )
 from dpt_deploy.core.environment import processor, tool_versions
@@ -116,6 +117,8 @@ def export_model(
     if not force and (done := _finished(path, request, source, model.spec)):
         say(f"{path} is up to date (--force exports it again)")
         return done
+    if not force:
+        _refuse_random_over_trained(path, source)
     with staged(path) as folder:
         say("exporting")
         sidecar = _write_payloads(model, request, source, folder / path.name)
@@ -154,6 +157,18 @@ def _check(request: ExportRequest) -> None:
         check_memory(request.recipe.model, request.static)
 
 
+def _refuse_random_over_trained(path: Path, source: WeightsSource) -> None:
+    """Work with random weights must not cost an artefact that has learned something."""
+    try:
+        trained = sidecar_path(path).is_file() and not read_sidecar(path).weights.is_random
+    except BadFileError:
+        return
+    if trained and source.is_random:
+        raise UsageError(
+            f"{path} has trained weights; random ones would replace it", hint="write to another folder, or give --force"
+        )
+
+
 def _finished(path: Path, request: ExportRequest, source: WeightsSource, spec: ModelSpec) -> Artifact | None:
     """The artefact at ``path`` if it is whole and answers this very request."""
     if not sidecar_path(path).is_file():
@@ -183,6 +198,8 @@ def _finished(path: Path, request: ExportRequest, source: WeightsSource, spec: M
         recipe.parity[request.precision],
         recipe.verify,
     )
+    if have.parity is not None and not have.parity.verified:
+        return None
     return artifact if same_weights and same_tools and same_graph and same_recipe else None
 
 

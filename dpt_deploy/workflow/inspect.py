@@ -12,7 +12,7 @@ from dpt_deploy.core.optional import extra
 
 @dataclass(frozen=True)
 class Inspection:
-    """Sidecar and, where onnx is installed, what the graph itself says."""
+    """The sidecar, and what the graph itself says."""
 
     path: Path
     sidecar: Sidecar

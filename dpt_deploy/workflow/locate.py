@@ -7,6 +7,7 @@ the rewriting itself were at fault, its own outputs against the reference's woul
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -107,16 +108,17 @@ def _module_outputs(module: Any, feed: Values, names: Sequence[str]) -> Values:
 
 
 def _graph_tensors(path: Path, feed: Values, names: list[str]) -> Values:
-    """The named tensors of the graph, computed by ONNX Runtime from a marked copy beside the artefact."""
+    """The named tensors of the graph, computed by ONNX Runtime from a marked copy of its file."""
     from dpt_deploy.graph.mark import mark_outputs
     from dpt_deploy.runtime.ort_runner import OrtRunner
 
     if not names:
         return {}
-    marked = path.with_name(f".{path.stem}.marked.onnx")
-    try:
+    external = path.with_name(path.name + ".data").is_file()  # then the copy must stand where its weights are
+    with tempfile.TemporaryDirectory(prefix=".dpt-deploy-", dir=path.parent if external else None) as folder:
+        marked = Path(folder) / "marked.onnx"
         mark_outputs(path, names, marked)
+        if external:
+            (Path(folder) / f"{path.name}.data").hardlink_to(path.with_name(path.name + ".data"))
         with OrtRunner(marked) as runner:
             return runner.infer(feed)
-    finally:
-        marked.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ import numpy as np
 
 from dpt_deploy.core import imaging
 from dpt_deploy.core.artifact import Artifact, open_artifact
-from dpt_deploy.core.errors import BadFileError, DptError, UsageError
+from dpt_deploy.core.errors import BadFileError, DptError, ParityError, UsageError
 from dpt_deploy.core.files import check_folder, ensure_folder
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.spec import Size
@@ -103,10 +103,10 @@ def _one(
 ) -> FileResult:
     try:
         return run(item, target)
-    except BadFileError as exc:
+    except (BadFileError, UsageError, ParityError) as exc:  # of this file; a full disk would meet every other as well
         if single:
             raise
-        return FileResult(item, error=str(exc))
+        return FileResult(item, error=str(exc) if item.name in str(exc) else f"{item}: {exc}")
 
 
 def _sources(source: Path, suffixes: frozenset[str]) -> list[Path]:

@@ -1,4 +1,4 @@
-"""The published weights against the numbers that Hugging Face publishes for them (FACTS C6).
+"""The published weights against the numbers that Hugging Face publishes for them.
 
 Needs the network and the COCO photograph 000000039769.jpg, which is not ours to ship:
 
@@ -36,7 +36,7 @@ TOLERANCE = 2e-3  # of a value: the processors' resize differs in the last bit o
 
 
 def huggingface_pixels(side):
-    """The published processors squash to a square, bicubic with antialias, on 8-bit pixels (FACTS C3)."""
+    """The published processors squash to a square, bicubic with antialias, on 8-bit pixels."""
     path = os.environ.get(VARIABLE)
     if not path:
         pytest.skip(f"set {VARIABLE} to the path of the COCO photograph 000000039769.jpg")

@@ -1,4 +1,4 @@
-"""Hugging Face's DPT, which was not written here, as the judge of our network, our loader and our writer (FACTS C).
+"""Hugging Face's DPT, which was not written here, as the judge of our network, our loader and our writer.
 
 With its layer-norm epsilon set to ours the two agree to the last bit; the tolerance is for other machines.
 """
@@ -56,7 +56,7 @@ TINY_HYBRID = replace(
 
 
 def oracle_config(spec, **changes):
-    """Hugging Face's configuration of ``spec``, written down from FACTS C1 and not by the code under test."""
+    """Hugging Face's configuration of ``spec``, written down from its documentation and not by the code under test."""
     encoder = spec.encoder
     config = {
         "hidden_size": encoder.width,
@@ -139,7 +139,7 @@ def _fill(name, tensor, *, norm, generator):
 
 
 def judge(model, pixels):
-    """The oracle's answer at any size: its own ``forward`` takes square images only (FACTS C3)."""
+    """The oracle's answer at any size: its own ``forward`` takes square images only."""
     config, (height, width) = model.config, pixels.shape[2:]
     if config.is_hybrid:
         model.dpt.embeddings.forward = functools.partial(
@@ -217,7 +217,7 @@ def test_the_workaround_is_the_oracle_s_own_forward_at_its_own_size():
 
 # --- the original's keys, judged by the same oracle -------------------------------------------------------------------
 
-# FACTS C4, written down here once more: an account of the original's names that the key maps have no part in.
+# Written down here once more: an account of the original's names that the key maps have no part in.
 ORIGINAL_TO_ORACLE = (
     (r"pretrained\.model\.cls_token", "dpt.embeddings.cls_token"),
     (r"pretrained\.model\.pos_embed", "dpt.embeddings.position_embeddings"),

@@ -1,4 +1,4 @@
-"""Each block of the network against its formula (FACTS B1, B2, B4, B6, B9; oracles in support.oracles)."""
+"""Each block of the network against its formula (oracles in support.oracles)."""
 
 import numpy as np
 import pytest
@@ -194,7 +194,7 @@ class Interpolations(TorchFunctionMode):
 
 
 ALIGNED, HALF_PIXEL = ("bilinear", True), ("bilinear", False)
-CORNERS = {  # FACTS B2, in execution order: positions, the four fusion blocks, the head
+CORNERS = {  # In execution order: positions, the four fusion blocks, the head
     "tiny-vit": [HALF_PIXEL, *[ALIGNED] * 4, ALIGNED],
     "tiny-distilled": [HALF_PIXEL, *[ALIGNED] * 4, ALIGNED],
     "tiny-hybrid": [HALF_PIXEL, *[ALIGNED] * 4, ALIGNED],

@@ -1,4 +1,4 @@
-"""The zoo against the published numbers, and every row of the paper's Tables 6, 7 and 8 (FACTS A4, A5)."""
+"""The zoo against the published numbers, and every row of the paper's Tables 6, 7 and 8."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -11,7 +11,7 @@ import skimage.data
 from support import oracles
 from support.tiny import exported, tiny_model
 
-from dpt_deploy.core.errors import IncompatibleError, UsageError
+from dpt_deploy.core.errors import ParityError, UsageError
 from dpt_deploy.core.metrics import range_error
 from dpt_deploy.core.runner import Runner
 from dpt_deploy.core.spec import Size
@@ -145,7 +145,7 @@ def test_what_is_not_rgb_bytes_is_a_usage_error(image):
 
 def test_nan_from_the_network_is_an_error_and_not_a_picture():
     artifact = exported("tiny-vit")
-    with load(artifact.path) as predictor, pytest.raises(IncompatibleError, match="NaN or Inf"):
+    with load(artifact.path) as predictor, pytest.raises(ParityError, match="NaN or Inf"):
         predictor.finish(np.full((1, 96, 128), np.nan, np.float32), 60, 45)
 
 

@@ -1,4 +1,4 @@
-"""Keys and shapes of the published checkpoints, written down from the original code (reference FACTS B7).
+"""Keys and shapes of the published checkpoints, written down from the original code.
 
 This is a second, independent account: nothing here is derived from the key maps under test.
 """
@@ -194,7 +194,7 @@ def _batch_norm(shapes: Shapes, name: str, size: int) -> None:
 
 @dataclass(frozen=True)
 class Published:
-    """A file of FACTS B8, the recipe and task it belongs to, its keys, and how many there are."""
+    """A published file, the recipe and task it belongs to, its keys, and how many there are."""
 
     file: str
     recipe: str

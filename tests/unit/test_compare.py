@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dpt_deploy.core.errors import ParityError
+from dpt_deploy.core.errors import ParityError, UsageError
 from dpt_deploy.core.recipe import Tolerance
 from dpt_deploy.core.spec import Size
 from dpt_deploy.parity.compare import check_reference, compare, compare_matrix
@@ -53,9 +53,20 @@ def test_labels_are_held_to_the_share_that_may_differ():
     assert not _case(off, labels).passed
 
 
-def test_another_shape_is_an_error_not_a_number():
-    with pytest.raises(ParityError, match=r"output shape \[2, 64, 32\], expected \[2, 32, 64\]"):
-        _case(DEPTH.transpose(0, 2, 1))
+def test_another_shape_fails_with_a_note():
+    case = _case(DEPTH.transpose(0, 2, 1))
+    assert (case.passed, case.max) == (False, None)
+    assert case.note.startswith("output shape [2, 64, 32], expected [2, 32, 64]")
+
+
+def test_a_size_the_graph_refuses_is_a_failed_case_and_the_rest_is_measured():
+    def outputs(batch, _size):
+        if batch == 1:
+            raise UsageError("the model does not accept it")
+        return DEPTH, DEPTH
+
+    report = compare_matrix(outputs, [(1, SIZE), (2, SIZE)], TOLERANCE, min_span=0.5)
+    assert [(case.passed, case.note) for case in report.cases] == [(False, "the model does not accept it"), (True, "")]
 
 
 @pytest.mark.parametrize(

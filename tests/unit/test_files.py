@@ -93,8 +93,9 @@ def test_checking_a_folder_makes_nothing(tmp_path, monkeypatch):
     check_folder(Path("relative"))
 
 
-def test_a_folder_that_cannot_be_made_is_refused_but_one_that_is_there_is_not(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["", "a"], ids=["there", "to be made"])
+def test_a_folder_that_cannot_be_written_is_refused(name, tmp_path, monkeypatch):
+    check_folder(tmp_path / name)
     monkeypatch.setattr(os, "access", lambda *_args: False)
     with pytest.raises(ResourceError, match="Permission denied"):
-        check_folder(tmp_path / "a")
-    check_folder(tmp_path)
+        check_folder(tmp_path / name)

@@ -19,7 +19,7 @@ from dpt_deploy.core.recipe import zoo_names
 from dpt_deploy.model import published as module
 from dpt_deploy.model.published import cache_folder, default_for, fetch, find, published
 
-# Reference FACTS B8, as far as the zoo goes.
+# The published files, as far as the zoo goes.
 PUBLISHED_FILES = {
     "dpt_large-midas-2f21e586.pt": ("large", "depth"),
     "dpt_hybrid-midas-501f0c75.pt": ("hybrid", "depth"),

@@ -57,6 +57,13 @@ def test_segmentation_is_the_same_network_with_another_head():
         pytest.param(
             'base = "hybrid"\n[model]\nreassemble_channels = [64, 512, 768, 768]\n', "256 channels", id="channels"
         ),
+        pytest.param("base = 5\n", "base is 5", id="base is a number"),
+        pytest.param('base = "base"\nmodel = 3\n', "model", id="model is a number"),
+        pytest.param('base = "base"\n[image]\nmean = [0.5]\n', "expected 3", id="one mean"),
+        pytest.param('base = "base"\n[verify]\nbatch = ["x"]\n', "verify.batch[0]", id="batch is text"),
+        pytest.param('base = "resnet50"\n[model]\ntaps = [1, 2, 3, 4]\n', "tap 1", id="blocks of a cnn"),
+        pytest.param('base = "base"\n[model.encoder]\npatch = 14\n', "14 pixels", id="patch"),
+        pytest.param('base = "base"\n[model]\ntask = "segmentation"\n', "0 classes", id="no classes"),
         pytest.param("x = [", "not valid TOML", id="syntax"),
         pytest.param('base = "mine.toml"\n', "stands on itself", id="cycle"),
     ],
