@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 from rich.text import Text
 
+from dpt_deploy.core.errors import DptError
 from dpt_deploy.core.record import CaseResult
 
 talk = Console(stderr=True, highlight=False)
@@ -89,6 +90,22 @@ def _number(value: float | None) -> str:
 
 def _share(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.4f} %"
+
+
+@contextmanager
+def checkpoint_keys(wanted: bool) -> Iterator[Callable[[Iterable[str]], None]]:
+    """For ``--keys``: say what became of every key of a checkpoint, of one that does not fit as well."""
+
+    def tell(lines: Iterable[str]) -> None:
+        if wanted:
+            for line in lines:
+                say(line)
+
+    try:
+        yield tell
+    except DptError as exc:
+        tell(exc.details)
+        raise
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from dpt_deploy.cli._options import PATH, json_option
-from dpt_deploy.cli._output import download_bar, print_json, say
+from dpt_deploy.cli._output import checkpoint_keys, download_bar, print_json, say
 
 
 @click.command()
@@ -18,8 +18,9 @@ from dpt_deploy.cli._output import download_bar, print_json, say
 @click.option("--weights", metavar="FILE|NAME", help="Checkpoint file, Hugging Face folder, or published name.")
 @click.option("--to", "layout", type=click.Choice(["huggingface", "native"]), default="huggingface", show_default=True)
 @click.option("-o", "--out", type=PATH, required=True, help="Folder to write to.")
+@click.option("--keys", is_flag=True, help="Say what became of every key of the checkpoint.")
 @json_option
-def command(backbone: str, out: Path, as_json: bool, **options: Any) -> None:
+def command(backbone: str, out: Path, as_json: bool, keys: bool, **options: Any) -> None:
     """Save a checkpoint in another layout.
 
     \b
@@ -28,8 +29,8 @@ def command(backbone: str, out: Path, as_json: bool, **options: Any) -> None:
     """
     from dpt_deploy.workflow.convert import convert_checkpoint
 
-    with download_bar() as progress:
-        written = convert_checkpoint(backbone, out, say=say, progress=progress, **options)
+    with download_bar() as progress, checkpoint_keys(keys) as tell:
+        written = convert_checkpoint(backbone, out, say=say, progress=progress, keys=tell, **options)
     if as_json:
         print_json({"written": str(written)})
     else:

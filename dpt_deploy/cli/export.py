@@ -9,7 +9,15 @@ from typing import Any
 import click
 
 from dpt_deploy.cli._options import PATH, json_option
-from dpt_deploy.cli._output import PARITY_COLUMNS, case_rows, download_bar, print_json, print_table, say
+from dpt_deploy.cli._output import (
+    PARITY_COLUMNS,
+    case_rows,
+    checkpoint_keys,
+    download_bar,
+    print_json,
+    print_table,
+    say,
+)
 from dpt_deploy.core.spec import Size, parse_size
 
 
@@ -31,8 +39,9 @@ def _size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Si
 @click.option("--output", "output_kind", type=click.Choice(["scores", "labels"]), default="scores", show_default=True)
 @click.option("-o", "--out", type=PATH, default=Path("out"), show_default=True, help="Folder of the artefact.")
 @click.option("--force", is_flag=True, help="Export again even if the artefact is up to date.")
+@click.option("--keys", is_flag=True, help="Say what became of every key of the checkpoint.")
 @json_option
-def command(as_json: bool, backbone: str, out: Path, **options: Any) -> None:
+def command(as_json: bool, keys: bool, backbone: str, out: Path, **options: Any) -> None:
     """Turn a checkpoint into a verified ONNX model.
 
     \b
@@ -44,8 +53,8 @@ def command(as_json: bool, backbone: str, out: Path, **options: Any) -> None:
     """
     from dpt_deploy.workflow.export import export_model
 
-    with download_bar() as progress:
-        artifact = export_model(backbone, out, say=say, progress=progress, **options)
+    with download_bar() as progress, checkpoint_keys(keys) as tell:
+        artifact = export_model(backbone, out, say=say, progress=progress, keys=tell, **options)
     sidecar = artifact.sidecar
     if as_json:
         print_json(

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 
 class DptError(Exception):
-    """Base of the tree. ``str(error)`` is one line; ``error.hint`` is what to do next."""
+    """Base of the tree. ``str(error)`` is one line; ``hint`` is what to do next; ``details`` are for who asks."""
 
     exit_code = 1
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", details: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.hint = hint
+        self.details = details
 
 
 class UsageError(DptError):

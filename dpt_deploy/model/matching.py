@@ -45,6 +45,16 @@ class LoadReport:
     def fits(self) -> bool:
         return not (self.missing or self.unexpected or self.wrong_shape)
 
+    def lines(self) -> tuple[str, ...]:
+        """What became of every key, a line each; what is wrong comes last, where a terminal shows it."""
+        return (
+            *(f"used        {theirs} -> {ours}" for theirs, ours in self.used),
+            *(f"unused      {theirs}: {reason}" for theirs, reason in self.unused),
+            *(f"unexpected  {theirs}" for theirs in self.unexpected),
+            *(f"missing     {theirs}" for theirs in self.missing),
+            *(f"shape       {wrong.key}: {wrong.found}, expected {wrong.expected}" for wrong in self.wrong_shape),
+        )
+
     def __str__(self) -> str:
         return f"{self.family}: {len(self.used)} tensors used, {len(self.unused)} unused on purpose"
 
@@ -53,7 +63,7 @@ class CheckpointMismatchError(BadFileError):
     """A checkpoint of another network; ``report`` lists every key."""
 
     def __init__(self, message: str, *, hint: str, report: LoadReport) -> None:
-        super().__init__(message, hint=hint)
+        super().__init__(message, hint=hint, details=report.lines())
         self.report = report
 
 
@@ -146,7 +156,8 @@ def mismatch_error(
     )
     problems = "; ".join(filter(None, parts))
     message = f"{source} ({family.name} keys) does not fit {spec.name!r}: {problems}"
-    return CheckpointMismatchError(message, hint=_advice(shapes, family, classes), report=report)
+    hint = f"{_advice(shapes, family, classes)}; --keys lists every key"
+    return CheckpointMismatchError(message, hint=hint, report=report)
 
 
 def _advice(shapes: Shapes, family: Family, classes: int) -> str:

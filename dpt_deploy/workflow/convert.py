@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from dpt_deploy.core.errors import UsageError
@@ -25,6 +25,7 @@ def convert_checkpoint(
     classes: int | None = None,
     say: Callable[[str], None] = lambda _line: None,
     progress: Progress | None = None,
+    keys: Callable[[Iterable[str]], None] = lambda _lines: None,
 ) -> Path:
     """Load a checkpoint strictly and save it in another layout; return what was written.
 
@@ -50,7 +51,9 @@ def convert_checkpoint(
             hint="give --weights FILE or the name of a published checkpoint",
         )
     model, source, report = build_reference(recipe.model, source)
-    say(str(report))
+    if report is not None:
+        keys(report.lines())
+        say(str(report))
     ensure_folder(out)
     if layout == "huggingface":
         save_huggingface(model, out, image=recipe.image)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
@@ -91,10 +91,12 @@ def export_model(
     force: bool = False,
     say: Talk = lambda _line: None,
     progress: Progress | None = None,
+    keys: Callable[[Iterable[str]], None] = lambda _lines: None,
 ) -> Artifact:
     """Export a zoo model or recipe to ``out`` and verify it; return the finished artefact.
 
     An artefact of the same request and weights that stands there already is returned as it is, unless ``force``.
+    ``keys`` is told what became of every key of the checkpoint.
 
     Raises:
         UsageError: an option that the model or this version cannot honour.
@@ -113,6 +115,7 @@ def export_model(
     say(f"weights: {source}")
     model, source, report = build_reference(recipe.model, source)
     if report is not None:
+        keys(report.lines())
         say(str(report))
     if not force and (done := _finished(path, request, source, model.spec)):
         say(f"{path} is up to date (--force exports it again)")
