@@ -79,12 +79,12 @@ def partial(session, extra):
         session.run(*deploy, "run", model, photograph, success_codes=[3])
         session.run(*deploy, "verify", model, "--golden", success_codes=[3])
         session.install(*TEST_TOOLS[:2], *pins)
-        session.run("pytest", "tests/unit", *session.posargs)
+        session.run("pytest", "-n", WORKERS, "tests/unit", *session.posargs)
     else:
         session.run(*deploy, "verify", model, "--golden")
         session.run(*deploy, "run", model, photograph, "-o", f"{folder}/depth.png")
         session.install(*TEST_TOOLS, *pins)
-        session.run("pytest", "tests/unit", "tests/stages/test_images.py", *session.posargs)
+        session.run("pytest", "-n", WORKERS, "tests/unit", "tests/stages/test_images.py", *session.posargs)
 
 
 @nox.session(python="3.11")

@@ -102,7 +102,7 @@ def test_an_old_python_is_one_clear_line(make, tmp_path):
     assert not (tmp_path / ".venv").exists()
 
 
-@pytest.mark.parametrize(("target", "asked"), [("demo", "-m dpt_deploy demo -o out"), ("test", "-m nox")])
+@pytest.mark.parametrize(("target", "asked"), [("demo", "-m dpt_deploy demo -o out/demo"), ("test", "-m nox")])
 def test_the_two_commands_prepare_first(make, target, asked):
     assert make(target)[2].splitlines()[-1] == asked
 

@@ -165,8 +165,18 @@ def test_other_weights_are_exported_again(tmp_path, made, capsys):
         save_native(random_model(tiny_spec("tiny-vit"), seed=seed), checkpoint)
         fine(capsys, *argv(tmp_path / "out", weights=checkpoint))
         assert made.count("payloads") == exports
-    fine(capsys, *argv(tmp_path / "out", weights="random:1"))
-    assert made.count("payloads") == 3
+
+
+def test_random_weights_do_not_replace_trained_ones_unasked(tmp_path, made, capsys):
+    checkpoint = tmp_path / "w.safetensors"
+    save_native(random_model(tiny_spec("tiny-vit"), seed=0), checkpoint)
+    fine(capsys, *argv(tmp_path / "out", weights=checkpoint))
+    before = listing(tmp_path / "out")
+    assert call(argv(tmp_path / "out", weights="random:1")) == 2
+    assert "has trained weights" in capsys.readouterr().err
+    assert listing(tmp_path / "out") == before
+    fine(capsys, *argv(tmp_path / "out", "--force", weights="random:1"))
+    assert made.count("payloads") == 2
 
 
 # --- failures underway ------------------------------------------------------------------------------------------------
@@ -318,7 +328,7 @@ def test_interrupted_it_exits_130_and_leaves_nothing(number, tmp_path, former):
     with process(["support.faults.quick", former.path, "wait:half", *argv(tmp_path, "--force")]) as started:
         assert started.stdout.readline() == "ready\n"
         started.send_signal(number)
-        _, err = started.communicate(timeout=60)
+        _, err = started.communicate(timeout=300)
     assert started.returncode == 130
     assert err.splitlines()[-1] == "error: interrupted; nothing unfinished is taken for finished"
     assert "Traceback" not in err
