@@ -17,7 +17,7 @@ nox.options.sessions = ["lint", "types", "layers", "tests"]
 ROOT = Path(__file__).parent
 TINY = ROOT / "tests/support/recipes/tiny-vit.toml"
 TEST_TOOLS = ["pytest>=8", "pytest-xdist>=3.6", "scikit-image>=0.24"]
-# Two processes of one thread each: measured faster on two cores than one process of two threads.
+# One process a core, of one thread each: the time goes into building small graphs, which has no use for threads.
 WORKERS = os.environ.get("DPT_TEST_WORKERS", "2")
 
 

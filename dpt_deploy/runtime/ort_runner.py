@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-import onnxruntime as ort
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import, which would write an event database at once
+import onnxruntime as ort  # noqa: E402
 
 from dpt_deploy.core.errors import BadFileError, DptError, ResourceError, UsageError
 from dpt_deploy.core.runner import Tensors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -50,7 +51,8 @@ def environment(**changes: str) -> dict[str, str]:
 
 
 def process(argv: Sequence[object], **options: Any) -> subprocess.Popen[str]:
-    """Start ``python -m ARGV…``."""
+    """Start ``python -m ARGV…``; it listens to SIGINT even where this process was started in the background."""
+    options.setdefault("preexec_fn", lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment(), **options}
     return subprocess.Popen([sys.executable, "-m", *map(str, argv)], **pipes)
 
