@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import, which would write an event database at once
-import onnxruntime as ort  # noqa: E402
+import onnxruntime as ort
 
 from dpt_deploy.core.errors import BadFileError, DptError, ResourceError, UsageError
 from dpt_deploy.core.runner import Tensors
