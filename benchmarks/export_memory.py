@@ -37,6 +37,8 @@ with tempfile.TemporaryDirectory() as folder:
 weights = found["parameters"] * 4
 tools = found["sidecar"]["tools"]
 result = {
+    "kind": "export-memory",
+    "recorded": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     "model": model.stem,
     "weights_bytes": weights,
     "peak_bytes": peak,
@@ -45,7 +47,7 @@ result = {
     "operations": found["sidecar"]["operations"],
     "tools": tools,
 }
-name = f"export-memory-{backbone}-torch{tools['torch']}-{datetime.datetime.now(datetime.UTC):%Y%m%d}.json"
+name = f"export-memory-{backbone}-torch{tools['torch']}-{result['recorded'][:10].replace('-', '')}.json"
 target = Path(__file__).parent / "results" / name
 target.parent.mkdir(exist_ok=True)
 target.write_text(json.dumps(result, indent=2) + "\n")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dpt_deploy.workflow.convert import convert_checkpoint
     from dpt_deploy.workflow.export import export_model
     from dpt_deploy.workflow.predict import load
+    from dpt_deploy.workflow.report import write_benchmark_report
     from dpt_deploy.workflow.verify import verify_artifact
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "load",
     "read_image",
     "verify_artifact",
+    "write_benchmark_report",
     "write_pfm",
 ]
 
@@ -33,6 +35,7 @@ _PUBLIC = {
     "load": "dpt_deploy.workflow.predict",
     "read_image": "dpt_deploy.core.images",
     "write_pfm": "dpt_deploy.core.images",
+    "write_benchmark_report": "dpt_deploy.workflow.report",
 }
 
 

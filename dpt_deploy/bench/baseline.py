@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from typing import Any
 from dpt_deploy.core.errors import BadFileError, IncompatibleError
 
 _MACHINE = ("processor", "cores", "gpus")
+_MAX_BYTES = 1 << 24  # a recorded run has a few kilobytes
 Key = tuple[str, int, str]
+Ratio = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -34,51 +37,35 @@ class Regression:
 
 @dataclass(frozen=True)
 class Baseline:
-    """A recorded run and where it was read from."""
+    """A recorded run: where it was read from, of which model, on which machine, and its ratios by row."""
 
     source: Path
-    data: Mapping[str, Any]
-
-
-def regressions(result: Mapping[str, Any], baseline: Baseline) -> list[Regression]:
-    """Ratios that fell below the recorded one by more than the interval of either run.
-
-    Raises:
-        BadFileError: the baseline shares no row with the result.
-        IncompatibleError: it was recorded on another kind of machine or for another model.
-    """
-    _check_machine(result, baseline)
-    ours, theirs = _ratios(result), _ratios(baseline.data)
-    common = ours.keys() & theirs.keys()
-    if not common:
-        raise BadFileError(
-            f"{baseline.source} has no row in common with this run", hint="give the sizes and runtimes it has"
-        )
-    found = []
-    for size, batch, contender in sorted(common):
-        now, then = ours[size, batch, contender], theirs[size, batch, contender]
-        if now[2] < then[1]:  # the upper end of this interval lies under the lower end of the recorded one
-            found.append(Regression(size, batch, contender, then[0], now[0], now[2]))
-    return found
+    model: str
+    machine: Mapping[str, Any]
+    ratios: Mapping[Key, Ratio]
 
 
 def read_baseline(path: Path) -> Baseline:
-    """A run recorded by ``dpt-deploy bench --json``; raises :class:`BadFileError` for anything else."""
+    """A run recorded by ``dpt-deploy bench --out`` or ``--json``; raises :class:`BadFileError` for anything else."""
     try:
-        data: Mapping[str, Any] = json.loads(path.read_text())
-        _ratios(data), data["environment"]["processor"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as exc:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ValueError(f"it has {path.stat().st_size:,} bytes; expected a few thousand")
+        data = json.loads(path.read_bytes())
+        machine = data["environment"]
+        return Baseline(path, str(data["model"]), {key: machine[key] for key in _MACHINE}, _ratios(data["rows"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise BadFileError(
-            f"baseline {path} cannot be read ({exc!r})", hint="record one with `dpt-deploy bench --json`"
+            f"baseline {path} cannot be read ({exc!r})", hint="record one with `dpt-deploy bench --out FOLDER`"
         ) from exc
-    return Baseline(path, data)
 
 
-def _check_machine(result: Mapping[str, Any], baseline: Baseline) -> None:
-    recorded = baseline.data
-    pairs = [(key, result["environment"][key], recorded["environment"].get(key)) for key in _MACHINE]
-    pairs.append(("model", result["model"], recorded.get("model")))
-    different = [f"{key} {then!r}, here {now!r}" for key, now, then in pairs if now != then]
+def check_machine(baseline: Baseline, environment: Mapping[str, Any]) -> None:
+    """Raise :class:`IncompatibleError`, which names every difference, if it was recorded on another kind of machine."""
+    different = [
+        f"{key} {baseline.machine[key]!r}, here {environment[key]!r}"
+        for key in _MACHINE
+        if environment[key] != baseline.machine[key]
+    ]
     if different:
         raise IncompatibleError(
             f"baseline {baseline.source} was recorded elsewhere: {'; '.join(different)}",
@@ -86,9 +73,55 @@ def _check_machine(result: Mapping[str, Any], baseline: Baseline) -> None:
         )
 
 
-def _ratios(data: Mapping[str, Any]) -> dict[Key, tuple[float, float, float]]:
+def comparable(baseline: Baseline, model: str, planned: Iterable[Key]) -> tuple[list[Key], list[Key]]:
+    """The rows of the baseline that a run of ``model`` over ``planned`` will be held to, and those it will not.
+
+    Raises:
+        IncompatibleError: it was recorded for another model.
+        BadFileError: no row is in common.
+    """
+    if model != baseline.model:
+        raise IncompatibleError(
+            f"baseline {baseline.source} was recorded for {baseline.model}, not {model}",
+            hint="record a baseline of this model",
+        )
+    common = sorted(baseline.ratios.keys() & set(planned))
+    if not common:
+        recorded = "; ".join(map(describe, sorted(baseline.ratios))) or "nothing beside ours"
+        raise BadFileError(
+            f"baseline {baseline.source} has no row in common with this run; it has {recorded}",
+            hint="give the sizes, batches and runtimes it has, ort among them",
+        )
+    return common, sorted(baseline.ratios.keys() - set(common))
+
+
+def describe(key: Key) -> str:
+    """A row in words."""
+    size, batch, contender = key
+    return f"{contender} at {size}, batch {batch}"
+
+
+def regressions(rows: Iterable[Mapping[str, Any]], baseline: Baseline) -> list[Regression]:
+    """Ratios of ``rows`` that fell below the recorded one by more than the interval of either run."""
+    found = []
+    for key, now in sorted(_ratios(rows).items()):
+        then = baseline.ratios.get(key)
+        if then and now[2] < then[1]:  # the upper end of this interval lies under the lower end of the recorded one
+            found.append(Regression(*key, then[0], now[0], now[2]))
+    return found
+
+
+def _ratios(rows: Iterable[Mapping[str, Any]]) -> dict[Key, Ratio]:
+    """Rows that have a ratio to ours; raises one of Python's own errors for what is no such row."""
     return {
-        (row["size"], row["batch"], row["contender"]): tuple(row["times_slower_than_ort"])
-        for row in data["rows"]
+        (str(row["size"]), int(row["batch"]), str(row["contender"])): _ratio(row["times_slower_than_ort"])
+        for row in rows
         if row.get("times_slower_than_ort")
     }
+
+
+def _ratio(values: Iterable[Any]) -> Ratio:
+    middle, low, high = (float(value) for value in values)
+    if not 0 < low <= middle <= high < math.inf:
+        raise ValueError(f"{[middle, low, high]} is not a ratio within its interval")
+    return middle, low, high

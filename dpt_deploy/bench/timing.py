@@ -1,7 +1,8 @@
 """How long does it take, honestly: contenders interleaved in one run, medians with bootstrap intervals.
 
-On a shared machine absolute times drift; the ratio of two contenders measured turn by turn does not. The clock is read
-after ``synchronize``, never before.
+On a shared machine absolute times drift; the ratio of two contenders measured turn by turn does not. The clock is the
+host's, read after ``synchronize`` on both sides of a run: for work on a GPU that includes the launch and the copies,
+which is what a caller waits for. Events on the device would leave them out, so they are not used.
 """
 
 from __future__ import annotations
@@ -9,11 +10,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-MIN_SAMPLES = 3
+MIN_ROUNDS = 3  # without which there is no median to speak of, whatever the time box says
+ENOUGH_ROUNDS = 30  # a run with fewer says so
+MAX_ROUNDS = 200
 WARM_UP = 2
+YARDSTICK_SHARE = 0.1  # of the contenders' time, once each yardstick has its three samples
+SETTLE_SECONDS = 0.05  # threads of a linear-algebra library spin for some 25 ms after a product
+
+Limit = Literal["time box", "rounds"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,24 @@ class Timing:
         return _interval(self.seconds, seed, resamples)
 
 
+@dataclass(frozen=True)
+class Session:
+    """What one interleaved run measured: a timing by name, and which limit ended it after how many rounds.
+
+    Contenders have a sample of every round, yardsticks of some. ``seconds`` is what the rounds took, without warm-up
+    and yardsticks.
+    """
+
+    timings: Mapping[str, Timing]
+    rounds: int
+    seconds: float
+    ended_by: Limit
+
+    @property
+    def enough(self) -> bool:
+        return self.rounds >= ENOUGH_ROUNDS
+
+
 def ratio(slow: Timing, fast: Timing, *, seed: int = 0, resamples: int = 2000) -> tuple[float, float, float]:
     """Median of the turn-by-turn ratio ``slow / fast`` and its 95 % bootstrap interval."""
     rounds = slow.seconds / fast.seconds
@@ -60,27 +86,40 @@ def interleave(
     contenders: Mapping[str, Contender],
     *,
     seconds: float,
-    max_samples: int = 200,
+    rounds: int = MAX_ROUNDS,
+    yardsticks: Mapping[str, Contender] | None = None,
     progress: Callable[[float], None] = lambda _share: None,
-) -> dict[str, Timing]:
-    """Time every contender turn by turn until ``seconds`` are used up, at least three rounds after two of warm-up.
+) -> Session:
+    """Time every contender turn by turn until ``seconds`` are used up or ``rounds`` are had, whichever is first.
 
-    The order within a round rotates, so that none always follows the same other.
+    Two rounds of warm-up come before, and three rounds are kept even where the time box is too small for them. The
+    order within a round rotates, so that none always follows the same other. ``yardsticks`` come after the first three
+    rounds, and then after as many as cost a tenth of the contenders' time; their own is not counted. ``progress``
+    is told the share that is done, of the limit that is nearer.
     """
-    for contender in contenders.values():
+    yardsticks = yardsticks or {}
+    everyone = {**contenders, **yardsticks}
+    for contender in everyone.values():
         for _ in range(WARM_UP):
             _measure(contender)
     names = list(contenders)
-    samples: dict[str, list[float]] = {name: [] for name in names}
-    begin = time.perf_counter()
-    rounds = 0
-    while rounds < MIN_SAMPLES or (time.perf_counter() - begin < seconds and rounds < max_samples):
+    samples: dict[str, list[float]] = {name: [] for name in everyone}
+    done, used, lent = 0, 0.0, 0.0
+    while done < MIN_ROUNDS or (used < seconds and done < rounds):
+        begin = time.perf_counter()
         for offset in range(len(names)):
-            name = names[(rounds + offset) % len(names)]
+            name = names[(done + offset) % len(names)]
             samples[name].append(_measure(contenders[name]))
-        rounds += 1
-        progress(min(1.0, (time.perf_counter() - begin) / seconds))
-    return {name: Timing(np.asarray(values)) for name, values in samples.items()}
+        done += 1
+        used += time.perf_counter() - begin
+        if yardsticks and (done <= MIN_ROUNDS or lent < YARDSTICK_SHARE * used):
+            for name, yardstick in yardsticks.items():
+                samples[name].append(_measure(yardstick))
+                lent += samples[name][-1]
+            time.sleep(SETTLE_SECONDS)
+        progress(min(1.0, max(used / seconds, done / rounds)))
+    timings = {name: Timing(np.asarray(values)) for name, values in samples.items()}
+    return Session(timings, done, used, "rounds" if done >= rounds else "time box")
 
 
 def _measure(contender: Contender) -> float:

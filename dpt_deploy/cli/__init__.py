@@ -23,6 +23,8 @@ COMMANDS = {
     "verify": ("verify", "Compare an exported model with PyTorch over sizes and batches."),
     "run": ("run", "Apply an exported model to an image, a folder or a video."),
     "bench": ("bench", "Time an exported model beside PyTorch."),
+    "study": ("study", "Measure accuracy against inference resolution (the paper's Figure 4)."),
+    "train": ("train", "Train a model on rendered scenes by the paper's recipe."),
     "inspect": ("inspect", "Show what an exported model is."),
     "doctor": ("doctor", "Show what works on this machine."),
     "convert": ("convert", "Save a checkpoint in another layout."),

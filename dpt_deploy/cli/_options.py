@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from dpt_deploy.core.errors import UsageError
-from dpt_deploy.core.spec import Size, parse_batches, parse_sizes
+from dpt_deploy.core.spec import Size, parse_batches, parse_size, parse_sizes
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
@@ -21,6 +21,11 @@ def sizes(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tu
     if value is not None and not found:
         raise UsageError("--res names no size", hint="for example --res 384,256x640, or leave it out")
     return found
+
+
+def size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Size | None:
+    """One size: syntax only."""
+    return parse_size(value, stride=1) if value else None
 
 
 def batches(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[int, ...]:
@@ -44,6 +49,20 @@ def batch_option(help_text: str) -> Callable[[Function], Function]:
 def json_option(function: Function) -> Function:
     """``--json``."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")(function)
+
+
+def checkpoint_options(function: Function) -> Function:
+    """Which network, and what becomes of its checkpoint."""
+    for option in (
+        click.option("--keys", is_flag=True, help="Say what became of every key of the checkpoint."),
+        click.option("--classes", type=click.IntRange(min=1), help="Classes of a segmentation model (default 150)."),
+        click.option("--task", type=click.Choice(["depth", "segmentation"]), help="Default: what the recipe says."),
+        click.option(
+            "--backbone", required=True, metavar="NAME", help="A zoo name (see doctor) or a recipe file (.toml)."
+        ),
+    ):
+        function = option(function)
+    return function
 
 
 def artifact_argument(function: Function) -> Function:

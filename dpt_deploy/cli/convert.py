@@ -7,18 +7,15 @@ from typing import Any
 
 import click
 
-from dpt_deploy.cli._options import PATH, json_option
+from dpt_deploy.cli._options import PATH, checkpoint_options, json_option
 from dpt_deploy.cli._output import checkpoint_keys, download_bar, print_json, say
 
 
 @click.command()
-@click.option("--backbone", required=True, metavar="NAME", help="A zoo name (see doctor) or a recipe file (.toml).")
-@click.option("--task", type=click.Choice(["depth", "segmentation"]), help="Default: what the recipe says.")
-@click.option("--classes", type=click.IntRange(min=1), help="Classes of a segmentation model (default 150).")
+@checkpoint_options
 @click.option("--weights", metavar="FILE|NAME", help="Checkpoint file, Hugging Face folder, or published name.")
 @click.option("--to", "layout", type=click.Choice(["huggingface", "native"]), default="huggingface", show_default=True)
 @click.option("-o", "--out", type=PATH, required=True, help="Folder to write to.")
-@click.option("--keys", is_flag=True, help="Say what became of every key of the checkpoint.")
 @json_option
 def command(backbone: str, out: Path, as_json: bool, keys: bool, **options: Any) -> None:
     """Save a checkpoint in another layout.

@@ -9,10 +9,11 @@ import click
 from dpt_deploy.cli._options import PATH
 from dpt_deploy.cli._output import PARITY_COLUMNS, case_rows, print_table, say
 from dpt_deploy.cli.bench import print_timing
+from dpt_deploy.core.recipe import load_recipe
 
 
 @click.command()
-@click.option("--backbone", default="hybrid", show_default=True, help="A zoo name.")
+@click.option("--backbone", default="tiny", show_default=True, help="A zoo name.")
 @click.option("-o", "--out", type=PATH, default=Path("out/demo"), show_default=True)
 @click.option(
     "--seconds",
@@ -24,14 +25,17 @@ from dpt_deploy.cli.bench import print_timing
 def command(backbone: str, out: Path, seconds: float) -> None:
     """Do the whole job once, offline, on a photograph: export, verify, predict, time.
 
-    The weights are random (nothing is downloaded): the depth picture shows that the pipeline works, not what a trained
-    model sees.
+    Nothing is downloaded: `tiny`, `tiny-vit` and `tiny-conv` use the trained weights that ship with the package, any
+    other model random ones, which show that the pipeline works and nothing else.
     """
     from dpt_deploy.workflow.demo import run_demo
 
     demo = run_demo(backbone, out, seconds=seconds, say=say)
     weights = demo.artifact.sidecar.weights
+    description = load_recipe(backbone).description
     title = f"{demo.artifact.path.name} against PyTorch (weights: {weights})"
     print_table(title, PARITY_COLUMNS, case_rows(demo.verification.report.cases))
     print_timing(f"time of one image (weights: {weights})", demo.timing)
-    click.echo(f"photograph  {demo.photograph}\ndepth       {demo.picture}   (weights: {weights})")
+    click.echo(
+        f"photograph  {demo.photograph}\ndepth       {demo.picture}   (weights: {weights})\nmodel       {description}"
+    )

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from dpt_deploy.cli._options import PATH, json_option
+from dpt_deploy.cli._options import PATH, checkpoint_options, json_option, size
 from dpt_deploy.cli._output import (
     PARITY_COLUMNS,
     case_rows,
@@ -18,28 +18,20 @@ from dpt_deploy.cli._output import (
     print_table,
     say,
 )
-from dpt_deploy.core.spec import Size, parse_size
-
-
-def _size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Size | None:
-    return parse_size(value, stride=1) if value else None
 
 
 @click.command()
-@click.option("--backbone", required=True, metavar="NAME", help="A zoo name (see doctor) or a recipe file (.toml).")
-@click.option("--task", type=click.Choice(["depth", "segmentation"]), help="Default: what the recipe says.")
-@click.option("--classes", type=click.IntRange(min=1), help="Classes of a segmentation model (default 150).")
+@checkpoint_options
 @click.option(
     "--weights", metavar="FILE|NAME|random", help="Checkpoint file, Hugging Face folder, published name, random[:SEED]."
 )
 @click.option("--precision", default="fp32", show_default=True, help="Number format of the graph.")
 @click.option("--opset", type=int, help="23 keeps attention whole (default); 20 for TensorRT before 10.14, JetPack 6.")
-@click.option("--static", callback=_size, metavar="HxW", help="One fixed size and batch 1 instead of dynamic ones.")
+@click.option("--static", callback=size, metavar="HxW", help="One fixed size and batch 1 instead of dynamic ones.")
 @click.option("--input", "input_kind", type=click.Choice(["float32", "uint8"]), default="float32", show_default=True)
 @click.option("--output", "output_kind", type=click.Choice(["scores", "labels"]), default="scores", show_default=True)
 @click.option("-o", "--out", type=PATH, default=Path("out"), show_default=True, help="Folder of the artefact.")
 @click.option("--force", is_flag=True, help="Export again even if the artefact is up to date.")
-@click.option("--keys", is_flag=True, help="Say what became of every key of the checkpoint.")
 @json_option
 def command(as_json: bool, keys: bool, backbone: str, out: Path, **options: Any) -> None:
     """Turn a checkpoint into a verified ONNX model.
@@ -49,7 +41,8 @@ def command(as_json: bool, keys: bool, backbone: str, out: Path, **options: Any)
     dpt-deploy export --backbone large --task segmentation --output labels
     dpt-deploy export --backbone base --weights random -o out/      # for timing only
 
-    Without --weights the published checkpoint of that name is fetched and its hash checked.
+    Without --weights: the weights that ship with the package (tiny, tiny-vit, tiny-conv), else the published checkpoint
+    of that name, fetched once and its hash checked.
     """
     from dpt_deploy.workflow.export import export_model
 

@@ -36,7 +36,7 @@ def command(artifact: Path, as_json: bool) -> None:
             "sizes",
             f"static {static}" if static else f"any multiple of {sidecar.shapes.stride}, any batch",
         ),
-        ("parameters", f"{found.parameters:,}"),
+        ("parameters", f"{found.parameters:,} ({found.weight_bytes / 1e6:,.1f} MB)"),
         ("files", f"{', '.join(payload.name for payload in sidecar.payloads)} ({size_mb:.1f} MB), hashes match"),
         *_operations(sidecar.operations),
         ("nodes", ", ".join(f"{count} {name}" for name, count in list(found.operators.items())[:8]) + ", …"),

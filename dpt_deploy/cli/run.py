@@ -7,14 +7,9 @@ from typing import Any
 
 import click
 
-from dpt_deploy.cli._options import PATH, artifact_argument, json_option
+from dpt_deploy.cli._options import PATH, artifact_argument, json_option, size
 from dpt_deploy.cli._output import count_bar, print_json, say
 from dpt_deploy.core.errors import BadFileError
-from dpt_deploy.core.spec import Size, parse_size
-
-
-def _size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Size | None:
-    return parse_size(value, stride=1) if value else None
 
 
 @click.command()
@@ -31,7 +26,7 @@ def _size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Si
     help="What to write; may be given more than once. Default: png and pfm, or labels.",
 )
 @click.option("--runtime", default="ort", show_default=True, help="What runs the artefact.")
-@click.option("--size", callback=_size, metavar="HxW", help="Network size instead of the model's own resize rule.")
+@click.option("--size", callback=size, metavar="HxW", help="Network size instead of the model's own resize rule.")
 @click.option("--kitti-crop", is_flag=True, help="Crop to the bottom centre 352x1216, as the KITTI evaluation does.")
 @json_option
 def command(artifact: Path, source: Path, as_json: bool, **options: Any) -> None:

@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import subprocess
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -79,10 +80,42 @@ def cpu_flags() -> list[str]:
 
 def gpus() -> list[str]:
     """Name, driver and memory of each NVIDIA GPU, as the driver's own tool tells it; empty without one."""
+    return _ask_driver("name,driver_version,memory.total")
+
+
+def clocks() -> dict[str, object]:
+    """How fast the machine runs right now, and what else it has to do.
+
+    ``cpu_mhz``: lowest and highest of the processors this process may use, None where the system does not tell (a
+    virtual machine tells a nominal one); ``gpus``: clocks of multiprocessors and memory, temperature and power of each
+    NVIDIA GPU; ``load_average``: of the last 1, 5 and 15 minutes.
+    """
+    found = _cpu_mhz()
+    return {
+        "cpu_mhz": [min(found), max(found)] if found else None,
+        "gpus": _ask_driver("clocks.sm,clocks.mem,temperature.gpu,power.draw"),
+        "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
+    }
+
+
+def _cpu_mhz() -> list[float]:
+    """Of each processor this process may use: as frequency scaling tells it, else as /proc/cpuinfo does."""
+    own = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    scaled = [Path(f"/sys/devices/system/cpu/cpu{index}/cpufreq/scaling_cur_freq") for index in sorted(own)]
+    with suppress(OSError, ValueError):
+        return [int(path.read_text()) / 1e3 for path in scaled]
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    listed = [float(line.partition(":")[2]) for line in lines if line.startswith("cpu MHz")]
+    return [mhz for index, mhz in enumerate(listed) if index in own]
+
+
+def _ask_driver(columns: str) -> list[str]:
+    """One line a GPU from nvidia-smi; empty where there is none."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return []
-    query = [tool, "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+    query = [tool, f"--query-gpu={columns}", "--format=csv,noheader"]
     try:
         done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)  # noqa: S603  fixed arguments
     except (OSError, subprocess.TimeoutExpired):  # a driver that is broken or hangs is no GPU to us

@@ -19,6 +19,8 @@ EXTRA_OF = {
     "onnxruntime": "ort",
     "cv2": "images",
     "PIL": "images",
+    "matplotlib": "study",
+    "h5py": "study",
     "transformers": "oracle",
 }
 

@@ -25,10 +25,6 @@ class Description:
     parameters: int
     weight_bytes: int
 
-    @property
-    def nodes(self) -> int:
-        return sum(self.operators.values())
-
 
 def read_graph(path: Path) -> ModelProto:
     """The graph without its external weights.

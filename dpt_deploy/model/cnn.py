@@ -13,7 +13,7 @@ class ConvEncoder(nn.Module):
 
     def __init__(self, spec: EncoderSpec, taps: tuple[Tap, ...]) -> None:
         super().__init__()
-        net = timm.create_model(spec.timm_name, pretrained=False, num_classes=0)
+        net = timm.create_model(spec.timm_name, pretrained=False, num_classes=0, **_resized(spec))
         self.taps = taps
         self.stem = nn.Sequential()
         for name in ("conv1", "bn1", "act1", "maxpool"):
@@ -27,3 +27,8 @@ class ConvEncoder(nn.Module):
             x = stage(x)
             features[f"stage{index}"] = x
         return [features[tap] for tap in self.taps]
+
+
+def _resized(spec: EncoderSpec) -> dict[str, tuple[int, ...]]:
+    """timm's arguments for other blocks; a recipe that gives ``stage_blocks`` gives the channels of basic blocks."""
+    return {"layers": spec.stage_blocks, "channels": spec.stage_channels} if spec.stage_blocks else {}

@@ -15,7 +15,6 @@ from __future__ import annotations
 import copy
 
 import torch
-import torch.nn.functional as F
 from timm.layers import StdConv2dSame
 from timm.layers.pool2d_same import MaxPool2dSame
 from torch import Tensor, nn
@@ -25,7 +24,7 @@ from dpt_deploy.model.dpt import DPT
 from dpt_deploy.model.fusion import Fusion, upsample2
 from dpt_deploy.model.hybrid import SumStdConv2dSame
 from dpt_deploy.model.reassemble import ProjectReadout, Reassemble
-from dpt_deploy.model.vit import PositionEmbedding
+from dpt_deploy.model.vit import PositionEmbedding, resize_grid
 
 
 def deployable(model: DPT) -> DPT:
@@ -99,12 +98,12 @@ class DeployedPosition(nn.Module):
         super().__init__()
         table, prefix, side = position.table.detach(), position.prefix_tokens, position.grid
         grid = table[:, prefix:].reshape(1, side, side, -1).permute(0, 3, 1, 2).contiguous()
+        self.resize = position.resize
         self.grid = nn.Parameter(grid, requires_grad=False)
         self.prefix = nn.Parameter(table[:, :prefix].clone(), requires_grad=False)
 
     def forward(self, height: int, width: int) -> tuple[Tensor, Tensor]:
-        grid = F.interpolate(self.grid, size=(height, width), mode="bilinear", align_corners=False)
-        return self.prefix, grid.flatten(2).transpose(1, 2)
+        return self.prefix, resize_grid(self.grid, height, width, self.resize).flatten(2).transpose(1, 2)
 
 
 class DeployedReassemble(nn.Module):

@@ -1,4 +1,4 @@
-"""The published checkpoints by name: which there are, and the file on this machine, downloaded once and checked.
+"""Checkpoints by name: those that ship with the package, and the published ones, downloaded once and checked.
 
 Standard library only. Only ``http`` and ``https`` are spoken; proxies are taken from the environment.
 """
@@ -26,6 +26,7 @@ from dpt_deploy.core.spec import Task
 
 CACHE_VARIABLE = "DPT_DEPLOY_CACHE"
 ADDRESS_VARIABLE = "DPT_DEPLOY_WEIGHTS_URL"
+SHIPPED_SUFFIX = ".safetensors"
 Progress = Callable[[int, int | None], None]  # bytes so far, and in all where the server says so
 
 _CHUNK = 1 << 20
@@ -69,6 +70,18 @@ def default_for(recipe_name: str, task: Task) -> PublishedWeights:
 def find(name: str) -> PublishedWeights | None:
     """The entry with this file name, with or without its suffix; None when there is none."""
     return next((entry for entry in published() if name in (entry.file, Path(entry.file).stem)), None)
+
+
+def shipped_path(name: str) -> Path | None:
+    """The file of a model whose weights ship with the package, by its name with or without suffix; else None."""
+    known = {path.stem: path for path in shipped()}
+    return known.get(name.removesuffix(SHIPPED_SUFFIX))
+
+
+def shipped() -> list[Path]:
+    """Every checkpoint that ships with the package; the stem is the recipe's name. Their licence is the package's."""
+    folder = Path(str(files("dpt_deploy") / "data" / "weights"))
+    return sorted(folder.glob(f"*{SHIPPED_SUFFIX}"))
 
 
 def cache_folder() -> Path:

@@ -13,29 +13,43 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from dpt_deploy.core.spec import EncoderSpec, Tap
+from dpt_deploy.core.spec import EncoderSpec, PositionResize, Tap
 from dpt_deploy.model.hybrid import HybridEmbed
 
 
 class PositionEmbedding(nn.Module):
     """Learned positions, resized to the image's own patch grid (paper §3.1, "Handling varying image sizes").
 
-    The grid part is resized bilinearly with half-pixel centres and no antialiasing; the rows of the leading tokens
-    are kept. At the training grid the resize is the exact identity.
+    The grid part is resized by :func:`resize_grid`; the rows of the leading tokens are kept. At the training grid the
+    resize is the exact identity.
     """
 
-    def __init__(self, grid: int, width: int, prefix_tokens: int) -> None:
+    def __init__(self, grid: int, width: int, prefix_tokens: int, resize: PositionResize = "bilinear") -> None:
         super().__init__()
         self.prefix_tokens = prefix_tokens
         self.grid = grid
+        self.resize = resize
         self.table = nn.Parameter(torch.zeros(1, prefix_tokens + grid * grid, width))
 
     def forward(self, height: int, width: int) -> tuple[Tensor, Tensor]:
         """Positions for a patch grid of ``height`` x ``width``: (1, prefix, D) and (1, height * width, D)."""
         prefix, grid = self.table[:, : self.prefix_tokens], self.table[:, self.prefix_tokens :]
         grid = grid.reshape(1, self.grid, self.grid, -1).permute(0, 3, 1, 2)
-        grid = F.interpolate(grid, size=(height, width), mode="bilinear", align_corners=False)
-        return prefix, grid.flatten(2).transpose(1, 2)
+        return prefix, resize_grid(grid, height, width, self.resize).flatten(2).transpose(1, 2)
+
+
+def resize_grid(grid: Tensor, height: int, width: int, rule: PositionResize) -> Tensor:
+    """Positions (1, D, g, g) on a patch grid of ``height`` x ``width``: (1, D, height, width).
+
+    ``bilinear`` has half-pixel centres and no antialiasing, as the published models were trained. ``nearest`` repeats
+    positions: row ``i`` is row ``i * g // height`` of the table, in integers, because the floating-point indices of
+    PyTorch and ONNX Runtime part at some sizes (6 to 74, for one).
+    """
+    if rule == "bilinear":
+        return F.interpolate(grid, size=(height, width), mode="bilinear", align_corners=False)
+    rows = torch.arange(height, device=grid.device) * grid.shape[2] // height
+    columns = torch.arange(width, device=grid.device) * grid.shape[3] // width
+    return grid.index_select(2, rows).index_select(3, columns)
 
 
 class ViTEncoder(nn.Module):
@@ -64,7 +78,7 @@ class ViTEncoder(nn.Module):
         self.patch = spec.patch
         self.embed: nn.Module = HybridEmbed(spec) if spec.kind == "hybrid" else PatchEmbed(spec)
         self.prefix = nn.Parameter(torch.zeros(1, spec.prefix_tokens, spec.width))
-        self.position = PositionEmbedding(spec.grid, spec.width, spec.prefix_tokens)
+        self.position = PositionEmbedding(spec.grid, spec.width, spec.prefix_tokens, spec.position_resize)
         self.blocks = vit.blocks
 
     def forward(self, image: Tensor) -> list[Tensor]:

@@ -53,14 +53,17 @@ def load_native(path: Path) -> tuple[DPT, LoadReport]:
     return _assemble(spec, checkpoint)
 
 
-def save_native(model: DPT, path: Path) -> None:
-    """Write ``model`` as safetensors with its specification in the header, atomically.
+def save_native(model: DPT, path: Path, *, half: bool = False) -> None:
+    """Write ``model`` as safetensors with its specification in the header, atomically; ``half`` rounds to float16.
 
     Raises:
         ResourceError: the folder is not writable, or the disk is full.
     """
     metadata = {_SPEC: json.dumps(model.spec.to_dict())}
-    save_tensors(dict(model.state_dict()), path, metadata)
+    tensors = model.state_dict()
+    if half:
+        tensors = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
+    save_tensors(dict(tensors), path, metadata)
 
 
 def _assemble(spec: ModelSpec, checkpoint: Checkpoint) -> tuple[DPT, LoadReport]:
@@ -135,7 +138,10 @@ def _native_spec(checkpoint: Checkpoint) -> ModelSpec | None:
 
 
 def _adapt_to_saved(spec: ModelSpec, saved: ModelSpec, source: Path) -> ModelSpec:
-    """Numbers of the encoder that are free follow the file; everything else must agree."""
+    """Numbers of the encoder that are free follow the file; everything else must agree.
+
+    How positions are resized is the recipe's say: a study's control asks for the same weights with a defect planted.
+    """
     encoder = replace(
         spec.encoder,
         norm_eps=saved.encoder.norm_eps,
@@ -144,7 +150,7 @@ def _adapt_to_saved(spec: ModelSpec, saved: ModelSpec, source: Path) -> ModelSpe
     spec = replace(spec, encoder=encoder)
     wanted, found = _flat(spec.to_dict()), _flat(saved.to_dict())
     for key in wanted:
-        if key not in ("name", "num_classes") and wanted[key] != found.get(key):
+        if key not in ("name", "num_classes", "encoder.position_resize") and wanted[key] != found.get(key):
             raise BadFileError(
                 f"{source} was saved with {key} = {found.get(key)!r}; {spec.name!r} has {wanted[key]!r}",
                 hint=f"it was saved as {saved.name!r}: name that network, or another checkpoint",

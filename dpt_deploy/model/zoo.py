@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dpt_deploy.core.spec import ModelSpec, Size
 from dpt_deploy.model.dpt import DPT
+from dpt_deploy.model.fusion import ResidualConvUnit
 from dpt_deploy.model.heads import DepthHead, SegmentationHead
 
 _PROBE_SIZES = ((128, 128), (96, 160))  # two sizes, so that the output scale is not that of one position grid
@@ -39,6 +40,52 @@ def random_model(spec: ModelSpec, *, seed: int = 0) -> DPT:
         _fill(tensor, name, seed, norm=name.rpartition(".")[0] in norms)
     _calibrate_output(model, seed)
     return model
+
+
+def fresh_model(spec: ModelSpec, *, seed: int = 0) -> DPT:
+    """The network of ``spec`` to be trained from scratch, in training mode: usual initialisations, seeded.
+
+    Linear layers and tables from a normal distribution of deviation 0.02 cut at two deviations (ViT), convolutions
+    after He et al. 2015, norms at identity; see :func:`_calm_start` for the decoder.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    model = build(spec).to_empty(device="cpu")
+    for module in model.modules():
+        _initialise(module, generator)
+    for name, tensor in model.named_parameters():
+        if name.endswith(("prefix", "table")):
+            nn.init.trunc_normal_(tensor, std=0.02, a=-0.04, b=0.04, generator=generator)
+    _calm_start(model)
+    return model.requires_grad_(True).train()
+
+
+def _calm_start(model: DPT) -> None:
+    """Residual units of the decoder begin as the identity, and the depth output as 1 give or take a little.
+
+    Without that the sum of units grows from level to level, most of the output starts below the final ReLU, and a loss
+    that does not see scale and shift never brings it back.
+    """
+    for module in model.modules():
+        if isinstance(module, ResidualConvUnit):
+            nn.init.zeros_(module.conv2.weight)
+    if isinstance(model.head, DepthHead) and model.head.conv3.bias is not None:
+        with torch.no_grad():
+            model.head.conv3.weight.mul_(0.03)
+        nn.init.ones_(model.head.conv3.bias)
+
+
+def _initialise(module: nn.Module, generator: torch.Generator) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04, generator=generator)
+    elif isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+    elif isinstance(module, _NORMS):
+        nn.init.ones_(module.weight)
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+    bias = getattr(module, "bias", None)
+    if isinstance(bias, nn.Parameter):
+        nn.init.zeros_(bias)
 
 
 _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm2d)

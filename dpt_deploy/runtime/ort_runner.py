@@ -25,10 +25,9 @@ class OrtRunner:
 
     name = "ort"
 
-    def __init__(self, path: Path, *, threads: int | None = None, outputs: Sequence[str] | None = None) -> None:
+    def __init__(self, path: Path, *, threads: int | None = None) -> None:
         self._path = path
         self._threads = threads
-        self._wanted = list(outputs) if outputs else None
         self._session: Any = None
 
     def __enter__(self) -> Self:
@@ -70,7 +69,7 @@ class OrtRunner:
             ResourceError: the runtime ran out of memory.
         """
         session = self._open()
-        names = self._wanted or [entry.name for entry in session.get_outputs()]
+        names = [entry.name for entry in session.get_outputs()]
         try:
             values = session.run(names, dict(feed))
         except Exception as exc:  # the runtime's exception classes are private

@@ -19,11 +19,6 @@ _RUNTIMES = {
 FILE_RUNTIMES = ("ort",)  # those that run an artefact's file; torch is handed a module
 
 
-def names() -> list[str]:
-    """Every runtime this version knows."""
-    return list(_RUNTIMES)
-
-
 def available(name: str) -> bool:
     """Whether the module behind a runtime is installed; it is not imported."""
     return find_spec(_RUNTIMES[name][2]) is not None

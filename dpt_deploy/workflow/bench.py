@@ -2,97 +2,96 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import datetime
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from dpt_deploy.bench.baseline import Baseline, Regression, read_baseline, regressions
-from dpt_deploy.bench.ceiling import OPERATIONS, matrix_product
-from dpt_deploy.bench.timing import Contender, Timing, interleave, ratio
+from dpt_deploy.bench import ceiling
+from dpt_deploy.bench.baseline import Baseline, check_machine, comparable, describe, read_baseline
+from dpt_deploy.bench.timing import MAX_ROUNDS, Contender, Session, Timing, interleave, ratio
 from dpt_deploy.core.artifact import Artifact
-from dpt_deploy.core.environment import fingerprint
+from dpt_deploy.core.environment import clocks
+from dpt_deploy.core.errors import UsageError
+from dpt_deploy.core.files import check_folder, ensure_folder
 from dpt_deploy.core.optional import extra
-from dpt_deploy.core.spec import Size
+from dpt_deploy.core.recipe import load_recipe
+from dpt_deploy.core.spec import Size, check_size
 from dpt_deploy.model import published
-from dpt_deploy.workflow import contenders as registry_of_contenders
+from dpt_deploy.workflow import contenders as kinds
+from dpt_deploy.workflow.bench_result import BenchResult, Case, Row, machine
+from dpt_deploy.workflow.ceilings import products
 from dpt_deploy.workflow.contenders import OURS
 from dpt_deploy.workflow.export import export_model
 from dpt_deploy.workflow.feeds import check_request
-from dpt_deploy.workflow.predict import load
+from dpt_deploy.workflow.memory import Memory, measure
+from dpt_deploy.workflow.photo import STEPS, steps_around
+from dpt_deploy.workflow.reference import shipped_for
 
 DEFAULT = ("torch", OURS)
-_CEILING = "matrix product"
-STEPS = ("decode", "prepare", "model", "finish")
+SECONDS = 60.0
+PLOT_SUFFIXES = (".svg", ".png", ".pdf")
+_PRODUCT, _STEP = "product ", "step "  # what else takes turns, told from contenders by a space in its name
+
+Talk = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class BenchRow:
-    """One contender at one size and batch. ``against`` is how many times slower than ours it is, with its interval."""
+class _Plan:
+    """What is measured, in the order given."""
 
-    size: str
-    batch: int
-    contender: str
-    timing: Timing
-    against: tuple[float, float, float] | None
-    operations: int
-    attention: int
-
-    @property
-    def rate(self) -> float:
-        """Operations of our graph per second: for a contender that does more work, its useful rate."""
-        return self.operations / self.timing.median
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "size": self.size,
-            "batch": self.batch,
-            "contender": self.contender,
-            "median_ms": self.timing.median * 1e3,
-            "interval_ms": [edge * 1e3 for edge in self.timing.interval()],
-            "p90_ms": self.timing.percentile(90) * 1e3,
-            "p99_ms": self.timing.percentile(99) * 1e3,
-            "samples": len(self.timing.seconds),
-            "images_per_second": self.batch / self.timing.median,
-            "gflop": self.operations / 1e9,
-            "attention_share": self.attention / self.operations,
-            "gflop_per_second": self.rate / 1e9,
-            "times_slower_than_ort": self.against,
-        }
+    artifact: Artifact
+    names: tuple[str, ...]
+    seconds: float
+    rounds: int
+    photograph: Path | None
+    memory: bool
+    module: Any
 
 
 @dataclass(frozen=True)
-class BenchResult:
-    """Rows by size, and what they must be read with. ``steps`` are medians in seconds of a photograph's way through."""
+class _Measured:
+    """One size and batch, as it came out."""
 
-    model: str
-    weights: str
-    ceiling: float
-    rows: tuple[BenchRow, ...]
-    steps: dict[str, float]
+    session: Session
+    memory: Mapping[str, Memory]
 
-    def to_dict(self) -> dict[str, Any]:
+    def named(self, prefix: str) -> dict[str, Timing]:
+        """Timings whose name begins with ``prefix``, under the rest of it."""
         return {
-            "model": self.model,
-            "weights": self.weights,
-            "protocol": "contenders interleaved in one run, order rotating, medians, 95 % bootstrap intervals",
-            "environment": fingerprint(),
-            "matrix_ceiling_gflop_per_second": self.ceiling / 1e9,
-            "rows": [{**row.to_dict(), "share_of_ceiling": row.rate / self.ceiling} for row in self.rows],
-            "end_to_end_ms": {name: value * 1e3 for name, value in self.steps.items()},
+            name.removeprefix(prefix): timing
+            for name, timing in self.session.timings.items()
+            if name.startswith(prefix)
         }
 
-    def worse_than(self, baseline: Baseline) -> list[Regression]:
-        """Ratios that fell below those recorded in ``baseline``."""
-        return regressions(self.to_dict(), baseline)
 
+def cached_artifact(backbone: str, say: Talk, sizes: Sequence[Size] = ()) -> Artifact:
+    """The export of a zoo model in the cache folder, made once, offline: with the weights that ship, else random ones.
 
-def cached_artifact(backbone: str, say: Callable[[str], None]) -> Artifact:
-    """The random-weights export of a zoo model in the cache folder, made once; no network is needed."""
+    Raises:
+        UsageError: no such model, or one of ``sizes`` is not for it (before anything is exported).
+    """
+    for size in sizes:
+        check_size(size, stride=load_recipe(backbone).model.stride)
     folder = published.cache_folder().parent / "models"
-    return export_model(backbone, folder, weights="random", say=say)
+    weights = None if shipped_for(load_recipe(backbone)) else "random"
+    return export_model(backbone, folder, weights=weights, say=say)
+
+
+def open_baseline(path: Path) -> Baseline:
+    """A recorded run that this machine can be held to.
+
+    Raises:
+        BadFileError: it cannot be read.
+        IncompatibleError: it was recorded on another kind of machine.
+    """
+    baseline = read_baseline(path)
+    check_machine(baseline, machine())
+    return baseline
 
 
 def bench_artifact(
@@ -101,80 +100,161 @@ def bench_artifact(
     *,
     batches: Sequence[int] = (1,),
     contenders: Sequence[str] = DEFAULT,
-    seconds: float = 10.0,
+    seconds: float = SECONDS,
+    rounds: int = MAX_ROUNDS,
     photograph: Path | None = None,
-    progress: Callable[[str], None] = lambda _line: None,
+    memory: bool = False,
+    baseline: Baseline | None = None,
+    say: Talk = lambda _line: None,
+    progress: Callable[[float], None] = lambda _share: None,
 ) -> BenchResult:
-    """Time ``contenders`` at each size and batch, interleaved, about ``seconds`` each.
+    """Time ``contenders`` at each size and batch, interleaved, for about ``seconds`` or ``rounds`` each.
 
-    With a ``photograph`` our own way from file to depth map is timed step by step as well.
+    With a ``photograph`` the steps from its file to its depth map take turns as well, at batch 1 and where our artefact
+    is among the contenders. With ``memory`` each contender's peak is measured after the timing, in fresh processes.
+    Whatever can be refused is refused first: also a ``baseline`` that this run could not be held to.
 
     Raises:
         UsageError: an unknown contender, or one that cannot run a size.
-        BadFileError: the photograph cannot be read.
+        BadFileError: the photograph cannot be read, or nothing of the baseline is measured.
+        IncompatibleError: the baseline is of another model.
     """
+    _check(artifact, sizes, batches, contenders, photograph)
+    if baseline:
+        planned = ((str(size), batch, name) for size, batch, name in product(sizes, batches, contenders))
+        _hold_to(baseline, artifact, list(planned), say)
+    counted = {case: _count(artifact, *case) for case in product(sizes, batches)}
+    module = kinds.reference_module(artifact) if any(map(kinds.needs_module, contenders)) else None
+    plan = _Plan(artifact, tuple(dict.fromkeys(contenders)), seconds, rounds, photograph, memory, module)
+    before, recorded = clocks(), datetime.datetime.now(datetime.UTC)
+    measured = {case: _measure(plan, *case, say, progress) for case in product(sizes, batches)}
+    return BenchResult(
+        artifact=artifact,
+        cases=tuple(Case(str(size), batch, m.session, m.named(_PRODUCT)) for (size, batch), m in measured.items()),
+        rows=tuple(row for case, m in measured.items() for row in _rows(plan.names, *case, m, *counted[case])),
+        steps={str(size): found for (size, _), m in measured.items() if (found := _steps(m))},
+        photograph=photograph.name if photograph else "",
+        environment=machine(),
+        clocks=(before, clocks()),
+        recorded=recorded,
+    )
+
+
+def _check(
+    artifact: Artifact, sizes: Sequence[Size], batches: Sequence[int], names: Sequence[str], photograph: Path | None
+) -> None:
     if photograph:
-        _read_photograph(photograph)
+        from dpt_deploy.core.images import read_image
+
+        read_image(photograph)
     for size, batch in product(sizes, batches):
         check_request(artifact.sidecar, size, batch)
-        for name in contenders:
-            registry_of_contenders.check(name, artifact, size)
+        for name in names:
+            kinds.check(name, artifact, size)
+
+
+def _hold_to(baseline: Baseline, artifact: Artifact, planned: list[tuple[str, int, str]], say: Talk) -> None:
+    measured = planned if any(name == OURS for _, _, name in planned) else []  # no ratio without ours
+    common, left = comparable(baseline, artifact.path.stem, measured)
+    say(f"held to {baseline.source}: {'; '.join(map(describe, common))}")
+    if left:
+        say(f"recorded there, not measured here: {'; '.join(map(describe, left))}")
+
+
+def _count(artifact: Artifact, size: Size, batch: int) -> tuple[int, int]:
+    """Operations of one run of our graph, in all and of attention."""
     with extra("export", purpose="counting operations"):
-        import onnx  # noqa: F401  now rather than after minutes of timing
-    makers = {name: registry_of_contenders.make(name) for name in contenders}
-    module = registry_of_contenders.reference_module(artifact) if set(makers) - {OURS} else None
-    rows: list[BenchRow] = []
-    ceiling = 0.0
-    for size in sizes:
-        for batch in batches:
-            progress(f"timing {', '.join(makers)} at {size}, batch {batch}")
-            with ExitStack() as stack:
-                entered = {
-                    name: stack.enter_context(make(artifact, module, size, batch)) for name, make in makers.items()
-                }
-                entered[_CEILING] = Contender(matrix_product(), lambda: None)
-                timings = interleave(entered, seconds=seconds)
-            ceiling = max(ceiling, OPERATIONS / float(timings.pop(_CEILING).seconds.min()))
-            rows += _rows(artifact, size, batch, timings)
-    steps = _steps(artifact, photograph, seconds) if photograph else {}
-    return BenchResult(artifact.path.stem, str(artifact.sidecar.weights), ceiling, tuple(rows), steps)
-
-
-def _rows(artifact: Artifact, size: Size, batch: int, timings: dict[str, Timing]) -> list[BenchRow]:
-    from dpt_deploy.graph.operations import count_operations
-
+        from dpt_deploy.graph.operations import count_operations
     counted = count_operations(artifact.path, size, batch)
-    against = {
-        name: ratio(timing, timings[OURS]) if name != OURS and OURS in timings else None
-        for name, timing in timings.items()
-    }
+    return counted.total, counted.attention
+
+
+def _measure(plan: _Plan, size: Size, batch: int, say: Talk, progress: Callable[[float], None]) -> _Measured:
+    with tempfile.TemporaryDirectory(prefix="dpt-deploy-") as folder:
+        say(f"preparing {', '.join(plan.names)} at {size}, batch {batch}")
+        files = {
+            name: kinds.prepare(name, plan.artifact, plan.module, size, batch, Path(folder)) for name in plan.names
+        }
+        say(f"timing {', '.join(plan.names)} at {size}, batch {batch}")
+        session = _time(plan, files, size, batch, progress)
+        memory = {}
+        for name in plan.names if plan.memory else ():
+            say(f"measuring the memory of {name} at {size}, batch {batch}")
+            memory[name] = measure(name, plan.artifact, files[name], size, batch)
+            if memory[name].error:
+                say(f"no memory of {name} at {size}, batch {batch}: {memory[name].error}")
+        return _Measured(session, memory)
+
+
+def _time(
+    plan: _Plan, files: Mapping[str, Path | None], size: Size, batch: int, progress: Callable[[float], None]
+) -> Session:
+    images = kinds.images_of(size, batch)
+    with ExitStack() as stack:
+        entered: dict[str, Contender] = {
+            name: stack.enter_context(kinds.enter(name, plan.artifact, file, plan.module, images))
+            for name, file in files.items()
+        }
+        if plan.photograph and batch == 1 and OURS in entered:
+            result: Any = entered[OURS].run()
+            output = result[plan.artifact.sidecar.outputs[0].name]
+            steps = steps_around(plan.artifact, size, plan.photograph, output)
+            entered |= {_STEP + name: step for name, step in steps.items()}
+        multiply = {_PRODUCT + name: call for name, call in stack.enter_context(products(plan.names)).items()}
+        return interleave(entered, seconds=plan.seconds, rounds=plan.rounds, yardsticks=multiply, progress=progress)
+
+
+def _rows(
+    names: Sequence[str], size: Size, batch: int, measured: _Measured, operations: int, attention: int
+) -> list[Row]:
+    timings, yardstick = measured.session.timings, ceiling.best(measured.named(_PRODUCT))
     return [
-        BenchRow(str(size), batch, name, timing, against[name], counted.total, counted.attention)
-        for name, timing in timings.items()
+        Row(
+            size=str(size),
+            batch=batch,
+            contender=name,
+            timing=timings[name],
+            operations=operations,
+            attention=attention,
+            share=ceiling.share(timings[name], operations, yardstick),
+            against=ratio(timings[name], timings[OURS]) if name != OURS and OURS in names else None,
+            memory=measured.memory.get(name),
+        )
+        for name in names
     ]
 
 
-def _steps(artifact: Artifact, photograph: Path, seconds: float) -> dict[str, float]:
-    """Medians of the steps of :meth:`Predictor.predict`, and of reading the file before it."""
-    image = _read_photograph(photograph)
-    height, width = image.shape[:2]
-    with load(artifact.path) as predictor:
-        feed = predictor.prepare(image)
-        output = predictor.infer(feed)
-        calls = (
-            lambda: _read_photograph(photograph),
-            lambda: predictor.prepare(image),
-            lambda: predictor.infer(feed),
-            lambda: predictor.finish(output, height, width),
-        )
-        steps = {name: Contender(call, lambda: None) for name, call in zip(STEPS, calls, strict=True)}
-        return {name: timing.median for name, timing in interleave(steps, seconds=seconds).items()}
+def _steps(measured: _Measured) -> dict[str, float]:
+    """Median seconds of each step, empty where they were not timed; the model's are those of the contender."""
+    around = measured.named(_STEP)
+    return {name: (around.get(name) or measured.session.timings[OURS]).median for name in STEPS} if around else {}
 
 
-def _read_photograph(path: Path) -> Any:
-    from dpt_deploy.core.images import read_image
+def check_plot(path: Path) -> None:
+    """Raise now what drawing to ``path`` would raise after minutes of timing.
 
-    return read_image(path)
+    Raises:
+        UsageError: not the suffix of a picture, or a folder.
+        MissingExtraError: matplotlib is not installed.
+        ResourceError: its folder cannot be written.
+    """
+    if path.suffix.lower() not in PLOT_SUFFIXES or path.is_dir():
+        raise UsageError(f"{path} is no picture to write", hint=f"name a file ending in {', '.join(PLOT_SUFFIXES)}")
+    check_folder(path.parent)
+    _drawing()
 
 
-__all__ = ["BenchResult", "BenchRow", "bench_artifact", "cached_artifact", "read_baseline"]
+def plot_result(result: Mapping[str, Any], path: Path) -> None:
+    """Draw a result (see :meth:`BenchResult.to_dict`); raises what :func:`check_plot` raises."""
+    check_plot(path)
+    ensure_folder(path.parent)
+    _drawing()(result, path)
+
+
+def _drawing() -> Callable[[Mapping[str, Any], Path], None]:
+    with extra("study", purpose="drawing"):
+        from dpt_deploy.study.latency_plot import draw_latency
+    return draw_latency
+
+
+__all__ = ["BenchResult", "bench_artifact", "cached_artifact", "check_plot", "open_baseline", "plot_result"]

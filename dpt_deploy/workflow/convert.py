@@ -44,7 +44,7 @@ def convert_checkpoint(
         from dpt_deploy.model.weights import save_native
     recipe = load_recipe(backbone, task=task, classes=classes)
     check_folder(out)  # before anything is downloaded
-    source, _ = resolve_weights(weights, recipe, progress)
+    source = resolve_weights(weights, recipe, progress)
     if source.is_random:
         raise UsageError(
             "random weights are not converted: once saved, nobody could tell them from trained ones",

@@ -10,13 +10,15 @@ from pathlib import Path
 
 from dpt_deploy.core.artifact import Artifact
 from dpt_deploy.core.files import write_errors
+from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.core.spec import Size
 from dpt_deploy.workflow.bench import BenchResult, bench_artifact
 from dpt_deploy.workflow.export import export_model
+from dpt_deploy.workflow.photo import SHIPPED
 from dpt_deploy.workflow.predict import run_files
+from dpt_deploy.workflow.reference import shipped_for
 from dpt_deploy.workflow.verify import Verification, raise_on_failure, verify_artifact
 
-PHOTOGRAPH = "coffee.jpg"
 SIZES = (Size(384, 384), Size(256, 640), Size(640, 256))
 BATCHES = (1, 2)
 
@@ -33,10 +35,14 @@ class Demo:
 
 
 def run_demo(backbone: str, out: Path, *, seconds: float, say: Callable[[str], None]) -> Demo:
-    """Export ``backbone`` with random weights, verify it, predict the shipped photograph, time it beside PyTorch."""
-    artifact = export_model(backbone, out, weights="random", say=say)
-    photograph = out / PHOTOGRAPH
-    with as_file(files("dpt_deploy") / "data" / "photographs" / PHOTOGRAPH) as shipped, write_errors(photograph):
+    """Export ``backbone``, verify it, predict the shipped photograph, time it beside PyTorch at its own size.
+
+    A model whose weights do not ship with the package gets random ones: nothing is downloaded.
+    """
+    weights = None if shipped_for(load_recipe(backbone)) else "random"
+    artifact = export_model(backbone, out, weights=weights, say=say)
+    photograph = out / SHIPPED
+    with as_file(files("dpt_deploy") / "data" / "photographs" / SHIPPED) as shipped, write_errors(photograph):
         shutil.copyfile(shipped, photograph)
     say(f"verifying {artifact.path}")
     verification = verify_artifact(artifact.path, res=SIZES, batch=BATCHES)
@@ -44,5 +50,6 @@ def run_demo(backbone: str, out: Path, *, seconds: float, say: Callable[[str], N
     picture = out / f"{artifact.path.stem}-{photograph.stem}.png"
     run_files(artifact.path, photograph, picture, formats=("color",))
     say("timing")
-    timing = bench_artifact(artifact, [Size(384, 384)], seconds=seconds, photograph=photograph)
+    image = artifact.sidecar.image
+    timing = bench_artifact(artifact, [Size(image.height, image.width)], seconds=seconds, photograph=photograph)
     return Demo(artifact, verification, timing, photograph, picture)

@@ -15,6 +15,7 @@ _CAPABILITIES = (
     ("export and verify against PyTorch", ("torch", "timm", "onnx", "onnxscript", "safetensors"), "export"),
     ("run ONNX artefacts", ("onnxruntime",), "ort"),
     ("read and write images and video", ("cv2", "PIL"), "images"),
+    ("draw plots and reports", ("matplotlib", "h5py"), "study"),
     ("time the plain Hugging Face export", ("transformers",), "oracle"),
 )
 
@@ -30,20 +31,20 @@ class Check:
 
 def diagnose_machine() -> tuple[list[Check], dict[str, Any]]:
     """Checks in the order a user needs them, and the full fingerprint."""
+    found = fingerprint()
     checks = [_capability(*entry) for entry in _CAPABILITIES]
-    checks += [check for check in (_torch_build(), _vector_units(), _gpu()) if check]
-    return checks, fingerprint()
+    checks += [check for check in (_torch_build(found), _vector_units(), _gpu(found)) if check]
+    return checks, found
 
 
 def zoo_table() -> list[dict[str, str]]:
-    """Every zoo model with its published checkpoints."""
+    """Every zoo model with its published checkpoints, or "ships with the package"."""
     rows = []
     for name in zoo_names():
         recipe = load_recipe(name)
         files = [entry.file for entry in published.published() if entry.recipe == name]
-        rows.append(
-            {"name": name, "description": recipe.description, "checkpoints": ", ".join(files) or "none published"}
-        )
+        found = "ships with the package" if published.shipped_path(name) else ", ".join(files) or "none published"
+        rows.append({"name": name, "description": recipe.description, "checkpoints": found})
     return rows
 
 
@@ -54,9 +55,9 @@ def _capability(name: str, modules: tuple[str, ...], which: str) -> Check:
     return Check(name, True, "ready")
 
 
-def _torch_build() -> Check | None:
+def _torch_build(machine: dict[str, object]) -> Check | None:
     """torch and torchvision of different builds crash when timm is imported; say so before it happens."""
-    versions = fingerprint()["tools"]
+    versions = machine["tools"]
     if not isinstance(versions, dict) or "torch" not in versions or "torchvision" not in versions:
         return None
     torch, vision = (str(versions[name]) for name in ("torch", "torchvision"))
@@ -74,7 +75,7 @@ def _vector_units() -> Check:
     return Check("vector units for INT8 on the CPU", any("vnni" in flag or "amx" in flag for flag in flags), detail)
 
 
-def _gpu() -> Check:
-    found = fingerprint()["gpus"]
+def _gpu(machine: dict[str, object]) -> Check:
+    found = machine["gpus"]
     names = found if isinstance(found, list) else []
     return Check("NVIDIA GPU", bool(names), "; ".join(map(str, names)) or "none: everything up to ONNX runs without")

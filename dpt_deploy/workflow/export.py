@@ -110,7 +110,7 @@ def export_model(
     )
     _check(request)
     check_folder(out)  # before anything is downloaded
-    source, _ = resolve_weights(weights, recipe, progress)
+    source = resolve_weights(weights, recipe, progress)
     path = out / f"{request.stem}.onnx"
     say(f"weights: {source}")
     model, source, report = build_reference(recipe.model, source)

@@ -18,6 +18,7 @@ class Inspection:
     sidecar: Sidecar
     operators: dict[str, int]
     parameters: int
+    weight_bytes: int
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -25,6 +26,7 @@ class Inspection:
             "sidecar": asdict(self.sidecar),
             "operators": self.operators,
             "parameters": self.parameters,
+            "weight_bytes": self.weight_bytes,
         }
 
 
@@ -38,4 +40,4 @@ def inspect_artifact(path: Path) -> Inspection:
     with extra("export", purpose="reading the graph"):
         from dpt_deploy.graph.describe import describe
     found = describe(path)
-    return Inspection(path, artifact.sidecar, found.operators, found.parameters)
+    return Inspection(path, artifact.sidecar, found.operators, found.parameters, found.weight_bytes)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from dpt_deploy.core.artifact import Sidecar, WeightsSource, sha256_of
 from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.optional import extra
-from dpt_deploy.core.recipe import Recipe
+from dpt_deploy.core.recipe import Recipe, load_recipe
 from dpt_deploy.core.spec import ModelSpec
 from dpt_deploy.model import published
 
@@ -20,17 +20,16 @@ if TYPE_CHECKING:
     from dpt_deploy.model.dpt import DPT
     from dpt_deploy.model.matching import LoadReport
 
+_OWN_LICENCE = "MIT"
 _RANDOM = re.compile(r"random(?::(\d+))?")
 Progress = Callable[[int, int | None], None]  # bytes done, bytes in all where known
 
 
-def resolve_weights(
-    text: str | None, recipe: Recipe, progress: Progress | None = None
-) -> tuple[WeightsSource, Path | None]:
-    """What ``--weights`` names, and where it lies on disk (None for random weights).
+def resolve_weights(text: str | None, recipe: Recipe, progress: Progress | None = None) -> WeightsSource:
+    """What ``--weights`` names.
 
-    ``text`` is ``random`` or ``random:SEED``, a file or folder, the name of a published checkpoint, or None for the one
-    that belongs to the recipe. A published checkpoint is downloaded once and its hash checked.
+    ``text`` is ``random`` or ``random:SEED``, a file or folder, the name of a shipped or published checkpoint, or None
+    for the one that belongs to the recipe. A published checkpoint is downloaded once and its hash checked.
 
     Raises:
         UsageError: nothing is published for the recipe, or the name is neither a file nor known.
@@ -41,9 +40,11 @@ def resolve_weights(
         raise UsageError("--weights is empty", hint="give a file, a published name or random, or leave --weights out")
     match = _RANDOM.fullmatch(text or "")
     if match:
-        return WeightsSource("random", seed=int(match[1] or 0)), None
+        return WeightsSource("random", seed=int(match[1] or 0))
     if text and Path(text).exists():
-        return WeightsSource("file", path=str(Path(text).resolve())), Path(text)
+        return WeightsSource("file", path=str(Path(text).resolve()))
+    if found := published.shipped_path(text) if text else shipped_for(recipe):
+        return WeightsSource("shipped", path=found.name, licence=_OWN_LICENCE)
     entry = published.find(text) if text else published.default_for(recipe.name, recipe.model.task)
     if entry is None:
         raise BadFileError(
@@ -51,7 +52,19 @@ def resolve_weights(
             hint="give a file, a folder of Hugging Face, a name listed by `dpt-deploy doctor`, or random",
         )
     path = published.fetch(entry, progress)
-    return WeightsSource("published", path=str(path), licence=entry.licence), path
+    return WeightsSource("published", path=str(path), licence=entry.licence)
+
+
+def shipped_for(recipe: Recipe) -> Path | None:
+    """The weights of ``recipe`` that ship with the package: they fit the zoo's network of that name and no other."""
+    path = published.shipped_path(recipe.name)
+    return path if path and load_recipe(path.stem).model == recipe.model else None
+
+
+def checkpoint_path(source: WeightsSource) -> Path:
+    """Where the checkpoint of ``source`` lies; one that ships with the package is found wherever that is installed."""
+    shipped = published.shipped_path(source.path) if source.kind == "shipped" else None
+    return shipped or Path(source.path)
 
 
 def build_reference(spec: ModelSpec, source: WeightsSource) -> tuple[DPT, WeightsSource, LoadReport | None]:
@@ -65,7 +78,7 @@ def build_reference(spec: ModelSpec, source: WeightsSource) -> tuple[DPT, Weight
         from dpt_deploy.model.zoo import random_model
     if source.is_random:
         return random_model(spec, seed=source.seed), source, None
-    model, report = load_weights(spec, Path(source.path))
+    model, report = load_weights(spec, checkpoint_path(source))
     found = _digest(report.files)
     if source.sha256 and source.sha256 != found:
         raise BadFileError(
@@ -86,8 +99,8 @@ def reference_of(sidecar: Sidecar, weights: str | None = None, *, against: Path 
     elif weights:
         if source.is_random:
             raise UsageError("this artefact has random weights; --weights does not apply", hint="leave --weights out")
-        source = replace(source, path=str(Path(weights).resolve()))
-    if not source.is_random and not Path(source.path).exists():
+        source = replace(source, kind="file", path=str(Path(weights).resolve()))
+    if not source.is_random and not checkpoint_path(source).exists():
         raise BadFileError(
             f"the checkpoint {source.path} is not there",
             hint="name the artefact's own with --weights FILE, or use --golden, which needs neither it nor PyTorch",

@@ -3,16 +3,15 @@
 import http.server
 import os
 import pickle
-import resource
 import signal
 import socket
 import threading
-from contextlib import contextmanager
 from dataclasses import replace
 
 import onnx
 import pytest
 import torch
+from support.disks import full_disk
 from support.faults import quick
 from support.faults.calling import checked, complaint, fine, finished, process
 from support.faults.handmade import listing
@@ -182,21 +181,10 @@ def test_random_weights_do_not_replace_trained_ones_unasked(tmp_path, made, caps
 # --- failures underway ------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def full_disk(limit=2000):
-    """No file may grow past ``limit`` bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 def test_a_disk_that_fills_while_the_exporter_writes(tmp_path, former, capsys):
     copied(former, tmp_path)
     before = listing(tmp_path)
-    with full_disk():
+    with full_disk(2000):
         said = complaint(capsys, 7, *argv(tmp_path, "--force"))
     assert "File too large" in said
     assert "ulimit" in said

@@ -3,16 +3,16 @@
 import os
 import pty
 import re
-import resource
 import subprocess
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from support.disks import full_disk
 from support.faults.calling import checked, complaint, environment, fine, finished, process
 from support.faults.handmade import listing
 from support.tiny import copied, exported
@@ -181,17 +181,6 @@ def test_a_file_where_a_folder_is_needed_is_refused(artifact, photos, capsys):
 
 
 # --- disks ------------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def full_disk(limit=100):
-    """No file may grow past ``limit`` bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("name", ["x.png", "x.pfm", "x-color.png"])

@@ -1,0 +1,42 @@
+"""How time grows with the image, against how arithmetic grows: both over the smallest size measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Step:
+    """One contender at one size. ``operations`` and ``time`` are ratios to the same contender's smallest size."""
+
+    contender: str
+    batch: int
+    size: str
+    operations: float
+    time: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def scaling(rows: Iterable[Mapping[str, Any]]) -> list[Step]:
+    """Growth of every contender and batch that was timed at two sizes or more, smallest first.
+
+    ``rows`` are those of a recorded result (``contender``, ``batch``, ``size``, ``gflop``, ``p50_ms``). Time that grows
+    faster than operations means that larger images use the machine less well, and the other way round.
+    """
+    series: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        series.setdefault((row["contender"], row["batch"]), []).append(row)
+    found = []
+    for (contender, batch), entries in series.items():
+        ordered = sorted(entries, key=lambda row: row["gflop"])
+        least = ordered[0]
+        if len(ordered) > 1:
+            found += [
+                Step(contender, batch, row["size"], row["gflop"] / least["gflop"], row["p50_ms"] / least["p50_ms"])
+                for row in ordered
+            ]
+    return found

@@ -1,0 +1,40 @@
+"""How a benchmark looks in a terminal: its tables, and a bar while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.text import Text
+
+from dpt_deploy.cli._output import print_table, results, talk
+from dpt_deploy.workflow.bench_tables import Table, limits, scaling_table, steps_table, timing_table
+
+
+@contextmanager
+def timing_bar() -> Iterator[Callable[[float], None]]:
+    """A bar on standard error; call it with the share of the present size that is done."""
+    columns = (TextColumn("timing"), BarColumn(), TaskProgressColumn())
+    with Progress(*columns, console=talk, transient=True, disable=not talk.is_terminal) as bar:
+        task = bar.add_task("timing", total=1.0)
+        yield lambda share: bar.update(task, completed=share, visible=share < 1)
+
+
+def print_timing(title: str, result: Any) -> None:
+    """The timing table; how times scale, where there are two sizes; the steps of one photograph, where measured."""
+    data = result.to_dict()
+    ceiling = data["matrix_ceiling_gflop_per_second"]
+    _print(f"{title}; ceiling {ceiling:.0f} GFLOP/s", timing_table(data))
+    for line, enough in limits(data):
+        results.print(Text(line), style="dim" if enough else "yellow", soft_wrap=True)
+    results.print()
+    if growth := scaling_table(data):
+        _print("time against arithmetic, over the smallest size", growth)
+    if steps := steps_table(data):
+        _print(f"from {data['photograph']} to its map, with ort", steps)
+
+
+def _print(title: str, table: Table) -> None:
+    print_table(title, table.heads, table.rows)

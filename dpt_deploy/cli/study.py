@@ -1,0 +1,87 @@
+"""``dpt-deploy study``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dpt_deploy.cli._options import PATH, json_option, res_option
+from dpt_deploy.cli._output import count_bar, print_json, print_table, say
+from dpt_deploy.core.errors import ParityError, UsageError
+from dpt_deploy.core.spec import Size
+
+
+def _names(_ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
+    """A list by commas, duplicates dropped, order kept."""
+    found = tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
+    if not found:
+        raise UsageError(f"{param.opts[0]} names nothing", hint="give a name, or leave the option out")
+    return found
+
+
+@click.command()
+@click.option(
+    "--backbone",
+    "models",
+    default="tiny,tiny-vit,tiny-conv",
+    show_default=True,
+    callback=_names,
+    help="Zoo names, recipes (.toml) or exported files (.onnx).",
+)
+@click.option(
+    "--weights", metavar="FILE|NAME|random", help="Of the model that is exported. Default: its published ones."
+)
+@res_option("Network sizes. Default: 1 to 2.67 times the size the models were trained at.")
+@click.option("--runtime", "runtimes", default="ort", show_default=True, callback=_names, help="Any of ort, torch.")
+@click.option("--precision", "precisions", default="fp32", show_default=True, callback=_names, help="Any of fp32.")
+@click.option(
+    "--scenes", type=click.IntRange(2), default=48, show_default=True, help="How many rendered scenes to measure on."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of scenes and of intervals.")
+@click.option("--data", metavar="NAME:DIR", help="Measure on this data set instead, by its own protocol.")
+@click.option("--limit", type=click.IntRange(2), metavar="N", help="Use the first N images only.")
+@click.option("--reference", type=click.Choice(["paper"]), help="Print the paper's number beside ours.")
+@click.option("--control/--no-control", default=True, show_default=True, help="Prove that a planted defect is noticed.")
+@click.option("--plot/--no-plot", default=True, show_default=True, help="Draw the figure and write the report.")
+@click.option("-o", "--out", type=PATH, default="out/study", show_default=True, help="Folder for what comes out.")
+@json_option
+def command(out: Path, plot: bool, reference: str | None, as_json: bool, **options: Any) -> None:
+    """Measure accuracy against inference resolution (the paper's Figure 4).
+
+    Every model is exported, then scored on every image at every size; a run that was broken off goes on where it
+    stood. The folder then holds study.json, study.csv, figure.svg, figure.png and report.html. Exit 5 when a defect
+    that was planted on purpose went unnoticed: then the study measures nothing.
+
+    \b
+    dpt-deploy study                                     # offline: the models that ship with the program
+    dpt-deploy study --backbone tiny-vit --runtime ort,torch --res 192,320 --scenes 16
+    dpt-deploy study --backbone hybrid-nyu --data nyu-metric:/data/nyu --res 480x640,544x736 --reference paper
+    """
+    from dpt_deploy.workflow import study, study_output
+
+    if plot:
+        study_output.require_drawing()
+    sizes: tuple[Size, ...] = options.pop("res")
+    plan = study.plan_study(study.Request(sizes=sizes, reference=reference is not None, **options))
+    with count_bar("images") as (start, advance):
+        found, models = study.run_study(plan, out, say=say, started=start, advance=advance)
+    study_output.write_numbers(found, out)
+    if plot:
+        say("drawing")
+        study_output.write_pictures(found, models, plan, out)
+    summary = study_output.summary(found)
+    for caution in summary.cautions:
+        say(caution, style="bold red")
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        print_table(summary.title, summary.columns, summary.rows)
+        click.echo("\n".join(summary.sentences))
+        click.echo(str(out / ("report.html" if plot else "study.json")))
+    if not found.measures_something:
+        raise ParityError(
+            "a planted defect went unnoticed: the study measures nothing",
+            hint="give it more images, or train the models better; what was measured is written all the same",
+        )

@@ -1,0 +1,95 @@
+"""``dpt-deploy train``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from dpt_deploy.cli._options import PATH, json_option
+from dpt_deploy.cli._output import print_facts, print_json, say, talk
+
+if TYPE_CHECKING:
+    from dpt_deploy.workflow.train import Listener, Trained, TrainingPlan
+
+_REPORTS = 20  # lines of talk in all where there is no terminal to draw a bar on
+
+
+@click.command()
+@click.argument("study", type=PATH)
+@click.option("-o", "--out", type=PATH, default=Path("out/train"), show_default=True, help="Folder of the results.")
+@click.option("--cache", type=PATH, help="Folder of the rendered scenes, which trainings share (default: OUT).")
+@click.option("--device", default="cpu", show_default=True, help="Where to render and train: cpu, cuda, cuda:1, …")
+@json_option
+def command(study: Path, out: Path, cache: Path | None, device: str, as_json: bool) -> None:
+    """Train a model on rendered scenes by the paper's recipe.
+
+    Interrupted, the same command goes on where it was a minute before. The result is a safetensors file for
+    `export --weights`, and a record of the training beside it.
+
+    \b
+    dpt-deploy train benchmarks/studies/tiny.toml -o out/train
+    dpt-deploy export --backbone tiny --weights out/train/tiny.safetensors -o out/
+    """
+    from dpt_deploy.workflow.train import read_plan, train_model
+
+    plan = read_plan(study)
+    with _progress(plan) as listener:
+        trained = train_model(plan, out, cache=cache, device=device, listener=listener)
+    if as_json:
+        print_json({"weights": str(trained.weights), "record": str(trained.record), **trained.to_dict()})
+        return
+    rows = [
+        *_score(trained),
+        ["time", f"{trained.history.seconds / 60:.1f} minutes of training"],
+        ["record", str(trained.record)],
+    ]
+    print_facts(f"{plan.backbone}: {trained.weights}", rows)
+
+
+@contextmanager
+def _progress(plan: TrainingPlan) -> Iterator[Listener]:
+    """A bar for each part of the work; without a terminal a line of talk now and then."""
+    from dpt_deploy.workflow.train import Listener
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+    every = max(1, plan.schedule.steps // _REPORTS)
+    with Progress(*columns, TimeRemainingColumn(), console=talk, disable=not talk.is_terminal) as bar:
+        scenes = bar.add_task("scenes", total=plan.scenes.count)
+        steps = bar.add_task("training", total=plan.schedule.steps, start=False)
+        judged = bar.add_task("judging", total=plan.validation.scenes, start=False)
+
+        def stepped(done: int, total: int, loss: float) -> None:
+            bar.start_task(steps)
+            bar.update(steps, completed=done, description=f"training, loss {loss:.3f}")
+            if bar.disable and done % every == 0:
+                say(f"step {done} of {total}, loss {loss:.3f}")
+
+        def judging(done: int, _total: int) -> None:
+            bar.start_task(judged)
+            bar.update(judged, completed=done)
+
+        yield Listener(say, lambda done, _total: bar.update(scenes, completed=done), stepped, judging)
+
+
+def _score(trained: Trained) -> list[list[str]]:
+    from dpt_deploy.workflow.train import DepthScore
+
+    score, scenes = trained.score, f"on {trained.plan.validation.scenes} unseen scenes"
+    if isinstance(score, DepthScore):
+        share = 100 * score.abs_rel / score.plane_abs_rel
+        return [
+            ["AbsRel", f"{score.abs_rel:.4f} {scenes}"],
+            ["best plane", f"{score.plane_abs_rel:.4f}; the model has {share:.0f} % of it"],
+        ]
+    return [
+        ["mean IoU", f"{100 * score.mean_iou:.1f} % {scenes}"],
+        [
+            "pixel accuracy",
+            f"{100 * score.pixel_accuracy:.1f} %; the commonest class has {100 * score.commonest:.1f} %",
+        ],
+    ]

@@ -1,0 +1,33 @@
+"""HDF5 files. Needs the extra ``study``; the library is imported when a file is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from dpt_deploy.core.errors import BadFileError
+from dpt_deploy.core.optional import extra
+
+# What h5py raises for a file that cannot be opened, an array that is not there, a damaged chunk, type or header.
+_DAMAGE = (OSError, KeyError, ValueError, TypeError, RuntimeError)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """The ``h5py.File`` of a path; what goes wrong inside the block, which only reads, is a :class:`BadFileError`.
+
+    MATLAB 7.3 files are HDF5 with the axes of every array in reverse.
+    """
+    with extra("study", purpose="reading HDF5 files"):
+        h5py = import_module("h5py")
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except _DAMAGE as exc:
+        raise BadFileError(
+            f"cannot read {path}: {str(exc).splitlines()[0]}",
+            hint="the file is missing, incomplete or of another kind: download it again",
+        ) from exc

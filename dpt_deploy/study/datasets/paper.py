@@ -1,0 +1,64 @@
+"""The paper's own numbers, read from ``data/paper.toml``, to stand beside what was measured here."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from dpt_deploy.core.decode import decode
+from dpt_deploy.core.errors import UsageError
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """What the paper prints for one data set.
+
+    ``values`` is by model (a name of the zoo where the zoo has it) and metric (``protocols.METRICS``), printed units:
+    percent where ``Metric.percent`` says so. ``released`` is the same of the authors' evaluation of the weights they
+    published, where there is one. ``notes`` says what to know before comparing.
+    """
+
+    table: int
+    caption: str
+    notes: str
+    values: dict[str, dict[str, float]]
+    released: dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class PaperValue:
+    """One printed number: of table ``table``, in the units of ``protocols.METRICS[metric]``."""
+
+    value: float
+    metric: str
+    table: int
+    notes: str
+
+
+def paper_table(dataset: str) -> PaperTable:
+    """Everything that the paper prints for a data set.
+
+    Raises:
+        UsageError: the paper has no table for it.
+    """
+    tables = _tables()
+    if dataset not in tables:
+        raise UsageError(f"the paper has no numbers for {dataset!r}", hint=f"it has for: {', '.join(sorted(tables))}")
+    return tables[dataset]
+
+
+def paper_value(dataset: str, model: str, metric: str) -> PaperValue | None:
+    """The paper's number for a model of the zoo, or None where it prints none (raises as :func:`paper_table`)."""
+    table = paper_table(dataset)
+    value = table.values.get(model, {}).get(metric)
+    return None if value is None else PaperValue(value, metric, table.table, table.notes)
+
+
+@cache
+def _tables() -> dict[str, PaperTable]:
+    text = (files("dpt_deploy") / "data" / "paper.toml").read_text(encoding="utf-8")
+    entries: dict[str, Any] = tomllib.loads(text)
+    return {name: decode(PaperTable, {"released": {}, **entry}, name) for name, entry in entries.items()}

@@ -1,0 +1,73 @@
+"""Scores as they are made, one JSON line each, so that a study that was broken off goes on where it stood.
+
+A line stands for itself: it names what was scored by hash, so that another model, runtime or data set in the same
+folder is another line. A line that is cut short, as a killed process leaves it, is no score.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+from dpt_deploy.core.files import write_errors
+
+Key = tuple[str, str, str]  # what was scored, at which size, on which image
+Errors = dict[str, float]  # by the name of the metric
+
+
+class Journal:
+    """The scores in ``path``; a context manager while scores are added.
+
+    ``ignored`` counts the lines that are no scores.
+
+    Raises:
+        ResourceError: the file cannot be read or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stream: IO[bytes] | None = None
+        with write_errors(path):
+            lines = path.read_bytes().splitlines() if path.is_file() else []
+        found = [_score(line) for line in lines if line.strip()]
+        self._scores = dict(entry for entry in found if entry is not None)
+        self.ignored = found.count(None)
+
+    def __enter__(self) -> Self:
+        with write_errors(self._path):
+            self._stream = self._path.open("ab", buffering=0)  # a line is in the file once it is added
+            self._stream.write(b"\n")  # what comes next must not continue a line that was cut short
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._stream:
+            self._stream.close()
+
+    def get(self, subject: str, size: str, image: str) -> Errors | None:
+        """The errors that were added, in this run or an earlier one."""
+        return self._scores.get((subject, size, image))
+
+    def add(self, subject: str, size: str, image: str, errors: Errors) -> None:
+        """Keep a score; it survives the end of the process from here on."""
+        line = json.dumps({"subject": subject, "size": size, "image": image, "errors": errors})
+        with write_errors(self._path):
+            if self._stream is None:
+                raise ValueError("the journal is not open")
+            self._stream.write(f"{line}\n".encode())
+        self._scores[subject, size, image] = errors
+
+
+def _score(line: bytes) -> tuple[Key, Errors] | None:
+    try:
+        entry: Any = json.loads(line)
+        key, errors = (entry["subject"], entry["size"], entry["image"]), dict(entry["errors"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    named = all(isinstance(part, str) for part in (*key, *errors))
+    finite = all(isinstance(value, float) and math.isfinite(value) for value in errors.values())
+    return (key, errors) if named and finite and errors else None

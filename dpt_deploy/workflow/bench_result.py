@@ -1,0 +1,161 @@
+"""What a benchmark found, as one JSON document: every number with what it must be read with."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dpt_deploy.bench import ceiling
+from dpt_deploy.bench.baseline import Baseline, Regression, regressions
+from dpt_deploy.bench.scaling import scaling
+from dpt_deploy.bench.timing import Session, Timing
+from dpt_deploy.core.artifact import Artifact
+from dpt_deploy.core.environment import fingerprint
+from dpt_deploy.core.files import atomic_write_bytes, ensure_folder
+from dpt_deploy.workflow.memory import METHOD, Memory
+
+KIND = "latency"
+PROTOCOL = (
+    "contenders interleaved in one run, order rotating, two runs of warm-up; host clock after synchronisation; "
+    "medians (p50), 95 % bootstrap intervals; ratios are medians of turn-by-turn ratios; the ceiling is the fastest "
+    "library's float32 product of two matrices of side 2048, its median in the same run"
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One size and batch: which limit ended its rounds, and the medians of the matrix products timed in them."""
+
+    size: str
+    batch: int
+    session: Session
+    products: Mapping[str, Timing]
+
+    def to_dict(self) -> dict[str, Any]:
+        rates = {name: ceiling.OPERATIONS / timing.median / 1e9 for name, timing in self.products.items()}
+        return {
+            "size": self.size,
+            "batch": self.batch,
+            "rounds": self.session.rounds,
+            "seconds": self.session.seconds,
+            "ended_by": self.session.ended_by,
+            "enough_rounds": self.session.enough,
+            "product_gflop_per_second": rates,
+        }
+
+
+@dataclass(frozen=True)
+class Row:
+    """One contender at one size and batch.
+
+    ``operations`` and ``attention`` are those of our graph: for a contender that does more work, the rate is its useful
+    one. ``against`` is how many times slower than ours it is, with its interval; ``share`` that of the ceiling.
+    """
+
+    size: str
+    batch: int
+    contender: str
+    timing: Timing
+    operations: int
+    attention: int
+    share: float
+    against: tuple[float, float, float] | None
+    memory: Memory | None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "size": self.size,
+            "batch": self.batch,
+            "contender": self.contender,
+            "p50_ms": self.timing.median * 1e3,
+            "interval_ms": [edge * 1e3 for edge in self.timing.interval()],
+            "p90_ms": self.timing.percentile(90) * 1e3,
+            "p99_ms": self.timing.percentile(99) * 1e3,
+            "samples": len(self.timing.seconds),
+            "images_per_second": self.batch / self.timing.median,
+            "gflop": self.operations / 1e9,
+            "attention_share": self.attention / self.operations,
+            "gflop_per_second": self.operations / self.timing.median / 1e9,
+            "share_of_ceiling": self.share,
+            "times_slower_than_ort": self.against,
+            "memory": self.memory.to_dict() if self.memory else None,
+        }
+
+
+@dataclass(frozen=True)
+class BenchResult:
+    """Rows by size, and what they must be read with.
+
+    ``steps`` are medians in seconds, by size, of a photograph's way through; ``clocks`` are those before and after.
+    """
+
+    artifact: Artifact
+    cases: tuple[Case, ...]
+    rows: tuple[Row, ...]
+    steps: Mapping[str, Mapping[str, float]]
+    photograph: str
+    environment: Mapping[str, Any]
+    clocks: tuple[Mapping[str, Any], Mapping[str, Any]]
+    recorded: datetime.datetime
+
+    def to_dict(self) -> dict[str, Any]:
+        sidecar = self.artifact.sidecar
+        rows = [row.to_dict() for row in self.rows]
+        cases = [case.to_dict() for case in self.cases]
+        return {
+            "kind": KIND,
+            "recorded": self.recorded.isoformat(timespec="seconds"),
+            "model": self.artifact.path.stem,
+            "weights": str(sidecar.weights),
+            "sha256": {payload.name: payload.sha256 for payload in sidecar.payloads},
+            "protocol": PROTOCOL,
+            "memory_method": METHOD if any(row.memory for row in self.rows) else None,
+            "environment": {**self.environment, "clocks": dict(zip(("before", "after"), self.clocks, strict=True))},
+            "matrix_ceiling_gflop_per_second": max(max(case["product_gflop_per_second"].values()) for case in cases),
+            "cases": cases,
+            "rows": rows,
+            "scaling": [asdict(step) for step in scaling(rows)],
+            "photograph": self.photograph,
+            "end_to_end_ms": {
+                size: {name: value * 1e3 for name, value in steps.items()} for size, steps in self.steps.items()
+            },
+        }
+
+    def worse_than(self, baseline: Baseline) -> list[Regression]:
+        """Ratios that fell below those recorded in ``baseline``."""
+        return regressions([row.to_dict() for row in self.rows], baseline)
+
+    @property
+    def file_name(self) -> str:
+        """Kind, model, weights, machine, versions and date: what tells one result from another."""
+        tools, weights = self.environment["tools"], self.artifact.sidecar.weights.kind
+        ours = tools.get("onnxruntime") or tools.get("onnxruntime-gpu", "")
+        parts = [KIND, self.artifact.path.stem, weights, _slug(self.environment["processor"])]
+        parts += [f"{self.environment['cores']}c", f"torch{tools.get('torch', '')}", f"ort{ours}"]
+        return "-".join([*parts, f"{self.recorded:%Y%m%d}"]) + ".json"
+
+    def write(self, folder: Path) -> Path:
+        """Write the document into ``folder``, over one of the same name; where it stands now.
+
+        Raises:
+            ResourceError: it cannot be written; what stood there before stays.
+        """
+        ensure_folder(folder)
+        path = folder / self.file_name
+        atomic_write_bytes(path, (json.dumps(self.to_dict(), indent=2) + "\n").encode())
+        return path
+
+
+def machine() -> dict[str, Any]:
+    """Versions, processor, cores and GPU, and the number of threads where the environment sets it."""
+    return {**fingerprint(), "omp_num_threads": os.environ.get("OMP_NUM_THREADS")}
+
+
+def _slug(text: str) -> str:
+    return "-".join(re.findall(r"[a-z0-9]+", text.lower()))

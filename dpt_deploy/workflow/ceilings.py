@@ -1,0 +1,50 @@
+"""The matrix product that every share of the ceiling refers to, by each library that takes part."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from dpt_deploy.bench.ceiling import matrices, numpy_product
+from dpt_deploy.bench.timing import Contender
+from dpt_deploy.runtime import registry
+from dpt_deploy.workflow import contenders
+
+
+@contextmanager
+def products(names: Sequence[str]) -> Iterator[dict[str, Contender]]:
+    """The product by NumPy, and by the libraries that the contenders ``names`` compute with, ready to be timed."""
+    runs_module = {contenders.runs_module(name) for name in names}
+    with ExitStack() as stack:
+        found = {"numpy": numpy_product()}
+        if False in runs_module:
+            found["onnxruntime"] = stack.enter_context(_onnxruntime())
+        if True in runs_module:
+            found["torch"] = _torch()
+        yield found
+
+
+def _torch() -> Contender:
+    import torch
+
+    left, right = map(torch.from_numpy, matrices())
+    return Contender(lambda: left @ right, lambda: None)
+
+
+@contextmanager
+def _onnxruntime() -> Iterator[Contender]:
+    """One MatMul whose right side is a constant, as in a network: the runtime packs it once."""
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    left, right = matrices()
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, left.shape) for name in ("left", "product")]
+    node = helper.make_node("MatMul", ["left", "right"], ["product"])
+    graph = helper.make_graph([node], "ceiling", ends[:1], ends[1:], [numpy_helper.from_array(right, "right")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    with tempfile.TemporaryDirectory(prefix="dpt-deploy-") as folder:
+        path = Path(folder) / "ceiling.onnx"
+        save(model, path)
+        with registry.open_file(path) as runner:
+            yield Contender(lambda: runner.infer({"left": left}), runner.synchronize)

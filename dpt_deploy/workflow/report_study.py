@@ -1,0 +1,106 @@
+"""How trainings, resolution studies and photographs are shown on the page; see :mod:`dpt_deploy.workflow.report`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dpt_deploy.core.optional import extra
+from dpt_deploy.workflow.bench_tables import Table
+from dpt_deploy.workflow.report_sections import Result, Section, markdown, source
+
+
+def _training(result: Result, folder: str) -> str:
+    data, plan = result.data, result.data["plan"]
+    schedule, scenes = plan["schedule"], plan["scenes"]
+    score = data["validation"]
+    images = schedule["steps"] * schedule["batch"]
+    what = (
+        f"`dpt-deploy train benchmarks/studies/{data['model']}.toml`: {images:,} images of {scenes['count']:,} scenes, "
+        f"{schedule['steps']:,} steps, {data['seconds'] / 60:.0f} minutes on {_machine(data['environment'])}.\n"
+    )
+    numbers = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in score.items())
+    return (
+        f"### {data['model']}\n\n{what}\nOn {plan['validation']['scenes']} unseen scenes: {numbers}.\n\n"
+        f"![loss over steps]({folder}/{result.picture})\n\n{source(result, folder)}"
+    )
+
+
+def _machine(environment: Mapping[str, Any]) -> str:
+    return ", ".join([f"{environment['cores']} cores of {environment['processor']}", *environment["gpus"]])
+
+
+def _draw_training(data: Mapping[str, Any], path: Path) -> None:
+    with extra("study", purpose="drawing a training"):
+        from dpt_deploy.study.training_plot import draw_training
+    draw_training(data, path)
+
+
+def _study(result: Result, folder: str) -> str:
+    data = result.data
+    sizes = data["sizes"]
+    rows = {(row["subject"], row["size"]): row for row in data["rows"]}
+    names = [subject["name"] for subject in data["subjects"]]
+    loss = Table(
+        ("loss in % against " + data["trained"], *sizes),
+        tuple((name, *(_interval(rows[name, size], "loss_percent") for size in sizes)) for name in names),
+    )
+    error = Table(
+        ("AbsRel", *sizes), tuple((name, *(f"{rows[name, size]['abs_rel']:.3f}" for size in sizes)) for name in names)
+    )
+    verdicts = "".join(f"- {line}\n" for line in _verdicts(data))
+    about = f"{data['data']['images']} images of {data['data']['name']}, seed {data['data']['seed']}."
+    plane = f"The best plane of each image errs {data['plane_abs_rel']['value']:.3f}.\n"
+    parts = [f"{about} {plane}", markdown(loss), markdown(error), verdicts]
+    picture = f"![accuracy over resolution]({folder}/{result.picture})\n"
+    return "\n".join([*parts, picture, source(result, folder)])
+
+
+def _interval(row: Mapping[str, Any], key: str) -> str:
+    return f"{row[key]:.1f} ({row[f'{key}_low']:.1f} to {row[f'{key}_high']:.1f})"
+
+
+def _points(estimate: Mapping[str, float]) -> str:
+    return f"{estimate['value']:.1f} ({estimate['low']:.1f} to {estimate['high']:.1f})"
+
+
+def _verdicts(data: Mapping[str, Any]) -> list[str]:
+    lines = [
+        f"{each['rival']} loses {_points(each['in_range'])} points more than {each['subject']} over the paper's range: "
+        f"the paper's ordering {each['verdict'] if each['verdict'] == 'holds' else 'is ' + each['verdict']}"
+        for each in data["comparisons"]
+    ]
+    control = data["control"]
+    if "noticed" in control:
+        found = "noticed" if control["noticed"] else "**not noticed**"
+        lines.append(f"the planted defect (positions repeated, not interpolated) was {found}")
+    return lines
+
+
+def _photographs(result: Result, folder: str) -> str:
+    found = result.data["explained_variance"]
+    facts = Table(("model", "explained variance"), tuple((name, f"{value:.3f}") for name, value in found.items()))
+    picture = Path(result.name).with_suffix(".png").name
+    return (
+        f"{result.data['photograph']}, share of the variance of the measured disparity:\n\n{markdown(facts)}\n"
+        f"![photographs and depth]({folder}/{picture})\n\n{source(result, folder)}"
+    )
+
+
+STUDY_KINDS: dict[str, Section] = {
+    "training": Section(
+        "Training of the shipped models",
+        "Loss: scale- and shift-invariant, trimmed, with gradient matching. AbsRel is the mean over scenes after\n"
+        "alignment in inverse depth; the plane is fitted to each ground truth.",
+        _training,
+        _draw_training,
+    ),
+    "resolution-study": Section(
+        "Accuracy against inference resolution",
+        "The paper's Figure 4 on exported artefacts: how much larger the mean AbsRel is than at the training size,\n"
+        "with 95 % intervals (paired bootstrap over images).",
+        _study,
+    ),
+    "photographs": Section("Real photographs", "`python benchmarks/photographs.py`", _photographs),
+}

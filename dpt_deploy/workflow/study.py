@@ -1,0 +1,173 @@
+"""Figure 4 on exported models: what is asked is checked, then scored, then analysed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dpt_deploy.core.environment import fingerprint
+from dpt_deploy.core.errors import UsageError
+from dpt_deploy.core.files import check_folder, ensure_folder
+from dpt_deploy.core.spec import Size
+from dpt_deploy.runtime import registry
+from dpt_deploy.study.datasets.paper import paper_table, paper_value
+from dpt_deploy.study.datasets.protocols import METRICS
+from dpt_deploy.study.journal import Journal
+from dpt_deploy.study.outcome import Reference, Study, Subject, analysed
+from dpt_deploy.study.resolution import Scores, default_sizes, mean_of
+from dpt_deploy.workflow import study_images, study_models
+from dpt_deploy.workflow.feeds import check_request
+from dpt_deploy.workflow.study_images import Images
+from dpt_deploy.workflow.study_models import Contestant
+from dpt_deploy.workflow.study_scores import Scoring
+
+JOURNAL = "scores.jsonl"
+MODELS = "models"
+DEFAULT_MODELS = ("tiny", "tiny-vit", "tiny-conv")
+DEFAULT_SCENES = 48
+Talk = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked: models by name, recipe or file; sizes (none: the default ratios); and on what.
+
+    ``limit`` bounds the number of images; ``reference`` asks for the paper's number beside ours; ``control`` for a
+    model with a planted defect beside its original.
+    """
+
+    models: tuple[str, ...] = DEFAULT_MODELS
+    weights: str | None = None
+    sizes: tuple[Size, ...] = ()
+    runtimes: tuple[str, ...] = ("ort",)
+    precisions: tuple[str, ...] = ("fp32",)
+    scenes: int = DEFAULT_SCENES
+    seed: int = 0
+    data: str | None = None
+    limit: int | None = None
+    reference: bool = False
+    control: bool = True
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A request that was found feasible: the images, the sizes, and the one among them that was trained at."""
+
+    request: Request
+    images: Images
+    sizes: tuple[Size, ...]
+    trained: Size
+
+
+def plan_study(request: Request) -> Plan:
+    """Check everything that can be checked before anything is exported, rendered or written.
+
+    Raises:
+        UsageError: models, sizes, runtimes or data that do not go together.
+        BadFileError: an artefact or the data set's folder is missing or damaged.
+        MissingExtraError: what reads the data, renders scenes or runs models is not installed.
+    """
+    for runtime in request.runtimes:
+        registry.runner_class(runtime)
+    trained = study_models.trained_size(request.models)
+    study_models.check_precisions(request.models, request.precisions)
+    stride = max(study_models.described(name)[0].stride for name in request.models)
+    sizes = tuple(sorted({trained, *(request.sizes or default_sizes(trained, stride))}))
+    if len(sizes) < 2:
+        raise UsageError(f"--res names the training size {trained} only", hint="name a size to compare it with")
+    study_models.check_sizes(request.models, sizes)
+    images = _images(request)
+    for name in request.models:
+        images.check(study_models.described(name)[0])
+    return Plan(request, images, sizes, trained)
+
+
+def run_study(
+    plan: Plan,
+    out: Path,
+    *,
+    say: Talk = lambda _line: None,
+    started: Callable[[int], None] = lambda _count: None,
+    advance: Callable[[str], None] = lambda _image: None,
+) -> tuple[Study, list[Contestant]]:
+    """Score what ``out`` has no score of yet, and analyse; return the study and the models behind it.
+
+    An image that cannot be used is named, counted and left out for everybody.
+
+    Raises:
+        ParityError: a model returned NaN or infinity.
+        BadFileError: fewer than two images could be used, or a model is unusable.
+        ResourceError: disk or memory.
+    """
+    check_folder(out)
+    ensure_folder(out)
+    models, original, no_control = _models(plan, out / MODELS, say)
+    subjects = tuple(each.subject for each in models)
+    journal = Journal(out / JOURNAL)
+    if journal.ignored:
+        say(f"{journal.ignored} line(s) of {out / JOURNAL} are no scores; what they stood for is scored again")
+    scoring = Scoring(models, plan.images, plan.sizes, journal)
+    with journal:
+        failures = scoring.run(say, started, advance)
+    scores = scoring.collected(plan.trained, {image for image, _ in failures})
+    study = Study(
+        data=plan.images.data,
+        subjects=subjects,
+        scores=scores,
+        analysis=analysed(subjects, scores, original, plan.request.seed),
+        failures=tuple(failures),
+        no_control=no_control,
+        environment=fingerprint(),
+        seed=plan.request.seed,
+        references=_references(plan, scoring, scores, subjects) if plan.request.reference else (),
+    )
+    return study, models
+
+
+def _images(request: Request) -> Images:
+    if not request.data:
+        if request.reference:
+            raise UsageError(
+                "--reference paper needs --data: the paper has no numbers for rendered scenes",
+                hint="add --data NAME:DIR",
+            )
+        return study_images.scenes(min(request.scenes, request.limit or request.scenes), request.seed)
+    images = study_images.data_set(request.data, request.limit)
+    if request.reference:
+        paper_table(images.data.name)
+    return images
+
+
+def _models(plan: Plan, folder: Path, say: Talk) -> tuple[list[Contestant], str | None, str]:
+    """The models and, last, their control; the name of its original; and why there is none, if there is none."""
+    asked = plan.request
+    models = study_models.contestants(asked.models, asked.weights, asked.runtimes, asked.precisions, folder, say)
+    for each in models:
+        for size in plan.sizes:
+            check_request(each.artifact.sidecar, size)
+    if not asked.control:
+        return models, None, "it was not asked for"
+    able = [each for each in models if study_models.can_be_control(each)]
+    if not able:
+        return models, None, "none of the models has positions to spoil, in fp32 and with its weights at hand"
+    # A plain transformer before a hybrid, whose convolutional stages know no positions.
+    original = min(able, key=lambda each: each.artifact.sidecar.model.encoder.kind != "vit")
+    return [*models, study_models.control_of(original, folder, say)], original.subject.name, ""
+
+
+def _references(plan: Plan, scoring: Scoring, scores: Scores, subjects: Sequence[Subject]) -> tuple[Reference, ...]:
+    """The paper's numbers for these models, each beside the same measure here, at the size the paper measured at."""
+    protocol, found = plan.images.protocol, []
+    if protocol.size not in scores.sizes:
+        return ()
+    for subject in (each for each in subjects if not each.control):
+        printed = paper_value(plan.images.data.name, subject.model, protocol.metric)
+        if printed is None:
+            continue
+        values = scoring.metric(protocol.metric, subject.name, protocol.size, scores.images)
+        metric = METRICS[protocol.metric]
+        ours = mean_of(values * (100 if metric.percent else 1), seed=plan.request.seed)
+        part = f"{len(scores.images)} of its {protocol.images} images"
+        found.append(Reference(f"Table {printed.table}", subject.name, metric.title, printed.value, ours, part))
+    return tuple(found)

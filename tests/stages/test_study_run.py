@@ -1,0 +1,479 @@
+"""The study from end to end on miniature models and small scenes: right, resumable, and loud about what is wrong."""
+
+import csv
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+from support.faults.calling import complaint, fine
+from support.faults.handmade import listing
+from support.tiny import copied, exported, tampered, tiny_model, tiny_path
+
+from dpt_deploy.cli import call
+from dpt_deploy.core import metrics
+from dpt_deploy.core.artifact import write_sidecar
+from dpt_deploy.core.errors import BadFileError, ParityError
+from dpt_deploy.core.spec import Size
+from dpt_deploy.model.weights import save_native
+from dpt_deploy.study.datasets.base import Dataset, depth_sample
+from dpt_deploy.study.datasets.evaluate import resize_bilinear
+from dpt_deploy.study.datasets.protocols import PROTOCOLS
+from dpt_deploy.study.scenes import render_scene
+from dpt_deploy.workflow import study, study_images, study_models, study_output
+from dpt_deploy.workflow.export import export_model
+from dpt_deploy.workflow.predict import load
+
+SIDE = 96
+SIZES = "96,128"
+
+
+@pytest.fixture(autouse=True)
+def _small_scenes(monkeypatch):
+    monkeypatch.setattr(study_images, "SCENE_SIDE", SIDE)
+
+
+@pytest.fixture(scope="module")
+def paths():
+    return [str(exported(name).path) for name in ("tiny-vit", "tiny-conv")]
+
+
+@pytest.fixture
+def calling(paths, tmp_path):
+    """The arguments of a small study without control and drawings."""
+
+    def arguments(*extra, models=paths, res=SIZES, scenes=3):
+        return (
+            "study",
+            *("--backbone", ",".join(models), "--res", res, "--scenes", scenes),
+            *("--no-control", "--no-plot", "-o", tmp_path / "out", *extra),
+        )
+
+    return arguments
+
+
+def outcome(folder):
+    return json.loads((folder / "out" / "study.json").read_text())
+
+
+def plan_of(models, **changes):
+    asked = {"models": tuple(models), "sizes": (Size(96, 96), Size(128, 128)), "scenes": 3, "control": False}
+    return study.plan_study(study.Request(**{**asked, **changes}))
+
+
+# --- right ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_study_leaves_its_numbers_behind(calling, tmp_path, capsys):
+    out = fine(capsys, *calling())
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["scores.jsonl", "study.csv", "study.json"]
+    found = outcome(tmp_path)
+    assert [each["name"] for each in found["subjects"]] == ["tiny-vit", "tiny-conv"]
+    assert (found["sizes"], found["trained"], found["data"]["images"]) == (["96", "128"], "96", 3)
+    assert len(found["comparisons"]) == 1
+    assert "tiny-vit" in out
+    assert "AbsRel" in out
+    rows = list(csv.DictReader((tmp_path / "out" / "study.csv").read_text().splitlines()))
+    assert [(row["subject"], row["size"]) for row in rows] == [
+        (name, size) for name in ("tiny-vit", "tiny-conv") for size in ("96", "128")
+    ]
+    assert float(rows[0]["abs_rel"]) == pytest.approx(np.mean(found["abs_rel"]["tiny-vit"]["96"]))
+
+
+def test_a_score_is_what_the_protocol_says_by_hand(calling, paths, tmp_path, capsys):
+    fine(capsys, *calling())
+    scene = render_scene(1_000_001, height=SIDE, width=SIDE)
+    with load(paths[0], size=Size(128, 128)) as predictor:
+        output = predictor.infer(predictor.prepare(scene.image))[0]
+    measured = np.zeros((SIDE, SIDE), bool)
+    measured[::2, ::2] = scene.depth[::2, ::2] < 80
+    prediction, truth = resize_bilinear(output, Size(SIDE, SIDE))[measured], 1 / scene.depth[measured]
+    scale, shift = np.polyfit(prediction.astype(float), truth.astype(float), 1)
+    depth = 1 / np.maximum(scale * prediction + shift, 1 / 80)
+    expected = np.mean(np.abs(depth - scene.depth[measured]) / scene.depth[measured])
+    assert outcome(tmp_path)["abs_rel"]["tiny-vit"]["128"][1] == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_plane_stands_beside_the_models(calling, tmp_path, capsys):
+    fine(capsys, *calling())
+    scene = render_scene(1_000_000, height=SIDE, width=SIDE)
+    measured = np.zeros((SIDE, SIDE), bool)
+    measured[::2, ::2] = scene.depth[::2, ::2] < 80
+    expected = metrics.depth_metrics(metrics.plane_depth(scene.depth, measured, 80.0), scene.depth, measured).abs_rel
+    found = outcome(tmp_path)
+    assert found["abs_rel_of_plane"][0] == pytest.approx(expected, rel=1e-4)
+    assert found["rows"][0]["share_of_plane"] == pytest.approx(
+        found["rows"][0]["abs_rel"] / found["plane_abs_rel"]["value"]
+    )
+
+
+def test_pytorch_and_onnx_runtime_see_the_same(calling, paths, tmp_path, capsys):
+    fine(capsys, *calling("--runtime", "ort,torch", models=paths[:1], scenes=2))
+    found = outcome(tmp_path)["abs_rel"]
+    assert list(found) == ["tiny-vit ort", "tiny-vit torch"]
+    assert found["tiny-vit ort"]["128"] == pytest.approx(found["tiny-vit torch"]["128"], rel=1e-4)
+
+
+def test_json_is_the_file_that_is_written(calling, tmp_path, capsys):
+    assert json.loads(fine(capsys, *calling("--json"))) == outcome(tmp_path)
+
+
+def test_everything_is_drawn(paths, tmp_path, capsys):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install -e '.[study]'")
+    arguments = ("--backbone", ",".join(paths), "--res", SIZES, "--scenes", 4, "--no-control", "-o", tmp_path)
+    assert "report.html" in fine(capsys, "study", *arguments)
+    assert {path.name for path in tmp_path.iterdir()} >= {*study_output.NUMBERS, *study_output.PICTURES}
+    page = (tmp_path / "report.html").read_text()
+    assert "Random weights: a rehearsal, not a result." in page
+    assert page.count("data:image/jpeg") >= 10
+    shutil.rmtree(tmp_path / "models", ignore_errors=True)
+    (tmp_path / "report.html").unlink()
+    fine(capsys, "study", *arguments)
+    assert (tmp_path / "report.html").read_text() == page
+
+
+# --- broken off -------------------------------------------------------------------------------------------------------
+
+
+class Interruption(Exception):
+    pass
+
+
+def interrupted(plan, out, after):
+    """Run until ``after`` images are done."""
+    done = []
+
+    def advance(image):
+        done.append(image)
+        if len(done) == after:
+            raise Interruption
+
+    with pytest.raises(Interruption):
+        study.run_study(plan, out, advance=advance)
+
+
+def counted(monkeypatch):
+    """The outputs computed from here on, as (model, size, image)."""
+    seen = []
+    original = study.Scoring._score.__globals__["Bench"].output
+
+    def output(self, subject, size, sample):
+        seen.append((subject, str(size), sample.name))
+        return original(self, subject, size, sample)
+
+    monkeypatch.setattr("dpt_deploy.workflow.study_scores.Bench.output", output)
+    return seen
+
+
+def test_a_study_that_was_broken_off_goes_on_and_ends_the_same(paths, tmp_path, monkeypatch):
+    plan = plan_of(paths)
+    whole, _ = study.run_study(plan, tmp_path / "whole")
+    interrupted(plan, tmp_path / "broken", 2)
+    with (tmp_path / "broken" / study.JOURNAL).open("ab") as stream:
+        stream.write(b'{"subject": "cut sh')
+    seen = counted(monkeypatch)
+    resumed, _ = study.run_study(plan, tmp_path / "broken")
+    assert resumed.to_dict() == whole.to_dict()
+    assert {image for _, _, image in seen} == {"scene-1000002"}
+    assert len(seen) == 2 * 2
+
+
+def test_a_finished_study_computes_nothing_again_and_another_size_only_itself(paths, tmp_path, monkeypatch):
+    study.run_study(plan_of(paths), tmp_path)
+    seen = counted(monkeypatch)
+    study.run_study(plan_of(paths), tmp_path)
+    assert seen == []
+    study.run_study(plan_of(paths, sizes=(Size(128, 128), Size(160, 160))), tmp_path)
+    assert {size for _, size, _ in seen} == {"160"}
+
+
+def test_another_model_under_the_same_name_is_scored_anew(paths, tmp_path, monkeypatch):
+    study.run_study(plan_of(paths), tmp_path / "out")
+
+    def double(graph):
+        graph.doc_string = "not the same file"
+
+    changed = tampered(exported("tiny-vit"), tmp_path / "changed", double)
+    seen = counted(monkeypatch)
+    study.run_study(plan_of([str(changed.path), paths[1]]), tmp_path / "out")
+    assert {subject for subject, _, _ in seen} == {"tiny-vit"}
+    assert len(seen) == 2 * 3
+
+
+def test_other_scenes_are_other_scores(paths, tmp_path, monkeypatch):
+    study.run_study(plan_of(paths[:1]), tmp_path)
+    seen = counted(monkeypatch)
+    study.run_study(plan_of(paths[:1], seed=1), tmp_path)
+    assert len(seen) == 3 * 2  # the first scene is the mark of the generator, so all of them
+
+
+# --- wrong data -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def spoiled(monkeypatch):
+    """Make the images of these names unreadable."""
+
+    def spoil(*names):
+        real = study_images.scenes
+
+        def scenes(count, seed):
+            images = real(count, seed)
+            read = images.read_sample
+
+            def read_sample(name):
+                if name in names:
+                    raise BadFileError(f"{name}: cut short", hint="fetch it again")
+                return read(name)
+
+            return replace(images, read_sample=read_sample)
+
+        monkeypatch.setattr(study_images, "scenes", scenes)
+
+    return spoil
+
+
+def test_an_image_that_cannot_be_read_is_left_out_for_everybody_and_named(calling, spoiled, tmp_path, capsys):
+    spoiled("scene-1000001")
+    assert call([str(part) for part in calling(scenes=4)]) == 0
+    err = capsys.readouterr().err
+    assert "left out: scene-1000001: cut short" in err
+    assert "1 image(s) could not be used and are left out: scene-1000001." in err
+    found = outcome(tmp_path)
+    assert found["failures"] == [{"image": "scene-1000001", "reason": "scene-1000001: cut short"}]
+    assert found["images"] == ["scene-1000000", "scene-1000002", "scene-1000003"]
+    assert all(len(row) == 3 for sizes in found["abs_rel"].values() for row in sizes.values())
+
+
+def test_a_study_on_one_image_that_is_left_is_refused(calling, spoiled, capsys):
+    spoiled("scene-1000000", "scene-1000001")
+    assert "1 image(s) to measure on" in complaint(capsys, 4, *calling())
+
+
+def test_an_image_without_truth_is_left_out(calling, monkeypatch, tmp_path, capsys):
+    real = render_scene
+
+    def sky_at_one(seed, **options):
+        scene = real(seed, **options)
+        if seed == 1_000_001:
+            scene.depth[:] = np.inf
+        return scene
+
+    monkeypatch.setattr("dpt_deploy.study.scenes.render_scene", sky_at_one)
+    fine(capsys, *calling(scenes=3))
+    (failure,) = outcome(tmp_path)["failures"]
+    assert "no pixel of it has a truth to measure" in failure["reason"]
+
+
+def test_a_model_that_returns_nan_is_named_with_size_and_image(calling, paths, tmp_path, capsys):
+    def poison(graph):
+        weight = next(each for each in graph.graph.initializer if "head" in each.name and len(each.dims) == 4)
+        values = onnx.numpy_helper.to_array(weight).copy()
+        values[:] = np.nan
+        weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
+
+    bad = tampered(exported("tiny-vit"), tmp_path / "bad", poison)
+    said = complaint(capsys, 5, *calling(models=[paths[1], str(bad.path)]))
+    assert "tiny-vit returned NaN or infinity at 96 for scene-1000000" in said
+    assert not (tmp_path / "out" / "study.json").exists()
+
+
+# --- wrong calls ------------------------------------------------------------------------------------------------------
+
+VIT, CONV = tiny_path("tiny-vit"), tiny_path("tiny-conv")
+CALLS = {
+    "size": (("--backbone", VIT, "--res", "100"), "nearest legal sizes: 96 or 128"),
+    "only the training size": (("--backbone", VIT, "--res", "96"), "--res names the training size 96 only"),
+    "no size": (("--backbone", VIT, "--res", ","), "--res names no size"),
+    "runtime": (("--backbone", VIT, "--runtime", "tvm"), "unknown runtime 'tvm'"),
+    "no runtime": (("--backbone", VIT, "--runtime", ","), "--runtime names nothing"),
+    "backbone": (("--backbone", "tinny"), "unknown backbone 'tinny'"),
+    "no backbone": (("--backbone", ""), "--backbone names nothing"),
+    "precision": (("--backbone", VIT, "--weights", "random", "--precision", "fp7"), "precision 'fp7'"),
+    "segmentation": (("--backbone", tiny_path("tiny-seg")), "the study measures depth"),
+    "other training size": (("--backbone", f"{VIT},base"), "were trained at different sizes"),
+    "one file for two": (("--backbone", f"{VIT},{CONV}", "--weights", "w.pt"), "is for one model; 2 are to be"),
+    "metres": (("--backbone", tiny_path("tiny-metric")), "judges inverse depth"),
+    "one scene": (("--backbone", VIT, "--scenes", "1"), "1 is not in the range x>=2"),
+    "data": (("--backbone", VIT, "--data", "nyu"), "expected NAME:DIR"),
+    "unknown data": (("--backbone", VIT, "--data", "mars:."), "unknown data set 'mars'"),
+    "reference of scenes": (("--backbone", VIT, "--reference", "paper"), "needs --data"),
+    "reference": (("--backbone", VIT, "--reference", "rumour"), "'rumour' is not 'paper'"),
+}
+
+
+@pytest.mark.parametrize(("argv", "said"), CALLS.values(), ids=CALLS)
+def test_a_call_that_cannot_be_is_refused_before_any_work(argv, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    res = () if "--res" in argv else ("--res", "128")
+    assert said in complaint(capsys, 2, "study", *argv, *res)
+    assert listing(tmp_path) == {}
+
+
+def test_the_folder_of_a_data_set_that_is_not_there_exits_4(calling, capsys):
+    assert "/nowhere" in complaint(capsys, 4, *calling("--data", "nyu:/nowhere"))
+
+
+def test_a_model_that_is_not_there_exits_4(calling, capsys):
+    assert "gone.onnx" in complaint(capsys, 4, *calling(models=["gone.onnx"]))
+
+
+def test_two_models_of_one_name_are_refused(calling, paths, tmp_path, capsys):
+    twin = copied(exported("tiny-vit"), tmp_path / "twin")
+    assert "two models are called 'tiny-vit'" in complaint(capsys, 2, *calling(models=[paths[0], str(twin.path)]))
+
+
+def test_models_that_differ_in_precision_alone_are_told_apart_by_it(paths, tmp_path):
+    rounded = copied(exported("tiny-vit"), tmp_path / "int8")
+    write_sidecar(rounded.path, replace(rounded.sidecar, precision="int8"))
+    found = study_models.contestants((paths[0], str(rounded.path)), None, ("ort",), ("fp32",), tmp_path, print)
+    assert [each.subject.name for each in found] == ["tiny-vit fp32", "tiny-vit int8"]
+
+
+def test_weights_that_lie_beside_the_model_count_for_what_it_is(tmp_path):
+    sidecar = exported("tiny-vit").sidecar
+    data = replace(sidecar.payloads[0], name="tiny-vit-fp32.onnx.data", sha256="0" * 64)
+    alone, beside, other = (
+        study_models._digest(replace(sidecar, payloads=(*sidecar.payloads, *more)))
+        for more in ((), (data,), (replace(data, sha256="1" * 64),))
+    )
+    assert alone == sidecar.payloads[0].sha256
+    assert len({alone, beside, other}) == 3
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(calling, tmp_path, capsys):
+    (tmp_path / "out").write_text("mine")
+    assert "is a file; expected a folder" in complaint(capsys, 2, *calling())
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_without_matplotlib_the_numbers_can_be_had_and_drawing_says_what_to_install(calling, monkeypatch, capsys):
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
+    for name in ("plots", "report", "pictures"):
+        monkeypatch.delitem(__import__("sys").modules, f"dpt_deploy.study.{name}", raising=False)
+    fine(capsys, *calling(scenes=2))
+    drawing = [part for part in calling(scenes=2) if part != "--no-plot"]
+    assert "pip install -e '.[study]'" in complaint(capsys, 3, *drawing)
+
+
+# --- control ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """An exported model whose weights lie in a file, as trained ones do."""
+    folder = tmp_path_factory.mktemp("trained")
+    save_native(tiny_model("tiny-vit"), folder / "tiny.safetensors")
+    return str(export_model(VIT, folder, weights=str(folder / "tiny.safetensors")).path)
+
+
+def test_a_control_without_its_defect_goes_unnoticed_and_exits_5(calling, trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(study_models, "_DEFECT", "bilinear")
+    arguments = [part for part in calling(models=[trained]) if part != "--no-control"]
+    assert call([str(part) for part in arguments]) == 5
+    out, err = capsys.readouterr()
+    assert "error: a planted defect went unnoticed: the study measures nothing" in err
+    assert "within chance" in out
+    found = outcome(tmp_path)
+    assert found["measures_something"] is False
+    assert found["control"]["overall"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+    assert found["control"]["at_training"] == 0.0
+
+
+def test_the_control_is_a_subject_like_any_other_and_the_same_at_the_training_size(trained, tmp_path):
+    found, models = study.run_study(plan_of([trained], control=True), tmp_path)
+    assert [each.subject.name for each in models] == ["tiny-vit", "tiny-vit-nearest"]
+    assert found.analysis.control.at_training == 0.0
+    assert found.analysis.control.by_size[1].value != 0.0
+    assert (tmp_path / "models" / "tiny-vit-nearest.toml").is_file()
+
+
+def test_a_study_of_models_without_positions_says_that_it_has_no_control(paths, tmp_path, capsys):
+    arguments = ("--backbone", paths[1], "--res", SIZES, "--scenes", 2, "--no-plot", "-o", tmp_path)
+    assert "No control was run: none of the models has positions to spoil" in fine(capsys, "study", *arguments)
+
+
+# --- data sets --------------------------------------------------------------------------------------------------------
+
+
+class Ramps:
+    """A reader of images twice as wide as high, whose depth grows to the right; the last one cannot be read."""
+
+    names = ("a", "b", "c", "broken")
+
+    def read(self, index):
+        if index == 3:
+            raise BadFileError("its depth map is cut short", hint="fetch it again")
+        rng = np.random.default_rng(index)
+        image = rng.integers(0, 256, (48, 96, 3), dtype=np.uint8)
+        return depth_sample(self.names[index], image, np.tile(np.linspace(1, 5 + index, 96), (48, 1)))
+
+
+@pytest.fixture
+def ramps(monkeypatch):
+    def open_dataset(spec):
+        name = spec.partition(":")[0]
+        return Dataset(name, PROTOCOLS[name], Ramps())
+
+    monkeypatch.setattr(study_images, "open_dataset", open_dataset)
+
+
+def test_a_data_set_is_judged_by_its_own_protocol_with_its_aspect_kept(
+    calling, ramps, paths, tmp_path, monkeypatch, capsys
+):
+    shapes = []
+    real = study_images.Images.errors
+    monkeypatch.setattr(
+        study_images.Images,
+        "errors",
+        lambda self, output, sample: shapes.append(output.shape) or real(self, output, sample),
+    )
+    fine(capsys, *calling("--data", f"eth3d:{tmp_path}", models=paths[:1], res="128,192"))
+    assert sorted(set(shapes)) == [(64, 96), (64, 128), (96, 192)]
+    found = outcome(tmp_path)
+    assert found["images"] == ["a", "b", "c"]
+    assert found["failures"][0]["image"] == "broken"
+    assert "72 m" in found["data"]["protocol"]
+
+
+def test_the_first_images_alone_on_request(calling, ramps, paths, tmp_path, capsys):
+    fine(capsys, *calling("--data", f"eth3d:{tmp_path}", "--limit", 2, models=paths[:1]))
+    assert outcome(tmp_path)["images"] == ["a", "b"]
+
+
+def test_the_papers_number_stands_beside_ours_at_the_papers_size(calling, ramps, tmp_path, capsys):
+    artifact = copied(exported("tiny-vit"), tmp_path / "models")
+    sidecar = artifact.sidecar
+    called = replace(
+        sidecar, model=replace(sidecar.model, name="hybrid"), image=replace(sidecar.image, height=384, width=384)
+    )
+    write_sidecar(artifact.path, called)
+    arguments = calling("--data", f"nyu:{tmp_path}", "--reference", "paper", models=[str(artifact.path)], res="416")
+    out = fine(capsys, *arguments)
+    (reference,) = outcome(tmp_path)["references"]
+    assert (reference["published"], reference["model"], reference["source"]) == (8.69, "hybrid", "Table 1")
+    assert reference["images"] == "3 of its 654 images"
+    assert 0 <= reference["ours"]["value"] <= 100
+    assert "8.69 in Table 1 of the paper" in out
+
+
+def test_a_number_that_the_paper_does_not_print_is_not_invented(calling, ramps, paths, tmp_path, capsys):
+    fine(capsys, *calling("--data", f"eth3d:{tmp_path}", "--reference", "paper", models=paths[:1]))
+    assert outcome(tmp_path)["references"] == []
+
+
+def test_a_data_set_of_metres_wants_a_model_of_metres(calling, ramps, paths, tmp_path, capsys):
+    said = complaint(capsys, 2, *calling("--data", f"nyu-metric:{tmp_path}", models=paths[:1]))
+    assert "judges depth in metres; tiny-vit returns inverse depth" in said
+
+
+def test_a_data_set_of_order_has_no_depth_to_measure(calling, ramps, paths, tmp_path, capsys):
+    assert "has no depth to measure" in complaint(capsys, 2, *calling("--data", f"diw:{tmp_path}", models=paths[:1]))
+
+
+def test_an_error_without_bound_is_an_error_of_the_model(calling, ramps, paths, tmp_path, monkeypatch):
+    monkeypatch.setattr(study_images.Images, "errors", lambda *_: {"abs_rel": float("inf")})
+    with pytest.raises(ParityError, match="tiny-vit errs without bound at 96 for a"):
+        study.run_study(plan_of(paths[:1], data=f"eth3d:{tmp_path}"), tmp_path / "out")

@@ -1,0 +1,41 @@
+"""A finished study whose losses are planned: for tests of what is said about it."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from dpt_deploy.core.spec import Size
+from dpt_deploy.study.outcome import Data, Study, Subject, analysed
+from dpt_deploy.study.resolution import Scores
+
+SIZES = tuple(Size(side, side) for side in (192, 256, 320, 512))
+GROWTH = {"hybrid": (0, 4, 8, 20), "vit": (0, 5, 10, 25), "conv": (0, 10, 20, 50), "vit-nearest": (0, 9, 18, 44)}
+FAMILY = {"conv": "convolutional"}
+
+
+def subject(name, **changes):
+    made = Subject(name, name, FAMILY.get(name, "transformer"), "ort", "fp32", f"{name}.onnx", "ab" * 32, f"{name}.pt")
+    return replace(made, control="nearest" in name, **changes)
+
+
+def made(growth=GROWTH, *, images=40, noise=0.005, random=False, failures=(), references=(), no_control=""):
+    """A study whose losses are those of ``growth``, with little noise."""
+    rng = np.random.default_rng(0)
+    difficulty = rng.lognormal(-2, 0.5, images)
+    factors = 1 + np.array(list(growth.values()), float)[:, :, None] / 100
+    factors = factors + noise * rng.standard_normal((len(growth), 4, images))
+    factors[:, 0] = 1
+    names = tuple(f"scene-{index}" for index in range(images))
+    scores = Scores(tuple(growth), SIZES, SIZES[0], names, difficulty * factors, 3 * difficulty)
+    subjects = tuple(subject(name, random=random) for name in growth)
+    return Study(
+        Data("rendered scenes", "AbsRel", "scenes abc", 1_000_000),
+        subjects,
+        scores,
+        analysed(subjects, scores, "vit" if "vit" in growth else None, 0),
+        tuple(failures),
+        no_control,
+        {"processor": "a processor"},
+        0,
+        tuple(references),
+    )
