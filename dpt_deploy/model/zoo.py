@@ -45,18 +45,36 @@ def random_model(spec: ModelSpec, *, seed: int = 0) -> DPT:
 def fresh_model(spec: ModelSpec, *, seed: int = 0) -> DPT:
     """The network of ``spec`` to be trained from scratch, in training mode: usual initialisations, seeded.
 
-    Linear layers and tables from a normal distribution of deviation 0.02 cut at two deviations (ViT), convolutions
-    after He et al. 2015, norms at identity; see :func:`_calm_start` for the decoder.
+    Linear layers and read-out tokens from a normal distribution of deviation 0.02 cut at two deviations (ViT),
+    convolutions after He et al. 2015, norms at identity, positions as sines (:func:`_sine_table`); see
+    :func:`_calm_start` for the decoder.
     """
     generator = torch.Generator().manual_seed(seed)
     model = build(spec).to_empty(device="cpu")
     for module in model.modules():
         _initialise(module, generator)
     for name, tensor in model.named_parameters():
-        if name.endswith(("prefix", "table")):
+        if name.endswith("prefix"):
             nn.init.trunc_normal_(tensor, std=0.02, a=-0.04, b=0.04, generator=generator)
+        elif name.endswith("table"):
+            tensor.data.copy_(_sine_table(tensor.shape[1], tensor.shape[2], spec.encoder.grid))
     _calm_start(model)
     return model.requires_grad_(True).train()
+
+
+def _sine_table(rows: int, width: int, grid: int) -> Tensor:
+    """Positions (rows, width) to begin with: zeros for the leading tokens, then sines and cosines of column and row.
+
+    From small random numbers a short training leaves positions too faint to matter, and a defect in them unnoticed.
+    Wavelengths run from four patches to four times the grid in geometric steps, as loud as the patches themselves.
+    """
+    frequency = torch.logspace(-1, -math.log2(2 * grid), width // 4, base=2) * math.pi
+    axis = torch.arange(grid)[:, None] * frequency
+    waves = torch.cat((axis.sin(), axis.cos()), dim=1)  # (grid, width / 2)
+    columns, down = waves.repeat(grid, 1), waves.repeat_interleave(grid, dim=0)
+    table = torch.zeros(rows, width)
+    table[rows - grid * grid :, : 4 * (width // 4)] = torch.cat((columns, down), dim=1)
+    return table
 
 
 def _calm_start(model: DPT) -> None:

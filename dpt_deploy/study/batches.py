@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -14,7 +16,7 @@ from dpt_deploy.study.rendered import RenderedScenes
 class SceneBatches:
     """Batches of ``batch`` images at ``side`` x ``side`` pixels. Step ``n`` is the same batch in every run.
 
-    ``mean`` and ``std`` are those of the network's input, for RGB in [0, 1].
+    ``side`` may be a function of the step. ``mean`` and ``std`` are those of the network's input, for RGB in [0, 1].
 
     Raises:
         ValueError: ``batch`` or ``side`` is below 1.
@@ -24,16 +26,17 @@ class SceneBatches:
         self,
         scenes: RenderedScenes,
         batch: int,
-        side: int,
+        side: int | Callable[[int], int],
         seed: int,
         mean: tuple[float, float, float],
         std: tuple[float, float, float],
         augmentation: Augmentation,
     ) -> None:
-        if batch < 1 or side < 1:
-            raise ValueError(f"{batch} images of {side} pixels a side are no batch")
+        self._side = side if callable(side) else lambda _step: side
+        if batch < 1 or self._side(0) < 1:
+            raise ValueError(f"{batch} images of {self._side(0)} pixels a side are no batch")
         self._scenes = scenes
-        self._batch, self._side, self._seed = batch, side, seed
+        self._batch, self._seed = batch, seed
         self._mean, self._std = (torch.tensor(v).reshape(1, 3, 1, 1) for v in (mean, std))
         self._augmentation = augmentation
 
@@ -43,7 +46,8 @@ class SceneBatches:
         Targets are float32 inverse depth in 1/m, or int64 labels, as the scenes have them.
         """
         rng = np.random.default_rng([self._seed, step])
-        pairs = [self._one(index, rng) for index in self._indices(step)]
+        side = self._side(step)
+        pairs = [self._one(index, side, rng) for index in self._indices(step)]
         images, targets = (torch.cat(parts) for parts in zip(*pairs, strict=True))
         if self._scenes.targets.dtype == np.uint8:
             targets = targets.long()
@@ -56,14 +60,14 @@ class SceneBatches:
         orders = {e: np.random.default_rng([self._seed, 7, e]).permutation(self._scenes.count) for e in set(epochs)}
         return np.array([orders[e][n % self._scenes.count] for e, n in zip(epochs, wanted, strict=True)])
 
-    def _one(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def _one(self, index: int, side: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         whole = self._scenes.side
         crop = max(1, round(whole * rng.uniform(self._augmentation.smallest_crop, 1.0)))
         top, left = rng.integers(0, whole - crop + 1, 2)
         window = np.s_[top : top + crop, left : left + crop]
         image = torch.from_numpy(self._scenes.images[index][window].astype(np.float32) / 255).permute(2, 0, 1)[None]
         target = torch.from_numpy(self._scenes.targets[index][window].astype(np.float32))[None]
-        size = (self._side, self._side)
+        size = (side, side)
         # The kernel with which photographs enter the network later (cv2's INTER_CUBIC): no antialiasing either.
         image = F.interpolate(image, size=size, mode="bicubic", align_corners=False)
         target = F.interpolate(target[None], size=size, mode="nearest-exact")[0]

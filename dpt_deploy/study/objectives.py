@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dpt_deploy.study.losses import depth_loss, segmentation_loss
+from dpt_deploy.study.losses import ALPHA, TRIM, depth_loss, segmentation_loss
 
 
 class DepthObjective(nn.Module):
@@ -29,9 +29,10 @@ class DepthObjective(nn.Module):
     below = 0.1  # weight of the mean depth below zero, in deviations
     drift = 0.01  # weight of the squared logarithm of the deviation
 
-    def __init__(self, last: str = "head.conv3") -> None:
+    def __init__(self, last: str = "head.conv3", *, alpha: float = ALPHA, trim: float = TRIM) -> None:
         super().__init__()
         self.last = last
+        self.alpha, self.trim = alpha, trim
 
     def forward(self, network: nn.Module, images: Tensor, inverse: Tensor) -> Tensor:
         last = network.get_submodule(self.last)
@@ -43,7 +44,7 @@ class DepthObjective(nn.Module):
         deviation = (output - centre).abs().mean(dim=(1, 2), keepdim=True).clamp_min(1e-6)
         below = (F.relu(-output) / deviation.detach()).mean()
         drift = deviation.log().square().mean()
-        loss = depth_loss(output, inverse, inverse.isfinite())
+        loss = depth_loss(output, inverse, inverse.isfinite(), alpha=self.alpha, trim=self.trim)
         return loss + self.below * below + self.drift * drift
 
 

@@ -25,6 +25,8 @@ class Schedule:
     pre-trained) and of everything else (``decoder_rate``). Over ``warm_up`` steps they rise, then they fall: as a half
     ``cosine`` to 0, or by the ``polynomial`` ``(1 - step/steps)^0.9`` of DPT §4.2. ``adam`` is AdamW (the paper's Adam
     where ``weight_decay`` is 0), ``sgd`` has the paper's momentum of 0.9. ``clip`` bounds the norm of the gradient.
+    The first ``coarse_steps`` are taken on images of ``coarse_side`` pixels a side, of which more are seen in the same
+    time; the rest at the network's own resolution.
     """
 
     steps: int
@@ -37,6 +39,8 @@ class Schedule:
     weight_decay: float = 0.0
     clip: float = 1.0
     precision: Literal["float32", "bfloat16"] = "float32"
+    coarse_steps: int = 0
+    coarse_side: int = 0
 
     def factor(self, step: int) -> float:
         """What the rates are multiplied by at ``step``."""
@@ -44,6 +48,15 @@ class Schedule:
             return (step + 1) / self.warm_up
         share = (step - self.warm_up) / max(1, self.steps - self.warm_up)
         return 0.5 * (1 + math.cos(math.pi * share)) if self.decay == "cosine" else (1 - share) ** 0.9
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Of depth (DPT §4.1): ``trim`` is the share of the largest residuals that does not count, ``alpha`` the weight of
+    gradient matching. The paper trims a fifth because what it learns from has wrong pixels; rendered depth has none."""
+
+    trim: float = 0.2
+    alpha: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -84,6 +97,7 @@ class TrainingPlan:
     seed: int
     scenes: SceneSet
     schedule: Schedule
+    loss: Loss = Loss()
     augmentation: Augmentation = Augmentation()
     validation: Validation = Validation()
     task: Task = "depth"
@@ -95,8 +109,10 @@ class TrainingPlan:
 
         What was added later is in it only where it differs from before, so that older trainings can go on.
         """
-        added = {"task": "depth", "start": ""}
+        added = {"task": "depth", "start": "", "loss": asdict(Loss())}
         found = {key: value for key, value in asdict(self).items() if key != "validation"}
+        if not self.schedule.coarse_steps:
+            del found["schedule"]["coarse_steps"], found["schedule"]["coarse_side"]
         return {key: value for key, value in found.items() if added.get(key) != value}
 
 
@@ -150,10 +166,16 @@ def _limits(plan: TrainingPlan) -> Iterator[tuple[str, float, bool, str]]:
         "schedule.decoder_rate": schedule.decoder_rate,
         "schedule.weight_decay": schedule.weight_decay,
         "augmentation.colour": augmentation.colour,
+        "loss.alpha": plan.loss.alpha,
     }
     yield from ((key, value, value >= 0, "at least 0") for key, value in amounts.items())
     yield "schedule.clip", schedule.clip, schedule.clip > 0, "above 0"
     yield "schedule.warm_up", schedule.warm_up, 0 <= schedule.warm_up <= schedule.steps, "0 to schedule.steps"
+    coarse = schedule.coarse_steps
+    yield "schedule.coarse_steps", coarse, 0 <= coarse <= schedule.steps, "0 to schedule.steps"
+    side = schedule.coarse_side
+    yield "schedule.coarse_side", side, side >= 1 or not coarse, "at least 1 where there are coarse_steps"
+    yield "loss.trim", plan.loss.trim, 0 <= plan.loss.trim < 1, "0 to less than 1"
     crop = augmentation.smallest_crop
     yield "augmentation.smallest_crop", crop, 0 < crop <= 1, "above 0, at most 1"
     last, end = scenes.first + scenes.count - 1, TRAINING_SEEDS.stop

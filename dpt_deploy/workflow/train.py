@@ -160,6 +160,12 @@ def _recipe(plan: TrainingPlan) -> Recipe:
             f"{recipe.name} takes {recipe.image.height}x{recipe.image.width} pixels; training crops are square",
             hint="set [image] height and width to one number in a recipe of your own",
         )
+    stride = recipe.model.stride
+    if plan.schedule.coarse_steps and plan.schedule.coarse_side % stride:
+        raise UsageError(
+            f"schedule.coarse_side is {plan.schedule.coarse_side}; {recipe.name} takes multiples of {stride} pixels",
+            hint=f"set it to {max(1, round(plan.schedule.coarse_side / stride)) * stride}",
+        )
     return recipe
 
 
@@ -184,14 +190,19 @@ def _batches(plan: TrainingPlan, recipe: Recipe, cache: Path, device: str, liste
 
     scenes.render(workers=cpu_count(), device=device, advance=count)
     image = recipe.image
-    return SceneBatches(scenes, plan.schedule.batch, image.height, plan.seed, image.mean, image.std, plan.augmentation)
+    schedule = plan.schedule
+
+    def side(step: int) -> int:
+        return schedule.coarse_side if step < schedule.coarse_steps else image.height
+
+    return SceneBatches(scenes, schedule.batch, side, plan.seed, image.mean, image.std, plan.augmentation)
 
 
 def _objective(model: DPT, plan: TrainingPlan) -> nn.Module:
     from dpt_deploy.study.objectives import DepthObjective, SegmentationObjective
 
     if plan.task == "depth":
-        return DepthObjective()
+        return DepthObjective(alpha=plan.loss.alpha, trim=plan.loss.trim)
     spec = model.spec
     return SegmentationObjective(_PENULTIMATE, spec.fusion_channels, spec.num_classes, seed=plan.seed)
 

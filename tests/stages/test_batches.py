@@ -54,6 +54,12 @@ def test_a_batch_does_not_depend_on_the_ones_before():
     assert torch.equal(last[0], batches(scenes())(3)[0])
 
 
+def test_the_size_may_change_with_the_step():
+    growing = SceneBatches(scenes(), 2, lambda step: 32 if step < 3 else SIDE, 1, *RAW, CROPPED)
+    assert [growing(step)[0].shape[-1] for step in (0, 2, 3, 9)] == [32, 32, SIDE, SIDE]
+    assert all(torch.equal(a, b) for a, b in zip(growing(4), batches(scenes(), batch=2)(4), strict=True))
+
+
 @pytest.mark.parametrize("batch", [1, 3, 5, 12])
 def test_every_scene_comes_once_an_epoch_in_another_order(batch):
     source = batches(scenes(), batch=batch)

@@ -315,8 +315,9 @@ def test_a_run_without_ours_cannot_be_held_to_anything(recorded, path, capsys):
 
 @pytest.mark.parametrize("stage", ["timing", "measuring the memory"])
 def test_an_interrupted_run_leaves_nothing(stage, path, tmp_path):
-    seconds = "60" if stage == "timing" else "0.001"
-    options = ["--res", "64", "--runtime", "ort", "--no-photo", "--seconds", seconds, "-o", tmp_path / "out"]
+    # Long enough to be met in the middle: a minute of timing, or a process of its own for each of six sizes.
+    seconds, res = ("60", "64") if stage == "timing" else ("0.001", "32,64,96,128,160,192")
+    options = ["--res", res, "--runtime", "ort", "--no-photo", "--seconds", seconds, "-o", tmp_path / "out"]
     with process(["dpt_deploy", "bench", path, *options], env=None, cwd=tmp_path) as started:
         for line in started.stderr:
             if line.startswith(stage):

@@ -15,6 +15,7 @@ from dpt_deploy.model.heads import MetricDepth
 from dpt_deploy.model.hybrid import ConvStages
 from dpt_deploy.model.reassemble import make_readout
 from dpt_deploy.model.vit import PositionEmbedding, ViTEncoder
+from dpt_deploy.model.zoo import fresh_model
 
 DOUBLE = 1e-12
 WIDTH = 5
@@ -104,6 +105,20 @@ def test_a_transposed_or_corner_aligned_table_would_be_noticed():
     right = oracles.bilinear(table, 9, 4, align_corners=False)
     assert np.abs(oracles.bilinear(table.swapaxes(0, 1), 9, 4, align_corners=False) - right).max() > 0.1
     assert np.abs(oracles.bilinear(table, 9, 4, align_corners=True) - right).max() > 0.1
+
+
+def test_positions_begin_as_waves_that_tell_patches_apart_and_as_loud_as_those():
+    model = fresh_model(tiny_spec("tiny-vit"), seed=1)
+    encoder = model.encoder
+    table = encoder.position.table[0].detach()
+    leading, grid = table[: encoder.position.prefix_tokens], table[encoder.position.prefix_tokens :]
+    assert not leading.any()
+    apart = torch.cdist(grid, grid) + torch.eye(len(grid)) * 1e9
+    neighbours = [(int(a), int(b)) for a, b in enumerate(apart.argmin(dim=1))]
+    side = encoder.position.grid
+    assert all(abs(a // side - b // side) + abs(a % side - b % side) == 1 for a, b in neighbours)
+    patches, _ = encoder.embed(torch.randn(1, 3, 64, 64).clamp(-1, 1))
+    assert 0.3 < grid.std() / patches.std() < 3
 
 
 @pytest.mark.parametrize("leading", [1, 2])

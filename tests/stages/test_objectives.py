@@ -44,6 +44,8 @@ def test_depth_is_learned_from_the_output_before_the_final_relu():
     for truth in (inverse, unknown):
         expected = depth_loss(output, truth, truth.isfinite()) + terms
         assert torch.allclose(DepthObjective()(model, images, truth), expected, rtol=1e-5)
+    expected = depth_loss(output, inverse, inverse.isfinite(), alpha=0.1, trim=0.0) + terms
+    assert torch.allclose(DepthObjective(alpha=0.1, trim=0.0)(model, images, inverse), expected, rtol=1e-5)
     assert not model.head.conv3._forward_pre_hooks
 
 

@@ -158,6 +158,11 @@ REFUSED = {
     "no such backbone": (lambda folder: study_of(folder, "tinny"), 2, "unknown backbone 'tinny'"),
     "metres": (lambda folder: study_of(folder, tiny_path("tiny-metric")), 2, "returns metres"),
     "another task": (lambda folder: study_of(folder, tiny_path("tiny-seg")), 2, "segmentation"),
+    "coarse off the grid": (
+        lambda folder: write_study(folder, steps="8\ncoarse_steps = 2\ncoarse_side = 20"),
+        2,
+        "coarse_side is 20; small takes multiples of 32",
+    ),
     "no square": (lambda folder: study_of(folder, wide_recipe(folder)), 2, "training crops are square"),
 }
 

@@ -280,6 +280,21 @@ def test_adam_is_that_of_the_books(tmp_path):
     assert descended(tmp_path, schedule, size=7.0) == pytest.approx((-1e-3 * factors, -1e-2 * factors), rel=1e-6)
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_only_matrices_and_convolutions_decay(optimizer, tmp_path):
+    net = nn.Module()
+    net.linear, net.conv, net.norm = nn.Linear(2, 2), nn.Conv2d(2, 2, 1), nn.LayerNorm(2)
+    net.table = nn.Parameter(torch.ones(1, 3, 2))
+    for parameter in net.parameters():
+        nn.init.ones_(parameter)
+    schedule = Schedule(1, 1, 0.1, 0.1, optimizer=optimizer, weight_decay=0.5)
+    nothing = (torch.zeros(1, 3, 1, 1), torch.zeros(1))
+    fit(net, [], lambda _step: nothing, Slope(0.0), schedule, checkpoint=tmp_path / "d.training", identity={})
+    fallen = {name for name, parameter in net.named_parameters() if (parameter != 1).any()}
+    assert fallen == {"linear.weight", "conv.weight"}
+    assert net.conv.weight[0, 0].item() == pytest.approx(0.95)
+
+
 def test_bfloat16_computes_in_it_and_learns_in_float32(tmp_path):
     seen = []
 

@@ -7,7 +7,7 @@ import pytest
 
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.recipe import load_recipe
-from dpt_deploy.study.plan import Augmentation, Schedule, Validation, read_plan
+from dpt_deploy.study.plan import Augmentation, Loss, Schedule, Validation, read_plan
 
 STUDIES = Path(__file__).parents[2] / "benchmarks" / "studies"
 SHIPPED = ("tiny", "tiny-vit", "tiny-conv")
@@ -38,7 +38,7 @@ def test_a_study_is_read_with_its_defaults(tmp_path):
     assert (plan.backbone, plan.seed, plan.task) == ("tiny", 1, "depth")
     assert (plan.scenes.count, plan.scenes.side, plan.scenes.first) == (20, 96, 0)
     assert plan.schedule == Schedule(steps=100, batch=4, encoder_rate=1e-4, decoder_rate=1e-3)
-    assert (plan.augmentation, plan.validation) == (Augmentation(), Validation())
+    assert (plan.loss, plan.augmentation, plan.validation) == (Loss(), Augmentation(), Validation())
 
 
 def test_every_key_is_taken(tmp_path):
@@ -51,6 +51,10 @@ def test_every_key_is_taken(tmp_path):
         "schedule__weight_decay": "0.5",
         "schedule__clip": "2",
         "schedule__precision": '"bfloat16"',
+        "schedule__coarse_steps": "40",
+        "schedule__coarse_side": "64",
+        "loss__trim": "0",
+        "loss__alpha": "0.25",
         "augmentation__smallest_crop": "0.5",
         "augmentation__colour": "0",
         "validation__scenes": "3",
@@ -91,6 +95,13 @@ WRONG = {
     "rate is no number": ({"schedule__encoder_rate": "nan"}, "schedule.encoder_rate"),
     "negative weight decay": ({"schedule__weight_decay": "-0.1"}, "schedule.weight_decay"),
     "clipped to nothing": ({"schedule__clip": "0"}, "schedule.clip is 0.0; expected above 0"),
+    "coarse without end": (
+        {"schedule__coarse_steps": "101"},
+        "schedule.coarse_steps is 101; expected 0 to",
+    ),
+    "coarse without a size": ({"schedule__coarse_steps": "9"}, "schedule.coarse_side is 0; expected at least 1"),
+    "all is trimmed": ({"loss__trim": "1"}, "loss.trim is 1.0; expected 0 to less than 1"),
+    "negative alpha": ({"loss__alpha": "-1"}, "loss.alpha is -1.0; expected at least 0"),
     "warm-up without end": ({"schedule__warm_up": "101"}, "schedule.warm_up is 101; expected 0 to schedule.steps"),
     "crop of nothing": ({"augmentation__smallest_crop": "0.0"}, "augmentation.smallest_crop"),
     "crop beyond the image": ({"augmentation__smallest_crop": "1.1"}, "augmentation.smallest_crop"),
@@ -152,6 +163,9 @@ def test_how_a_training_is_judged_makes_no_other_training(tmp_path):
     assert replace(plan, validation=Validation(scenes=3)).identity == plan.identity
     assert replace(plan, task="segmentation").identity == {**plan.identity, "task": "segmentation"}
     assert replace(plan, seed=2).identity != plan.identity
+    assert replace(plan, loss=Loss(trim=0.0)).identity == {**plan.identity, "loss": {"trim": 0.0, "alpha": 0.5}}
+    coarse = replace(plan.schedule, coarse_steps=5, coarse_side=64)
+    assert replace(plan, schedule=coarse).identity["schedule"] == asdict(coarse)
 
 
 # --- schedules --------------------------------------------------------------------------------------------------------
