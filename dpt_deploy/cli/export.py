@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from dpt_deploy.cli._options import PATH, checkpoint_options, json_option, size
+from dpt_deploy.cli._options import PATH, checkpoint_options, json_option, res_option, size
 from dpt_deploy.cli._output import (
     PARITY_COLUMNS,
     case_rows,
@@ -25,7 +25,9 @@ from dpt_deploy.cli._output import (
 @click.option(
     "--weights", metavar="FILE|NAME|random", help="Checkpoint file, Hugging Face folder, published name, random[:SEED]."
 )
-@click.option("--precision", default="fp32", show_default=True, help="Number format of the graph.")
+@click.option("--precision", default="fp32", show_default=True, help="Number format of the graph: fp32, fp16, bf16.")
+@click.option("--calibration", type=PATH, help="Photographs to measure ranges on (default: a few rendered scenes).")
+@res_option("Sizes to measure ranges at.  [default: the training size, and 5/3 of it]")
 @click.option("--opset", type=int, help="23 keeps attention whole (default); 20 for TensorRT before 10.14, JetPack 6.")
 @click.option("--static", callback=size, metavar="HxW", help="One fixed size and batch 1 instead of dynamic ones.")
 @click.option("--input", "input_kind", type=click.Choice(["float32", "uint8"]), default="float32", show_default=True)
@@ -39,6 +41,7 @@ def command(as_json: bool, keys: bool, backbone: str, out: Path, **options: Any)
     \b
     dpt-deploy export --backbone hybrid --weights dpt_hybrid-midas-501f0c75.pt -o out/
     dpt-deploy export --backbone large --task segmentation --output labels
+    dpt-deploy export --backbone tiny --precision fp16 --calibration photos/
     dpt-deploy export --backbone base --weights random -o out/      # for timing only
 
     Without --weights: the weights that ship with the package (tiny, tiny-vit, tiny-conv), else the published checkpoint

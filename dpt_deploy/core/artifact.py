@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path, PureWindowsPath
 from typing import Self
 
@@ -19,10 +19,11 @@ from dpt_deploy.core.decode import decode
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.files import atomic_write_bytes
 from dpt_deploy.core.recipe import Tolerance, VerifyMatrix
-from dpt_deploy.core.record import OperationRecord, ParityRecord, Shapes
+from dpt_deploy.core.record import OperationRecord, ParityRecord, RangeRecord, Shapes
 from dpt_deploy.core.spec import ImageSpec, ModelSpec, TensorSpec
 
 FORMAT = 1
+EXTERNAL_DATA_BYTES = 1 << 30  # protobuf cannot hold 2 GiB, and a file of that size is awkward long before
 _CHUNK = 1 << 20
 _MAX_SIDECAR_BYTES = 1 << 24  # a real one has a few kilobytes
 
@@ -76,6 +77,8 @@ class Sidecar:
     tolerance: Tolerance
     verify: VerifyMatrix
     operations: OperationRecord | None = None
+    islands: dict[str, str] = field(default_factory=dict)
+    ranges: RangeRecord | None = None
     golden: str = ""
     parity: ParityRecord | None = None
     format: int = FORMAT

@@ -56,6 +56,16 @@ class OperationRecord:
 
 
 @dataclass(frozen=True)
+class RangeRecord:
+    """What the largest magnitudes of tensors were taken from: ``images`` from ``source`` at each of ``sizes``."""
+
+    source: str
+    images: int
+    sizes: tuple[str, ...]
+    largest: dict[str, float]  # tensor to its largest magnitude, in execution order
+
+
+@dataclass(frozen=True)
 class Shapes:
     """Which sizes a graph takes: any multiple of ``stride``, or the one that is ``static`` (height, width), batch 1."""
 

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
-from onnx import ModelProto, helper
+from onnx import ModelProto, helper, shape_inference
 
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.spec import TensorSpec
+
+_SHAPE_NUMBERS = 16  # sizes, scales, axes: an initializer of so few elements may steer a shape
 
 
 @dataclass(frozen=True)
@@ -26,14 +28,14 @@ class Description:
     weight_bytes: int
 
 
-def read_graph(path: Path) -> ModelProto:
-    """The graph without its external weights.
+def read_graph(path: Path, *, weights: bool = False) -> ModelProto:
+    """The graph, without its external weights unless they are asked for.
 
     Raises:
         BadFileError: not an ONNX file.
     """
     try:
-        return onnx.load(path, load_external_data=False)
+        return onnx.load(path, load_external_data=weights)
     except Exception as exc:  # protobuf raises its own, undocumented classes
         raise BadFileError(f"{path} is not an ONNX file ({exc})", hint="export it again") from exc
 
@@ -58,6 +60,34 @@ def describe(path: Path) -> Description:
         parameters=sum(floats),
         weight_bytes=weight_bytes,
     )
+
+
+def element_types(model: ModelProto) -> dict[str, int]:
+    """Tensor name to its element type (``TensorProto.FLOAT``, …), inferred where the graph does not say.
+
+    Raises:
+        BadFileError: an operator's output has no type that could be inferred.
+    """
+    inferred = shape_inference.infer_shapes(_without_weights(model), check_type=True)
+    types = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    for value in (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output):
+        types[value.name] = value.type.tensor_type.elem_type
+    for node in model.graph.node:
+        for name in node.output:
+            if name and not types.get(name):
+                raise BadFileError(f"the type of tensor {name!r} cannot be inferred", hint="export the model again")
+    return types
+
+
+def _without_weights(model: ModelProto) -> ModelProto:
+    """Large weights as inputs: types need no values, and protobuf cannot hand over 2 GiB."""
+    large = [tensor for tensor in model.graph.initializer if math.prod(tensor.dims) > _SHAPE_NUMBERS]
+    small = [tensor for tensor in model.graph.initializer if math.prod(tensor.dims) <= _SHAPE_NUMBERS]
+    weights = [helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)) for tensor in large]
+    graph = helper.make_graph(
+        model.graph.node, "types", [*model.graph.input, *weights], model.graph.output, initializer=small
+    )
+    return helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
 
 
 def _tensor_spec(value: onnx.ValueInfoProto) -> TensorSpec:

@@ -6,13 +6,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
-from onnx import TensorProto, helper
+from onnx import ModelProto, TensorProto, helper
+
+from dpt_deploy.graph.describe import element_types
+
+_FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 
 def tensor_names(path: Path) -> list[str]:
     """Every tensor that a node of the graph computes, in execution order."""
     model = onnx.load(path, load_external_data=False)
     return [name for node in model.graph.node for name in node.output if name]
+
+
+def float_tensors(model: ModelProto) -> list[str]:
+    """Every floating-point tensor that a node of the graph computes, in execution order."""
+    types = element_types(model)
+    names = (name for node in model.graph.node for name in node.output if name)
+    return [name for name in names if types[name] in _FLOATS]
 
 
 def mark_outputs(path: Path, names: Sequence[str], target: Path) -> None:

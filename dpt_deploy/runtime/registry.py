@@ -14,9 +14,10 @@ from dpt_deploy.core.runner import Runner
 # name -> (module, class, the third-party module it needs, the extra that brings it)
 _RUNTIMES = {
     "ort": ("dpt_deploy.runtime.ort_runner", "OrtRunner", "onnxruntime", "ort"),
+    "emu": ("dpt_deploy.runtime.emu_runner", "EmuRunner", "onnxruntime", "ort"),
     "torch": ("dpt_deploy.runtime.torch_runner", "TorchRunner", "torch", "export"),
 }
-FILE_RUNTIMES = ("ort",)  # those that run an artefact's file; torch is handed a module
+FILE_RUNTIMES = ("ort", "emu")  # those that run an artefact's file; torch is handed a module
 
 
 def available(name: str) -> bool:
@@ -38,12 +39,12 @@ def runner_class(name: str) -> Any:
         return getattr(import_module(module), attribute)
 
 
-def open_file(path: Path, runtime: str = "ort", *, threads: int | None = None) -> Runner:
-    """A runner over an artefact's file (not yet entered).
+def open_file(path: Path, runtime: str = "ort", *, threads: int | None = None, **needs: object) -> Runner:
+    """A runner over an artefact's file (not yet entered); ``needs`` is what its class wants besides.
 
     Raises:
         UsageError: the runtime does not run files, or is unknown.
     """
     if runtime in _RUNTIMES and runtime not in FILE_RUNTIMES:
         raise UsageError(f"runtime {runtime!r} does not run exported files", hint=f"use {', '.join(FILE_RUNTIMES)}")
-    return cast(Runner, runner_class(runtime)(path, threads=threads))
+    return cast(Runner, runner_class(runtime)(path, threads=threads, **needs))

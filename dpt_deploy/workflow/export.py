@@ -36,18 +36,21 @@ from dpt_deploy.core.spec import (
     check_size,
 )
 from dpt_deploy.core.staging import commit, staged
-from dpt_deploy.parity.samples import structured_images
+from dpt_deploy.parity.samples import normalised, structured_images
+from dpt_deploy.workflow.calibration import check_sizes, from_folder, from_scenes
 from dpt_deploy.workflow.feeds import check_memory, reference_input
+from dpt_deploy.workflow.precision import HALF, Typing, save_graph, type_graph
 from dpt_deploy.workflow.reference import Progress, build_reference, resolve_weights
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
     from dpt_deploy.model.dpt import DPT
 
-EXTERNAL_DATA_BYTES = 1 << 30  # protobuf cannot hold 2 GiB, and a file of that size is awkward long before
 GOLDEN_MULTIPLES = (3, 4)  # of the stride: small, not square
 GOLDEN_BATCH = 2
 REPORT_SIZE = Size(384, 384)  # at which operations are counted, as in the paper
-PRECISIONS = ("fp32",)
+PRECISIONS = ("fp32", *HALF)
 
 Talk = Callable[[str], None]
 
@@ -62,6 +65,8 @@ class ExportRequest:
     input_kind: InputKind = "float32"
     output_kind: str = "scores"
     static: Size | None = None
+    calibration: Path | None = None
+    res: tuple[Size, ...] = ()
 
     @property
     def stem(self) -> str:
@@ -88,6 +93,8 @@ def export_model(
     static: Size | None = None,
     input_kind: InputKind = "float32",
     output_kind: str = "scores",
+    calibration: Path | None = None,
+    res: Iterable[Size] = (),
     force: bool = False,
     say: Talk = lambda _line: None,
     progress: Progress | None = None,
@@ -96,7 +103,9 @@ def export_model(
     """Export a zoo model or recipe to ``out`` and verify it; return the finished artefact.
 
     An artefact of the same request and weights that stands there already is returned as it is, unless ``force``.
-    ``keys`` is told what became of every key of the checkpoint.
+    ``keys`` is told what became of every key of the checkpoint. Which nodes of a 16-bit graph stay FP32 is chosen by
+    the ranges of its tensors on the images of ``calibration`` (default: a few rendered scenes) at the sizes ``res``
+    (default: the size of training, and 5/3 of it).
 
     Raises:
         UsageError: an option that the model or this version cannot honour.
@@ -106,7 +115,14 @@ def export_model(
     """
     recipe = load_recipe(backbone, task=task, classes=classes)
     request = ExportRequest(
-        recipe, precision, recipe.opset if opset is None else opset, input_kind, output_kind, static
+        recipe,
+        precision,
+        recipe.opset if opset is None else opset,
+        input_kind,
+        output_kind,
+        static,
+        calibration,
+        tuple(res),
     )
     _check(request)
     check_folder(out)  # before anything is downloaded
@@ -124,7 +140,7 @@ def export_model(
         _refuse_random_over_trained(path, source)
     with staged(path) as folder:
         say("exporting")
-        sidecar = _write_payloads(model, request, source, folder / path.name)
+        sidecar = _write_payloads(model, request, source, folder / path.name, say)
         say("comparing with PyTorch")
         del model  # the golden tensors stand in for it; a second copy of large weights is about to be loaded
         sidecar = _with_first_parity(sidecar, folder / path.name, say)
@@ -143,6 +159,11 @@ def _check(request: ExportRequest) -> None:
         raise UsageError(
             f"precision {request.precision!r} is not available in this version",
             hint=f"available: {', '.join(PRECISIONS)}",
+        )
+    if request.precision == "fp32" and (request.calibration or request.res):
+        raise UsageError(
+            "--calibration and --res choose what ranges are measured on; an fp32 graph needs none",
+            hint="leave them out, or give --precision",
         )
     if request.precision not in request.recipe.parity:
         raise BadFileError(
@@ -203,7 +224,19 @@ def _finished(path: Path, request: ExportRequest, source: WeightsSource, spec: M
     )
     if have.parity is not None and not have.parity.verified:
         return None
+    if request.precision in HALF and not _same_ranges(have, request):
+        return None
     return artifact if same_weights and same_tools and same_graph and same_recipe else None
+
+
+def _same_ranges(have: Sidecar, request: ExportRequest) -> bool:
+    """Whether ranges were measured where this request would measure them; a folder may hold other images by now."""
+    sizes = check_sizes(request.res, request.recipe, request.static)
+    default = have.ranges is not None and (have.ranges.source, have.ranges.sizes) == (
+        from_scenes().source,
+        tuple(map(str, sizes)),
+    )
+    return default and not request.calibration
 
 
 def _shapes(request: ExportRequest) -> Shapes:
@@ -211,10 +244,8 @@ def _shapes(request: ExportRequest) -> Shapes:
     return Shapes(request.recipe.model.stride, (static.height, static.width) if static else None)
 
 
-def _write_payloads(model: DPT, request: ExportRequest, source: WeightsSource, path: Path) -> Sidecar:
+def _write_payloads(model: DPT, request: ExportRequest, source: WeightsSource, path: Path, say: Talk) -> Sidecar:
     """Export into the staging folder: the graph, its external weights if large, and golden tensors."""
-    import onnx_ir as ir
-
     from dpt_deploy.graph.axes import Axes
     from dpt_deploy.graph.exporter import ExportPlan, onnx_from_module
     from dpt_deploy.model.deploy import LabelsOutput, Uint8Input, deployable
@@ -232,12 +263,27 @@ def _write_payloads(model: DPT, request: ExportRequest, source: WeightsSource, p
         opset=request.opset,
     )
     graph = onnx_from_module(module, plan)
-    size = sum(value.const_value.nbytes for value in graph.graph.initializers.values() if value.const_value is not None)
-    with write_errors(path):
-        ir.save(graph, path, external_data=f"{path.name}.data" if size > EXTERNAL_DATA_BYTES else None)
+    typing = _type(graph, request, path.parent, say) if request.precision in HALF else None
+    save_graph(graph, path)
     del graph, module
     sidecar = _describe(request, source, path, model)
+    if typing:
+        sidecar = replace(sidecar, islands=typing.islands, ranges=typing.ranges)
     return _with_golden(model, sidecar, path)
+
+
+def _type(graph: ir.Model, request: ExportRequest, folder: Path, say: Talk) -> Typing:
+    """Turn an FP32 graph into a 16-bit one, by ranges measured on images."""
+    image = request.recipe.image
+    calibration = from_folder(request.calibration, say) if request.calibration else from_scenes()
+    sizes = check_sizes(request.res, request.recipe, request.static)
+
+    def feed(pixels: np.ndarray) -> dict[str, np.ndarray]:
+        if request.input_kind == "uint8":
+            return {INPUT_UINT8: pixels}
+        return {INPUT_FLOAT: normalised(pixels, image.mean, image.std)}
+
+    return type_graph(graph, request.precision, calibration, sizes, feed, folder=folder, say=say)
 
 
 def _describe(request: ExportRequest, source: WeightsSource, path: Path, model: DPT) -> Sidecar:
@@ -306,6 +352,7 @@ def reference_output(model: DPT, sidecar: Sidecar, images: np.ndarray) -> np.nda
 def _with_first_parity(sidecar: Sidecar, path: Path, say: Talk) -> Sidecar:
     """Compare at the golden size before anything is committed; the full matrix is ``verify``."""
     from dpt_deploy.runtime import registry
+    from dpt_deploy.workflow.runners import judge_of
     from dpt_deploy.workflow.verify import golden_report, measured_error
 
     if not registry.available("ort"):
@@ -319,5 +366,5 @@ def _with_first_parity(sidecar: Sidecar, path: Path, say: Talk) -> Sidecar:
             f"{measured_error(worst, report.tolerance)}; nothing was written",
             hint="please report it with the recipe",
         )
-    measured = report.record(matrix=False, runtime="ort", tools=tool_versions(), processor=processor())
+    measured = report.record(matrix=False, runtime=judge_of(sidecar), tools=tool_versions(), processor=processor())
     return replace(sidecar, parity=measured)

@@ -27,8 +27,8 @@ from dpt_deploy.parity.compare import (
     compare_matrix,
 )
 from dpt_deploy.parity.samples import structured_images
-from dpt_deploy.runtime import registry
 from dpt_deploy.workflow.feeds import check_request, model_feed
+from dpt_deploy.workflow.runners import judge_of, open_runner
 
 Progress = Callable[[CaseResult], None]
 Cases = Sequence[tuple[int, Size]]
@@ -62,7 +62,7 @@ def verify_artifact(
     *,
     res: Iterable[Size] = (),
     batch: Iterable[int] = (),
-    runtime: str = "ort",
+    runtime: str | None = None,
     golden: bool = False,
     against: Path | None = None,
     weights: str | None = None,
@@ -72,7 +72,7 @@ def verify_artifact(
 
     The reference is PyTorch with the artefact's own weights; ``against`` names another artefact (or a checkpoint)
     instead, ``golden`` the stored tensors, which need neither PyTorch nor the checkpoint. Without ``res`` and ``batch``
-    the matrix of the recipe is run.
+    the matrix of the recipe is run; without ``runtime`` the one whose numbers are evidence (:func:`judge_of`).
 
     Raises:
         UsageError: a size or batch that the artefact cannot take.
@@ -81,6 +81,7 @@ def verify_artifact(
     """
     artifact = open_artifact(path)
     sidecar = artifact.sidecar
+    runtime = runtime or judge_of(sidecar)
     if golden:
         if res or batch or against or weights:
             raise UsageError(
@@ -96,7 +97,7 @@ def verify_artifact(
         report = _against_artifact(artifact, open_artifact(against), cases, runtime, progress)
         return Verification(artifact, report, str(against))
     module = _reference(sidecar, weights, against)
-    with registry.open_file(path, runtime) as runner:
+    with open_runner(path, runtime) as runner:
         outputs = _outputs(runner, sidecar, lambda images: _torch_output(module, sidecar, images))
         min_span = MIN_SPAN_TRAINED if against else _min_span(sidecar)
         report = compare_matrix(outputs, cases, sidecar.tolerance, min_span=min_span, progress=progress)
@@ -106,14 +107,14 @@ def verify_artifact(
     return Verification(artifact, report, str(against or "PyTorch"), divergence)
 
 
-def golden_report(sidecar: Sidecar, path: Path, runtime: str = "ort") -> Report:
+def golden_report(sidecar: Sidecar, path: Path, runtime: str | None = None) -> Report:
     """Compare with the tensors stored beside the artefact; only the runtime is needed."""
     if not sidecar.golden:
         raise BadFileError(f"{path} has no golden tensors", hint="export it again")
     stored = _read_golden(path.with_name(sidecar.golden))
     images, reference = stored["images"], stored["output"]
     size = Size(*images.shape[1:3])
-    with registry.open_file(path, runtime) as runner:
+    with open_runner(path, runtime or judge_of(sidecar)) as runner:
         outputs = _outputs(runner, sidecar, lambda _images: reference, images=images)
         return compare_matrix(outputs, [(len(images), size)], sidecar.tolerance, min_span=_min_span(sidecar))
 
@@ -174,7 +175,7 @@ def _against_artifact(
     )
     if not same:
         raise UsageError("the two artefacts return different kinds of output", hint="compare like with like")
-    with registry.open_file(artifact.path, runtime) as runner, registry.open_file(other.path, runtime) as second:
+    with open_runner(artifact.path, runtime) as runner, open_runner(other.path, judge_of(other.sidecar)) as second:
 
         def reference(images: np.ndarray) -> np.ndarray:
             return second.infer(model_feed(other.sidecar, images))[other.sidecar.outputs[0].name]

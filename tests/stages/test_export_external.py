@@ -12,7 +12,7 @@ from dpt_deploy.core.spec import Size
 from dpt_deploy.graph.describe import describe
 from dpt_deploy.parity.samples import structured_images
 from dpt_deploy.runtime.ort_runner import OrtRunner
-from dpt_deploy.workflow import export
+from dpt_deploy.workflow import export, precision
 from dpt_deploy.workflow.feeds import model_feed
 from dpt_deploy.workflow.locate import locate_divergence
 
@@ -22,7 +22,7 @@ SIZE = Size(64, 96)
 @pytest.fixture(scope="module")
 def external(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, "EXTERNAL_DATA_BYTES", 1000)
+        patch.setattr(precision, "EXTERNAL_DATA_BYTES", 1000)
         return export.export_model(tiny_path("tiny-vit"), tmp_path_factory.mktemp("external"), weights="random")
 
 

@@ -79,6 +79,7 @@ def _alone(name: str) -> Iterator[Path]:
 def exported(
     name: str,
     *,
+    precision: str = "fp32",
     opset: int | None = None,
     static: Size | None = None,
     input_kind: str = "float32",
@@ -86,11 +87,13 @@ def exported(
 ) -> Artifact:
     """The exported artefact of a tiny recipe, made once a test run; do not change it (see :func:`copied`)."""
     opset = opset or tiny_recipe(name).opset
-    with _alone(f"{name}-{opset}-{static}-{input_kind}-{output_kind}") as folder:
+    with _alone(f"{name}-{precision}-{opset}-{static}-{input_kind}-{output_kind}") as folder:
         return export_model(
             tiny_path(name),
             folder,
             weights="random",
+            precision=precision,
+            res=() if precision == "fp32" else (Size(64, 96),),  # where ranges are measured
             opset=opset,
             static=static,
             input_kind=input_kind,

@@ -1,0 +1,75 @@
+"""A typed graph in FP32 that rounds as the types say: evidence about precision from a machine without such hardware.
+
+ONNX Runtime's CPU computes FP16 graphs in FP32 and has no BF16 kernels, so to run the typed file there proves nothing.
+Here every 16-bit tensor becomes FP32 followed by a cast to its type and back, which rounds to nearest even and
+overflows exactly as the type does. Inside an operator sums stay FP32, as they do in the matrix units of GPUs; where a
+GPU kernel rounds less often than once a tensor, because it was fused, the emulation is the more pessimistic.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+from dpt_deploy.core.artifact import EXTERNAL_DATA_BYTES
+from dpt_deploy.graph.describe import element_types, read_graph
+
+_NARROW = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+_WIDE = {TensorProto.FLOAT, *_NARROW}
+
+
+def write_emulated(source: Path, target: Path) -> None:
+    """Write to ``target`` the model at ``source`` with every 16-bit tensor as FP32 that is rounded to that type.
+
+    Raises:
+        BadFileError: not an ONNX file, or one whose types cannot be inferred.
+    """
+    model = read_graph(source, weights=True)
+    types = element_types(model)
+    graph = model.graph
+    weights = [_widened(tensor) for tensor in graph.initializer]
+    nodes = [new for node in graph.node for new in _rounded(node, types)]
+    del graph.initializer[:], graph.node[:], graph.value_info[:]
+    graph.initializer.extend(weights)
+    graph.node.extend(nodes)
+    size = sum(tensor.ByteSize() for tensor in weights)
+    onnx.save(model, target, save_as_external_data=size > EXTERNAL_DATA_BYTES, location=f"{target.name}.data")
+
+
+def _widened(tensor: TensorProto) -> TensorProto:
+    if tensor.data_type not in _NARROW:
+        return tensor
+    return numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name)
+
+
+def _rounded(node: NodeProto, types: dict[str, int]) -> list[NodeProto]:
+    """The node in FP32, and a pair of casts after each 16-bit output."""
+    if node.op_type == "Cast" and node.attribute[0].i in _WIDE and types[node.input[0]] in _WIDE:
+        return _rounding(node.input[0], node.output[0], node.attribute[0].i, node.name)
+    new = NodeProto()
+    new.CopyFrom(node)
+    after: list[NodeProto] = []
+    for index, name in enumerate(node.output):
+        if types.get(name) in _NARROW:
+            new.output[index] = f"{name}.exact"
+            after += _rounding(new.output[index], name, types[name], f"{node.name}.round{index}")
+    for attribute in new.attribute:
+        if attribute.name == "to" and attribute.i in _NARROW:
+            attribute.i = TensorProto.FLOAT
+        if attribute.HasField("t") and attribute.t.data_type in _NARROW:
+            attribute.t.CopyFrom(_widened(attribute.t))
+    return [new, *after]
+
+
+def _rounding(source: str, target: str, kind: int, name: str) -> list[NodeProto]:
+    """``target`` is ``source`` rounded to ``kind``; both are FP32."""
+    if kind not in _NARROW:
+        return [helper.make_node("Identity", [source], [target], name=name)]
+    narrow = f"{target}.narrow"
+    return [
+        helper.make_node("Cast", [source], [narrow], name=f"{name}.down", to=kind),
+        helper.make_node("Cast", [narrow], [target], name=f"{name}.up", to=TensorProto.FLOAT),
+    ]

@@ -1,0 +1,59 @@
+"""Which nodes stay FP32 in a 16-bit graph, each with the reason: by name, or by the range that was seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from onnx import GraphProto, NodeProto
+
+from dpt_deploy.graph.describe import read_graph
+from dpt_deploy.graph.precision.types import HalfPrecision
+
+LARGEST: dict[HalfPrecision, float] = {"fp16": 65504.0, "bf16": 3.39e38}
+HEADROOM = 8.0  # times what was seen must still fit: other images, sizes and fused kernels come later
+
+# Modules from whose output on, to the end of the graph, numbers need FP32.
+_TAILS = {
+    "head.conv3": "raw depth runs to thousands, where 16 bits have steps of 2 and more",
+    "tail": "the scale of metric depth is subnormal in 16 bits",
+}
+
+
+def choose_islands(path: Path, precision: HalfPrecision, ranges: Mapping[str, float]) -> dict[str, str]:
+    """Node to the reason why it stays FP32; ``ranges`` is the largest magnitude seen of each tensor."""
+    graph = read_graph(path).graph
+    chosen = _by_name(graph)
+    for name, reason in _by_range(graph, precision, ranges).items():
+        chosen.setdefault(name, reason)
+    return chosen
+
+
+def _by_name(graph: GraphProto) -> dict[str, str]:
+    """The tails: each such module, and all that follows it."""
+    chosen: dict[str, str] = {}
+    reasons: dict[str, str] = {}  # of tensors
+    for node in graph.node:
+        module = node.name.rpartition("/")[0]
+        inherited = [reasons[name] for name in node.input if name in reasons]
+        reason = next(iter(inherited), None) or _TAILS.get(module)
+        if reason:
+            chosen[node.name] = reason
+            reasons.update(dict.fromkeys(node.output, reason))
+    return chosen
+
+
+def _by_range(graph: GraphProto, precision: HalfPrecision, ranges: Mapping[str, float]) -> dict[str, str]:
+    """Whatever makes or takes a tensor that might not fit."""
+    limit = LARGEST[precision] / HEADROOM
+    large = {name: value for name, value in ranges.items() if value > limit}
+    return {node.name: _reason(node, large) for node in graph.node if _touches(node, large)}
+
+
+def _touches(node: NodeProto, large: Mapping[str, float]) -> bool:
+    return any(name in large for name in (*node.input, *node.output))
+
+
+def _reason(node: NodeProto, large: Mapping[str, float]) -> str:
+    name = max((name for name in (*node.output, *node.input) if name in large), key=lambda name: large[name])
+    return f"{name} reaches {large[name]:.3g}"

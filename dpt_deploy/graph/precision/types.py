@@ -1,0 +1,186 @@
+"""An FP32 graph becomes a strongly typed 16-bit one: TensorRT 11, 10.12+ and ONNX Runtime read the same file.
+
+TensorRT 11 has no precision flags: an engine computes what the ONNX says (strong typing). So precision is a rewrite.
+Every floating-point tensor gets the 16-bit type, but for *islands*: nodes that stay FP32. Where a value crosses from
+one side to the other it is cast once. Inputs and outputs of the graph stay FP32, hence the callers of all precisions
+are alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+import onnx_ir as ir
+from onnx_ir.passes.common import ShapeInferencePass
+
+from dpt_deploy.core.errors import BadFileError, DptError
+
+HalfPrecision = Literal["fp16", "bf16"]
+TYPES: dict[HalfPrecision, ir.DataType] = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
+
+# Inputs that stay FP32 in a 16-bit node, as ONNX defines the operator: sizes in disguise.
+_FP32_INPUTS = {"Resize": (1, 2)}
+# Operators that keep their statistics or sums in FP32 of their own, if told to: attribute and its value for FP32.
+_FP32_INSIDE = {
+    "LayerNormalization": ("stash_type", int(ir.DataType.FLOAT)),
+    "GroupNormalization": ("stash_type", int(ir.DataType.FLOAT)),
+    "Attention": ("softmax_precision", int(ir.DataType.FLOAT)),
+}
+
+
+@dataclass(frozen=True)
+class Typing:
+    """What a rewrite did: nodes computed in 16 bits and in FP32, and casts it inserted."""
+
+    half: int
+    full: int
+    casts: int
+
+
+def to_half(model: ir.Model, precision: HalfPrecision, islands: Collection[str] = ()) -> Typing:
+    """Type ``model`` (FP32, changed in place) as ``precision``, but for the nodes named in ``islands``.
+
+    Statistics of norms and the sums of softmax are kept in FP32 inside their operator, by its own attribute.
+
+    Raises:
+        BadFileError: the graph is typed already, or an island is not in it.
+    """
+    _check(model, islands)
+    rewriter = _Rewriter(model, TYPES[precision], frozenset(islands))
+    rewriter.run()
+    return Typing(rewriter.half, rewriter.full, rewriter.casts)
+
+
+def is_typed(model: ir.Model) -> bool:
+    """Whether a weight or a cast of the graph is 16 bits wide, or a tensor quantised."""
+    narrow = {*TYPES.values()}
+    if any(value.dtype in narrow for value in model.graph.initializers.values()):
+        return True
+    casts = {node.attributes["to"].as_int() for node in model.graph if node.op_type == "Cast"}
+    return bool(casts & {int(kind) for kind in narrow}) or any("QuantizeLinear" in node.op_type for node in model.graph)
+
+
+def _check(model: ir.Model, islands: Collection[str]) -> None:
+    if is_typed(model):
+        raise BadFileError("the graph is typed already", hint="start from the FP32 export of the model")
+    missing = set(islands) - {node.name for node in model.graph}
+    if missing:
+        raise BadFileError(
+            f"there is no node {min(missing)!r} to keep in FP32", hint="names are those of the FP32 graph"
+        )
+
+
+class _Rewriter:
+    """Walks the nodes in order and gives each the inputs of the type it computes in."""
+
+    def __init__(self, model: ir.Model, kind: ir.DataType, islands: frozenset[str]) -> None:
+        self.graph, self.kind, self.islands = model.graph, kind, islands
+        self.half = self.full = self.casts = 0
+        self.floats = _float_values(model)  # ids of values that hold floating-point numbers, before the rewrite
+        self.narrow: set[int] = set()  # ids of values that are 16 bits wide by now
+        self.other: dict[int, ir.Value] = {}  # id of a value to the same numbers in the other type
+
+    def run(self) -> None:
+        for node in list(self.graph):
+            outputs = [value for value in node.outputs if id(value) in self.floats]
+            inputs = [index for index, value in enumerate(node.inputs) if id(value) in self.floats]
+            if outputs:
+                self._type(node, inputs, outputs, narrow=node.name not in self.islands)
+            elif inputs:
+                self._check_takes_any(node)
+        self._widen_outputs()
+
+    def _check_takes_any(self, node: ir.Node) -> None:
+        if node.op_type not in ("Shape", "Size", "Cast", "ArgMax"):
+            raise DptError(
+                f"{node.op_type} ({node.name}) turns numbers into something else; it cannot be typed",
+                hint="please report it with the recipe",
+            )
+
+    def _give(self, node: ir.Node, index: int, *, narrow: bool) -> None:
+        """Input ``index`` of ``node`` in the type wanted."""
+        value = node.inputs[index]
+        if value is None or (id(value) in self.narrow) == narrow:
+            return
+        if id(value) not in self.other:
+            self.other[id(value)] = self._constant(value) if value.is_initializer() else self._cast(value, narrow)
+        node.replace_input_with(index, self.other[id(value)])
+
+    def _constant(self, value: ir.Value) -> ir.Value:
+        """The 16-bit copy of a weight; saturated, because a weight beyond the range would be infinite."""
+        tensor = value.const_value
+        if tensor is None:
+            raise DptError(f"weight {value.name!r} has no values", hint="please report it with the recipe")
+        limit = float(self.kind.max)
+        numbers = tensor.numpy().clip(-limit, limit).astype(self.kind.numpy())
+        copy = ir.Value(name=f"{value.name}.{_suffix(self.kind)}", const_value=ir.Tensor(numbers))
+        copy.shape, copy.type = value.shape, ir.TensorType(self.kind)
+        self.graph.register_initializer(copy)
+        self.narrow.add(id(copy))
+        return copy
+
+    def _cast(self, value: ir.Value, narrow: bool) -> ir.Value:
+        kind = self.kind if narrow else ir.DataType.FLOAT
+        node = ir.node("Cast", [value], {"to": int(kind)}, name=f"{value.name}.to_{_suffix(kind)}")
+        node.outputs[0].name = f"{value.name}.{_suffix(kind)}"
+        producer = value.producer()
+        if producer is None:
+            self.graph.insert_before(self.graph[0], node)
+        else:
+            self.graph.insert_after(producer, node)
+        self.casts += 1
+        if narrow:
+            self.narrow.add(id(node.outputs[0]))
+        return node.outputs[0]
+
+    def _type(self, node: ir.Node, inputs: list[int], outputs: list[ir.Value], *, narrow: bool) -> None:
+        """Give ``node`` inputs of the type it computes in, and its outputs that type."""
+        for index in inputs:
+            if not narrow or index not in _FP32_INPUTS.get(node.op_type, ()):
+                self._give(node, index, narrow=narrow)
+        self.half, self.full = self.half + narrow, self.full + (not narrow)
+        if not narrow:
+            return
+        if node.op_type == "Cast":
+            node.attributes["to"] = ir.AttrInt64("to", int(self.kind))
+        elif node.op_type in _FP32_INSIDE:
+            name, wide = _FP32_INSIDE[node.op_type]
+            node.attributes[name] = ir.AttrInt64(name, wide)
+        elif node.op_type == "ConstantOfShape":
+            node.attributes["value"] = ir.AttrTensor(
+                "value", ir.Tensor(node.attributes["value"].as_tensor().numpy().astype(self.kind.numpy()))
+            )
+        for value in outputs:
+            value.type = ir.TensorType(self.kind)
+            self.narrow.add(id(value))
+
+    def _widen_outputs(self) -> None:
+        """What the graph returns is FP32 and keeps its name."""
+        for index, value in enumerate(self.graph.outputs):
+            if id(value) not in self.narrow:
+                continue
+            name, shape = value.name, value.shape
+            value.name = f"{name}.{_suffix(self.kind)}"
+            wide = self._cast(value, narrow=False)
+            wide.name, wide.shape, wide.type = name, shape, ir.TensorType(ir.DataType.FLOAT)
+            self.graph.outputs[index] = wide
+        for value in [entry for entry in self.graph.initializers.values() if not entry.uses()]:
+            del self.graph.initializers[str(value.name)]
+
+
+def _float_values(model: ir.Model) -> set[int]:
+    """Ids of every FP32 value. The exporter's intermediate types are forgotten, so they are inferred again."""
+    inferred = ShapeInferencePass(check_type=True)(model.clone()).model
+    names = {value.name for node in inferred.graph for value in node.outputs if value.dtype == ir.DataType.FLOAT}
+    unknown = [value.name for node in inferred.graph for value in node.outputs if value.name and value.dtype is None]
+    if unknown:
+        raise DptError(f"the type of {unknown[0]!r} cannot be inferred", hint="please report it with the recipe")
+    found = {id(value) for node in model.graph for value in node.outputs if value.name in names}
+    weights = [*model.graph.initializers.values(), *model.graph.inputs]
+    return found | {id(value) for value in weights if value.dtype == ir.DataType.FLOAT}
+
+
+def _suffix(kind: ir.DataType) -> str:
+    return {ir.DataType.FLOAT: "fp32", **{kind: name for name, kind in TYPES.items()}}[kind]
