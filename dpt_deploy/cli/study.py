@@ -35,7 +35,9 @@ def _names(_ctx: click.Context, param: click.Parameter, value: str) -> tuple[str
 )
 @res_option("Network sizes. Default: 1 to 2.67 times the size the models were trained at.")
 @click.option("--runtime", "runtimes", default="ort", show_default=True, callback=_names, help="Any of ort, torch.")
-@click.option("--precision", "precisions", default="fp32", show_default=True, callback=_names, help="Any of fp32.")
+@click.option(
+    "--precision", "precisions", default="fp32", show_default=True, callback=_names, help="Any of fp32, fp16, bf16."
+)
 @click.option(
     "--scenes", type=click.IntRange(2), default=48, show_default=True, help="How many rendered scenes to measure on."
 )

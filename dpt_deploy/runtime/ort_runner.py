@@ -13,7 +13,7 @@ import numpy as np
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import, which would write an event database at once
 import onnxruntime as ort
 
-from dpt_deploy.core.errors import BadFileError, DptError, ResourceError, UsageError
+from dpt_deploy.core.errors import BadFileError, DptError, IncompatibleError, ResourceError, UsageError
 from dpt_deploy.core.runner import Tensors
 from dpt_deploy.core.spec import TensorSpec
 
@@ -42,6 +42,11 @@ class OrtRunner:
         except Exception as exc:  # the runtime's exception classes are private
             if _is_memory(exc):
                 raise ResourceError(f"out of memory while loading {self._path}", hint="free some memory") from exc
+            if "NOT_IMPLEMENTED" in str(exc):
+                raise IncompatibleError(
+                    f"ONNX Runtime {ort.__version__} has no kernel here for {self._path.name}: {_line(exc)}",
+                    hint="run it with --runtime emu, which rounds as 16-bit types do, or build an engine of it",
+                ) from exc
             raise BadFileError(
                 f"ONNX Runtime {ort.__version__} cannot load {self._path}: {_line(exc)}",
                 hint="check the file with `dpt-deploy inspect`, or export with another --opset",

@@ -25,6 +25,7 @@ from dpt_deploy.core.optional import extra
 from dpt_deploy.core.recipe import Recipe, load_recipe
 from dpt_deploy.core.record import OperationRecord, Shapes
 from dpt_deploy.core.spec import (
+    HALF,
     INPUT_FLOAT,
     INPUT_UINT8,
     OUTPUT_LABELS,
@@ -39,7 +40,7 @@ from dpt_deploy.core.staging import commit, staged
 from dpt_deploy.parity.samples import normalised, structured_images
 from dpt_deploy.workflow.calibration import check_sizes, from_folder, from_scenes
 from dpt_deploy.workflow.feeds import check_memory, reference_input
-from dpt_deploy.workflow.precision import HALF, Typing, save_graph, type_graph
+from dpt_deploy.workflow.precision import Typing, save_graph, type_graph
 from dpt_deploy.workflow.reference import Progress, build_reference, resolve_weights
 
 if TYPE_CHECKING:

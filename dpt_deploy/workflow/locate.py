@@ -21,6 +21,7 @@ from dpt_deploy.core.spec import Size
 from dpt_deploy.parity.bisect import Divergence, first_divergence
 from dpt_deploy.parity.samples import structured_images
 from dpt_deploy.workflow.feeds import model_feed, reference_input
+from dpt_deploy.workflow.runners import judge_of
 
 Values = dict[str, np.ndarray]
 _ROOT = ""  # the name of the whole network among its modules
@@ -46,7 +47,7 @@ def locate_divergence(
     def probe(chunk: Sequence[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         reference = _module_outputs(rewritten, reference_input(artifact.sidecar, images), chunk)
         wanted = [tensors[name] for name in reference]
-        candidate = _graph_tensors(artifact.path, model_feed(artifact.sidecar, images), wanted)
+        candidate = _graph_tensors(artifact, model_feed(artifact.sidecar, images), wanted)
         same = {name: (candidate[tensors[name]], reference[name]) for name in reference}
         return {name: same.get(name, (np.zeros(1), np.zeros(1))) for name in chunk}
 
@@ -107,16 +108,24 @@ def _module_outputs(module: Any, feed: Values, names: Sequence[str]) -> Values:
     return found
 
 
-def _graph_tensors(path: Path, feed: Values, names: list[str]) -> Values:
-    """The named tensors of the graph, computed by ONNX Runtime from a marked copy of its file."""
+def _graph_tensors(artifact: Artifact, feed: Values, names: list[str]) -> Values:
+    """The named tensors of the graph, computed by ONNX Runtime from a marked copy of its file.
+
+    Those of a typed graph are of its emulation, in which they have the same names.
+    """
     from dpt_deploy.graph.mark import mark_outputs
+    from dpt_deploy.graph.precision.emulate import write_emulated
     from dpt_deploy.runtime.ort_runner import OrtRunner
 
     if not names:
         return {}
+    path = artifact.path
     external = path.with_name(path.name + ".data").is_file()  # then the copy must stand where its weights are
     with tempfile.TemporaryDirectory(prefix=".dpt-deploy-", dir=path.parent if external else None) as folder:
         marked = Path(folder) / "marked.onnx"
+        if judge_of(artifact.sidecar) == "emu":
+            write_emulated(path, Path(folder) / "emulated.onnx")
+            path, external = Path(folder) / "emulated.onnx", False
         mark_outputs(path, names, marked)
         if external:
             (Path(folder) / f"{path.name}.data").hardlink_to(path.with_name(path.name + ".data"))

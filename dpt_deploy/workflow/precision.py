@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from dpt_deploy.graph.precision.types import HalfPrecision
 
-HALF = ("fp16", "bf16")
 Talk = Callable[[str], None]
 Feed = Callable[[np.ndarray], dict[str, np.ndarray]]  # bytes (B, H, W, 3) to what the graph takes
 

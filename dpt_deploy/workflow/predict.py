@@ -17,9 +17,9 @@ from dpt_deploy.core.errors import BadFileError, DptError, ParityError, UsageErr
 from dpt_deploy.core.files import check_folder, ensure_folder
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.spec import Size
-from dpt_deploy.runtime import registry
 from dpt_deploy.runtime.predictor import Prediction, Predictor
 from dpt_deploy.workflow.feeds import check_request
+from dpt_deploy.workflow.runners import open_runner
 
 OutputFormat = Literal["png", "pfm", "color", "metric", "labels", "overlay"]
 DEPTH_FORMATS = ("png", "pfm", "color", "metric")
@@ -45,11 +45,12 @@ def load(
     Raises:
         BadFileError: the artefact is missing, unfinished or damaged.
         MissingExtraError: the runtime is not installed.
+        IncompatibleError: the runtime has no kernels for the artefact's precision.
     """
     artifact = open_artifact(Path(path))
     if size is not None:
         check_request(artifact.sidecar, size)
-    with registry.open_file(artifact.path, runtime, threads=threads) as runner:
+    with open_runner(artifact.path, runtime, threads=threads) as runner:
         yield Predictor(runner, artifact.sidecar, size=size)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from dpt_deploy.core.artifact import Sidecar
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.runner import Runner
+from dpt_deploy.core.spec import HALF
 from dpt_deploy.runtime import registry
 
 
@@ -26,4 +27,4 @@ def open_runner(path: Path, runtime: str = "ort", *, threads: int | None = None)
 
 def judge_of(sidecar: Sidecar) -> str:
     """The runtime whose numbers are evidence on a CPU: ONNX Runtime computes 16-bit graphs in FP32, ``emu`` rounds."""
-    return "ort" if sidecar.precision == "fp32" else "emu"
+    return "emu" if sidecar.precision in HALF else "ort"

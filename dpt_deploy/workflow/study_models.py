@@ -25,9 +25,10 @@ from dpt_deploy.study.outcome import Subject
 from dpt_deploy.workflow.export import PRECISIONS, export_model
 from dpt_deploy.workflow.feeds import check_memory, check_request
 from dpt_deploy.workflow.reference import checkpoint_path, reference_of
+from dpt_deploy.workflow.runners import judge_of, open_runner
 
 Talk = Callable[[str], None]
-_PACKAGES = {"ort": "onnxruntime", "torch": "torch"}  # whose version may move a score
+_PACKAGES = {"ort": "onnxruntime", "emu": "onnxruntime", "torch": "torch"}  # whose version may move a score
 _DEFECT = "nearest"  # how the control resizes its positions
 
 
@@ -50,7 +51,7 @@ class Contestant:
         """The model, ready to run."""
         sidecar = self.artifact.sidecar
         if self.subject.runtime != "torch":
-            with registry.open_file(self.artifact.path, self.subject.runtime) as runner:
+            with open_runner(self.artifact.path, self.subject.runtime) as runner:
                 yield runner
             return
         with registry.runner_class("torch")(reference_of(sidecar), sidecar.inputs, sidecar.outputs) as runner:
@@ -120,6 +121,8 @@ def contestants(
 ) -> list[Contestant]:
     """Every model at every precision on every runtime; what is not exported yet is exported to ``folder``.
 
+    For ``ort`` a 16-bit graph is run by ``emu``, since ONNX Runtime's CPU would compute it in FP32.
+
     Raises:
         UsageError: an option that a model cannot honour, or two subjects of one name.
         BadFileError: an artefact or checkpoint is unusable.
@@ -130,13 +133,16 @@ def contestants(
         for name in models
         for precision in ([None] if is_file(name) else precisions)
     ]
+    _check_torch(artifacts, runtimes)
     several = len({artifact.sidecar.precision for artifact in artifacts}) > 1
     found = []
     for artifact, runtime in product(artifacts, runtimes):
         parts = [artifact.sidecar.model.name]
         parts += [artifact.sidecar.precision] if several else []
         parts += [runtime] if len(runtimes) > 1 else []
-        found.append(_contestant(artifact, runtime, " ".join(parts)))
+        found.append(
+            _contestant(artifact, judge_of(artifact.sidecar) if runtime == "ort" else runtime, " ".join(parts))
+        )
     names = [each.subject.name for each in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UsageError(f"two models are called {twice[0]!r}", hint="study them one after the other, into two folders")
@@ -173,6 +179,14 @@ def _check(models: Sequence[str], weights: str | None, runtimes: Sequence[str]) 
         raise UsageError(f"--weights {weights} is for one model; {len(exported)} are to be exported", hint="name one")
     for runtime in runtimes:
         registry.runner_class(runtime)
+
+
+def _check_torch(artifacts: Sequence[Artifact], runtimes: Sequence[str]) -> None:
+    typed = [artifact.sidecar.precision for artifact in artifacts if artifact.sidecar.precision != "fp32"]
+    if typed and "torch" in runtimes:
+        raise UsageError(
+            f"runtime torch runs the FP32 reference, not {typed[0]}", hint="leave it out, or study fp32 by itself"
+        )
 
 
 def _artifact(name: str, weights: str | None, precision: str | None, folder: Path, say: Talk) -> Artifact:

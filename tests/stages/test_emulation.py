@@ -8,7 +8,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from support.tiny import exported
 
-from dpt_deploy.core.errors import BadFileError, UsageError
+import dpt_deploy
+from dpt_deploy.core.errors import BadFileError, IncompatibleError, UsageError
 from dpt_deploy.graph.precision.types import to_half
 from dpt_deploy.parity.samples import structured_images
 from dpt_deploy.runtime import registry
@@ -110,6 +111,17 @@ def test_a_tensor_without_a_type_is_named(tmp_path):
     onnx.save(model, path)
     with pytest.raises(BadFileError, match="'t0' cannot be inferred"), open_runner(path, "emu"):
         pass
+
+
+def test_a_precision_without_kernels_says_what_can_run_it(tmp_path):
+    artifact = exported("tiny-vit", precision="bf16")
+    image = structured_images(1, 64, 96)[0]
+    with pytest.raises(IncompatibleError, match="no kernel") as caught, dpt_deploy.load(artifact.path):
+        pass
+    assert "--runtime emu" in str(caught.value.hint)
+    with dpt_deploy.load(artifact.path, runtime="emu") as model, dpt_deploy.load(exported("tiny-vit").path) as full:
+        found, exact = (predict(image).depth for predict in (model, full))
+    assert 0 < np.abs(found - exact).max() / np.ptp(exact) < 0.1
 
 
 def test_an_unknown_runtime_is_refused_with_the_known_ones(tmp_path):

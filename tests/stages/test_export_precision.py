@@ -4,7 +4,6 @@ import copy
 import json
 
 import numpy as np
-import onnx
 import pytest
 import torch
 from onnx import numpy_helper
@@ -64,10 +63,10 @@ def scale(model, name, change):
 
 def test_a_planted_overflow_fails_without_a_gpu(tmp_path, capsys):
     spoiled = tampered(exported("tiny-vit", precision="fp16"), tmp_path / "fp16", overflow)
-    said = complaint(capsys, 5, "verify", spoiled.path, "--res", "64", "--batch", "1")
+    assert call(["verify", str(spoiled.path), "--res", "64", "--batch", "1"]) == 5
+    said = " ".join(capsys.readouterr().err.split())
     assert "cases disagree" in said
-    (node,) = [entry for entry in onnx.load(spoiled.path).graph.node if entry.name == "encoder.blocks.1.attn/Attention"]
-    assert node  # the block is still there
+    assert "first tensor that diverges: encoder.blocks.1.attn" in said
 
 
 def test_an_overflow_in_the_weights_is_avoided_by_an_island(tmp_path, capsys):

@@ -70,7 +70,7 @@ def test_raw_depth_and_all_that_follows_stays_wide():
 
 def test_the_metric_tail_stays_wide():
     path = exported("tiny-metric").path
-    chosen = choose_islands(path, "bf16", {})
+    chosen = choose_islands(path, "fp16", {})
     after = [node.name for node in onnx.load(path).graph.node]
     tail = after[after.index("head.conv3/Conv") :]
     assert set(tail) == set(chosen)
@@ -88,9 +88,17 @@ def test_a_tensor_near_the_limit_keeps_who_makes_and_who_takes_it_wide():
     graph = onnx.load(path).graph
     touching = {node.name for node in graph.node if tensor in (*node.input, *node.output)}
     assert len(touching) >= 2
-    tails = set(choose_islands(path, "fp16", {}))
+    tails, wide = (set(choose_islands(path, precision, {})) for precision in ("fp16", "bf16"))
     assert set(choose_islands(path, "fp16", {tensor: limit * 0.99})) == tails
     found = choose_islands(path, "fp16", {tensor: limit * 1.01})
     assert set(found) == tails | touching
     assert f"{tensor} reaches 8.27e+03" in {found[name] for name in touching}
-    assert set(choose_islands(path, "bf16", {tensor: limit * 1.01})) == tails
+    assert set(choose_islands(path, "bf16", {tensor: limit * 1.01})) == wide
+
+
+def test_deconvolutions_stay_wide_in_bf16_which_tensorrt_cannot_build():
+    path = exported("tiny-vit").path
+    transposed = {node.name for node in onnx.load(path).graph.node if node.op_type == "ConvTranspose"}
+    assert len(transposed) == 2
+    assert transposed <= set(choose_islands(path, "bf16", {}))
+    assert not transposed & set(choose_islands(path, "fp16", {}))

@@ -15,7 +15,7 @@ from support.tiny import copied, exported, tampered, tiny_model, tiny_path
 from dpt_deploy.cli import call
 from dpt_deploy.core import metrics
 from dpt_deploy.core.artifact import write_sidecar
-from dpt_deploy.core.errors import BadFileError, ParityError
+from dpt_deploy.core.errors import BadFileError, ParityError, UsageError
 from dpt_deploy.core.spec import Size
 from dpt_deploy.model.weights import save_native
 from dpt_deploy.study.datasets.base import Dataset, depth_sample
@@ -326,10 +326,12 @@ def test_two_models_of_one_name_are_refused(calling, paths, tmp_path, capsys):
 
 
 def test_models_that_differ_in_precision_alone_are_told_apart_by_it(paths, tmp_path):
-    rounded = copied(exported("tiny-vit"), tmp_path / "int8")
-    write_sidecar(rounded.path, replace(rounded.sidecar, precision="int8"))
+    rounded = exported("tiny-vit", precision="fp16")
     found = study_models.contestants((paths[0], str(rounded.path)), None, ("ort",), ("fp32",), tmp_path, print)
-    assert [each.subject.name for each in found] == ["tiny-vit fp32", "tiny-vit int8"]
+    assert [each.subject.name for each in found] == ["tiny-vit fp32", "tiny-vit fp16"]
+    assert [each.subject.runtime for each in found] == ["ort", "emu"]  # the one that is evidence for each
+    with pytest.raises(UsageError, match="not fp16"):
+        study_models.contestants((str(rounded.path),), None, ("torch",), ("fp32",), tmp_path, print)
 
 
 def test_weights_that_lie_beside_the_model_count_for_what_it_is(tmp_path):

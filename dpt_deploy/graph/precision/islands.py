@@ -1,4 +1,4 @@
-"""Which nodes stay FP32 in a 16-bit graph, each with the reason: by name, or by the range that was seen."""
+"""Which nodes stay FP32 in a 16-bit graph, each with the reason: by name, by operator, or by the range seen."""
 
 from __future__ import annotations
 
@@ -19,11 +19,20 @@ _TAILS = {
     "tail": "the scale of metric depth is subnormal in 16 bits",
 }
 
+# Operators that a builder cannot compute in the type.
+_UNSUPPORTED: dict[HalfPrecision, dict[str, str]] = {
+    "fp16": {},
+    "bf16": {"ConvTranspose": "TensorRT-RTX 1.7.1 cannot infer the type of a deconvolution in BF16"},
+}
+
 
 def choose_islands(path: Path, precision: HalfPrecision, ranges: Mapping[str, float]) -> dict[str, str]:
     """Node to the reason why it stays FP32; ``ranges`` is the largest magnitude seen of each tensor."""
     graph = read_graph(path).graph
     chosen = _by_name(graph)
+    for node in graph.node:
+        if reason := _UNSUPPORTED[precision].get(node.op_type):
+            chosen.setdefault(node.name, reason)
     for name, reason in _by_range(graph, precision, ranges).items():
         chosen.setdefault(name, reason)
     return chosen

@@ -22,12 +22,9 @@ TYPES: dict[HalfPrecision, ir.DataType] = {"fp16": ir.DataType.FLOAT16, "bf16": 
 
 # Inputs that stay FP32 in a 16-bit node, as ONNX defines the operator: sizes in disguise.
 _FP32_INPUTS = {"Resize": (1, 2)}
-# Operators that keep their statistics or sums in FP32 of their own, if told to: attribute and its value for FP32.
-_FP32_INSIDE = {
-    "LayerNormalization": ("stash_type", int(ir.DataType.FLOAT)),
-    "GroupNormalization": ("stash_type", int(ir.DataType.FLOAT)),
-    "Attention": ("softmax_precision", int(ir.DataType.FLOAT)),
-}
+# Operators that keep their statistics in FP32, if this attribute says so. Attention has one like it for its softmax,
+# which TensorRT's parser refuses ("Setting softmax precision is not supported"); its kernels add up in FP32 unasked.
+_STATISTICS = {"LayerNormalization": "stash_type", "GroupNormalization": "stash_type"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ class Typing:
 def to_half(model: ir.Model, precision: HalfPrecision, islands: Collection[str] = ()) -> Typing:
     """Type ``model`` (FP32, changed in place) as ``precision``, but for the nodes named in ``islands``.
 
-    Statistics of norms and the sums of softmax are kept in FP32 inside their operator, by its own attribute.
+    Statistics of norms are kept in FP32 inside their operator, by its own attribute.
 
     Raises:
         BadFileError: the graph is typed already, or an island is not in it.
@@ -145,9 +142,9 @@ class _Rewriter:
             return
         if node.op_type == "Cast":
             node.attributes["to"] = ir.AttrInt64("to", int(self.kind))
-        elif node.op_type in _FP32_INSIDE:
-            name, wide = _FP32_INSIDE[node.op_type]
-            node.attributes[name] = ir.AttrInt64(name, wide)
+        elif node.op_type in _STATISTICS:
+            name = _STATISTICS[node.op_type]
+            node.attributes[name] = ir.AttrInt64(name, int(ir.DataType.FLOAT))
         elif node.op_type == "ConstantOfShape":
             node.attributes["value"] = ir.AttrTensor(
                 "value", ir.Tensor(node.attributes["value"].as_tensor().numpy().astype(self.kind.numpy()))
