@@ -26,6 +26,7 @@ COMMANDS = {
     "study": ("study", "Measure accuracy against inference resolution (the paper's Figure 4)."),
     "train": ("train", "Train a model on rendered scenes by the paper's recipe."),
     "inspect": ("inspect", "Show what an exported model is."),
+    "diagnose": ("diagnose", "Show what a 16-bit model suffers from, and what should stay FP32."),
     "doctor": ("doctor", "Show what works on this machine."),
     "convert": ("convert", "Save a checkpoint in another layout."),
     "demo": ("demo", "Do the whole job once, offline, on a photograph."),

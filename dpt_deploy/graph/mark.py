@@ -10,7 +10,7 @@ from onnx import ModelProto, TensorProto, helper
 
 from dpt_deploy.graph.describe import element_types
 
-_FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)
+_HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 
 def tensor_names(path: Path) -> list[str]:
@@ -21,9 +21,18 @@ def tensor_names(path: Path) -> list[str]:
 
 def float_tensors(model: ModelProto) -> list[str]:
     """Every floating-point tensor that a node of the graph computes, in execution order."""
+    return _computed(model, (TensorProto.FLOAT, *_HALVES))
+
+
+def half_tensors(model: ModelProto) -> list[str]:
+    """Every 16-bit tensor that a node of the graph computes, in execution order."""
+    return _computed(model, _HALVES)
+
+
+def _computed(model: ModelProto, kinds: tuple[int, ...]) -> list[str]:
     types = element_types(model)
     names = (name for node in model.graph.node for name in node.output if name)
-    return [name for name in names if types[name] in _FLOATS]
+    return [name for name in names if types[name] in kinds]
 
 
 def mark_outputs(path: Path, names: Sequence[str], target: Path) -> None:

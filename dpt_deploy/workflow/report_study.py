@@ -18,13 +18,24 @@ def _training(result: Result, folder: str) -> str:
     images = schedule["steps"] * schedule["batch"]
     what = (
         f"`dpt-deploy train benchmarks/studies/{data['model']}.toml`: {images:,} images of {scenes['count']:,} scenes, "
-        f"{schedule['steps']:,} steps, {data['seconds'] / 60:.0f} minutes on {_machine(data['environment'])}.\n"
+        f"{schedule['steps']:,} steps{_coarse(schedule)}, {_trimmed(plan)}, {data['seconds'] / 60:.0f} minutes on "
+        f"{_machine(data['environment'])}.\n"
     )
     numbers = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in score.items())
     return (
         f"### {data['model']}\n\n{what}\nOn {plan['validation']['scenes']} unseen scenes: {numbers}.\n\n"
         f"![loss over steps]({folder}/{result.picture})\n\n{source(result, folder)}"
     )
+
+
+def _coarse(schedule: Mapping[str, Any]) -> str:
+    steps = schedule.get("coarse_steps", 0)
+    return f" ({steps:,} of them at {schedule['coarse_side']} pixels)" if steps else ""
+
+
+def _trimmed(plan: Mapping[str, Any]) -> str:
+    trim = plan.get("loss", {"trim": 0.2})["trim"]
+    return f"the largest {100 * trim:.0f} % of residuals left out" if trim else "no residual left out"
 
 
 def _machine(environment: Mapping[str, Any]) -> str:
@@ -91,7 +102,7 @@ def _photographs(result: Result, folder: str) -> str:
 STUDY_KINDS: dict[str, Section] = {
     "training": Section(
         "Training of the shipped models",
-        "Loss: scale- and shift-invariant, trimmed, with gradient matching. AbsRel is the mean over scenes after\n"
+        "Loss: scale- and shift-invariant, with gradient matching. AbsRel is the mean over scenes after\n"
         "alignment in inverse depth; the plane is fitted to each ground truth.",
         _training,
         _draw_training,

@@ -6,9 +6,9 @@ import json
 import numpy as np
 import pytest
 import torch
-from onnx import numpy_helper
 from PIL import Image
 from support.faults.calling import complaint
+from support.faults.precision import overflow
 from support.tiny import TINY, exported, tampered, tiny_model, tiny_path
 
 from dpt_deploy.cli import call
@@ -38,27 +38,6 @@ def test_the_sidecar_says_which_nodes_stayed_wide_and_why():
     assert any("subnormal" in reason or "thousands" in reason for reason in sidecar.islands.values())
     assert open_artifact(exported("tiny-metric", precision="fp16").path).sidecar == sidecar
     assert exported("tiny-metric").sidecar.islands == {}
-
-
-def overflow(model):
-    """Values of one attention times 1e5, its projection by as much less: the same function, but not in FP16."""
-    for node in model.graph.node:
-        if node.name.startswith("encoder.blocks.1.attn.qkv/MatMul"):
-            scale(model, node.input[1], lambda weight: np.concatenate(scaled(np.split(weight, 3, axis=1)), axis=1))
-        if node.name.startswith("encoder.blocks.1.attn.proj/MatMul"):
-            scale(model, node.input[1], lambda weight: weight / 1e5)
-
-
-def scaled(parts):
-    query, key, value = parts
-    return [query, key, value * 1e5]
-
-
-def scale(model, name, change):
-    for tensor in model.graph.initializer:
-        if tensor.name == name:
-            values = numpy_helper.to_array(tensor)
-            tensor.CopyFrom(numpy_helper.from_array(change(values.astype(np.float32)).astype(values.dtype), name))
 
 
 def test_a_planted_overflow_fails_without_a_gpu(tmp_path, capsys):

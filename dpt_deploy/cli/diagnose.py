@@ -1,0 +1,77 @@
+"""``dpt-deploy diagnose``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dpt_deploy.cli._options import artifact_argument, json_option, size
+from dpt_deploy.cli._output import print_facts, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from dpt_deploy.workflow.diagnose import Diagnosis
+
+_SHOWN = 8  # tensors with the least headroom
+_NAMED = 12  # nodes to keep
+
+
+@click.command()
+@artifact_argument
+@click.option("--res", "size", callback=size, metavar="SIZE", help="Default: the size of the golden tensors.")
+@json_option
+def command(artifact: Path, as_json: bool, **options: Any) -> None:
+    """Show what a 16-bit model suffers from: headroom, overflow, and the nodes that should stay FP32.
+
+    Needs neither a GPU nor PyTorch: the graph is compared with itself in FP32, every tensor rounded to its type. Exit 5
+    when the tolerance is not met.
+
+    \b
+    dpt-deploy diagnose out/hybrid-fp16.onnx --res 384
+    """
+    from dpt_deploy.core.errors import ParityError
+    from dpt_deploy.workflow.diagnose import diagnose_artifact
+
+    found = diagnose_artifact(artifact, say=say, **options)
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        _show(found)
+    if not found.passed:
+        raise ParityError(_complaint(found), hint=_advice(found))
+
+
+def _show(found: Diagnosis) -> None:
+    precision = found.artifact.sidecar.precision
+    rows = [(each.tensor, f"{each.largest:.3g}", f"{each.times:,.1f}") for each in found.headroom[:_SHOWN]]
+    print_table(f"least headroom at {found.size}", ("tensor", "largest in FP32", f"fits {precision} times"), rows)
+    print_facts(
+        str(found.artifact.path),
+        [
+            ("error", f"max {found.largest_error:.2e}, mean {found.mean_error:.2e} of range"),
+            ("allowed", f"max {found.tolerance.max:.0e}, mean {found.tolerance.mean:.0e}"),
+            ("not finite", found.not_finite or "nowhere"),
+            ("over the tolerance", found.diverges_at.tensor if found.diverges_at else "no tensor"),
+            ("keep in FP32", _kept(found.keep)),
+        ],
+    )
+
+
+def _kept(keep: tuple[str, ...] | None) -> str:
+    if keep is None:
+        return "nothing helps: it is not the rounding of tensors"
+    more = f" and {len(keep) - _NAMED} more" if len(keep) > _NAMED else ""
+    return ", ".join(keep[:_NAMED]) + more if keep else "nothing: the tolerance is met"
+
+
+def _complaint(found: Diagnosis) -> str:
+    where = found.not_finite or (found.diverges_at.tensor if found.diverges_at else None)
+    said = f"is not finite from {where} on" if found.not_finite else f"max {found.largest_error:.2e} of range"
+    return f"{found.artifact.path.name} does not meet its tolerance at {found.size}: {said}"
+
+
+def _advice(found: Diagnosis) -> str:
+    if found.keep is None:
+        return "compare the file with its reference: dpt-deploy verify"
+    return "export it again with --calibration of images like these: what overflows then stays FP32"
