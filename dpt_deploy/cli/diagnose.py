@@ -22,7 +22,7 @@ _NAMED = 12  # nodes to keep
 @click.option("--res", "size", callback=size, metavar="SIZE", help="Default: the size of the golden tensors.")
 @json_option
 def command(artifact: Path, as_json: bool, **options: Any) -> None:
-    """Show what a 16-bit model suffers from: headroom, overflow, and the nodes that should stay FP32.
+    """Show what a 16-bit model suffers from, and what should stay FP32: headroom, overflow, nodes.
 
     Needs neither a GPU nor PyTorch: the graph is compared with itself in FP32, every tensor rounded to its type. Exit 5
     when the tolerance is not met.

