@@ -68,7 +68,7 @@ def element_types(model: ModelProto) -> dict[str, int]:
     Raises:
         BadFileError: an operator's output has no type that could be inferred.
     """
-    inferred = shape_inference.infer_shapes(_without_weights(model), check_type=True)
+    inferred = shape_inference.infer_shapes(without_weights(model), check_type=True)
     types = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
     for value in (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output):
         types[value.name] = value.type.tensor_type.elem_type
@@ -79,8 +79,8 @@ def element_types(model: ModelProto) -> dict[str, int]:
     return types
 
 
-def _without_weights(model: ModelProto) -> ModelProto:
-    """Large weights as inputs: types need no values, and protobuf cannot hand over 2 GiB."""
+def without_weights(model: ModelProto) -> ModelProto:
+    """A copy with its large weights as inputs: inference needs types and shapes, not half a gigabyte."""
     large = [tensor for tensor in model.graph.initializer if math.prod(tensor.dims) > _SHAPE_NUMBERS]
     small = [tensor for tensor in model.graph.initializer if math.prod(tensor.dims) <= _SHAPE_NUMBERS]
     weights = [helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)) for tensor in large]

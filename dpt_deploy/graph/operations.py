@@ -13,11 +13,10 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape
 from onnx.reference import ReferenceEvaluator
 
 from dpt_deploy.core.spec import Size
-from dpt_deploy.graph.describe import read_graph
+from dpt_deploy.graph.describe import read_graph, without_weights
 
 Shapes = dict[str, list[int]]
 Constants = dict[str, np.ndarray]
-_SHAPE_NUMBERS = 16  # sizes, scales, axes: an initializer of so few elements may steer a shape
 
 
 @dataclass(frozen=True)
@@ -33,8 +32,7 @@ def count_operations(path: Path, size: Size, batch: int = 1) -> Operations:
 
     Element-wise work and interpolation are left out, as is usual.
     """
-    model = read_graph(path)
-    _drop_weights(model)
+    model = without_weights(read_graph(path))
     _fix_input(model, size, batch)
     _bridge_gaps(model)
     shapes = _infer_shapes(model)
@@ -48,17 +46,6 @@ def _is_attention(node: NodeProto, shapes: Shapes) -> bool:
     if node.op_type != "MatMul":
         return node.op_type == "Attention"
     return all(len(shapes[name]) == 4 for name in node.input)  # (batch, heads, tokens, features)
-
-
-def _drop_weights(model: ModelProto) -> None:
-    """Large weights become inputs of known shape: inference needs their dimensions, not half a gigabyte of values."""
-    kept = [tensor for tensor in model.graph.initializer if math.prod(tensor.dims) <= _SHAPE_NUMBERS]
-    weights = [tensor for tensor in model.graph.initializer if math.prod(tensor.dims) > _SHAPE_NUMBERS]
-    model.graph.input.extend(
-        helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)) for tensor in weights
-    )
-    del model.graph.initializer[:], model.graph.value_info[:]
-    model.graph.initializer.extend(kept)
 
 
 def _fix_input(model: ModelProto, size: Size, batch: int) -> None:

@@ -7,11 +7,10 @@ PyTorch nor the checkpoint is needed, and what is found is due to the types of t
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -20,12 +19,15 @@ from dpt_deploy.core.artifact import Artifact, open_artifact
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.recipe import Tolerance
-from dpt_deploy.core.runner import Runner
 from dpt_deploy.core.spec import HALF, Size
 from dpt_deploy.parity.bisect import Divergence, first_divergence, smallest_set
 from dpt_deploy.parity.samples import structured_images
 from dpt_deploy.workflow.export import golden_size
 from dpt_deploy.workflow.feeds import check_request, model_feed
+from dpt_deploy.workflow.runners import open_runner
+
+if TYPE_CHECKING:
+    from dpt_deploy.graph.precision.types import HalfPrecision
 
 Talk = Callable[[str], None]
 Values = dict[str, np.ndarray]
@@ -128,13 +130,10 @@ class _Workshop:
         """Of every tensor, least first."""
         from dpt_deploy.graph.precision.islands import LARGEST
         from dpt_deploy.graph.precision.ranges import OUTPUT, write_probe
-        from dpt_deploy.runtime.ort_runner import OrtRunner
 
-        limit = next(value for kind, value in LARGEST.items() if kind == self.artifact.sidecar.precision)
-        with self._variant(self.nodes) as exact:
-            probe = write_probe(exact, self.folder / "probe.onnx")
-            with OrtRunner(probe.path) as runner:
-                largest = dict(zip(probe.tensors, runner.infer(self.feed)[OUTPUT].tolist(), strict=True))
+        limit = LARGEST[cast("HalfPrecision", self.artifact.sidecar.precision)]
+        probe = write_probe(self._variant(self.nodes), self.folder / "probe.onnx")
+        largest = dict(zip(probe.tensors, self._run(probe.path)[OUTPUT].tolist(), strict=True))
         found = [
             Headroom(name, largest[f"{name}.exact"], limit / max(largest[f"{name}.exact"], 1e-30))
             for name in self.tensors
@@ -165,32 +164,28 @@ class _Workshop:
         return largest <= self.tolerance.max and mean <= self.tolerance.mean
 
     def _outputs(self, keep: Collection[str]) -> Values:
-        with self._variant(keep) as path, self._runner(path) as runner:
-            return runner.infer(self.feed)
+        return self._run(self._variant(keep))
 
     def _tensors(self, keep: Collection[str], names: Sequence[str]) -> Values:
         """The tensors before they are rounded for a reader outside ``keep``: of kept nodes, and of the others after."""
         from dpt_deploy.graph.mark import mark_outputs
 
         exact = {name: f"{name}.exact" if keep else name for name in names}
-        with self._variant(keep) as path:
-            marked = self.folder / "marked.onnx"
-            mark_outputs(path, list(exact.values()), marked)
-            with self._runner(marked) as runner:
-                values = runner.infer(self.feed)
+        marked = self.folder / "marked.onnx"
+        mark_outputs(self._variant(keep), list(exact.values()), marked)
+        values = self._run(marked)
         return {name: values[exact[name]] for name in names}
 
-    @contextmanager
-    def _variant(self, keep: Collection[str]) -> Iterator[Path]:
+    def _variant(self, keep: Collection[str]) -> Path:
+        """The emulated graph with those nodes kept in FP32; it replaces the variant before."""
         from dpt_deploy.graph.precision.emulate import write_emulated
 
         path = self.folder / "variant.onnx"
         for old in self.folder.glob("variant.onnx*"):
             old.unlink()
         write_emulated(self.artifact.path, path, keep)
-        yield path
+        return path
 
-    def _runner(self, path: Path) -> Runner:
-        from dpt_deploy.runtime.ort_runner import OrtRunner
-
-        return OrtRunner(path)
+    def _run(self, path: Path) -> Values:
+        with open_runner(path) as runner:
+            return runner.infer(self.feed)

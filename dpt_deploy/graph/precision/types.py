@@ -1,4 +1,4 @@
-"""An FP32 graph becomes a strongly typed 16-bit one: TensorRT 11, 10.12+ and ONNX Runtime read the same file.
+"""An FP32 graph becomes a strongly typed 16-bit one.
 
 TensorRT 11 has no precision flags: an engine computes what the ONNX says (strong typing). So precision is a rewrite.
 Every floating-point tensor gets the 16-bit type, but for *islands*: nodes that stay FP32. Where a value crosses from
