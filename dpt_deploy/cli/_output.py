@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dpt_deploy.core.errors import DptError
-from dpt_deploy.core.record import CaseResult
+from dpt_deploy.core.record import CaseResult, WorthRecord
 
 talk = Console(stderr=True, highlight=False)
 # In a pipe a table is as wide as it needs to be: nothing is cut or folded for a terminal that is not there.
@@ -82,6 +82,21 @@ def case_rows(cases: Sequence[CaseResult]) -> list[list[Cell]]:
 
 
 PARITY_COLUMNS = ("size", "batch", "max / range", "mean / range", "AbsRel or agreement", "")
+
+
+def worth_rows(worth: WorthRecord) -> list[list[str]]:
+    """What a precision costs and gains, as facts."""
+    rows = [["drift", f"{worth.drift:.2%} from the output of fp32"]]
+    if worth.sqnr is not None:
+        rows.append(["SQNR", f"{worth.sqnr:.1f} dB"])
+    if worth.abs_rel and worth.delta1:
+        (before, after), (first, second) = worth.abs_rel, worth.delta1
+        rows.append(["AbsRel", f"{before:.4f} → {after:.4f} ({worth.change:+.2%})"])
+        rows.append(["δ1", f"{100 * first:.1f} % → {100 * second:.1f} %"])
+    if worth.speedup:
+        median, low, high = worth.speedup
+        rows.append(["speed", f"{median:.2f} times fp32 on {worth.runtime} here (95 %: {low:.2f}-{high:.2f})"])
+    return rows
 
 
 def _number(value: float | None) -> str:

@@ -14,10 +14,14 @@ from dpt_deploy.cli._output import (
     case_rows,
     checkpoint_keys,
     download_bar,
+    print_facts,
     print_json,
     print_table,
     say,
+    worth_rows,
 )
+from dpt_deploy.core.artifact import Artifact, open_artifact
+from dpt_deploy.core.spec import METHODS
 
 
 @click.command()
@@ -25,9 +29,18 @@ from dpt_deploy.cli._output import (
 @click.option(
     "--weights", metavar="FILE|NAME|random", help="Checkpoint file, Hugging Face folder, published name, random[:SEED]."
 )
-@click.option("--precision", default="fp32", show_default=True, help="Number format of the graph: fp32, fp16, bf16.")
+@click.option(
+    "--precision",
+    default="fp32",
+    show_default=True,
+    help="Number format of the graph: fp32, fp16, bf16, int8, int8-cpu, fp8.",
+)
 @click.option("--calibration", type=PATH, help="Photographs to measure ranges on (default: a few rendered scenes).")
 @res_option("Sizes to measure ranges at.  [default: the training size, and 5/3 of it]")
+@click.option(
+    "--method", default=METHODS[0], show_default=True, help=f"Where to clip 8-bit tensors: {', '.join(METHODS)}."
+)
+@click.option("--budget", type=float, metavar="SHARE", help="Keep blocks in 16 bits until the result changes by less.")
 @click.option("--opset", type=int, help="23 keeps attention whole (default); 20 for TensorRT before 10.14, JetPack 6.")
 @click.option("--static", callback=size, metavar="HxW", help="One fixed size and batch 1 instead of dynamic ones.")
 @click.option("--input", "input_kind", type=click.Choice(["float32", "uint8"]), default="float32", show_default=True)
@@ -42,6 +55,7 @@ def command(as_json: bool, keys: bool, backbone: str, out: Path, **options: Any)
     dpt-deploy export --backbone hybrid --weights dpt_hybrid-midas-501f0c75.pt -o out/
     dpt-deploy export --backbone large --task segmentation --output labels
     dpt-deploy export --backbone tiny --precision fp16 --calibration photos/
+    dpt-deploy export --backbone tiny --precision int8 --budget 0.01
     dpt-deploy export --backbone base --weights random -o out/      # for timing only
 
     Without --weights: the weights that ship with the package (tiny, tiny-vit, tiny-conv), else the published checkpoint
@@ -51,16 +65,28 @@ def command(as_json: bool, keys: bool, backbone: str, out: Path, **options: Any)
 
     with download_bar() as progress, checkpoint_keys(keys) as tell:
         artifact = export_model(backbone, out, say=say, progress=progress, keys=tell, **options)
-    sidecar = artifact.sidecar
+    made = [artifact]
+    if artifact.sidecar.quantisation and (twin := artifact.sidecar.quantisation.twin):
+        made.insert(0, open_artifact(artifact.path.with_name(twin)))
     if as_json:
-        print_json(
-            {
-                "artifact": str(artifact.path),
-                "weights": str(sidecar.weights),
-                "parity": asdict(sidecar.parity) if sidecar.parity else None,
-            }
-        )
+        *others, last = [_facts(each) for each in made]
+        print_json({**last, "twin": others[0] if others else None})
         return
-    if sidecar.parity:
-        print_table("against PyTorch", PARITY_COLUMNS, case_rows(sidecar.parity.cases))
-    click.echo(str(artifact.path))
+    for each in made:
+        sidecar = each.sidecar
+        if sidecar.parity:
+            print_table(f"{sidecar.precision} against PyTorch", PARITY_COLUMNS, case_rows(sidecar.parity.cases))
+        if sidecar.quantisation:
+            worth = sidecar.quantisation.worth
+            print_facts(f"{sidecar.precision} beside fp32: {worth.source} at {worth.size}", worth_rows(worth))
+        click.echo(str(each.path))
+
+
+def _facts(artifact: Artifact) -> dict[str, Any]:
+    sidecar = artifact.sidecar
+    return {
+        "artifact": str(artifact.path),
+        "weights": str(sidecar.weights),
+        "parity": asdict(sidecar.parity) if sidecar.parity else None,
+        "worth": asdict(sidecar.quantisation.worth) if sidecar.quantisation else None,
+    }

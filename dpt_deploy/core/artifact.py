@@ -19,7 +19,7 @@ from dpt_deploy.core.decode import decode
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.files import atomic_write_bytes
 from dpt_deploy.core.recipe import Tolerance, VerifyMatrix
-from dpt_deploy.core.record import OperationRecord, ParityRecord, RangeRecord, Shapes
+from dpt_deploy.core.record import OperationRecord, ParityRecord, QuantisationRecord, RangeRecord, Shapes
 from dpt_deploy.core.spec import ImageSpec, ModelSpec, TensorSpec
 
 FORMAT = 1
@@ -79,6 +79,7 @@ class Sidecar:
     operations: OperationRecord | None = None
     islands: dict[str, str] = field(default_factory=dict)
     ranges: RangeRecord | None = None
+    quantisation: QuantisationRecord | None = None
     golden: str = ""
     parity: ParityRecord | None = None
     format: int = FORMAT

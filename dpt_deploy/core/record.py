@@ -66,6 +66,47 @@ class RangeRecord:
 
 
 @dataclass(frozen=True)
+class WorthRecord:
+    """What a precision costs and gains beside FP32, on ``images`` from ``source`` at ``size``.
+
+    ``drift`` is the distance to the output of FP32: AbsRel after affine alignment (depth), or the share of pixels with
+    another label (segmentation). ``sqnr`` is the ratio of signal to quantisation noise in dB (None for labels). Where
+    the truth is known: ``abs_rel`` and ``delta1`` of FP32 and of this precision. ``speedup``: times as fast as FP32 on
+    ``runtime``, median of the turns and its 95 % interval; None where that runtime does not compute in this precision.
+    """
+
+    source: str
+    images: int
+    size: str
+    runtime: str
+    drift: float
+    sqnr: float | None = None
+    abs_rel: tuple[float, float] | None = None
+    delta1: tuple[float, float] | None = None
+    speedup: tuple[float, float, float] | None = None
+
+    @property
+    def change(self) -> float:
+        """What counts against a budget: by how much AbsRel grew, relatively; the drift where there is no truth."""
+        return self.drift if self.abs_rel is None else self.abs_rel[1] / self.abs_rel[0] - 1.0
+
+
+@dataclass(frozen=True)
+class QuantisationRecord:
+    """How a graph was quantised: the magnitude at which each tensor is clipped, chosen by ``method``; the nodes that
+    are not quantised, with reasons; the largest change allowed, and what came of it. ``twin`` is the file beside it
+    that comes of the same calibration.
+    """
+
+    method: str
+    clip: dict[str, float]
+    kept: dict[str, str]
+    budget: float | None
+    worth: WorthRecord
+    twin: str = ""
+
+
+@dataclass(frozen=True)
 class Shapes:
     """Which sizes a graph takes: any multiple of ``stride``, or the one that is ``static`` (height, width), batch 1."""
 

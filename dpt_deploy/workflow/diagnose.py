@@ -22,8 +22,8 @@ from dpt_deploy.core.recipe import Tolerance
 from dpt_deploy.core.spec import HALF, Size
 from dpt_deploy.parity.bisect import Divergence, first_divergence, smallest_set
 from dpt_deploy.parity.samples import structured_images
-from dpt_deploy.workflow.export import golden_size
 from dpt_deploy.workflow.feeds import check_request, model_feed
+from dpt_deploy.workflow.payloads import golden_size
 from dpt_deploy.workflow.runners import open_runner
 
 if TYPE_CHECKING:

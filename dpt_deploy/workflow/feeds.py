@@ -7,8 +7,11 @@ import numpy as np
 from dpt_deploy.core.artifact import Sidecar
 from dpt_deploy.core.environment import available_memory
 from dpt_deploy.core.errors import ResourceError, UsageError
-from dpt_deploy.core.spec import INPUT_FLOAT, ModelSpec, Size, check_size
-from dpt_deploy.parity.samples import normalised
+from dpt_deploy.core.optional import extra
+from dpt_deploy.core.spec import INPUT_FLOAT, QUANTISED, ModelSpec, Size, check_size
+from dpt_deploy.parity.samples import normalised, structured_images
+
+PARITY_SCENE = 4_200_000  # the first of those that outputs are compared on; nothing else uses them
 
 
 def reference_input(sidecar: Sidecar, images: np.ndarray) -> dict[str, np.ndarray]:
@@ -22,6 +25,19 @@ def model_feed(sidecar: Sidecar, images: np.ndarray) -> dict[str, np.ndarray]:
     if sidecar.input_kind == "uint8":
         return {name: images}
     return {name: normalised(images, sidecar.image.mean, sidecar.image.std)}
+
+
+def parity_images(precision: str, batch: int, size: Size) -> np.ndarray:
+    """Images to compare outputs on, bytes (B, H, W, 3): patterns with every contrast and frequency.
+
+    For a quantised graph rendered scenes: its ranges are those of images as they occur; a pattern would be clipped.
+    """
+    if precision not in QUANTISED:
+        return structured_images(batch, size.height, size.width)
+    with extra("export", purpose="rendering scenes"):
+        from dpt_deploy.study.scenes import render_scene
+    seeds = range(PARITY_SCENE, PARITY_SCENE + batch)
+    return np.stack([render_scene(seed, height=size.height, width=size.width).image for seed in seeds])
 
 
 def check_request(sidecar: Sidecar, size: Size, batch: int = 1) -> None:

@@ -19,8 +19,7 @@ from dpt_deploy.core.artifact import Artifact
 from dpt_deploy.core.recipe import Tolerance
 from dpt_deploy.core.spec import Size
 from dpt_deploy.parity.bisect import Divergence, first_divergence
-from dpt_deploy.parity.samples import structured_images
-from dpt_deploy.workflow.feeds import model_feed, reference_input
+from dpt_deploy.workflow.feeds import model_feed, parity_images, reference_input
 from dpt_deploy.workflow.runners import judge_of
 
 Values = dict[str, np.ndarray]
@@ -34,7 +33,7 @@ def locate_divergence(
     from dpt_deploy.graph.mark import tensor_names
     from dpt_deploy.model.deploy import deployable
 
-    images = structured_images(batch, size.height, size.width)
+    images = parity_images(artifact.sidecar.precision, batch, size)
     rewritten = deployable(module)
     rewriting = _rewriting_error(module, rewritten, artifact, images, tolerance)
     if rewriting:

@@ -7,8 +7,11 @@ from pathlib import Path
 from dpt_deploy.core.artifact import Sidecar
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.runner import Runner
-from dpt_deploy.core.spec import HALF
 from dpt_deploy.runtime import registry
+
+# Precision to the runtime whose numbers are evidence on a CPU: ONNX Runtime computes 16-bit graphs in FP32, ``emu``
+# rounds; quantised graphs for engines have 16 bits between their integers.
+RUNTIMES = {"fp32": "ort", "fp16": "emu", "bf16": "emu", "int8": "emu", "int8-cpu": "ort", "fp8": "emu"}
 
 
 def open_runner(path: Path, runtime: str = "ort", *, threads: int | None = None) -> Runner:
@@ -26,5 +29,5 @@ def open_runner(path: Path, runtime: str = "ort", *, threads: int | None = None)
 
 
 def judge_of(sidecar: Sidecar) -> str:
-    """The runtime whose numbers are evidence on a CPU: ONNX Runtime computes 16-bit graphs in FP32, ``emu`` rounds."""
-    return "emu" if sidecar.precision in HALF else "ort"
+    """The runtime whose numbers are evidence for an artefact on a CPU."""
+    return RUNTIMES.get(sidecar.precision, "ort")

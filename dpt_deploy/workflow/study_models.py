@@ -22,9 +22,10 @@ from dpt_deploy.core.runner import Runner
 from dpt_deploy.core.spec import ImageSpec, ModelSpec, Size, check_size
 from dpt_deploy.runtime import registry
 from dpt_deploy.study.outcome import Subject
-from dpt_deploy.workflow.export import PRECISIONS, export_model
+from dpt_deploy.workflow.export import export_model
 from dpt_deploy.workflow.feeds import check_memory, check_request
 from dpt_deploy.workflow.reference import checkpoint_path, reference_of
+from dpt_deploy.workflow.request import PRECISIONS
 from dpt_deploy.workflow.runners import judge_of, open_runner
 
 Talk = Callable[[str], None]

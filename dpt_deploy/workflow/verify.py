@@ -26,8 +26,7 @@ from dpt_deploy.parity.compare import (
     Report,
     compare_matrix,
 )
-from dpt_deploy.parity.samples import structured_images
-from dpt_deploy.workflow.feeds import check_request, model_feed
+from dpt_deploy.workflow.feeds import check_request, model_feed, parity_images
 from dpt_deploy.workflow.runners import judge_of, open_runner
 
 Progress = Callable[[CaseResult], None]
@@ -146,7 +145,7 @@ def _reference(sidecar: Sidecar, weights: str | None, against: Path | None) -> A
 
 
 def _torch_output(module: Any, sidecar: Sidecar, images: np.ndarray) -> np.ndarray:
-    from dpt_deploy.workflow.export import reference_output
+    from dpt_deploy.workflow.payloads import reference_output
 
     return reference_output(module, sidecar, images)
 
@@ -159,7 +158,7 @@ def _outputs(
     images: np.ndarray | None = None,
 ) -> Callable[[int, Size], tuple[np.ndarray, np.ndarray]]:
     def run(batch: int, size: Size) -> tuple[np.ndarray, np.ndarray]:
-        pixels = structured_images(batch, size.height, size.width) if images is None else images
+        pixels = parity_images(sidecar.precision, batch, size) if images is None else images
         candidate = runner.infer(model_feed(sidecar, pixels))[sidecar.outputs[0].name]
         return candidate, reference(pixels)
 

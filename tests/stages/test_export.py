@@ -18,8 +18,8 @@ from dpt_deploy.graph.describe import describe
 from dpt_deploy.parity.compare import check_reference, compare
 from dpt_deploy.parity.samples import structured_images
 from dpt_deploy.runtime.ort_runner import OrtRunner
-from dpt_deploy.workflow.export import reference_output
 from dpt_deploy.workflow.feeds import model_feed
+from dpt_deploy.workflow.payloads import reference_output
 
 OPSETS = (23, 20)
 UNSEEN = ((32, 32, 1), (64, 96, 3), (160, 64, 2), (32, 1024, 1), (1024, 32, 1))  # height, width, batch

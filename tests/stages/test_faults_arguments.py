@@ -36,7 +36,7 @@ EXPORTS = {
     "empty backbone": (("export", "--backbone", ""), "unknown backbone ''"),
     "task": ((*RANDOM, "--task", "pose"), "'pose' is not one of 'depth', 'segmentation'"),
     "no such task": (("export", "--backbone", tiny_path("tiny-seg"), "--task", "depth"), "not depth"),
-    "precision": ((*RANDOM, "--precision", "fp8"), "available: fp32"),
+    "precision": ((*RANDOM, "--precision", "int4"), "available: fp32"),
     "opset": ((*RANDOM, "--opset", "19"), "opset 19 is not offered; expected one of 20, 23"),
     "opset 0": ((*RANDOM, "--opset", "0"), "opset 0 is not offered"),
     "opset text": ((*RANDOM, "--opset", "new"), "'new' is not a valid integer"),

@@ -23,7 +23,7 @@ from dpt_deploy.core.artifact import open_artifact
 from dpt_deploy.core.spec import Size
 from dpt_deploy.model.weights import save_native
 from dpt_deploy.model.zoo import random_model
-from dpt_deploy.workflow import export
+from dpt_deploy.workflow import export, request
 
 VIT = tiny_path("tiny-vit")
 FILES = ["tiny-vit-fp32.onnx", "tiny-vit-fp32.onnx.golden.npz", "tiny-vit-fp32.onnx.json"]
@@ -141,7 +141,7 @@ CHANGED = {
     "matrix": (lambda folder, patch: patch(export, "load_recipe", later_recipe(verify=MATRIX)), []),
     "tolerance": (lambda folder, patch: patch(export, "load_recipe", later_recipe(parity={"fp32": LOOSE})), []),
     "image rule": (lambda folder, patch: patch(export, "load_recipe", later_recipe(image=IMAGE)), []),
-    "tools": (lambda folder, patch: patch(export, "tool_versions", lambda: {"torch": "9"}), []),
+    "tools": (lambda folder, patch: patch(request, "tool_versions", lambda: {"torch": "9"}), []),
 }
 MATRIX = replace(tiny_recipe("tiny-vit").verify, batch=(5,))
 LOOSE = replace(tiny_recipe("tiny-vit").parity["fp32"], max=1e-3)

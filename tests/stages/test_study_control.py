@@ -16,8 +16,8 @@ from dpt_deploy.model.weights import load_weights, save_native
 from dpt_deploy.model.zoo import build, random_model
 from dpt_deploy.parity.samples import structured_images
 from dpt_deploy.workflow import study_models
-from dpt_deploy.workflow.export import reference_output
 from dpt_deploy.workflow.feeds import model_feed
+from dpt_deploy.workflow.payloads import reference_output
 from dpt_deploy.workflow.reference import reference_of
 
 GRID = 6

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
+from unittest import mock
 
 import onnx
 
@@ -21,6 +22,7 @@ from dpt_deploy.core.recipe import Recipe, load_recipe
 from dpt_deploy.core.spec import ModelSpec, Size
 from dpt_deploy.model.dpt import DPT
 from dpt_deploy.model.zoo import random_model
+from dpt_deploy.workflow import calibration, worth
 from dpt_deploy.workflow.export import export_model
 
 RECIPES = Path(__file__).with_name("recipes")
@@ -87,7 +89,7 @@ def exported(
 ) -> Artifact:
     """The exported artefact of a tiny recipe, made once a test run; do not change it (see :func:`copied`)."""
     opset = opset or tiny_recipe(name).opset
-    with _alone(f"{name}-{precision}-{opset}-{static}-{input_kind}-{output_kind}") as folder:
+    with _alone(f"{name}-{precision}-{opset}-{static}-{input_kind}-{output_kind}") as folder, quick_judge():
         return export_model(
             tiny_path(name),
             folder,
@@ -99,6 +101,14 @@ def exported(
             input_kind=input_kind,
             output_kind=output_kind,
         )
+
+
+@contextmanager
+def quick_judge(speedup: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> Iterator[None]:
+    """What a precision is worth is measured on two images, and its speed not at all: timing is never a test."""
+    small = mock.patch.object(calibration, "_SCENE_SIDE", 128), mock.patch.object(worth, "SCENES", 2)
+    with small[0], small[1], mock.patch.object(worth.Bench, "speedup", return_value=speedup):
+        yield
 
 
 def copied(artifact: Artifact, folder: Path) -> Artifact:

@@ -1,34 +1,43 @@
-"""How large every tensor of a graph becomes: a copy of the graph returns its largest magnitudes, and nothing else.
+"""How large every tensor of a graph becomes: a copy of the graph returns its largest magnitudes, and samples if wanted.
 
-The reduction runs inside the graph, so that any number of images of any size costs the memory of one.
+The reduction runs inside the graph, so that any number of images of any size costs the memory of one. A sample is every
+eleventh number of a tensor: enough for a histogram, at a tenth of the memory; eleven divides no usual channel count.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import ModelProto, TensorProto, helper
 
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.graph.describe import read_graph
 from dpt_deploy.graph.mark import float_tensors
 
 OUTPUT = "largest magnitudes"  # a name no module has
+STRIDE = 11  # of samples
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A graph that returns, as the one vector :data:`OUTPUT`, the largest magnitude of each of ``tensors``."""
+    """A graph that returns, as the vector :data:`OUTPUT`, the largest magnitude of each of ``tensors``, and a sample of
+    each of ``sampled``."""
 
     path: Path
     tensors: tuple[str, ...]
+    sampled: tuple[str, ...] = ()
+
+    def samples(self, outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Tensor to its sample, of what the graph returned."""
+        return {name: outputs[_sample(index)] for index, name in enumerate(self.sampled)}
 
 
-def write_probe(source: Path, target: Path) -> Probe:
-    """Write to ``target`` the graph of ``source`` (FP32) with its tensors' largest magnitudes as its only output.
+def write_probe(source: Path, target: Path, sampled: Sequence[str] = ()) -> Probe:
+    """Write to ``target`` the graph of ``source`` (FP32) with its tensors' largest magnitudes and samples as outputs.
 
     Weights in a file of their own are referred to by name: that file must stand beside ``target``.
 
@@ -53,8 +62,28 @@ def write_probe(source: Path, target: Path) -> Probe:
     model.graph.node.append(helper.make_node("Concat", parts, [OUTPUT], axis=0))
     del model.graph.output[:]
     model.graph.output.append(helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [len(tensors)]))
+    _add_samples(model, sampled)
     onnx.save(model, target)
-    return Probe(target, tuple(tensors))
+    return Probe(target, tuple(tensors), tuple(sampled))
+
+
+def _add_samples(model: ModelProto, sampled: Sequence[str]) -> None:
+    for name, values in (("flat", [-1]), ("start", [0]), ("end", [np.iinfo(np.int64).max]), ("stride", [STRIDE])):
+        model.graph.initializer.append(helper.make_tensor(f"{OUTPUT}/{name}", TensorProto.INT64, [1], values))
+    for index, name in enumerate(sampled):
+        flat, sample = f"{OUTPUT}/flat{index}", _sample(index)
+        start, end, stride = (f"{OUTPUT}/{part}" for part in ("start", "end", "stride"))
+        model.graph.node.extend(
+            [
+                helper.make_node("Reshape", [name, f"{OUTPUT}/flat"], [flat]),
+                helper.make_node("Slice", [flat, start, end, start, stride], [sample]),
+            ]
+        )
+        model.graph.output.append(helper.make_tensor_value_info(sample, TensorProto.FLOAT, [None]))
+
+
+def _sample(index: int) -> str:
+    return f"sample {index}"
 
 
 class Ranges:

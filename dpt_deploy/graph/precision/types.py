@@ -39,34 +39,45 @@ class Typing:
 def to_half(model: ir.Model, precision: HalfPrecision, islands: Collection[str] = ()) -> Typing:
     """Type ``model`` (FP32, changed in place) as ``precision``, but for the nodes named in ``islands``.
 
+    Quantised tensors (see :mod:`~dpt_deploy.graph.precision.qdq`) stay so; their steps take the 16-bit type.
     Statistics of norms are kept in FP32 inside their operator, by its own attribute.
 
     Raises:
         BadFileError: the graph is typed already, or an island is not in it.
     """
     _check(model, islands)
-    rewriter = _Rewriter(model, TYPES[precision], frozenset(islands))
+    rewriter = _Rewriter(model, TYPES[precision], frozenset(islands) | _restoring(model, islands))
     rewriter.run()
     return Typing(rewriter.half, rewriter.full, rewriter.casts)
 
 
 def is_typed(model: ir.Model) -> bool:
     """Whether a weight or a cast of the graph is 16 bits wide, or a tensor quantised."""
+    return _is_half(model) or any("QuantizeLinear" in node.op_type for node in model.graph)
+
+
+def _is_half(model: ir.Model) -> bool:
     narrow = {*TYPES.values()}
     if any(value.dtype in narrow for value in model.graph.initializers.values()):
         return True
     casts = {node.attributes["to"].as_int() for node in model.graph if node.op_type == "Cast"}
-    return bool(casts & {int(kind) for kind in narrow}) or any("QuantizeLinear" in node.op_type for node in model.graph)
+    return bool(casts & {int(kind) for kind in narrow})
 
 
 def _check(model: ir.Model, islands: Collection[str]) -> None:
-    if is_typed(model):
+    if _is_half(model):
         raise BadFileError("the graph is typed already", hint="start from the FP32 export of the model")
     missing = set(islands) - {node.name for node in model.graph}
     if missing:
         raise BadFileError(
             f"there is no node {min(missing)!r} to keep in FP32", hint="names are those of the FP32 graph"
         )
+
+
+def _restoring(model: ir.Model, islands: Collection[str]) -> set[str]:
+    """The nodes that restore quantised numbers for an island: a cast after them would hide what they are."""
+    producers = [value.producer() for node in model.graph if node.name in islands for value in node.inputs if value]
+    return {str(node.name) for node in producers if node is not None and node.op_type == "DequantizeLinear"}
 
 
 class _Rewriter:
@@ -85,6 +96,9 @@ class _Rewriter:
             inputs = [index for index, value in enumerate(node.inputs) if id(value) in self.floats]
             if outputs:
                 self._type(node, inputs, outputs, narrow=node.name not in self.islands)
+            elif node.op_type == "QuantizeLinear":
+                for index in inputs:
+                    self._give(node, index, narrow=True)
             elif inputs:
                 self._check_takes_any(node)
         self._widen_outputs()

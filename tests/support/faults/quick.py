@@ -24,6 +24,7 @@ from dpt_deploy.cli import main as command_line
 from dpt_deploy.core.artifact import Artifact, Sidecar, open_artifact, payload_of
 from dpt_deploy.core.environment import tool_versions
 from dpt_deploy.workflow import export
+from dpt_deploy.workflow.request import shapes_of
 
 Notice = Callable[[str], None]
 SetAttribute = Callable[[Any, str, Any], None]
@@ -32,7 +33,7 @@ SetAttribute = Callable[[Any, str, Any], None]
 def install(set_attribute: SetAttribute, former: Artifact, notice: Notice = lambda _event: None) -> None:
     """Replace the exporter and its first comparison by a copy of what ``former`` holds."""
 
-    def write_payloads(model: Any, request: Any, source: Any, path: Path, say: Any) -> Sidecar:
+    def write_payloads(work: Any, request: Any, path: Path) -> Sidecar:
         notice("staged")
         made = []
         for payload in former.sidecar.payloads:
@@ -46,27 +47,27 @@ def install(set_attribute: SetAttribute, former: Artifact, notice: Notice = lamb
             payloads=tuple(made),
             golden=made[-1].name,
             tools=tool_versions(),
-            model=model.spec,
+            model=work.spec,
             image=request.recipe.image,
-            weights=source,
+            weights=work.source,
             precision=request.precision,
             opset=request.opset,
             input_kind=request.input_kind,
             output_kind=request.output_kind,
-            shapes=export._shapes(request),
+            shapes=shapes_of(request),
             tolerance=request.recipe.parity[request.precision],
             verify=request.recipe.verify,
             parity=None,
         )
 
-    set_attribute(export, "_write_payloads", write_payloads)
+    set_attribute(export, "write_payloads", write_payloads)
     set_attribute(export, "_with_first_parity", lambda sidecar, _path, _say: sidecar)
 
 
 def without_torch(set_attribute: SetAttribute, former: Artifact) -> None:
     """Replace the network too: a process that only dies need not import torch."""
     model = SimpleNamespace(spec=former.sidecar.model)
-    set_attribute(export, "_check", lambda _request: None)
+    set_attribute(export, "check_export", lambda _request: None)
     set_attribute(export, "build_reference", lambda _spec, source: (model, source, None))
 
 

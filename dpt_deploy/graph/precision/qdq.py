@@ -1,0 +1,236 @@
+"""Quantisation written into the graph: pairs of QuantizeLinear and DequantizeLinear around what is to be multiplied.
+
+A pair says "these numbers are multiples of one step". Runtimes that see pairs on both operands of a convolution or a
+product compute it in 8 bits; all else reads it as plain rounding. Steps are symmetric (no offset), as TensorRT wants:
+one per activation, one per output channel of a weight, whose rounding is done here. Biases are not quantised.
+
+Three flavours come from one table of clipping values (DESIGN: one calibration, several graphs):
+
+- ``int8``: signed, pairs on inputs only, so that an engine fuses convolution, addition and ReLU before it rounds;
+- ``int8-cpu``: unsigned with the zero point 128, which holds the same multiples of the same steps and is what the
+  integer kernels of ONNX Runtime's CPU are fastest with. Its integer convolution returns integers, so the outputs of
+  convolutions are quantised as well; before a ReLU with the ReLU's step, where rounding twice rounds once;
+- ``fp8``: E4M3 (Micikevicius et al. 2022, FP8 Formats for Deep Learning); its largest number is the clipping value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from dpt_deploy.core.errors import BadFileError, DptError
+from dpt_deploy.graph.precision.types import is_typed
+
+_TINY = float(np.finfo(np.float16).smallest_subnormal)  # the least step: it must not vanish in an FP16 graph
+
+
+@dataclass(frozen=True)
+class Flavour:
+    """How numbers are quantised: types, the integer that means zero, and how many steps reach the clipping value."""
+
+    activations: ir.DataType
+    weights: ir.DataType
+    zero: int
+    largest: float
+    outputs: bool = False  # whether what convolutions return is quantised too
+
+
+FLAVOURS = {
+    "int8": Flavour(ir.DataType.INT8, ir.DataType.INT8, 0, 127.0),
+    "int8-cpu": Flavour(ir.DataType.UINT8, ir.DataType.INT8, 128, 127.0, outputs=True),
+    "fp8": Flavour(ir.DataType.FLOAT8E4M3FN, ir.DataType.FLOAT8E4M3FN, 0, 448.0),
+}
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What a rewrite did: nodes that multiply quantised numbers, and tensors that were quantised."""
+
+    nodes: int
+    tensors: int
+
+
+def targets(model: ir.Model) -> list[ir.Node]:
+    """The nodes that can be quantised, in execution order: convolutions and products with a constant matrix."""
+    return [node for node in model.graph if _axis(node) is not None]
+
+
+def ends(model: ir.Model) -> dict[str, str]:
+    """The first and the last target, which stay as they are, with reasons."""
+    first, last = targets(model)[0], targets(model)[-1]
+    return {
+        str(first.name): "it takes the image itself, of which steps without an offset would lose half the levels",
+        str(last.name): "it makes the output: its rounding would show in every pixel, and it costs next to nothing",
+    }
+
+
+def watched(model: ir.Model, keep: Collection[str] = ()) -> list[str]:
+    """The tensors whose clipping values are needed: inputs of targets outside ``keep``, outputs of convolutions."""
+    names: dict[str, None] = {}
+    for node in targets(model):
+        if node.name not in keep:
+            names[_name(node.inputs[0])] = None
+            if node.op_type == "Conv":
+                names[_name(_returned(node))] = None
+    return list(names)
+
+
+def quantise(model: ir.Model, flavour: str, clip: Mapping[str, float], keep: Collection[str] = ()) -> Placement:
+    """Quantise the targets of ``model`` (FP32, changed in place) but for the nodes named in ``keep``.
+
+    ``clip`` holds, of every tensor of :func:`watched`, the magnitude that the last step reaches.
+
+    Raises:
+        BadFileError: the graph is typed already, a node to keep is not in it, or a clipping value is missing.
+    """
+    if is_typed(model):
+        raise BadFileError("the graph is typed already", hint="start from the FP32 export of the model")
+    missing = set(keep) - {node.name for node in model.graph}
+    if missing:
+        raise BadFileError(f"there is no node {min(missing)!r} to keep", hint="names are those of the FP32 graph")
+    if unknown := set(watched(model, keep)) - set(clip):
+        raise BadFileError(f"tensor {min(unknown)!r} was not calibrated", hint="calibrate the graph anew")
+    quantiser = _Quantiser(model, FLAVOURS[flavour], clip)
+    nodes = [node for node in targets(model) if node.name not in keep]
+    for node in nodes:
+        quantiser.quantise(node)
+    quantiser.drop_unused()
+    return Placement(len(nodes), len(quantiser.done))
+
+
+def step(clip: float, largest: float) -> np.float32:
+    """The distance of two quantised numbers: exact in FP16, so that graphs of both types hold the same numbers."""
+    return np.float32(np.float16(max(clip / largest, _TINY)))
+
+
+def _axis(node: ir.Node) -> int | None:
+    """The axis of output channels of a target's weight; None for nodes that are not targets."""
+    weight = node.inputs[1] if len(node.inputs) > 1 else None
+    if weight is None or not weight.is_initializer() or weight.shape is None or weight.dtype != ir.DataType.FLOAT:
+        return None
+    if node.op_type == "MatMul" and len(weight.shape) == 2:
+        return 1
+    return 0 if node.op_type == "Conv" else None
+
+
+def _name(value: ir.Value | None) -> str:
+    if value is None or not value.name:
+        raise DptError("a tensor has no name", hint="please report it with the recipe")
+    return value.name
+
+
+def _only_relu(value: ir.Value) -> ir.Node | None:
+    """The ReLU that alone reads ``value``."""
+    users = [use.node for use in value.uses()]
+    return users[0] if len(users) == 1 and users[0].op_type == "Relu" and not value.is_graph_output() else None
+
+
+def _returned(conv: ir.Node) -> ir.Value:
+    """The tensor whose step a convolution's output takes: behind the ReLU where one follows."""
+    relu = _only_relu(conv.outputs[0])
+    return relu.outputs[0] if relu is not None else conv.outputs[0]
+
+
+class _Quantiser:
+    def __init__(self, model: ir.Model, flavour: Flavour, clip: Mapping[str, float]) -> None:
+        self.graph, self.flavour, self.clip = model.graph, flavour, clip
+        self.done: dict[str, ir.Value] = {}  # tensor to what stands for it after its pair
+        self.zero = self._constant("quantised zero", np.array(flavour.zero), flavour.activations)
+
+    def quantise(self, node: ir.Node) -> None:
+        value, weight, axis = node.inputs[0], node.inputs[1], _axis(node)
+        if value is None or weight is None or axis is None:
+            raise DptError(f"{node.name} cannot be quantised", hint="please report it with the recipe")
+        node.replace_input_with(0, self._pair(value))
+        node.replace_input_with(1, self._weight(weight, axis))
+        if node.op_type == "Conv" and self.flavour.outputs and not node.outputs[0].is_graph_output():
+            self._quantise_output(node.outputs[0])
+
+    def drop_unused(self) -> None:
+        """Remove the weights that quantised copies replaced."""
+        for value in [entry for entry in self.graph.initializers.values() if not entry.uses()]:
+            del self.graph.initializers[str(value.name)]
+
+    def _pair(self, value: ir.Value) -> ir.Value:
+        name, producer = _name(value), value.producer()
+        if producer is not None and producer.op_type == "DequantizeLinear":
+            return value  # what a convolution returned
+        if name not in self.done:
+            scale = self._scale(name)
+            quantised = ir.node("QuantizeLinear", [value, scale, self.zero], name=f"{name}/quantise")
+            restored = ir.node("DequantizeLinear", [quantised.outputs[0], scale, self.zero], name=f"{name}/restore")
+            self._name_outputs(name, quantised, restored)
+            if producer is None:
+                self.graph.insert_before(self.graph[0], [quantised, restored])
+            else:
+                self.graph.insert_after(producer, [quantised, restored])
+            self.done[name] = restored.outputs[0]
+        return self.done[name]
+
+    def _quantise_output(self, value: ir.Value) -> None:
+        """All readers of a convolution's output get what its pair restores; a ReLU between becomes a bound."""
+        relu, conv = _only_relu(value), value.producer()
+        target = relu.outputs[0] if relu is not None else value
+        name = _name(target)
+        if conv is None or target.is_graph_output():
+            return
+        scale = self._scale(name)
+        quantised = ir.node("QuantizeLinear", [value, scale, self.zero], name=f"{name}/quantise")
+        nodes, last = [quantised], quantised
+        if relu is not None:
+            last = ir.node("Clip", [quantised.outputs[0], self.zero], name=f"{name}/bound")
+            last.outputs[0].name = f"{name}.bounded"
+            nodes.append(last)
+        restored = ir.node("DequantizeLinear", [last.outputs[0], scale, self.zero], name=f"{name}/restore")
+        self._name_outputs(name, quantised, restored)
+        self.graph.insert_after(conv, [*nodes, restored])
+        for use in [entry for entry in target.uses() if entry.node is not quantised]:
+            use.node.replace_input_with(use.idx, restored.outputs[0])
+        if relu is not None:
+            self.graph.remove(relu, safe=True)
+        self.done[name] = restored.outputs[0]
+
+    def _name_outputs(self, name: str, quantised: ir.Node, restored: ir.Node) -> None:
+        quantised.outputs[0].name, restored.outputs[0].name = f"{name}.quantised", f"{name}.restored"
+        quantised.outputs[0].type = ir.TensorType(self.flavour.activations)
+        restored.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
+
+    def _scale(self, name: str) -> ir.Value:
+        return self._constant(f"{name}.step", np.array(step(self.clip[name], self.flavour.largest)), ir.DataType.FLOAT)
+
+    def _weight(self, weight: ir.Value, axis: int) -> ir.Value:
+        """The weight in 8 bits, one step per output channel, and the node that restores it."""
+        name = f"{_name(weight)}.axis{axis}"
+        if name not in self.done:
+            tensor = weight.const_value
+            if tensor is None:
+                raise DptError(f"weight {name!r} has no values", hint="please report it with the recipe")
+            steps, whole = quantised_weight(tensor.numpy(), axis, self.flavour)
+            values = self._constant(f"{name}.quantised", whole, self.flavour.weights)
+            scale = self._constant(f"{name}.step", steps, ir.DataType.FLOAT)
+            zero = self._constant(f"{name}.zero", np.zeros(len(steps)), self.flavour.weights)
+            node = ir.node("DequantizeLinear", [values, scale, zero], {"axis": axis}, name=f"{name}/restore")
+            node.outputs[0].name, node.outputs[0].type = f"{name}.restored", ir.TensorType(ir.DataType.FLOAT)
+            self.graph.insert_before(self.graph[0], node)
+            self.done[name] = node.outputs[0]
+        return self.done[name]
+
+    def _constant(self, name: str, numbers: np.ndarray, kind: ir.DataType) -> ir.Value:
+        value = ir.Value(name=name, const_value=ir.Tensor(numbers.astype(kind.numpy()), dtype=kind, name=name))
+        value.shape, value.type = ir.Shape(numbers.shape), ir.TensorType(kind)
+        self.graph.register_initializer(value)
+        return value
+
+
+def quantised_weight(weight: np.ndarray, axis: int, flavour: Flavour) -> tuple[np.ndarray, np.ndarray]:
+    """Steps (channels,) of a weight along ``axis``, and the weight in steps: whole numbers, or E4M3 ones."""
+    others = tuple(index for index in range(weight.ndim) if index != axis)
+    largest = np.abs(weight).max(axis=others)
+    steps = np.array([step(float(value), flavour.largest) for value in largest], np.float32)
+    shape = [1] * weight.ndim
+    shape[axis] = -1
+    scaled = (weight / steps.reshape(shape)).clip(-flavour.largest, flavour.largest)
+    return steps, scaled if flavour.weights == ir.DataType.FLOAT8E4M3FN else np.rint(scaled)

@@ -1,0 +1,232 @@
+"""What an artefact is made of: the graph in its precision, golden tensors, and the sidecar that describes them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dpt_deploy.core.artifact import Sidecar, WeightsSource, payload_of
+from dpt_deploy.core.environment import tool_versions
+from dpt_deploy.core.files import write_errors
+from dpt_deploy.core.record import OperationRecord, QuantisationRecord
+from dpt_deploy.core.spec import (
+    HALF,
+    INPUT_FLOAT,
+    INPUT_UINT8,
+    OUTPUT_LABELS,
+    QUANTISED,
+    ModelSpec,
+    Size,
+    TensorSpec,
+)
+from dpt_deploy.parity.samples import normalised
+from dpt_deploy.workflow import worth
+from dpt_deploy.workflow.calibration import Calibration, check_sizes, from_folder, from_scenes
+from dpt_deploy.workflow.feeds import parity_images, reference_input
+from dpt_deploy.workflow.precision import Talk, save_graph, type_graph
+from dpt_deploy.workflow.quantise import Table, calibrate, check_worth, quantised
+from dpt_deploy.workflow.request import ExportRequest, shapes_of
+from dpt_deploy.workflow.runners import RUNTIMES
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from dpt_deploy.model.dpt import DPT
+
+GOLDEN_MULTIPLES = (3, 4)  # of the stride: small, not square
+GOLDEN_BATCH = 2
+REPORT_SIZE = Size(384, 384)  # at which operations are counted, as in the paper
+
+
+class Work:
+    """What the files of one request are made from. It is made once, and serves every flavour of a quantised graph;
+    ``folder`` holds files of a moment."""
+
+    def __init__(
+        self, model: DPT, request: ExportRequest, source: WeightsSource, folder: Path, say: Talk, *, force: bool
+    ) -> None:
+        self.request, self.source, self.spec = request, source, model.spec
+        self._model, self._folder, self._say, self._force = model, folder, say, force
+        self._golden: tuple[np.ndarray, np.ndarray] | None = None
+
+    @cached_property
+    def graph(self) -> ir.Model:
+        """The FP32 graph."""
+        from dpt_deploy.graph.axes import Axes
+        from dpt_deploy.graph.exporter import ExportPlan, onnx_from_module
+        from dpt_deploy.model.deploy import LabelsOutput, Uint8Input, deployable
+
+        request = self.request
+        module: Any = deployable(self._model)
+        if request.input_kind == "uint8":
+            module = Uint8Input(module, request.recipe.image)
+        if request.output_kind == "labels":
+            module = LabelsOutput(module)
+        plan = ExportPlan(
+            axes=Axes(request.recipe.model.stride, request.static),
+            input_name=INPUT_UINT8 if request.input_kind == "uint8" else INPUT_FLOAT,
+            output_name=OUTPUT_LABELS if request.output_kind == "labels" else request.recipe.model.output_name,
+            input_kind=request.input_kind,
+            opset=request.opset,
+        )
+        return onnx_from_module(module, plan)
+
+    @cached_property
+    def table(self) -> Table:
+        """The calibration of a quantised graph, with as much kept as the budget asks for."""
+        from dpt_deploy.workflow.sensitivity import within_budget
+
+        request = self.request
+        table = calibrate(self.bench.full, self.calibration, self.sizes, self.feed, request.method, self._say)
+        if request.budget is None:
+            return table
+        first = request.flavours[0].precision
+        return within_budget(self.graph, first, table, self.bench, request.budget, self._folder, self._say)
+
+    @cached_property
+    def bench(self) -> worth.Bench:
+        """FP32, to compare precisions with."""
+        full = self._folder / "full.onnx"
+        save_graph(self.graph, full)
+        request = self.request
+        size = request.static or Size(request.recipe.image.height, request.recipe.image.width)
+        if request.calibration:
+            samples = worth.from_photographs(self.calibration, size)
+        else:
+            learned = self.spec.task == "depth" and not self.spec.metric and not self.source.is_random
+            samples = worth.from_scenes(size, truth=learned)
+        return worth.Bench(full, samples, self.feed, self.spec.task)
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """The images that ranges are measured on."""
+        return from_folder(self.request.calibration, self._say) if self.request.calibration else from_scenes()
+
+    @property
+    def sizes(self) -> tuple[Size, ...]:
+        """The sizes that ranges are measured at."""
+        return check_sizes(self.request.res, self.request.recipe, self.request.static)
+
+    def feed(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+        """Bytes (B, H, W, 3) as the graph takes them."""
+        if self.request.input_kind == "uint8":
+            return {INPUT_UINT8: pixels}
+        image = self.request.recipe.image
+        return {INPUT_FLOAT: normalised(pixels, image.mean, image.std)}
+
+    def write_graph(self, precision: str, path: Path) -> dict[str, Any]:
+        """Write the graph in ``precision`` to ``path``; what its sidecar says of it."""
+        if precision in QUANTISED:
+            return self._write_quantised(precision, path)
+        if precision not in HALF:
+            save_graph(self.graph, path)
+            return {}
+        model = self.graph.clone()
+        typing = type_graph(
+            model, precision, self.calibration, self.sizes, self.feed, folder=self._folder, say=self._say
+        )
+        save_graph(model, path)
+        return {"islands": typing.islands, "ranges": typing.ranges}
+
+    def _write_quantised(self, precision: str, path: Path) -> dict[str, Any]:
+        table = self.table
+        save_graph(quantised(self.graph, precision, table), path)
+        self._say(f"{precision}: comparing with fp32")
+        found = self.bench.worth(path, RUNTIMES[precision])
+        if RUNTIMES[precision] == "ort":
+            found = replace(found, speedup=self.bench.speedup(path))
+        check_worth(precision, found, self.request.budget, force=self._force)
+        return {
+            "islands": {} if precision == "int8-cpu" else table.islands,
+            "ranges": table.ranges,
+            "quantisation": QuantisationRecord(
+                self.request.method, table.clip, table.kept, self.request.budget, found, self._twin(precision)
+            ),
+        }
+
+    def _twin(self, precision: str) -> str:
+        others = [f"{each.stem}.onnx" for each in self.request.flavours if each.precision != precision]
+        return others[0] if others else ""
+
+    def golden(self, sidecar: Sidecar) -> tuple[np.ndarray, np.ndarray]:
+        """Images (B, H, W, 3) as bytes, and what PyTorch makes of them. With that the network is let go: a second copy
+        of large weights is about to be loaded."""
+        if self._golden is None:
+            batch, size = golden_size(sidecar)
+            images = parity_images(sidecar.precision, batch, size)
+            self._golden = images, reference_output(self._model, sidecar, images)
+            del self._model
+        return self._golden
+
+
+def write_payloads(work: Work, request: ExportRequest, path: Path) -> Sidecar:
+    """Write into the staging folder: the graph, its external weights if large, and golden tensors.
+
+    Raises:
+        BadFileError: a tensor is not finite in FP32, or no image can be read.
+        ParityError: what came out is broken, over the budget, or slower than FP32.
+        ResourceError: disk or memory.
+    """
+    found = work.write_graph(request.precision, path)
+    sidecar = replace(_describe(work, request, path), **found)
+    images, reference = work.golden(sidecar)
+    golden = path.with_name(path.name + ".golden.npz")
+    with write_errors(golden), golden.open("wb") as stream:
+        np.savez_compressed(stream, images=images, output=reference)
+    return replace(sidecar, golden=golden.name, payloads=(*sidecar.payloads, payload_of(golden)))
+
+
+def _describe(work: Work, request: ExportRequest, path: Path) -> Sidecar:
+    from dpt_deploy.graph.describe import describe
+
+    found = describe(path)
+    files = [entry for entry in (path, path.with_name(path.name + ".data")) if entry.is_file()]
+    return Sidecar(
+        kind="onnx",
+        payloads=tuple(payload_of(entry) for entry in files),
+        parents=(),
+        tools=tool_versions(),
+        model=work.spec,
+        image=request.recipe.image,
+        weights=work.source,
+        precision=request.precision,
+        opset=found.opset,
+        input_kind=request.input_kind,
+        output_kind=request.output_kind,
+        inputs=found.inputs,
+        outputs=found.outputs,
+        shapes=shapes_of(request),
+        tolerance=request.recipe.parity[request.precision],
+        verify=request.recipe.verify,
+        operations=_operations(request, path, work.spec),
+    )
+
+
+def _operations(request: ExportRequest, path: Path, spec: ModelSpec) -> OperationRecord:
+    from dpt_deploy.graph.operations import count_operations
+    from dpt_deploy.model.zoo import count_reference_operations
+
+    size = request.static or REPORT_SIZE
+    graph, original = count_operations(path, size).total, count_reference_operations(spec, size)
+    return OperationRecord(str(size), graph, original)
+
+
+def golden_size(sidecar: Sidecar) -> tuple[int, Size]:
+    """Batch and size of the golden tensors."""
+    static, stride = sidecar.shapes.static_size, sidecar.shapes.stride
+    high, wide = GOLDEN_MULTIPLES
+    return (1, static) if static else (GOLDEN_BATCH, Size(high * stride, wide * stride))
+
+
+def reference_output(model: DPT, sidecar: Sidecar, images: np.ndarray) -> np.ndarray:
+    """What PyTorch makes of ``images``, in the form the artefact returns it (labels where it returns labels)."""
+    from dpt_deploy.runtime.torch_runner import TorchRunner
+
+    inputs = [TensorSpec(INPUT_FLOAT, "float32", ("batch", 3, "height", "width"))]
+    with TorchRunner(model, inputs, sidecar.outputs) as runner:
+        (output,) = runner.infer(reference_input(sidecar, images)).values()
+    return output.argmax(axis=1).astype(np.int32) if sidecar.output_kind == "labels" else output

@@ -1,0 +1,96 @@
+"""From an FP32 graph to quantised ones: one calibration, several flavours, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dpt_deploy.core.errors import ParityError
+from dpt_deploy.core.files import write_errors
+from dpt_deploy.core.record import RangeRecord, WorthRecord
+from dpt_deploy.core.spec import Size
+from dpt_deploy.workflow.calibration import Calibration
+from dpt_deploy.workflow.precision import Feed, Talk
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+
+@dataclass(frozen=True)
+class Table:
+    """One calibration: the magnitude at which each tensor is clipped, the nodes that are not quantised (``kept``) and
+    those that stay FP32 in a graph whose other nodes have 16 bits (``islands``), both with reasons."""
+
+    ranges: RangeRecord
+    clip: dict[str, float]
+    kept: dict[str, str]
+    islands: dict[str, str]
+
+
+def calibrate(full: Path, calibration: Calibration, sizes: Sequence[Size], feed: Feed, method: str, say: Talk) -> Table:
+    """The table of the FP32 graph at ``full``; memory is that of one image and a tenth of its tensors.
+
+    Raises:
+        BadFileError: the graph is typed already, or a tensor is not finite in FP32.
+        ResourceError: disk or memory.
+    """
+    import onnx_ir as ir
+
+    from dpt_deploy.graph.precision.clipping import clipping_value
+    from dpt_deploy.graph.precision.histograms import Histograms
+    from dpt_deploy.graph.precision.islands import choose_islands
+    from dpt_deploy.graph.precision.qdq import ends, watched
+    from dpt_deploy.graph.precision.ranges import OUTPUT, Ranges, write_probe
+    from dpt_deploy.runtime.ort_runner import OrtRunner
+
+    model = ir.load(full)
+    kept = ends(model)
+    say(f"measuring {method} ranges on {calibration.source} at {', '.join(map(str, sizes))}")
+    probe_path = full.with_name("probe.onnx")  # beside the weights, which it may refer to
+    with write_errors(probe_path):
+        probe = write_probe(full, probe_path, watched(model, kept))
+    ranges, histograms = Ranges(probe), Histograms(probe.sampled)
+    with OrtRunner(probe.path) as runner:
+        for _size, pixels in calibration.at(sizes):
+            found = runner.infer(feed(pixels))
+            ranges.add(found[OUTPUT])
+            histograms.add(probe.samples(found))
+    largest = ranges.to_dict()
+    return Table(
+        RangeRecord(calibration.source, calibration.count, tuple(map(str, sizes)), largest),
+        {name: clipping_value(histograms.counts(name), largest[name], method) for name in probe.sampled},
+        kept,
+        choose_islands(full, "fp16", largest),
+    )
+
+
+def quantised(graph: ir.Model, flavour: str, table: Table) -> ir.Model:
+    """A copy of the FP32 ``graph`` as ``flavour``; what is not quantised has 16 bits, for the CPU 32."""
+    from dpt_deploy.graph.precision.qdq import quantise
+    from dpt_deploy.graph.precision.types import to_half
+
+    model = graph.clone()
+    quantise(model, flavour, table.clip, table.kept)
+    if flavour != "int8-cpu":
+        to_half(model, "fp16", table.islands)
+    return model
+
+
+def check_worth(flavour: str, worth: WorthRecord, budget: float | None, *, force: bool) -> None:
+    """Raise :class:`ParityError` for a result that is broken, over ``budget``, or slower than what it replaces."""
+    if not np.isfinite(worth.drift):
+        raise ParityError(f"{flavour} returns numbers that are not finite", hint="see `dpt-deploy diagnose`")
+    if budget is not None and worth.change > budget:
+        raise ParityError(
+            f"{flavour} changes the result by {worth.change:.2%}; allowed are {budget:.2%}", hint="allow more"
+        )
+    if worth.speedup and worth.speedup[2] < 1.0 and not force:
+        raise ParityError(
+            f"{flavour} is no gain: {worth.speedup[0]:.2f} times as fast as fp32 in ONNX Runtime on this machine "
+            f"({worth.speedup[1]:.2f}-{worth.speedup[2]:.2f}); nothing was written",
+            hint="use fp32 here; --force writes it all the same",
+        )
