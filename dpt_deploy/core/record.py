@@ -95,7 +95,7 @@ class WorthRecord:
 class QuantisationRecord:
     """How a graph was quantised: the magnitude at which each tensor is clipped, chosen by ``method``; the nodes that
     are not quantised, with reasons; the largest change allowed, and what came of it. ``twin`` is the file beside it
-    that comes of the same calibration.
+    that comes of the same calibration; ``smooth`` says whether norms were smoothed before.
     """
 
     method: str
@@ -104,6 +104,7 @@ class QuantisationRecord:
     budget: float | None
     worth: WorthRecord
     twin: str = ""
+    smooth: bool = False
 
 
 @dataclass(frozen=True)

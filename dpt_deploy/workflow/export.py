@@ -36,6 +36,7 @@ def export_model(
     res: Iterable[Size] = (),
     method: str = METHODS[0],
     budget: float | None = None,
+    smooth: bool = False,
     force: bool = False,
     say: Talk = lambda _line: None,
     progress: Progress | None = None,
@@ -48,7 +49,8 @@ def export_model(
     the ranges of its tensors on the images of ``calibration`` (default: a few rendered scenes) at the sizes ``res``
     (default: the size of training, and 5/3 of it). INT8 comes as two artefacts of one calibration, ``int8`` for
     engines, which is returned, and ``int8-cpu`` beside it. There ``method`` chooses where tensors are clipped, and as
-    many blocks stay unquantised as it takes to change the result by no more than ``budget``, a share.
+    many blocks stay unquantised as it takes to change the result by no more than ``budget``, a share; ``smooth`` moves
+    the spread of channels behind norms into weights first.
 
     Raises:
         UsageError: an option that the model or this version cannot honour.
@@ -69,6 +71,7 @@ def export_model(
         tuple(res),
         method,
         budget,
+        smooth,
     )
     check_export(request)
     check_folder(out)  # before anything is downloaded

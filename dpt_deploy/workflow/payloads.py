@@ -28,7 +28,7 @@ from dpt_deploy.workflow import worth
 from dpt_deploy.workflow.calibration import Calibration, check_sizes, from_folder, from_scenes
 from dpt_deploy.workflow.feeds import parity_images, reference_input
 from dpt_deploy.workflow.precision import Talk, save_graph, type_graph
-from dpt_deploy.workflow.quantise import Table, calibrate, check_worth, quantised
+from dpt_deploy.workflow.quantise import Table, calibrate, check_worth, quantised, smoothed
 from dpt_deploy.workflow.request import ExportRequest, shapes_of
 from dpt_deploy.workflow.runners import RUNTIMES
 
@@ -76,16 +76,25 @@ class Work:
         return onnx_from_module(module, plan)
 
     @cached_property
+    def quantisable(self) -> ir.Model:
+        """The FP32 graph that is quantised: smoothed, if that was asked for."""
+        if not self.request.smooth:
+            return self.graph
+        limit = self.request.recipe.parity["fp32"].max
+        return smoothed(self.graph, self.bench.full, self.calibration, self.sizes, self.feed, limit, self._say)
+
+    @cached_property
     def table(self) -> Table:
         """The calibration of a quantised graph, with as much kept as the budget asks for."""
         from dpt_deploy.workflow.sensitivity import within_budget
 
-        request = self.request
-        table = calibrate(self.bench.full, self.calibration, self.sizes, self.feed, request.method, self._say)
+        request, full = self.request, self._folder / "quantise.onnx"
+        save_graph(self.quantisable, full)
+        table = calibrate(full, self.calibration, self.sizes, self.feed, request.method, self._say)
         if request.budget is None:
             return table
         first = request.flavours[0].precision
-        return within_budget(self.graph, first, table, self.bench, request.budget, self._folder, self._say)
+        return within_budget(self.quantisable, first, table, self.bench, request.budget, self._folder, self._say)
 
     @cached_property
     def bench(self) -> worth.Bench:
@@ -134,7 +143,7 @@ class Work:
 
     def _write_quantised(self, precision: str, path: Path) -> dict[str, Any]:
         table = self.table
-        save_graph(quantised(self.graph, precision, table), path)
+        save_graph(quantised(self.quantisable, precision, table), path)
         self._say(f"{precision}: comparing with fp32")
         found = self.bench.worth(path, RUNTIMES[precision])
         if RUNTIMES[precision] == "ort":
@@ -144,7 +153,13 @@ class Work:
             "islands": {} if precision == "int8-cpu" else table.islands,
             "ranges": table.ranges,
             "quantisation": QuantisationRecord(
-                self.request.method, table.clip, table.kept, self.request.budget, found, self._twin(precision)
+                self.request.method,
+                table.clip,
+                table.kept,
+                self.request.budget,
+                found,
+                self._twin(precision),
+                self.request.smooth,
             ),
         }
 

@@ -11,10 +11,11 @@ import numpy as np
 
 from dpt_deploy.core.errors import ParityError
 from dpt_deploy.core.files import write_errors
+from dpt_deploy.core.metrics import range_error
 from dpt_deploy.core.record import RangeRecord, WorthRecord
 from dpt_deploy.core.spec import Size
 from dpt_deploy.workflow.calibration import Calibration
-from dpt_deploy.workflow.precision import Feed, Talk
+from dpt_deploy.workflow.precision import Feed, Talk, save_graph
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -66,6 +67,39 @@ def calibrate(full: Path, calibration: Calibration, sizes: Sequence[Size], feed:
         kept,
         choose_islands(full, "fp16", largest),
     )
+
+
+def smoothed(
+    graph: ir.Model, full: Path, calibration: Calibration, sizes: Sequence[Size], feed: Feed, limit: float, say: Talk
+) -> ir.Model:
+    """The FP32 ``graph``, which lies at ``full``, smoothed; or as it was, where that moves its output.
+
+    ``limit`` is the largest difference allowed, as a share of the output's range.
+    """
+    from dpt_deploy.graph.mark import mark_outputs
+    from dpt_deploy.graph.passes.smooth import candidates, smooth
+    from dpt_deploy.runtime.ort_runner import OrtRunner
+
+    names, marked, changed = candidates(graph), full.with_name("marked.onnx"), full.with_name("smooth.onnx")
+    mark_outputs(full, names, marked)
+    largest: dict[str, np.ndarray] = {}
+    with OrtRunner(marked) as runner:
+        for _size, pixels in calibration.at(sizes):
+            for name, values in runner.infer(feed(pixels)).items():
+                found = np.abs(values).max(axis=tuple(range(values.ndim - 1)))
+                largest[name] = np.maximum(largest.get(name, found), found)
+    model = graph.clone()
+    outcome = smooth(model, largest)
+    save_graph(model, changed)
+    _, pixels = next(calibration.at(sizes))
+    with OrtRunner(full) as before, OrtRunner(changed) as after:
+        (old,), (new,) = (list(runner.infer(feed(pixels)).values()) for runner in (before, after))
+    moved = range_error(new, old)[0]
+    if moved > limit:
+        say(f"smoothing moves the output by {moved:.1e} of its range, more than {limit:.1e}: left out")
+        return graph
+    say(f"smoothed {len(outcome.fired)} norms, {len(outcome.refused)} refused; the output moves by {moved:.1e}")
+    return model
 
 
 def quantised(graph: ir.Model, flavour: str, table: Table) -> ir.Model:

@@ -32,6 +32,7 @@ class ExportRequest:
     res: tuple[Size, ...] = ()
     method: str = METHODS[0]
     budget: float | None = None
+    smooth: bool = False
 
     @property
     def flavours(self) -> tuple[ExportRequest, ...]:
@@ -98,9 +99,11 @@ def _check_calibration(request: ExportRequest) -> None:
         )
     if request.method not in METHODS:
         raise UsageError(f"--method {request.method!r} is unknown", hint=f"known: {', '.join(METHODS)}")
-    if request.precision not in QUANTISED and (request.method != METHODS[0] or request.budget is not None):
+    if request.precision not in QUANTISED and (
+        request.method != METHODS[0] or request.budget is not None or request.smooth
+    ):
         raise UsageError(
-            f"--method and --budget are about quantisation; {request.precision} has none",
+            f"--method, --budget and --smooth are about quantisation; {request.precision} has none",
             hint="leave them out, or give --precision int8 or fp8",
         )
     if request.budget is not None and not 0.0 < request.budget < 1.0:
@@ -163,7 +166,11 @@ def _same_calibration(have: Sidecar, request: ExportRequest) -> bool:
         tuple(map(str, sizes)),
     )
     quantised = have.quantisation
-    same_method = quantised is None or (quantised.method, quantised.budget) == (request.method, request.budget)
+    same_method = quantised is None or (quantised.method, quantised.budget, quantised.smooth) == (
+        request.method,
+        request.budget,
+        request.smooth,
+    )
     return default and same_method and not request.calibration
 
 
