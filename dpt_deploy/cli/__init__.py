@@ -24,6 +24,7 @@ COMMANDS = {
     "run": ("run", "Apply an exported model to an image, a folder or a video."),
     "bench": ("bench", "Time an exported model beside PyTorch."),
     "study": ("study", "Measure accuracy against inference resolution (the paper's Figure 4)."),
+    "sweep": ("sweep", "Compare precisions and sizes of a model: error against time."),
     "train": ("train", "Train a model on rendered scenes by the paper's recipe."),
     "inspect": ("inspect", "Show what an exported model is."),
     "diagnose": ("diagnose", "Show what a 16-bit model suffers from, and what should stay FP32."),

@@ -23,6 +23,14 @@ def sizes(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tu
     return found
 
 
+def names(_ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
+    """A list by commas, duplicates dropped, order kept."""
+    found = tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
+    if not found:
+        raise UsageError(f"{param.opts[0]} names nothing", hint="give a name, or leave the option out")
+    return found
+
+
 def size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Size | None:
     """One size: syntax only."""
     return parse_size(value, stride=1) if value else None

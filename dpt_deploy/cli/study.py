@@ -7,18 +7,10 @@ from typing import Any
 
 import click
 
-from dpt_deploy.cli._options import PATH, json_option, res_option
+from dpt_deploy.cli._options import PATH, json_option, names, res_option
 from dpt_deploy.cli._output import count_bar, print_json, print_table, say
-from dpt_deploy.core.errors import ParityError, UsageError
+from dpt_deploy.core.errors import ParityError
 from dpt_deploy.core.spec import Size
-
-
-def _names(_ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
-    """A list by commas, duplicates dropped, order kept."""
-    found = tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
-    if not found:
-        raise UsageError(f"{param.opts[0]} names nothing", hint="give a name, or leave the option out")
-    return found
 
 
 @click.command()
@@ -27,16 +19,21 @@ def _names(_ctx: click.Context, param: click.Parameter, value: str) -> tuple[str
     "models",
     default="tiny,tiny-vit,tiny-conv",
     show_default=True,
-    callback=_names,
+    callback=names,
     help="Zoo names, recipes (.toml) or exported files (.onnx).",
 )
 @click.option(
     "--weights", metavar="FILE|NAME|random", help="Of the model that is exported. Default: its published ones."
 )
 @res_option("Network sizes. Default: 1 to 2.67 times the size the models were trained at.")
-@click.option("--runtime", "runtimes", default="ort", show_default=True, callback=_names, help="Any of ort, torch.")
+@click.option("--runtime", "runtimes", default="ort", show_default=True, callback=names, help="Any of ort, torch.")
 @click.option(
-    "--precision", "precisions", default="fp32", show_default=True, callback=_names, help="Any of fp32, fp16, bf16."
+    "--precision",
+    "precisions",
+    default="fp32",
+    show_default=True,
+    callback=names,
+    help="Any of fp32, fp16, bf16, int8, int8-cpu, fp8.",
 )
 @click.option(
     "--scenes", type=click.IntRange(2), default=48, show_default=True, help="How many rendered scenes to measure on."

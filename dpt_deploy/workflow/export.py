@@ -38,6 +38,7 @@ def export_model(
     budget: float | None = None,
     smooth: bool = False,
     force: bool = False,
+    allow_slower: bool = False,
     say: Talk = lambda _line: None,
     progress: Progress | None = None,
     keys: Callable[[Iterable[str]], None] = lambda _lines: None,
@@ -56,7 +57,7 @@ def export_model(
         UsageError: an option that the model or this version cannot honour.
         BadFileError: the checkpoint is unusable.
         ParityError: the exported graph does not agree with PyTorch, is over the budget, or is slower than FP32 (which
-            ``force`` allows); nothing is written.
+            ``force`` and ``allow_slower`` let pass); nothing is written.
         ResourceError: disk, memory or network.
     """
     recipe = load_recipe(backbone, task=task, classes=classes)
@@ -92,7 +93,7 @@ def export_model(
     with ExitStack() as stack:
         folders = [stack.enter_context(staged(path)) for path in paths]
         say("exporting")
-        work = Work(model, request, source, folders[-1], say, force=force)
+        work = Work(model, request, source, folders[-1], say, allow_slower=force or allow_slower)
         del model  # the work lets go of it as soon as it can
         sidecars = [
             _made(work, each, folder / path.name, say)

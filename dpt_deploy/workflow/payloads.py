@@ -47,10 +47,10 @@ class Work:
     ``folder`` holds files of a moment."""
 
     def __init__(
-        self, model: DPT, request: ExportRequest, source: WeightsSource, folder: Path, say: Talk, *, force: bool
+        self, model: DPT, request: ExportRequest, source: WeightsSource, folder: Path, say: Talk, *, allow_slower: bool
     ) -> None:
         self.request, self.source, self.spec = request, source, model.spec
-        self._model, self._folder, self._say, self._force = model, folder, say, force
+        self._model, self._folder, self._say, self._allow_slower = model, folder, say, allow_slower
         self._golden: tuple[np.ndarray, np.ndarray] | None = None
 
     @cached_property
@@ -148,7 +148,7 @@ class Work:
         found = self.bench.worth(path, RUNTIMES[precision])
         if RUNTIMES[precision] == "ort":
             found = replace(found, speedup=self.bench.speedup(path))
-        check_worth(precision, found, self.request.budget, force=self._force)
+        check_worth(precision, found, self.request.budget, allow_slower=self._allow_slower)
         return {
             "islands": {} if precision == "int8-cpu" else table.islands,
             "ranges": table.ranges,

@@ -114,7 +114,7 @@ def quantised(graph: ir.Model, flavour: str, table: Table) -> ir.Model:
     return model
 
 
-def check_worth(flavour: str, worth: WorthRecord, budget: float | None, *, force: bool) -> None:
+def check_worth(flavour: str, worth: WorthRecord, budget: float | None, *, allow_slower: bool) -> None:
     """Raise :class:`ParityError` for a result that is broken, over ``budget``, or slower than what it replaces."""
     if not np.isfinite(worth.drift):
         raise ParityError(f"{flavour} returns numbers that are not finite", hint="see `dpt-deploy diagnose`")
@@ -122,7 +122,7 @@ def check_worth(flavour: str, worth: WorthRecord, budget: float | None, *, force
         raise ParityError(
             f"{flavour} changes the result by {worth.change:.2%}; allowed are {budget:.2%}", hint="allow more"
         )
-    if worth.speedup and worth.speedup[2] < 1.0 and not force:
+    if worth.speedup and worth.speedup[2] < 1.0 and not allow_slower:
         raise ParityError(
             f"{flavour} is no gain: {worth.speedup[0]:.2f} times as fast as fp32 in ONNX Runtime on this machine "
             f"({worth.speedup[1]:.2f}-{worth.speedup[2]:.2f}); nothing was written",

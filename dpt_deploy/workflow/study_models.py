@@ -195,7 +195,7 @@ def _artifact(name: str, weights: str | None, precision: str | None, folder: Pat
         return open_artifact(Path(name))
     say(f"exporting {name} in {precision}")
     with extra("export", purpose="exporting"):
-        return export_model(name, folder, weights=weights, precision=precision, say=say)
+        return export_model(name, folder, weights=weights, precision=precision, allow_slower=True, say=say)
 
 
 def _contestant(artifact: Artifact, runtime: str, name: str, *, control: bool = False) -> Contestant:

@@ -142,9 +142,9 @@ def test_the_speed_is_that_of_two_sessions_turn_by_turn(monkeypatch):
     ],
 )
 def test_what_is_refused(found, message):
-    check_worth("int8", WORTH, 0.05, force=False)
+    check_worth("int8", WORTH, 0.05, allow_slower=False)
     with pytest.raises(ParityError, match=message):
-        check_worth("int8", found, 0.05, force=False)
+        check_worth("int8", found, 0.05, allow_slower=False)
 
 
 # --- the budget -------------------------------------------------------------------------------------------------------

@@ -154,7 +154,9 @@ def talkative_export(monkeypatch, tmp_path):
     def export_model(_backbone, _out, *, say, progress, **_options):
         say("weights: such and such")
         progress(1, 2)
-        return SimpleNamespace(path=tmp_path / "m.onnx", sidecar=SimpleNamespace(weights="random", parity=None))
+        return SimpleNamespace(
+            path=tmp_path / "m.onnx", sidecar=SimpleNamespace(weights="random", parity=None, quantisation=None)
+        )
 
     monkeypatch.setattr(export_workflow, "export_model", export_model)
     return ["export", "--backbone", "base"]

@@ -1,0 +1,80 @@
+"""``dpt-deploy sweep``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dpt_deploy.cli._options import PATH, json_option, names, res_option
+from dpt_deploy.cli._output import count_bar, print_json, print_table, say
+from dpt_deploy.core.files import atomic_write_bytes
+from dpt_deploy.core.spec import Size
+
+if TYPE_CHECKING:
+    from dpt_deploy.workflow.sweep import Point
+
+
+@click.command()
+@click.option("--backbone", default="tiny", show_default=True, help="A zoo name or a recipe file (.toml).")
+@click.option("--weights", metavar="FILE|NAME|random", help="Of the model. Default: its published ones.")
+@res_option("Network sizes. Default: 1 to 2.67 times the size the model was trained at.")
+@click.option(
+    "--precision",
+    "precisions",
+    default="fp32,fp16,int8-cpu,int8,fp8",
+    show_default=True,
+    callback=names,
+    help="Any of fp32, fp16, bf16, int8, int8-cpu, fp8.",
+)
+@click.option("--scenes", type=click.IntRange(2), default=16, show_default=True, help="How many scenes to measure on.")
+@click.option("--plot/--no-plot", default=True, show_default=True, help="Draw error against time.")
+@click.option("-o", "--out", type=PATH, default="out/sweep", show_default=True, help="Folder for what comes out.")
+@json_option
+def command(
+    backbone: str,
+    weights: str | None,
+    res: tuple[Size, ...],
+    precisions: tuple[str, ...],
+    scenes: int,
+    plot: bool,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Compare precisions and sizes of a model: error against time.
+
+    Every precision is exported and scored on the same scenes at every size. Those that ONNX Runtime computes in here
+    (fp32, int8-cpu) are timed, turn by turn; the others stand for engines: their errors come from the runner emu, their
+    times from the GPU that will run them. The folder then holds sweep.json and sweep.svg.
+
+    \b
+    dpt-deploy sweep                                     # offline: the model that ships with the program
+    dpt-deploy sweep --backbone tiny-vit --res 192,320 --precision fp32,int8-cpu
+    """
+    from dpt_deploy.workflow import sweep
+    from dpt_deploy.workflow.study_output import require_drawing
+
+    if plot:
+        require_drawing()
+    plan = sweep.plan_sweep(backbone, weights, res, precisions, scenes)
+    with count_bar("images") as (start, advance):
+        found = sweep.run_sweep(plan, out, say=say, started=start, advance=advance)
+    document = found.to_dict()
+    atomic_write_bytes(out / "sweep.json", (json.dumps(document, indent=1) + "\n").encode())
+    if plot:
+        sweep.draw(document, out / "sweep.svg")
+    if as_json:
+        print_json(document)
+        return
+    columns = ("precision", "size", "runtime", "AbsRel", "ms", "best")
+    print_table(
+        f"{document['images']} images of {found.study.data.name}", columns, [_row(point) for point in found.points]
+    )
+    click.echo(str(out / "sweep.json"))
+
+
+def _row(point: Point) -> list[str]:
+    told = f"{point.ms[0]:.1f} ({point.ms[1]:.1f}-{point.ms[2]:.1f})" if point.ms else "-"
+    return [point.precision, point.size, point.runtime, f"{point.abs_rel:.4f}", told, "*" if point.best else ""]
