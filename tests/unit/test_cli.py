@@ -165,7 +165,14 @@ def talkative_export(monkeypatch, tmp_path):
 def test_talk_goes_to_standard_error(talkative_export, tmp_path, capsys):
     assert run([*talkative_export, "--json"]) == 0
     out, err = capsys.readouterr()
-    assert json.loads(out) == {"artifact": str(tmp_path / "m.onnx"), "weights": "random", "parity": None}
+    told = json.loads(out)
+    assert told == {
+        "artifact": str(tmp_path / "m.onnx"),
+        "weights": "random",
+        "parity": None,
+        "worth": None,
+        "twin": None,
+    }
     assert "weights: such and such" in err
 
 
