@@ -2,7 +2,7 @@
 # without installing anything (headers from Debian's packages, ONNX Runtime's library from its Python wheel).
 #
 #   nlohmann_json          required
-#   dpt_onnxruntime        target, where headers and library were found
+#   DPT_ONNXRUNTIME_INCLUDE, DPT_ONNXRUNTIME_LIBRARY
 #   TENSORRT_INCLUDE_DIR   where TENSORRT_ROOT (variable or environment) leads to headers
 
 option(DPT_FETCH "Download Debian's header packages into the build folder where the system has none" ON)
@@ -26,31 +26,25 @@ if(NOT DPT_JSON_INCLUDE)
   message(FATAL_ERROR "nlohmann/json.hpp was not found: install nlohmann-json3-dev, or give -DDPT_JSON_INCLUDE=FOLDER")
 endif()
 
-# --- ONNX Runtime's library
+# --- ONNX Runtime's library, which is opened at run time: where it lies now is only the first guess of then
 
-find_library(DPT_ONNXRUNTIME_LIBRARY NAMES onnxruntime libonnxruntime.so.1
-  HINTS "$ENV{ONNXRUNTIME_ROOT}/lib" "${DPT_DEPENDENCIES}/lib")
+find_library(DPT_ONNXRUNTIME_LIBRARY NAMES onnxruntime libonnxruntime.so.1 HINTS "$ENV{ONNXRUNTIME_ROOT}/lib")
 if(NOT DPT_ONNXRUNTIME_LIBRARY)
   find_package(Python3 COMPONENTS Interpreter QUIET)
   if(Python3_Interpreter_FOUND)
     execute_process(
-      COMMAND "${Python3_EXECUTABLE}" -c "from importlib.util import find_spec as f; from pathlib import Path; s = f('onnxruntime'); print(*sorted(map(str, Path(s.origin).parent.glob('capi/libonnxruntime.so.*'))) if s else (), sep=';')"
-      OUTPUT_VARIABLE wheel OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+      COMMAND "${Python3_EXECUTABLE}" "${CMAKE_CURRENT_LIST_DIR}/find_wheel_library.py"
+      OUTPUT_VARIABLE wheel OUTPUT_STRIP_TRAILING_WHITESPACE)
     if(wheel)
-      # Under the name that the library gives itself, which is the one that is looked for at run time.
-      list(GET wheel -1 wheel)
-      file(MAKE_DIRECTORY "${DPT_DEPENDENCIES}/lib")
-      file(CREATE_LINK "${wheel}" "${DPT_DEPENDENCIES}/lib/libonnxruntime.so.1" SYMBOLIC)
-      set(DPT_ONNXRUNTIME_LIBRARY "${DPT_DEPENDENCIES}/lib/libonnxruntime.so.1" CACHE FILEPATH "ONNX Runtime" FORCE)
+      set(DPT_ONNXRUNTIME_LIBRARY "${wheel}" CACHE FILEPATH "ONNX Runtime" FORCE)
     endif()
   endif()
 endif()
-
-if(DPT_ONNXRUNTIME_INCLUDE AND DPT_ONNXRUNTIME_LIBRARY)
-  add_library(dpt_onnxruntime UNKNOWN IMPORTED)
-  set_target_properties(dpt_onnxruntime PROPERTIES IMPORTED_LOCATION "${DPT_ONNXRUNTIME_LIBRARY}"
-    INTERFACE_INCLUDE_DIRECTORIES "${DPT_ONNXRUNTIME_INCLUDE}")
-  message(STATUS "ONNX Runtime: ${DPT_ONNXRUNTIME_LIBRARY}")
+if(NOT DPT_ONNXRUNTIME_LIBRARY)
+  set(DPT_ONNXRUNTIME_LIBRARY "")
+endif()
+if(DPT_ONNXRUNTIME_INCLUDE)
+  message(STATUS "ONNX Runtime: ${DPT_ONNXRUNTIME_INCLUDE}, ${DPT_ONNXRUNTIME_LIBRARY}")
 else()
-  message(STATUS "ONNX Runtime: not found; .onnx files will not run (pip install onnxruntime, or ONNXRUNTIME_ROOT)")
+  message(STATUS "ONNX Runtime: no headers; .onnx files will not run (libonnxruntime-dev, or ONNXRUNTIME_ROOT)")
 endif()

@@ -1,8 +1,14 @@
 // ONNX Runtime on a CPU. Input and output tensors are kept while the shape stays, so that a frame allocates nothing here.
+//
+// The library is opened when the first model is: to link it would bind this one to the very version it was built beside.
+#define ORT_API_MANUAL_INIT
+#include <dlfcn.h>
 #include <onnxruntime_cxx_api.h>
+#undef ORT_API_MANUAL_INIT
 
 #include <algorithm>
 #include <cctype>
+#include <cstdlib>
 #include <optional>
 #include <vector>
 
@@ -12,9 +18,47 @@
 namespace dpt::core {
 namespace {
 
+struct Library {
+  const OrtApiBase* base = nullptr;
+  const OrtApi* api = nullptr;
+  std::string error;
+};
+
+// The first that opens: what DPT_ONNXRUNTIME names, what was found when this library was built, the system's.
+Library open_library() {
+  const char* named = std::getenv("DPT_ONNXRUNTIME");
+  void* handle = nullptr;
+  for (const char* path : {named, DPT_ONNXRUNTIME_LIBRARY, "libonnxruntime.so.1"}) {
+    if (handle == nullptr && path != nullptr && *path != '\0') handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  }
+  Library library;
+  if (handle == nullptr) {
+    library.error = std::string("ONNX Runtime's library cannot be opened: ") + dlerror();
+    return library;
+  }
+  const auto get = reinterpret_cast<const OrtApiBase* (*)()>(dlsym(handle, "OrtGetApiBase"));
+  library.base = get != nullptr ? get() : nullptr;
+  library.api = library.base != nullptr ? library.base->GetApi(ORT_API_VERSION) : nullptr;
+  if (library.api == nullptr) {
+    library.error = "ONNX Runtime's library is older than the headers that this one was built with (API " +
+                    std::to_string(ORT_API_VERSION) + ")";
+  }
+  return library;
+}
+
+// Opened once, never closed. Throws Failure (missing back end).
+const Library& library() {
+  static const Library one = open_library();
+  if (!one.error.empty()) {
+    throw Failure(DPT_MISSING_BACKEND, one.error, "pip install onnxruntime, or let DPT_ONNXRUNTIME name libonnxruntime.so");
+  }
+  return one;
+}
+
 // Never destroyed: a session may outlive the destructors of static objects.
 const Ort::Env& environment() {
   static const Ort::Env* env = [] {
+    Ort::InitApi(library().api);
     auto* made = new Ort::Env(ORT_LOGGING_LEVEL_FATAL, "dpt");  // its errors arrive as exceptions
     made->DisableTelemetryEvents();
     return made;
@@ -80,11 +124,12 @@ class OnnxRuntime final : public Backend {
 
  private:
   static Ort::Session open(const std::string& path, const BackendOptions& options) {
+    const Ort::Env& env = environment();
     Ort::SessionOptions settings;
     if (options.threads > 0) settings.SetIntraOpNumThreads(options.threads);
-    const std::string version = OrtGetApiBase()->GetVersionString();
+    const std::string version = library().base->GetVersionString();
     try {
-      return {environment(), path.c_str(), settings};
+      return {env, path.c_str(), settings};
     } catch (const Ort::Exception& error) {
       const std::string text = line_of(error);
       if (is_memory(text)) throw Failure(DPT_RESOURCE, "out of memory while loading " + path, "free some memory");

@@ -19,10 +19,18 @@
 namespace dpt::core {
 namespace {
 
-// Unaligned; a compiler without such registers makes two operations of one.
-typedef double Four __attribute__((vector_size(32), aligned(8), may_alias));
-typedef float Eight __attribute__((vector_size(32), aligned(4), may_alias));
-typedef std::int32_t EightInts __attribute__((vector_size(32), aligned(4)));
+// A compiler without such registers makes two operations of one.
+typedef double Four __attribute__((vector_size(32)));
+typedef float Eight __attribute__((vector_size(32)));
+typedef std::int32_t EightInts __attribute__((vector_size(32)));
+
+// From anywhere: attributes that say so are lost where one operation becomes two.
+template <typename Vector, typename Real>
+inline __attribute__((always_inline)) Vector load(const Real* from) {
+  Vector vector;
+  std::memcpy(&vector, from, sizeof vector);
+  return vector;
+}
 
 std::size_t count_of(std::int64_t a, std::int64_t b) { return static_cast<std::size_t>(a * b); }
 
@@ -46,13 +54,12 @@ DPT_WIDE void filter_pixels(const double* source, const Taps<double>& taps, doub
   const int *i0 = taps.index[0].data(), *i1 = taps.index[1].data(), *i2 = taps.index[2].data(), *i3 = taps.index[3].data();
   const double *w0 = taps.weight[0].data(), *w1 = taps.weight[1].data();
   const double *w2 = taps.weight[2].data(), *w3 = taps.weight[3].data();
-  const auto pixel = [source](int index) { return reinterpret_cast<const Four*>(source + 3 * std::ptrdiff_t{index}); };
   for (int x = 0; x < taps.target; ++x) {
-    Four total = *pixel(i0[x]) * w0[x];
-    total += *pixel(i1[x]) * w1[x];
-    total += *pixel(i2[x]) * w2[x];
-    total += *pixel(i3[x]) * w3[x];
-    *reinterpret_cast<Four*>(out + 3 * std::ptrdiff_t{x}) = total;
+    Four total = load<Four>(source + 3 * std::ptrdiff_t{i0[x]}) * w0[x];
+    total += load<Four>(source + 3 * std::ptrdiff_t{i1[x]}) * w1[x];
+    total += load<Four>(source + 3 * std::ptrdiff_t{i2[x]}) * w2[x];
+    total += load<Four>(source + 3 * std::ptrdiff_t{i3[x]}) * w3[x];
+    std::memcpy(out + 3 * std::ptrdiff_t{x}, &total, sizeof total);
   }
 }
 
@@ -153,7 +160,7 @@ struct Best {
 // The first of the largest scores of one pixel, blended from four columns of `classes` values.
 inline __attribute__((always_inline)) Best best_of(const Blend<float>& blend, int classes) {
   const auto lanes = [&blend](int c) {
-    const auto at = [&](std::size_t k) { return *reinterpret_cast<const Eight*>(blend.row[k] + c) * blend.weight[k]; };
+    const auto at = [&](std::size_t k) { return load<Eight>(blend.row[k] + c) * blend.weight[k]; };
     Eight total = at(0);
     total += at(1);
     total += at(2);
