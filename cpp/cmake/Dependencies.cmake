@@ -3,7 +3,7 @@
 #
 #   nlohmann_json          required
 #   DPT_ONNXRUNTIME_INCLUDE, DPT_ONNXRUNTIME_LIBRARY
-#   TENSORRT_INCLUDE_DIR   where TENSORRT_ROOT (variable or environment) leads to headers
+#   TENSORRT_INCLUDE_DIR, DPT_CUDA_INCLUDE, DPT_CUDA_LIBRARY    where TENSORRT_ROOT leads to headers
 
 option(DPT_FETCH "Download Debian's header packages into the build folder where the system has none" ON)
 set(DPT_DEPENDENCIES "${CMAKE_BINARY_DIR}/dependencies" CACHE PATH "Where headers are downloaded to")
@@ -47,4 +47,19 @@ if(DPT_ONNXRUNTIME_INCLUDE)
   message(STATUS "ONNX Runtime: ${DPT_ONNXRUNTIME_INCLUDE}, ${DPT_ONNXRUNTIME_LIBRARY}")
 else()
   message(STATUS "ONNX Runtime: no headers; .onnx files will not run (libonnxruntime-dev, or ONNXRUNTIME_ROOT)")
+endif()
+
+# --- TensorRT's or TensorRT-RTX's headers, and the CUDA runtime (of a toolkit, or of the wheel nvidia-cuda-runtime)
+
+if(NOT TENSORRT_ROOT)
+  set(TENSORRT_ROOT "$ENV{TENSORRT_ROOT}")
+endif()
+if(TENSORRT_ROOT)
+  find_path(TENSORRT_INCLUDE_DIR NvInfer.h HINTS "${TENSORRT_ROOT}/include" REQUIRED NO_DEFAULT_PATH)
+  set(cuda_hints "${CUDAToolkit_ROOT}" "$ENV{CUDAToolkit_ROOT}" "$ENV{CUDA_PATH}" /usr/local/cuda)
+  find_path(DPT_CUDA_INCLUDE cuda_runtime_api.h HINTS ${cuda_hints} PATH_SUFFIXES include REQUIRED)
+  find_library(DPT_CUDA_LIBRARY NAMES cudart libcudart.so.13 libcudart.so.12 NAMES_PER_DIR HINTS ${cuda_hints} PATH_SUFFIXES lib64 lib REQUIRED)
+  message(STATUS "TensorRT: ${TENSORRT_INCLUDE_DIR}, ${DPT_CUDA_LIBRARY}")
+else()
+  message(STATUS "TensorRT: TENSORRT_ROOT is not set; .plan files will not run")
 endif()

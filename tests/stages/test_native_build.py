@@ -1,14 +1,15 @@
 """The C++ runtime builds, its own tests pass (also under sanitizers), and a project of somebody else can use it."""
 
+import os
 import re
+from dataclasses import replace
 
 import pytest
 import skimage.data
 from support.native import ROOT, built, configured, done, native_build, run, write_ppm
 from support.tiny import copied, exported
 
-SANITIZED = {"address,undefined": 5, "thread": 1}
-
+from dpt_deploy.core.artifact import write_sidecar
 
 def passed(folder, *chosen):
     """How many tests of a build passed; all of the chosen ones, or the test fails with what they said."""
@@ -105,6 +106,20 @@ def test_without_onnx_runtime_the_rest_still_builds(tmp_path):
     built(tmp_path, "dpt_run")
     found = run(tmp_path / "dpt_run", exported("tiny-vit").path, "x.ppm", "x.pfm")
     assert (found.returncode, "it has: none" in found.stdout) == (3, True)
+
+
+def test_the_tensorrt_back_end_compiles_and_says_what_it_lacks(tmp_path):
+    """Needs the headers: TENSORRT_ROOT, and a CUDA runtime (CUDAToolkit_ROOT); no GPU."""
+    if not os.environ.get("TENSORRT_ROOT"):
+        pytest.skip("TENSORRT_ROOT does not lead to TensorRT's headers")
+    native_build()
+    configured(ROOT / "cpp", tmp_path, f"-DDPT_DEPENDENCIES={ROOT / 'build/cpp/dependencies'}")
+    built(tmp_path, "dpt_run")
+    artifact = copied(exported("tiny-vit"), tmp_path / "copy")
+    write_sidecar(artifact.path, replace(artifact.sidecar, kind="plan"))
+    found = run(tmp_path / "dpt_run", artifact.path, "x.ppm", "x.pfm")
+    assert found.returncode in {3, 6}  # no library, or no device, or a plan that is none
+    assert re.search("TensorRT|NVIDIA GPU", found.stdout)
 
 
 def test_a_library_that_is_no_onnx_runtime_is_told():
