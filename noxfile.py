@@ -58,6 +58,21 @@ def cpp(session):
     _cmake(session, "build/cpp")
 
 
+@nox.session(venv_backend="none")
+def fuzz(session):
+    """Damaged sidecars and images, five minutes in all; what crashes a reader stays in build/cpp-fuzz/."""
+    _compiler(session, "clang++", "clang", "libclang-rt-dev")
+    sanitize = "-DDPT_SANITIZE=fuzzer-no-link,address,undefined"
+    compilers = ["-DCMAKE_C_COMPILER=clang", "-DCMAKE_CXX_COMPILER=clang++"]
+    readers = ("sidecar", "image")
+    _cmake(session, "build/cpp-fuzz", sanitize, *compilers, "-DDPT_FUZZ=ON", targets=[f"fuzz_{each}" for each in readers])
+    for reader in readers:
+        new, corpus = Path(f"build/cpp-fuzz/corpus-{reader}"), ROOT / "cpp/tests/fuzz/corpus" / reader
+        new.mkdir(exist_ok=True)
+        limits = ["-max_total_time=150", "-max_len=4096", "-print_final_stats=1", f"-artifact_prefix={new}/crash-"]
+        session.run(f"build/cpp-fuzz/tests/fuzz_{reader}", *limits, str(new), str(corpus), external=True)
+
+
 def _compiler(session, command, *packages):
     """The system is changed only for who said so."""
     if shutil.which(command):

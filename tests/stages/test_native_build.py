@@ -11,6 +11,7 @@ from support.tiny import copied, exported
 
 from dpt_deploy.core.artifact import write_sidecar
 
+
 def passed(folder, *chosen):
     """How many tests of a build passed; all of the chosen ones, or the test fails with what they said."""
     said = done("ctest", "--test-dir", folder, "--output-on-failure", *chosen)
