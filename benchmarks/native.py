@@ -43,8 +43,7 @@ def _started(model, folder):
     image, out = Path(folder, "image.ppm"), Path(folder, "depth.pfm")
     image.write_bytes(b"P6\n1920 1080\n255\n" + IMAGE.tobytes())
     python = [sys.executable, "-m", "dpt_deploy", "run", model, image, "-o", out]
-    commands = {"python": python, "cpp": [BUILD / "dpt_run", model, image, out]}
-    calls = {name: lambda line=line: _said(*line) for name, line in commands.items()}
+    calls = {"python": lambda: _said(*python), "cpp": lambda: _said(BUILD / "dpt_run", model, image, out)}
     rounds = _rounds(calls, 0)
     return {name: float(np.median([each[name] for each in rounds])) for name in calls}
 
@@ -74,10 +73,8 @@ def _measured(model, seconds):
 
 
 if __name__ == "__main__":
-    begun = datetime.datetime.now(datetime.UTC)
-    done = {"kind": "native", "recorded": begun.isoformat(timespec="seconds"), "image": "1080x1920", "threads": 1}
-    done["tools"] = {name: version(name) for name in ("onnxruntime", "numpy")}
+    begun, tools = datetime.datetime.now(datetime.UTC), {name: version(name) for name in ("onnxruntime", "numpy")}
+    done = {"kind": "native", "recorded": begun.isoformat(timespec="seconds"), "threads": 1, "tools": tools}
     done["models"] = [_measured(model, float(sys.argv[1])) for model in sys.argv[2:]]
     target = Path(__file__).parent / f"results/native-ort{version('onnxruntime')}-{begun:%Y%m%d}.json"
     target.write_text(json.dumps(done, indent=2) + "\n")
-    print(target.read_text())

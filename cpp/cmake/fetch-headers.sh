@@ -13,17 +13,20 @@ state=$(mktemp -d "$destination/fetch-XXXXXX")
 trap 'rm -rf "$state"' EXIT
 mkdir -p "$state/parts" "$state/lists/partial" "$state/cache/archives/partial" "$state/packages"
 
-sources=/etc/apt/sources.list.d/debian.sources
-if grep -qs bookworm "$sources"; then
-  sed 's/bookworm/trixie/g' "$sources" > "$state/parts/debian.sources"
-  set -- -o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts="$state/parts"
-else
-  set --
+for sources in /etc/apt/sources.list /etc/apt/sources.list.d/debian.sources; do
+  if grep -qs bookworm "$sources"; then
+    sed 's/bookworm/trixie/g' "$sources" > "$state/parts/debian.${sources##*.}"
+  fi
+done
+set -- -o Dir::State::Lists="$state/lists" -o Dir::Cache="$state/cache" -o APT::Sandbox::User=root
+if [ -n "$(ls "$state/parts")" ]; then
+  set -- "$@" -o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts="$state/parts"
 fi
-set -- "$@" -o Dir::State::Lists="$state/lists" -o Dir::Cache="$state/cache" -o APT::Sandbox::User=root
 apt-get "$@" -qq update
 cd "$state/packages"
-apt-get "$@" -qq download libonnxruntime-dev nlohmann-json3-dev
+for package in nlohmann-json3-dev libonnxruntime-dev; do
+  apt-get "$@" -qq download "$package" || echo "no package $package" >&2
+done
 for package in *.deb; do dpkg -x "$package" "$state/tree"; done
 rm -rf "$destination/include"
 mv "$state/tree/usr/include" "$destination/include"

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cfloat>
 #include <cmath>
+#include <cstring>
 
 #include "error.hpp"
 
@@ -103,9 +104,14 @@ void metric_to_uint16(const float* depth, std::size_t count, double png_scale, s
 }
 
 bool all_finite(const float* values, std::size_t count) {
-  float zero = 0;
-  for (std::size_t i = 0; i < count; ++i) zero += values[i] * 0.0f;  // NaN as soon as one is NaN or infinite
-  return zero == 0;
+  constexpr std::uint32_t kExponent = 0x7f800000;  // all ones in NaN and infinity alone
+  std::uint32_t bad = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    std::uint32_t bits;
+    std::memcpy(&bits, values + i, sizeof bits);
+    bad |= (bits & kExponent) == kExponent ? 1u : 0u;
+  }
+  return bad == 0;
 }
 
 }  // namespace dpt::core

@@ -90,10 +90,10 @@ bool has_sha_instructions() {
 }
 #endif
 
-void compress_any(State& state, const std::uint8_t* data, std::size_t blocks) {
+void compress_any(State& state, const std::uint8_t* data, std::size_t blocks, [[maybe_unused]] bool plain) {
 #ifdef DPT_SHA_INSTRUCTIONS
   static const bool fast = has_sha_instructions();
-  if (fast) return compress_fast(state, data, blocks);
+  if (fast && !plain) return compress_fast(state, data, blocks);
 #endif
   compress(state, data, blocks);
 }
@@ -108,10 +108,10 @@ void Sha256::update(const void* data, std::size_t size) {
     const std::size_t taken = std::min(size, 64 - held);
     std::memcpy(block_.data() + held, bytes, taken);
     if (held + taken < 64) return;
-    compress_any(state_, block_.data(), 1);
+    compress_any(state_, block_.data(), 1, plain_);
     bytes += taken, size -= taken;
   }
-  compress_any(state_, bytes, size / 64);
+  compress_any(state_, bytes, size / 64, plain_);
   if (size % 64 > 0) std::memcpy(block_.data(), bytes + size / 64 * 64, size % 64);
 }
 

@@ -10,6 +10,8 @@ namespace dpt::core {
 
 class Sha256 {
  public:
+  // `plain`: without the processor's own instructions for it.
+  explicit Sha256(bool plain = false) : plain_(plain) {}
   void update(const void* data, std::size_t size);
   std::string hex();  // ends the computation
 
@@ -18,6 +20,7 @@ class Sha256 {
                                       0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
   std::array<std::uint8_t, 64> block_{};
   std::uint64_t bytes_ = 0;
+  bool plain_;
 };
 
 // Hex digest of a file. Throws Failure (bad file) when it cannot be read.

@@ -18,8 +18,8 @@ using Json = nlohmann::json;
 
 namespace {
 
-std::string digest_of(const std::string& bytes, std::size_t piece) {
-  Sha256 digest;
+std::string digest_of(const std::string& bytes, std::size_t piece, bool plain = false) {
+  Sha256 digest(plain);
   for (std::size_t at = 0; at < bytes.size(); at += piece) digest.update(bytes.data() + at, std::min(piece, bytes.size() - at));
   return digest.hex();
 }
@@ -42,10 +42,13 @@ TEST(sha256_of_known_texts) {
   CHECK(digest_of("", 1) == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
   CHECK(digest_of("abc", 1) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
   const std::string two = "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq";
+  CHECK(digest_of(two, 64) == digest_of(two, 7, /*plain=*/true));
   CHECK(digest_of(two, 64) == "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
   const std::string million(1000000, 'a');
   for (const std::size_t piece : {std::size_t{1000000}, std::size_t{63}, std::size_t{65}, std::size_t{4096}}) {
-    CHECK(digest_of(million, piece) == "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+    for (const bool plain : {false, true}) {
+      CHECK(digest_of(million, piece, plain) == "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+    }
   }
 }
 

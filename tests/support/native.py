@@ -17,15 +17,16 @@ ROOT = Path(__file__).parents[2]
 _SECONDS = 900  # for the slowest machine; a build that hangs is a failure
 
 
-def _cmake() -> str | None:
-    return shutil.which("cmake", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+def cmake(tool: str = "cmake") -> str | None:
+    """CMake's program, this environment's before the system's."""
+    return shutil.which(tool, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 
 
 def missing_tools() -> str:
     """Why nothing can be built here; empty when it can."""
     if not shutil.which("c++"):
         return "no C++ compiler: install g++ (or run with DPT_APT=1)"
-    return "" if _cmake() else "no cmake: pip install --group dev"
+    return "" if cmake() else "no cmake: pip install --group dev"
 
 
 def run(*command: object, cwd: Path = ROOT, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -51,12 +52,12 @@ def done(*command: object, **options: object) -> str:
 
 
 def configured(source: Path, folder: Path, *options: str) -> None:
-    done(_cmake(), "-S", source, "-B", folder, f"-DPython3_EXECUTABLE={sys.executable}", *options)
+    done(cmake(), "-S", source, "-B", folder, f"-DPython3_EXECUTABLE={sys.executable}", *options)
 
 
 def built(folder: Path, *targets: str) -> str:
     chosen = ["--target", *targets] if targets else []
-    return done(_cmake(), "--build", folder, "--parallel", 2, *chosen)
+    return done(cmake(), "--build", folder, "--parallel", 2, *chosen)
 
 
 @functools.cache
