@@ -1,6 +1,6 @@
 """The C++ runtime beside Python on a full-HD image, turn by turn, one thread; writes results/native-….json.
 
-Usage: make cpp; python benchmarks/native.py SECONDS MODEL.onnx…        (SECONDS for each model)
+Usage: make cpp; python benchmarks/native.py SECONDS MODEL.onnx…   (SECONDS for each model; starts are timed of the first)
 """
 
 import datetime
@@ -67,14 +67,15 @@ def _measured(model, seconds):
     result["end_to_end_python_over_cpp"] = _ratio(rounds, "python", "cpp")
     result["model_cpp_over_python"] = _ratio(rounds, "cpp model", "python model")
     result["cpp_share_around_the_model"] = 1 - steps["model"] / sum(steps.values())
-    result["allocations_per_frame"] = json.loads(_said(BUILD / "tests/count_allocations", model))
-    with tempfile.TemporaryDirectory() as folder:
-        return {**result, "start_to_first_result_s": _started(model, folder)}
+    return result
 
 
 if __name__ == "__main__":
     begun, tools = datetime.datetime.now(datetime.UTC), {name: version(name) for name in ("onnxruntime", "numpy")}
     done = {"kind": "native", "recorded": begun.isoformat(timespec="seconds"), "threads": 1, "tools": tools}
+    done["allocations_per_frame"] = json.loads(_said(BUILD / "tests/count_allocations", sys.argv[2]))
+    with tempfile.TemporaryDirectory() as scratch:
+        done["start_to_first_result_s"] = _started(sys.argv[2], scratch)
     done["models"] = [_measured(model, float(sys.argv[1])) for model in sys.argv[2:]]
     target = Path(__file__).parent / f"results/native-ort{version('onnxruntime')}-{begun:%Y%m%d}.json"
     target.write_text(json.dumps(done, indent=2) + "\n")

@@ -12,6 +12,8 @@ from support.tiny import copied, exported
 from dpt_deploy.core.artifact import write_sidecar
 from dpt_deploy.core.images import read_pfm
 
+pytestmark = pytest.mark.needs("compiler")
+
 
 def passed(folder, *chosen):
     """How many tests of a build passed; all of the chosen ones, or the test fails with what they said."""

@@ -24,6 +24,8 @@ from dpt_deploy.runtime.native_runner import NativeRunner
 from dpt_deploy.workflow.predict import load
 from dpt_deploy.workflow.runners import open_runner
 
+pytestmark = pytest.mark.needs("compiler")
+
 MAX_OF_RANGE = 1e-6  # the same network in the same library: what differs is the number of threads, if anything
 PHOTOS = {"coffee": skimage.data.coffee, "astronaut": skimage.data.astronaut, "cat": skimage.data.chelsea}
 

@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 ROOT = Path(__file__).parents[2]
 _SECONDS = 900  # for the slowest machine; a build that hangs is a failure
@@ -20,13 +19,6 @@ _SECONDS = 900  # for the slowest machine; a build that hangs is a failure
 def cmake(tool: str = "cmake") -> str | None:
     """CMake's program, this environment's before the system's."""
     return shutil.which(tool, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-
-
-def missing_tools() -> str:
-    """Why nothing can be built here; empty when it can."""
-    if not shutil.which("c++"):
-        return "no C++ compiler: install g++ (or run with DPT_APT=1)"
-    return "" if cmake() else "no cmake: pip install --group dev"
 
 
 def run(*command: object, cwd: Path = ROOT, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -62,12 +54,7 @@ def built(folder: Path, *targets: str) -> str:
 
 @functools.cache
 def native_build(sanitize: str = "", targets: tuple[str, ...] = ()) -> Path:
-    """The build folder: ``build/cpp``, or one beside it for a sanitizer. Headers are fetched once for all of them.
-
-    Skips the test where nothing can be built, with the reason.
-    """
-    if reason := missing_tools():
-        pytest.skip(reason)
+    """The build folder: ``build/cpp``, or one beside it for a sanitizer. Headers are fetched once for all of them."""
     folder = ROOT / "build" / f"cpp{'-' + sanitize.partition(',')[0] if sanitize else ''}"
     folder.parent.mkdir(exist_ok=True)
     options = [f"-DDPT_SANITIZE={sanitize}", f"-DDPT_DEPENDENCIES={ROOT / 'build/cpp/dependencies'}"]
