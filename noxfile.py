@@ -65,7 +65,8 @@ def fuzz(session):
     sanitize = "-DDPT_SANITIZE=fuzzer-no-link,address,undefined"
     compilers = ["-DCMAKE_C_COMPILER=clang", "-DCMAKE_CXX_COMPILER=clang++"]
     readers = ("sidecar", "image")
-    _cmake(session, "build/cpp-fuzz", sanitize, *compilers, "-DDPT_FUZZ=ON", targets=[f"fuzz_{each}" for each in readers])
+    targets = [f"fuzz_{reader}" for reader in readers]
+    _cmake(session, "build/cpp-fuzz", sanitize, *compilers, "-DDPT_FUZZ=ON", targets=targets)
     for reader in readers:
         new, corpus = Path(f"build/cpp-fuzz/corpus-{reader}"), ROOT / "cpp/tests/fuzz/corpus" / reader
         new.mkdir(exist_ok=True)

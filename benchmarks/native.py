@@ -1,6 +1,6 @@
 """The C++ runtime beside Python on a full-HD image, turn by turn, one thread; writes results/native-….json.
 
-Usage: make cpp; python benchmarks/native.py SECONDS MODEL.onnx…   (SECONDS for each model; starts are timed of the first)
+Usage: make cpp; python benchmarks/native.py SECONDS MODEL.onnx…      (starts are timed of the first one)
 """
 
 import datetime
@@ -66,8 +66,7 @@ def _measured(model, seconds):
     result = {"model": Path(model).stem, "rounds": len(rounds), "equal_in_every_bit": equal, "cpp_p50_ms": steps}
     result["end_to_end_python_over_cpp"] = _ratio(rounds, "python", "cpp")
     result["model_cpp_over_python"] = _ratio(rounds, "cpp model", "python model")
-    result["cpp_share_around_the_model"] = 1 - steps["model"] / sum(steps.values())
-    return result
+    return {**result, "cpp_share_around_the_model": 1 - steps["model"] / sum(steps.values())}
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 
@@ -45,7 +46,8 @@ std::string read_file(const std::string& path, std::uint64_t limit) {
 }
 
 void write_file(const std::string& path, const std::string& bytes) {
-  const std::string beside = path + "." + std::to_string(getpid()) + ".part";
+  static std::atomic<unsigned> serial{0};
+  const std::string beside = path + "." + std::to_string(getpid()) + "-" + std::to_string(++serial) + ".part";
   std::FILE* file = std::fopen(beside.c_str(), "wb");
   if (file == nullptr) throw Failure(DPT_RESOURCE, "cannot write " + path + ": " + reason(), "check its folder");
   bool fine = std::fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size();
