@@ -33,8 +33,7 @@ def _rounds(calls, seconds):
     return rounds[2:]
 
 
-def _ratio(rounds, above, below):
-    """Median and quartiles of the turn-by-turn ratio."""
+def _ratio(rounds, above, below):  # median and quartiles of the turn-by-turn ratio
     return np.percentile([each[above] / each[below] for each in rounds], (50, 25, 75)).tolist()
 
 
@@ -61,7 +60,7 @@ def _measured(model, seconds):
         calls |= {"python model": lambda: python.infer(feed), "cpp model": lambda: cpp.infer(feed)}
         equal = np.array_equal(python(IMAGE).depth, cpp(IMAGE).depth)
         rounds = _rounds(calls, seconds)
-    (split,) = json.loads(_said(BUILD / "dpt_bench", model, "--threads", "1", "--seconds", f"{seconds / 4}", "--json"))
+    split = json.loads(_said(BUILD / "dpt_bench", model, "--threads", "1", "--seconds", f"{seconds / 4}", "--json"))[0]
     steps = {step: split[f"{step}_ms"]["p50"] for step in ("prepare", "model", "finish")}
     result = {"model": Path(model).stem, "rounds": len(rounds), "equal_in_every_bit": equal, "cpp_p50_ms": steps}
     result["end_to_end_python_over_cpp"] = _ratio(rounds, "python", "cpp")
@@ -72,6 +71,7 @@ def _measured(model, seconds):
 if __name__ == "__main__":
     begun, tools = datetime.datetime.now(datetime.UTC), {name: version(name) for name in ("onnxruntime", "numpy")}
     done = {"kind": "native", "recorded": begun.isoformat(timespec="seconds"), "threads": 1, "tools": tools}
+    done["machine"] = Path("/proc/cpuinfo").read_text().partition("model name")[2].splitlines()[0].strip(" \t:")
     done["allocations_per_frame"] = json.loads(_said(BUILD / "tests/count_allocations", sys.argv[2]))
     with tempfile.TemporaryDirectory() as scratch:
         done["start_to_first_result_s"] = _started(sys.argv[2], scratch)

@@ -9,7 +9,7 @@ for tool in apt-get dpkg; do
 done
 mkdir -p "$destination"
 destination=$(cd "$destination" && pwd)
-state=$(mktemp -d "$destination/fetch-XXXXXX")
+state=$(mktemp -d -p "$destination")
 trap 'rm -rf "$state"' EXIT
 mkdir -p "$state/parts" "$state/lists/partial" "$state/cache/archives/partial" "$state/packages"
 

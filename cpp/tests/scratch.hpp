@@ -35,7 +35,7 @@ inline nlohmann::json sidecar_of(const std::string& name, const std::string& byt
 class Folder {
  public:
   Folder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "dpt-test-XXXXXX").string();
+    std::string pattern = (std::filesystem::temp_directory_path() / ("dpt-test-" + std::string(6, 'X'))).string();  // as mkdtemp wants it
     path_ = mkdtemp(pattern.data());
   }
   ~Folder() { std::filesystem::remove_all(path_); }
