@@ -166,9 +166,10 @@ def test_verify_and_run_and_bench_take_it(tmp_path, capsys):
 
 def test_verify_fails_for_a_network_that_computes_something_else(tmp_path, capsys):
     def spoil(graph):
-        weight = next(each for each in graph.graph.initializer if each.data_type == 1 and len(each.dims) == 4)
-        values = onnx.numpy_helper.to_array(weight)
-        weight.CopyFrom(onnx.numpy_helper.from_array(values * np.float32(1.1), weight.name))
+        for weight in graph.graph.initializer:
+            if weight.data_type == onnx.TensorProto.FLOAT and len(weight.dims) == 4:  # of every convolution
+                values = onnx.numpy_helper.to_array(weight) * np.float32(1.1)
+                weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
 
     artifact = tampered(exported("tiny-vit"), tmp_path, spoil)
     assert call(["verify", str(artifact.path), "--runtime", "native", "--golden"]) == 5
