@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types layers online wheel clean
+.PHONY: help setup demo test cpp fuzz lint types layers online wheel clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +45,12 @@ demo: setup ## the main job on a photograph, offline: export, verify, predict, t
 
 test: setup ## every check: lint, types, layers, tests
 	@$(RUN) -m nox
+
+cpp: setup ## build the C++ runtime into build/cpp/ (libdpt.so, dpt_run, dpt_bench)
+	@$(RUN) -m nox -s cpp
+
+fuzz: setup ## five minutes of damaged sidecars and images for the C++ readers (needs Clang)
+	@$(RUN) -m nox -s fuzz
 
 lint: setup ## style and formatting (ruff)
 	@$(RUN) -m nox -s lint

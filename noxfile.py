@@ -6,6 +6,7 @@ versions that pyproject.toml admits, the wheel far away from the sources.
 """
 
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -44,8 +45,52 @@ def layers(session):
 
 @nox.session(venv_backend="none")
 def tests(session):
+    if os.environ.get("DPT_APT") == "1":
+        _compiler(session, "c++", "g++")
     session.env["OMP_NUM_THREADS"] = "1"
     here(session, "pytest", "-n", WORKERS, *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def cpp(session):
+    """The C++ runtime, as it is used; what tests it is part of ``tests``."""
+    _compiler(session, "c++", "g++")
+    _cmake(session, "build/cpp")
+
+
+@nox.session(venv_backend="none")
+def fuzz(session):
+    """Damaged sidecars and images, five minutes in all; what crashes a reader stays in build/cpp-fuzz/."""
+    _compiler(session, "clang++", "clang", "libclang-rt-dev")
+    sanitize = "-DDPT_SANITIZE=fuzzer-no-link,address,undefined"
+    compilers = ["-DCMAKE_C_COMPILER=clang", "-DCMAKE_CXX_COMPILER=clang++"]
+    readers = ("sidecar", "image")
+    targets = [f"fuzz_{reader}" for reader in readers]
+    _cmake(session, "build/cpp-fuzz", sanitize, *compilers, "-DDPT_FUZZ=ON", targets=targets)
+    for reader in readers:
+        new, corpus = Path(f"build/cpp-fuzz/corpus-{reader}"), ROOT / "cpp/tests/fuzz/corpus" / reader
+        new.mkdir(exist_ok=True)
+        limits = ["-max_total_time=150", "-max_len=4096", "-print_final_stats=1", f"-artifact_prefix={new}/crash-"]
+        session.run(f"build/cpp-fuzz/tests/fuzz_{reader}", *limits, str(new), str(corpus), external=True)
+
+
+def _compiler(session, command, *packages):
+    """The system is changed only for who said so."""
+    if shutil.which(command):
+        return
+    if os.environ.get("DPT_APT") != "1":
+        session.error(f"{command} is not here: install it (Debian: {' '.join(packages)}), or let DPT_APT=1 do so")
+    session.run("apt-get", "-qq", "update", external=True)
+    session.run("apt-get", "-qq", "install", "--yes", *packages, external=True)
+
+
+def _cmake(session, folder, *options, targets=()):
+    beside = Path(sys.executable).with_name("cmake")
+    cmake = str(beside) if beside.exists() else "cmake"
+    chosen = [f"-DPython3_EXECUTABLE={sys.executable}", *options]
+    session.run(cmake, "-S", str(ROOT / "cpp"), "-B", folder, *chosen, external=True, silent=True)
+    wanted = ["--target", *targets] if targets else []
+    session.run(cmake, "--build", folder, "--parallel", WORKERS, *wanted, external=True)
 
 
 @nox.session(venv_backend="none")

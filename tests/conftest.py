@@ -14,6 +14,7 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
+from support.native import cmake
 
 from dpt_deploy.core.environment import cpu_count, fingerprint, gpus, installed
 from dpt_deploy.core.optional import EXTRA_OF
@@ -36,6 +37,12 @@ def _no_git() -> str:
     return "" if shutil.which("git") else "git is not installed"
 
 
+def _no_compiler() -> str:
+    if not shutil.which("c++"):
+        return "no C++ compiler: install g++, or let DPT_APT=1 do so"
+    return "" if cmake() else "no cmake: pip install --group dev"
+
+
 def _no_module(name: str) -> str:
     return "" if find_spec(name) else f"the module {name} is not installed: pip install -e '.[{EXTRA_OF[name]}]'"
 
@@ -43,7 +50,7 @@ def _no_module(name: str) -> str:
 @cache
 def missing(need: str) -> str:
     """Why ``need`` is not there; empty when it is."""
-    special = {"gpu": _no_gpu, "git": _no_git}
+    special = {"gpu": _no_gpu, "git": _no_git, "compiler": _no_compiler}
     if need not in special and need not in EXTRA_OF:
         raise pytest.UsageError(f"unknown need {need!r}; known: {', '.join(sorted({*special, *EXTRA_OF}))}")
     return special[need]() if need in special else _no_module(need)
@@ -55,7 +62,7 @@ def pytest_addoption(parser):
         action="append",
         default=[],
         metavar="NEED",
-        help="fail, instead of skip, where this is missing (gpu, git, or a module); repeatable",
+        help="fail, instead of skip, where this is missing (gpu, git, compiler, or a module); repeatable",
     )
 
 

@@ -21,7 +21,11 @@ from dpt_deploy.core.spec import Size
 @res_option("Sizes (default 384).")
 @batch_option("Batches (default 1).")
 @click.option(
-    "--runtime", "contenders", default="torch,ort", show_default=True, help="Any of torch, torch-compile, hf-ort, ort."
+    "--runtime",
+    "contenders",
+    default="torch,ort",
+    show_default=True,
+    help="Any of torch, torch-compile, hf-ort, ort, native.",
 )
 @click.option(
     "--seconds",

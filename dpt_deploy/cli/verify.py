@@ -19,7 +19,10 @@ from dpt_deploy.cli._output import PARITY_COLUMNS, case_rows, print_json, print_
     "--against", type=PATH, help="Compare with this checkpoint or .onnx instead of the artefact's own weights."
 )
 @click.option("--weights", metavar="FILE", help="Where the artefact's checkpoint lies now.")
-@click.option("--runtime", help="What runs the artefact: ort; emu rounds as 16-bit types do and is their default.")
+@click.option(
+    "--runtime",
+    help="What runs it: ort, native (C++), or emu, which rounds as 16-bit types do and is their default.",
+)
 @click.option("--golden", is_flag=True, help="Use the stored tensors: needs neither PyTorch nor the checkpoint.")
 @json_option
 def command(artifact: Path, as_json: bool, **options: Any) -> None:

@@ -145,7 +145,8 @@ def _cubic(image: NDArray[Any], size: Size, divisor: float) -> NDArray[np.float6
     return flat.reshape(size.height, size.width, *image.shape[2:])
 
 
-def _require_rgb(image: NDArray[Any]) -> None:
+def require_rgb(image: NDArray[Any]) -> None:
+    """Raise :class:`UsageError` unless ``image`` is uint8 of shape (H, W, 3) with pixels in it."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise UsageError(
             f"the image is {image.dtype} of shape {image.shape}; expected uint8 of shape (height, width, 3)",
@@ -191,7 +192,7 @@ def preprocess(image: NDArray[np.uint8], spec: ImageSpec, stride: int) -> NDArra
 
     ``image / 255`` is resized and normalised in float64 and rounded to float32 last; overshoot is not clipped.
     """
-    _require_rgb(image)
+    require_rgb(image)
     size = network_size(image.shape[0], image.shape[1], spec, stride)
     resized = _cubic(image, size, 255.0)
     out = np.empty((1, 3, size.height, size.width), np.float32)
@@ -206,7 +207,7 @@ def resize_uint8_input(image: NDArray[np.uint8], spec: ImageSpec, stride: int) -
     An approximation of :func:`preprocess`: the resized pixels are rounded half to even and clipped to 0..255, so the
     normalised input is off by up to half a level, and by the overshoot next to saturated pixels.
     """
-    _require_rgb(image)
+    require_rgb(image)
     resized = resize_cubic(image, network_size(image.shape[0], image.shape[1], spec, stride))
     return np.clip(np.rint(resized), 0, 255).astype(np.uint8)[None]
 

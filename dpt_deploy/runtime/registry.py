@@ -15,9 +15,15 @@ from dpt_deploy.core.runner import Runner
 _RUNTIMES = {
     "ort": ("dpt_deploy.runtime.ort_runner", "OrtRunner", "onnxruntime", "ort"),
     "emu": ("dpt_deploy.runtime.emu_runner", "EmuRunner", "onnxruntime", "ort"),
+    "native": (
+        "dpt_deploy.runtime.native_runner",
+        "NativeRunner",
+        "ctypes",
+        "ort",
+    ),  # a C++ library, found when it runs
     "torch": ("dpt_deploy.runtime.torch_runner", "TorchRunner", "torch", "export"),
 }
-FILE_RUNTIMES = ("ort", "emu")  # those that run an artefact's file; torch is handed a module
+FILE_RUNTIMES = ("ort", "emu", "native")  # those that run an artefact's file; torch is handed a module
 
 
 def available(name: str) -> bool:

@@ -92,7 +92,7 @@ def enter(
 
 def import_libraries(name: str) -> None:
     """Import what the contender computes with, and no more of it than entering does."""
-    registry.runner_class("torch" if runs_module(name) else "ort")
+    registry.runner_class("torch" if runs_module(name) else "native" if name == "native" else "ort")
     if runs_module(name):
         from dpt_deploy.model import weights, zoo  # noqa: F401
 
@@ -105,6 +105,12 @@ def images_of(size: Size, batch: int) -> np.ndarray:
 @contextmanager
 def _ort(artifact: Artifact, path: Path, images: np.ndarray) -> Iterator[Contender]:
     with registry.open_file(path) as runner:
+        yield _call(runner, model_feed(artifact.sidecar, images))
+
+
+@contextmanager
+def _native(artifact: Artifact, path: Path, images: np.ndarray) -> Iterator[Contender]:
+    with registry.open_file(path, "native") as runner:
         yield _call(runner, model_feed(artifact.sidecar, images))
 
 
@@ -144,6 +150,7 @@ _KINDS = {
     "torch-compile": Kind(_torch_compile, runs_module=True),
     "hf-ort": Kind(_plain, export=_export_plain),
     OURS: Kind(_ort),
+    "native": Kind(_native),
 }
 
 

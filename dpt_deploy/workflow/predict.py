@@ -50,6 +50,12 @@ def load(
     artifact = open_artifact(Path(path))
     if size is not None:
         check_request(artifact.sidecar, size)
+    if runtime == "native":
+        from dpt_deploy.runtime.native_runner import NativePredictor, NativeRunner
+
+        with NativeRunner(artifact.path, threads=threads, size=size) as native:
+            yield NativePredictor(native, artifact.sidecar, size=size)
+        return
     with open_runner(artifact.path, runtime, threads=threads) as runner:
         yield Predictor(runner, artifact.sidecar, size=size)
 

@@ -102,8 +102,10 @@ def test_an_old_python_is_one_clear_line(make, tmp_path):
     assert not (tmp_path / ".venv").exists()
 
 
-@pytest.mark.parametrize(("target", "asked"), [("demo", "-m dpt_deploy demo -o out/demo"), ("test", "-m nox")])
-def test_the_two_commands_prepare_first(make, target, asked):
+@pytest.mark.parametrize(
+    ("target", "asked"), [("demo", "-m dpt_deploy demo -o out/demo"), ("test", "-m nox"), ("cpp", "-m nox -s cpp")]
+)
+def test_the_commands_prepare_first(make, target, asked):
     assert make(target)[2].splitlines()[-1] == asked
 
 

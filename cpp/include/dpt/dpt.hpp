@@ -1,0 +1,166 @@
+// dpt.h for C++17: models that close themselves, errors as exceptions, results as vectors.
+//
+//     auto model = dpt::Model::load("out/hybrid-fp32.onnx");
+//     dpt::Depth depth = model.predict({rgb, width, height});
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "dpt/dpt.h"
+
+namespace dpt {
+
+// What a failed call throws; what() says what was found, hint() what to do.
+class Error : public std::runtime_error {
+ public:
+  explicit Error(dpt_status status) : std::runtime_error(dpt_last_error()), status_(status), hint_(dpt_last_hint()) {}
+  dpt_status status() const { return status_; }
+  const std::string& hint() const { return hint_; }
+
+ private:
+  dpt_status status_;
+  std::string hint_;
+};
+
+inline void check(dpt_status status) {
+  if (status != DPT_OK) throw Error(status);
+}
+
+// Pixels of the caller, which must live as long as the call. `row_bytes` 0: rows follow one another.
+struct Image {
+  const std::uint8_t* data = nullptr;
+  int width = 0, height = 0;
+  std::ptrdiff_t row_bytes = 0;
+  dpt_pixel_format format = DPT_RGB8;
+
+  dpt_image raw() const { return {sizeof(dpt_image), data, height, width, row_bytes, format}; }
+};
+
+// (height, width), row-major: inverse depth up to scale and shift, or metres where `metric`.
+struct Depth {
+  int width = 0, height = 0;
+  bool metric = false;
+  std::vector<float> values;
+};
+
+// (height, width), row-major: 1 is the first class.
+struct Labels {
+  int width = 0, height = 0, num_classes = 0;
+  std::vector<std::uint16_t> values;
+};
+
+struct Options {
+  std::string backend;         // empty: by the file's kind
+  int threads = 0;             // 0: the back end's own choice
+  int height = 0, width = 0;   // a fixed network size; 0, 0: as the artefact says
+  bool skip_hashes = false;
+};
+
+// One loaded artefact, for one thread at a time. Throws Error.
+class Model {
+ public:
+  static Model load(const std::string& path, const Options& options = {}) {
+    const dpt_options raw{sizeof(dpt_options), options.backend.empty() ? nullptr : options.backend.c_str(),
+                          options.threads, options.height, options.width, options.skip_hashes ? 1 : 0};
+    dpt_model handle = 0;
+    check(dpt_open(path.c_str(), &raw, &handle));
+    return Model(handle);
+  }
+
+  Model(Model&& other) noexcept : handle_(std::exchange(other.handle_, 0)) {}
+  Model& operator=(Model&& other) noexcept {
+    std::swap(handle_, other.handle_);
+    return *this;
+  }
+  ~Model() {
+    if (handle_ != 0) dpt_close(handle_);
+  }
+
+  Depth predict(const Image& image) {
+    Depth depth;
+    predict(image, depth);
+    return depth;
+  }
+  // Into a map that is used again: nothing is allocated while the size stays.
+  void predict(const Image& image, Depth& depth) {
+    room_for(image, depth);
+    depth.metric = info().metric != 0;
+    const dpt_image raw = image.raw();
+    check(dpt_predict_depth(handle_, &raw, depth.values.data(), depth.values.size()));
+  }
+
+  Labels segment(const Image& image) {
+    Labels labels;
+    segment(image, labels);
+    return labels;
+  }
+  void segment(const Image& image, Labels& labels) {
+    room_for(image, labels);
+    labels.num_classes = info().num_classes;
+    const dpt_image raw = image.raw();
+    check(dpt_predict_labels(handle_, &raw, labels.values.data(), labels.values.size()));
+  }
+
+  dpt_info info() const {
+    dpt_info info{};
+    info.struct_size = sizeof info;
+    check(dpt_get_info(handle_, &info));
+    return info;
+  }
+  // Seconds of the last prediction.
+  dpt_timing timing() const {
+    dpt_timing timing{};
+    timing.struct_size = sizeof timing;
+    check(dpt_get_timing(handle_, &timing));
+    return timing;
+  }
+  dpt_model handle() const { return handle_; }
+
+ private:
+  explicit Model(dpt_model handle) : handle_(handle) {}
+
+  template <typename Map>
+  static void room_for(const Image& image, Map& map) {
+    map.width = image.width, map.height = image.height;
+    const bool real = image.width > 0 && image.height > 0;  // else the call says what is wrong
+    map.values.resize(real ? static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.height) : 1);
+  }
+
+  dpt_model handle_ = 0;
+};
+
+// .pfm, or .png of 16 bits: stretched over its range, or `png_scale` steps a metre.
+inline void write_depth(const std::string& path, const Depth& depth, double png_scale = 0) {
+  check(dpt_write_depth(path.c_str(), depth.values.data(), depth.height, depth.width, png_scale));
+}
+
+inline void write_labels(const std::string& path, const Labels& labels) {
+  check(dpt_write_labels(path.c_str(), labels.values.data(), labels.height, labels.width, labels.num_classes));
+}
+
+// A binary PPM or PGM of 8 bits.
+class Picture {
+ public:
+  explicit Picture(const std::string& path) {
+    raw_.struct_size = sizeof raw_;
+    check(dpt_read_image(path.c_str(), &raw_));
+  }
+  Picture(Picture&& other) noexcept : raw_(std::exchange(other.raw_, {})) {}
+  Picture& operator=(Picture&& other) noexcept {
+    std::swap(raw_, other.raw_);
+    return *this;
+  }
+  ~Picture() { dpt_free_image(&raw_); }
+
+  operator Image() const { return {raw_.data, raw_.width, raw_.height}; }  // NOLINT: it is one
+
+ private:
+  dpt_image raw_{};
+};
+
+}  // namespace dpt

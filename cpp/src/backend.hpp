@@ -1,0 +1,65 @@
+// What computes the network, behind one interface.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "sidecar.hpp"
+
+namespace dpt::core {
+
+enum class DType { float32, uint8, int32, int64 };
+
+const char* name_of(DType dtype);
+DType dtype_from(const std::string& name);  // throws Failure (usage)
+std::size_t size_of(DType dtype);
+
+struct Shape {
+  int rank = 0;
+  std::array<std::int64_t, 4> dim{};
+  bool operator==(const Shape& other) const { return rank == other.rank && dim == other.dim; }
+  std::size_t count() const;
+};
+
+std::string text_of(const Shape& shape);  // "(1, 3, 384, 384)"
+
+struct Result {
+  const void* data = nullptr;
+  DType dtype = DType::float32;
+  Shape shape;
+};
+
+// One loaded network with one input and one output. Not for two threads at once.
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  // Where the next input of that shape is to be written (host memory, the back end's own).
+  virtual void* input(const Shape& shape) = 0;
+  // The network on that input; good until the next call of either. Throws Failure.
+  virtual Result run() = 0;
+};
+
+struct BackendOptions {
+  int threads = 0;
+};
+using OpenBackend =
+    std::function<std::unique_ptr<Backend>(const std::string& path, const Sidecar& sidecar, const BackendOptions& options)>;
+
+// Adds a back end that runs artefacts of `kind` ("onnx", "plan"); what this build has is there already.
+void register_backend(const std::string& name, const std::string& kind, OpenBackend open);
+
+struct ChosenBackend {
+  std::string name;
+  OpenBackend open;
+};
+// By name, or (empty) the first one for the kind. Throws Failure (missing back end).
+ChosenBackend choose_backend(const std::string& name, const std::string& kind);
+std::string backend_names();
+
+std::unique_ptr<Backend> open_onnxruntime(const std::string&, const Sidecar&, const BackendOptions&);
+std::unique_ptr<Backend> open_tensorrt(const std::string&, const Sidecar&, const BackendOptions&);
+
+}  // namespace dpt::core

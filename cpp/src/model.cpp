@@ -1,0 +1,140 @@
+#include "model.hpp"
+
+#include <chrono>
+#include <cstring>
+
+#include "error.hpp"
+
+namespace dpt::core {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+std::string task_name(dpt_task task) { return task == DPT_DEPTH ? "depth" : "segmentation"; }
+
+void fix_size(Sidecar& sidecar, Size size) {
+  if (size.height < 1 || size.width < 1 || size.height > kMaxSide || size.width > kMaxSide ||
+      size.height % sidecar.stride != 0 || size.width % sidecar.stride != 0) {
+    throw Failure(DPT_USAGE, "size " + text_of(size) + " is not a positive multiple of " + std::to_string(sidecar.stride) +
+                                 " on both sides", "for example " + text_of(Size{12 * sidecar.stride, 12 * sidecar.stride}));
+  }
+  if (sidecar.static_size.height > 0 && sidecar.static_size != size) {
+    throw Failure(DPT_USAGE, "the artefact takes " + text_of(sidecar.static_size) + " only", "leave the size out");
+  }
+  sidecar.image.height = size.height, sidecar.image.width = size.width;
+  sidecar.image.keep_aspect = false;
+}
+
+void resize_any_labels(const Result& result, Size size, Size target, std::uint16_t* out) {
+  if (result.dtype == DType::int64) {
+    resize_labels(static_cast<const std::int64_t*>(result.data), size, target, out);
+  } else if (result.dtype == DType::int32) {
+    resize_labels(static_cast<const std::int32_t*>(result.data), size, target, out);
+  } else {
+    throw Failure(DPT_BAD_FILE, std::string("labels of type ") + name_of(result.dtype), "export again");
+  }
+}
+
+}  // namespace
+
+Model::Model(const std::string& path, const ModelOptions& options) : sidecar_(open_artifact(path, options.skip_hashes)) {
+  const Size asked = options.fixed == Size{} ? sidecar_.static_size : options.fixed;
+  if (asked != Size{}) fix_size(sidecar_, asked);
+  const ChosenBackend chosen = choose_backend(options.backend, sidecar_.kind);
+  backend_name_ = chosen.name;
+  backend_ = chosen.open(path, sidecar_, {options.threads});
+}
+
+Result Model::scores(const Pixels& image) {
+  const auto start = Clock::now();
+  const Size size = network_size(image.size);
+  Shape shape{4, {1, 3, size.height, size.width}};
+  if (sidecar_.uint8_input) shape.dim = {1, size.height, size.width, 3};
+  void* input = backend_->input(shape);
+  if (sidecar_.uint8_input) {
+    resize_uint8_input(image, size, input_scratch_, static_cast<std::uint8_t*>(input));
+  } else {
+    preprocess(image, size, sidecar_.image, input_scratch_, static_cast<float*>(input));
+  }
+  timing_.prepare = seconds_since(start);
+  const auto prepared = Clock::now();
+  const Result result = backend_->run();
+  timing_.model = seconds_since(prepared);
+  return result;
+}
+
+void Model::check_task(dpt_task task) const {
+  if (sidecar_.task == task) return;
+  throw Failure(DPT_USAGE, "this is a " + task_name(sidecar_.task) + " model; it has no " + task_name(task),
+                "ask for what it was trained for");
+}
+
+void Model::check_map(const Result& result, int rank) const {
+  bool fits = result.shape.rank == rank && result.shape.dim[0] == 1;
+  for (int i = 0; i < result.shape.rank; ++i) {
+    const std::int64_t side = result.shape.dim[static_cast<std::size_t>(i)];
+    fits = fits && side > 0 && side <= kMaxSide;
+  }
+  const bool classes_fit = rank < 4 || result.shape.dim[1] == sidecar_.num_classes;
+  if (!fits || !classes_fit) {
+    throw Failure(DPT_BAD_FILE, "the network returned " + text_of(result.shape) + ", which is no " +
+                                    task_name(sidecar_.task) + " of one image", "export again");
+  }
+  if (result.dtype == DType::float32 && !all_finite(static_cast<const float*>(result.data), result.shape.count())) {
+    throw Failure(DPT_NOT_FINITE, "the network returned NaN or Inf", "run `dpt-deploy verify` on this artefact");
+  }
+}
+
+void Model::predict_depth(const Pixels& image, float* depth) {
+  check_task(DPT_DEPTH);
+  const Result result = scores(image);
+  const auto start = Clock::now();
+  check_map(result, 3);
+  if (result.dtype != DType::float32) throw Failure(DPT_BAD_FILE, "depth is not float32", "export again");
+  const Size size{static_cast<int>(result.shape.dim[1]), static_cast<int>(result.shape.dim[2])};
+  resize_bicubic(static_cast<const float*>(result.data), size, image.size, output_scratch_, depth);
+  timing_.finish = seconds_since(start);
+}
+
+void Model::predict_labels(const Pixels& image, std::uint16_t* labels) {
+  check_task(DPT_SEGMENTATION);
+  const Result result = scores(image);
+  const auto start = Clock::now();
+  check_map(result, sidecar_.labels_output ? 3 : 4);
+  const auto rank = static_cast<std::size_t>(result.shape.rank);
+  const Size size{static_cast<int>(result.shape.dim[rank - 2]), static_cast<int>(result.shape.dim[rank - 1])};
+  if (sidecar_.labels_output) {
+    resize_any_labels(result, size, image.size, labels);
+  } else if (result.dtype == DType::float32) {
+    labels_from_logits(static_cast<const float*>(result.data), sidecar_.num_classes, size, image.size, output_scratch_,
+                       labels);
+  } else {
+    throw Failure(DPT_BAD_FILE, "logits are not float32", "export again");
+  }
+  timing_.finish = seconds_since(start);
+}
+
+Result Model::infer(const void* data, DType dtype, const Shape& shape) {
+  const DType wanted = sidecar_.uint8_input ? DType::uint8 : DType::float32;
+  bool fits = dtype == wanted && shape.rank == 4;
+  std::int64_t pixels = 1;
+  for (int i = 0; fits && i < 4; ++i) {
+    const std::int64_t side = shape.dim[static_cast<std::size_t>(i)];
+    fits = side > 0 && side <= kMaxSide;
+    pixels = std::min(pixels * std::max<std::int64_t>(side, 1), 16 * kMaxNetworkPixels);
+  }
+  if (!fits || pixels >= 16 * kMaxNetworkPixels) {
+    throw Failure(DPT_USAGE, std::string("the network does not accept ") + name_of(dtype) + " " + text_of(shape),
+                  std::string("expected ") + name_of(wanted) + (sidecar_.uint8_input ? " (N, H, W, 3)" : " (N, 3, H, W)"));
+  }
+  void* input = backend_->input(shape);
+  std::memcpy(input, data, shape.count() * size_of(dtype));
+  const auto start = Clock::now();
+  const Result result = backend_->run();
+  timing_ = {0, seconds_since(start), 0};
+  return result;
+}
+
+}  // namespace dpt::core

@@ -1,0 +1,195 @@
+#include "sidecar.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "error.hpp"
+#include "files.hpp"
+#include "sha256.hpp"
+
+namespace dpt::core {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr std::int64_t kFormat = 1;
+constexpr std::uint64_t kMaxBytes = 1 << 24;  // a real sidecar has a few kilobytes
+
+// One JSON object of a sidecar, by which a wrong value is told by its name.
+class Reader {
+ public:
+  Reader(const Json& object, std::string where, std::string name)
+      : object_(object), where_(std::move(where)), name_(std::move(name)) {
+    if (!object.is_object()) fail((name_.empty() ? "it" : name_) + " is not an object");
+  }
+
+  const Json& at(const char* key) const {
+    const auto found = object_.find(key);
+    if (found == object_.end()) fail(path(key) + " is missing");
+    return *found;
+  }
+  Reader object(const char* key) const { return {at(key), where_, path(key)}; }
+  bool is_null(const char* key) const { return at(key).is_null(); }
+
+  std::string text(const char* key) const {
+    if (!at(key).is_string()) fail(path(key) + " is not a string");
+    return at(key).get<std::string>();
+  }
+  bool flag(const char* key) const {
+    if (!at(key).is_boolean()) fail(path(key) + " is not true or false");
+    return at(key).get<bool>();
+  }
+  std::int64_t integer(const char* key, std::int64_t low, std::int64_t high) const {
+    return whole(at(key), path(key), low, high);
+  }
+  double number(const char* key) const { return real(at(key), path(key)); }
+
+  const Json& list(const char* key, std::size_t least, std::size_t most) const {
+    const Json& found = at(key);
+    if (!found.is_array() || found.size() < least || found.size() > most) {
+      fail(path(key) + " is not a list of " + std::to_string(least) + ".." + std::to_string(most) + " entries");
+    }
+    return found;
+  }
+  std::array<double, 3> triple(const char* key) const {
+    const Json& found = list(key, 3, 3);
+    return {real(found[0], path(key)), real(found[1], path(key)), real(found[2], path(key))};
+  }
+  Size size(const char* key) const {
+    const Json& found = list(key, 2, 2);
+    return {static_cast<int>(whole(found[0], path(key), 1, kMaxSide)),
+            static_cast<int>(whole(found[1], path(key), 1, kMaxSide))};
+  }
+  Reader only(const char* key) const { return {list(key, 1, 1)[0], where_, path(key)}; }
+
+  template <typename T>
+  T choice(const char* key, std::initializer_list<std::pair<const char*, T>> choices) const {
+    const std::string found = text(key);
+    for (const auto& [name, value] : choices) {
+      if (found == name) return value;
+    }
+    fail(path(key) + " is '" + found + "', which this library does not know");
+  }
+
+  [[noreturn]] void fail(const std::string& what) const {
+    throw Failure(DPT_BAD_FILE, "sidecar " + where_ + " cannot be read: " + what, "export again, or update this library");
+  }
+
+ private:
+  std::string path(const char* key) const { return name_.empty() ? key : name_ + "." + key; }
+
+  std::int64_t whole(const Json& value, const std::string& name, std::int64_t low, std::int64_t high) const {
+    const bool fits = value.is_number_unsigned() ? value.get<std::uint64_t>() <= static_cast<std::uint64_t>(INT64_MAX)
+                                                 : value.is_number_integer();
+    if (!fits || value.get<std::int64_t>() < low || value.get<std::int64_t>() > high) {
+      fail(name + " is not an integer in " + std::to_string(low) + ".." + std::to_string(high));
+    }
+    return value.get<std::int64_t>();
+  }
+  double real(const Json& value, const std::string& name) const {
+    if (!value.is_number() || !std::isfinite(value.get<double>())) fail(name + " is not a finite number");
+    return value.get<double>();
+  }
+
+  const Json& object_;
+  std::string where_, name_;
+};
+
+bool names_a_file_beside(const std::string& name) {
+  return !name.empty() && name != "." && name != ".." && name.find_first_of(std::string("/\\:\0", 4)) == std::string::npos;
+}
+
+std::vector<Payload> payloads_of(const Reader& root, const std::string& where) {
+  std::vector<Payload> found;
+  for (const Json& entry : root.list("payloads", 1, 1024)) {
+    const Reader reader(entry, where, "payloads");
+    const Payload payload{reader.text("name"), reader.text("sha256"),
+                          static_cast<std::uint64_t>(reader.integer("size_bytes", 0, INT64_MAX))};
+    if (!names_a_file_beside(payload.name)) root.fail("payload '" + payload.name + "' is not a file beside the sidecar");
+    found.push_back(payload);
+  }
+  return found;
+}
+
+ImageRule image_of(const Reader& reader) {
+  ImageRule rule;
+  rule.height = static_cast<int>(reader.integer("height", 1, kMaxSide));
+  rule.width = static_cast<int>(reader.integer("width", 1, kMaxSide));
+  rule.resize = reader.choice<Resize>(
+      "resize", {{"minimal", Resize::minimal}, {"lower_bound", Resize::lower_bound}, {"upper_bound", Resize::upper_bound}});
+  rule.mean = reader.triple("mean");
+  rule.std = reader.triple("std");
+  rule.keep_aspect = reader.flag("keep_aspect");
+  if (std::find(rule.std.begin(), rule.std.end(), 0.0) != rule.std.end()) reader.fail("image.std holds a zero");
+  return rule;
+}
+
+void read_model(const Reader& model, Sidecar& sidecar) {
+  sidecar.task = model.choice<dpt_task>("task", {{"depth", DPT_DEPTH}, {"segmentation", DPT_SEGMENTATION}});
+  sidecar.num_classes = static_cast<int>(model.integer("num_classes", 0, 65535));
+  sidecar.stride = static_cast<int>(model.integer("stride", 1, 4096));
+  sidecar.metric = !model.is_null("metric");
+  if (sidecar.metric) sidecar.png_scale = model.object("metric").number("png_scale");
+  if (sidecar.task == DPT_SEGMENTATION && sidecar.num_classes < 1) model.fail("a segmentation model of no classes");
+}
+
+void check_payload(const std::string& path, const Payload& payload, bool skip_hashes) {
+  const std::uint64_t size = InputFile(path).size();
+  const char* hint = "the file was cut, changed or swapped: copy it again, or export again";
+  if (size != payload.size_bytes) {
+    throw Failure(DPT_BAD_FILE, path + " has " + std::to_string(size) + " bytes, its sidecar says " +
+                                    std::to_string(payload.size_bytes), hint);
+  }
+  if (skip_hashes) return;
+  const std::string found = sha256_of(path);
+  if (found != payload.sha256) {
+    throw Failure(DPT_BAD_FILE, path + " does not match its sidecar (sha256 " + found.substr(0, 12) + ", expected " +
+                                    payload.sha256.substr(0, 12) + ")", hint);
+  }
+}
+
+}  // namespace
+
+Sidecar parse_sidecar(const std::string& text, const std::string& where) {
+  const Json data = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (data.is_discarded()) {
+    throw Failure(DPT_BAD_FILE, "sidecar " + where + " cannot be read: it is not JSON", "export again");
+  }
+  const Reader root(data, where, "");
+  root.integer("format", kFormat, kFormat);
+  Sidecar sidecar;
+  sidecar.kind = root.text("kind");
+  sidecar.precision = root.text("precision");
+  sidecar.payloads = payloads_of(root, where);
+  read_model(root.object("model"), sidecar);
+  sidecar.image = image_of(root.object("image"));
+  sidecar.uint8_input = root.choice<bool>("input_kind", {{"float32", false}, {"uint8", true}});
+  sidecar.labels_output = root.choice<bool>("output_kind", {{"scores", false}, {"labels", true}});
+  sidecar.input_name = root.only("inputs").text("name");
+  sidecar.output_name = root.only("outputs").text("name");
+  sidecar.output_dtype = root.only("outputs").text("dtype");
+  const Reader shapes = root.object("shapes");
+  if (!shapes.is_null("static")) sidecar.static_size = shapes.size("static");
+  return sidecar;
+}
+
+Sidecar open_artifact(const std::string& path, bool skip_hashes) {
+  InputFile model(path);  // before its sidecar, so that a wrong path is told as such
+  const std::string where = path + ".json";
+  Sidecar sidecar = parse_sidecar(read_file(where, kMaxBytes), where);
+  const std::size_t slash = path.find_last_of('/');
+  const std::string folder = slash == std::string::npos ? "" : path.substr(0, slash + 1);
+  const std::string name = path.substr(folder.size());
+  bool listed = false;
+  for (const Payload& payload : sidecar.payloads) {
+    check_payload(folder + payload.name, payload, skip_hashes);
+    listed = listed || payload.name == name;
+  }
+  if (!listed) {
+    throw Failure(DPT_BAD_FILE, "sidecar " + where + " does not speak of " + name, "it belongs to another file: export again");
+  }
+  return sidecar;
+}
+
+}  // namespace dpt::core

@@ -1,0 +1,41 @@
+// What an artefact's sidecar says of it, read and checked before anything is loaded. The format is that of
+// dpt_deploy/core/artifact.py; only what a runtime needs is kept.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "dpt/dpt.h"
+#include "imaging.hpp"
+
+namespace dpt::core {
+
+struct Payload {
+  std::string name, sha256;
+  std::uint64_t size_bytes = 0;
+};
+
+struct Sidecar {
+  std::string kind, precision;
+  std::vector<Payload> payloads;
+  dpt_task task = DPT_DEPTH;
+  bool metric = false;
+  double png_scale = 0;
+  int num_classes = 0;
+  int stride = 32;
+  ImageRule image;
+  bool uint8_input = false;    // bytes (N, H, W, 3), normalised in the graph
+  bool labels_output = false;  // 0-based labels (N, h, w), ArgMax in the graph
+  std::string input_name, output_name, output_dtype;
+  Size static_size;            // 0x0: any multiple of the stride
+};
+
+// From the text of a sidecar; `where` names it in messages. Throws Failure (bad file).
+Sidecar parse_sidecar(const std::string& text, const std::string& where);
+
+// The sidecar of `path`, after every payload was found to be there, as long as it says, and (unless `skip_hashes`) of
+// its hash. Throws Failure (bad file).
+Sidecar open_artifact(const std::string& path, bool skip_hashes);
+
+}  // namespace dpt::core

@@ -1,0 +1,15 @@
+// Positions and weights of the two cubic filters.
+#pragma once
+
+#include "imaging.hpp"
+
+namespace dpt::core {
+
+// OpenCV's interpolateCubic: float32 positions and weights, the last weight is the rest to 1. Nothing happens if `taps`
+// is that filter already.
+void opencv_taps(int length, int target, Taps<double>& taps);
+
+// PyTorch's upsample_bicubic2d as its vector kernels compute it: by fused multiply-add in float32.
+void torch_taps(int length, int target, Taps<float>& taps);
+
+}  // namespace dpt::core

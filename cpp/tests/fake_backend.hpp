@@ -1,0 +1,91 @@
+// A back end that computes in sight: the mean over channels, or what a test tells it to do instead.
+#pragma once
+
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <new>
+#include <vector>
+
+#include "backend.hpp"
+#include "error.hpp"
+
+namespace fake {
+
+// What the next runs do; set before models are used.
+struct Behaviour {
+  std::function<void()> before_run;  // may throw
+  float add = 0;                     // to every output: NaN spoils it
+  int rank = 0;                      // of the output, where it is to be wrong
+};
+inline Behaviour& behaviour() {
+  static Behaviour one;
+  return one;
+}
+
+class Backend final : public dpt::core::Backend {
+ public:
+  explicit Backend(const dpt::core::Sidecar& sidecar) : sidecar_(sidecar) {}
+
+  void* input(const dpt::core::Shape& shape) override {
+    shape_ = shape;
+    input_.resize(shape.count() * (sidecar_.uint8_input ? 1 : sizeof(float)));
+    return input_.data();
+  }
+
+  dpt::core::Result run() override {
+    if (behaviour().before_run) behaviour().before_run();
+    const std::size_t channel = sidecar_.uint8_input ? 3 : 1;
+    const std::int64_t height = shape_.dim[sidecar_.uint8_input ? 1 : 2], width = shape_.dim[sidecar_.uint8_input ? 2 : 3];
+    const auto plane = static_cast<std::size_t>(height * width);
+    const auto batch = static_cast<std::size_t>(shape_.dim[0]);
+    const auto maps = static_cast<std::size_t>(sidecar_.task == DPT_DEPTH || sidecar_.labels_output ? 1 : sidecar_.num_classes);
+    scores_.resize(batch * maps * plane);
+    for (std::size_t n = 0; n < batch; ++n) {
+      for (std::size_t i = 0; i < plane; ++i) {
+        float sum = 0;
+        for (std::size_t c = 0; c < 3; ++c) sum += channel == 3 ? byte(n * plane + i, c) : real((3 * n + c) * plane + i);
+        for (std::size_t m = 0; m < maps; ++m) {
+          const float target = static_cast<float>(m) / 2;  // the class whose number is nearest to the mean wins
+          scores_[(n * maps + m) * plane + i] = (maps == 1 ? sum / 3 : -std::abs(sum / 3 - target)) + behaviour().add;
+        }
+      }
+    }
+    const auto rows = static_cast<std::int64_t>(maps);
+    dpt::core::Result result{scores_.data(), dpt::core::DType::float32, {3, {shape_.dim[0], height, width}}};
+    if (maps > 1) result.shape = {4, {shape_.dim[0], rows, height, width}};
+    if (sidecar_.labels_output) {
+      labels_.assign(scores_.begin(), scores_.end());
+      result.data = labels_.data(), result.dtype = dpt::core::DType::int64;
+    }
+    if (behaviour().rank > 0) result.shape.rank = behaviour().rank;
+    return result;
+  }
+
+ private:
+  float byte(std::size_t pixel, std::size_t c) const { return input_[3 * pixel + c]; }
+  float real(std::size_t i) const {
+    float value;
+    std::memcpy(&value, input_.data() + i * sizeof value, sizeof value);
+    return value;
+  }
+
+  dpt::core::Sidecar sidecar_;
+  dpt::core::Shape shape_;
+  std::vector<std::uint8_t> input_;
+  std::vector<float> scores_;
+  std::vector<std::int64_t> labels_;
+};
+
+inline void install() {
+  static const bool once = [] {
+    dpt::core::register_backend("fake", "onnx", [](const std::string&, const dpt::core::Sidecar& sidecar, const dpt::core::BackendOptions&) {
+      return std::make_unique<Backend>(sidecar);
+    });
+    return true;
+  }();
+  (void)once;
+}
+
+}  // namespace fake

@@ -1,0 +1,143 @@
+// Hashes, sidecars, image files: right ones are read, each kind of damage is told.
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <functional>
+#include <nlohmann/json.hpp>
+
+#include "check.hpp"
+#include "files.hpp"
+#include "formats.hpp"
+#include "scratch.hpp"
+#include "sha256.hpp"
+#include "sidecar.hpp"
+
+using namespace dpt::core;
+using Json = nlohmann::json;
+
+namespace {
+
+std::string digest_of(const std::string& bytes, std::size_t piece, bool plain = false) {
+  Sha256 digest(plain);
+  for (std::size_t at = 0; at < bytes.size(); at += piece) digest.update(bytes.data() + at, std::min(piece, bytes.size() - at));
+  return digest.hex();
+}
+
+// A sidecar after `change`.
+std::string changed(const std::function<void(Json&)>& change) {
+  Json sidecar = scratch::sidecar_of("x.onnx", "");
+  change(sidecar);
+  return sidecar.dump();
+}
+
+void check_refused(const std::function<void(Json&)>& change, const char* text) {
+  CHECK_FAILS(DPT_BAD_FILE, text, parse_sidecar(changed(change), "x.onnx.json"));
+}
+
+}  // namespace
+
+TEST(sha256_of_known_texts) {
+  // The examples of FIPS 180-4 and the empty text.
+  CHECK(digest_of("", 1) == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+  CHECK(digest_of("abc", 1) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  const std::string two = "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq";
+  CHECK(digest_of(two, 64) == digest_of(two, 7, /*plain=*/true));
+  CHECK(digest_of(two, 64) == "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
+  const std::string million(1000000, 'a');
+  for (const std::size_t piece : {std::size_t{1000000}, std::size_t{63}, std::size_t{65}, std::size_t{4096}}) {
+    for (const bool plain : {false, true}) {
+      CHECK(digest_of(million, piece, plain) == "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+    }
+  }
+}
+
+TEST(a_sidecar_is_read) {
+  const Sidecar found = parse_sidecar(changed([](Json& json) {
+                                        json["model"]["metric"] = {{"scale", 1.0}, {"shift", 0.0}, {"png_scale", 256.0}};
+                                        json["shapes"]["static"] = {64, 96};
+                                        json["something"] = "that later versions say";
+                                      }), "x");
+  CHECK(found.task == DPT_DEPTH && found.metric && found.png_scale == 256.0);
+  CHECK(found.image.height == 64 && found.image.mean[1] == 0.5 && found.image.resize == Resize::minimal);
+  CHECK((found.static_size == Size{64, 96}) && found.input_name == "pixel_values" && !found.uint8_input);
+}
+
+TEST(a_damaged_sidecar_is_refused) {
+  CHECK_FAILS(DPT_BAD_FILE, "not JSON", parse_sidecar("", "x"));
+  CHECK_FAILS(DPT_BAD_FILE, "not JSON", parse_sidecar("{\"format\": 1", "x"));
+  CHECK_FAILS(DPT_BAD_FILE, "not JSON", parse_sidecar(std::string(100000, '['), "x"));
+  CHECK_FAILS(DPT_BAD_FILE, "not an object", parse_sidecar("[]", "x"));
+  check_refused([](Json& json) { json["format"] = 2; }, "format");
+  check_refused([](Json& json) { json["format"] = "1"; }, "format");
+  check_refused([](Json& json) { json.erase("model"); }, "model is missing");
+  check_refused([](Json& json) { json["model"] = 5; }, "model is not an object");
+  check_refused([](Json& json) { json["model"]["stride"] = 0; }, "model.stride");
+  check_refused([](Json& json) { json["model"]["stride"] = 32.5; }, "model.stride");
+  check_refused([](Json& json) { json["model"]["stride"] = 18446744073709551615u; }, "model.stride");
+  check_refused([](Json& json) { json["model"]["task"] = "poetry"; }, "'poetry'");
+  check_refused([](Json& json) { json["model"]["task"] = "segmentation"; }, "no classes");
+  check_refused([](Json& json) { json["image"]["std"] = {0.5, 0.0, 0.5}; }, "zero");
+  check_refused([](Json& json) { json["image"]["mean"] = {0.5, 0.5}; }, "image.mean");
+  check_refused([](Json& json) { json["image"]["mean"][0] = "0.5"; }, "image.mean");
+  check_refused([](Json& json) { json["image"]["height"] = 1 << 20; }, "image.height");
+  check_refused([](Json& json) { json["image"]["keep_aspect"] = 1; }, "keep_aspect");
+  check_refused([](Json& json) { json["inputs"] = Json::array(); }, "inputs");
+  check_refused([](Json& json) { json["shapes"]["static"] = {64}; }, "static");
+  for (const char* name : {"", "..", ".", "../x.onnx", "/etc/passwd", "a\\b", "c:x"}) {
+    check_refused([name](Json& json) { json["payloads"][0]["name"] = name; }, "beside the sidecar");
+  }
+}
+
+TEST(an_artefact_is_whole_or_refused) {
+  const scratch::Folder folder;
+  const std::string path = folder.artefact("weights");
+  CHECK(open_artifact(path, false).payloads.size() == 1);
+  CHECK_FAILS(DPT_BAD_FILE, "cannot read", open_artifact(folder.path("absent.onnx"), false));
+  CHECK_FAILS(DPT_BAD_FILE, "not a regular file", open_artifact(folder.path("."), false));
+
+  write_file(path, "weighty");
+  CHECK_FAILS(DPT_BAD_FILE, "does not match its sidecar", open_artifact(path, false));
+  CHECK(open_artifact(path, true).payloads.size() == 1);  // as asked: sizes only
+  write_file(path, "weigh");
+  CHECK_FAILS(DPT_BAD_FILE, "5 bytes, its sidecar says 7", open_artifact(path, true));
+
+  folder.artefact("weights");
+  std::rename((path + ".json").c_str(), folder.path("other.json").c_str());
+  CHECK_FAILS(DPT_BAD_FILE, ".onnx.json", open_artifact(path, false));
+  write_file(folder.path("other"), "weights");
+  CHECK_FAILS(DPT_BAD_FILE, "does not speak of other", open_artifact(folder.path("other"), false));
+}
+
+TEST(ppm_and_pgm_are_read) {
+  const Picture colour = parse_pnm("P6\n# a comment\n2 1\n255\nabcdef", "x");
+  CHECK((colour.size == Size{1, 2}) && colour.rgb[5] == 'f');
+  const Picture grey = parse_pnm("P5 1 2 255\nab", "x");
+  CHECK((grey.size == Size{2, 1}) && grey.rgb == std::vector<std::uint8_t>({'a', 'a', 'a', 'b', 'b', 'b'}));
+}
+
+TEST(a_damaged_image_is_refused) {
+  for (const char* bytes : {"", "P", "P3\n1 1\n255\n1 2 3", "P6", "P6\n2 1\n255\nabcde", "P6\n2 1\n255\nabcdefg", "P6\n0 1\n255\n",
+                            "P6\n-2 1\n255\nabcdef", "P6\n2 1\n65535\nabcdef", "P6\n99999999999 1\n255\nabcdef",
+                            "P6\n65536 65536\n255\nabc", "P6\n2 1\n255abcdef", "P6\n# never ends", "\x89PNG\r\n"}) {
+    CHECK_FAILS(DPT_BAD_FILE, "no image that can be read", parse_pnm(bytes, "x"));
+  }
+}
+
+TEST(a_file_that_cannot_be_written_leaves_nothing) {
+  CHECK_FAILS(DPT_RESOURCE, "cannot write", write_file("/nonexistent/x.pfm", "x"));
+  const scratch::Folder folder;
+  mkdir(folder.path("taken").c_str(), 0700);
+  CHECK_FAILS(DPT_RESOURCE, "cannot write", write_file(folder.path("taken"), "x"));
+  CHECK(folder.entries() == 1);
+}
+
+TEST(labels_that_no_palette_has_are_refused) {
+  const std::uint16_t labels[] = {1, 8};
+  CHECK_FAILS(DPT_USAGE, "do not fit a palette", palette_png_of(labels, {1, 2}, 7));
+  CHECK_FAILS(DPT_USAGE, "do not fit a palette", palette_png_of(labels, {1, 2}, 256));
+  CHECK(palette_png_of(labels, {1, 2}, 8).size() > 60);
+  CHECK(palette(150).size() == 151 * 3 && palette(7).size() == 8 * 3);
+}
+
+TEST_MAIN()

@@ -1,0 +1,131 @@
+"""The C++ runtime builds, its own tests pass (also under sanitizers), and a project of somebody else can use it."""
+
+import os
+import re
+from dataclasses import replace
+
+import pytest
+import skimage.data
+from support.native import ROOT, built, cmake, configured, done, native_build, run, write_ppm
+from support.tiny import copied, exported
+
+from dpt_deploy.core.artifact import write_sidecar
+from dpt_deploy.core.images import read_pfm
+
+pytestmark = pytest.mark.needs("compiler")
+
+
+def passed(folder, *chosen):
+    """How many tests of a build passed; all of the chosen ones, or the test fails with what they said."""
+    said = done(cmake("ctest"), "--test-dir", folder, "--output-on-failure", *chosen)
+    (count,) = re.findall(r"100% tests passed, 0 tests failed out of (\d+)", said)
+    return int(count)
+
+
+def test_the_tests_in_cpp_pass():
+    assert passed(native_build()) >= 6
+
+
+def test_the_tests_in_cpp_pass_under_address_and_undefined_behaviour_sanitizers():
+    assert passed(native_build("address,undefined")) >= 5
+
+
+def test_threads_pass_under_the_thread_sanitizer():
+    assert passed(native_build("thread", ("test_threads",)), "-R", "test_threads") == 1
+
+
+def test_a_sanitizer_would_complain(tmp_path):
+    """The builds above are instrumented: the same flags notice a read past the end."""
+    flags = (native_build("address,undefined") / "CMakeFiles/dpt_core.dir/flags.make").read_text()
+    (tmp_path / "bad.cpp").write_text("int main(int n, char**) { int* a = new int[2]; return a[n + 1]; }")
+    chosen = [word for word in flags.split() if word.startswith("-fsanitize")]
+    done("c++", *chosen, tmp_path / "bad.cpp", "-o", tmp_path / "bad")
+    assert "heap-buffer-overflow" in run(tmp_path / "bad").stdout
+
+
+def test_a_whole_prediction_is_clean_under_sanitizers(tmp_path):
+    photograph = write_ppm(tmp_path / "coffee.ppm", skimage.data.coffee())
+    tool = native_build("address,undefined") / "dpt_run"
+    said = done(tool, exported("tiny-vit").path, photograph, tmp_path / "depth.pfm")
+    assert "Sanitizer" not in said
+    assert (tmp_path / "depth.pfm").stat().st_size > 4 * 400 * 600
+
+
+@pytest.mark.parametrize(
+    ("damage", "text"), [("truncate", "bytes, its sidecar says"), ("flip", "does not match its sidecar")]
+)
+def test_a_damaged_model_is_one_clear_line(damage, text, tmp_path):
+    artifact = copied(exported("tiny-vit"), tmp_path)
+    data = bytearray(artifact.path.read_bytes())
+    data[len(data) // 2] ^= 1
+    artifact.path.write_bytes(data[:-1] if damage == "truncate" else data)
+    found = run(native_build() / "dpt_run", artifact.path, "x.ppm", "x.pfm")
+    assert found.returncode == 4
+    assert text in found.stdout
+    assert "hint: " in found.stdout
+
+
+def test_a_project_that_uses_the_installed_library_builds_and_runs(tmp_path):
+    done(cmake(), "--install", native_build(), "--prefix", tmp_path / "there")
+    configured(ROOT / "cpp/examples/consumer", tmp_path / "build", f"-DCMAKE_PREFIX_PATH={tmp_path / 'there'}")
+    built(tmp_path / "build")
+    photograph = write_ppm(tmp_path / "coffee.ppm", skimage.data.coffee())
+    done(tmp_path / "build/depth", exported("tiny-vit").path, photograph, tmp_path / "depth.pfm")
+    assert read_pfm(tmp_path / "depth.pfm").shape == (400, 600)
+    assert done(tmp_path / "build/frames", exported("tiny-vit").path).count("frame ") == 5
+
+
+def test_the_example_of_the_readme_is_the_file_that_is_built():
+    (shown,) = re.findall(r"```cpp\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert shown == (ROOT / "cpp/examples/consumer/depth.cpp").read_text()
+
+
+def test_the_bench_tool_reports_percentiles_and_the_split():
+    said = done(
+        native_build() / "dpt_bench",
+        exported("tiny-vit").path,
+        "--res",
+        "64,64x96",
+        "--image",
+        "120x160",
+        "--seconds",
+        "0.01",
+    )
+    assert [line.split()[0] for line in said.splitlines()] == ["size", "64x64", "64x96"]
+    assert run(native_build() / "dpt_bench", exported("tiny-vit").path, "--res", "64,,96").returncode == 2
+    assert run(native_build() / "dpt_bench", exported("tiny-vit").path, "--res", "50").returncode == 2
+
+
+def test_without_onnx_runtime_the_rest_still_builds(tmp_path):
+    options = [
+        f"-DDPT_JSON_INCLUDE={ROOT / 'build/cpp/dependencies/include'}",
+        "-DDPT_FETCH=OFF",
+        "-DDPT_ONNXRUNTIME_INCLUDE=",
+    ]
+    native_build()
+    configured(ROOT / "cpp", tmp_path, *options)
+    built(tmp_path, "dpt_run")
+    found = run(tmp_path / "dpt_run", exported("tiny-vit").path, "x.ppm", "x.pfm")
+    assert (found.returncode, "it has: none" in found.stdout) == (3, True)
+
+
+def test_the_tensorrt_back_end_compiles_and_says_what_it_lacks(tmp_path):
+    """Needs the headers: TENSORRT_ROOT, and a CUDA runtime (CUDAToolkit_ROOT); no GPU."""
+    if not os.environ.get("TENSORRT_ROOT"):
+        pytest.skip("TENSORRT_ROOT does not lead to TensorRT's headers")
+    native_build()
+    configured(ROOT / "cpp", tmp_path, f"-DDPT_DEPENDENCIES={ROOT / 'build/cpp/dependencies'}")
+    built(tmp_path, "dpt_run")
+    artifact = copied(exported("tiny-vit"), tmp_path / "copy")
+    write_sidecar(artifact.path, replace(artifact.sidecar, kind="plan"))
+    found = run(tmp_path / "dpt_run", artifact.path, "x.ppm", "x.pfm")
+    assert found.returncode in {3, 6}  # no library, or no device, or a plan that is none
+    assert re.search("TensorRT|NVIDIA GPU", found.stdout)
+
+
+def test_a_library_that_is_no_onnx_runtime_is_told():
+    found = run(
+        native_build() / "dpt_run", exported("tiny-vit").path, "x.ppm", "x.pfm", env={"DPT_ONNXRUNTIME": "libm.so.6"}
+    )
+    assert found.returncode == 3
+    assert "older than the headers" in found.stdout

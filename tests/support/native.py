@@ -1,0 +1,72 @@
+"""The C++ runtime as the tests use it: built once in ``build/``, by whichever worker comes first."""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).parents[2]
+_SECONDS = 900  # for the slowest machine; a build that hangs is a failure
+
+
+def cmake(tool: str = "cmake") -> str | None:
+    """CMake's program, this environment's before the system's."""
+    return shutil.which(tool, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+
+
+def run(*command: object, cwd: Path = ROOT, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """A command to its end, both streams in ``stdout``."""
+    return subprocess.run(
+        [str(word) for word in command],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=_SECONDS,
+        check=False,
+    )
+
+
+def done(*command: object, **options: object) -> str:
+    """What a command says that must succeed."""
+    finished = run(*command, **options)
+    assert finished.returncode == 0, f"{' '.join(map(str, command))}\n{finished.stdout[-4000:]}"
+    return finished.stdout
+
+
+def configured(source: Path, folder: Path, *options: str) -> None:
+    done(cmake(), "-S", source, "-B", folder, f"-DPython3_EXECUTABLE={sys.executable}", *options)
+
+
+def built(folder: Path, *targets: str) -> str:
+    chosen = ["--target", *targets] if targets else []
+    return done(cmake(), "--build", folder, "--parallel", 2, *chosen)
+
+
+@functools.cache
+def native_build(sanitize: str = "", targets: tuple[str, ...] = ()) -> Path:
+    """The build folder: ``build/cpp``, or one beside it for a sanitizer. Headers are fetched once for all of them."""
+    folder = ROOT / "build" / f"cpp{'-' + sanitize.partition(',')[0] if sanitize else ''}"
+    folder.parent.mkdir(exist_ok=True)
+    options = [f"-DDPT_SANITIZE={sanitize}", f"-DDPT_DEPENDENCIES={ROOT / 'build/cpp/dependencies'}"]
+    with (folder.parent / ".cpp-lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        configured(ROOT / "cpp", folder, *options)
+        built(folder, *targets)
+    return folder
+
+
+def write_ppm(path: Path, image: np.ndarray) -> Path:
+    """An RGB image (H, W, 3) as a binary PPM."""
+    height, width = image.shape[:2]
+    path.write_bytes(b"P6\n%d %d\n255\n" % (width, height) + image.tobytes())
+    return path
