@@ -32,13 +32,29 @@ def count_operations(path: Path, size: Size, batch: int = 1) -> Operations:
 
     Element-wise work and interpolation are left out, as is usual.
     """
+    nodes, shapes = shaped_nodes(path, size, batch)
+    counted = [(node, _node_operations(node, shapes)) for node in nodes]
+    attention = sum(count for node, count in counted if _is_attention(node, shapes))
+    return Operations(total=sum(count for _, count in counted), attention=attention)
+
+
+def operations_of_nodes(path: Path, size: Size, batch: int = 1) -> dict[str, int]:
+    """The same node by node, of those that cost any."""
+    nodes, shapes = shaped_nodes(path, size, batch)
+    counted = {node.name: _node_operations(node, shapes) for node in nodes}
+    return {name: count for name, count in counted.items() if count}
+
+
+def shaped_nodes(path: Path, size: Size, batch: int = 1) -> tuple[list[NodeProto], Shapes]:
+    """The nodes of a file in execution order, without the arithmetic on shapes, and every tensor's shape at ``size``.
+
+    GroupNormalization stands as Identity in it.
+    """
     model = without_weights(read_graph(path))
     _fix_input(model, size, batch)
     _bridge_gaps(model)
     shapes = _infer_shapes(model)
-    counted = [(node, _node_operations(node, shapes)) for node in model.graph.node]
-    attention = sum(count for node, count in counted if _is_attention(node, shapes))
-    return Operations(total=sum(count for _, count in counted), attention=attention)
+    return list(model.graph.node), shapes
 
 
 def _is_attention(node: NodeProto, shapes: Shapes) -> bool:

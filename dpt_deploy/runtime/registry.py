@@ -15,6 +15,7 @@ from dpt_deploy.core.runner import Runner
 _RUNTIMES = {
     "ort": ("dpt_deploy.runtime.ort_runner", "OrtRunner", "onnxruntime", "ort"),
     "emu": ("dpt_deploy.runtime.emu_runner", "EmuRunner", "onnxruntime", "ort"),
+    "trt": ("dpt_deploy.runtime.trt_runner", "TrtRunner", "cuda", "trt"),
     "torch": ("dpt_deploy.runtime.torch_runner", "TorchRunner", "torch", "export"),
 }
 FILE_RUNTIMES = ("ort", "emu")  # those that run an artefact's file; torch is handed a module
