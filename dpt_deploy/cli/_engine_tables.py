@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
+from dpt_deploy.core.profile import ProfileCost
 from dpt_deploy.core.record import AuditRecord, EngineOptions, EngineRecord
-
-if TYPE_CHECKING:
-    from dpt_deploy.engine.profiles import Cost
 
 COST_COLUMNS = ("profile", "activations", "arithmetic")
 
@@ -30,7 +27,7 @@ def engine_rows(record: EngineRecord) -> list[tuple[str, str]]:
     ]
 
 
-def cost_rows(costs: Sequence[Cost]) -> list[tuple[str, str, str]]:
+def cost_rows(costs: Sequence[ProfileCost]) -> list[tuple[str, str, str]]:
     """One row a profile."""
     return [
         (str(cost.profile), _megabytes(cost.activation_bytes), f"{cost.operations / 1e9:,.1f} GFLOP") for cost in costs
@@ -64,10 +61,10 @@ def _share(counts: Mapping[str, int], what: str) -> str:
 
 
 def _attention(audit: AuditRecord) -> str:
-    fused, parted = audit.attention.get("fused", 0), audit.attention.get("decomposable", 0)
-    if not fused + parted:
+    whole, parted = audit.attention.get("whole", 0), audit.attention.get("decomposable", 0)
+    if not whole + parted:
         return "none whole: taken apart in the graph"
-    return f"{fused} whole, {parted} that the builder may take apart"
+    return f"{whole} whole, {parted} that the builder may take apart"
 
 
 def _megabytes(count: int) -> str:

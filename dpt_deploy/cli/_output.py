@@ -148,7 +148,7 @@ def count_bar(label: str) -> Iterator[tuple[Callable[[int], None], Callable[[Any
 
 @contextmanager
 def phase_bar() -> Iterator[Callable[[str, int, int], None]]:
-    """Progress bars over phases that nest: call it with (phase, steps done, steps in all); a phase that is done goes."""
+    """Progress bars over phases that nest: call it with (phase, steps done, steps in all); a finished phase goes."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     with Progress(*columns, console=talk, transient=True, disable=not talk.is_terminal) as bar:
         tasks: dict[str, TaskID] = {}

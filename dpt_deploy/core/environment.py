@@ -88,7 +88,7 @@ def gpus() -> list[str]:
 def gpu_devices() -> list[Gpu]:
     """The NVIDIA GPUs in the driver's order; empty without one."""
     rows = [line.split(", ") for line in _ask_driver("name,compute_cap,driver_version,memory.total", units=False)]
-    return [Gpu(*row[:3], int(row[3]) << 20) for row in rows if len(row) == 4 and row[3].isdecimal()]
+    return [Gpu(row[0], row[1], row[2], int(row[3]) << 20) for row in rows if len(row) == 4 and row[3].isdecimal()]
 
 
 def free_device_memory() -> int | None:

@@ -116,7 +116,8 @@ class AuditRecord:
     """What an engine computes in. ``method``: ``network`` before the build, ``engine`` of the built one on its GPU.
 
     ``layers`` and ``operations`` are counts per precision: layers that compute with floating-point numbers, and
-    arithmetic operations of one image. ``attention`` counts whole attention layers: ``fused``, ``decomposable``.
+    arithmetic operations of one image. ``attention`` counts attention layers: ``whole`` ones, which take a
+    kernel of their own, and ``decomposable`` ones, which the builder may take apart.
     """
 
     method: str

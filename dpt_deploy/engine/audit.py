@@ -38,7 +38,7 @@ def audit_network(edition: Edition, network: Any, operations: Mapping[str, int])
     layers: Counter[str] = Counter()
     arithmetic: Counter[str] = Counter()
     kinds: Counter[str] = Counter()
-    attention = {"fused": 0, "decomposable": 0}
+    attention = {"whole": 0, "decomposable": 0}
     left = dict(operations)
     for index in range(network.num_layers):
         layer = network.get_layer(index)
@@ -51,7 +51,7 @@ def audit_network(edition: Edition, network: Any, operations: Mapping[str, int])
         if kind in _MATRIX:
             arithmetic[precision] += left.pop(_node_of(layer), 0)
         if (whole := as_attention(edition, layer)) is not None:
-            attention["decomposable" if whole.decomposable else "fused"] += 1
+            attention["decomposable" if whole.decomposable else "whole"] += 1
     return AuditRecord(
         "network",
         dict(layers),
@@ -80,12 +80,12 @@ def audit_engine(information: str) -> AuditRecord:
         )
     layers = Counter(precision for entry in found if (precision := _precision_of_entry(entry)))
     names = [f"{entry.get('Name', '')} {entry.get('TacticName', '')}".lower() for entry in found]
-    whole = sum("mha" in name or "fmha" in name or "flash" in name for name in names)
+    kernels = sum("mha" in name or "fmha" in name or "flash" in name for name in names)
     return AuditRecord(
         "engine",
         dict(layers),
         {},
-        {"fused": whole, "decomposable": 0},
+        {"whole": kernels, "decomposable": 0},
         sum(_is(entry, "quantize") for entry in found),
         sum(_is(entry, "dequantize") for entry in found),
         sum(_is(entry, "cast") or _is(entry, "reformat") for entry in found),

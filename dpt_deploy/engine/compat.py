@@ -154,9 +154,9 @@ def _line(text: str) -> str:
 
 @cache
 def _logger(library: str) -> Any:
-    trt = import_module(library)
+    trt: Any = import_module(library)
 
-    class Logger(trt.ILogger):  # type: ignore[misc]  # its base class is known at run time only
+    class Logger(trt.ILogger):  # type: ignore[misc]  # its base is known at run time only
         """Keeps errors and warnings. A failed build writes hundreds of messages."""
 
         def __init__(self) -> None:

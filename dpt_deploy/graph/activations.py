@@ -18,8 +18,8 @@ _VIEWS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 def peak_activation_bytes(path: Path, size: Size, batch: int = 1) -> int:
     """The most that is alive between two nodes when they run in the order of the file.
 
-    An engine that fuses nodes needs less; one that keeps workspaces for its kernels needs more. Attention in FP32 counts
-    with its scores, because no kernel takes it whole.
+    An engine that fuses nodes needs less; one that keeps workspaces for its kernels needs more. Attention in FP32
+    counts with its scores, because no kernel takes it whole.
 
     Raises:
         BadFileError: not an ONNX file, or one whose types cannot be inferred.

@@ -23,7 +23,7 @@ from dpt_deploy.core.environment import available_memory, free_device_memory, gp
 from dpt_deploy.core.errors import BadFileError, DptError, IncompatibleError, ResourceError, UsageError
 from dpt_deploy.core.files import atomic_write_bytes, check_folder, write_errors
 from dpt_deploy.core.optional import extra
-from dpt_deploy.core.profile import Profile, SizeRange, check_ranges, choose_profile
+from dpt_deploy.core.profile import Profile, ProfileCost, SizeRange, check_ranges, choose_profile
 from dpt_deploy.core.record import EngineOptions, EngineRecord, Gpu
 from dpt_deploy.core.spec import Size
 from dpt_deploy.core.staging import commit, staged
@@ -32,7 +32,6 @@ from dpt_deploy.workflow.feeds import check_request
 
 if TYPE_CHECKING:
     from dpt_deploy.engine.compat import Edition
-    from dpt_deploy.engine.profiles import Cost
 
 Talk = Callable[[str], None]
 Advance = Callable[[str, int, int], None]
@@ -43,10 +42,10 @@ BUILD_COPIES = 3  # of the weights in host memory while an engine is built: the 
 
 @dataclass(frozen=True)
 class Building:
-    """A finished build: the plan, and what each of its profiles costs. ``fresh`` is False where it lay there already."""
+    """A finished build: the plan, and what each profile costs. ``fresh`` is False where it lay there already."""
 
     artifact: Artifact
-    costs: tuple[Cost, ...]
+    costs: tuple[ProfileCost, ...]
     fresh: bool
 
     def to_dict(self) -> dict[str, Any]:
@@ -80,7 +79,7 @@ class _Order:
     device: Gpu | None
     profiles: tuple[Profile, ...]
     options: EngineOptions
-    costs: tuple[Cost, ...] = field(compare=False)
+    costs: tuple[ProfileCost, ...] = field(compare=False)
     weight_bytes: int
 
     @property

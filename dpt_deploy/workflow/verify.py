@@ -122,6 +122,7 @@ def golden_report(sidecar: Sidecar, path: Path, runtime: str | None = None) -> R
 
 
 def read_golden(path: Path) -> dict[str, np.ndarray]:
+    """``images`` (B, H, W, 3) and the reference's ``output``; raises :class:`BadFileError` for anything else."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in ("images", "output")}
