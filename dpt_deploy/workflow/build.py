@@ -147,12 +147,10 @@ def _order(path: Path, res: tuple[SizeRange, ...], batch: int, options: EngineOp
         from dpt_deploy.graph.describe import describe
         from dpt_deploy.graph.operations import count_operations
     from dpt_deploy.engine import compat
-    from dpt_deploy.engine.profiles import costs, plan_profiles
+    from dpt_deploy.engine.profiles import costs
 
+    profiles = plan(sidecar, res, batch)
     edition = compat.load(library)
-    profiles = plan_profiles(_ranges(sidecar, res), batch, static=sidecar.shapes.static is not None)
-    for profile in profiles:
-        check_request(sidecar, Size(*profile.high[1:]), profile.high[0])
     found = costs(
         profiles,
         lambda size, count: peak_activation_bytes(path, size, count),
@@ -161,6 +159,16 @@ def _order(path: Path, res: tuple[SizeRange, ...], batch: int, options: EngineOp
     gpus = gpu_devices()
     weights = describe(path).weight_bytes
     return _Order(artifact, edition, gpus[0] if gpus else None, profiles, options, tuple(found), weights)
+
+
+def plan(sidecar: Sidecar, res: tuple[SizeRange, ...], batch: int) -> tuple[Profile, ...]:
+    """Profiles of an engine for a graph; raises :class:`UsageError` for a size or batch that it cannot take."""
+    from dpt_deploy.engine.profiles import plan_profiles
+
+    profiles = plan_profiles(_ranges(sidecar, res), batch, static=sidecar.shapes.static is not None)
+    for profile in profiles:
+        check_request(sidecar, Size(*profile.high[1:]), profile.high[0])
+    return profiles
 
 
 def _ranges(sidecar: Sidecar, res: tuple[SizeRange, ...]) -> tuple[SizeRange, ...]:
