@@ -25,8 +25,9 @@ WIDE = "fp32"
 # TensorRT's names of floating-point and quantised types, and ours.
 PRECISIONS = {"FLOAT": WIDE, "HALF": "fp16", "BF16": "bf16", "INT8": "int8", "FP8": "fp8", "INT4": "int4", "FP4": "fp4"}
 _QUANTISED = ("int8", "fp8", "int4", "fp4")
-_MATRIX = ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "ATTENTION_INPUT", "EINSUM")
-_UNCOUNTED = ("CAST", "CONSTANT", "QUANTIZE", "DEQUANTIZE", "SHAPE", "IDENTITY", "ATTENTION_OUTPUT")
+_MATRIX = ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "EINSUM", "ATTENTION_OUTPUT")
+# Attention is two layers, of which the second bears the node's name.
+_UNCOUNTED = ("CAST", "CONSTANT", "QUANTIZE", "DEQUANTIZE", "SHAPE", "IDENTITY", "ATTENTION_INPUT")
 _ONNX_NODE = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
 
 AWAITS_DEVICE = "share of time per precision, kernels and fusions are told by the built engine on its GPU only"
@@ -44,14 +45,14 @@ def audit_network(edition: Edition, network: Any, operations: Mapping[str, int])
         layer = network.get_layer(index)
         kind = layer.type.name
         kinds[kind] += 1
+        if (whole := as_attention(edition, layer)) is not None:
+            attention["decomposable" if whole.decomposable else "whole"] += 1
         precision = _precision(layer, producers)
         if kind in _UNCOUNTED or precision is None:
             continue
         layers[precision] += 1
         if kind in _MATRIX:
             arithmetic[precision] += left.pop(_node_of(layer), 0)
-        if (whole := as_attention(edition, layer)) is not None:
-            attention["decomposable" if whole.decomposable else "whole"] += 1
     return AuditRecord(
         "network",
         dict(layers),
@@ -71,9 +72,9 @@ def audit_engine(information: str) -> AuditRecord:
     """
     try:
         entries = json.loads(information)["Layers"]
+        found = [entry for entry in entries if isinstance(entry, dict)]
     except (ValueError, KeyError, TypeError) as exc:
         raise DptError(f"the engine's inspector wrote something else than layers: {information[:80]!r}") from exc
-    found = [entry for entry in entries if isinstance(entry, dict)]
     if not found:
         raise DptError(
             "the engine tells no details of its layers", hint="build it again; plans of this program are detailed"
@@ -137,9 +138,8 @@ def _precision(layer: Any, producers: Mapping[str, Any]) -> str | None:
     if computed is None or layer.type.name not in _MATRIX:
         return computed
     operands = [_quantised_as(layer.get_input(index), producers) for index in range(min(2, layer.num_inputs))]
-    if layer.type.name in ("CONVOLUTION", "DECONVOLUTION") and layer.num_inputs == 1:
-        operands = operands[:1]
-    return operands[0] if operands and all(operand in _QUANTISED for operand in operands) else computed
+    # Weights that are no input of the layer are plain numbers: nothing quantised them.
+    return operands[0] if len(operands) == 2 and all(operand in _QUANTISED for operand in operands) else computed
 
 
 def _quantised_as(tensor: Any, producers: Mapping[str, Any]) -> str | None:

@@ -32,8 +32,11 @@ class KnownBad:
 
     def concerns(self, library: str, version: str, traits: Collection[str]) -> bool:
         """Whether an engine of these ``traits``, built by this version, may be hit."""
-        same = library == self.library and any(f"{version}.".startswith(f"{prefix}.") for prefix in self.versions)
-        return same and set(self.when) <= set(traits)
+        return self.names(library, version) and set(self.when) <= set(traits)
+
+    def names(self, library: str, version: str) -> bool:
+        """Whether it is about this version at all."""
+        return library == self.library and any(f"{version}.".startswith(f"{prefix}.") for prefix in self.versions)
 
     def __str__(self) -> str:
         return f"{self.symptom} ({self.thread}): {self.remedy}"

@@ -27,7 +27,8 @@ def peak_activation_bytes(path: Path, size: Size, batch: int = 1) -> int:
     nodes, shapes = shaped_nodes(path, size, batch)
     sizes = _tensor_bytes(path, shapes)
     last_use = {name: index for index, node in enumerate(nodes) for name in node.input}
-    alive = peak = 0
+    made_inside = {name for node in nodes for name in node.output}
+    alive = peak = sum(sizes.get(name, 0) for name in last_use if name not in made_inside)  # the input
     for index, node in enumerate(nodes):
         made = 0 if node.op_type in _VIEWS else sum(sizes.get(name, 0) for name in node.output)
         alive += made

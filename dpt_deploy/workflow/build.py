@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from dpt_deploy.core.artifact import (
     PLAN,
@@ -20,14 +18,14 @@ from dpt_deploy.core.artifact import (
     sidecar_path,
 )
 from dpt_deploy.core.environment import available_memory, free_device_memory, gpu_devices, tool_versions
-from dpt_deploy.core.errors import BadFileError, DptError, IncompatibleError, ResourceError, UsageError
+from dpt_deploy.core.errors import BadFileError, IncompatibleError, ResourceError
 from dpt_deploy.core.files import atomic_write_bytes, check_folder, write_errors
 from dpt_deploy.core.optional import extra
-from dpt_deploy.core.profile import Profile, ProfileCost, SizeRange, check_ranges, choose_profile
+from dpt_deploy.core.profile import Profile, ProfileCost, SizeRange, check_ranges
 from dpt_deploy.core.record import EngineOptions, EngineRecord, Gpu
 from dpt_deploy.core.spec import Size
 from dpt_deploy.core.staging import commit, staged
-from dpt_deploy.parity.samples import structured_images
+from dpt_deploy.workflow.engine_golden import write_golden
 from dpt_deploy.workflow.feeds import check_request
 
 if TYPE_CHECKING:
@@ -36,7 +34,6 @@ if TYPE_CHECKING:
 Talk = Callable[[str], None]
 Advance = Callable[[str, int, int], None]
 
-GOLDEN_BATCH = 2
 BUILD_COPIES = 3  # of the weights in host memory while an engine is built: the file, the network, the plan
 
 
@@ -263,7 +260,7 @@ def _build(order: _Order, plan: Path, timing_cache: Path | None, say: Talk, adva
         round(built.seconds, 3),
         built.audit,
     )
-    golden = _write_golden(order, plan, say)
+    golden = write_golden(source, order.profiles, plan, say)
     return replace(
         source.sidecar,
         kind=PLAN,
@@ -287,45 +284,3 @@ def _read_cache(edition: Edition, path: Path | None) -> bytes | None:
         raise BadFileError(
             f"cannot read the timing cache {path}: {exc.strerror or exc}", hint="check the path"
         ) from exc
-
-
-def _write_golden(order: _Order, plan: Path, say: Talk) -> Path | None:
-    """Golden tensors for the target: those of the ONNX file where the engine takes their shape, else new ones.
-
-    New ones take PyTorch and the checkpoint. Where these are not, the engine is without, and says so.
-    """
-    from dpt_deploy.workflow.verify import read_golden
-
-    golden = plan.with_name(f"{plan.name}.golden.npz")
-    source = order.source
-    stored = read_golden(source.path.with_name(source.sidecar.golden)) if source.sidecar.golden else None
-    if stored is None or not _takes(order.profiles, stored["images"]):
-        try:
-            stored = _new_golden(order)
-        except DptError as exc:
-            say(f"without golden tensors, which `verify --golden` needs: {exc}")
-            return None
-    with write_errors(golden), golden.open("wb") as stream:
-        np.savez_compressed(stream, images=stored["images"], output=stored["output"])
-    return golden
-
-
-def _takes(profiles: Sequence[Profile], images: np.ndarray) -> bool:
-    try:
-        choose_profile(profiles, len(images), Size(*images.shape[1:3]))
-    except UsageError:
-        return False
-    return True
-
-
-def _new_golden(order: _Order) -> dict[str, np.ndarray]:
-    """PyTorch's output at the smallest shape of the engine, of two images where it takes two."""
-    with extra("export", purpose="making golden tensors"):
-        from dpt_deploy.workflow.export import reference_output
-        from dpt_deploy.workflow.reference import reference_of
-    sidecar = order.source.sidecar
-    smallest = min(order.profiles, key=lambda profile: profile.low[1] * profile.low[2])
-    size = Size(*smallest.low[1:])
-    paired = any(profile.takes(GOLDEN_BATCH, size) for profile in order.profiles)
-    images = structured_images(GOLDEN_BATCH if paired else 1, size.height, size.width)
-    return {"images": images, "output": reference_output(reference_of(sidecar, None), sidecar, images)}

@@ -12,7 +12,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from dpt_deploy.core.artifact import PLAN, Artifact, Sidecar, open_artifact, record
-from dpt_deploy.core.environment import processor, tool_versions
+from dpt_deploy.core.environment import gpu_devices, processor, tool_versions
 from dpt_deploy.core.errors import BadFileError, DptError, ParityError, UsageError
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.profile import Profile
@@ -102,6 +102,7 @@ def verify_artifact(
         outputs = _outputs(runner, sidecar, lambda images: _torch_output(module, sidecar, images))
         min_span = MIN_SPAN_TRAINED if against else _min_span(sidecar)
         report = compare_matrix(outputs, cases, sidecar.tolerance, min_span=min_span, progress=progress)
+        artifact = _audited(artifact, runner)
     if against is None:  # else not the artefact's own numbers: its sidecar keeps those
         artifact = _record(artifact, report, runtime, cases)
     located = report.passed or sidecar.kind == PLAN  # an engine shows no tensor inside
@@ -213,11 +214,30 @@ def _locate(artifact: Artifact, module: Any, report: Report) -> Divergence | Non
         return None
 
 
+def _audited(artifact: Artifact, runner: Runner) -> Artifact:
+    """An engine that is open on its GPU tells what it computes in; raises :class:`ParityError` if it was misnamed."""
+    engine = artifact.sidecar.engine
+    information = getattr(runner, "information", None)
+    if engine is None or information is None:
+        return artifact
+    from dpt_deploy.engine.audit import audit_engine, check_audit
+
+    found = audit_engine(information())
+    check_audit(found, artifact.sidecar.precision, artifact.path.name)
+    return replace(artifact, sidecar=replace(artifact.sidecar, engine=replace(engine, audit=found)))
+
+
 def _record(artifact: Artifact, report: Report, runtime: str, cases: Cases) -> Artifact:
     """Put the measured numbers, passed or not, into the sidecar."""
     whole = set(_cases(artifact.sidecar, (), ())) <= set(cases)
-    measured = report.record(matrix=whole, runtime=runtime, tools=tool_versions(), processor=processor())
+    measured = report.record(matrix=whole, runtime=runtime, tools=tool_versions(), processor=_where(artifact))
     return record(artifact, replace(artifact.sidecar, parity=measured))
+
+
+def _where(artifact: Artifact) -> str:
+    """What the numbers were measured on: an engine's are those of this GPU."""
+    found = gpu_devices() if artifact.sidecar.kind == PLAN else []
+    return str(found[0]) if found else processor()
 
 
 def raise_on_failure(verification: Verification) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from dpt_deploy.core.errors import IncompatibleError
 from dpt_deploy.core.profile import parse_ranges
 from dpt_deploy.core.record import EngineOptions
 from dpt_deploy.core.spec import Size
-from dpt_deploy.engine import builder
+from dpt_deploy.engine import builder, preflight
+from dpt_deploy.engine.compat import load
 from dpt_deploy.workflow import build as workflow
 from dpt_deploy.workflow.build import build_engine_artifact
 
@@ -36,7 +38,9 @@ def build_argv(artifact, out, *more, res="64"):
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory):
     """One engine of two sizes in batches up to 3; leave it as it is."""
-    return build(exported("tiny-vit", precision="fp16"), tmp_path_factory.mktemp("engine"), "64,64x96", batch=3).artifact
+    return build(
+        exported("tiny-vit", precision="fp16"), tmp_path_factory.mktemp("engine"), "64,64x96", batch=3
+    ).artifact
 
 
 # --- what it takes ----------------------------------------------------------------------------------------------------
@@ -186,8 +190,6 @@ def test_an_empty_file_is_no_onnx(tmp_path):
 
 
 def workflow_edition():
-    from dpt_deploy.engine.compat import load
-
     return load("tensorrt_rtx")
 
 
@@ -236,8 +238,6 @@ def test_a_machine_without_memory_is_told_before_the_build(tmp_path, capsys, mon
 
 
 def test_known_defects_are_told_before_the_build(tmp_path, monkeypatch):
-    from dpt_deploy.engine import preflight
-
     row = preflight.KnownBad("tensorrt_rtx", ("1",), "everything is wrong", "https://x", "pray")
     monkeypatch.setattr(preflight, "known_bad", lambda: (row,))
     said = []
@@ -291,8 +291,6 @@ def complaint_after_talk(capsys, code, *argv):
 
 @pytest.fixture(scope="module")
 def root():
-    from pathlib import Path
-
     return Path(__file__).parents[2]
 
 

@@ -20,16 +20,51 @@ RELEASES = {
     "10.14.1.48.post1": "tensorrt-cu13-bindings",
     "11.4.0.106": "tensorrt-cu13-bindings",
 }
-CLASSES = """Builder BuilderFlag DataType EngineInspector ExecutionContextAllocationStrategy HardwareCompatibilityLevel
-IAttention IAttentionInputLayer IBuilderConfig ICudaEngine IExecutionContext IHostMemory ILayer ILogger
-INetworkDefinition IOptimizationProfile IProgressMonitor ITensor ITimingCache LayerInformationFormat LayerType
-MemoryPoolType NetworkDefinitionCreationFlag OnnxParser ParserError ProfilingVerbosity Runtime TensorIOMode
-ComputeCapability""".split()
+CLASSES = [
+    "Builder",
+    "BuilderFlag",
+    "DataType",
+    "EngineInspector",
+    "ExecutionContextAllocationStrategy",
+    "HardwareCompatibilityLevel",
+    "IAttention",
+    "IAttentionInputLayer",
+    "IBuilderConfig",
+    "ICudaEngine",
+    "IExecutionContext",
+    "IHostMemory",
+    "ILayer",
+    "ILogger",
+    "INetworkDefinition",
+    "IOptimizationProfile",
+    "IProgressMonitor",
+    "ITensor",
+    "ITimingCache",
+    "LayerInformationFormat",
+    "LayerType",
+    "Logger",
+    "MemoryPoolType",
+    "NetworkDefinitionCreationFlag",
+    "OnnxParser",
+    "ParserError",
+    "ProfilingVerbosity",
+    "Runtime",
+    "TensorIOMode",
+    "ComputeCapability",
+]
 
 LIBRARIES = ("nvinfer", "nvonnxparser", "nvinfer_plugin")
-ENTRIES = """createInferBuilder_INTERNAL createInferRefitter_INTERNAL createInferRuntime_INTERNAL
-createNvOnnxParserRefitter_INTERNAL createNvOnnxParser_INTERNAL getBuilderPluginRegistry getNvOnnxParserVersion
-getPluginRegistry initLibNvInferPlugins""".split()
+ENTRIES = [
+    "createInferBuilder_INTERNAL",
+    "createInferRefitter_INTERNAL",
+    "createInferRuntime_INTERNAL",
+    "createNvOnnxParserRefitter_INTERNAL",
+    "createNvOnnxParser_INTERNAL",
+    "getBuilderPluginRegistry",
+    "getNvOnnxParserVersion",
+    "getPluginRegistry",
+    "initLibNvInferPlugins",
+]
 
 
 def names_of(module):
@@ -50,7 +85,9 @@ def ask(version, package, folder):
     for name in LIBRARIES:
         library = f"lib{name}.so.{version.partition('.')[0]}"
         subprocess.run(["cc", "-shared", "-fPIC", f"-Wl,-soname,{library}", source, "-o", folder / library], check=True)
-    script = "import json, tensorrt_bindings, make_tensorrt_golden as m; print(json.dumps(m.names_of(tensorrt_bindings)))"
+    script = (
+        "import json, tensorrt_bindings, make_tensorrt_golden as m; print(json.dumps(m.names_of(tensorrt_bindings)))"
+    )
     path = os.pathsep.join([str(folder), str(Path(__file__).parent)])
     done = subprocess.run(
         [sys.executable, "-c", script],

@@ -1,8 +1,9 @@
-"""The table of differences agrees with the real bindings of four TensorRT releases, and the code uses no other names."""
+"""The table of differences agrees with the real bindings of four TensorRT releases; the code uses no other names."""
 
 import ast
 import json
 import sys
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,23 +16,72 @@ from dpt_deploy.engine.compat import FEATURES, Edition, has, load, parse_version
 ROOT = Path(__file__).parents[2]
 GOLDEN = json.loads((ROOT / "tests/golden/tensorrt_api.json").read_text())
 RELEASES = GOLDEN["releases"]
-SOURCES = [*(ROOT / "dpt_deploy/engine").glob("*.py"), ROOT / "dpt_deploy/runtime/trt_runner.py"]
+SOURCES = [*(ROOT / "dpt_deploy/engine").glob("*.py"), ROOT / "dpt_deploy/runtime/_trt_engine.py"]
 
 # Names reached through objects, which no reading of the source can tie to a class.
-METHODS = """
-Builder.create_network Builder.create_builder_config Builder.create_optimization_profile
-Builder.build_serialized_network INetworkDefinition.num_layers INetworkDefinition.get_layer
-INetworkDefinition.num_inputs INetworkDefinition.num_outputs INetworkDefinition.get_input
-IBuilderConfig.builder_optimization_level IBuilderConfig.profiling_verbosity IBuilderConfig.set_flag
-IBuilderConfig.clear_flag IBuilderConfig.set_memory_pool_limit IBuilderConfig.hardware_compatibility_level
-IBuilderConfig.add_optimization_profile IBuilderConfig.progress_monitor IBuilderConfig.create_timing_cache
-IBuilderConfig.set_timing_cache IBuilderConfig.get_timing_cache IOptimizationProfile.set_shape ITimingCache.serialize
-BuilderFlag.VERSION_COMPATIBLE BuilderFlag.STRIP_PLAN BuilderFlag.REFIT BuilderFlag.TF32
-OnnxParser.parse_from_file OnnxParser.num_errors OnnxParser.get_error ParserError.desc ParserError.node_name
-ParserError.node_operator ILayer.type ILayer.metadata ILayer.name ILayer.num_inputs ILayer.num_outputs ILayer.get_input
-ILayer.get_output ITensor.name ITensor.dtype IProgressMonitor.phase_start IProgressMonitor.step_complete
-IProgressMonitor.phase_finish ILogger.log
-""".split()
+METHODS = [
+    "Builder.create_network",
+    "Builder.create_builder_config",
+    "Builder.create_optimization_profile",
+    "Builder.build_serialized_network",
+    "INetworkDefinition.num_layers",
+    "INetworkDefinition.get_layer",
+    "INetworkDefinition.num_inputs",
+    "INetworkDefinition.num_outputs",
+    "INetworkDefinition.get_input",
+    "IBuilderConfig.builder_optimization_level",
+    "IBuilderConfig.profiling_verbosity",
+    "IBuilderConfig.set_flag",
+    "IBuilderConfig.clear_flag",
+    "IBuilderConfig.set_memory_pool_limit",
+    "IBuilderConfig.hardware_compatibility_level",
+    "IBuilderConfig.add_optimization_profile",
+    "IBuilderConfig.progress_monitor",
+    "IBuilderConfig.create_timing_cache",
+    "IBuilderConfig.set_timing_cache",
+    "IBuilderConfig.get_timing_cache",
+    "IOptimizationProfile.set_shape",
+    "ITimingCache.serialize",
+    "BuilderFlag.VERSION_COMPATIBLE",
+    "BuilderFlag.STRIP_PLAN",
+    "BuilderFlag.REFIT",
+    "BuilderFlag.TF32",
+    "OnnxParser.parse_from_file",
+    "OnnxParser.num_errors",
+    "OnnxParser.get_error",
+    "ParserError.desc",
+    "ParserError.node_name",
+    "ParserError.node_operator",
+    "ILayer.type",
+    "ILayer.metadata",
+    "ILayer.name",
+    "ILayer.num_inputs",
+    "ILayer.num_outputs",
+    "ILayer.get_input",
+    "ILayer.get_output",
+    "ITensor.name",
+    "ITensor.dtype",
+    "IProgressMonitor.phase_start",
+    "IProgressMonitor.step_complete",
+    "IProgressMonitor.phase_finish",
+    "ILogger.log",
+    "Runtime.deserialize_cuda_engine",
+    "ICudaEngine.num_io_tensors",
+    "ICudaEngine.get_tensor_name",
+    "ICudaEngine.get_tensor_shape",
+    "ICudaEngine.get_tensor_dtype",
+    "ICudaEngine.get_tensor_mode",
+    "ICudaEngine.device_memory_size_v2",
+    "ICudaEngine.create_execution_context",
+    "ICudaEngine.create_engine_inspector",
+    "EngineInspector.get_engine_information",
+    "IExecutionContext.set_device_memory",
+    "IExecutionContext.set_optimization_profile_async",
+    "IExecutionContext.set_input_shape",
+    "IExecutionContext.get_tensor_shape",
+    "IExecutionContext.set_tensor_address",
+    "IExecutionContext.execute_async_v3",
+]
 NEWER = {"IAttentionInputLayer.attention": (10, 14), "IAttention.decomposable": (10, 14)}
 
 
@@ -48,15 +98,15 @@ def there(name, release):
 def chains(source):
     """``Class.NAME`` of every ``trt.Class.NAME`` and ``edition.module.Class.NAME`` in a source file."""
     found = set()
-    for node in ast.walk(ast.parse(source)):
-        parts = []
+    for start in ast.walk(ast.parse(source)):
+        node, parts = start, []
         while isinstance(node, ast.Attribute):
             parts.insert(0, node.attr)
             node = node.value
         if isinstance(node, ast.Name) and node.id == "trt":
             found.add(".".join(parts[:2]))
-        elif "module" in parts[:-1]:
-            found.add(".".join(parts[parts.index("module") + 1 :][:2]))
+        elif holder := {"module", "_trt"} & set(parts[:-1]):
+            found.add(".".join(parts[parts.index(holder.pop()) + 1 :][:2]))
     return {name for name in found if name and not name.startswith("__")}
 
 
@@ -86,8 +136,7 @@ def test_a_name_that_is_nowhere_would_be_noticed():
 
 @pytest.mark.needs("tensorrt_rtx")
 def test_the_real_rtx_bindings_have_every_name():
-    import tensorrt_rtx as trt
-
+    trt = import_module("tensorrt_rtx")
     used = set().union(*(chains(path.read_text()) for path in SOURCES)) | set(METHODS) | set(NEWER)
     used |= {entry.evidence for entry in FEATURES.values() if entry.evidence and entry.rtx}
     for name in used:

@@ -52,7 +52,9 @@ def test_without_a_gpu_it_is_refused_and_says_what_built_it():
 
 
 def test_another_version_is_refused_with_the_line_that_rebuilds():
-    with pytest.raises(IncompatibleError, match=r"built by tensorrt 10\.14\.1\.48; 11\.4\.0\.106 is installed") as caught:
+    with pytest.raises(
+        IncompatibleError, match=r"built by tensorrt 10\.14\.1\.48; 11\.4\.0\.106 is installed"
+    ) as caught:
         check_target(CLASSIC, "11.4.0.106", [H200])
     assert "dpt-deploy build MODEL.onnx --res 384x672 --batch 8" in caught.value.hint
 

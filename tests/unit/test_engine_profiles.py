@@ -50,7 +50,9 @@ def test_the_narrowest_profile_is_chosen():
 
 
 def test_a_shape_outside_every_profile_is_told_which_there_are():
-    with pytest.raises(UsageError, match=r"no batch of 9 at 384; its profiles: 384 batch 1; 384 batch 2\.\.8") as caught:
+    with pytest.raises(
+        UsageError, match=r"no batch of 9 at 384; its profiles: 384 batch 1; 384 batch 2\.\.8"
+    ) as caught:
         choose_profile(planned("384", 8), 9, Size(384, 384))
     assert "dpt-deploy build" in caught.value.hint
 
