@@ -37,7 +37,7 @@ setup: ## prepare .venv/ with the tested set of packages
 	  $(PYTHON) -m venv $(VENV); \
 	fi; \
 	$(RUN) -m pip install --upgrade pip; \
-	$(RUN) -m pip install -e '.[all,oracle]' --group dev -c constraints.txt; \
+	$(RUN) -m pip install -e '.[all,oracle,rtx]' --group dev -c constraints.txt; \
 	echo "$$wanted" > $(STAMP)
 
 demo: setup ## the main job on a photograph, offline: export, verify, predict, time; results in out/demo/

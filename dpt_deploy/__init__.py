@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     __version__: str
     from dpt_deploy.core.images import read_image, write_pfm
+    from dpt_deploy.workflow.build import build_engine_artifact
     from dpt_deploy.workflow.convert import convert_checkpoint
     from dpt_deploy.workflow.export import export_model
     from dpt_deploy.workflow.predict import load
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "__version__",
+    "build_engine_artifact",
     "convert_checkpoint",
     "export_model",
     "load",
@@ -29,6 +31,7 @@ __all__ = [
 ]
 
 _PUBLIC = {
+    "build_engine_artifact": "dpt_deploy.workflow.build",
     "convert_checkpoint": "dpt_deploy.workflow.convert",
     "export_model": "dpt_deploy.workflow.export",
     "verify_artifact": "dpt_deploy.workflow.verify",

@@ -20,6 +20,7 @@ from dpt_deploy.core.errors import DptError, ResourceError
 # name -> (module, one line for --help). The line stands here so that --help imports no command.
 COMMANDS = {
     "export": ("export", "Turn a checkpoint into a verified ONNX model."),
+    "build": ("build", "Build a TensorRT engine of an exported model."),
     "verify": ("verify", "Compare an exported model with PyTorch over sizes and batches."),
     "run": ("run", "Apply an exported model to an image, a folder or a video."),
     "bench": ("bench", "Time an exported model beside PyTorch."),

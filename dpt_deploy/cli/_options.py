@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from dpt_deploy.core.errors import UsageError
+from dpt_deploy.core.profile import SizeRange, parse_ranges
 from dpt_deploy.core.spec import Size, parse_batches, parse_size, parse_sizes
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -42,6 +43,19 @@ def batches(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
     if value is not None and not found:
         raise UsageError("--batch names no batch", hint="for example --batch 1,3, or leave it out")
     return found
+
+
+def ranges(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[SizeRange, ...]:
+    """``--res`` of an engine: sizes and ranges; syntax only."""
+    found = () if value is None else parse_ranges(value, stride=1)
+    if value is not None and not found:
+        raise UsageError("--res names no size", hint="for example --res 384,256..512, or leave it out")
+    return found
+
+
+def capabilities(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[str, ...]:
+    """``--compute-capabilities 8.9,12.0``; which are known, the library knows."""
+    return tuple(dict.fromkeys(part.strip() for part in (value or "").split(",") if part.strip()))
 
 
 def res_option(help_text: str) -> Callable[[Function], Function]:

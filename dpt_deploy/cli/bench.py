@@ -84,7 +84,7 @@ def _measure(
     **limits: Any,
 ) -> tuple[Any, list[Any]]:
     """The result, and what in it is worse than the baseline."""
-    from dpt_deploy.core.artifact import open_artifact
+    from dpt_deploy.core.artifact import open_model
     from dpt_deploy.workflow.bench import bench_artifact, cached_artifact, open_baseline
     from dpt_deploy.workflow.contenders import check_name
     from dpt_deploy.workflow.photo import photograph
@@ -95,7 +95,7 @@ def _measure(
     recorded = open_baseline(baseline) if baseline else None
     sizes = res or (Size(384, 384),)
     with photograph(photo, leave_out=no_photo, say=say) as path:
-        opened = open_artifact(artifact) if artifact else cached_artifact(backbone, say, sizes)
+        opened = open_model(artifact) if artifact else cached_artifact(backbone, say, sizes)
         with timing_bar() as progress:
             result = bench_artifact(
                 opened,

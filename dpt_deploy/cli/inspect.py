@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
+from dpt_deploy.cli._engine_tables import engine_rows
 from dpt_deploy.cli._options import artifact_argument, json_option
 from dpt_deploy.cli._output import PARITY_COLUMNS, case_rows, print_facts, print_json, print_table
+from dpt_deploy.core.artifact import Sidecar
 from dpt_deploy.core.record import OperationRecord, ParityRecord
 from dpt_deploy.core.spec import TensorSpec
 
@@ -25,26 +27,35 @@ def command(artifact: Path, as_json: bool) -> None:
         return
     sidecar = found.sidecar
     size_mb = sum(payload.size_bytes for payload in sidecar.payloads) / 1e6
-    static = sidecar.shapes.static_size
     rows = [
         ("model", f"{sidecar.model.name}, {sidecar.model.task}"),
         ("weights", str(sidecar.weights)),
         ("precision", f"{sidecar.precision}, opset {sidecar.opset}"),
         ("input", _tensor(sidecar.inputs[0])),
         ("output", _tensor(sidecar.outputs[0])),
-        (
-            "sizes",
-            f"static {static}" if static else f"any multiple of {sidecar.shapes.stride}, any batch",
-        ),
-        ("parameters", f"{found.parameters:,} ({found.weight_bytes / 1e6:,.1f} MB)"),
+        ("sizes", _sizes(sidecar)),
+        *([("parameters", f"{found.parameters:,} ({found.weight_bytes / 1e6:,.1f} MB)")] if found.parameters else []),
         ("files", f"{', '.join(payload.name for payload in sidecar.payloads)} ({size_mb:.1f} MB), hashes match"),
         *_operations(sidecar.operations),
-        ("nodes", ", ".join(f"{count} {name}" for name, count in list(found.operators.items())[:8]) + ", …"),
+        *_nodes(found.operators),
+        *(engine_rows(sidecar.engine) if sidecar.engine else []),
         ("verified", _verified(sidecar.parity)),
     ]
     print_facts(str(artifact), rows)
     if sidecar.parity:
         print_table("measured parity", PARITY_COLUMNS, case_rows(sidecar.parity.cases))
+
+
+def _sizes(sidecar: Sidecar) -> str:
+    static = sidecar.shapes.static_size
+    if sidecar.engine:
+        return "; ".join(map(str, sidecar.engine.profiles))
+    return f"static {static}" if static else f"any multiple of {sidecar.shapes.stride}, any batch"
+
+
+def _nodes(operators: dict[str, int]) -> list[tuple[str, str]]:
+    shown = ", ".join(f"{count} {name}" for name, count in list(operators.items())[:8])
+    return [("nodes", f"{shown}, …")] if shown else []
 
 
 def _operations(counts: OperationRecord | None) -> list[tuple[str, str]]:

@@ -26,10 +26,7 @@ from dpt_deploy.core.errors import BadFileError
     help="What to write; may be given more than once. Default: png and pfm, or labels.",
 )
 @click.option(
-    "--runtime",
-    default="ort",
-    show_default=True,
-    help="What runs the artefact: ort, emu (bf16 on a CPU), or native (C++).",
+    "--runtime", help="What runs the artefact: ort (default), emu (bf16 on a CPU), native (C++); trt runs an engine."
 )
 @click.option("--size", callback=size, metavar="HxW", help="Network size instead of the model's own resize rule.")
 @click.option("--kitti-crop", is_flag=True, help="Crop to the bottom centre 352x1216, as the KITTI evaluation does.")

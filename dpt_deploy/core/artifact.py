@@ -19,10 +19,18 @@ from dpt_deploy.core.decode import decode
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.files import atomic_write_bytes
 from dpt_deploy.core.recipe import Tolerance, VerifyMatrix
-from dpt_deploy.core.record import OperationRecord, ParityRecord, QuantisationRecord, RangeRecord, Shapes
+from dpt_deploy.core.record import (
+    EngineRecord,
+    OperationRecord,
+    ParityRecord,
+    QuantisationRecord,
+    RangeRecord,
+    Shapes,
+)
 from dpt_deploy.core.spec import ImageSpec, ModelSpec, TensorSpec
 
 FORMAT = 1
+ONNX, PLAN = "onnx", "plan"  # kinds of artefact
 EXTERNAL_DATA_BYTES = 1 << 30  # protobuf cannot hold 2 GiB, and a file of that size is awkward long before
 _CHUNK = 1 << 20
 _MAX_SIDECAR_BYTES = 1 << 24  # a real one has a few kilobytes
@@ -82,6 +90,7 @@ class Sidecar:
     quantisation: QuantisationRecord | None = None
     golden: str = ""
     parity: ParityRecord | None = None
+    engine: EngineRecord | None = None
     format: int = FORMAT
 
     def to_json(self) -> str:
@@ -99,6 +108,7 @@ class Sidecar:
         found = data.get("format") if isinstance(data, dict) else None
         if found != FORMAT:
             raise ValueError(f"its format is {found!r}; this program reads {FORMAT}")
+        data.setdefault("engine", None)  # sidecars from before there were engines
         if missing := {entry.name for entry in fields(cls)} - set(data):
             raise ValueError(f"{min(missing)} is missing")
         sidecar: Self = decode(cls, data)
@@ -116,6 +126,8 @@ class Sidecar:
             raise ValueError(f"{len(self.inputs)} inputs and {len(self.outputs)} outputs; expected one of each")
         if min(self.shapes.stride, self.model.stride, *(self.shapes.static or ())) < 1:
             raise ValueError("a size or stride is not positive")
+        if (self.kind == PLAN) != (self.engine is not None):
+            raise ValueError(f"kind {self.kind!r} does not go with what it says of an engine")
 
 
 @dataclass(frozen=True)
@@ -172,6 +184,22 @@ def open_artifact(path: Path, *, check_hashes: bool = True) -> Artifact:
     return Artifact(path, sidecar)
 
 
+def open_model(path: Path) -> Artifact:
+    """The same for what must be an exported model, because its graph is read.
+
+    Raises:
+        BadFileError: as :func:`open_artifact`, or it is an engine.
+    """
+    artifact = open_artifact(path)
+    if artifact.sidecar.kind != ONNX:
+        made_of = ", ".join(payload.name for payload in artifact.sidecar.parents)
+        raise BadFileError(
+            f"{path} is an engine; expected an exported model, whose graph can be read",
+            hint=f"give the file it was built from: {made_of}",
+        )
+    return artifact
+
+
 def read_sidecar(path: Path) -> Sidecar:
     """The sidecar of ``path``, without a look at the payloads."""
     where = sidecar_path(path)
@@ -204,7 +232,8 @@ def _read_errors(path: Path) -> Iterator[None]:
 
 def _check_is_model(path: Path) -> None:
     if path.is_dir():
-        found = sorted(entry.name.removesuffix(".json") for entry in path.glob("*.onnx.json"))
+        sidecars = [*path.glob("*.onnx.json"), *path.glob("*.plan.json")]
+        found = sorted(entry.name.removesuffix(".json") for entry in sidecars)
         hint = f"name one of its models: {', '.join(found)}" if found else "it holds no exported model"
         raise BadFileError(f"{path} is a folder; expected the file of an exported model", hint=hint)
     if not path.is_file():

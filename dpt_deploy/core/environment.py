@@ -10,6 +10,8 @@ from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
+from dpt_deploy.core.record import Gpu
+
 # Distribution name by the name it is known under; looked up in package metadata, not imported.
 _PACKAGES = (
     "dpt-deploy",
@@ -83,6 +85,18 @@ def gpus() -> list[str]:
     return _ask_driver("name,driver_version,memory.total")
 
 
+def gpu_devices() -> list[Gpu]:
+    """The NVIDIA GPUs in the driver's order; empty without one."""
+    rows = [line.split(", ") for line in _ask_driver("name,compute_cap,driver_version,memory.total", units=False)]
+    return [Gpu(row[0], row[1], row[2], int(row[3]) << 20) for row in rows if len(row) == 4 and row[3].isdecimal()]
+
+
+def free_device_memory() -> int | None:
+    """Bytes free on the first NVIDIA GPU; None without one."""
+    found = _ask_driver("memory.free", units=False)
+    return int(found[0]) << 20 if found and found[0].isdecimal() else None
+
+
 def clocks() -> dict[str, object]:
     """How fast the machine runs right now, and what else it has to do.
 
@@ -110,12 +124,12 @@ def _cpu_mhz() -> list[float]:
     return [mhz for index, mhz in enumerate(listed) if index in own]
 
 
-def _ask_driver(columns: str) -> list[str]:
+def _ask_driver(columns: str, *, units: bool = True) -> list[str]:
     """One line a GPU from nvidia-smi; empty where there is none."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return []
-    query = [tool, f"--query-gpu={columns}", "--format=csv,noheader"]
+    query = [tool, f"--query-gpu={columns}", f"--format=csv,noheader{'' if units else ',nounits'}"]
     try:
         done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)  # noqa: S603  fixed arguments
     except (OSError, subprocess.TimeoutExpired):  # a driver that is broken or hangs is no GPU to us

@@ -22,6 +22,9 @@ EXTRA_OF = {
     "matplotlib": "study",
     "h5py": "study",
     "transformers": "oracle",
+    "tensorrt": "trt",
+    "tensorrt_rtx": "rtx",
+    "cuda": "trt",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from dpt_deploy.core.profile import Profile
 from dpt_deploy.core.recipe import Tolerance
 from dpt_deploy.core.spec import Size
 
@@ -118,3 +119,76 @@ class Shapes:
     def static_size(self) -> Size | None:
         """The one size of a static graph."""
         return Size(*self.static) if self.static else None
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU as its driver names it; ``capability`` is its compute capability, for example ``9.0``."""
+
+    name: str
+    capability: str
+    driver: str
+    memory_bytes: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.name} (compute capability {self.capability}, driver {self.driver})"
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """What a builder was told beside the profiles; the same options and graph ask for the same engine.
+
+    ``level`` is the builder's optimisation level (0 to 5), ``workspace_bytes`` the most that one layer may use for
+    itself (0: what the library thinks right), ``compute_capabilities`` the targets of TensorRT-RTX (empty: its own
+    choice). ``tf32`` lets FP32 matrix products round their inputs to 10 bits.
+    """
+
+    level: int = 3
+    workspace_bytes: int = 0
+    version_compatible: bool = False
+    hardware_compatible: bool = False
+    strip_weights: bool = False
+    refit: bool = False
+    tf32: bool = False
+    compute_capabilities: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class AuditRecord:
+    """What an engine computes in. ``method``: ``network`` before the build, ``engine`` of the built one on its GPU.
+
+    ``layers`` and ``operations`` are counts per precision: layers that compute with floating-point numbers, and
+    arithmetic operations of one image. ``attention`` counts attention layers: ``whole`` ones, which take a
+    kernel of their own, and ``decomposable`` ones, which the builder may take apart.
+    """
+
+    method: str
+    layers: dict[str, int]
+    operations: dict[str, int]
+    attention: dict[str, int]
+    quantize: int = 0
+    dequantize: int = 0
+    casts: int = 0
+
+    def share(self, precision: str) -> float:
+        """Part of the arithmetic (of the layers, where none is counted) that is done in ``precision``."""
+        counts = self.operations or self.layers
+        return counts.get(precision, 0) / max(1, sum(counts.values()))
+
+
+@dataclass(frozen=True)
+class EngineRecord:
+    """How a plan was built: by which library, for which shapes, on which GPU (None: without one).
+
+    ``weight_bytes`` and ``activation_bytes`` are predictions of device memory, the latter at the largest profile.
+    """
+
+    library: str
+    version: str
+    device: Gpu | None
+    profiles: tuple[Profile, ...]
+    options: EngineOptions
+    weight_bytes: int
+    activation_bytes: int
+    seconds: float
+    audit: AuditRecord

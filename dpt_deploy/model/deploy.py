@@ -181,7 +181,7 @@ class Uint8Input(nn.Module):
         self.register_buffer("offset", (-mean / std).float())
 
     def forward(self, image: Tensor) -> Tensor:
-        pixels = image.permute(0, 3, 1, 2).float()
+        pixels = image.float().permute(0, 3, 1, 2)  # TensorRT casts bytes, and does nothing else with them
         return self.model(pixels * self.gain + self.offset)
 
 

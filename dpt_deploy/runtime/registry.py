@@ -21,6 +21,7 @@ _RUNTIMES = {
         "ctypes",
         "ort",
     ),  # a C++ library, found when it runs
+    "trt": ("dpt_deploy.runtime.trt_runner", "TrtRunner", "cuda", "trt"),
     "torch": ("dpt_deploy.runtime.torch_runner", "TorchRunner", "torch", "export"),
 }
 FILE_RUNTIMES = ("ort", "emu", "native")  # those that run an artefact's file; torch is handed a module

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from dpt_deploy.core import metrics
-from dpt_deploy.core.artifact import Artifact, open_artifact
+from dpt_deploy.core.artifact import Artifact, open_model
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.recipe import Tolerance
@@ -84,7 +84,7 @@ def diagnose_artifact(path: Path, *, size: Size | None = None, say: Talk = lambd
         BadFileError: it is damaged.
         ResourceError: disk or memory.
     """
-    artifact = open_artifact(path)
+    artifact = open_model(path)
     sidecar = artifact.sidecar
     if sidecar.precision not in HALF:
         raise UsageError(

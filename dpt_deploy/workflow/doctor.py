@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from dpt_deploy.core.environment import cpu_flags, fingerprint
+from dpt_deploy.core.environment import cpu_flags, fingerprint, installed
 from dpt_deploy.core.recipe import load_recipe, zoo_names
+from dpt_deploy.engine import preflight
 from dpt_deploy.model import published
 
 # What a user can do, the modules it takes, and the extra that brings them.
@@ -17,6 +18,8 @@ _CAPABILITIES = (
     ("read and write images and video", ("cv2", "PIL"), "images"),
     ("draw plots and reports", ("matplotlib", "h5py"), "study"),
     ("time the plain Hugging Face export", ("transformers",), "oracle"),
+    ("run engines of TensorRT", ("tensorrt", "cuda"), "trt"),
+    ("build engines without a GPU (TensorRT-RTX)", ("tensorrt_rtx",), "rtx"),
 )
 
 
@@ -33,7 +36,7 @@ def diagnose_machine() -> tuple[list[Check], dict[str, Any]]:
     """Checks in the order a user needs them, and the full fingerprint."""
     found = fingerprint()
     checks = [_capability(*entry) for entry in _CAPABILITIES]
-    checks += [check for check in (_torch_build(found), _vector_units(), _gpu(found)) if check]
+    checks += [check for check in (_torch_build(found), *_engine_libraries(), _vector_units(), _gpu(found)) if check]
     return checks, found
 
 
@@ -69,6 +72,16 @@ def _torch_build(machine: dict[str, object]) -> Check | None:
     return Check("torch and torchvision match", True, f"{torch}, {vision}")
 
 
+def _engine_libraries() -> list[Check]:
+    """What is known against the installed versions of TensorRT."""
+    rows = []
+    for library, package in (("tensorrt", "tensorrt"), ("tensorrt_rtx", "tensorrt-rtx")):
+        version = installed(package)
+        found = [str(row) for row in preflight.known_bad() if version and row.names(library, version)]
+        rows += [Check(f"{package} {version} computes rightly", False, line) for line in found]
+    return rows
+
+
 def _vector_units() -> Check:
     flags = cpu_flags()
     detail = ", ".join(flags) or "none known"
@@ -78,4 +91,8 @@ def _vector_units() -> Check:
 def _gpu(machine: dict[str, object]) -> Check:
     found = machine["gpus"]
     names = found if isinstance(found, list) else []
-    return Check("NVIDIA GPU", bool(names), "; ".join(map(str, names)) or "none: everything up to ONNX runs without")
+    return Check(
+        "NVIDIA GPU",
+        bool(names),
+        "; ".join(map(str, names)) or "none: all runs without but engines",
+    )

@@ -8,6 +8,7 @@ from dpt_deploy.core.artifact import Sidecar
 from dpt_deploy.core.environment import available_memory
 from dpt_deploy.core.errors import ResourceError, UsageError
 from dpt_deploy.core.optional import extra
+from dpt_deploy.core.profile import choose_profile
 from dpt_deploy.core.spec import INPUT_FLOAT, QUANTISED, ModelSpec, Size, check_size
 from dpt_deploy.parity.samples import normalised, structured_images
 
@@ -44,10 +45,14 @@ def check_request(sidecar: Sidecar, size: Size, batch: int = 1) -> None:
     """Raise unless the artefact can take ``batch`` images of ``size``.
 
     Raises:
-        UsageError: not a multiple of the stride, or not the one size of a static artefact.
+        UsageError: not a multiple of the stride, not the one size of a static artefact, or outside the profiles of an
+            engine.
         ResourceError: more than the memory of this machine.
     """
     check_size(size, stride=sidecar.shapes.stride)
+    if sidecar.engine:
+        choose_profile(sidecar.engine.profiles, batch, size)
+        return
     static = sidecar.shapes.static_size
     if static and (size, batch) != (static, 1):
         raise UsageError(

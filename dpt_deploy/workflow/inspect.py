@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dpt_deploy.core.artifact import Sidecar, open_artifact
+from dpt_deploy.core.artifact import PLAN, Sidecar, open_artifact
 from dpt_deploy.core.optional import extra
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """The sidecar, and what the graph itself says."""
+    """The sidecar, and what the graph itself says; an engine shows no graph."""
 
     path: Path
     sidecar: Sidecar
-    operators: dict[str, int]
-    parameters: int
-    weight_bytes: int
+    operators: dict[str, int] = field(default_factory=dict)
+    parameters: int = 0
+    weight_bytes: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -37,6 +37,8 @@ def inspect_artifact(path: Path) -> Inspection:
         BadFileError: it is missing, unfinished or damaged.
     """
     artifact = open_artifact(path)
+    if artifact.sidecar.kind == PLAN:
+        return Inspection(path, artifact.sidecar)
     with extra("export", purpose="reading the graph"):
         from dpt_deploy.graph.describe import describe
     found = describe(path)

@@ -19,7 +19,7 @@ from dpt_deploy.core.optional import extra
 from dpt_deploy.core.spec import Size
 from dpt_deploy.runtime.predictor import Prediction, Predictor
 from dpt_deploy.workflow.feeds import check_request
-from dpt_deploy.workflow.runners import open_runner
+from dpt_deploy.workflow.runners import default_runtime, open_runner
 
 OutputFormat = Literal["png", "pfm", "color", "metric", "labels", "overlay"]
 DEPTH_FORMATS = ("png", "pfm", "color", "metric")
@@ -38,7 +38,7 @@ class FileResult:
 
 @contextmanager
 def load(
-    path: Path | str, *, runtime: str = "ort", size: Size | None = None, threads: int | None = None
+    path: Path | str, *, runtime: str | None = None, size: Size | None = None, threads: int | None = None
 ) -> Iterator[Predictor]:
     """A predictor over a finished artefact; use it in a ``with`` block.
 
@@ -56,7 +56,7 @@ def load(
         with NativeRunner(artifact.path, threads=threads, size=size) as native:
             yield NativePredictor(native, artifact.sidecar, size=size)
         return
-    with open_runner(artifact.path, runtime, threads=threads) as runner:
+    with open_runner(artifact.path, runtime or default_runtime(artifact.sidecar), threads=threads) as runner:
         yield Predictor(runner, artifact.sidecar, size=size)
 
 
@@ -65,7 +65,7 @@ def run_files(
     source: Path,
     out: Path | None,
     *,
-    runtime: str = "ort",
+    runtime: str | None = None,
     size: Size | None = None,
     formats: tuple[str, ...] = (),
     kitti_crop: bool = False,

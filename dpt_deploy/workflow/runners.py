@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dpt_deploy.core.artifact import Sidecar
+from dpt_deploy.core.artifact import PLAN, Sidecar, read_sidecar
+from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.runner import Runner
 from dpt_deploy.runtime import registry
@@ -18,9 +19,17 @@ def open_runner(path: Path, runtime: str = "ort", *, threads: int | None = None)
     """A runner over an artefact's file (not yet entered).
 
     Raises:
-        UsageError: the runtime does not run files, or is unknown.
+        UsageError: the runtime does not run files of this kind, or is unknown.
         MissingExtraError: what it needs is not installed.
+        IncompatibleError: an engine that this machine cannot run.
     """
+    if runtime == "trt":
+        return _engine_runner(path)
+    if path.suffix == f".{PLAN}":
+        raise UsageError(
+            f"runtime {runtime!r} runs ONNX files; {path.name} is an engine",
+            hint="leave --runtime out, or give the .onnx file",
+        )
     if runtime != "emu":
         return registry.open_file(path, runtime, threads=threads)
     with extra("export", purpose="runtime 'emu'"):
@@ -28,6 +37,26 @@ def open_runner(path: Path, runtime: str = "ort", *, threads: int | None = None)
     return registry.open_file(path, runtime, threads=threads, emulate=write_emulated)
 
 
+def _engine_runner(path: Path) -> Runner:
+    """The runner of a plan, after a look at whether this machine can run it; nothing is deserialised yet."""
+    from dpt_deploy.workflow.targets import check_target_of
+
+    record = read_sidecar(path).engine
+    if record is None:
+        raise UsageError(
+            f"runtime 'trt' runs engines; {path.name} is an exported model",
+            hint=f"build one first: dpt-deploy build {path.name}",
+        )
+    check_target_of(record)
+    runner: Runner = registry.runner_class("trt")(path, library=record.library, profiles=record.profiles)
+    return runner
+
+
+def default_runtime(sidecar: Sidecar) -> str:
+    """What runs an artefact where nobody says: ``trt`` an engine, ``ort`` an ONNX file."""
+    return "trt" if sidecar.kind == PLAN else "ort"
+
+
 def judge_of(sidecar: Sidecar) -> str:
-    """The runtime whose numbers are evidence for an artefact on a CPU."""
-    return RUNTIMES.get(sidecar.precision, "ort")
+    """The runtime whose numbers are evidence: an engine's own, else one on a CPU."""
+    return "trt" if sidecar.kind == PLAN else RUNTIMES.get(sidecar.precision, "ort")

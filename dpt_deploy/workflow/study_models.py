@@ -12,7 +12,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from dpt_deploy.core.artifact import Artifact, Sidecar, open_artifact, read_sidecar
+from dpt_deploy.core.artifact import Artifact, Sidecar, open_model, read_sidecar
 from dpt_deploy.core.environment import installed
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.files import atomic_write_bytes, ensure_folder
@@ -192,7 +192,7 @@ def _check_torch(artifacts: Sequence[Artifact], runtimes: Sequence[str]) -> None
 
 def _artifact(name: str, weights: str | None, precision: str | None, folder: Path, say: Talk) -> Artifact:
     if precision is None:
-        return open_artifact(Path(name))
+        return open_model(Path(name))
     say(f"exporting {name} in {precision}")
     with extra("export", purpose="exporting"):
         return export_model(name, folder, weights=weights, precision=precision, allow_slower=True, say=say)

@@ -11,10 +11,11 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from dpt_deploy.core.artifact import Artifact, Sidecar, open_artifact, record
-from dpt_deploy.core.environment import processor, tool_versions
+from dpt_deploy.core.artifact import PLAN, Artifact, Sidecar, open_artifact, record
+from dpt_deploy.core.environment import gpu_devices, processor, tool_versions
 from dpt_deploy.core.errors import BadFileError, DptError, ParityError, UsageError
 from dpt_deploy.core.optional import extra
+from dpt_deploy.core.profile import Profile
 from dpt_deploy.core.recipe import Tolerance
 from dpt_deploy.core.record import CaseResult
 from dpt_deploy.core.runner import Runner
@@ -92,7 +93,7 @@ def verify_artifact(
     if against is not None and not against.exists():
         raise BadFileError(f"{against} does not exist", hint="give a checkpoint or an exported model (.onnx)")
     cases = _cases(sidecar, tuple(res), tuple(batch))
-    if against is not None and against.suffix == ".onnx":
+    if against is not None and against.suffix in (".onnx", ".plan"):
         report = _against_artifact(artifact, open_artifact(against), cases, runtime, progress)
         return Verification(artifact, report, str(against))
     module = _reference(sidecar, weights, against)
@@ -100,9 +101,11 @@ def verify_artifact(
         outputs = _outputs(runner, sidecar, lambda images: _torch_output(module, sidecar, images))
         min_span = MIN_SPAN_TRAINED if against else _min_span(sidecar)
         report = compare_matrix(outputs, cases, sidecar.tolerance, min_span=min_span, progress=progress)
+        artifact = _audited(artifact, runner)
     if against is None:  # else not the artefact's own numbers: its sidecar keeps those
         artifact = _record(artifact, report, runtime, cases)
-    divergence = None if report.passed else _locate(artifact, module, report)
+    located = report.passed or sidecar.kind == PLAN  # an engine shows no tensor inside
+    divergence = None if located else _locate(artifact, module, report)
     return Verification(artifact, report, str(against or "PyTorch"), divergence)
 
 
@@ -110,7 +113,7 @@ def golden_report(sidecar: Sidecar, path: Path, runtime: str | None = None) -> R
     """Compare with the tensors stored beside the artefact; only the runtime is needed."""
     if not sidecar.golden:
         raise BadFileError(f"{path} has no golden tensors", hint="export it again")
-    stored = _read_golden(path.with_name(sidecar.golden))
+    stored = read_golden(path.with_name(sidecar.golden))
     images, reference = stored["images"], stored["output"]
     size = Size(*images.shape[1:3])
     with open_runner(path, runtime or judge_of(sidecar)) as runner:
@@ -118,7 +121,8 @@ def golden_report(sidecar: Sidecar, path: Path, runtime: str | None = None) -> R
         return compare_matrix(outputs, [(len(images), size)], sidecar.tolerance, min_span=_min_span(sidecar))
 
 
-def _read_golden(path: Path) -> dict[str, np.ndarray]:
+def read_golden(path: Path) -> dict[str, np.ndarray]:
+    """``images`` (B, H, W, 3) and the reference's ``output``; raises :class:`BadFileError` for anything else."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in ("images", "output")}
@@ -127,6 +131,8 @@ def _read_golden(path: Path) -> dict[str, np.ndarray]:
 
 
 def _cases(sidecar: Sidecar, res: tuple[Size, ...], batch: tuple[int, ...]) -> Cases:
+    if sidecar.engine and not (res or batch):
+        return _corners(sidecar.engine.profiles)
     static, stride = sidecar.shapes.static_size, sidecar.shapes.stride
     sizes = res or ((static,) if static else tuple(parse_size(text, stride=stride) for text in sidecar.verify.res))
     batches = batch or ((1,) if static else sidecar.verify.batch)
@@ -136,6 +142,12 @@ def _cases(sidecar: Sidecar, res: tuple[Size, ...], batch: tuple[int, ...]) -> C
     if not cases:
         raise UsageError("there is no case to verify: the recipe's matrix is empty", hint="give --res and --batch")
     return cases
+
+
+def _corners(profiles: Sequence[Profile]) -> Cases:
+    """The smallest and the largest shape of every profile, so that each is switched to."""
+    shapes = dict.fromkeys(shape for profile in profiles for shape in (profile.low, profile.high))
+    return [(batch, Size(height, width)) for batch, height, width in shapes]
 
 
 def _reference(sidecar: Sidecar, weights: str | None, against: Path | None) -> Any:
@@ -201,11 +213,30 @@ def _locate(artifact: Artifact, module: Any, report: Report) -> Divergence | Non
         return None
 
 
+def _audited(artifact: Artifact, runner: Runner) -> Artifact:
+    """An engine that is open on its GPU tells what it computes in; raises :class:`ParityError` if it was misnamed."""
+    engine = artifact.sidecar.engine
+    information = getattr(runner, "information", None)
+    if engine is None or information is None:
+        return artifact
+    from dpt_deploy.engine.audit import audit_engine, check_audit
+
+    found = audit_engine(information())
+    check_audit(found, artifact.sidecar.precision, artifact.path.name)
+    return replace(artifact, sidecar=replace(artifact.sidecar, engine=replace(engine, audit=found)))
+
+
 def _record(artifact: Artifact, report: Report, runtime: str, cases: Cases) -> Artifact:
     """Put the measured numbers, passed or not, into the sidecar."""
     whole = set(_cases(artifact.sidecar, (), ())) <= set(cases)
-    measured = report.record(matrix=whole, runtime=runtime, tools=tool_versions(), processor=processor())
+    measured = report.record(matrix=whole, runtime=runtime, tools=tool_versions(), processor=_where(artifact))
     return record(artifact, replace(artifact.sidecar, parity=measured))
+
+
+def _where(artifact: Artifact) -> str:
+    """What the numbers were measured on: an engine's are those of this GPU."""
+    found = gpu_devices() if artifact.sidecar.kind == PLAN else []
+    return str(found[0]) if found else processor()
 
 
 def raise_on_failure(verification: Verification) -> None:

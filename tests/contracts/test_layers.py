@@ -20,7 +20,7 @@ OFFENCES = {
     "core needs PyTorch": ("core/metrics.py", "import torch"),
     "parity needs ONNX Runtime": ("parity/bisect.py", "import onnxruntime"),
     "the command line passes workflow by": ("cli/run.py", "import dpt_deploy.runtime.registry"),
-    "a stage nobody declared": ("engine/__init__.py", ""),
+    "a stage nobody declared": ("serving/__init__.py", ""),
 }
 
 

@@ -46,7 +46,7 @@ def test_setup_installs_the_tested_set_with_everything(make):
     code, _, asked = make("setup")
     assert code == 0
     assert "-m venv .venv\n-m pip install --upgrade pip\n" in asked
-    assert "-m pip install -e .[all,oracle] --group dev -c constraints.txt" in asked
+    assert "-m pip install -e .[all,oracle,rtx] --group dev -c constraints.txt" in asked
 
 
 def test_a_second_run_does_nothing(make):

@@ -1,0 +1,64 @@
+"""``dpt-deploy build``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dpt_deploy.cli._engine_tables import COST_COLUMNS, cost_rows, engine_rows
+from dpt_deploy.cli._options import PATH, artifact_argument, capabilities, json_option, ranges
+from dpt_deploy.cli._output import phase_bar, print_facts, print_json, print_table, say
+from dpt_deploy.core.record import EngineOptions
+
+
+@click.command()
+@artifact_argument
+@click.option(
+    "--res",
+    "res",
+    metavar="SIZES",
+    callback=ranges,
+    help="Sizes, each with profiles of its own; A..B is a range in one.  [default: the size of training]",
+)
+@click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Batches from 1 to this.")
+@click.option("--library", type=click.Choice(["tensorrt", "tensorrt_rtx"]), help="Default: the one installed.")
+@click.option("--level", type=click.IntRange(0, 5), default=3, show_default=True, help="Optimisation level.")
+@click.option("--workspace", type=click.IntRange(min=1), help="MiB that a single layer may use for itself.")
+@click.option("--timing-cache", type=PATH, help="Keep measurements of kernels in this file (tensorrt).")
+@click.option("--compute-capabilities", metavar="N.N,…", callback=capabilities, help="Target GPUs (tensorrt_rtx).")
+@click.option("--hardware-compatible", is_flag=True, help="Run on every GPU from Ampere on (tensorrt).")
+@click.option("--version-compatible", is_flag=True, help="Run with later versions of the library (tensorrt).")
+@click.option("--strip-weights", is_flag=True, help="Leave weights out of the plan; it takes refitting to run.")
+@click.option("--refit", is_flag=True, help="Let weights be replaced later.")
+@click.option("--tf32", is_flag=True, help="Let FP32 products round their inputs to 10 bits.")
+@click.option("-o", "--out", type=PATH, default=Path("out"), show_default=True, help="Folder of the engine.")
+@click.option("--force", is_flag=True, help="Build again even if the engine is up to date.")
+@json_option
+def command(artifact: Path, as_json: bool, workspace: int | None, **options: Any) -> None:
+    """Build a TensorRT engine of an exported model: strongly typed, audited, with a profile for each size.
+
+    \b
+    dpt-deploy build out/hybrid-fp16.onnx --res 384,384x672 --batch 8
+    dpt-deploy build out/hybrid-fp16.onnx --res 256..512 -o engines/
+
+    With TensorRT-RTX this needs no GPU; running the engine does. Exit 5 when the graph does not compute in the
+    precision that its name promises, 6 when the library cannot build it.
+    """
+    from dpt_deploy.workflow.build import build_engine_artifact, engine_of
+
+    names = ("level", "compute_capabilities", "hardware_compatible", "version_compatible", "strip_weights", "refit")
+    chosen = {name: options.pop(name) for name in (*names, "tf32")}
+    order = EngineOptions(workspace_bytes=(workspace or 0) << 20, **chosen)
+    with phase_bar() as advance:
+        building = build_engine_artifact(
+            artifact, options.pop("out"), options=order, say=say, advance=advance, **options
+        )
+    if as_json:
+        print_json(building.to_dict())
+        return
+    print_table("profiles (predicted)", COST_COLUMNS, cost_rows(building.costs))
+    print_facts(str(building.artifact.path), engine_rows(engine_of(building.artifact)))
+    say("not verified: run `dpt-deploy verify` on the GPU that will run it")
+    click.echo(str(building.artifact.path))

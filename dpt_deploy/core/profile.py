@@ -1,0 +1,103 @@
+"""Which shapes an engine takes: optimisation profiles, and the sizes and ranges that users ask for.
+
+TensorRT tunes an engine for the shapes of its profiles and refuses every other. A profile is a box of shapes with one
+that it is tuned for; the runner picks the narrowest box around what it is fed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dpt_deploy.core.errors import UsageError
+from dpt_deploy.core.spec import Size, check_size, parse_size
+
+Shape = tuple[int, int, int]  # (batch, height, width)
+
+
+@dataclass(frozen=True)
+class SizeRange:
+    """Image sizes from ``low`` to ``high``, both included; one exact size where they are the same."""
+
+    low: Size
+    high: Size
+
+    def __str__(self) -> str:
+        return str(self.low) if self.low == self.high else f"{self.low}..{self.high}"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Shapes (batch, height, width) from ``low`` to ``high``; the engine is tuned for ``best``."""
+
+    low: Shape
+    best: Shape
+    high: Shape
+
+    def takes(self, batch: int, size: Size) -> bool:
+        """Whether ``batch`` images of ``size`` lie inside."""
+        shape = (batch, size.height, size.width)
+        return all(low <= value <= high for low, value, high in zip(self.low, shape, self.high, strict=True))
+
+    @property
+    def pixels(self) -> int:
+        """Of its largest shape, over the batch."""
+        batch, height, width = self.high
+        return batch * height * width
+
+    def __str__(self) -> str:
+        sizes = SizeRange(Size(*self.low[1:]), Size(*self.high[1:]))
+        batch = str(self.low[0]) if self.low[0] == self.high[0] else f"{self.low[0]}..{self.high[0]}"
+        return f"{sizes} batch {batch}"
+
+
+@dataclass(frozen=True)
+class ProfileCost:
+    """What the largest shape of one profile takes: device memory for activations (predicted), arithmetic."""
+
+    profile: Profile
+    activation_bytes: int
+    operations: int
+
+
+def choose_profile(profiles: Sequence[Profile], batch: int, size: Size) -> int:
+    """Index of the narrowest profile that takes ``batch`` images of ``size``.
+
+    Raises:
+        UsageError: none does; the message names them all.
+    """
+    fitting = [index for index, profile in enumerate(profiles) if profile.takes(batch, size)]
+    if not fitting:
+        raise UsageError(
+            f"the engine takes no batch of {batch} at {size}; its profiles: {'; '.join(map(str, profiles))}",
+            hint="use a size and batch of these, or build it again with others: dpt-deploy build --res … --batch …",
+        )
+    return min(fitting, key=lambda index: profiles[index].pixels)
+
+
+def parse_ranges(text: str, *, stride: int = 32) -> tuple[SizeRange, ...]:
+    """``"384,384x672,256..512"``: exact sizes and ranges, duplicates dropped, order kept.
+
+    Raises:
+        UsageError: not understood, not a multiple of ``stride``, or a range that runs backwards.
+    """
+    return tuple(dict.fromkeys(_range(part.strip(), stride) for part in text.split(",") if part.strip()))
+
+
+def check_ranges(ranges: Sequence[SizeRange], *, stride: int) -> None:
+    """Raise :class:`UsageError` unless both ends of every range are legal sizes."""
+    for entry in ranges:
+        check_size(entry.low, stride=stride)
+        check_size(entry.high, stride=stride)
+
+
+def _range(text: str, stride: int) -> SizeRange:
+    first, dots, second = text.partition("..")
+    low = parse_size(first, stride=stride)
+    high = parse_size(second, stride=stride) if dots else low
+    if low.height > high.height or low.width > high.width:
+        raise UsageError(
+            f"range {text!r} runs backwards: {low} is not within {high} on both sides",
+            hint="the smaller size comes first, for example 256..512 or 256x320..512x640",
+        )
+    return SizeRange(low, high)

@@ -1,0 +1,1 @@
+"""From a typed ONNX graph to a TensorRT engine: profiles, preflight, build, audit."""

@@ -1,0 +1,179 @@
+"""What an engine computes in: counted in the network before it is built, and in the engine where its GPU is.
+
+An engine named FP16 that computes in FP32 runs, and is slow: nobody is told. Here the shares are counted, and a name
+that the arithmetic does not bear out is refused.
+
+The network tells, without a GPU, the type of every layer. What the builder fuses, which kernels it takes and how long
+they run only the built engine tells, on the GPU it was built for.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dpt_deploy.core.errors import DptError, ParityError
+from dpt_deploy.core.record import AuditRecord
+from dpt_deploy.engine.compat import Edition, as_attention
+
+NARROW_SHARE = 0.5  # of the arithmetic: below it the name of a narrow precision is a false one
+WIDE = "fp32"
+
+# TensorRT's names of floating-point and quantised types, and ours.
+PRECISIONS = {"FLOAT": WIDE, "HALF": "fp16", "BF16": "bf16", "INT8": "int8", "FP8": "fp8", "INT4": "int4", "FP4": "fp4"}
+_QUANTISED = ("int8", "fp8", "int4", "fp4")
+_MATRIX = ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "EINSUM", "ATTENTION_OUTPUT")
+# Attention is two layers, of which the second bears the node's name.
+_UNCOUNTED = ("CAST", "CONSTANT", "QUANTIZE", "DEQUANTIZE", "SHAPE", "IDENTITY", "ATTENTION_INPUT")
+_ONNX_NODE = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
+
+AWAITS_DEVICE = "share of time per precision, kernels and fusions are told by the built engine on its GPU only"
+
+
+def audit_network(edition: Edition, network: Any, operations: Mapping[str, int]) -> AuditRecord:
+    """Count a parsed network; ``operations`` is the arithmetic of each ONNX node that has any."""
+    producers = _producers(network)
+    layers: Counter[str] = Counter()
+    arithmetic: Counter[str] = Counter()
+    kinds: Counter[str] = Counter()
+    attention = {"whole": 0, "decomposable": 0}
+    left = dict(operations)
+    for index in range(network.num_layers):
+        layer = network.get_layer(index)
+        kind = layer.type.name
+        kinds[kind] += 1
+        if (whole := as_attention(edition, layer)) is not None:
+            attention["decomposable" if whole.decomposable else "whole"] += 1
+        precision = _precision(layer, producers)
+        if kind in _UNCOUNTED or precision is None:
+            continue
+        layers[precision] += 1
+        if kind in _MATRIX:
+            arithmetic[precision] += left.pop(_node_of(layer), 0)
+    return AuditRecord(
+        "network",
+        dict(layers),
+        dict(arithmetic),
+        attention,
+        kinds["QUANTIZE"],
+        kinds["DEQUANTIZE"],
+        sum(_casts_floats(network.get_layer(index)) for index in range(network.num_layers)),
+    )
+
+
+def audit_engine(information: str) -> AuditRecord:
+    """Count a built engine from what its inspector says (JSON, detailed verbosity).
+
+    Raises:
+        DptError: the text is not what an inspector writes.
+    """
+    try:
+        entries = json.loads(information)["Layers"]
+        found = [entry for entry in entries if isinstance(entry, dict)]
+    except (ValueError, KeyError, TypeError) as exc:
+        raise DptError(f"the engine's inspector wrote something else than layers: {information[:80]!r}") from exc
+    if not found:
+        raise DptError(
+            "the engine tells no details of its layers", hint="build it again; plans of this program are detailed"
+        )
+    layers = Counter(precision for entry in found if (precision := _precision_of_entry(entry)))
+    names = [f"{entry.get('Name', '')} {entry.get('TacticName', '')}".lower() for entry in found]
+    kernels = sum("mha" in name or "fmha" in name or "flash" in name for name in names)
+    return AuditRecord(
+        "engine",
+        dict(layers),
+        {},
+        {"whole": kernels, "decomposable": 0},
+        sum(_is(entry, "quantize") for entry in found),
+        sum(_is(entry, "dequantize") for entry in found),
+        sum(_is(entry, "cast") or _is(entry, "reformat") for entry in found),
+    )
+
+
+def check_audit(found: AuditRecord, precision: str, name: str) -> None:
+    """Raise :class:`ParityError` when an engine does not compute in the precision that its name promises."""
+    if precision == WIDE:
+        return
+    narrow = 1.0 - found.share(WIDE)
+    if narrow < NARROW_SHARE:
+        raise ParityError(
+            f"{name} is named {precision} but does {100 * (1 - narrow):.0f} % of its arithmetic in {WIDE} "
+            f"({_counts(found)}); expected at most {100 * (1 - NARROW_SHARE):.0f} %",
+            hint="export it again with --precision; an FP32 graph under another name stays FP32",
+        )
+    kind = precision.partition("-")[0]
+    if kind in PRECISIONS.values() and not found.share(kind):
+        raise ParityError(
+            f"{name} is named {precision} but does none of its arithmetic in {kind} ({_counts(found)})",
+            hint="export it again with --precision, or give it the name of what it is",
+        )
+
+
+def _counts(found: AuditRecord) -> str:
+    counts = found.operations or found.layers
+    return ", ".join(f"{kind} {100 * found.share(kind):.0f} %" for kind in sorted(counts)) or "nothing counted"
+
+
+def _producers(network: Any) -> dict[str, Any]:
+    """Tensor name to the layer that makes it."""
+    found = {}
+    for index in range(network.num_layers):
+        layer = network.get_layer(index)
+        for output in range(layer.num_outputs):
+            found[layer.get_output(output).name] = layer
+    return found
+
+
+def _precision(layer: Any, producers: Mapping[str, Any]) -> str | None:
+    """The type a layer computes in; None where it handles no floating-point numbers.
+
+    Where the operands of a matrix product come out of DequantizeLinear, the product is the quantised one.
+    """
+    if layer.num_outputs == 0 or layer.get_output(0) is None:
+        return None
+    computed = PRECISIONS.get(layer.get_output(0).dtype.name)
+    if computed is None or layer.type.name not in _MATRIX:
+        return computed
+    operands = [_quantised_as(layer.get_input(index), producers) for index in range(min(2, layer.num_inputs))]
+    # Weights that are no input of the layer are plain numbers: nothing quantised them.
+    return operands[0] if len(operands) == 2 and all(operand in _QUANTISED for operand in operands) else computed
+
+
+def _quantised_as(tensor: Any, producers: Mapping[str, Any]) -> str | None:
+    """The type from which a tensor was dequantised, through layers that only move numbers; None if it was not."""
+    layer = producers.get(tensor.name) if tensor is not None else None
+    while layer is not None and layer.type.name in ("SHUFFLE", "IDENTITY", "CAST", "SLICE"):
+        layer = producers.get(layer.get_input(0).name)
+    if layer is None or layer.type.name != "DEQUANTIZE":
+        return None
+    return PRECISIONS.get(layer.get_input(0).dtype.name)
+
+
+def _node_of(layer: Any) -> str:
+    found = _ONNX_NODE.search(layer.metadata or "")
+    return found[1] if found else layer.name
+
+
+def _casts_floats(layer: Any) -> bool:
+    if layer.type.name != "CAST":
+        return False
+    return all(tensor.dtype.name in PRECISIONS for tensor in (layer.get_input(0), layer.get_output(0)))
+
+
+def _precision_of_entry(entry: Mapping[str, Any]) -> str | None:
+    """Of one inspected layer, from the formats of its outputs."""
+    if _is(entry, "reformat") or _is(entry, "constant"):
+        return None
+    formats: Sequence[Any] = [output.get("Format/Datatype", "") for output in entry.get("Outputs", [])]
+    text = " ".join(map(str, formats)).lower()
+    for word, precision in (("fp16", "fp16"), ("half", "fp16"), ("bf16", "bf16"), ("int8", "int8"), ("fp8", "fp8")):
+        if word in text and not (word == "fp16" and "bf16" in text):
+            return precision
+    return WIDE if "fp32" in text or "float" in text else None
+
+
+def _is(entry: Mapping[str, Any], kind: str) -> bool:
+    return str(entry.get("LayerType", "")).lower() == kind

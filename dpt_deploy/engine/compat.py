@@ -1,0 +1,218 @@
+"""The one place that tells TensorRT's editions apart: ``tensorrt`` from 10.12 on, and ``tensorrt_rtx``.
+
+Everything that this project uses has the same name in all of them; what differs is in the table below. Its first
+column is held to the real bindings of four releases and of TensorRT-RTX (``tests/unit/test_engine_compat.py``), the
+notes to builds that were tried (``tests/stages/test_engine_build.py``).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from dpt_deploy.core.errors import IncompatibleError, UsageError
+from dpt_deploy.core.optional import extra
+
+Version = tuple[int, ...]
+
+OLDEST: Version = (10, 12)  # the first whose strong typing covers every layer of these networks
+LIBRARIES = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}  # module to its name, in order of preference
+
+
+@dataclass(frozen=True)
+class Feature:
+    """What not every edition has: ``tensorrt`` from version ``since`` on (None: never), TensorRT-RTX if ``rtx``.
+
+    ``evidence`` is the name in the bindings that comes with it; empty where the name is there and does nothing, or
+    fails, which ``note`` then says of TensorRT-RTX 1.7.1.
+    """
+
+    since: Version | None
+    rtx: bool
+    evidence: str = ""
+    note: str = ""
+
+
+FEATURES = {
+    "whole attention": Feature((10, 14), True, "LayerType.ATTENTION_INPUT"),
+    "compute capabilities": Feature(None, True, "IBuilderConfig.set_compute_capability"),
+    "timing cache": Feature(OLDEST, False, note="its timing cache is a no-op: nothing is timed at build"),
+    "hardware compatibility": Feature(OLDEST, False, note="it ignores the level with a warning"),
+    "version compatibility": Feature(OLDEST, False, note="it has no lean runtime"),
+    "build without a GPU": Feature(None, True),
+    "refit without a GPU": Feature(None, False, note="a refittable build asks for a GPU"),
+}
+
+# What each option of a build takes.
+_NEEDED = {
+    "compute_capabilities": "compute capabilities",
+    "hardware_compatible": "hardware compatibility",
+    "version_compatible": "version compatibility",
+    "timing_cache": "timing cache",
+}
+
+
+@dataclass(frozen=True)
+class Edition:
+    """An installed library: its module, and which one it is."""
+
+    module: Any
+    library: str
+    version: Version
+
+    @property
+    def is_rtx(self) -> bool:
+        return self.library == "tensorrt_rtx"
+
+    def __str__(self) -> str:
+        return f"{LIBRARIES[self.library]} {self.module.__version__}"
+
+    def has(self, feature: str) -> bool:
+        """Whether this edition has a feature of the table."""
+        return has(feature, self.library, self.version)
+
+    def check_option(self, option: str) -> None:
+        """Raise :class:`UsageError` when an option of the builder means nothing to this edition."""
+        feature = _NEEDED.get(option)
+        if feature and not self.has(feature):
+            note = FEATURES[feature].note
+            raise UsageError(
+                f"{self} has no {feature}" + (f": {note}" if self.is_rtx and note else ""),
+                hint=f"leave --{option.replace('_', '-')} out",
+            )
+
+
+def has(feature: str, library: str, version: Version) -> bool:
+    """Whether ``library`` of this version has a feature of the table."""
+    entry = FEATURES[feature]
+    return entry.rtx if library == "tensorrt_rtx" else entry.since is not None and version >= entry.since
+
+
+def parse_version(text: str) -> Version:
+    """``"10.14.1.48.post1"`` as (10, 14, 1, 48)."""
+    return tuple(int(part) for part in text.split(".") if part.isdecimal())
+
+
+def load(library: str | None = None) -> Edition:
+    """The installed library: the one named, else ``tensorrt``, else ``tensorrt_rtx``.
+
+    Raises:
+        MissingExtraError: it is not installed.
+        IncompatibleError: it is older than this program can build for.
+    """
+    name = library or next((name for name in LIBRARIES if find_spec(name)), "tensorrt_rtx")
+    with extra("trt" if name == "tensorrt" else "rtx", purpose="building an engine"):
+        module = import_module(name)
+    edition = Edition(module, name, parse_version(module.__version__))
+    if not edition.is_rtx and edition.version < OLDEST:
+        raise IncompatibleError(
+            f"{edition} is too old: precision is in the graph, and strong typing is complete from 10.12 on",
+            hint="install TensorRT 10.12 or later, or TensorRT-RTX: pip install -e '.[rtx]'",
+        )
+    return edition
+
+
+class Messages:
+    """What the library says while a ``with`` block runs.
+
+    There is one logger a process: the library keeps the first it is given and ignores every later one.
+    """
+
+    def __init__(self, edition: Edition) -> None:
+        self._logger = _logger(edition.library)
+
+    def __enter__(self) -> Messages:
+        self._logger.turn.acquire()
+        self._logger.errors.clear()
+        self._logger.warnings.clear()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._logger.turn.release()
+
+    @property
+    def logger(self) -> Any:
+        return self._logger
+
+    @property
+    def errors(self) -> list[str]:
+        return [_line(text) for text in self._logger.errors]
+
+    @property
+    def warnings(self) -> list[str]:
+        return [_line(text) for text in self._logger.warnings]
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+@cache
+def _logger(library: str) -> Any:
+    trt: Any = import_module(library)
+
+    class Logger(trt.ILogger):  # type: ignore[misc]  # its base is known at run time only
+        """Keeps errors and warnings. A failed build writes hundreds of messages."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.turn = threading.RLock()
+            self.errors: list[str] = []
+            self.warnings: list[str] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity <= trt.ILogger.ERROR:
+                self.errors.append(message)
+            elif severity == trt.ILogger.WARNING:
+                self.warnings.append(message)
+
+    return Logger()
+
+
+def progress_monitor(edition: Edition, advance: Callable[[str, int, int], None]) -> Any:
+    """The library's progress monitor over ``advance(phase, done, steps)``.
+
+    What ``advance`` raises (or a Ctrl-C) must not travel through the library's own code: it ends the build and waits in
+    ``failure`` for who started it.
+    """
+
+    class Monitor(edition.module.IProgressMonitor):  # type: ignore[misc, name-defined]
+        """Phases nest; each has its own number of steps."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.steps: dict[str, int] = {}
+            self.failure: BaseException | None = None
+
+        def phase_start(self, phase_name: str, _parent_phase: str | None, num_steps: int) -> None:
+            self.steps[phase_name] = num_steps
+            self._tell(phase_name, 0)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            return self._tell(phase_name, step + 1)
+
+        def phase_finish(self, phase_name: str) -> None:
+            self._tell(phase_name, self.steps.get(phase_name, 0))
+
+        def _tell(self, phase: str, done: int) -> bool:
+            try:
+                if self.failure is None:
+                    advance(phase, done, self.steps.get(phase, 0))
+            except BaseException as exc:  # noqa: BLE001  kept, and raised again by the builder
+                self.failure = exc
+            return self.failure is None
+
+    return Monitor()
+
+
+def as_attention(edition: Edition, layer: Any) -> Any | None:
+    """The attention that ``layer`` begins, or None. The parser hands out plain layers: their class has to be told."""
+    if not edition.has("whole attention") or layer.type != edition.module.LayerType.ATTENTION_INPUT:
+        return None
+    layer.__class__ = edition.module.IAttentionInputLayer
+    return layer.attention

@@ -1,0 +1,155 @@
+"""What can be known before a build or before a plan is deserialised: bad versions, memory, another GPU or library.
+
+Nothing here imports TensorRT: a plan is refused, or warned of, from its sidecar and the driver's word alone.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+
+from dpt_deploy.core.decode import decode
+from dpt_deploy.core.errors import IncompatibleError, ResourceError
+from dpt_deploy.core.record import EngineRecord, Gpu
+
+RUNTIME_BYTES = 500 << 20  # of a CUDA context and the library's own code, roughly
+# Compute capabilities for which TensorRT-RTX 1.7.1 has a name: RTX plans run on these.
+RTX_CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
+
+
+@dataclass(frozen=True)
+class KnownBad:
+    """A version that computes something wrongly. ``when``: what must all be so of an engine for it to matter."""
+
+    library: str
+    versions: tuple[str, ...]
+    symptom: str
+    thread: str
+    remedy: str
+    when: tuple[str, ...] = ()
+
+    def concerns(self, library: str, version: str, traits: Collection[str]) -> bool:
+        """Whether an engine of these ``traits``, built by this version, may be hit."""
+        return self.names(library, version) and set(self.when) <= set(traits)
+
+    def names(self, library: str, version: str) -> bool:
+        """Whether it is about this version at all."""
+        return library == self.library and any(f"{version}.".startswith(f"{prefix}.") for prefix in self.versions)
+
+    def __str__(self) -> str:
+        return f"{self.symptom} ({self.thread}): {self.remedy}"
+
+
+def known_bad() -> tuple[KnownBad, ...]:
+    """The table of ``dpt_deploy/data/known_bad.toml``."""
+    text = (files("dpt_deploy") / "data" / "known_bad.toml").read_text(encoding="utf-8")
+    return tuple(decode(KnownBad, row, f"bad[{index}]") for index, row in enumerate(tomllib.loads(text)["bad"]))
+
+
+def warnings_for(library: str, version: str, traits: Collection[str]) -> list[str]:
+    """What is known against building or running an engine of these traits with this version."""
+    return [f"{library} {version}: {row}" for row in known_bad() if row.concerns(library, version, traits)]
+
+
+def traits_of(precision: str, task: str, largest_batch: int) -> set[str]:
+    """What the table asks about an engine."""
+    return {precision, task, *(("batch",) if largest_batch > 1 else ())}
+
+
+def needed_bytes(weight_bytes: int, activation_bytes: int) -> int:
+    """Device memory of a running engine, predicted: weights, activations at the largest shape, the runtime itself."""
+    return weight_bytes + activation_bytes + RUNTIME_BYTES
+
+
+def check_device_memory(needed: int, free: int | None, gpu: Gpu | None) -> None:
+    """Raise :class:`ResourceError` when an engine cannot fit its GPU. Without one there is nothing to compare with."""
+    if free is not None and needed > free:
+        raise ResourceError(
+            f"the engine needs about {needed / 1e9:.1f} GB of device memory at its largest shape; "
+            f"{free / 1e9:.1f} GB are free on {gpu.name if gpu else 'the GPU'}",
+            hint="use fewer pixels (--res) or a smaller --batch, or stop what else runs there",
+        )
+
+
+def check_target(record: EngineRecord, library_version: str | None, gpus: Sequence[Gpu]) -> list[str]:
+    """Raise :class:`IncompatibleError` unless a plan may be deserialised here; called before it is.
+
+    Returns what is doubtful. ``library_version`` is that of the installed library which built the plan (None: not
+    installed, which is for the caller to say).
+    """
+    if not gpus:
+        raise IncompatibleError(
+            f"this plan needs an NVIDIA GPU to run; the driver finds none. It was built {describe_origin(record)}",
+            hint="copy the plan and its .json to the machine that will run it; here, run the ONNX file",
+        )
+    if library_version is not None:
+        _check_version(record, library_version)
+    return _check_gpu(record, gpus[0])
+
+
+def describe_origin(record: EngineRecord) -> str:
+    """What a plan was built by and for, in a phrase."""
+    where = f"on {record.device}" if record.device else "without a GPU"
+    targets = record.options.compute_capabilities
+    return f"by {record.library} {record.version} {where}" + (f" for {', '.join(targets)}" if targets else "")
+
+
+def _check_version(record: EngineRecord, found: str) -> None:
+    if found == record.version:
+        return
+    same_major = found.partition(".")[0] == record.version.partition(".")[0]
+    if record.options.version_compatible and same_major and _newer(found, record.version):
+        return
+    raise IncompatibleError(
+        f"this plan was built by {record.library} {record.version}; {found} is installed, and a plan is bound to its "
+        "version",
+        hint=f"build it again here: {_rebuild(record)}",
+    )
+
+
+def _check_gpu(record: EngineRecord, gpu: Gpu) -> list[str]:
+    if record.library == "tensorrt_rtx":
+        return _check_rtx(record, gpu)
+    if record.device is None or record.device.capability == gpu.capability:
+        return []
+    if record.options.hardware_compatible and min(_number(gpu), _number(record.device)) >= (8, 0):
+        return []
+    raise IncompatibleError(
+        f"this plan was built {describe_origin(record)}; it does not run on {gpu}",
+        hint=f"build it again there ({_rebuild(record)}), or once with --hardware-compatible",
+    )
+
+
+def _check_rtx(record: EngineRecord, gpu: Gpu) -> list[str]:
+    """An RTX plan is compiled for its GPU when it is loaded; which GPUs that covers, its targets say."""
+    targets = record.options.compute_capabilities
+    if targets and gpu.capability not in targets:
+        raise IncompatibleError(
+            f"this plan was built {describe_origin(record)}; it does not run on {gpu}",
+            hint=f"build it again with --compute-capabilities {','.join((*targets, gpu.capability))}",
+        )
+    if gpu.capability in RTX_CAPABILITIES:
+        return []
+    return [
+        f"TensorRT-RTX has no name for compute capability {gpu.capability} of {gpu.name}; it knows "
+        f"{', '.join(RTX_CAPABILITIES)}. If it refuses the plan, build with tensorrt"
+    ]
+
+
+def _rebuild(record: EngineRecord) -> str:
+    sizes = ",".join(dict.fromkeys(str(profile).partition(" ")[0] for profile in record.profiles))
+    batch = max(profile.high[0] for profile in record.profiles)
+    return f"dpt-deploy build MODEL.onnx --res {sizes} --batch {batch}"
+
+
+def _number(gpu: Gpu) -> tuple[int, ...]:
+    return tuple(int(part) for part in gpu.capability.split("."))
+
+
+def _newer(one: str, other: str) -> bool:
+    def numbers(text: str) -> tuple[int, ...]:
+        return tuple(int(part) for part in text.split(".") if part.isdecimal())
+
+    return numbers(one) >= numbers(other)

@@ -1,0 +1,124 @@
+"""The little of CUDA that a runner needs, over cuda-python: memory, copies, a stream, captured graphs.
+
+Every call is checked; an error becomes one of this project's, and what was allocated is freed by its owner.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from cuda.bindings import runtime
+
+from dpt_deploy.core.errors import IncompatibleError, ResourceError
+
+
+def call(name: str, *arguments: Any) -> Any:
+    """The result of one runtime function; None where it has none.
+
+    Raises:
+        ResourceError: out of memory, on the device or in pinned host memory, or the GPU failed.
+        IncompatibleError: there is no driver or no GPU, or the driver is too old.
+    """
+    status, *results = getattr(runtime, name)(*arguments)
+    kinds = runtime.cudaError_t
+    if status != kinds.cudaSuccess:
+        text = runtime.cudaGetErrorString(status)[1].decode()
+        if status == kinds.cudaErrorMemoryAllocation:
+            raise ResourceError(f"{name}: {text}", hint="use a smaller size or batch, or free some device memory")
+        if status in (kinds.cudaErrorInsufficientDriver, kinds.cudaErrorNoDevice):
+            raise IncompatibleError(f"{name}: {text}", hint="see `dpt-deploy doctor` for GPU and driver")
+        raise ResourceError(f"the GPU failed in {name}: {text}", hint="start again; see the driver's log if it repeats")
+    return results[0] if results else None
+
+
+class Memory:
+    """Device memory, or pinned host memory that NumPy can see; freed when it is closed."""
+
+    def __init__(self, size_bytes: int, *, pinned: bool = False) -> None:
+        self.size_bytes = size_bytes
+        self._free = "cudaFreeHost" if pinned else "cudaFree"
+        self.address = int(call("cudaMallocHost" if pinned else "cudaMalloc", max(1, size_bytes)))
+
+    def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+        """Pinned memory as an array; valid until it is closed."""
+        count = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        view = (ctypes.c_byte * count).from_address(self.address)
+        return np.ndarray(shape, dtype, buffer=memoryview(view).cast("B"))
+
+    def close(self) -> None:
+        if self.address:
+            address, self.address = self.address, 0
+            call(self._free, address)
+
+
+class Stream:
+    """A stream of our own, or the caller's by its raw handle, which then stays the caller's."""
+
+    def __init__(self, handle: int | None = None) -> None:
+        self._own = handle is None
+        made = call("cudaStreamCreateWithFlags", runtime.cudaStreamNonBlocking) if handle is None else handle
+        self.handle = int(made)
+
+    @property
+    def capturable(self) -> bool:
+        """Whether graphs can be captured here: not on the default streams, whose handles are 0, 1 and 2."""
+        return self.handle > 2
+
+    def to_device(self, target: int, source: int, size_bytes: int) -> None:
+        """Queue a copy from host to device."""
+        kind = runtime.cudaMemcpyKind.cudaMemcpyHostToDevice
+        call("cudaMemcpyAsync", target, source, size_bytes, kind, self.handle)
+
+    def to_host(self, target: int, source: int, size_bytes: int) -> None:
+        """Queue a copy from device to host."""
+        kind = runtime.cudaMemcpyKind.cudaMemcpyDeviceToHost
+        call("cudaMemcpyAsync", target, source, size_bytes, kind, self.handle)
+
+    def synchronize(self) -> None:
+        """Wait for everything queued."""
+        call("cudaStreamSynchronize", self.handle)
+
+    def close(self) -> None:
+        if self._own and self.handle:
+            handle, self.handle = self.handle, 0
+            call("cudaStreamDestroy", handle)
+
+
+class Capture:
+    """Records what is queued on a stream inside the ``with`` block; ``graph`` replays it."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self.graph: Graph | None = None
+
+    def __enter__(self) -> Self:
+        mode = runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        call("cudaStreamBeginCapture", self._stream.handle, mode)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        recorded = call("cudaStreamEndCapture", self._stream.handle)  # after a failure too: the stream must leave it
+        if kind is None:
+            self.graph = Graph(call("cudaGraphInstantiate", recorded, 0))
+        call("cudaGraphDestroy", recorded)
+
+
+class Graph:
+    """A captured graph, ready to be launched."""
+
+    def __init__(self, executable: Any) -> None:
+        self._executable = executable
+
+    def launch(self, stream: Stream) -> None:
+        """Queue all that was captured."""
+        call("cudaGraphLaunch", self._executable, stream.handle)
+
+    def close(self) -> None:
+        if self._executable is not None:
+            executable, self._executable = self._executable, None
+            call("cudaGraphExecDestroy", executable)
