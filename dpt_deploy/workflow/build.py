@@ -18,7 +18,7 @@ from dpt_deploy.core.artifact import (
     sidecar_path,
 )
 from dpt_deploy.core.environment import available_memory, free_device_memory, gpu_devices, tool_versions
-from dpt_deploy.core.errors import BadFileError, IncompatibleError, ResourceError
+from dpt_deploy.core.errors import BadFileError, IncompatibleError, ResourceError, UsageError
 from dpt_deploy.core.files import atomic_write_bytes, check_folder, write_errors
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.profile import Profile, ProfileCost, SizeRange, check_ranges
@@ -31,6 +31,7 @@ from dpt_deploy.workflow.feeds import check_request
 if TYPE_CHECKING:
     from dpt_deploy.engine.compat import Edition
 
+CPU_ONLY = "int8-cpu"
 Talk = Callable[[str], None]
 Advance = Callable[[str, int, int], None]
 
@@ -139,6 +140,11 @@ def engine_of(artifact: Artifact) -> EngineRecord:
 def _order(path: Path, res: tuple[SizeRange, ...], batch: int, options: EngineOptions, library: str | None) -> _Order:
     artifact = open_model(path)
     sidecar = artifact.sidecar
+    if sidecar.precision == CPU_ONLY:
+        raise UsageError(
+            f"{path.name} is quantised for ONNX Runtime's CPU; engines take no zero points",
+            hint="build its twin, the file with -int8 in its name",
+        )
     with extra("export", purpose="building an engine"):
         from dpt_deploy.graph.activations import peak_activation_bytes
         from dpt_deploy.graph.describe import describe

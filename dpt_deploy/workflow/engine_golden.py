@@ -13,7 +13,7 @@ from dpt_deploy.core.files import write_errors
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.profile import Profile, choose_profile
 from dpt_deploy.core.spec import Size
-from dpt_deploy.parity.samples import structured_images
+from dpt_deploy.workflow.feeds import parity_images
 from dpt_deploy.workflow.verify import read_golden
 
 GOLDEN_BATCH = 2
@@ -53,5 +53,5 @@ def _new_golden(sidecar: Sidecar, profiles: Sequence[Profile]) -> dict[str, np.n
     smallest = min(profiles, key=lambda profile: profile.low[1] * profile.low[2])
     size = Size(*smallest.low[1:])
     paired = any(profile.takes(GOLDEN_BATCH, size) for profile in profiles)
-    images = structured_images(GOLDEN_BATCH if paired else 1, size.height, size.width)
+    images = parity_images(sidecar.precision, GOLDEN_BATCH if paired else 1, size)
     return {"images": images, "output": reference_output(reference_of(sidecar, None), sidecar, images)}

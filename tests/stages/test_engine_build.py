@@ -57,6 +57,21 @@ def test_every_kind_of_network_builds_in_every_type(name, precision, tmp_path):
     assert record.device is None
 
 
+@pytest.mark.parametrize(("name", "precision"), [("tiny-vit", "int8"), ("tiny-hybrid", "int8"), ("tiny-hybrid", "fp8")])
+def test_eight_bits_build_and_stay_eight_bits(name, precision, tmp_path):
+    audit = build(exported(name, precision=precision), tmp_path).artifact.sidecar.engine.audit
+    assert audit.share(precision) > 0.5
+    assert audit.attention["decomposable"] == 0
+
+
+def test_the_file_for_the_cpu_is_refused_and_its_twin_is_named(tmp_path, capsys):
+    engine = exported("tiny-vit", precision="int8")
+    twin = open_artifact(engine.path.with_name(engine.sidecar.quantisation.twin))
+    said = complaint(capsys, 2, *build_argv(twin, tmp_path))
+    assert "quantised for ONNX Runtime's CPU" in said
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("options", "shown"),
     [
