@@ -14,7 +14,6 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
-from support.native import cmake
 
 from dpt_deploy.core.environment import cpu_count, fingerprint, gpus, installed
 from dpt_deploy.core.optional import EXTRA_OF
@@ -40,7 +39,7 @@ def _no_git() -> str:
 def _no_compiler() -> str:
     if not shutil.which("c++"):
         return "no C++ compiler: install g++, or let DPT_APT=1 do so"
-    return "" if cmake() else "no cmake: pip install --group dev"
+    return "" if shutil.which("cmake") or find_spec("cmake") else "no cmake: pip install --group dev"
 
 
 def _no_module(name: str) -> str:
