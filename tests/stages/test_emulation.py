@@ -127,5 +127,5 @@ def test_a_precision_without_kernels_says_what_can_run_it(tmp_path):
 def test_an_unknown_runtime_is_refused_with_the_known_ones(tmp_path):
     with pytest.raises(UsageError) as caught:
         open_runner(tmp_path / "x.onnx", "cuda")
-    assert "ort, emu, torch" in str(caught.value.hint)
+    assert "ort, emu, native, trt, torch" in str(caught.value.hint)
     assert registry.FILE_RUNTIMES == ("ort", "emu")
