@@ -64,6 +64,17 @@ def test_depth_of_other_networks(name):
     assert found.metric == (name == "tiny-metric")
 
 
+def test_depth_in_eight_bits():
+    engine = exported("tiny-vit", precision="int8")
+    path = engine.path.with_name(engine.sidecar.quantisation.twin)
+    found = []
+    for runtime in ("native", "ort"):
+        with load(path, runtime=runtime) as predictor:
+            found.append(predictor(PHOTOS["coffee"]()).depth)
+    assert range_error(*found)[0] <= MAX_OF_RANGE
+    assert range_error(found[0], predicted("ort", "tiny-vit", "coffee").depth)[0] > MAX_OF_RANGE  # it is not FP32
+
+
 @pytest.mark.parametrize("photo", PHOTOS)
 def test_labels_of_a_photograph(photo):
     found, expected = both("tiny-seg", photo)
