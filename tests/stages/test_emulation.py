@@ -128,4 +128,4 @@ def test_an_unknown_runtime_is_refused_with_the_known_ones(tmp_path):
     with pytest.raises(UsageError) as caught:
         open_runner(tmp_path / "x.onnx", "cuda")
     assert "ort, emu, native, trt, torch" in str(caught.value.hint)
-    assert registry.FILE_RUNTIMES == ("ort", "emu")
+    assert registry.FILE_RUNTIMES == ("ort", "emu", "native")
