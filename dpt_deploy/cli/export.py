@@ -40,7 +40,7 @@ from dpt_deploy.core.spec import METHODS
 @click.option(
     "--method", default=METHODS[0], show_default=True, help=f"Where to clip 8-bit tensors: {', '.join(METHODS)}."
 )
-@click.option("--budget", type=float, metavar="SHARE", help="Keep blocks in 16 bits until the result changes by less.")
+@click.option("--budget", type=float, metavar="SHARE", help="Leave blocks unquantised until the error grows by less.")
 @click.option("--smooth", is_flag=True, help="Even out the channels behind LayerNorms before 8-bit quantisation.")
 @click.option("--opset", type=int, help="23 keeps attention whole (default); 20 for TensorRT before 10.14, JetPack 6.")
 @click.option("--static", callback=size, metavar="HxW", help="One fixed size and batch 1 instead of dynamic ones.")

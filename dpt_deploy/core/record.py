@@ -96,7 +96,8 @@ class WorthRecord:
 class QuantisationRecord:
     """How a graph was quantised: the magnitude at which each tensor is clipped, chosen by ``method``; the nodes that
     are not quantised, with reasons; the largest change allowed, and what came of it. ``twin`` is the file beside it
-    that comes of the same calibration; ``smooth`` says whether norms were smoothed before.
+    that comes of the same calibration; ``smooth`` says whether smoothing was asked
+    for, ``smoothed`` how many norms were: none where it would have moved the output.
     """
 
     method: str
@@ -106,6 +107,7 @@ class QuantisationRecord:
     worth: WorthRecord
     twin: str = ""
     smooth: bool = False
+    smoothed: int = 0
 
 
 @dataclass(frozen=True)

@@ -76,10 +76,10 @@ class Work:
         return onnx_from_module(module, plan)
 
     @cached_property
-    def quantisable(self) -> ir.Model:
-        """The FP32 graph that is quantised: smoothed, if that was asked for."""
+    def quantisable(self) -> tuple[ir.Model, int]:
+        """The FP32 graph that is quantised, and at how many norms it was smoothed."""
         if not self.request.smooth:
-            return self.graph
+            return self.graph, 0
         limit = self.request.recipe.parity["fp32"].max
         return smoothed(self.graph, self.bench.full, self.calibration, self.sizes, self.feed, limit, self._say)
 
@@ -89,12 +89,12 @@ class Work:
         from dpt_deploy.workflow.sensitivity import within_budget
 
         request, full = self.request, self._folder / "quantise.onnx"
-        save_graph(self.quantisable, full)
+        save_graph(self.quantisable[0], full)
         table = calibrate(full, self.calibration, self.sizes, self.feed, request.method, self._say)
         if request.budget is None:
             return table
         first = request.flavours[0].precision
-        return within_budget(self.quantisable, first, table, self.bench, request.budget, self._folder, self._say)
+        return within_budget(self.quantisable[0], first, table, self.bench, request.budget, self._folder, self._say)
 
     @cached_property
     def bench(self) -> worth.Bench:
@@ -143,7 +143,7 @@ class Work:
 
     def _write_quantised(self, precision: str, path: Path) -> dict[str, Any]:
         table = self.table
-        save_graph(quantised(self.quantisable, precision, table), path)
+        save_graph(quantised(self.quantisable[0], precision, table), path)
         self._say(f"{precision}: comparing with fp32")
         found = self.bench.worth(path, RUNTIMES[precision])
         if RUNTIMES[precision] == "ort":
@@ -160,6 +160,7 @@ class Work:
                 found,
                 self._twin(precision),
                 self.request.smooth,
+                self.quantisable[1],
             ),
         }
 

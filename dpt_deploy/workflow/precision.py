@@ -64,18 +64,30 @@ def type_graph(
     return Typing(islands, ranges)
 
 
-def measure_ranges(full: Path, calibration: Calibration, sizes: Sequence[Size], feed: Feed) -> RangeRecord:
-    """The largest magnitude of every tensor over all images at all sizes; memory is that of one image."""
+def measure_ranges(
+    full: Path,
+    calibration: Calibration,
+    sizes: Sequence[Size],
+    feed: Feed,
+    sampled: Sequence[str] = (),
+    hear: Callable[[dict[str, np.ndarray]], None] = lambda _samples: None,
+) -> RangeRecord:
+    """The largest magnitude of every tensor over all images at all sizes; memory is that of one image.
+
+    ``hear`` is handed a sample of each tensor of ``sampled``, run by run.
+    """
     from dpt_deploy.graph.precision.ranges import OUTPUT, Ranges, write_probe
     from dpt_deploy.runtime.ort_runner import OrtRunner
 
     probe_path = full.with_name("probe.onnx")  # beside the weights, which it may refer to
     with write_errors(probe_path):
-        probe = write_probe(full, probe_path)
+        probe = write_probe(full, probe_path, sampled)
     ranges = Ranges(probe)
     with OrtRunner(probe.path) as runner:
         for _size, pixels in calibration.at(sizes):
-            ranges.add(runner.infer(feed(pixels))[OUTPUT])
+            found = runner.infer(feed(pixels))
+            ranges.add(found[OUTPUT])
+            hear(probe.samples(found))
     return RangeRecord(calibration.source, calibration.count, tuple(map(str, sizes)), ranges.to_dict())
 
 

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dpt_deploy.core.errors import ParityError
-from dpt_deploy.core.files import write_errors
 from dpt_deploy.core.metrics import range_error
 from dpt_deploy.core.record import RangeRecord, WorthRecord
 from dpt_deploy.core.spec import Size
 from dpt_deploy.workflow.calibration import Calibration
-from dpt_deploy.workflow.precision import Feed, Talk, save_graph
+from dpt_deploy.workflow.precision import Feed, Talk, measure_ranges, save_graph
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -45,34 +44,25 @@ def calibrate(full: Path, calibration: Calibration, sizes: Sequence[Size], feed:
     from dpt_deploy.graph.precision.histograms import Histograms
     from dpt_deploy.graph.precision.islands import choose_islands
     from dpt_deploy.graph.precision.qdq import ends, watched
-    from dpt_deploy.graph.precision.ranges import OUTPUT, Ranges, write_probe
-    from dpt_deploy.runtime.ort_runner import OrtRunner
 
     model = ir.load(full)
     kept = ends(model)
     say(f"measuring {method} ranges on {calibration.source} at {', '.join(map(str, sizes))}")
-    probe_path = full.with_name("probe.onnx")  # beside the weights, which it may refer to
-    with write_errors(probe_path):
-        probe = write_probe(full, probe_path, watched(model, kept))
-    ranges, histograms = Ranges(probe), Histograms(probe.sampled)
-    with OrtRunner(probe.path) as runner:
-        for _size, pixels in calibration.at(sizes):
-            found = runner.infer(feed(pixels))
-            ranges.add(found[OUTPUT])
-            histograms.add(probe.samples(found))
-    largest = ranges.to_dict()
+    names = watched(model, kept)
+    histograms = Histograms(names)
+    ranges = measure_ranges(full, calibration, sizes, feed, names, histograms.add)
     return Table(
-        RangeRecord(calibration.source, calibration.count, tuple(map(str, sizes)), largest),
-        {name: clipping_value(histograms.counts(name), largest[name], method) for name in probe.sampled},
+        ranges,
+        {name: clipping_value(histograms.counts(name), ranges.largest[name], method) for name in names},
         kept,
-        choose_islands(full, "fp16", largest),
+        choose_islands(full, "fp16", ranges.largest),
     )
 
 
 def smoothed(
     graph: ir.Model, full: Path, calibration: Calibration, sizes: Sequence[Size], feed: Feed, limit: float, say: Talk
-) -> ir.Model:
-    """The FP32 ``graph``, which lies at ``full``, smoothed; or as it was, where that moves its output.
+) -> tuple[ir.Model, int]:
+    """The FP32 ``graph``, which lies at ``full``, smoothed, and at how many norms; as it was, where that moves it.
 
     ``limit`` is the largest difference allowed, as a share of the output's range.
     """
@@ -97,9 +87,9 @@ def smoothed(
     moved = range_error(new, old)[0]
     if moved > limit:
         say(f"smoothing moves the output by {moved:.1e} of its range, more than {limit:.1e}: left out")
-        return graph
+        return graph, 0
     say(f"smoothed {len(outcome.fired)} norms, {len(outcome.refused)} refused; the output moves by {moved:.1e}")
-    return model
+    return model, len(outcome.fired)
 
 
 def quantised(graph: ir.Model, flavour: str, table: Table) -> ir.Model:

@@ -9,7 +9,7 @@ import onnx_ir as ir
 import pytest
 from onnx import numpy_helper
 from support.faults.calling import complaint, fine
-from support.tiny import exported, quick_judge, tampered, tiny_path
+from support.tiny import exported, exported_for_cpu, quick_judge, tampered, tiny_path
 
 from dpt_deploy.cli import call
 from dpt_deploy.core.artifact import open_artifact
@@ -18,7 +18,6 @@ from dpt_deploy.core.record import WorthRecord
 from dpt_deploy.core.spec import Size
 from dpt_deploy.graph.precision.qdq import quantise, targets, watched
 from dpt_deploy.workflow import sensitivity, worth
-from dpt_deploy.workflow.export import export_model
 from dpt_deploy.workflow.quantise import check_worth
 
 WORTH = WorthRecord("2 rendered scenes", 2, "64", "ort", drift=0.02, sqnr=25.0, speedup=(1.5, 1.4, 1.6))
@@ -163,17 +162,7 @@ def test_a_budget_keeps_the_blocks_that_harm_most(tmp_path, monkeypatch):
         return replace(found, drift=0.5 if harmed else 0.001, sqnr=0.0 if harmed else 40.0)
 
     monkeypatch.setattr(worth.Bench, "worth", judged)
-    told = []
-    with quick_judge():
-        artifact = export_model(
-            tiny_path("tiny-vit"),
-            tmp_path,
-            weights="random",
-            precision="int8-cpu",
-            res=[Size(64, 64)],
-            budget=0.01,
-            say=told.append,
-        )
+    artifact, told = exported_for_cpu(tmp_path, budget=0.01)
     kept = artifact.sidecar.quantisation.kept
     assert {name for name, why in kept.items() if "more than 1.00%" in why} == {
         "fusion.2.unit.conv1/Conv",
@@ -193,10 +182,7 @@ def test_a_budget_that_cannot_be_met_is_refused_and_the_best_is_told(tmp_path, c
 
 def test_a_budget_that_is_met_at_once_costs_no_search(tmp_path, monkeypatch):
     monkeypatch.setattr(sensitivity._Search, "by_harm", None)
-    with quick_judge():
-        artifact = export_model(
-            tiny_path("tiny-vit"), tmp_path, weights="random", precision="int8-cpu", res=[Size(64, 64)], budget=0.9
-        )
+    artifact, _ = exported_for_cpu(tmp_path, budget=0.9)
     assert artifact.sidecar.quantisation.budget == 0.9
 
 

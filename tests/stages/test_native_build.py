@@ -112,7 +112,7 @@ def test_without_onnx_runtime_the_rest_still_builds(tmp_path):
 def test_the_tensorrt_back_end_compiles_and_says_what_it_lacks(tmp_path):
     """Needs the headers: TENSORRT_ROOT, and a CUDA runtime (CUDAToolkit_ROOT); no GPU."""
     if not os.environ.get("TENSORRT_ROOT"):
-        pytest.skip("TENSORRT_ROOT does not lead to TensorRT's headers")
+        pytest.skip("no NvInfer.h: it is in no package; TENSORRT_ROOT must lead to a download of TensorRT")
     native_build()
     configured(ROOT / "cpp", tmp_path, f"-DDPT_DEPENDENCIES={ROOT / 'build/cpp/dependencies'}")
     built(tmp_path, "dpt_run")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from unittest import mock
 
 import onnx
@@ -109,6 +109,22 @@ def quick_judge(speedup: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> Iterat
     small = mock.patch.object(calibration, "_SCENE_SIDE", 128), mock.patch.object(worth, "SCENES", 2)
     with small[0], small[1], mock.patch.object(worth.Bench, "speedup", return_value=speedup):
         yield
+
+
+def exported_for_cpu(folder: Path, **options: Any) -> tuple[Artifact, list[str]]:
+    """``tiny-vit`` as ``int8-cpu`` in a folder of its own, and what was said meanwhile."""
+    told: list[str] = []
+    with quick_judge():
+        artifact = export_model(
+            tiny_path("tiny-vit"),
+            folder,
+            weights="random",
+            precision="int8-cpu",
+            res=[Size(64, 64)],
+            say=told.append,
+            **options,
+        )
+    return artifact, told
 
 
 def copied(artifact: Artifact, folder: Path) -> Artifact:
