@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dpt_deploy.study.outcome import Study
-from dpt_deploy.study.resolution import Comparison, Control, Curve, Estimate, Verdict, paper_range, ratio
+from dpt_deploy.study.prices import Price
+from dpt_deploy.study.resolution import Comparison, Control, Curve, Estimate, Verdict, paper_range, ratio, verdict
 
 NOTHING = "This study measures nothing: a planted defect went unnoticed."
 
@@ -39,6 +40,11 @@ def control(study: Study) -> str:
     if found is None:
         return f"No control was run: {study.no_control}."
     return _controlled(found)
+
+
+def precisions(study: Study) -> list[str]:
+    """What each other precision costs beside FP32, and whether it keeps the graceful degradation."""
+    return [_priced(each, study) for each in study.prices]
 
 
 def references(study: Study) -> list[str]:
@@ -98,6 +104,23 @@ def _compared(found: Comparison, where: str) -> str:
         back = Estimate(-found.in_range.value, -found.in_range.high, -found.in_range.low)
         return f"Reversed: {found.subject} loses {interval(back, ' points')} more than {found.rival} {where}."
     return f"Not distinguishable: the loss of {found.rival} less that of {found.subject} is {points} {where}."
+
+
+def _priced(found: Price, study: Study) -> str:
+    sizes = study.scores.sizes
+    error, share = found.worst_abs_rel, found.worst_delta1
+    at = sizes[found.abs_rel.index(error)], sizes[found.delta1.index(share)]
+    more = interval(found.in_range, " points", 2)
+    said = {
+        "holds": "beyond chance",
+        "reversed": "which is less, beyond chance",
+        "not distinguishable": "within chance",
+    }
+    return (
+        f"{found.subject} beside {found.original}: AbsRel grows by {interval(error, ' %', 2)} at most, at {at[0]}; "
+        f"\N{GREEK SMALL LETTER DELTA}1 moves by {interval(share, ' points', 2)} at worst, at {at[1]}; "
+        f"{_range(study)} it loses {more} more, {said[verdict(found.in_range)]}."
+    )
 
 
 def _controlled(found: Control) -> str:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any, Literal
 
+from dpt_deploy.study.prices import Price
 from dpt_deploy.study.resolution import Analysis, Curve, Estimate, Scores, analyse, ratio
 
 KIND = "resolution-study"
@@ -53,7 +54,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Study:
-    """Scores, what they say, and their provenance.
+    """Scores, what they say, and their provenance; ``prices`` compare every precision with FP32.
 
     ``failures`` are (image, reason) of those that could not be used; ``no_control`` says why there is none.
     """
@@ -67,6 +68,7 @@ class Study:
     environment: dict[str, object]
     seed: int
     references: tuple[Reference, ...] = ()
+    prices: tuple[Price, ...] = ()
 
     @property
     def models(self) -> tuple[Subject, ...]:
@@ -123,6 +125,7 @@ class Study:
             "loss_in_paper_range": {curve.subject: asdict(curve.in_range) for curve in self.analysis.curves},
             "plane_abs_rel": asdict(self.analysis.plane),
             "comparisons": [{**asdict(each), "verdict": each.verdict} for each in self.analysis.comparisons],
+            "precisions": [asdict(each) for each in self.prices],
             "control": {**asdict(control), "noticed": control.noticed} if control else {"none": self.no_control},
             "references": [asdict(reference) for reference in self.references],
             "failures": [{"image": image, "reason": reason} for image, reason in self.failures],
@@ -145,6 +148,17 @@ def pairs(subjects: Sequence[Subject]) -> list[tuple[str, str]]:
         if (one.family, other.family) == ("transformer", "convolutional")
         and (one.runtime, one.precision) == (other.runtime, other.precision)
     ]
+
+
+def originals(subjects: Sequence[Subject]) -> list[tuple[str, str]]:
+    """Every subject in another precision than FP32, with the same model in FP32, on its own runtime where it can be."""
+    models = [subject for subject in subjects if not subject.control]
+    found = []
+    for one in (each for each in models if each.precision != "fp32"):
+        full = [each for each in models if (each.model, each.precision) == (one.model, "fp32")]
+        if full:
+            found.append((one.name, min(full, key=lambda each, one=one: each.runtime != one.runtime).name))  # type: ignore[misc]
+    return found
 
 
 def analysed(subjects: Sequence[Subject], scores: Scores, original: str | None, seed: int) -> Analysis:

@@ -1,7 +1,8 @@
 """Figure 4 drawn: loss and error over inference resolution, and the differences that decide (matplotlib, no display).
 
-Colours are those of Okabe and Ito, told apart by who sees fewer colours, and never alone: markers and labels differ as
-well. In the SVG for a page every colour is a custom property, so that the page's own light or dark decides.
+A model keeps its colour in every precision; precisions differ in line and marker. Colours are those of Okabe and Ito,
+told apart by who sees fewer colours, and never alone: markers and labels differ as well. In the SVG for a page every
+colour is a custom property, so that the page's own light or dark decides.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from dpt_deploy.core.files import atomic_path, write_errors
+from dpt_deploy.study.outcome import Study
 from dpt_deploy.study.resolution import PAPER_RATIO, Curve, Estimate
 from dpt_deploy.study.style import INK, QUIET, RULE, SHADE, STYLE
 
@@ -25,6 +27,8 @@ Panel = Literal["loss", "error"]
 PANELS: tuple[Panel, ...] = ("loss", "error")
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe-Ito; black is the control's
 MARKERS = ("o", "s", "^", "D", "v", "P")
+_DASHES: tuple[Any, ...] = ("solid", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (4, 1.2, 1, 1.2)), (0, (7, 2, 1, 2, 1, 2)))
+_CONTROL_DASH = (0, (4, 2.5))
 _TITLES = {"loss": "Performance decrease [%]", "error": "AbsRel, mean over images"}
 _NOTES = {"loss": "relative to the training size; lower is better", "error": "lower is better"}
 _VARIABLES = {INK: "--ink", QUIET: "--quiet", RULE: "--rule", SHADE: "--shade"}
@@ -44,12 +48,14 @@ _STYLE: Any = {**STYLE, "axes.labelcolor": INK, "axes.spines.left": False}
 
 @dataclass(frozen=True)
 class Line:
-    """One subject of the figure; a ``control`` is drawn in ink, dashed."""
+    """One subject of the figure; a ``control`` is drawn in ink. ``band`` says whether its interval is shaded."""
 
     curve: Curve
     colour: str
     marker: str
+    dash: Any = "solid"
     control: bool = False
+    band: bool = True
 
 
 @dataclass(frozen=True)
@@ -69,14 +75,33 @@ class Difference:
     colour: str
 
 
-def chart(curves: Sequence[Curve], control: str | None, ticks: Sequence[tuple[float, str]]) -> Chart:
-    """Colours and markers by position; the same model has them wherever it is shown."""
-    lines = []
-    models = [curve for curve in curves if curve.subject != control]
-    for index, curve in enumerate(models):
-        lines.append(Line(curve, COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]))
-    lines += [Line(curve, QUIET, "x", control=True) for curve in curves if curve.subject == control]
-    return Chart(tuple(lines), tuple(ticks))
+def chart(study: Study) -> Chart:
+    """The lines of a study; where there are several precisions, only the first of each model is shaded."""
+    tints = colours(study)
+    precisions = list(dict.fromkeys(subject.precision for subject in study.models))
+    lines, shaded = [], set()
+    for index, subject in enumerate(study.models):
+        place = precisions.index(subject.precision)
+        lines.append(
+            Line(
+                study.curve(subject.name),
+                tints[subject.name],
+                MARKERS[(place if len(precisions) > 1 else index) % len(MARKERS)],
+                _DASHES[place % len(_DASHES)],
+                band=subject.model not in shaded,
+            )
+        )
+        shaded.add(subject.model)
+    controls = [subject.name for subject in study.subjects if subject.control]
+    lines += [Line(study.curve(name), QUIET, "x", _CONTROL_DASH, control=True) for name in controls]
+    return Chart(tuple(lines), tuple(study.ticks()))
+
+
+def colours(study: Study) -> dict[str, str]:
+    """The colour of each subject, the same in every figure: that of its model."""
+    models = list(dict.fromkeys(subject.model for subject in study.models))
+    tints = {model: COLOURS[index % len(COLOURS)] for index, model in enumerate(models)}
+    return {subject.name: QUIET if subject.control else tints[subject.model] for subject in study.subjects}
 
 
 def save_figure(shown: Chart, title: str, paths: Sequence[Path]) -> None:
@@ -156,16 +181,15 @@ def _draw(axes: Any, shown: Chart, panel: Panel) -> None:
 
 def _line(axes: Any, line: Line, places: Sequence[float], panel: Panel) -> None:
     points = _points(line.curve, panel)
-    dash = (0, (4, 2.5)) if line.control else "solid"
     low, high = [point.low for point in points], [point.high for point in points]
-    if panel == "loss" or not line.control:  # there it would hide the bands that matter
+    if line.band and (panel == "loss" or not line.control):  # there it would hide the bands that matter
         axes.fill_between(places, low, high, color=line.colour, alpha=0.10 if line.control else 0.16, linewidth=0)
     values = [point.value for point in points]
     axes.plot(
         places,
         values,
         color=line.colour,
-        linestyle=dash,
+        linestyle=line.dash,
         linewidth=1.4 if line.control else 2,
         marker=line.marker,
         markersize=5,

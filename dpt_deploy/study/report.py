@@ -11,7 +11,7 @@ from dpt_deploy.study.findings import interval, signed
 from dpt_deploy.study.markup import Html, el, join, table
 from dpt_deploy.study.outcome import Study, Subject
 from dpt_deploy.study.pictures import Exhibit, View, depth_picture, photograph
-from dpt_deploy.study.plots import COLOURS, Difference, chart, differences_svg, panel_svg
+from dpt_deploy.study.plots import COLOURS, Difference, chart, colours, differences_svg, panel_svg
 from dpt_deploy.study.resolution import paper_range
 from dpt_deploy.study.style import QUIET
 
@@ -42,6 +42,7 @@ def render(study: Study, gallery: Gallery) -> str:
         _opening(study, title),
         _models(study),
         _curves(study),
+        _prices(study),
         _differences(study),
         _exhibits(study, gallery.exhibits),
         _worst(study, gallery.worst),
@@ -50,12 +51,6 @@ def render(study: Study, gallery: Gallery) -> str:
         el("footer", "Written by dpt-deploy study. Everything on this page is in this one file."),
     )
     return "<!doctype html>\n" + el("html", head, el("body", main), lang="en") + "\n"
-
-
-def colours(study: Study) -> dict[str, str]:
-    """The colour of each subject, the same in every figure."""
-    models = {subject.name: COLOURS[index % len(COLOURS)] for index, subject in enumerate(study.models)}
-    return models | {subject.name: QUIET for subject in study.subjects if subject.control}
 
 
 def _opening(study: Study, title: str) -> Html:
@@ -107,8 +102,7 @@ def _card(study: Study, subject: Subject, colour: str) -> Html:
 
 
 def _curves(study: Study) -> Html:
-    control = next((subject.name for subject in study.subjects if subject.control), None)
-    shown = chart(study.analysis.curves, control, study.ticks())
+    shown = chart(study)
     notes = (
         "How much larger the mean error is than at the training size. Bands are 95 % intervals.",
         "The same errors as they are: a model that loses more may still be the better one. Bands are wide because "
@@ -133,6 +127,25 @@ def _numbers(study: Study) -> Html:
             table(columns, losses, caption="Loss in percent, with its 95 % interval"),
             table(columns, errors, caption="AbsRel, with its 95 % interval"),
         ]
+    )
+
+
+def _prices(study: Study) -> Html:
+    if not study.prices:
+        return Html("")
+    columns = ["", *(str(size) for size in study.scores.sizes)]
+    errors = [[each.subject, *(interval(found, digits=2) for found in each.abs_rel)] for each in study.prices]
+    shares = [[each.subject, *(interval(found, digits=2) for found in each.delta1)] for each in study.prices]
+    sentences = [el("li", text) for text in findings.precisions(study)]
+    tables = [
+        table(columns, errors, caption="By how much AbsRel is larger than in FP32, in percent of it"),
+        table(columns, shares, caption="By how much \N{GREEK SMALL LETTER DELTA}1 is larger than in FP32, in points"),
+    ]
+    return el(
+        "section",
+        el("h2", "What a precision costs"),
+        el("ul", *sentences, class_="findings"),
+        el("details", el("summary", "At every size"), *tables),
     )
 
 

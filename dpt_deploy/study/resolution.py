@@ -172,7 +172,7 @@ def analyse(
     resamples: int = RESAMPLES,
 ) -> Analysis:
     """Curves of all subjects, a comparison for each (subject, rival), and the control (planted, original)."""
-    weights = _weights(len(scores.images), seed, resamples)
+    weights = image_weights(len(scores.images), seed, resamples)
     errors = np.einsum("rn,skn->rsk", weights, scores.values)  # mean over the images of each draw
     plane = weights @ scores.plane
     losses = 100 * (errors / errors[:, :, [scores.reference]] - 1)
@@ -197,7 +197,7 @@ def analyse(
 
 def mean_of(values: NDArray[np.float64], *, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
     """The mean of one number of every image, with its interval."""
-    return Estimate.of(_weights(len(values), seed, resamples) @ values)
+    return Estimate.of(image_weights(len(values), seed, resamples) @ values)
 
 
 def _comparison(
@@ -217,7 +217,7 @@ def _control(scores: Scores, at: dict[str, Draws], names: tuple[str, str]) -> Co
     return Control(*names, _each(more), _over(more, others), apart)
 
 
-def _weights(images: int, seed: int, resamples: int) -> Draws:
+def image_weights(images: int, seed: int, resamples: int) -> Draws:
     """How often each image counts in each draw, over the number of images: (1 + resamples, images)."""
     counts = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), resamples)
     return np.concatenate([np.ones((1, images)), counts]) / images

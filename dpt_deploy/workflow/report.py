@@ -14,6 +14,7 @@ from typing import Any
 
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.files import atomic_write_bytes
+from dpt_deploy.workflow.report_precision import PRECISION_KINDS
 from dpt_deploy.workflow.report_sections import BENCH_KINDS, Result
 from dpt_deploy.workflow.report_study import STUDY_KINDS
 
@@ -22,7 +23,7 @@ HEAD = """# Measured
 Made by `python benchmarks/report.py` from the files in `{folder}/`; change those, not this.
 """
 OTHER = "Other results"
-KINDS = {**STUDY_KINDS, **BENCH_KINDS}
+KINDS = {**STUDY_KINDS, **PRECISION_KINDS, **BENCH_KINDS}
 
 
 @dataclass(frozen=True)

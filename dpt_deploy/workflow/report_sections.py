@@ -53,6 +53,13 @@ def source(result: Result, folder: str) -> str:
     return f"[{result.name}]({folder}/{result.name})\n"
 
 
+def machine(environment: Data) -> str:
+    """Processor, cores, GPUs and the versions that matter."""
+    tools = environment["tools"]
+    versions = [f"{name} {tools[name]}" for name in ("torch", "onnxruntime", "onnxruntime-gpu") if name in tools]
+    return ", ".join([environment["processor"], f"{environment['cores']} cores", *environment["gpus"], *versions])
+
+
 def _date(result: Result) -> str:
     """When it was recorded, else the date in the name of its file."""
     recorded = str(result.data.get("recorded", "")).partition("T")[0]
@@ -62,12 +69,10 @@ def _date(result: Result) -> str:
 
 def _latency(result: Result, folder: str) -> str:
     data = upgraded(result.data)
-    machine, tools = data["environment"], data["environment"]["tools"]
-    versions = [f"{name} {tools[name]}" for name in ("torch", "onnxruntime", "onnxruntime-gpu") if name in tools]
-    where = ", ".join([machine["processor"], f"{machine['cores']} cores", *machine["gpus"], *versions])
     ceiling = f"{data['matrix_ceiling_gflop_per_second']:.0f} GFLOP/s"
+    where = f"{machine(data['environment'])}; {_date(result)}"
     parts = [
-        f"### {data['model']}\n\n{where}; {_date(result)}. Weights: {data['weights']}. Ceiling: {ceiling}.\n",
+        f"### {data['model']}\n\n{where}. Weights: {data['weights']}. Ceiling: {ceiling}.\n",
         markdown(timing_table(data)),
         "".join(f"- {line}\n" for line, _ in limits(data)),
         *_titled("Time against arithmetic, over the smallest size:", scaling_table(data)),

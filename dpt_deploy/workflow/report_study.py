@@ -60,12 +60,28 @@ def _study(result: Result, folder: str) -> str:
     error = Table(
         ("AbsRel", *sizes), tuple((name, *(f"{rows[name, size]['abs_rel']:.3f}" for size in sizes)) for name in names)
     )
+    prices = [markdown(each) for each in _prices(data)]
     verdicts = "".join(f"- {line}\n" for line in _verdicts(data))
     about = f"{data['data']['images']} images of {data['data']['name']}, seed {data['data']['seed']}."
     plane = f"The best plane of each image errs {data['plane_abs_rel']['value']:.3f}.\n"
-    parts = [f"{about} {plane}", markdown(loss), markdown(error), verdicts]
+    parts = [f"{about} {plane}", markdown(loss), markdown(error), *prices, verdicts]
     picture = f"![accuracy over resolution]({folder}/{result.picture})\n"
     return "\n".join([*parts, picture, source(result, folder)])
+
+
+def _prices(data: Mapping[str, Any]) -> list[Table]:
+    """What other precisions cost beside FP32; studies before there were any say nothing of it."""
+    found = data.get("precisions", [])
+    if not found:
+        return []
+    return [
+        Table((title, *data["sizes"]), tuple((each["subject"], *map(_hundredths, each[key])) for each in found))
+        for title, key in (("AbsRel over that of FP32, %", "abs_rel"), ("δ1 over that of FP32, points", "delta1"))
+    ]
+
+
+def _hundredths(estimate: Mapping[str, float]) -> str:
+    return f"{estimate['value']:.2f} ({estimate['low']:.2f} to {estimate['high']:.2f})"
 
 
 def _interval(row: Mapping[str, Any], key: str) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from dpt_deploy.core.environment import fingerprint
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.files import check_folder, ensure_folder
@@ -14,7 +16,8 @@ from dpt_deploy.runtime import registry
 from dpt_deploy.study.datasets.paper import paper_table, paper_value
 from dpt_deploy.study.datasets.protocols import METRICS
 from dpt_deploy.study.journal import Journal
-from dpt_deploy.study.outcome import Reference, Study, Subject, analysed
+from dpt_deploy.study.outcome import Reference, Study, Subject, analysed, originals
+from dpt_deploy.study.prices import Price, price
 from dpt_deploy.study.resolution import Scores, default_sizes, mean_of
 from dpt_deploy.workflow import study_images, study_models
 from dpt_deploy.workflow.feeds import check_request
@@ -121,6 +124,7 @@ def run_study(
         environment=fingerprint(),
         seed=plan.request.seed,
         references=_references(plan, scoring, scores, subjects) if plan.request.reference else (),
+        prices=_prices(scoring, scores, subjects, plan.request.seed),
     )
     return study, models
 
@@ -154,6 +158,20 @@ def _models(plan: Plan, folder: Path, say: Talk) -> tuple[list[Contestant], str 
     # A plain transformer before a hybrid, whose convolutional stages know no positions.
     original = min(able, key=lambda each: each.artifact.sidecar.model.encoder.kind != "vit")
     return [*models, study_models.control_of(original, folder, say)], original.subject.name, ""
+
+
+def _prices(scoring: Scoring, scores: Scores, subjects: Sequence[Subject], seed: int) -> tuple[Price, ...]:
+    """Every other precision beside FP32."""
+    pairs = originals(subjects)
+    if not pairs:
+        return ()
+    delta1 = np.array(
+        [
+            [scoring.metric("delta1", subject, size, scores.images) for size in scores.sizes]
+            for subject in scores.subjects
+        ]
+    )
+    return tuple(price(scores, delta1, *pair, seed=seed) for pair in pairs)
 
 
 def _references(plan: Plan, scoring: Scoring, scores: Scores, subjects: Sequence[Subject]) -> tuple[Reference, ...]:

@@ -62,7 +62,12 @@ def summary(study: Study) -> Summary:
         title=f"loss of accuracy in % against {trained}, {len(study.scores.images)} images of {study.data.name}",
         columns=["size", "times", *(curve.subject for curve in curves)],
         rows=rows,
-        sentences=[*findings.ordering(study), findings.control(study), *findings.references(study)],
+        sentences=[
+            *findings.ordering(study),
+            *findings.precisions(study),
+            findings.control(study),
+            *findings.references(study),
+        ],
     )
 
 
@@ -88,8 +93,7 @@ def write_pictures(study: Study, models: Sequence[Contestant], plan: Plan, out: 
     require_drawing()
     from dpt_deploy.study import plots, report
 
-    control = next((subject.name for subject in study.subjects if subject.control), None)
-    shown = plots.chart(study.analysis.curves, control, study.ticks())
+    shown = plots.chart(study)
     title = f"Accuracy against inference resolution ({study.data.name}, trained at {study.scores.trained})"
     plots.save_figure(shown, title, [out / "figure.svg", out / "figure.png"])
     page = report.render(study, _gallery(study, models, plan))

@@ -10,6 +10,7 @@ from typing import Any
 
 from dpt_deploy.bench.timing import Contender, interleave
 from dpt_deploy.core.environment import fingerprint
+from dpt_deploy.core.optional import extra
 from dpt_deploy.core.spec import Size
 from dpt_deploy.study.outcome import Study
 from dpt_deploy.workflow.contenders import images_of
@@ -49,6 +50,7 @@ class Sweep:
             "data": asdict(self.study.data),
             "images": len(self.study.scores.images),
             "environment": fingerprint(),
+            "precisions": [asdict(each) for each in self.study.prices],
             "points": [asdict(point) for point in self.points],
         }
 
@@ -91,8 +93,9 @@ def run_sweep(
 
 
 def draw(document: dict[str, Any], path: Path) -> None:
-    """Draw what :meth:`Sweep.to_dict` returned."""
-    from dpt_deploy.study.pareto_plot import draw_pareto
+    """Draw what :meth:`Sweep.to_dict` returned; raises :class:`MissingExtraError` without matplotlib."""
+    with extra("study", purpose="drawing a sweep"):
+        from dpt_deploy.study.pareto_plot import draw_pareto
 
     draw_pareto(document, path)
 

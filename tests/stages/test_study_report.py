@@ -12,12 +12,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.study import made
+from support.study import in_precisions, made
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install -e '.[study]'")
 
 from PIL import Image
 
+from dpt_deploy.core.spec import Size
 from dpt_deploy.study import plots, report
 from dpt_deploy.study.markup import Html, el, join
 from dpt_deploy.study.pictures import SIDE, Exhibit, View, depth_picture, photograph
@@ -209,13 +210,9 @@ def test_pictures_are_small_and_keep_their_shape():
 # --- figures ----------------------------------------------------------------------------------------------------------
 
 
-def shown(study):
-    return plots.chart(study.analysis.curves, "vit-nearest", study.ticks())
-
-
 def test_both_panels_are_svg_in_the_pages_own_colours():
     for panel in plots.PANELS:
-        text = plots.panel_svg(shown(made()), panel)
+        text = plots.panel_svg(plots.chart(made()), panel)
         root = ET.fromstring(text)
         assert "width" not in root.attrib
         assert "viewBox" in root.attrib
@@ -228,7 +225,7 @@ def test_both_panels_are_svg_in_the_pages_own_colours():
 
 def test_labels_of_curves_that_meet_are_moved_apart():
     study = made(dict.fromkeys(("hybrid", "vit", "conv", "vit-nearest"), (0, 5, 10, 25)), noise=0.0)
-    root = ET.fromstring(plots.panel_svg(shown(study), "loss"))
+    root = ET.fromstring(plots.panel_svg(plots.chart(study), "loss"))
     heights = [
         float(re.findall(r"[-\d.]+", node.attrib["transform"])[-1])
         for node in root.iter()
@@ -240,7 +237,7 @@ def test_labels_of_curves_that_meet_are_moved_apart():
 
 def test_the_figure_is_written_in_both_forms_and_the_same_twice(tmp_path):
     paths = [tmp_path / name for name in ("a.svg", "b.svg", "a.png")]
-    plots.save_figure(shown(made()), "Accuracy", paths)
+    plots.save_figure(plots.chart(made()), "Accuracy", paths)
     assert paths[0].read_bytes() == paths[1].read_bytes()
     with Image.open(paths[2]) as picture:
         assert picture.size[0] > 2000
@@ -248,11 +245,26 @@ def test_the_figure_is_written_in_both_forms_and_the_same_twice(tmp_path):
 
 
 def test_a_size_with_two_sides_is_labelled_as_such():
+    sides = (Size(480, 640), Size(576, 768), Size(720, 960), Size(960, 1280))
     study = made()
-    chart = plots.chart(
-        study.analysis.curves, None, [(1, "480x640"), (1.2, "576x768"), (1.5, "720x960"), (2, "960x1280")]
-    )
-    assert "480x640" in plots.panel_svg(chart, "loss")
+    study = replace(study, scores=replace(study.scores, sizes=sides, trained=sides[0]))
+    assert "480x640" in plots.panel_svg(plots.chart(study), "loss")
+
+
+def test_a_model_keeps_its_colour_in_every_precision():
+    study = in_precisions()
+    lines = plots.chart(study).lines
+    assert len({line.colour for line in lines}) == 2
+    assert len({(line.colour, line.dash, line.marker) for line in lines}) == 4
+    assert [line.band for line in lines] == [True, False, True, False]
+    ET.fromstring(plots.panel_svg(plots.chart(study), "error"))
+
+
+def test_the_page_says_what_precisions_cost_where_there_are_several():
+    text = report.render(in_precisions(), Gallery((), {}))
+    assert "What a precision costs" in text
+    assert "vit int8-cpu beside vit: AbsRel grows by 1.0" in text
+    assert "What a precision costs" not in report.render(made(), Gallery((), {}))
 
 
 # --- in a browser -----------------------------------------------------------------------------------------------------

@@ -30,6 +30,9 @@ def test_a_model_in_three_precisions(tmp_path, capsys, monkeypatch):
     document = json.loads((tmp_path / "sweep.json").read_text())
     assert document["kind"] == "sweep"
     assert document["images"] == 2
+    assert [each["subject"] for each in document["precisions"]] == ["tiny-vit fp16", "tiny-vit int8-cpu"]
+    assert all(each["original"] == "tiny-vit fp32" for each in document["precisions"])
+    assert all(share["value"] for each in document["precisions"] for share in each["abs_rel"])
     found = {(each["precision"], each["size"]): each for each in document["points"]}
     sizes = {size for _, size in found}
     assert sizes == {"64", "96"}

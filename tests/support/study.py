@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from dpt_deploy.core.spec import Size
-from dpt_deploy.study.outcome import Data, Study, Subject, analysed
+from dpt_deploy.study.outcome import Data, Study, Subject, analysed, originals
+from dpt_deploy.study.prices import price
 from dpt_deploy.study.resolution import Scores
 
 SIZES = tuple(Size(side, side) for side in (192, 256, 320, 512))
@@ -39,3 +40,19 @@ def made(growth=GROWTH, *, images=40, noise=0.005, random=False, failures=(), re
         0,
         tuple(references),
     )
+
+
+def in_precisions():
+    """Two models in FP32 and INT8; INT8 errs 1 % more at every size, and has one point of δ1 less."""
+    growth = {f"{model}{precision}": GROWTH[model] for model in ("vit", "conv") for precision in ("", " int8-cpu")}
+    study = made(growth, no_control="it was not asked for")
+    values = study.scores.values.copy()
+    values[1::2] = 1.01 * values[::2]
+    scores = replace(study.scores, values=values)
+    subjects = tuple(
+        replace(each, model=each.model.partition(" ")[0], precision="int8-cpu" if " " in each.name else "fp32")
+        for each in study.subjects
+    )
+    delta1 = np.broadcast_to(np.array([0.8, 0.79, 0.8, 0.79])[:, None, None], values.shape)
+    prices = tuple(price(scores, delta1, *pair, seed=0) for pair in originals(subjects))
+    return replace(study, scores=scores, subjects=subjects, analysis=analysed(subjects, scores, None, 0), prices=prices)
