@@ -5,7 +5,8 @@ Usage: python benchmarks/precisions.py [NETWORK…] [--size 384] [--keep FOLDER]
 
 Ranges come from eight photographs that ship with scikit-image; for tiny, which has learned, from rendered scenes. For
 each file: what `export` measured (agreement with PyTorch at the golden size, distance to FP32 on those images), what
-`verify` says at the size, whether ONNX Runtime loads and runs it, whether TensorRT-RTX builds it without a GPU.
+`verify` says at the size, whether ONNX Runtime loads and runs it, whether TensorRT-RTX builds it without a GPU. Beside
+a file of 16 bits stands what PyTorch itself loses in that type on the same image: nobody here wrote that.
 A refusal is recorded with its message. What was recorded before stays: a run that was broken off goes on where it was.
 """
 
@@ -34,6 +35,24 @@ PRECISIONS = ("fp32", "fp16", "bf16", "int8", "fp8")  # int8 comes as two files
 PHOTOGRAPHS = ("astronaut", "brick", "camera", "chelsea", "coffee", "motorcycle_left", "motorcycle_right", "rocket")
 RESULTS = Path(__file__).parent / "results"
 
+IN_PYTORCH = """
+import json, sys, torch
+from pathlib import Path
+from dpt_deploy.core.artifact import read_sidecar
+from dpt_deploy.core.metrics import range_error
+from dpt_deploy.core.spec import Size
+from dpt_deploy.workflow.feeds import parity_images, reference_input
+from dpt_deploy.workflow.reference import reference_of
+sidecar, side = read_sidecar(Path(sys.argv[1])), int(sys.argv[2])
+images = parity_images(sidecar.precision, 1, Size(side, side))
+pixels = torch.from_numpy(next(iter(reference_input(sidecar, images).values())))
+narrow = {"fp16": torch.float16, "bf16": torch.bfloat16}[sidecar.precision]
+network = reference_of(sidecar)
+with torch.inference_mode():
+    full = network(pixels).numpy()
+    found = network.to(narrow)(pixels.to(narrow)).float().numpy()
+print(json.dumps(range_error(found, full)))
+"""
 RUN_ONCE = """
 import sys, numpy, onnxruntime
 session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
@@ -138,14 +157,18 @@ def compared(model, size):
     if code not in (0, 5):
         return {"verify": {"passed": False, "message": said}}
     found = json.loads(said)
-    return {"verify": {"passed": code == 0, **first(found["cases"])}}
+    row = {"verify": {"passed": code == 0, **first(found["cases"])}}
+    if model.stem.endswith("fp16") or model.stem.endswith("bf16"):
+        done = python(IN_PYTORCH, model, size)
+        row["pytorch"] = (
+            dict(zip(("max", "mean"), json.loads(done.stdout), strict=True)) if not done.returncode else None
+        )
+    return row
 
 
 def loaded(model, size):
     """Whether ONNX Runtime takes the file at full optimisation, and returns finite numbers."""
-    side = min(size, 192)
-    command = [sys.executable, "-c", RUN_ONCE, str(model), str(side)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    done = python(RUN_ONCE, model, min(size, 192))
     return {"onnxruntime": "runs" if done.returncode == 0 else done.stderr.strip().splitlines()[-1]}
 
 
@@ -170,6 +193,12 @@ def engine(model, size):
                 "dequantize": audit["dequantize"],
             }
         }
+
+
+def python(code, *arguments):
+    """A process of its own, so that its memory goes with it."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, check=False, capture_output=True, text=True)
 
 
 def dpt(*arguments):

@@ -94,21 +94,42 @@ class Work:
         if request.budget is None:
             return table
         first = request.flavours[0].precision
-        return within_budget(self.quantisable[0], first, table, self.bench, request.budget, self._folder, self._say)
+        search, verdict = self._bench(self._samples_of_search()), self.bench
+        return within_budget(
+            self.quantisable[0], first, table, search, verdict, request.budget, self._folder, self._say
+        )
 
     @cached_property
     def bench(self) -> worth.Bench:
-        """FP32, to compare precisions with."""
+        """FP32, to compare precisions with, on the images that the sidecar reports on."""
+        if self.request.calibration:
+            return self._bench(worth.from_photographs(self.calibration, self._size))
+        return self._bench(worth.from_scenes(self._size, truth=self._learned))
+
+    def _bench(self, samples: worth.Samples) -> worth.Bench:
         full = self._folder / "full.onnx"
-        save_graph(self.graph, full)
-        request = self.request
-        size = request.static or Size(request.recipe.image.height, request.recipe.image.width)
-        if request.calibration:
-            samples = worth.from_photographs(self.calibration, size)
-        else:
-            learned = self.spec.task == "depth" and not self.spec.metric and not self.source.is_random
-            samples = worth.from_scenes(size, truth=learned)
+        if not full.exists():
+            save_graph(self.graph, full)
         return worth.Bench(full, samples, self.feed, self.spec.task)
+
+    def _samples_of_search(self) -> worth.Samples:
+        """Images that blocks are chosen on for a budget: not those of the verdict, if there are enough of them."""
+        if not self.request.calibration:
+            return worth.from_scenes(self._size, truth=self._learned, first=worth.FIRST_OF_SEARCH)
+        spare = self.calibration.count - worth.SCENES
+        if spare <= 0:
+            self._say(f"{self.calibration.count} images are too few to choose blocks on some and judge by others")
+        return worth.from_photographs(self.calibration, self._size, skip=max(0, min(worth.SCENES, spare)))
+
+    @property
+    def _size(self) -> Size:
+        image = self.request.recipe.image
+        return self.request.static or Size(image.height, image.width)
+
+    @property
+    def _learned(self) -> bool:
+        """Whether the network's depth can be held to the truth."""
+        return self.spec.task == "depth" and not self.spec.metric and not self.source.is_random
 
     @cached_property
     def calibration(self) -> Calibration:

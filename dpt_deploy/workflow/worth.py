@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ Feed = Callable[[np.ndarray], dict[str, np.ndarray]]  # bytes (B, H, W, 3) to wh
 
 SCENES = 8
 FIRST_SCENE = 4_100_000  # far from those of training, validation, studies and calibration
+FIRST_OF_SEARCH = 4_200_000  # what blocks are chosen on for a budget
 SECONDS = 3.0  # of timing, after warm-up
 
 
@@ -40,18 +42,18 @@ class Samples:
     images: tuple[Sample, ...]
 
 
-def from_scenes(size: Size, *, truth: bool) -> Samples:
-    """Rendered scenes that nothing else uses; with ``truth``, their depth."""
+def from_scenes(size: Size, *, truth: bool, first: int = FIRST_SCENE) -> Samples:
+    """Rendered scenes that nothing else uses, from number ``first`` on; with ``truth``, their depth."""
     from dpt_deploy.study.scenes import render_scene
 
-    scenes = [render_scene(FIRST_SCENE + index, height=size.height, width=size.width) for index in range(SCENES)]
+    scenes = [render_scene(first + index, height=size.height, width=size.width) for index in range(SCENES)]
     images = tuple(Sample(scene.image[None], scene.depth if truth else None) for scene in scenes)
     return Samples(f"{SCENES} rendered scenes", size, images)
 
 
-def from_photographs(calibration: Calibration, size: Size) -> Samples:
-    """The first images of a folder."""
-    images = [Sample(pixels) for (_, pixels), _ in zip(calibration.at([size]), range(SCENES), strict=False)]
+def from_photographs(calibration: Calibration, size: Size, *, skip: int = 0) -> Samples:
+    """The first images of a folder after ``skip`` others."""
+    images = [Sample(pixels) for _, pixels in islice(calibration.at([size]), skip, skip + SCENES)]
     return Samples(f"{len(images)} of {calibration.source}", size, tuple(images))
 
 

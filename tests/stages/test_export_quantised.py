@@ -171,17 +171,42 @@ def test_a_budget_keeps_the_blocks_that_harm_most(tmp_path, monkeypatch):
     assert any(line.startswith("kept: fusion.2.unit (1 of") for line in told)
 
 
+def test_images_that_chose_nothing_have_the_last_word(tmp_path, monkeypatch):
+    """Four blocks harm. The images of the search bear three of them, so that keeping one is enough; the others one."""
+    original = worth.Bench.worth
+    scenes = worth.from_scenes(Size(96, 96), truth=False, first=worth.FIRST_OF_SEARCH).images
+    chosen_on = {scene.pixels.tobytes() for scene in scenes}
+
+    def judged(self, path, runtime):
+        graph = onnx.load(path).graph
+        made = {output: node.op_type for node in graph.node for output in node.output}
+        quantised = {
+            node.name.partition(".unit")[0]
+            for node in graph.node
+            if ".unit.conv1/" in node.name and made.get(node.input[1]) == "DequantizeLinear"
+        }
+        borne = 3 if self._samples.images[0].pixels.tobytes() in chosen_on else 1
+        over = len(quantised) > borne
+        return replace(original(self, path, runtime), drift=0.5 if over else 0.001, sqnr=0.0 if quantised else 90.0)
+
+    monkeypatch.setattr(worth.Bench, "worth", judged)
+    artifact, told = exported_for_cpu(tmp_path, budget=0.01)
+    assert len([line for line in told if "images that chose nothing say 50.00%; one more" in line]) == 2, told
+    kept = {name.partition(".unit")[0] for name in artifact.sidecar.quantisation.kept if ".unit.conv1/" in name}
+    assert len(kept) == 3
+
+
 def test_a_budget_that_cannot_be_met_is_refused_and_the_best_is_told(tmp_path, capsys, monkeypatch):
     original = worth.Bench.worth
     monkeypatch.setattr(worth.Bench, "worth", lambda *args: replace(original(*args), drift=0.3))
     with quick_judge():
         said = complaint(capsys, 5, *argv(tmp_path, "--budget", "0.01", precision="fp8"))
-    assert "changes the result by 30.00% with every block kept" in said
+    assert "changes the result by 30.00% with every block left as it is" in said
     assert not list(tmp_path.iterdir())
 
 
 def test_a_budget_that_is_met_at_once_costs_no_search(tmp_path, monkeypatch):
-    monkeypatch.setattr(sensitivity._Search, "by_harm", None)
+    monkeypatch.setattr(sensitivity._Variants, "by_harm", None)
     artifact, _ = exported_for_cpu(tmp_path, budget=0.9)
     assert artifact.sidecar.quantisation.budget == 0.9
 
