@@ -12,23 +12,28 @@ from dpt_deploy.cli._output import print_facts, print_json, print_table, say
 
 if TYPE_CHECKING:
     from dpt_deploy.workflow.diagnose import Diagnosis
+    from dpt_deploy.workflow.workshop import Noise
 
 _SHOWN = 8  # tensors with the least headroom
-_NAMED = 12  # nodes to keep
+_NAMED = 12  # nodes to spare
 
 
 @click.command()
 @artifact_argument
 @click.option("--res", "size", callback=size, metavar="SIZE", help="Default: the size of the golden tensors.")
+@click.option(
+    "--max", "allowed", type=click.FloatRange(0, min_open=True), metavar="SHARE", help="Largest error allowed."
+)
 @json_option
 def command(artifact: Path, as_json: bool, **options: Any) -> None:
-    """Show what a 16-bit model suffers from, and what should stay FP32: headroom, overflow, nodes.
+    """Show what a model of 16 or 8 bits suffers from, and what should be spared: headroom, noise, overflow, nodes.
 
-    Needs neither a GPU nor PyTorch: the graph is compared with itself in FP32, every tensor rounded to its type. Exit 5
-    when the tolerance is not met.
+    Needs neither a GPU nor PyTorch: the graph is compared with itself in FP32, every tensor rounded to its type, or
+    quantised. Exit 5 when the tolerance (the artefact's own, or --max) is not met.
 
     \b
     dpt-deploy diagnose out/hybrid-fp16.onnx --res 384
+    dpt-deploy diagnose out/hybrid-int8.onnx --max 0.05
     """
     from dpt_deploy.core.errors import ParityError
     from dpt_deploy.workflow.diagnose import diagnose_artifact
@@ -46,6 +51,9 @@ def _show(found: Diagnosis) -> None:
     precision = found.artifact.sidecar.precision
     rows = [(each.tensor, f"{each.largest:.3g}", f"{each.times:,.1f}") for each in found.headroom[:_SHOWN]]
     print_table(f"least headroom at {found.size}", ("tensor", "largest in FP32", f"fits {precision} times"), rows)
+    if found.noise:
+        rows = [(each.tensor, _decibels(each), f"{each.clipped:.2%}") for each in found.noise[:_SHOWN]]
+        print_table(f"most noise at {found.size}", ("tensor", "SQNR", "clipped"), rows)
     print_facts(
         str(found.artifact.path),
         [
@@ -53,9 +61,17 @@ def _show(found: Diagnosis) -> None:
             ("allowed", f"max {found.tolerance.max:.0e}, mean {found.tolerance.mean:.0e}"),
             ("not finite", found.not_finite or "nowhere"),
             ("over the tolerance", found.diverges_at.tensor if found.diverges_at else "no tensor"),
-            ("keep in FP32", _kept(found.keep)),
+            (_remedy(found), _kept(found.keep)),
         ],
     )
+
+
+def _decibels(noise: Noise) -> str:
+    return "no noise" if noise.sqnr is None else f"{noise.sqnr:.1f} dB"
+
+
+def _remedy(found: Diagnosis) -> str:
+    return "leave unquantised" if found.artifact.sidecar.quantisation else "keep in FP32"
 
 
 def _kept(keep: tuple[str, ...] | None) -> str:
@@ -74,4 +90,6 @@ def _complaint(found: Diagnosis) -> str:
 def _advice(found: Diagnosis) -> str:
     if found.keep is None:
         return "compare the file with its reference: dpt-deploy verify"
+    if found.artifact.sidecar.quantisation:
+        return "export it again with --budget: what harms the result then stays unquantised"
     return "export it again with --calibration of images like these: what overflows then stays FP32"

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path, PureWindowsPath
 from typing import Self
 
@@ -21,6 +21,7 @@ from dpt_deploy.core.files import atomic_write_bytes
 from dpt_deploy.core.recipe import Tolerance, VerifyMatrix
 from dpt_deploy.core.record import (
     EngineRecord,
+    NativeRecord,
     OperationRecord,
     ParityRecord,
     QuantisationRecord,
@@ -31,6 +32,7 @@ from dpt_deploy.core.spec import ImageSpec, ModelSpec, TensorSpec
 
 FORMAT = 1
 ONNX, PLAN = "onnx", "plan"  # kinds of artefact
+NATIVE_TIMES = 3.0  # one rounding order against another: errors of both are single draws, at one of many sizes
 EXTERNAL_DATA_BYTES = 1 << 30  # protobuf cannot hold 2 GiB, and a file of that size is awkward long before
 _CHUNK = 1 << 20
 _MAX_SIDECAR_BYTES = 1 << 24  # a real one has a few kilobytes
@@ -89,9 +91,22 @@ class Sidecar:
     ranges: RangeRecord | None = None
     quantisation: QuantisationRecord | None = None
     golden: str = ""
+    native: NativeRecord | None = None
     parity: ParityRecord | None = None
     engine: EngineRecord | None = None
     format: int = FORMAT
+
+    @property
+    def allowed(self) -> Tolerance:
+        """What the artefact is held to: the recipe's tolerance, or :data:`NATIVE_TIMES` what PyTorch itself loses in
+        16 bits, whichever is more: networks differ in how much they amplify rounding, whoever rounds."""
+        if self.native is None:
+            return self.tolerance
+        return replace(
+            self.tolerance,
+            max=max(self.tolerance.max, NATIVE_TIMES * self.native.max),
+            mean=max(self.tolerance.mean, NATIVE_TIMES * self.native.mean),
+        )
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2) + "\n"
@@ -108,7 +123,8 @@ class Sidecar:
         found = data.get("format") if isinstance(data, dict) else None
         if found != FORMAT:
             raise ValueError(f"its format is {found!r}; this program reads {FORMAT}")
-        data.setdefault("engine", None)  # sidecars from before there were engines
+        for later in ("engine", "native"):  # sidecars from before there were any
+            data.setdefault(later, None)
         if missing := {entry.name for entry in fields(cls)} - set(data):
             raise ValueError(f"{min(missing)} is missing")
         sidecar: Self = decode(cls, data)

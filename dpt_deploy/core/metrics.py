@@ -10,6 +10,7 @@ unless a function says otherwise. An output that is not finite is infinitely wro
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -37,6 +38,18 @@ def range_error(candidate: np.ndarray, reference: np.ndarray) -> tuple[float, fl
     if width == 0.0:
         return (0.0, 0.0) if not difference.any() else (float("inf"), float("inf"))
     return float(difference.max()) / width, float(difference.mean()) / width
+
+
+def sqnr(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> float | None:
+    """Variance of references over mean squared error of candidates, in dB, over (candidate, reference) pairs.
+
+    None where that is no number: no error at all, or one that is not finite.
+    """
+    signal = noise = 0.0
+    for ours, full in pairs:
+        signal += float(full.var())
+        noise += float(np.mean((ours.astype(np.float64) - full) ** 2))
+    return float(10.0 * np.log10(signal / noise)) if 0.0 < noise < np.inf and signal > 0.0 else None
 
 
 def align_affine(prediction: np.ndarray, target: np.ndarray) -> np.ndarray:

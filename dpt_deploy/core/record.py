@@ -43,6 +43,16 @@ class ParityRecord:
 
 
 @dataclass(frozen=True)
+class NativeRecord:
+    """What PyTorch itself loses when it computes the network in the 16 bits of ``type``: largest and mean error on the
+    golden images, over the output's range. So much rounding costs this network, whoever rounds."""
+
+    type: str
+    max: float
+    mean: float
+
+
+@dataclass(frozen=True)
 class OperationRecord:
     """Arithmetic operations of one image at ``size``: of the graph, and of the network as the paper draws it."""
 

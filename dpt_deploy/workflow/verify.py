@@ -100,7 +100,7 @@ def verify_artifact(
     with open_runner(path, runtime) as runner:
         outputs = _outputs(runner, sidecar, lambda images: _torch_output(module, sidecar, images))
         min_span = MIN_SPAN_TRAINED if against else _min_span(sidecar)
-        report = compare_matrix(outputs, cases, sidecar.tolerance, min_span=min_span, progress=progress)
+        report = compare_matrix(outputs, cases, sidecar.allowed, min_span=min_span, progress=progress)
         artifact = _audited(artifact, runner)
     if against is None:  # else not the artefact's own numbers: its sidecar keeps those
         artifact = _record(artifact, report, runtime, cases)
@@ -118,7 +118,7 @@ def golden_report(sidecar: Sidecar, path: Path, runtime: str | None = None) -> R
     size = Size(*images.shape[1:3])
     with open_runner(path, runtime or judge_of(sidecar)) as runner:
         outputs = _outputs(runner, sidecar, lambda _images: reference, images=images)
-        return compare_matrix(outputs, [(len(images), size)], sidecar.tolerance, min_span=_min_span(sidecar))
+        return compare_matrix(outputs, [(len(images), size)], sidecar.allowed, min_span=_min_span(sidecar))
 
 
 def read_golden(path: Path) -> dict[str, np.ndarray]:
@@ -193,7 +193,7 @@ def _against_artifact(
 
         outputs = _outputs(runner, artifact.sidecar, reference)
         return compare_matrix(
-            outputs, cases, artifact.sidecar.tolerance, min_span=_min_span(other.sidecar), progress=progress
+            outputs, cases, artifact.sidecar.allowed, min_span=_min_span(other.sidecar), progress=progress
         )
 
 
@@ -208,7 +208,7 @@ def _locate(artifact: Artifact, module: Any, report: Report) -> Divergence | Non
     smallest = min(report.failures, key=lambda case: (parse_size(case.size, stride=1), case.batch))
     size = parse_size(smallest.size, stride=1)
     try:
-        return locate_divergence(artifact, module, smallest.batch, size, artifact.sidecar.tolerance)
+        return locate_divergence(artifact, module, smallest.batch, size, artifact.sidecar.allowed)
     except (DptError, OSError):
         return None
 

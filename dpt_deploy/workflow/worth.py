@@ -79,7 +79,7 @@ class Bench:
             str(self._samples.size),
             runtime,
             float(np.mean([_drift(ours, full, self._task) for ours, full in pairs])),
-            None if self._wanted[0].dtype == np.int32 else _sqnr(pairs),
+            None if self._wanted[0].dtype == np.int32 else metrics.sqnr(pairs),
             (before[0], after[0]) if before and after else None,
             (before[1], after[1]) if before and after else None,
         )
@@ -104,13 +104,6 @@ def _drift(ours: np.ndarray, full: np.ndarray, task: Task) -> float:
     if not np.isfinite(ours).all():
         return float("inf")
     return metrics.aligned_abs_rel(ours, full) if task == "depth" else 1.0 - metrics.pixel_agreement(ours, full)
-
-
-def _sqnr(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> float | None:
-    """Variance of FP32's output over the mean squared error, in dB; None where that is no number."""
-    signal = sum(float(full.var()) for _, full in pairs)
-    noise = sum(float(np.mean((ours.astype(np.float64) - full) ** 2)) for ours, full in pairs)
-    return float(10.0 * np.log10(signal / noise)) if 0.0 < noise < np.inf else None
 
 
 def _score(outputs: Sequence[np.ndarray], images: Sequence[Sample]) -> tuple[float, float] | None:

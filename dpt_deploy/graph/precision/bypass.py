@@ -1,0 +1,76 @@
+"""A quantised graph with some of its activations left as they are: what does the rounding of each cost?
+
+Weights stay rounded, for the file holds no others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from onnx import ModelProto, NodeProto, helper
+
+_MULTIPLIES = ("Conv", "MatMul")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A quantised activation: its name in the FP32 graph is ``tensor``; ``source`` goes in, ``restored`` comes out.
+    ``bounded``: what lies below zero is cut on the way, because a ReLU became a bound on integers."""
+
+    tensor: str
+    source: str
+    restored: str
+    bounded: bool
+
+
+def pairs(model: ModelProto) -> list[Pair]:
+    """The pairs around activations, in execution order; those of weights begin with integers and are none."""
+    producers = _producers(model)
+    found = []
+    for node in model.graph.node:
+        if node.op_type != "DequantizeLinear" or node.input[0] not in producers:
+            continue
+        inner = producers[node.input[0]]
+        bounded = inner.op_type == "Clip"
+        quantise = producers[inner.input[0]] if bounded else inner
+        restored = node.output[0]
+        found.append(Pair(restored.removesuffix(".restored"), quantise.input[0], restored, bounded))
+    return found
+
+
+def quantised_nodes(model: ModelProto) -> list[NodeProto]:
+    """The nodes that multiply quantised numbers, in execution order."""
+    restored = {pair.restored for pair in pairs(model)}
+    return [node for node in model.graph.node if node.op_type in _MULTIPLIES and node.input[0] in restored]
+
+
+def bypass(model: ModelProto, keep: Collection[str], *, outputs: bool) -> None:
+    """Let the nodes named in ``keep`` read their activations unrounded (``model`` is changed in place).
+
+    ``outputs``: what a kept node returns is not rounded either, as in the flavour that quantises outputs.
+    """
+    producers, found = _producers(model), pairs(model)
+    free = {pair.restored for pair in found if outputs and _name(producers.get(pair.source)) in keep}
+    by_restored = {pair.restored: pair for pair in found}
+    for node in model.graph.node:
+        for index, name in enumerate(node.input):
+            pair = by_restored.get(name)
+            if pair is not None and (node.name in keep or name in free):
+                node.input[index] = pair.tensor if pair.bounded else pair.source
+    for pair in [each for each in found if each.bounded]:
+        _add_relu(model, pair)
+
+
+def _add_relu(model: ModelProto, pair: Pair) -> None:
+    """The ReLU that became a bound, for whoever reads around the integers."""
+    place = next(index for index, node in enumerate(model.graph.node) if pair.source in node.output) + 1
+    model.graph.node.insert(place, helper.make_node("Relu", [pair.source], [pair.tensor], name=f"{pair.tensor}/relu"))
+
+
+def _producers(model: ModelProto) -> dict[str, NodeProto]:
+    return {name: node for node in model.graph.node for name in node.output}
+
+
+def _name(node: NodeProto | None) -> str:
+    return node.name if node is not None else ""

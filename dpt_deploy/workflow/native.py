@@ -1,0 +1,40 @@
+"""What rounding costs a network in PyTorch's own hands: by that, typed graphs are judged."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dpt_deploy.core.artifact import Sidecar
+from dpt_deploy.core.metrics import range_error
+from dpt_deploy.core.record import NativeRecord
+from dpt_deploy.core.spec import HALF, QUANTISED
+from dpt_deploy.workflow.feeds import reference_input
+
+if TYPE_CHECKING:
+    from dpt_deploy.model.dpt import DPT
+
+
+def native_loss(model: DPT, sidecar: Sidecar, images: np.ndarray, reference: np.ndarray) -> NativeRecord | None:
+    """Error of ``model``, computed by PyTorch in the type of the artefact, against its FP32 ``reference``.
+
+    For graphs of 8 bits BF16 stands in: it has as many significant bits. ``images`` are bytes (B, H, W, 3). The model
+    is left in that type. None where there is nothing to compare: an FP32 artefact, one that returns labels, a PyTorch
+    that cannot compute in the type, or overflows in it.
+    """
+    import torch
+
+    if sidecar.precision not in (*HALF, *QUANTISED) or sidecar.output_kind == "labels":
+        return None
+    kind = "fp16" if sidecar.precision == "fp16" else "bf16"
+    narrow = {"fp16": torch.float16, "bf16": torch.bfloat16}[kind]
+    (pixels,) = reference_input(sidecar, images).values()
+    try:
+        with torch.inference_mode():
+            device = next(model.parameters()).device
+            found = model.to(narrow)(torch.from_numpy(pixels).to(device, narrow)).float().cpu().numpy()
+    except RuntimeError:  # an operator without a kernel for the type
+        return None
+    largest, mean = range_error(found, reference)
+    return NativeRecord(kind, largest, mean) if np.isfinite(largest) else None
