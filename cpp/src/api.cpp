@@ -176,7 +176,7 @@ dpt_status dpt_open(const char* path, const dpt_options* options, dpt_model* mod
         throw Failure(DPT_USAGE, std::to_string(given.threads) + " threads", "expected 0 (automatic) to 1024");
       }
       wanted = {given.backend != nullptr ? given.backend : "", given.threads, {given.height, given.width},
-                given.skip_hashes != 0};
+                given.skip_hashes != 0, given.host_imaging != 0};
     }
     auto opened = std::make_shared<Model>(path, wanted);
     Handles& all = handles();

@@ -25,7 +25,7 @@ class Opened {
   template <typename Change>
   explicit Opened(const Change& change) {
     fake::install();
-    const dpt_options options{sizeof options, "fake", 0, 0, 0, 0};
+    const dpt_options options{sizeof options, "fake", 0, 0, 0, 0, 0};
     const std::string path = folder().artefact("weights", change);
     CHECK(dpt_open(path.c_str(), &options, &handle_) == DPT_OK);
   }
@@ -136,7 +136,7 @@ TEST(the_network_alone_takes_any_batch) {
 TEST(a_fixed_size_is_taken_or_refused) {
   fake::install();
   const std::string path = folder().artefact("weights");
-  dpt_options options{sizeof options, "fake", 0, 96, 32, 0};
+  dpt_options options{sizeof options, "fake", 0, 96, 32, 0, 0};
   dpt_model model = 0;
   CHECK(dpt_open(path.c_str(), &options, &model) == DPT_OK);
   int32_t height = 0, width = 0;
@@ -263,7 +263,7 @@ TEST(a_network_of_other_classes_is_refused) {
 TEST(back_ends_are_chosen_or_missed) {
   fake::install();
   dpt_model model = 0;
-  dpt_options options{sizeof options, "abacus", 0, 0, 0, 0};
+  dpt_options options{sizeof options, "abacus", 0, 0, 0, 0, 0};
   std::string path = folder().artefact("weights");
   CHECK(told(dpt_open(path.c_str(), &options, &model), DPT_MISSING_BACKEND, "no back end 'abacus'"));
   path = folder().artefact("weights", [](json& sidecar) { sidecar["kind"] = "sundial"; });

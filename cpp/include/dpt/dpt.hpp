@@ -59,6 +59,7 @@ struct Options {
   int threads = 0;             // 0: the back end's own choice
   int height = 0, width = 0;   // a fixed network size; 0, 0: as the artefact says
   bool skip_hashes = false;
+  bool host_imaging = false;   // resize on the CPU although the back end's GPU could
 };
 
 // One loaded artefact, for one thread at a time. Throws Error.
@@ -66,7 +67,8 @@ class Model {
  public:
   static Model load(const std::string& path, const Options& options = {}) {
     const dpt_options raw{sizeof(dpt_options), options.backend.empty() ? nullptr : options.backend.c_str(),
-                          options.threads, options.height, options.width, options.skip_hashes ? 1 : 0};
+                          options.threads, options.height, options.width, options.skip_hashes ? 1 : 0,
+                          options.host_imaging ? 1 : 0};
     dpt_model handle = 0;
     check(dpt_open(path.c_str(), &raw, &handle));
     return Model(handle);
