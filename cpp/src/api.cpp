@@ -271,6 +271,7 @@ dpt_status dpt_write_labels(const char* path, const uint16_t* labels, int32_t he
   return guarded([&] {
     const std::string where = &present(path, "path");
     require(labels, "labels");
+    if (!ends_with(where, ".png")) throw Failure(DPT_USAGE, where + " is no .png", "labels go to a palette image");
     write_file(where, palette_png_of(labels, map_size(height, width), num_classes));
   });
 }

@@ -48,7 +48,8 @@ nvinfer1::Dims dims_of(const Shape& shape) {
 
 Shape shape_of(const nvinfer1::Dims& dims) {
   Shape shape;
-  if (dims.nbDims < 1 || dims.nbDims > 4 || std::any_of(dims.d, dims.d + dims.nbDims, [](auto side) { return side < 1; })) {
+  const bool rank_fits = dims.nbDims >= 1 && dims.nbDims <= 4;
+  if (!rank_fits || std::any_of(dims.d, dims.d + dims.nbDims, [](auto side) { return side < 1; })) {
     throw Failure(DPT_BAD_FILE, "the engine's output has no usable shape", "build it again");
   }
   shape.rank = dims.nbDims;
@@ -81,7 +82,7 @@ class TensorRt final : public Backend, private DeviceNetwork {
     check_target(*sidecar.engine, {found.edition, found.version, current_gpu(device_)});
     stream_ = make_stream();
     runtime_.reset(static_cast<nvinfer1::IRuntime*>(found.create(&logger_, NV_TENSORRT_VERSION)));
-    if (!runtime_) throw incompatible("TensorRT " + found.version + " does not serve headers of " + std::to_string(NV_TENSORRT_VERSION));
+    if (!runtime_) throw incompatible("TensorRT " + found.version + " does not serve this build's headers");
     const std::string plan = read_file(path, kMaxPlanBytes);
     engine_.reset(runtime_->deserializeCudaEngine(plan.data(), plan.size()));
     if (!engine_) throw incompatible("TensorRT " + found.version + " cannot load " + path + " on this GPU");
@@ -148,7 +149,9 @@ class TensorRt final : public Backend, private DeviceNetwork {
     return each.output;
   }
 
-  Failure incompatible(const std::string& what) const { return {DPT_INCOMPATIBLE, what + logger_.last(), "build the engine here"}; }
+  Failure incompatible(const std::string& what) const {
+    return {DPT_INCOMPATIBLE, what + logger_.last(), "build the engine here"};
+  }
   std::size_t input_bytes(const Shape& shape) const { return shape.count() * size_of(input_type_); }
 
   // Buffers are as large as the sidecar says: an engine of other tensors would write past them.
@@ -156,14 +159,16 @@ class TensorRt final : public Backend, private DeviceNetwork {
     using nvinfer1::TensorIOMode;
     const char *in = input_name_.c_str(), *out = output_name_.c_str();
     const bool fits = engine_->getNbIOTensors() == 2 && engine_->getTensorIOMode(in) == TensorIOMode::kINPUT &&
-                      engine_->getTensorIOMode(out) == TensorIOMode::kOUTPUT && engine_->getTensorDataType(in) == type_of(input_type_) &&
+                      engine_->getTensorIOMode(out) == TensorIOMode::kOUTPUT &&
+                      engine_->getTensorDataType(in) == type_of(input_type_) &&
                       engine_->getTensorDataType(out) == type_of(output_type_) &&
                       engine_->getNbOptimizationProfiles() == static_cast<int>(profiles_.size());
     if (!fits) throw Failure(DPT_BAD_FILE, path + " has other tensors or profiles than its sidecar tells", "build it again");
   }
 
   Prepared& prepared_for(const Shape& shape) {
-    const auto found = std::find_if(prepared_.begin(), prepared_.end(), [&](const Prepared& each) { return each.shape == shape; });
+    const auto same = [&](const Prepared& each) { return each.shape == shape; };
+    const auto found = std::find_if(prepared_.begin(), prepared_.end(), same);
     if (found != prepared_.end()) {
       prepared_.splice(prepared_.begin(), prepared_, found);
     } else {
@@ -180,12 +185,14 @@ class TensorRt final : public Backend, private DeviceNetwork {
     Prepared made;
     made.shape = shape;
     made.context.reset(engine_->createExecutionContext(nvinfer1::ExecutionContextAllocationStrategy::kUSER_MANAGED));
-    if (!made.context) throw Failure(DPT_RESOURCE, "TensorRT has no memory for one more context" + logger_.last(), "use fewer sizes, or smaller ones");
+    if (!made.context) {
+      throw Failure(DPT_RESOURCE, "TensorRT has no memory for one more context" + logger_.last(), "use fewer sizes");
+    }
     made.context->setDeviceMemoryV2(scratch_.get(), engine_->getDeviceMemorySizeV2());
     const bool chosen = made.context->setOptimizationProfileAsync(static_cast<int>(profile), stream());
     check_cuda(cudaStreamSynchronize(stream()), "the choice of a profile");
     if (!chosen || !made.context->setInputShape(input_name_.c_str(), dims_of(shape))) {
-      throw incompatible("the engine refuses an input " + text_of(shape) + " in its profile " + text_of(profiles_[profile]));
+      throw incompatible("the engine refuses " + text_of(shape) + " in its profile " + text_of(profiles_[profile]));
     }
     made.output = {nullptr, output_type_, shape_of(made.context->getTensorShape(output_name_.c_str()))};
     made.device_input.reserve(input_bytes(shape));

@@ -62,9 +62,10 @@ class CudaImaging final : public DeviceImaging {
     const std::int64_t width = map_of(output).width, values = static_cast<std::int64_t>(output.shape.count());
     const FiniteJob job{static_cast<const float*>(output.data), values / width, width, flag_.as<int>()};
     waited_for(stream(), [&] {
-      check_cuda(cudaMemsetAsync(flag_.get(), 0, sizeof(int), stream()), "the check of the output");
-      check_cuda(launch(job, stream()), "the check of the output");
-      check_cuda(cudaMemcpyAsync(staged_.get(), flag_.get(), sizeof(int), cudaMemcpyDeviceToHost, stream()), "the check of the output");
+      constexpr const char* kWhat = "the check of the output";
+      check_cuda(cudaMemsetAsync(flag_.get(), 0, sizeof(int), stream()), kWhat);
+      check_cuda(launch(job, stream()), kWhat);
+      check_cuda(cudaMemcpyAsync(staged_.get(), flag_.get(), sizeof(int), cudaMemcpyDeviceToHost, stream()), kWhat);
       return 0;
     });
     return *staged_.as<int>() == 0;
@@ -83,7 +84,8 @@ class CudaImaging final : public DeviceImaging {
   void labels(const Result& output, Size target, std::uint16_t* out) override {
     finish(target, out, [&](std::uint16_t* map) {
       if (!of_graph_) return best_scores(output, target, map);
-      return output.dtype == DType::int64 ? nearest<std::int64_t>(output, target, map) : nearest<std::int32_t>(output, target, map);
+      if (output.dtype == DType::int64) return nearest<std::int64_t>(output, target, map);
+      return nearest<std::int32_t>(output, target, map);
     });
   }
 
@@ -96,11 +98,13 @@ class CudaImaging final : public DeviceImaging {
     const std::size_t bytes = row_bytes * static_cast<std::size_t>(image.size.height);
     staged_.reserve(bytes);
     image_.reserve(bytes);
-    for (int y = 0; y < image.size.height; ++y) {
-      std::memcpy(staged_.as<std::uint8_t>() + static_cast<std::size_t>(y) * row_bytes, image.data + y * image.row_bytes, row_bytes);
+    auto* into = staged_.as<std::uint8_t>();
+    for (int y = 0; y < image.size.height; ++y, into += row_bytes) {
+      std::memcpy(into, image.data + y * image.row_bytes, row_bytes);
     }
     check_cuda(cudaMemcpyAsync(image_.get(), staged_.get(), bytes, cudaMemcpyHostToDevice, stream()), "the image");
-    return {image_.as<std::uint8_t>(), static_cast<std::ptrdiff_t>(row_bytes), image.step, {image.rgb[0], image.rgb[1], image.rgb[2]}};
+    const auto [red, green, blue] = image.rgb;
+    return {image_.as<std::uint8_t>(), static_cast<std::ptrdiff_t>(row_bytes), image.step, {red, green, blue}};
   }
 
   template <typename Real>
@@ -153,8 +157,8 @@ class CudaImaging final : public DeviceImaging {
   template <typename Integer>
   cudaError_t nearest(const Result& output, Size target, std::uint16_t* map) const {
     const Size size = map_of(output);
-    const LabelJob<Integer> job{static_cast<const Integer*>(output.data), size.height, size.width, target.height, target.width, map};
-    return launch(job, stream());
+    const auto* labels = static_cast<const Integer*>(output.data);
+    return launch(LabelJob<Integer>{labels, size.height, size.width, target.height, target.width, map}, stream());
   }
 
   DeviceNetwork& network_;

@@ -38,7 +38,8 @@ void resize_any_labels(const Result& result, Size size, Size target, std::uint16
 void check_labels(const Result& result, bool of_graph) {
   const bool integers = result.dtype == DType::int64 || result.dtype == DType::int32;
   if (of_graph ? integers : result.dtype == DType::float32) return;
-  throw Failure(DPT_BAD_FILE, std::string(of_graph ? "labels" : "logits") + " of type " + name_of(result.dtype), "export again");
+  const std::string what = of_graph ? "labels" : "logits";
+  throw Failure(DPT_BAD_FILE, what + " of type " + name_of(result.dtype), "export again");
 }
 
 }  // namespace
@@ -80,7 +81,8 @@ void Model::check_task(dpt_task task) const {
 
 bool Model::finite(const Result& result) const {
   if (result.dtype != DType::float32) return true;
-  return device_ != nullptr ? device_->finite(result) : all_finite(static_cast<const float*>(result.data), result.shape.count());
+  if (device_ != nullptr) return device_->finite(result);
+  return all_finite(static_cast<const float*>(result.data), result.shape.count());
 }
 
 void Model::check_map(const Result& result, int rank) const {

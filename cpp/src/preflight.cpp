@@ -31,7 +31,8 @@ std::string joined(const std::vector<std::string>& parts, const char* between) {
 }
 
 std::string origin_of(const EngineRecord& record) {
-  return "by " + record.library + " " + record.version + (record.device.empty() ? " without a GPU" : " on " + record.device) +
+  const std::string where = record.device.empty() ? " without a GPU" : " on " + record.device;
+  return "by " + record.library + " " + record.version + where +
          (record.targets.empty() ? "" : " for " + joined(record.targets, ", "));
 }
 
@@ -55,14 +56,15 @@ std::string rebuild(const EngineRecord& record) {
 }
 
 void check_library(const EngineRecord& record, const Host& host) {
+  const std::string what = "this plan was built by " + record.library + " " + record.version + "; ";
   if (record.library != host.library) {
-    throw Failure(DPT_INCOMPATIBLE, "this plan was built by " + record.library + " " + record.version + "; this library was "
-                  "built for " + host.library, "build the plan again with that one, or this library with the headers of " + record.library);
+    throw Failure(DPT_INCOMPATIBLE, what + "this library was built for " + host.library,
+                  "build the plan with that one, or this library with the headers of " + record.library);
   }
   const auto built = numbers_of(record.version), here = numbers_of(host.version);
   if (built == here || (record.version_compatible && built[0] == here[0] && built < here)) return;
-  throw Failure(DPT_INCOMPATIBLE, "this plan was built by " + record.library + " " + record.version + "; " + host.version +
-                " is here, and a plan is bound to its version", "build it again here: " + rebuild(record));
+  throw Failure(DPT_INCOMPATIBLE, what + host.version + " is here, and a plan is bound to its version",
+                "build it again here: " + rebuild(record));
 }
 
 // A TensorRT-RTX plan is compiled for its GPU when it is loaded; which GPUs that covers, its targets say.
@@ -75,7 +77,8 @@ void check_gpu(const EngineRecord& record, const Gpu& gpu) {
   if (rtx ? record.targets.empty() || named : same || portable) return;
   const std::string what = "this plan was built " + origin_of(record) + "; it does not run on " + name_of(gpu);
   if (rtx) {
-    throw Failure(DPT_INCOMPATIBLE, what, "build it again with --compute-capabilities " + joined(record.targets, ",") + "," + gpu.capability);
+    throw Failure(DPT_INCOMPATIBLE, what,
+                  "build it again with --compute-capabilities " + joined(record.targets, ",") + "," + gpu.capability);
   }
   throw Failure(DPT_INCOMPATIBLE, what, "build it again there (" + rebuild(record) + "), or once with --hardware-compatible");
 }
@@ -101,7 +104,8 @@ std::string text_of(const Profile& profile) {
 
 void check_target(const EngineRecord& record, const Host& host) {
   if (!host.gpu) {
-    throw Failure(DPT_INCOMPATIBLE, "this plan needs an NVIDIA GPU to run; the driver finds none. It was built " + origin_of(record),
+    throw Failure(DPT_INCOMPATIBLE,
+                  "this plan needs an NVIDIA GPU to run; the driver finds none. It was built " + origin_of(record),
                   "copy the plan and its .json to the machine that will run it; here, run the ONNX file");
   }
   check_library(record, host);

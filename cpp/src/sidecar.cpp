@@ -157,7 +157,8 @@ EngineRecord engine_of(const Reader& engine, const std::string& where) {
   if (!engine.is_null("device")) {
     const Reader device = engine.object("device");
     record.capability = device.text("capability");
-    record.device = device.text("name") + " (compute capability " + record.capability + ", driver " + device.text("driver") + ")";
+    record.device =
+        device.text("name") + " (compute capability " + record.capability + ", driver " + device.text("driver") + ")";
   }
   for (const Json& entry : engine.list("profiles", 1, 1024)) {
     record.profiles.push_back(profile_of({entry, where, "engine.profiles"}));

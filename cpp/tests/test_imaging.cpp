@@ -1,6 +1,7 @@
 // Imaging against the golden vectors of the Python reference, bit for bit, and against its plain definition.
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <nlohmann/json.hpp>
 #include <random>
 
@@ -276,7 +277,8 @@ TEST(what_is_no_image_is_refused) {
   const std::uint8_t byte = 0;
   const auto refused = [&](const std::uint8_t* data, int height, int width, std::ptrdiff_t row_bytes, int format,
                            const char* text) {
-    const dpt_image image{sizeof(dpt_image), data, height, width, row_bytes, static_cast<dpt_pixel_format>(format)};
+    dpt_image image{sizeof(dpt_image), data, height, width, row_bytes, DPT_RGB8};
+    std::memcpy(&image.format, &format, sizeof format);  // as a caller in C may: no enumerator has to fit
     CHECK_FAILS(DPT_USAGE, text, pixels_of(image));
   };
   refused(nullptr, 1, 1, 0, 0, "null pointer");
@@ -285,7 +287,10 @@ TEST(what_is_no_image_is_refused) {
   refused(&byte, kMaxSide + 1, 1, 0, 0, "65537x1");
   refused(&byte, 1, 2, 5, 0, "5 bytes apart");
   refused(&byte, 1, 2, -5, 0, "-5 bytes apart");
-  refused(&byte, 1, 1, 0, 4711 & 7, "pixel format 7");
+  refused(&byte, 2, 2, PTRDIFF_MAX, 0, "bytes apart");
+  refused(&byte, 2, 2, PTRDIFF_MIN, 0, "bytes apart");
+  refused(&byte, 1, 1, 0, 7, "pixel format 7");
+  refused(&byte, 1, 1, 0, -1, "pixel format -1");
   ImageRule rule;
   rule.height = rule.width = 384;
   rule.resize = Resize::lower_bound;

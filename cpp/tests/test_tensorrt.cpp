@@ -24,10 +24,12 @@ std::string plan_in(const scratch::Folder& folder, const Change& change) {
     sidecar["engine"] = {{"library", "tensorrt"},
                          {"version", "11.1.0.106"},
                          {"device", {{"name", "NVIDIA H200"}, {"capability", "9.0"}, {"driver", "1"}}},
-                         {"profiles", {{{"low", {1, 32, 32}}, {"high", {4, 96, 96}}}, {{"low", {1, 32, 64}}, {"high", {1, 32, 64}}}}},
-                         {"options", {{"version_compatible", false}, {"hardware_compatible", false}, {"compute_capabilities", json::array()}}},
+                         {"options", {{"version_compatible", false}, {"hardware_compatible", false}}},
                          {"weight_bytes", 1},
                          {"activation_bytes", 1}};
+    json& engine = sidecar["engine"];
+    engine["options"]["compute_capabilities"] = json::array();
+    engine["profiles"] = {{{"low", {1, 32, 32}}, {"high", {4, 96, 96}}}, {{"low", {1, 32, 64}}, {"high", {1, 32, 64}}}};
     change(sidecar);
   });
 }
@@ -201,7 +203,8 @@ TEST(a_few_shapes_are_kept) {
 TEST(a_shape_outside_every_profile_names_them) {
   const Reset reset;
   const Plan plan;
-  CHECK(told(tensor(plan, 5, 64, 64), DPT_USAGE, "no batch of 5 at 64x64; its profiles: 32x32..96x96 batch 1..4; 32x64 batch 1"));
+  const char* all = "no batch of 5 at 64x64; its profiles: 32x32..96x96 batch 1..4; 32x64 batch 1";
+  CHECK(told(tensor(plan, 5, 64, 64), DPT_USAGE, all));
   CHECK(tensor(plan, 4, 64, 64) == DPT_OK && nvidia().profile == 0);
 }
 

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
+#include <exception>
 #include <string>
 #include <vector>
 
@@ -81,7 +81,9 @@ bool read_arguments(int argc, char** argv, Arguments& found) {
     } else if (word == "--seconds") {
       found.seconds = std::atof(argv[i]);
     } else if (word == "--threads") {
-      found.threads = std::atoi(argv[i]);
+      char* end = nullptr;
+      found.threads = static_cast<int>(std::strtol(argv[i], &end, 10));
+      if (end == argv[i] || *end != '\0') return false;
     } else {
       return false;
     }
@@ -163,9 +165,9 @@ int main(int argc, char** argv) {
     return DPT_USAGE;
   }
   if (arguments.sizes.empty()) arguments.sizes.push_back({});
-  const std::vector<std::uint8_t> pixels = picture(arguments.image);
-  const dpt::Image image{pixels.data(), arguments.image.width, arguments.image.height};
   try {
+    const std::vector<std::uint8_t> pixels = picture(arguments.image);
+    const dpt::Image image{pixels.data(), arguments.image.width, arguments.image.height};
     if (arguments.json) {
       std::printf("[\n");
     } else {
@@ -183,6 +185,9 @@ int main(int argc, char** argv) {
   } catch (const dpt::Error& error) {
     std::fprintf(stderr, "dpt_bench: %s\n  hint: %s\n", error.what(), error.hint().c_str());
     return error.status();
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "dpt_bench: %s\n  hint: free some memory, or use a smaller --image\n", error.what());
+    return DPT_RESOURCE;
   }
   return DPT_OK;
 }

@@ -44,7 +44,8 @@ def done(*command: object, **options: object) -> str:
 
 
 def configured(source: Path, folder: Path, *options: str) -> None:
-    done(cmake(), "-S", source, "-B", folder, f"-DPython3_EXECUTABLE={sys.executable}", *options)
+    chosen = [f"-DPython3_EXECUTABLE={sys.executable}", *options]
+    done(cmake(), "-S", source, "-B", folder, *chosen, env={"TENSORRT_ROOT": ""})  # who wants it names it
 
 
 def built(folder: Path, *targets: str) -> str:

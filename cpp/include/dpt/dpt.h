@@ -26,6 +26,8 @@
 extern "C" {
 #endif
 
+#define DPT_MAX_SIDE 65536 /* of an image or map, in pixels */
+
 typedef enum dpt_status {
   DPT_OK = 0,
   DPT_INTERNAL = 1,        /* a defect of this library */

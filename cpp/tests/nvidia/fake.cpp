@@ -165,7 +165,10 @@ class Runtime final : public nvinfer1::IRuntime, Held {
 using fake::nvidia;
 
 extern "C" {
-void* createInferRuntime_INTERNAL(void* logger, std::int32_t) { return static_cast<nvinfer1::IRuntime*>(new fake::Runtime(static_cast<nvinfer1::ILogger*>(logger))); }
+void* createInferRuntime_INTERNAL(void* logger, std::int32_t) {
+  nvinfer1::IRuntime* made = new fake::Runtime(static_cast<nvinfer1::ILogger*>(logger));
+  return made;
+}
 std::int32_t getInferLibMajorVersion() { return 11; }
 std::int32_t getInferLibMinorVersion() { return 1; }
 std::int32_t getInferLibPatchVersion() { return 0; }
@@ -173,14 +176,22 @@ std::int32_t getInferLibBuildVersion() { return 106; }
 }
 
 cudaError_t cudaGetLastError() { return cudaSuccess; }
-const char* cudaGetErrorString(cudaError_t error) { return error == cudaErrorMemoryAllocation ? "out of memory" : "an illegal memory access"; }
-cudaError_t cudaGetDevice(int* device) { return *device = nvidia().device, nvidia().gpu ? cudaSuccess : cudaErrorNoDevice; }
+const char* cudaGetErrorString(cudaError_t error) {
+  return error == cudaErrorMemoryAllocation ? "out of memory" : "an illegal memory access";
+}
+cudaError_t cudaGetDevice(int* device) {
+  *device = nvidia().device;
+  return nvidia().gpu ? cudaSuccess : cudaErrorNoDevice;
+}
 cudaError_t cudaSetDevice(int device) { return nvidia().device = device, cudaSuccess; }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   *properties = {"NVIDIA H200", 9, 0};
   return cudaSuccess;
 }
-cudaError_t cudaMemGetInfo(std::size_t* free_bytes, std::size_t* all_bytes) { return *free_bytes = *all_bytes = nvidia().free_bytes, cudaSuccess; }
+cudaError_t cudaMemGetInfo(std::size_t* free_bytes, std::size_t* all_bytes) {
+  *free_bytes = *all_bytes = nvidia().free_bytes;
+  return cudaSuccess;
+}
 cudaError_t cudaMalloc(void** memory, std::size_t bytes) { return fake::allocate(memory, bytes); }
 cudaError_t cudaFree(void* memory) { return fake::release(memory); }
 cudaError_t cudaHostAlloc(void** memory, std::size_t bytes, unsigned) { return fake::allocate(memory, bytes); }
