@@ -3,18 +3,14 @@
 import os
 import re
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import skimage.data
-from support.native import ROOT, built, cmake, configured, done, native_build, run, write_ppm
+from support.native import ROOT, as_plan, built, cmake, configured, done, native_build, run, write_ppm
 from support.tiny import copied, exported
 
-from dpt_deploy.core.artifact import write_sidecar
 from dpt_deploy.core.images import read_pfm
-from dpt_deploy.core.profile import Profile
-from dpt_deploy.core.record import AuditRecord, EngineOptions, EngineRecord
 
 pytestmark = pytest.mark.needs("compiler")
 
@@ -129,8 +125,7 @@ def test_the_tensorrt_back_end_compiles_and_says_what_it_lacks(tmp_path):
     built(tmp_path, "dpt_run")
     headers = Path(os.environ["TENSORRT_ROOT"], "include/NvInferVersion.h").read_text()
     (major,) = re.findall(r"define (?:TRT_MAJOR_\w+|NV_TENSORRT_MAJOR) (\d+)", headers)
-    artifact = as_plan(copied(exported("tiny-vit"), tmp_path / "copy"))
-    tool = (tmp_path / "dpt_run", artifact.path, "x.ppm", "x.pfm")
+    tool = (tmp_path / "dpt_run", as_plan(copied(exported("tiny-vit"), tmp_path / "copy")), "x.ppm", "x.pfm")
     found = {
         name: run(*tool, env={"DPT_TENSORRT": library}) for name, library in stand_ins(tmp_path, int(major)).items()
     }
@@ -138,24 +133,6 @@ def test_the_tensorrt_back_end_compiles_and_says_what_it_lacks(tmp_path):
     assert f"is of version {int(major) + 1}.0.0.0" in found["another version"].stdout
     if "needs an NVIDIA GPU" in found["this version"].stdout:  # else there is one, and the stand-in is no TensorRT
         assert "built by tensorrt 1.2.3.4 without a GPU" in found["this version"].stdout
-
-
-def as_plan(artifact):
-    """The same bytes as an engine that a TensorRT of long ago is said to have built."""
-    shape = (1, 64, 64)
-    record = EngineRecord(
-        library="tensorrt",
-        version="1.2.3.4",
-        device=None,
-        profiles=(Profile(shape, shape, shape),),
-        options=EngineOptions(),
-        weight_bytes=0,
-        activation_bytes=0,
-        seconds=0.0,
-        audit=AuditRecord("network", {}, {}, {}),
-    )
-    write_sidecar(artifact.path, replace(artifact.sidecar, kind="plan", engine=record))
-    return artifact
 
 
 def stand_ins(folder, major):

@@ -10,7 +10,7 @@ import pytest
 import skimage.data
 from PIL import Image
 from support.faults.calling import fine
-from support.native import ROOT, done, native_build, write_ppm
+from support.native import ROOT, as_plan, done, native_build, write_ppm
 from support.tiny import copied, exported, tampered
 
 from dpt_deploy.cli import call
@@ -226,6 +226,14 @@ def test_a_library_that_is_not_there_is_a_missing_extra(monkeypatch, tmp_path):
     with pytest.raises(MissingExtraError, match="not built") as error:
         native_library.load_library()
     assert "make cpp" in error.value.hint
+
+
+@pytest.mark.parametrize("enter", [load, open_runner])
+def test_an_engine_needs_a_library_with_tensorrt(enter, tmp_path):
+    path = as_plan(copied(exported("tiny-vit"), tmp_path))
+    expected = pytest.raises(MissingExtraError, match=r"kind 'plan' in this build \(it has: onnxruntime\)")
+    with expected, enter(path, runtime="native"):
+        pass
 
 
 def test_a_library_of_another_version_is_incompatible(monkeypatch):

@@ -8,9 +8,14 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+
+from dpt_deploy.core.artifact import Artifact, write_sidecar
+from dpt_deploy.core.profile import Profile
+from dpt_deploy.core.record import AuditRecord, EngineOptions, EngineRecord
 
 ROOT = Path(__file__).parents[2]
 _SECONDS = 900  # for the slowest machine; a build that hangs is a failure
@@ -70,4 +75,24 @@ def write_ppm(path: Path, image: np.ndarray) -> Path:
     """An RGB image (H, W, 3) as a binary PPM."""
     height, width = image.shape[:2]
     path.write_bytes(b"P6\n%d %d\n255\n" % (width, height) + image.tobytes())
+    return path
+
+
+def as_plan(artifact: Artifact) -> Path:
+    """The same bytes as an engine that a TensorRT of long ago is said to have built; its path."""
+    path = artifact.path.rename(artifact.path.with_suffix(".plan"))
+    shape = (1, 64, 64)
+    record = EngineRecord(
+        library="tensorrt",
+        version="1.2.3.4",
+        device=None,
+        profiles=(Profile(shape, shape, shape),),
+        options=EngineOptions(),
+        weight_bytes=0,
+        activation_bytes=0,
+        seconds=0.0,
+        audit=AuditRecord("network", {}, {}, {}),
+    )
+    payload = replace(artifact.sidecar.payloads[0], name=path.name)
+    write_sidecar(path, replace(artifact.sidecar, kind="plan", engine=record, payloads=(payload,), golden=""))
     return path
