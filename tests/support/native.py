@@ -59,11 +59,24 @@ def built(folder: Path, *targets: str) -> str:
 
 
 @functools.cache
-def native_build(sanitize: str = "", targets: tuple[str, ...] = ()) -> Path:
-    """The build folder: ``build/cpp``, or one beside it for a sanitizer. Headers are fetched once for all of them."""
+def native_build(sanitize: str = "") -> Path:
+    """The build folder: ``build/cpp``, or one beside it for a sanitizer. Headers are fetched once for all of them.
+
+    The thread sanitizer's has the test of threads and ``dpt_run`` only, and no ONNX Runtime.
+    """
     folder = ROOT / "build" / f"cpp{'-' + sanitize.partition(',')[0] if sanitize else ''}"
+    headers = ROOT / "build/cpp/dependencies"
+    options, targets = [f"-DDPT_SANITIZE={sanitize}", f"-DDPT_DEPENDENCIES={headers}"], []
+    if sanitize == "thread":
+        native_build()
+        options = [
+            *options[:1],
+            "-DDPT_FETCH=OFF",
+            f"-DDPT_JSON_INCLUDE={headers / 'include'}",
+            "-DDPT_ONNXRUNTIME_INCLUDE=",
+        ]
+        targets = ["test_threads", "dpt_run"]
     folder.parent.mkdir(exist_ok=True)
-    options = [f"-DDPT_SANITIZE={sanitize}", f"-DDPT_DEPENDENCIES={ROOT / 'build/cpp/dependencies'}"]
     with (folder.parent / ".cpp-lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         configured(ROOT / "cpp", folder, *options)
