@@ -96,6 +96,7 @@ double since(Clock::time_point start) { return std::chrono::duration<double, std
 // Slopes and hard edges; what is in the image does not change the time.
 std::vector<std::uint8_t> picture(Size size) {
   std::vector<std::uint8_t> pixels;
+  pixels.reserve(3 * static_cast<std::size_t>(size.height) * static_cast<std::size_t>(size.width));
   for (int y = 0; y < size.height; ++y) {
     for (int x = 0; x < size.width; ++x) {
       pixels.push_back(static_cast<std::uint8_t>(x));
@@ -160,6 +161,10 @@ void print_line(const std::string& size, const Times& times) {
 
 int main(int argc, char** argv) {
   Arguments arguments;
+  if (argc == 2 && std::string(argv[1]) == "--help") {
+    std::fputs(kUsage, stdout);
+    return DPT_OK;
+  }
   if (!read_arguments(argc, argv, arguments)) {
     std::fputs(kUsage, stderr);
     return DPT_USAGE;

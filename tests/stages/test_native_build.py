@@ -94,8 +94,16 @@ def test_the_bench_tool_reports_percentiles_and_the_split():
         "0.01",
     )
     assert [line.split()[0] for line in said.splitlines()] == ["size", "64x64", "64x96"]
-    assert run(native_build() / "dpt_bench", exported("tiny-vit").path, "--res", "64,,96").returncode == 2
-    assert run(native_build() / "dpt_bench", exported("tiny-vit").path, "--res", "50").returncode == 2
+    for wrong in (("--res", "64,,96"), ("--res", "50"), ("--threads", "two"), ("--image",)):
+        assert run(native_build() / "dpt_bench", exported("tiny-vit").path, *wrong).returncode == 2
+
+
+@pytest.mark.parametrize("tool", ["dpt_run", "dpt_bench"])
+def test_a_tool_says_how_it_is_called(tool):
+    asked, wrong = run(native_build() / tool, "--help"), run(native_build() / tool)
+    assert (asked.returncode, wrong.returncode) == (0, 2)
+    assert asked.stdout == wrong.stdout
+    assert asked.stdout.startswith(f"usage: {tool} MODEL.onnx|MODEL.plan")
 
 
 def test_without_onnx_runtime_the_rest_still_builds():
