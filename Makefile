@@ -49,7 +49,7 @@ test: setup ## every check: lint, types, layers, tests
 cpp: setup ## build the C++ runtime into build/cpp/ (libdpt.so, dpt_run, dpt_bench)
 	@$(RUN) -m nox -s cpp
 
-fuzz: setup ## five minutes of damaged sidecars and images for the C++ readers (needs Clang)
+fuzz: setup ## damaged sidecars and images for the C++ readers, five minutes each (needs Clang)
 	@$(RUN) -m nox -s fuzz
 
 lint: setup ## style and formatting (ruff)

@@ -60,7 +60,7 @@ def cpp(session):
 
 @nox.session(venv_backend="none")
 def fuzz(session):
-    """Damaged sidecars and images, five minutes in all; what crashes a reader stays in build/cpp-fuzz/."""
+    """Damaged sidecars and images, five minutes each; what crashes a reader stays in build/cpp-fuzz/."""
     _compiler(session, "clang++", "clang", "libclang-rt-dev")
     sanitize = "-DDPT_SANITIZE=fuzzer-no-link,address,undefined"
     compilers = ["-DCMAKE_C_COMPILER=clang", "-DCMAKE_CXX_COMPILER=clang++"]
@@ -70,7 +70,7 @@ def fuzz(session):
     for reader in readers:
         new, corpus = Path(f"build/cpp-fuzz/corpus-{reader}"), ROOT / "cpp/tests/fuzz/corpus" / reader
         new.mkdir(exist_ok=True)
-        limits = ["-max_total_time=150", "-max_len=4096", "-print_final_stats=1", f"-artifact_prefix={new}/crash-"]
+        limits = ["-max_total_time=300", "-max_len=4096", "-print_final_stats=1", f"-artifact_prefix={new}/crash-"]
         session.run(f"build/cpp-fuzz/tests/fuzz_{reader}", *limits, str(new), str(corpus), external=True)
 
 

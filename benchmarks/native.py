@@ -71,7 +71,7 @@ def _measured(model, seconds):
 if __name__ == "__main__":
     begun, tools = datetime.datetime.now(datetime.UTC), {name: version(name) for name in ("onnxruntime", "numpy")}
     done = {"kind": "native", "recorded": begun.isoformat(timespec="seconds"), "threads": 1, "tools": tools}
-    done["machine"] = Path("/proc/cpuinfo").read_text().partition("model name")[2].splitlines()[0].strip(" \t:")
+    done["processor"] = Path("/proc/cpuinfo").read_text().partition("model name")[2].splitlines()[0].strip(" \t:")
     done["allocations_per_frame"] = json.loads(_said(BUILD / "tests/count_allocations", sys.argv[2]))
     with tempfile.TemporaryDirectory() as scratch:
         done["start_to_first_result_s"] = _started(sys.argv[2], scratch)

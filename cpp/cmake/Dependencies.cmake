@@ -3,7 +3,7 @@
 #
 #   nlohmann_json          required
 #   DPT_ONNXRUNTIME_INCLUDE, DPT_ONNXRUNTIME_LIBRARY
-#   TENSORRT_INCLUDE_DIR, DPT_CUDA_INCLUDE, DPT_CUDA_LIBRARY    where TENSORRT_ROOT leads to headers
+#   TENSORRT_INCLUDE_DIR, DPT_CUDA_INCLUDE, DPT_CUDA_LIBRARY    where TENSORRT_ROOT leads to headers; nvcc (CMAKE_CUDA_COMPILER)
 
 option(DPT_FETCH "Download Debian's header packages into the build folder where the system has none" ON)
 set(DPT_DEPENDENCIES "${CMAKE_BINARY_DIR}/dependencies" CACHE PATH "Where headers are downloaded to")
@@ -49,7 +49,7 @@ else()
   message(STATUS "ONNX Runtime: no headers; .onnx files will not run (libonnxruntime-dev, or ONNXRUNTIME_ROOT)")
 endif()
 
-# --- TensorRT's or TensorRT-RTX's headers, and the CUDA runtime (of a toolkit, or of the wheel nvidia-cuda-runtime)
+# --- TensorRT's or TensorRT-RTX's headers, the CUDA runtime (of a toolkit, or of the wheel nvidia-cuda-runtime), nvcc
 
 if(NOT TENSORRT_ROOT)
   set(TENSORRT_ROOT "$ENV{TENSORRT_ROOT}")
@@ -60,6 +60,18 @@ if(TENSORRT_ROOT)
   find_path(DPT_CUDA_INCLUDE cuda_runtime_api.h HINTS ${cuda_hints} PATH_SUFFIXES include REQUIRED)
   find_library(DPT_CUDA_LIBRARY NAMES cudart libcudart.so.13 libcudart.so.12 NAMES_PER_DIR HINTS ${cuda_hints} PATH_SUFFIXES lib64 lib REQUIRED)
   message(STATUS "TensorRT: ${TENSORRT_INCLUDE_DIR}, ${DPT_CUDA_LIBRARY}")
+  # nvcc is optional: without it the CPU resizes. One CUDA runtime serves both compilers.
+  set(CMAKE_CUDA_RUNTIME_LIBRARY None)
+  if(NOT CMAKE_CUDA_ARCHITECTURES)
+    set(CMAKE_CUDA_ARCHITECTURES all-major)
+  endif()
+  include(CheckLanguage)
+  check_language(CUDA)
+  if(CMAKE_CUDA_COMPILER)
+    enable_language(CUDA)
+  else()
+    message(STATUS "CUDA: no nvcc; images are resized on the CPU")
+  endif()
 else()
   message(STATUS "TensorRT: TENSORRT_ROOT is not set; .plan files will not run")
 endif()

@@ -176,7 +176,7 @@ dpt_status dpt_open(const char* path, const dpt_options* options, dpt_model* mod
         throw Failure(DPT_USAGE, std::to_string(given.threads) + " threads", "expected 0 (automatic) to 1024");
       }
       wanted = {given.backend != nullptr ? given.backend : "", given.threads, {given.height, given.width},
-                given.skip_hashes != 0};
+                given.skip_hashes != 0, given.host_imaging != 0};
     }
     auto opened = std::make_shared<Model>(path, wanted);
     Handles& all = handles();
@@ -271,6 +271,7 @@ dpt_status dpt_write_labels(const char* path, const uint16_t* labels, int32_t he
   return guarded([&] {
     const std::string where = &present(path, "path");
     require(labels, "labels");
+    if (!ends_with(where, ".png")) throw Failure(DPT_USAGE, where + " is no .png", "labels go to a palette image");
     write_file(where, palette_png_of(labels, map_size(height, width), num_classes));
   });
 }

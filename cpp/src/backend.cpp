@@ -68,6 +68,11 @@ std::string text_of(const Shape& shape) {
   return text + ")";
 }
 
+Shape input_shape(Size size, bool bytes) {
+  if (bytes) return {4, {1, size.height, size.width, 3}};
+  return {4, {1, 3, size.height, size.width}};
+}
+
 void register_backend(const std::string& name, const std::string& kind, OpenBackend open) {
   Registry& all = registry();
   const std::lock_guard lock(all.mutex);

@@ -25,11 +25,24 @@ struct Shape {
 };
 
 std::string text_of(const Shape& shape);  // "(1, 3, 384, 384)"
+Shape input_shape(Size size, bool bytes);  // of one image: (1, 3, h, w), or (1, h, w, 3)
 
 struct Result {
   const void* data = nullptr;
   DType dtype = DType::float32;
   Shape shape;
+};
+
+// Resizing on the back end's own device, so that an image goes there and a map comes back. A frame is prepare, run, and
+// depth or labels, with the numbers of imaging.hpp in every bit. Throws Failure.
+class DeviceImaging {
+ public:
+  virtual ~DeviceImaging() = default;
+  virtual void prepare(const Pixels& image, Size size) = 0;  // as the sidecar says, into the network's input
+  virtual Result run_prepared() = 0;                         // the data of this result lie on the device
+  virtual bool finite(const Result& output) = 0;
+  virtual void depth(const Result& output, Size target, float* out) = 0;
+  virtual void labels(const Result& output, Size target, std::uint16_t* out) = 0;
 };
 
 // One loaded network with one input and one output. Not for two threads at once.
@@ -40,6 +53,8 @@ class Backend {
   virtual void* input(const Shape& shape) = 0;
   // The network on that input; good until the next call of either. Throws Failure.
   virtual Result run() = 0;
+  // Null: the CPU resizes.
+  virtual DeviceImaging* imaging() { return nullptr; }
 };
 
 struct BackendOptions {

@@ -1,5 +1,6 @@
 #include "files.hpp"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -16,7 +17,11 @@ std::string reason() { return std::strerror(errno); }
 
 }  // namespace
 
-InputFile::InputFile(const std::string& path) : path_(path), file_(std::fopen(path.c_str(), "rb")) {
+// A pipe is refused below, and not waited for here.
+InputFile::InputFile(const std::string& path) : path_(path) {
+  const int descriptor = open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+  if (descriptor >= 0) file_.reset(fdopen(descriptor, "rb"));
+  if (!file_ && descriptor >= 0) close(descriptor);
   if (!file_) throw Failure(DPT_BAD_FILE, "cannot read " + path + ": " + reason(), "check the path and its permissions");
   struct stat found {};
   if (fstat(fileno(file_.get()), &found) != 0 || !S_ISREG(found.st_mode)) {

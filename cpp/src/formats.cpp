@@ -5,6 +5,7 @@
 #include <cctype>
 #include <cstdio>
 #include <cstring>
+#include <string_view>
 
 #include "ade20k.hpp"
 #include "error.hpp"
@@ -16,6 +17,7 @@ namespace {
 constexpr int kAde20kClasses = 150;
 constexpr std::uint64_t kMaxImageBytes = std::uint64_t{1} << 30;
 constexpr std::size_t kMaxStored = 65535;  // of one stored block of deflate
+constexpr std::size_t kMaxChunk = 1 << 18;  // of a PNG; its length has 31 bits, and the largest map is longer
 
 Failure bad_image(const std::string& where, const std::string& what) {
   return {DPT_BAD_FILE, where + " is no image that can be read: " + what,
@@ -69,7 +71,7 @@ void put32(std::string& out, std::uint32_t value) {
   for (int shift = 24; shift >= 0; shift -= 8) out += static_cast<char>(value >> shift);
 }
 
-void put_chunk(std::string& out, const char* type, const std::string& body) {
+void put_chunk(std::string& out, const char* type, std::string_view body) {
   put32(out, static_cast<std::uint32_t>(body.size()));
   const std::size_t begin = out.size();
   out += type;
@@ -101,7 +103,10 @@ std::string png_of(Size size, char depth, char colour_type, const std::string& c
   std::string out = "\x89PNG\r\n\x1a\n";
   put_chunk(out, "IHDR", header);
   if (!colours.empty()) put_chunk(out, "PLTE", colours);
-  put_chunk(out, "IDAT", stored(scanlines));
+  const std::string data = stored(scanlines);
+  for (std::size_t at = 0; at < data.size(); at += kMaxChunk) {
+    put_chunk(out, "IDAT", std::string_view(data).substr(at, kMaxChunk));
+  }
   put_chunk(out, "IEND", "");
   return out;
 }

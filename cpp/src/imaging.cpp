@@ -15,7 +15,8 @@ struct Layout {
   std::array<int, 3> rgb;
 };
 
-Layout layout_of(dpt_pixel_format format) {
+// By number: a caller in C may have stored any.
+Layout layout_of(std::int32_t format) {
   switch (format) {
     case DPT_RGB8: return {3, {0, 1, 2}};
     case DPT_BGR8: return {3, {2, 1, 0}};
@@ -23,7 +24,7 @@ Layout layout_of(dpt_pixel_format format) {
     case DPT_BGRA8: return {4, {2, 1, 0}};
     case DPT_GRAY8: return {1, {0, 0, 0}};
   }
-  throw Failure(DPT_USAGE, "pixel format " + std::to_string(static_cast<int>(format)) + " is unknown",
+  throw Failure(DPT_USAGE, "pixel format " + std::to_string(format) + " is unknown",
                 "use one of dpt_pixel_format");
 }
 
@@ -44,7 +45,10 @@ std::uint16_t saturated(double value) {
 std::string text_of(Size size) { return std::to_string(size.height) + "x" + std::to_string(size.width); }
 
 Pixels pixels_of(const dpt_image& image) {
-  const Layout layout = layout_of(image.format);
+  std::int32_t format = 0;
+  static_assert(sizeof format == sizeof image.format);
+  std::memcpy(&format, &image.format, sizeof format);
+  const Layout layout = layout_of(format);
   if (image.data == nullptr) throw Failure(DPT_USAGE, "the image has no pixels (null pointer)", "set image.data");
   if (image.height < 1 || image.width < 1 || image.height > kMaxSide || image.width > kMaxSide) {
     throw Failure(DPT_USAGE, "the image is " + text_of(Size{image.height, image.width}) + " (height x width)",
@@ -52,7 +56,8 @@ Pixels pixels_of(const dpt_image& image) {
   }
   const std::ptrdiff_t least = std::ptrdiff_t{image.width} * layout.step;
   const std::ptrdiff_t row_bytes = image.row_bytes == 0 ? least : image.row_bytes;
-  if (row_bytes < least && row_bytes > -least) {
+  constexpr std::ptrdiff_t kFarthest = PTRDIFF_MAX / kMaxSide;  // no row lies outside the address space
+  if ((row_bytes < least && row_bytes > -least) || row_bytes > kFarthest || row_bytes < -kFarthest) {
     throw Failure(DPT_USAGE, "rows are " + std::to_string(row_bytes) + " bytes apart and " + std::to_string(least) +
                                  " long", "set image.row_bytes, or 0 where rows follow one another");
   }

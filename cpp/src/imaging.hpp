@@ -15,7 +15,7 @@
 
 namespace dpt::core {
 
-constexpr int kMaxSide = 1 << 16;                  // of an image, in pixels
+constexpr int kMaxSide = DPT_MAX_SIDE;
 constexpr std::int64_t kMaxNetworkPixels = 1 << 28;  // far beyond any memory; sums of them stay far from overflow
 
 struct Size {

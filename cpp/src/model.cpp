@@ -30,11 +30,16 @@ void fix_size(Sidecar& sidecar, Size size) {
 void resize_any_labels(const Result& result, Size size, Size target, std::uint16_t* out) {
   if (result.dtype == DType::int64) {
     resize_labels(static_cast<const std::int64_t*>(result.data), size, target, out);
-  } else if (result.dtype == DType::int32) {
-    resize_labels(static_cast<const std::int32_t*>(result.data), size, target, out);
   } else {
-    throw Failure(DPT_BAD_FILE, std::string("labels of type ") + name_of(result.dtype), "export again");
+    resize_labels(static_cast<const std::int32_t*>(result.data), size, target, out);
   }
+}
+
+void check_labels(const Result& result, bool of_graph) {
+  const bool integers = result.dtype == DType::int64 || result.dtype == DType::int32;
+  if (of_graph ? integers : result.dtype == DType::float32) return;
+  const std::string what = of_graph ? "labels" : "logits";
+  throw Failure(DPT_BAD_FILE, what + " of type " + name_of(result.dtype), "export again");
 }
 
 }  // namespace
@@ -45,22 +50,25 @@ Model::Model(const std::string& path, const ModelOptions& options) : sidecar_(op
   const ChosenBackend chosen = choose_backend(options.backend, sidecar_.kind);
   backend_name_ = chosen.name;
   backend_ = chosen.open(path, sidecar_, {options.threads});
+  if (!options.host_imaging) device_ = backend_->imaging();
 }
 
-Result Model::scores(const Pixels& image) {
-  const auto start = Clock::now();
-  const Size size = network_size(image.size);
-  Shape shape{4, {1, 3, size.height, size.width}};
-  if (sidecar_.uint8_input) shape.dim = {1, size.height, size.width, 3};
-  void* input = backend_->input(shape);
+void Model::prepare(const Pixels& image, Size size) {
+  if (device_ != nullptr) return device_->prepare(image, size);
+  void* input = backend_->input(input_shape(size, sidecar_.uint8_input));
   if (sidecar_.uint8_input) {
     resize_uint8_input(image, size, input_scratch_, static_cast<std::uint8_t*>(input));
   } else {
     preprocess(image, size, sidecar_.image, input_scratch_, static_cast<float*>(input));
   }
+}
+
+Result Model::scores(const Pixels& image) {
+  const auto start = Clock::now();
+  prepare(image, network_size(image.size));
   timing_.prepare = seconds_since(start);
   const auto prepared = Clock::now();
-  const Result result = backend_->run();
+  const Result result = device_ != nullptr ? device_->run_prepared() : backend_->run();
   timing_.model = seconds_since(prepared);
   return result;
 }
@@ -69,6 +77,12 @@ void Model::check_task(dpt_task task) const {
   if (sidecar_.task == task) return;
   throw Failure(DPT_USAGE, "this is a " + task_name(sidecar_.task) + " model; it has no " + task_name(task),
                 "ask for what it was trained for");
+}
+
+bool Model::finite(const Result& result) const {
+  if (result.dtype != DType::float32) return true;
+  if (device_ != nullptr) return device_->finite(result);
+  return all_finite(static_cast<const float*>(result.data), result.shape.count());
 }
 
 void Model::check_map(const Result& result, int rank) const {
@@ -82,7 +96,7 @@ void Model::check_map(const Result& result, int rank) const {
     throw Failure(DPT_BAD_FILE, "the network returned " + text_of(result.shape) + ", which is no " +
                                     task_name(sidecar_.task) + " of one image", "export again");
   }
-  if (result.dtype == DType::float32 && !all_finite(static_cast<const float*>(result.data), result.shape.count())) {
+  if (!finite(result)) {
     throw Failure(DPT_NOT_FINITE, "the network returned NaN or Inf", "run `dpt-deploy verify` on this artefact");
   }
 }
@@ -94,7 +108,11 @@ void Model::predict_depth(const Pixels& image, float* depth) {
   check_map(result, 3);
   if (result.dtype != DType::float32) throw Failure(DPT_BAD_FILE, "depth is not float32", "export again");
   const Size size{static_cast<int>(result.shape.dim[1]), static_cast<int>(result.shape.dim[2])};
-  resize_bicubic(static_cast<const float*>(result.data), size, image.size, output_scratch_, depth);
+  if (device_ != nullptr) {
+    device_->depth(result, image.size, depth);
+  } else {
+    resize_bicubic(static_cast<const float*>(result.data), size, image.size, output_scratch_, depth);
+  }
   timing_.finish = seconds_since(start);
 }
 
@@ -105,13 +123,14 @@ void Model::predict_labels(const Pixels& image, std::uint16_t* labels) {
   check_map(result, sidecar_.labels_output ? 3 : 4);
   const auto rank = static_cast<std::size_t>(result.shape.rank);
   const Size size{static_cast<int>(result.shape.dim[rank - 2]), static_cast<int>(result.shape.dim[rank - 1])};
-  if (sidecar_.labels_output) {
+  check_labels(result, sidecar_.labels_output);
+  if (device_ != nullptr) {
+    device_->labels(result, image.size, labels);
+  } else if (sidecar_.labels_output) {
     resize_any_labels(result, size, image.size, labels);
-  } else if (result.dtype == DType::float32) {
+  } else {
     labels_from_logits(static_cast<const float*>(result.data), sidecar_.num_classes, size, image.size, output_scratch_,
                        labels);
-  } else {
-    throw Failure(DPT_BAD_FILE, "logits are not float32", "export again");
   }
   timing_.finish = seconds_since(start);
 }

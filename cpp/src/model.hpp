@@ -18,6 +18,7 @@ struct ModelOptions {
   int threads = 0;
   Size fixed;  // 0x0: the artefact's rule
   bool skip_hashes = false;
+  bool host_imaging = false;  // the CPU resizes although the back end's device could
 };
 
 class Model {
@@ -39,13 +40,16 @@ class Model {
   std::mutex& mutex() { return mutex_; }  // whoever calls anything that is not const holds it
 
  private:
+  void prepare(const Pixels& image, Size size);
   Result scores(const Pixels& image);
+  bool finite(const Result& result) const;
   void check_task(dpt_task task) const;
   void check_map(const Result& result, int rank) const;
 
   Sidecar sidecar_;
   std::string backend_name_;
   std::unique_ptr<Backend> backend_;
+  DeviceImaging* device_ = nullptr;  // of the back end, where it has one and may use it
   InputScratch input_scratch_;
   OutputScratch output_scratch_;
   Timing timing_;

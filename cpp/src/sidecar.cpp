@@ -15,6 +15,7 @@ using Json = nlohmann::json;
 
 constexpr std::int64_t kFormat = 1;
 constexpr std::uint64_t kMaxBytes = 1 << 24;  // a real sidecar has a few kilobytes
+constexpr std::int64_t kMaxEngineBytes = std::int64_t{1} << 50;
 
 // One JSON object of a sidecar, by which a wrong value is told by its name.
 class Reader {
@@ -70,6 +71,11 @@ class Reader {
       if (found == name) return value;
     }
     fail(path(key) + " is '" + found + "', which this library does not know");
+  }
+
+  // One number of a list; `key` is the list's.
+  std::int64_t whole(const Json& value, const char* key, std::int64_t low, std::int64_t high) const {
+    return whole(value, path(key), low, high);
   }
 
   [[noreturn]] void fail(const std::string& what) const {
@@ -134,6 +140,41 @@ void read_model(const Reader& model, Sidecar& sidecar) {
   if (sidecar.task == DPT_SEGMENTATION && sidecar.num_classes < 1) model.fail("a segmentation model of no classes");
 }
 
+Profile profile_of(const Reader& reader) {
+  Profile profile;
+  const Json &low = reader.list("low", 3, 3), &high = reader.list("high", 3, 3);
+  for (std::size_t axis = 0; axis < 3; ++axis) {
+    profile.low[axis] = static_cast<int>(reader.whole(low[axis], "low", 1, kMaxSide));
+    profile.high[axis] = static_cast<int>(reader.whole(high[axis], "high", profile.low[axis], kMaxSide));
+  }
+  return profile;
+}
+
+EngineRecord engine_of(const Reader& engine, const std::string& where) {
+  EngineRecord record;
+  record.library = engine.text("library");
+  record.version = engine.text("version");
+  if (!engine.is_null("device")) {
+    const Reader device = engine.object("device");
+    record.capability = device.text("capability");
+    record.device =
+        device.text("name") + " (compute capability " + record.capability + ", driver " + device.text("driver") + ")";
+  }
+  for (const Json& entry : engine.list("profiles", 1, 1024)) {
+    record.profiles.push_back(profile_of({entry, where, "engine.profiles"}));
+  }
+  const Reader options = engine.object("options");
+  record.version_compatible = options.flag("version_compatible");
+  record.hardware_compatible = options.flag("hardware_compatible");
+  for (const Json& entry : options.list("compute_capabilities", 0, 64)) {
+    if (!entry.is_string()) options.fail("engine.options.compute_capabilities holds what is no text");
+    record.targets.push_back(entry.get<std::string>());
+  }
+  record.weight_bytes = static_cast<std::uint64_t>(engine.integer("weight_bytes", 0, kMaxEngineBytes));
+  record.activation_bytes = static_cast<std::uint64_t>(engine.integer("activation_bytes", 0, kMaxEngineBytes));
+  return record;
+}
+
 void check_payload(const std::string& path, const Payload& payload, bool skip_hashes) {
   const std::uint64_t size = InputFile(path).size();
   const char* hint = "the file was cut, changed or swapped: copy it again, or export again";
@@ -171,6 +212,7 @@ Sidecar parse_sidecar(const std::string& text, const std::string& where) {
   sidecar.output_dtype = root.only("outputs").text("dtype");
   const Reader shapes = root.object("shapes");
   if (!shapes.is_null("static")) sidecar.static_size = shapes.size("static");
+  if (sidecar.kind == "plan") sidecar.engine = engine_of(root.object("engine"), where);
   return sidecar;
 }
 

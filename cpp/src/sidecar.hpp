@@ -3,11 +3,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "dpt/dpt.h"
 #include "imaging.hpp"
+#include "preflight.hpp"
 
 namespace dpt::core {
 
@@ -29,6 +31,7 @@ struct Sidecar {
   bool labels_output = false;  // 0-based labels (N, h, w), ArgMax in the graph
   std::string input_name, output_name, output_dtype;
   Size static_size;            // 0x0: any multiple of the stride
+  std::optional<EngineRecord> engine;  // of a plan, always
 };
 
 // From the text of a sidecar; `where` names it in messages. Throws Failure (bad file).

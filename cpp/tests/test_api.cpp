@@ -25,7 +25,7 @@ class Opened {
   template <typename Change>
   explicit Opened(const Change& change) {
     fake::install();
-    const dpt_options options{sizeof options, "fake", 0, 0, 0, 0};
+    const dpt_options options{sizeof options, "fake", 0, 0, 0, 0, 0};
     const std::string path = folder().artefact("weights", change);
     CHECK(dpt_open(path.c_str(), &options, &handle_) == DPT_OK);
   }
@@ -136,7 +136,7 @@ TEST(the_network_alone_takes_any_batch) {
 TEST(a_fixed_size_is_taken_or_refused) {
   fake::install();
   const std::string path = folder().artefact("weights");
-  dpt_options options{sizeof options, "fake", 0, 96, 32, 0};
+  dpt_options options{sizeof options, "fake", 0, 96, 32, 0, 0};
   dpt_model model = 0;
   CHECK(dpt_open(path.c_str(), &options, &model) == DPT_OK);
   int32_t height = 0, width = 0;
@@ -263,7 +263,7 @@ TEST(a_network_of_other_classes_is_refused) {
 TEST(back_ends_are_chosen_or_missed) {
   fake::install();
   dpt_model model = 0;
-  dpt_options options{sizeof options, "abacus", 0, 0, 0, 0};
+  dpt_options options{sizeof options, "abacus", 0, 0, 0, 0, 0};
   std::string path = folder().artefact("weights");
   CHECK(told(dpt_open(path.c_str(), &options, &model), DPT_MISSING_BACKEND, "no back end 'abacus'"));
   path = folder().artefact("weights", [](json& sidecar) { sidecar["kind"] = "sundial"; });
@@ -285,7 +285,10 @@ TEST(maps_and_images_go_through_files) {
   CHECK(told(dpt_write_depth(files.path("d.jpg").c_str(), depth, 2, 3, 0), DPT_USAGE, "neither .pfm nor .png"));
   CHECK(told(dpt_write_depth(files.path("d.pfm").c_str(), depth, 0, 3, 0), DPT_USAGE, "0x3"));
   CHECK(told(dpt_write_depth("/nonexistent/d.pfm", depth, 2, 3, 0), DPT_RESOURCE, "cannot write"));
-  CHECK(files.entries() == 2);
+  const std::uint16_t labels[] = {1, 2, 3, 1, 2, 3};
+  CHECK(dpt_write_labels(files.path("l.png").c_str(), labels, 2, 3, 3) == DPT_OK);
+  CHECK(told(dpt_write_labels(files.path("l.pfm").c_str(), labels, 2, 3, 3), DPT_USAGE, "no .png"));
+  CHECK(files.entries() == 3);
   dpt_image image{};
   image.struct_size = sizeof image;
   CHECK(told(dpt_read_image(files.path("d.png").c_str(), &image), DPT_BAD_FILE, "P6 or P5"));
@@ -307,13 +310,19 @@ TEST(the_header_for_cpp_throws_and_closes) {
   dpt::Model moved = std::move(model);
   const dpt_model handle = moved.handle();
   moved = dpt::Model::load(path, options);
-  bool thrown = false;
-  try {
-    moved.predict({kPixels.data(), 0, 48});
-  } catch (const dpt::Error& error) {
-    thrown = error.status() == DPT_USAGE && !error.hint().empty();
-  }
-  CHECK(thrown && moved.handle() != handle);
+  CHECK(moved.handle() != handle);
+  const auto thrown = [](const auto& call) {
+    try {
+      call();
+    } catch (const dpt::Error& error) {
+      return error.status() == DPT_USAGE && !error.hint().empty();
+    }
+    return false;
+  };
+  CHECK(thrown([&] { moved.predict({kPixels.data(), 0, 48}); }));
+  CHECK(thrown([&] { moved.predict({kPixels.data(), INT32_MAX, INT32_MAX}); }));
+  CHECK(thrown([&] { dpt::write_depth(folder().path("d.pfm"), {80, 49, false, depth.values}); }));
+  CHECK(thrown([&] { dpt::write_labels(folder().path("l.png"), {0, 0, 3, {}}); }));
 }
 
 TEST_MAIN()

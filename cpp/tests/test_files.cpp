@@ -96,6 +96,9 @@ TEST(an_artefact_is_whole_or_refused) {
   CHECK_FAILS(DPT_BAD_FILE, "cannot read", open_artifact(folder.path("absent.onnx"), false));
   CHECK_FAILS(DPT_BAD_FILE, "not a regular file", open_artifact(folder.path("."), false));
 
+  mkfifo(folder.path("pipe").c_str(), 0600);
+  CHECK_FAILS(DPT_BAD_FILE, "not a regular file", open_artifact(folder.path("pipe"), false));  // and does not wait
+
   write_file(path, "weighty");
   CHECK_FAILS(DPT_BAD_FILE, "does not match its sidecar", open_artifact(path, false));
   CHECK(open_artifact(path, true).payloads.size() == 1);  // as asked: sizes only

@@ -1,12 +1,14 @@
 // Imaging against the golden vectors of the Python reference, bit for bit, and against its plain definition.
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <nlohmann/json.hpp>
 #include <random>
 
 #include "check.hpp"
 #include "golden.hpp"
 #include "imaging.hpp"
+#include "pixel.hpp"
 #include "taps.hpp"
 
 using namespace dpt::core;
@@ -57,8 +59,49 @@ std::string bytes_of(const std::vector<T>& values) {
   return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)};
 }
 
-// What this library makes of the input of a case, as the bytes of its output.
-std::string made(const Json& entry, const golden::Array& input) {
+template <typename Real>
+TapView<Real> view_of(const Taps<Real>& taps) {
+  TapView<Real> view{};
+  for (std::size_t k = 0; k < 4; ++k) view.index[k] = taps.index[k].data(), view.weight[k] = taps.weight[k].data();
+  return view;
+}
+
+// What the kernels of a GPU compute, on this CPU.
+template <typename Job>
+void compute(const Job& job) {
+  for (std::int64_t y = 0; y < job.height; ++y) {
+    for (std::int64_t x = 0; x < job.width; ++x) pixel(job, y, x);
+  }
+}
+
+// As the function of its name in imaging.hpp, by the jobs of pixel.hpp.
+void preprocess_by_pixels(const Pixels& image, Size size, const ImageRule& rule, float* planes, std::uint8_t* bytes) {
+  Taps<double> rows, cols;
+  opencv_taps(image.size.height, size.height, rows);
+  opencv_taps(image.size.width, size.width, cols);
+  InputJob job{{image.data, image.row_bytes, image.step, {image.rgb[0], image.rgb[1], image.rgb[2]}},
+               view_of(rows), view_of(cols), size.height, size.width, {}, {}, planes, bytes};
+  std::copy(rule.mean.begin(), rule.mean.end(), job.mean);
+  std::copy(rule.std.begin(), rule.std.end(), job.std);
+  compute(job);
+}
+
+void resize_by_pixels(const float* values, Size size, Size target, float* out) {
+  Taps<float> rows, cols;
+  torch_taps(size.height, target.height, rows);
+  torch_taps(size.width, target.width, cols);
+  compute(MapJob{values, size.width, view_of(rows), view_of(cols), target.height, target.width, out});
+}
+
+void labels_by_pixels(const float* logits, int classes, Size size, Size target, std::uint16_t* out) {
+  Taps<float> rows, cols;
+  torch_taps(size.height, target.height, rows);
+  torch_taps(size.width, target.width, cols);
+  compute(ScoreJob{logits, classes, size.height, size.width, view_of(rows), view_of(cols), target.height, target.width, out});
+}
+
+// What this library makes of the input of a case, as the bytes of its output: as a CPU does it, or pixel by pixel.
+std::string made(const Json& entry, const golden::Array& input, bool by_pixels = false) {
   const std::string function = entry["function"];
   const Json& arguments = entry["arguments"];
   const Size target = arguments.contains("size") ? size_from(arguments["size"]) : Size{};
@@ -72,21 +115,35 @@ std::string made(const Json& entry, const golden::Array& input) {
     const auto values = static_cast<std::size_t>(size.height) * static_cast<std::size_t>(size.width) * 3;
     std::vector<float> floats(values);
     std::vector<std::uint8_t> bytes(values);
-    if (function == "preprocess") return preprocess(pixels, size, rule, input_scratch, floats.data()), bytes_of(floats);
-    return resize_uint8_input(pixels, size, input_scratch, bytes.data()), bytes_of(bytes);
+    const bool normalised = function == "preprocess";
+    if (by_pixels) {
+      preprocess_by_pixels(pixels, size, rule, floats.data(), normalised ? nullptr : bytes.data());
+    } else if (normalised) {
+      preprocess(pixels, size, rule, input_scratch, floats.data());
+    } else {
+      resize_uint8_input(pixels, size, input_scratch, bytes.data());
+    }
+    return normalised ? bytes_of(floats) : bytes_of(bytes);
   }
   if (function == "resize_bicubic") {
     std::vector<float> out(count);
+    if (by_pixels) return resize_by_pixels(input.as<float>(), size_at(input, 0), target, out.data()), bytes_of(out);
     return resize_bicubic(input.as<float>(), size_at(input, 0), target, scratch, out.data()), bytes_of(out);
   }
   std::vector<std::uint16_t> out(count);
   if (function == "labels_from_logits") {
     const int classes = static_cast<int>(input.shape[0]);
+    if (by_pixels) return labels_by_pixels(input.as<float>(), classes, size_at(input, 1), target, out.data()), bytes_of(out);
     labels_from_logits(input.as<float>(), classes, size_at(input, 1), target, scratch, out.data());
     return bytes_of(out);
   }
   if (function == "resize_labels") {  // the reference adds its 1 before
-    resize_labels(input.as<std::uint16_t>(), size_at(input, 0), target, out.data());
+    const Size size = size_at(input, 0);
+    if (by_pixels) {
+      compute(LabelJob<std::uint16_t>{input.as<std::uint16_t>(), size.height, size.width, target.height, target.width, out.data()});
+    } else {
+      resize_labels(input.as<std::uint16_t>(), size, target, out.data());
+    }
     for (auto& label : out) --label;
     return bytes_of(out);
   }
@@ -97,31 +154,6 @@ std::string made(const Json& entry, const golden::Array& input) {
     return metric_to_uint16(depth.data(), depth.size(), arguments["png_scale"], out.data()), bytes_of(out);
   }
   throw std::runtime_error("no golden case is known for " + function);
-}
-
-// A filter written down as it is defined, one value at a time.
-template <typename Real>
-std::vector<Real> plainly(const std::vector<Real>& source, Size size, int channels, const Taps<Real>& rows,
-                          const Taps<Real>& cols) {
-  std::vector<Real> out;
-  const auto at = [&](int y, int x, int c) { return source[static_cast<std::size_t>((y * size.width + x) * channels + c)]; };
-  for (std::size_t y = 0; y < static_cast<std::size_t>(rows.target); ++y) {
-    for (std::size_t x = 0; x < static_cast<std::size_t>(cols.target); ++x) {
-      for (int c = 0; c < channels; ++c) {
-        Real total = 0;
-        for (std::size_t j = 0; j < 4; ++j) {
-          Real across = 0;
-          for (std::size_t i = 0; i < 4; ++i) {
-            const Real term = at(rows.index[j][y], cols.index[i][x], c) * cols.weight[i][x];
-            across = i == 0 ? term : across + term;
-          }
-          total = j == 0 ? across * rows.weight[j][y] : total + across * rows.weight[j][y];
-        }
-        out.push_back(total);
-      }
-    }
-  }
-  return out;
 }
 
 const std::vector<std::pair<Size, Size>> kResizes{
@@ -147,6 +179,17 @@ TEST(golden_vectors_bit_for_bit) {
   }
 }
 
+TEST(golden_vectors_bit_for_bit_by_what_a_gpu_computes) {
+  std::size_t held = 0;
+  for (const Json& entry : document()["cases"]) {
+    const std::string name = entry["name"], function = entry["function"];
+    if (function.find("to_uint16") != std::string::npos) continue;  // of files, on the CPU alone
+    CHECK(made(entry, array(name + ".input"), /*by_pixels=*/true) == array(name + ".output").bytes);
+    ++held;
+  }
+  CHECK(held >= 12);
+}
+
 TEST(golden_vectors_notice_a_changed_input) {
   for (const Json& entry : document()["cases"]) {
     const std::string function = entry["function"], name = entry["name"];
@@ -163,21 +206,18 @@ TEST(the_fast_input_filter_is_the_plain_one) {
   for (const auto& [size, target] : kResizes) {
     std::vector<std::uint8_t> bytes(static_cast<std::size_t>(size.height * size.width * 3));
     for (auto& byte : bytes) byte = static_cast<std::uint8_t>(random());
-    std::vector<double> source;
-    for (const auto byte : bytes) source.push_back(byte / 255.0);
-    Taps<double> rows, cols;
-    opencv_taps(size.height, target.height, rows);
-    opencv_taps(size.width, target.width, cols);
-    const auto expected = plainly(source, size, 3, rows, cols);
+    const Pixels image{bytes.data(), size, size.width * 3, 3, {0, 1, 2}};
     ImageRule rule;
-    rule.mean = {0.25, 0.5, 0.75};
-    std::vector<float> found(expected.size());
+    rule.mean = {0.25, 0.5, 0.75}, rule.std = {0.2, 0.3, 0.7};
+    const auto count = static_cast<std::size_t>(target.height * target.width * 3);
+    std::vector<float> expected(count), found(count);
+    std::vector<std::uint8_t> expected_bytes(count), found_bytes(count);
     InputScratch scratch;
-    preprocess({bytes.data(), size, size.width * 3, 3, {0, 1, 2}}, target, rule, scratch, found.data());
-    const std::size_t plane = expected.size() / 3;
-    for (std::size_t i = 0; i < expected.size(); ++i) {
-      CHECK(found[i % 3 * plane + i / 3] == static_cast<float>((expected[i] - rule.mean[i % 3]) / 1.0));
-    }
+    preprocess_by_pixels(image, target, rule, expected.data(), nullptr);
+    preprocess(image, target, rule, scratch, found.data());
+    preprocess_by_pixels(image, target, rule, nullptr, expected_bytes.data());
+    resize_uint8_input(image, target, scratch, found_bytes.data());
+    CHECK(found == expected && found_bytes == expected_bytes);
   }
 }
 
@@ -186,12 +226,9 @@ TEST(the_fast_output_filter_is_the_plain_one) {
   for (const auto& [size, target] : kResizes) {
     std::vector<float> source(static_cast<std::size_t>(size.height * size.width));
     for (auto& value : source) value = static_cast<float>(random()) / 4e9f;
-    Taps<float> rows, cols;
-    torch_taps(size.height, target.height, rows);
-    torch_taps(size.width, target.width, cols);
-    const auto expected = plainly(source, size, 1, rows, cols);
-    std::vector<float> found(expected.size());
+    std::vector<float> expected(static_cast<std::size_t>(target.height * target.width)), found = expected;
     OutputScratch scratch;
+    resize_by_pixels(source.data(), size, target, expected.data());
     resize_bicubic(source.data(), size, target, scratch, found.data());
     CHECK(found == expected);
   }
@@ -203,30 +240,11 @@ TEST(labels_are_the_first_of_the_largest_scores) {
     const Size size{6, 7}, target{13, 10};
     std::vector<float> logits(static_cast<std::size_t>(classes * size.height * size.width));
     for (auto& value : logits) value = static_cast<float>(random() % 4);  // many ties
-    Taps<float> rows, cols;
-    torch_taps(size.height, target.height, rows);
-    torch_taps(size.width, target.width, cols);
-    // Vertically first, as the labels are computed.
-    std::vector<std::vector<float>> maps;
-    for (int c = 0; c < classes; ++c) {
-      std::vector<float> turned;
-      for (int x = 0; x < size.width; ++x) {
-        for (int y = 0; y < size.height; ++y) {
-          turned.push_back(logits[static_cast<std::size_t>((c * size.height + y) * size.width + x)]);
-        }
-      }
-      maps.push_back(plainly(turned, {size.width, size.height}, 1, cols, rows));  // (x, y)
-    }
-    std::vector<std::uint16_t> found(static_cast<std::size_t>(target.height * target.width));
+    std::vector<std::uint16_t> expected(static_cast<std::size_t>(target.height * target.width)), found = expected;
     OutputScratch scratch;
+    labels_by_pixels(logits.data(), classes, size, target, expected.data());
     labels_from_logits(logits.data(), classes, size, target, scratch, found.data());
-    for (int y = 0; y < target.height; ++y) {
-      for (int x = 0; x < target.width; ++x) {
-        const auto at = static_cast<std::size_t>(x * target.height + y);
-        const auto best = std::max_element(maps.begin(), maps.end(), [at](const auto& a, const auto& b) { return a[at] < b[at]; });
-        CHECK(found[static_cast<std::size_t>(y * target.width + x)] == best - maps.begin() + 1);
-      }
-    }
+    CHECK(found == expected);
   }
 }
 
@@ -259,7 +277,8 @@ TEST(what_is_no_image_is_refused) {
   const std::uint8_t byte = 0;
   const auto refused = [&](const std::uint8_t* data, int height, int width, std::ptrdiff_t row_bytes, int format,
                            const char* text) {
-    const dpt_image image{sizeof(dpt_image), data, height, width, row_bytes, static_cast<dpt_pixel_format>(format)};
+    dpt_image image{sizeof(dpt_image), data, height, width, row_bytes, DPT_RGB8};
+    std::memcpy(&image.format, &format, sizeof format);  // as a caller in C may: no enumerator has to fit
     CHECK_FAILS(DPT_USAGE, text, pixels_of(image));
   };
   refused(nullptr, 1, 1, 0, 0, "null pointer");
@@ -268,7 +287,10 @@ TEST(what_is_no_image_is_refused) {
   refused(&byte, kMaxSide + 1, 1, 0, 0, "65537x1");
   refused(&byte, 1, 2, 5, 0, "5 bytes apart");
   refused(&byte, 1, 2, -5, 0, "-5 bytes apart");
-  refused(&byte, 1, 1, 0, 4711 & 7, "pixel format 7");
+  refused(&byte, 2, 2, PTRDIFF_MAX, 0, "bytes apart");
+  refused(&byte, 2, 2, PTRDIFF_MIN, 0, "bytes apart");
+  refused(&byte, 1, 1, 0, 7, "pixel format 7");
+  refused(&byte, 1, 1, 0, -1, "pixel format -1");
   ImageRule rule;
   rule.height = rule.width = 384;
   rule.resize = Resize::lower_bound;

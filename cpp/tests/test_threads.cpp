@@ -19,7 +19,7 @@ dpt_status predict(dpt_model model) {
 
 dpt_model open_fake(const scratch::Folder& folder) {
   fake::install();
-  const dpt_options options{sizeof options, "fake", 0, 0, 0, 0};
+  const dpt_options options{sizeof options, "fake", 0, 0, 0, 0, 0};
   dpt_model model = 0;
   CHECK(dpt_open(folder.path("model.onnx").c_str(), &options, &model) == DPT_OK);
   return model;

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
+#include <exception>
 #include <string>
 #include <vector>
 
@@ -81,7 +81,9 @@ bool read_arguments(int argc, char** argv, Arguments& found) {
     } else if (word == "--seconds") {
       found.seconds = std::atof(argv[i]);
     } else if (word == "--threads") {
-      found.threads = std::atoi(argv[i]);
+      char* end = nullptr;
+      found.threads = static_cast<int>(std::strtol(argv[i], &end, 10));
+      if (end == argv[i] || *end != '\0') return false;
     } else {
       return false;
     }
@@ -94,6 +96,7 @@ double since(Clock::time_point start) { return std::chrono::duration<double, std
 // Slopes and hard edges; what is in the image does not change the time.
 std::vector<std::uint8_t> picture(Size size) {
   std::vector<std::uint8_t> pixels;
+  pixels.reserve(3 * static_cast<std::size_t>(size.height) * static_cast<std::size_t>(size.width));
   for (int y = 0; y < size.height; ++y) {
     for (int x = 0; x < size.width; ++x) {
       pixels.push_back(static_cast<std::uint8_t>(x));
@@ -158,14 +161,18 @@ void print_line(const std::string& size, const Times& times) {
 
 int main(int argc, char** argv) {
   Arguments arguments;
+  if (argc == 2 && std::string(argv[1]) == "--help") {
+    std::fputs(kUsage, stdout);
+    return DPT_OK;
+  }
   if (!read_arguments(argc, argv, arguments)) {
     std::fputs(kUsage, stderr);
     return DPT_USAGE;
   }
   if (arguments.sizes.empty()) arguments.sizes.push_back({});
-  const std::vector<std::uint8_t> pixels = picture(arguments.image);
-  const dpt::Image image{pixels.data(), arguments.image.width, arguments.image.height};
   try {
+    const std::vector<std::uint8_t> pixels = picture(arguments.image);
+    const dpt::Image image{pixels.data(), arguments.image.width, arguments.image.height};
     if (arguments.json) {
       std::printf("[\n");
     } else {
@@ -183,6 +190,9 @@ int main(int argc, char** argv) {
   } catch (const dpt::Error& error) {
     std::fprintf(stderr, "dpt_bench: %s\n  hint: %s\n", error.what(), error.hint().c_str());
     return error.status();
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "dpt_bench: %s\n  hint: free some memory, or use a smaller --image\n", error.what());
+    return DPT_RESOURCE;
   }
   return DPT_OK;
 }

@@ -1,13 +1,24 @@
-// dpt_run MODEL IMAGE OUTPUT: a PPM or PGM through an artefact, to .pfm or .png (depth) or a palette .png (labels).
+// dpt_run MODEL IMAGE OUTPUT: an image through an artefact, to a file of depth or labels.
 #include <cstdio>
+#include <exception>
 #include <string>
 
 #include "dpt/dpt.hpp"
 
+namespace {
+
+constexpr const char* kUsage =
+    "usage: dpt_run MODEL.onnx|MODEL.plan IMAGE.ppm|IMAGE.pgm OUTPUT.pfm|OUTPUT.png\n"
+    "  images are binary PPM or PGM of 8 bits; JPEG and PNG are not decoded here (`dpt-deploy run` does)\n"
+    "  depth goes to .pfm or a 16-bit .png, labels to a palette .png\n";
+
+}  // namespace
+
 int main(int argc, char** argv) {
-  if (argc != 4) {
-    std::fprintf(stderr, "usage: dpt_run MODEL.onnx|MODEL.plan IMAGE.ppm OUTPUT.pfm|OUTPUT.png\n");
-    return DPT_USAGE;
+  const bool help = argc == 2 && std::string(argv[1]) == "--help";
+  if (help || argc != 4) {
+    std::fputs(kUsage, help ? stdout : stderr);
+    return help ? DPT_OK : DPT_USAGE;
   }
   try {
     auto model = dpt::Model::load(argv[1]);
@@ -24,6 +35,9 @@ int main(int argc, char** argv) {
   } catch (const dpt::Error& error) {
     std::fprintf(stderr, "dpt_run: %s\n  hint: %s\n", error.what(), error.hint().c_str());
     return error.status();
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "dpt_run: %s\n  hint: free some memory, or use a smaller image\n", error.what());
+    return DPT_RESOURCE;
   }
   return DPT_OK;
 }

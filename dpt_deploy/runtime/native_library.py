@@ -39,6 +39,7 @@ class Options(Structure):
         ("height", c_int32),
         ("width", c_int32),
         ("skip_hashes", c_int32),
+        ("host_imaging", c_int32),
     ]
 
 

@@ -25,7 +25,7 @@ def open_runner(path: Path, runtime: str = "ort", *, threads: int | None = None)
     """
     if runtime == "trt":
         return _engine_runner(path)
-    if path.suffix == f".{PLAN}":
+    if path.suffix == f".{PLAN}" and runtime != "native":  # the C++ library runs both
         raise UsageError(
             f"runtime {runtime!r} runs ONNX files; {path.name} is an engine",
             hint="leave --runtime out, or give the .onnx file",

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import runpy
 
 import numpy as np
 import onnx
@@ -9,7 +10,7 @@ import pytest
 import skimage.data
 from PIL import Image
 from support.faults.calling import fine
-from support.native import done, native_build, write_ppm
+from support.native import ROOT, as_plan, done, native_build, write_ppm
 from support.tiny import copied, exported, tampered
 
 from dpt_deploy.cli import call
@@ -57,7 +58,7 @@ def test_depth_of_a_photograph(photo, options):
     assert found.depth.shape == PHOTOS[photo]().shape[:2]
 
 
-@pytest.mark.parametrize("name", ["tiny-hybrid", "tiny-metric"])
+@pytest.mark.parametrize("name", ["tiny-hybrid", "tiny-metric", "tiny-midas"])  # midas: another resize, mean and std
 def test_depth_of_other_networks(name):
     found, expected = both(name, "coffee")
     assert range_error(found.depth, expected.depth)[0] <= MAX_OF_RANGE
@@ -86,6 +87,31 @@ def test_labels_of_a_photograph(photo):
 def test_labels_from_the_graph():
     found, expected = both("tiny-seg", "coffee", output_kind="labels")
     np.testing.assert_array_equal(found.labels, expected.labels)
+
+
+@pytest.mark.parametrize("task", ["depth", "labels"])
+def test_the_script_of_the_benchmarks_finds_no_difference_and_would(task, tmp_path, monkeypatch):
+    script = runpy.run_path(str(ROOT / "benchmarks/native_parity.py"))
+    photographs = {"coffee": PHOTOS["coffee"]()}
+    monkeypatch.setitem(script["_held"].__globals__, "PHOTOGRAPHS", photographs)
+    model = exported("tiny-vit" if task == "depth" else "tiny-seg").path
+    script["main"](tmp_path / "result.json", model)
+    (held,) = json.loads((tmp_path / "result.json").read_text())["models"]
+    assert held["weights"] == {"kind": "random", "seed": 0}
+    monkeypatch.setattr(NativeRunner, "predict", _spoiled(NativeRunner.predict))
+    with pytest.raises(SystemExit, match="differ"):
+        script["main"](tmp_path / "result.json", model)
+
+
+def _spoiled(predict):
+    """A prediction with its first row moved: one class further, or by a thousandth."""
+
+    def spoiled(runner, image):
+        values = predict(runner, image)
+        values[0] = values[0] + 1 if values.dtype == np.uint16 else values[0] * np.float32(1.001)
+        return values
+
+    return spoiled
 
 
 def test_another_picture_would_be_noticed():
@@ -200,6 +226,14 @@ def test_a_library_that_is_not_there_is_a_missing_extra(monkeypatch, tmp_path):
     with pytest.raises(MissingExtraError, match="not built") as error:
         native_library.load_library()
     assert "make cpp" in error.value.hint
+
+
+@pytest.mark.parametrize("enter", [load, open_runner])
+def test_an_engine_needs_a_library_with_tensorrt(enter, tmp_path):
+    path = as_plan(copied(exported("tiny-vit"), tmp_path))
+    expected = pytest.raises(MissingExtraError, match=r"kind 'plan' in this build \(it has: onnxruntime\)")
+    with expected, enter(path, runtime="native"):
+        pass
 
 
 def test_a_library_of_another_version_is_incompatible(monkeypatch):

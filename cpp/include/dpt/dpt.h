@@ -26,6 +26,8 @@
 extern "C" {
 #endif
 
+#define DPT_MAX_SIDE 65536 /* of an image or map, in pixels */
+
 typedef enum dpt_status {
   DPT_OK = 0,
   DPT_INTERNAL = 1,        /* a defect of this library */
@@ -50,6 +52,7 @@ typedef struct dpt_options {
   int32_t threads;        /* of one operator on a CPU; 0: the back end's own choice */
   int32_t height, width;  /* a fixed network size; 0, 0: as the artefact says */
   int32_t skip_hashes;    /* 1: compare the sizes of the files only */
+  int32_t host_imaging;   /* 1: resize on the CPU although the back end's GPU could; the numbers are the same */
 } dpt_options;
 
 typedef struct dpt_info {

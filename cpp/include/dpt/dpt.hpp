@@ -18,7 +18,9 @@ namespace dpt {
 // What a failed call throws; what() says what was found, hint() what to do.
 class Error : public std::runtime_error {
  public:
-  explicit Error(dpt_status status) : std::runtime_error(dpt_last_error()), status_(status), hint_(dpt_last_hint()) {}
+  explicit Error(dpt_status status) : Error(status, dpt_last_error(), dpt_last_hint()) {}
+  Error(dpt_status status, const std::string& what, std::string hint)
+      : std::runtime_error(what), status_(status), hint_(std::move(hint)) {}
   dpt_status status() const { return status_; }
   const std::string& hint() const { return hint_; }
 
@@ -59,6 +61,7 @@ struct Options {
   int threads = 0;             // 0: the back end's own choice
   int height = 0, width = 0;   // a fixed network size; 0, 0: as the artefact says
   bool skip_hashes = false;
+  bool host_imaging = false;   // resize on the CPU although the back end's GPU could
 };
 
 // One loaded artefact, for one thread at a time. Throws Error.
@@ -66,7 +69,8 @@ class Model {
  public:
   static Model load(const std::string& path, const Options& options = {}) {
     const dpt_options raw{sizeof(dpt_options), options.backend.empty() ? nullptr : options.backend.c_str(),
-                          options.threads, options.height, options.width, options.skip_hashes ? 1 : 0};
+                          options.threads, options.height, options.width, options.skip_hashes ? 1 : 0,
+                          options.host_imaging ? 1 : 0};
     dpt_model handle = 0;
     check(dpt_open(path.c_str(), &raw, &handle));
     return Model(handle);
@@ -127,19 +131,34 @@ class Model {
   template <typename Map>
   static void room_for(const Image& image, Map& map) {
     map.width = image.width, map.height = image.height;
-    const bool real = image.width > 0 && image.height > 0;  // else the call says what is wrong
-    map.values.resize(real ? static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.height) : 1);
+    const bool real = image.width > 0 && image.height > 0 && image.width <= DPT_MAX_SIDE && image.height <= DPT_MAX_SIDE;
+    map.values.resize(real ? static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.height)
+                           : 1);  // the call says what is wrong
   }
 
   dpt_model handle_ = 0;
 };
 
+// Throws unless a map has as many values as its sides say.
+template <typename Map>
+void check_map(const Map& map) {
+  const bool real = map.width > 0 && map.height > 0;
+  if (real && map.values.size() / static_cast<std::size_t>(map.width) == static_cast<std::size_t>(map.height) &&
+      map.values.size() % static_cast<std::size_t>(map.width) == 0) {
+    return;
+  }
+  throw Error(DPT_USAGE, "a map of " + std::to_string(map.height) + "x" + std::to_string(map.width) + " holds " +
+                             std::to_string(map.values.size()) + " values", "write what predict or segment returned");
+}
+
 // .pfm, or .png of 16 bits: stretched over its range, or `png_scale` steps a metre.
 inline void write_depth(const std::string& path, const Depth& depth, double png_scale = 0) {
+  check_map(depth);
   check(dpt_write_depth(path.c_str(), depth.values.data(), depth.height, depth.width, png_scale));
 }
 
 inline void write_labels(const std::string& path, const Labels& labels) {
+  check_map(labels);
   check(dpt_write_labels(path.c_str(), labels.values.data(), labels.height, labels.width, labels.num_classes));
 }
 

@@ -1,0 +1,48 @@
+// Whether a plan can run here, told from its sidecar before it is deserialised: what dpt_deploy/engine/preflight.py asks.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "imaging.hpp"
+
+namespace dpt::core {
+
+// Shapes (batch, height, width) that an engine takes, both ends included.
+struct Profile {
+  std::array<int, 3> low{}, high{};
+};
+
+std::string text_of(const Profile& profile);  // "256x256..512x640 batch 1..8"
+
+// How a plan was built: the entry `engine` of its sidecar.
+struct EngineRecord {
+  std::string library, version;     // "tensorrt" or "tensorrt_rtx"
+  std::string device, capability;   // the GPU it was built on; empty: none was there
+  std::vector<Profile> profiles;
+  bool version_compatible = false, hardware_compatible = false;
+  std::vector<std::string> targets;  // compute capabilities, of TensorRT-RTX; empty: its own choice
+  std::uint64_t weight_bytes = 0, activation_bytes = 0;
+};
+
+// What this process has: the library that was opened, and the GPU that it would use.
+struct Gpu {
+  std::string name, capability;  // "9.0"
+  std::uint64_t free_bytes = 0;
+};
+struct Host {
+  std::string library, version;
+  std::optional<Gpu> gpu;
+};
+
+// Throws Failure: incompatible (no GPU, another library, version or GPU), resource (its memory is too small).
+void check_target(const EngineRecord& record, const Host& host);
+
+// Index of the narrowest profile that takes the shape. Throws Failure (usage) that names them all.
+std::size_t choose_profile(const std::vector<Profile>& profiles, std::int64_t batch, std::int64_t height,
+                           std::int64_t width);
+
+}  // namespace dpt::core
