@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 def native_loss(model: DPT, sidecar: Sidecar, images: np.ndarray, reference: np.ndarray) -> NativeRecord | None:
     """Error of ``model``, computed by PyTorch in the type of the artefact, against its FP32 ``reference``.
 
-    For graphs of 8 bits BF16 stands in: it has as many significant bits. ``images`` are bytes (B, H, W, 3). The model
-    is left in that type. None where there is nothing to compare: an FP32 artefact, one that returns labels, a PyTorch
-    that cannot compute in the type, or overflows in it.
+    For graphs of 8 bits BF16 stands in: it has as many significant bits. ``images`` are bytes (B, H, W, 3). None where
+    there is nothing to compare: an FP32 artefact, one that returns labels, a PyTorch that cannot compute in the type,
+    or overflows in it.
     """
     import torch
 
@@ -30,10 +30,16 @@ def native_loss(model: DPT, sidecar: Sidecar, images: np.ndarray, reference: np.
     kind = "fp16" if sidecar.precision == "fp16" else "bf16"
     narrow = {"fp16": torch.float16, "bf16": torch.bfloat16}[kind]
     (pixels,) = reference_input(sidecar, images).values()
+    # Copies: the graph that is still to be written refers to the model's own tensors.
+    numbers = {
+        name: tensor.to(narrow) if tensor.is_floating_point() else tensor
+        for name, tensor in (*model.named_parameters(), *model.named_buffers())
+    }
+    device = next(model.parameters()).device
     try:
         with torch.inference_mode():
-            device = next(model.parameters()).device
-            found = model.to(narrow)(torch.from_numpy(pixels).to(device, narrow)).float().cpu().numpy()
+            given = torch.from_numpy(pixels).to(device, narrow)
+            found = torch.func.functional_call(model, numbers, (given,)).float().cpu().numpy()
     except RuntimeError:  # an operator without a kernel for the type
         return None
     largest, mean = range_error(found, reference)
