@@ -173,6 +173,21 @@ class TrtRunner:
             made: DeviceArray | None = opened.run_device(view, batch, size, target)
             return {opened.output.name: out if made is None else made}
 
+    def to_device(self, value: np.ndarray) -> DeviceArray:
+        """A copy of an array of the host on the device, complete when this returns.
+
+        Raises:
+            ResourceError: the GPU ran out of memory, or failed.
+        """
+        with self._turn:
+            stream = self._opened().stream
+            source = np.ascontiguousarray(value)
+            made = DeviceArray(source.shape, source.dtype, stream)
+            stream.to_device(made.address, source.ctypes.data, source.nbytes)
+            made.mark()
+            stream.synchronize()  # the host's memory is not ours to hold
+            return made
+
     def information(self) -> str:
         """What the engine's inspector says of its layers (JSON), for an audit."""
         return self._opened().information()
