@@ -13,6 +13,7 @@ LOG_BYTES = 150_000  # of one step's log; its end is what tells
 NOT_MEASURED = "TensorRT not measured"
 # H200, FP16, batch 1, 384 x 384, host clock around a run on the device: what the project wants to reach.
 WANTED_MS = {"large": 1.6, "hybrid": 1.2}
+SUBSTITUTES = ("torch-compile-device", "ort")
 WANTED_RATIO = {"torch-compile-device": 1.5, "torch-device": 3.0}
 
 
@@ -85,16 +86,19 @@ def _timings(result: dict[str, Any]) -> Iterator[str]:
 
 
 def _wanted(results: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """The figures to reach beside what was measured; a substitute never stands under TensorRT's name."""
-    yield from ("", "## Figures to reach (FP16, 384, batch 1)", "", "| model | wanted | measured |", "|---|---|---|")
+    """The figures to reach beside what was measured; a substitute stands there under its own name, never TensorRT's."""
+    yield from ("", "## Figures to reach (FP16, 384, batch 1)", "")
+    yield from ("| model | wanted of TensorRT | measured |", "|---|---|---|")
     for result in results:
         model, _, precision = result["model"].rpartition("-")
         if precision != "fp16":
             continue
         rows = {r["contender"]: r["p50_ms"] for r in result["rows"] if (r["size"], r["batch"]) == ("384", 1)}
         ours = rows.get("trt-device")
+        instead = ", ".join(f"{name} {rows[name]:.3f} ms" for name in SUBSTITUTES if name in rows)
+        nothing = NOT_MEASURED + (f"; {instead}" if instead else "")
         if model in WANTED_MS:
-            yield f"| {model} | at most {WANTED_MS[model]} ms | {f'{ours:.3f} ms' if ours else NOT_MEASURED} |"
+            yield f"| {model} | at most {WANTED_MS[model]} ms | {f'{ours:.3f} ms' if ours else nothing} |"
         for name, least in WANTED_RATIO.items():
             ratio = f"{rows[name] / ours:.2f}" if ours and name in rows else NOT_MEASURED
             yield f"| {model} | {name} at least {least} times slower | {ratio} |"

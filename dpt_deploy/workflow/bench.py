@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from itertools import product
@@ -67,6 +67,7 @@ class _Measured:
 
     session: Session
     memory: Mapping[str, Memory]
+    notes: Mapping[str, str]
 
     def named(self, prefix: str) -> dict[str, Timing]:
         """Timings whose name begins with ``prefix``, under the rest of it."""
@@ -173,7 +174,7 @@ def bench_artifact(
         environment=machine(),
         clocks=(before, clocks()),
         recorded=recorded,
-        contenders={name: kinds.describe(name, artifact, device) for name in plan.names},
+        contenders={name: _described(name, plan, measured.values()) for name in plan.names},
         device=device,
     )
 
@@ -225,19 +226,19 @@ def _measure(plan: _Plan, size: Size, batch: int, say: Talk, progress: Callable[
             name: kinds.prepare(name, plan.artifact, plan.module, size, batch, Path(folder)) for name in plan.names
         }
         say(f"timing {', '.join(plan.names)} at {size}, batch {batch}")
-        session = _time(plan, files, size, batch, progress)
+        session, notes = _time(plan, files, size, batch, progress)
         memory = {}
         for name in plan.names if plan.memory else ():
             say(f"measuring the memory of {name} at {size}, batch {batch}")
             memory[name] = measure(name, plan.artifact, files[name], size, batch, plan.device)
             if memory[name].error:
                 say(f"no memory of {name} at {size}, batch {batch}: {memory[name].error}")
-        return _Measured(session, memory)
+        return _Measured(session, memory, notes)
 
 
 def _time(
     plan: _Plan, files: Mapping[str, Path | None], size: Size, batch: int, progress: Callable[[float], None]
-) -> Session:
+) -> tuple[Session, dict[str, str]]:
     images = kinds.images_of(size, batch)
     with ExitStack() as stack:
         entered: dict[str, Contender] = {
@@ -250,7 +251,15 @@ def _time(
             steps = steps_around(kinds.graph_of(plan.artifact), size, plan.photograph, output)
             entered |= {_STEP + name: step for name, step in steps.items()}
         multiply = {_PRODUCT + name: call for name, call in stack.enter_context(_products(plan)).items()}
-        return interleave(entered, seconds=plan.seconds, rounds=plan.rounds, yardsticks=multiply, progress=progress)
+        notes = {name: entered[name].note for name in files}
+        limits: dict[str, Any] = {"seconds": plan.seconds, "rounds": plan.rounds, "progress": progress}
+        return interleave(entered, yardsticks=multiply, **limits), notes
+
+
+def _described(name: str, plan: _Plan, measured: Iterable[_Measured]) -> str:
+    """What was timed, and what turned out to run it."""
+    notes = dict.fromkeys(note for each in measured if (note := each.notes[name]))
+    return f"{kinds.describe(name, plan.artifact, plan.device)}{''.join(f' ({note})' for note in notes)}"
 
 
 def _products(plan: _Plan) -> AbstractContextManager[dict[str, Contender]]:

@@ -229,4 +229,5 @@ _KINDS = {
 
 
 def _call(runner: Runner, feed: dict[str, np.ndarray]) -> Contender:
-    return Contender(run=lambda: runner.infer(feed), synchronize=runner.synchronize)
+    providers = getattr(runner, "providers", ())
+    return Contender(lambda: runner.infer(feed), runner.synchronize, ", ".join(providers))

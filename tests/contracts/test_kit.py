@@ -229,6 +229,29 @@ def test_long_logs_are_cut_and_results_stay_small(modules, machine):
         sys.modules["report"].write_report(place, [])
 
 
+@pytest.mark.parametrize("engine", [True, False], ids=["engine", "none"])
+def test_figures_are_held_to_what_was_measured_and_a_substitute_keeps_its_name(modules, machine, engine):
+    place = modules["work"].Place(machine.kit, machine.work, machine.results)
+    (machine.results / "steps").mkdir(parents=True)
+    times = {"torch-device": 4.5, "torch-compile-device": 3.0, "ort": 5.0} | ({"trt-device": 1.5} if engine else {})
+    rest = {"size": "384", "batch": 1, "interval_ms": [1.0, 2.0], "p99_ms": 3.0, "images_per_second": 1.0}
+    rows = [{**rest, "contender": name, "p50_ms": value} for name, value in times.items()]
+    result = {"model": "large-fp16", "weights": "random", "protocol": "x", "rows": rows}
+    (machine.results / "latency-large.json").write_text(json.dumps(result))
+    place.write("probe.json", {"gpu": "Some GPU", "runs": engine, "tried": []})
+    sys.modules["report"].write_report(place, [])
+    assert machine.report.startswith("# GPU kit on Some GPU\n")
+    if engine:
+        assert "| large | at most 1.6 ms | 1.500 ms |" in machine.report
+        assert "| large | torch-compile-device at least 1.5 times slower | 2.00 |" in machine.report
+        assert "not measured" not in machine.report
+    else:
+        instead = "torch-compile-device 3.000 ms, ort 5.000 ms"
+        assert f"| large | at most 1.6 ms | TensorRT not measured; {instead} |" in machine.report
+        assert "| large | torch-device at least 3.0 times slower | TensorRT not measured |" in machine.report
+        assert "**TensorRT not measured.**" in machine.report
+
+
 # --- what arrives -----------------------------------------------------------------------------------------------------
 
 

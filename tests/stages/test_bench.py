@@ -57,6 +57,8 @@ def test_a_result_says_what_it_must_be_read_with(path, capsys):
     assert found["kind"] == "latency"
     assert found["model"] == "tiny-vit-fp32"
     assert found["weights"] == "random, seed 0: it has learned nothing"
+    assert found["contenders"]["torch"] == "PyTorch eager"
+    assert re.fullmatch(r"the exported model in ONNX Runtime \(.*CPUExecutionProvider\)", found["contenders"]["ort"])
     assert found["sha256"][path.name] == read_sidecar(path).payloads[0].sha256
     assert set(found["environment"]["clocks"]) == {"before", "after"}
     assert [(case["size"], case["rounds"], case["ended_by"]) for case in found["cases"]] == [
