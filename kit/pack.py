@@ -60,7 +60,10 @@ Talk = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Order:
-    """What is to be packed. ``wheels`` is a folder to take distributions from instead of pip's index."""
+    """What is to be packed. ``wheels`` is a folder to take distributions from instead of pip's index.
+
+    ``extra`` names more wheels, by file or by requirement.
+    """
 
     out: Path
     python: str = "3.12"
@@ -68,7 +71,7 @@ class Order:
     rtx: tuple[str, ...] = RTX_VERSIONS
     with_ort_gpu: bool = False
     have: frozenset[str] = frozenset()
-    extra: tuple[Path, ...] = ()
+    extra: tuple[str, ...] = ()
     wheels: Path | None = None
     requirements: Path = field(default=ROOT / "kit/wheels.txt")
     root: Path = ROOT
@@ -114,7 +117,9 @@ def _wanted(order: Order, scratch: Path, say: Talk) -> Iterator[tuple[str, Path]
     say(f"fetching wheels for Python {order.python}")
     lines = [line.partition("#")[0].strip() for line in order.requirements.read_text().splitlines()]
     needed = [line for line in lines if line and _normal(line.partition("==")[0]) not in order.have]
-    yield WHEELS, _fetched(order, scratch / WHEELS, needed, order.extra)
+    files = [Path(each) for each in order.extra if Path(each).is_file()]
+    needed += [each for each in order.extra if not Path(each).is_file()]
+    yield WHEELS, _fetched(order, scratch / WHEELS, needed, files)
     for version in order.rtx:
         say(f"fetching TensorRT-RTX {version} for CUDA {order.cuda}")
         names = [f"tensorrt_rtx_cu{order.cuda}_{part}=={version}" for part in ("libs", "bindings")]
@@ -244,7 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rtx", default=",".join(RTX_VERSIONS), help="versions of TensorRT-RTX, in the order to try")
     parser.add_argument("--with-ort-gpu", action="store_true", help="ONNX Runtime with its CUDA provider (large)")
     parser.add_argument("--have", type=Path, help="what the machine has already: its `pip list`, in a file")
-    parser.add_argument("--extra", type=Path, action="append", default=[], help="one more wheel, such as pycuda's")
+    parser.add_argument("--extra", action="append", default=[], help="one more wheel: a file, or NAME==VERSION")
     parser.add_argument("-o", "--out", type=Path, default=ROOT / "build/gpu-kit", help="default build/gpu-kit")
     options = parser.parse_args(arguments)
     versions = tuple(part for part in options.rtx.split(",") if part)

@@ -176,9 +176,10 @@ def test_two_runs_do_not_work_in_one_folder(machine):
 
 def test_a_step_that_hangs_is_ended_and_the_others_run(machine):
     (machine.work / "tell/export").write_text("hang")
-    code, _ = machine.run("--limit", "3", "unpack", "export-tiny-fp16", "bench-tiny-fp16")
+    machine.run("unpack")
+    code, _ = machine.run("--limit", "4", "export-tiny-fp16", "bench-tiny-fp16")
     assert code == 0
-    assert machine.status("export-tiny-fp16") == ["timed out", "3", "its limit was 3 s"]
+    assert machine.status("export-tiny-fp16")[::2] == ["timed out", "its limit was 4 s"]
     assert machine.status("bench-tiny-fp16")[2] == "tiny-fp16.onnx was not exported"
 
 
@@ -274,7 +275,7 @@ def test_a_part_that_did_not_arrive_whole_is_named(machine, modules, packed, har
     harm(machine.kit / "wheels.tar.xz.01")
     code, found = machine.run()
     assert code == 1
-    assert f"unpack: failed after 0 s: wheels.tar.xz.01 {said}" in found
+    assert re.search(rf"unpack: failed after \d+ s: wheels\.tar\.xz\.01 {said}", found)
     assert machine.calls() == []  # nothing else was tried
     assert "| unpack | failed |" in machine.report
 
@@ -377,11 +378,13 @@ def test_what_was_packed_is_not_packed_again_and_what_changed_is(modules, order,
     before = {path.name: path.stat().st_mtime_ns for path in mine.out.glob("*.tar.xz.*")}
     damaged(mine.out / "rtx-fronts.tar.xz.00")
     said = []
-    pack.pack(pack.replace(mine, have=frozenset({"other"})), say=said.append)
+    one_more = stand_in.wheel(tmp_path, "one_more", {"one_more.py": ""})
+    changed = pack.replace(mine, have=frozenset({"other"}), extra=(str(one_more),))
+    pack.pack(changed, say=said.append)
     after = {path.name: path.stat().st_mtime_ns for path in mine.out.glob("*.tar.xz.*")}
     assert {name for name in before if before[name] != after[name]} == {"wheels.tar.xz.00", "rtx-fronts.tar.xz.00"}
     assert [line for line in said if "unchanged" in line] == ["source: unchanged", "tensorrt-rtx-9.9.9.9: unchanged"]
-    assert parts.read_manifest(mine.out).group("wheels").folders == ("stand_in-1.0",)
+    assert parts.read_manifest(mine.out).group("wheels").folders == ("one_more-1.0", "stand_in-1.0")
 
 
 def test_an_interrupted_packing_is_no_kit_and_goes_on(modules, order, tmp_path):
