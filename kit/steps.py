@@ -166,7 +166,8 @@ def _probe(place: Place, library: str, folder: Path | None) -> dict[str, object]
 def export(place: Place, model: str, precision: str) -> None:
     """The checkpoint, or random weights, to a typed ONNX file."""
     weights = [] if model in TRAINED else ["--weights", "random"]
-    place.deploy("export", "--backbone", model, *weights, "--precision", precision, "-o", place.models)
+    force = ["--force"] if precision == "int8" else []  # its twin for processors may be slow here: nobody runs it
+    place.deploy("export", "--backbone", model, *weights, "--precision", precision, *force, "-o", place.models)
 
 
 def build(place: Place, model: str, precision: str) -> None:
@@ -196,21 +197,46 @@ def verify_onnx(place: Place, model: str, precision: str) -> None:
 
 
 def bench(place: Place, model: str, precision: str) -> None:
-    """Engine, PyTorch eager and compiled, and ONNX Runtime, turn by turn; without an engine the others."""
-    runs = bool(place.read("probe.json").get("runs"))
-    plan = place.models / f"{model}-{precision}.plan"
-    if runs and plan.is_file():
-        artifact, chosen = plan, ["--runtime", "trt,trt-device,torch,torch-device,torch-compile-device,ort"]
-    elif gpu():
-        artifact = _exported(place, model, precision)
-        chosen = ["--runtime", "torch,torch-device,torch-compile-device,ort", "--device", "cuda"]
+    """Engine, PyTorch eager and ONNX Runtime, turn by turn; without an engine the others."""
+    if not gpu():
+        _timed(place, _exported(place, model, precision), "torch,ort", place.results)
+        return
+    # A contender on the processor would eat the others' time; one that may lack kernels would end the run.
+    ort = ",ort" if precision == "fp16" and _ort_on_gpu(place) else ""
+    if _runs(place, model, precision):
+        _timed(place, _plan(place, model, precision), f"trt,trt-device,torch,torch-device{ort}", place.results)
     else:
-        artifact, chosen = _exported(place, model, precision), ["--runtime", "torch,ort"]
+        source = _exported(place, model, precision)
+        _timed(place, source, f"torch,torch-device{ort}", place.results, "--device", "cuda")
+
+
+def compiled(place: Place, model: str, precision: str) -> None:
+    """torch.compile with max-autotune beside the engine, apart from the rest: compiling takes minutes."""
+    need_gpu()
+    folder = place.results / "compiled"
+    folder.mkdir(exist_ok=True)
+    if _runs(place, model, precision):
+        _timed(place, _plan(place, model, precision), "trt-device,torch-compile-device", folder)
+    else:
+        source = _exported(place, model, precision)
+        _timed(place, source, "torch-compile-device", folder, "--device", "cuda")
+
+
+def _timed(place: Place, artifact: Path, names: str, folder: Path, *more: str) -> None:
+    sizes = ["--res", "384", "--batch", f"1,{BATCH}", "--seconds", "30", "--rounds", "500"]
     if place.quick:
         sizes = ["--res", QUICK_SIZES, "--batch", f"1,{QUICK_BATCH}", "--seconds", "3", "--rounds", "10"]
-    else:
-        sizes = ["--res", "384", "--batch", f"1,{BATCH}", "--seconds", "30", "--rounds", "500"]
-    place.deploy("bench", artifact, *chosen, *sizes, "--no-photo", "--no-memory", "-o", place.results)
+    place.deploy("bench", artifact, "--runtime", names, *more, *sizes, "--no-photo", "--no-memory", "-o", folder)
+
+
+def _runs(place: Place, model: str, precision: str) -> bool:
+    """Whether there is an engine, and a library that runs it."""
+    return bool(place.read("probe.json").get("runs")) and (place.models / f"{model}-{precision}.plan").is_file()
+
+
+def _ort_on_gpu(place: Place) -> bool:
+    ask = "import onnxruntime; print('CUDAExecutionProvider' in onnxruntime.get_available_providers())"
+    return "True" in place.call("-c", ask)
 
 
 def tests(place: Place) -> None:
@@ -242,7 +268,7 @@ def steps(place: Place) -> list[Step]:
     """All steps in their order."""
     found = [Step("unpack", unpack, 240), Step("machine", machine, 60), Step("probe", probe)]
     for model, precision in CASES[:1] if place.quick else CASES:
-        for verb in (export, build, verify, bench):
+        for verb in (export, build, verify, bench, *((compiled,) if precision == "fp16" else ())):
             name = f"{verb.__name__}-{model}-{precision}"
             found.append(Step(name, lambda place, do=verb, what=(model, precision): do(place, *what)))
         if model == "tiny":

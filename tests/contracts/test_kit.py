@@ -17,7 +17,7 @@ from support import kit as stand_in
 
 pytestmark = pytest.mark.skipif(not shutil.which("timeout"), reason="run.sh needs bash and coreutils")
 DONE = ["unpack", "machine", "export-tiny-fp16", "bench-tiny-fp16", "verify-onnx-tiny"]
-NOT_RUN = ["probe", "build-tiny-fp16", "verify-tiny-fp16", "tests"]
+NOT_RUN = ["probe", "build-tiny-fp16", "verify-tiny-fp16", "compiled-tiny-fp16", "tests"]
 
 
 @pytest.fixture(scope="module")
@@ -234,11 +234,16 @@ def test_long_logs_are_cut_and_results_stay_small(modules, machine):
 def test_figures_are_held_to_what_was_measured_and_a_substitute_keeps_its_name(modules, machine, engine):
     place = modules["work"].Place(machine.kit, machine.work, machine.results)
     (machine.results / "steps").mkdir(parents=True)
-    times = {"torch-device": 4.5, "torch-compile-device": 3.0, "ort": 5.0} | ({"trt-device": 1.5} if engine else {})
+    (machine.results / "compiled").mkdir()
+    ours = {"trt-device": 1.5} if engine else {}
     rest = {"size": "384", "batch": 1, "interval_ms": [1.0, 2.0], "p99_ms": 3.0, "images_per_second": 1.0}
-    rows = [{**rest, "contender": name, "p50_ms": value} for name, value in times.items()]
-    result = {"model": "large-fp16", "weights": "random", "protocol": "x", "rows": rows}
-    (machine.results / "latency-large.json").write_text(json.dumps(result))
+    for file, times in (
+        ("latency-x.json", {"torch-device": 4.5, "ort": 5.0} | ours),
+        ("compiled/latency-x.json", {"torch-compile-device": 3.0} | ours),
+    ):
+        rows = [{**rest, "contender": name, "p50_ms": value} for name, value in times.items()]
+        result = {"model": "large-fp16", "weights": "random", "protocol": "x", "rows": rows}
+        (machine.results / file).write_text(json.dumps(result))
     place.write("probe.json", {"gpu": "Some GPU", "runs": engine, "tried": []})
     sys.modules["report"].write_report(place, [])
     assert machine.report.startswith("# GPU kit on Some GPU\n")
@@ -247,10 +252,36 @@ def test_figures_are_held_to_what_was_measured_and_a_substitute_keeps_its_name(m
         assert "| large | torch-compile-device at least 1.5 times slower | 2.00 |" in machine.report
         assert "not measured" not in machine.report
     else:
-        instead = "torch-compile-device 3.000 ms, ort 5.000 ms"
+        instead = "ort 5.000 ms, torch-compile-device 3.000 ms"
         assert f"| large | at most 1.6 ms | TensorRT not measured; {instead} |" in machine.report
         assert "| large | torch-device at least 3.0 times slower | TensorRT not measured |" in machine.report
         assert "**TensorRT not measured.**" in machine.report
+
+
+@pytest.mark.parametrize("engine", [True, False], ids=["engine", "none"])
+@pytest.mark.parametrize("ort", [True, False], ids=["ort", "cpu"])
+def test_what_is_timed_on_a_gpu(modules, machine, monkeypatch, engine, ort):
+    """The calls that a machine with a GPU would make, without making them."""
+    steps, calls = modules["steps"], []
+    place = modules["work"].Place(machine.kit, machine.work, machine.results)
+    place.models.mkdir()
+    (machine.results).mkdir(parents=True)
+    for suffix in ("onnx", "plan") if engine else ("onnx",):
+        (place.models / f"large-fp16.{suffix}").touch()
+    place.write("probe.json", {"gpu": "Some GPU", "runs": engine})
+    monkeypatch.setattr(steps, "gpu", lambda: "Some GPU")
+    monkeypatch.setattr(modules["work"], "gpu", lambda: "Some GPU")
+    monkeypatch.setattr(type(place), "call", lambda *_args, **_options: str(ort))
+    monkeypatch.setattr(type(place), "deploy", lambda _place, *argv, **_options: calls.append(list(map(str, argv))))
+    steps.bench(place, "large", "fp16")
+    steps.compiled(place, "large", "fp16")
+    (beside, compiled), suffix = calls, "plan" if engine else "onnx"
+    wanted = ["trt", "trt-device"] if engine else []
+    assert beside[3].split(",") == [*wanted, "torch", "torch-device", *(["ort"] if ort else [])]
+    assert compiled[3].split(",") == [*wanted[1:], "torch-compile-device"]
+    assert all(call[1].endswith(f"large-fp16.{suffix}") for call in calls)
+    assert all(("--device" in call) != engine for call in calls)
+    assert compiled[-1] != beside[-1]  # results of the same name must not meet
 
 
 # --- what arrives -----------------------------------------------------------------------------------------------------
