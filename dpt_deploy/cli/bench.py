@@ -88,7 +88,8 @@ def _measure(
 ) -> tuple[Any, list[Any]]:
     """The result, and what in it is worse than the baseline."""
     from dpt_deploy.core.artifact import open_artifact, open_model
-    from dpt_deploy.workflow.bench import bench_artifact, cached_artifact, cached_engine, open_baseline
+    from dpt_deploy.workflow.bench import bench_artifact, open_baseline
+    from dpt_deploy.workflow.bench_models import cached_artifact, cached_engine
     from dpt_deploy.workflow.contenders import check_name
     from dpt_deploy.workflow.photo import photograph
 

@@ -178,12 +178,10 @@ class OpenEngine:
         result.mark()
         return result
 
-    def _launch(self, lane: Lane, *addresses: int) -> None:
+    def _launch(self, lane: Lane, source: int, target: int) -> None:
         """Run between two addresses: plainly the first time, captured the second, replayed from then on."""
-        source, target = addresses
-        known = (source, target) in lane.graphs
-        graph = lane.graphs.get((source, target))
-        if graph is None and known and self.stream.capturable:
+        known, graph = (source, target) in lane.graphs, lane.graphs.get((source, target))
+        if graph is None and known and self._capturable(lane):
             with Capture(self.stream) as capture:
                 self._enqueue(lane, source, target)
             graph = capture.graph
@@ -191,7 +189,14 @@ class OpenEngine:
             graph.launch(self.stream)
         else:
             self._enqueue(lane, source, target)
+        if not known and len(lane.graphs) >= KEPT_GRAPHS:
+            self.stream.synchronize()  # the graph that makes room may still run
         lane.keep((source, target), graph)
+
+    def _capturable(self, lane: Lane) -> bool:
+        """Whether a run can be captured: the stream must allow it and, where the library has a say, the context."""
+        ask = getattr(lane.context, "is_stream_capturable", None)
+        return self.stream.capturable and (ask is None or bool(ask(self.stream.handle)))
 
     def _enqueue(self, lane: Lane, input_address: int, output_address: int) -> None:
         lane.context.set_tensor_address(self.input.name, input_address)

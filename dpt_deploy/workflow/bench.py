@@ -15,24 +15,19 @@ from dpt_deploy.bench import ceiling
 from dpt_deploy.bench.baseline import Baseline, check_machine, comparable, describe, read_baseline
 from dpt_deploy.bench.timing import MAX_ROUNDS, Contender, Session, Timing, interleave, ratio
 from dpt_deploy.core.artifact import PLAN, Artifact
-from dpt_deploy.core.environment import clocks, gpu_devices
-from dpt_deploy.core.errors import IncompatibleError, UsageError
+from dpt_deploy.core.environment import clocks
+from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.files import check_folder, ensure_folder
 from dpt_deploy.core.optional import extra
-from dpt_deploy.core.profile import SizeRange
-from dpt_deploy.core.recipe import load_recipe
-from dpt_deploy.core.spec import Size, check_size
-from dpt_deploy.model import published
+from dpt_deploy.core.spec import Size
 from dpt_deploy.workflow import contenders as kinds
 from dpt_deploy.workflow.bench_result import BenchResult, Case, Row, machine
 from dpt_deploy.workflow.ceilings import products, side_of
 from dpt_deploy.workflow.contenders import OURS
-from dpt_deploy.workflow.export import export_model
 from dpt_deploy.workflow.feeds import check_request
 from dpt_deploy.workflow.gpu_contenders import check_device, torch_type
 from dpt_deploy.workflow.memory import Memory, measure
 from dpt_deploy.workflow.photo import STEPS, steps_around
-from dpt_deploy.workflow.reference import shipped_for
 from dpt_deploy.workflow.targets import check_target_of
 
 DEFAULT = ("torch", OURS)
@@ -76,37 +71,6 @@ class _Measured:
             for name, timing in self.session.timings.items()
             if name.startswith(prefix)
         }
-
-
-def cached_artifact(backbone: str, say: Talk, sizes: Sequence[Size] = (), *, precision: str = "fp32") -> Artifact:
-    """The export of a zoo model in the cache folder, made once, offline: with the weights that ship, else random ones.
-
-    Raises:
-        UsageError: no such model, or one of ``sizes`` is not for it (before anything is exported).
-    """
-    for size in sizes:
-        check_size(size, stride=load_recipe(backbone).model.stride)
-    folder = published.cache_folder().parent / "models"
-    weights = None if shipped_for(load_recipe(backbone)) else "random"
-    return export_model(backbone, folder, weights=weights, precision=precision, say=say)
-
-
-def cached_engine(backbone: str, say: Talk, sizes: Sequence[Size], batches: Sequence[int]) -> Artifact:
-    """An FP16 engine of a zoo model for these shapes in the cache folder, made once, offline, on this machine's GPU.
-
-    Raises:
-        IncompatibleError: there is no GPU: nothing is exported or built then.
-    """
-    if not gpu_devices():
-        raise IncompatibleError(
-            "an engine is timed on the GPU that runs it; the driver finds none",
-            hint="leave trt out of --runtime, or run this on a machine with an NVIDIA GPU",
-        )
-    from dpt_deploy.workflow.build import build_engine_artifact
-
-    model = cached_artifact(backbone, say, sizes, precision="fp16")
-    ranges = [SizeRange(size, size) for size in sizes]
-    return build_engine_artifact(model.path, model.path.parent, res=ranges, batch=max(batches), say=say).artifact
 
 
 def open_baseline(path: Path) -> Baseline:
@@ -324,8 +288,6 @@ def _drawing() -> Callable[[Mapping[str, Any], Path], None]:
 __all__ = [
     "BenchResult",
     "bench_artifact",
-    "cached_artifact",
-    "cached_engine",
     "check_plot",
     "open_baseline",
     "plot_result",

@@ -18,7 +18,7 @@ from dpt_deploy.bench import memory as gauge
 from dpt_deploy.cli import call
 from dpt_deploy.core.artifact import read_sidecar
 from dpt_deploy.core.spec import Size
-from dpt_deploy.workflow import bench, memory, photo
+from dpt_deploy.workflow import bench, bench_models, memory, photo
 from dpt_deploy.workflow.bench import bench_artifact
 
 QUICK = ("--seconds", "0.001", "--no-memory")
@@ -248,7 +248,7 @@ def test_what_cannot_be_is_refused_before_anything_is_timed(options, code, said,
     ids=["size", "backbone", "contender", "baseline"],
 )
 def test_what_cannot_be_is_refused_before_anything_is_exported(options, code, said, monkeypatch, capsys):
-    monkeypatch.setattr(bench, "export_model", None)  # calling it would be a TypeError
+    monkeypatch.setattr(bench_models, "export_model", None)  # calling it would be a TypeError
     assert said in complaint(capsys, code, "bench", *options)
 
 

@@ -21,7 +21,7 @@ from dpt_deploy.bench.timing import Contender
 from dpt_deploy.core.profile import parse_ranges
 from dpt_deploy.core.record import Gpu
 from dpt_deploy.parity.samples import structured_images
-from dpt_deploy.workflow import bench, ceilings, contenders, gpu_contenders, targets
+from dpt_deploy.workflow import bench, bench_models, ceilings, contenders, gpu_contenders, targets
 from dpt_deploy.workflow.build import build_engine_artifact
 from dpt_deploy.workflow.feeds import reference_input
 
@@ -66,7 +66,7 @@ def untimed(monkeypatch):
         raise AssertionError("something was timed or exported")
 
     monkeypatch.setattr(bench, "interleave", refuse)
-    monkeypatch.setattr(bench, "export_model", refuse)
+    monkeypatch.setattr(bench_models, "export_model", refuse)
 
 
 def measured(capsys, *argv):
@@ -158,13 +158,13 @@ def test_without_a_gpu_an_engine_is_refused_before_anything_is_timed(engine, unt
 
 
 def test_without_a_gpu_no_engine_is_made_for_timing(untimed, capsys, monkeypatch):
-    monkeypatch.setattr(bench, "gpu_devices", list)
+    monkeypatch.setattr(bench_models, "gpu_devices", list)
     assert "the driver finds none" in complaint(capsys, 6, "bench", "--runtime", "trt,torch", "--no-photo", *QUICK)
 
 
 def test_an_engine_for_timing_is_made_of_the_fp16_model(monkeypatch, tmp_path):
     asked = []
-    monkeypatch.setattr(bench, "gpu_devices", lambda: [Gpu("Stand-in", "8.9", "580.1", 1 << 34)])
+    monkeypatch.setattr(bench_models, "gpu_devices", lambda: [Gpu("Stand-in", "8.9", "580.1", 1 << 34)])
     monkeypatch.setenv("DPT_DEPLOY_CACHE", str(tmp_path))
 
     def export(backbone, folder, **options):
@@ -175,10 +175,10 @@ def test_an_engine_for_timing_is_made_of_the_fp16_model(monkeypatch, tmp_path):
         asked.append((path.name, [str(entry) for entry in res], batch))
         return SimpleNamespace(artifact="the engine")
 
-    monkeypatch.setattr(bench, "export_model", export)
+    monkeypatch.setattr(bench_models, "export_model", export)
     monkeypatch.setattr("dpt_deploy.workflow.build.build_engine_artifact", build)
     sizes = [entry.low for entry in parse_ranges("64,64x96")]
-    assert bench.cached_engine("tiny", str, sizes, (1, 4)) == "the engine"
+    assert bench_models.cached_engine("tiny", str, sizes, (1, 4)) == "the engine"
     assert asked == [("tiny", "fp16"), ("x-fp16.onnx", ["64", "64x96"], 4)]
 
 

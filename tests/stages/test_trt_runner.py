@@ -126,6 +126,14 @@ def test_nothing_is_captured_on_the_default_stream(make):
     assert cuda.launches == 0
 
 
+def test_nothing_is_captured_where_the_library_says_that_it_cannot_be(make):
+    runner, cuda, trt = make()
+    with runner:
+        trt.engines[0].capturable = False
+        engine_checks.agree(runner, mean, SHAPES, 0)
+    assert cuda.launches == 0
+
+
 def test_kernels_that_are_compiled_at_run_time_are_compiled_before_a_capture(make):
     runner, _, trt = make(rtx=True)
     with runner:

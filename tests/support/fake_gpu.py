@@ -197,6 +197,9 @@ class Context:
         self.addresses[name] = address
         return True
 
+    def is_stream_capturable(self, _stream):
+        return self.engine.capturable
+
     def execute_async_v3(self, stream):
         source, target = self.addresses["pixel_values"], self.addresses["predicted_depth"]
         shape, out, scratch = self.shape, self.get_tensor_shape(""), self.scratch[0]
@@ -212,7 +215,7 @@ class Context:
 
 class Engine:
     num_io_tensors, device_memory_size_v2 = 2, 64
-    starts, contexts_left = True, 1 << 30
+    starts, capturable, contexts_left = True, True, 1 << 30
 
     def __init__(self, cuda, profiles):
         self.cuda, self.profiles, self.contexts = cuda, profiles, []
