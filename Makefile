@@ -16,10 +16,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test cpp fuzz lint types layers online wheel clean
+.PHONY: help setup demo test cpp fuzz lint types layers online wheel gpu-kit clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 # The stamp is written last and says for which folder and which requirements the environment is good, so that a second
 # run is instant, an interrupted one starts over, and a change of either file (or a moved folder) is noticed.
@@ -66,6 +66,9 @@ online: setup ## download the published weights and hold them to known outputs
 
 wheel: setup ## build the wheel into dist/
 	@$(RUN) -m build --wheel
+
+gpu-kit: setup ## pack what a GPU machine without a registry lacks into build/gpu-kit/ (16 minutes of one core)
+	@$(RUN) kit/pack.py
 
 clean: ## remove everything that was made here, the environment included
 	rm -rf $(VENV) .nox build dist out *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -12,6 +12,7 @@ from typing import Any
 from dpt_deploy.core.errors import BadFileError, IncompatibleError
 
 _MACHINE = ("processor", "cores", "gpus")
+SLOWER = "times_slower_than_"  # begins the key of a ratio in a row; the name of what is ours ends it
 _MAX_BYTES = 1 << 24  # a recorded run has a few kilobytes
 Key = tuple[str, int, str]
 Ratio = tuple[float, float, float]
@@ -114,10 +115,15 @@ def regressions(rows: Iterable[Mapping[str, Any]], baseline: Baseline) -> list[R
 def _ratios(rows: Iterable[Mapping[str, Any]]) -> dict[Key, Ratio]:
     """Rows that have a ratio to ours; raises one of Python's own errors for what is no such row."""
     return {
-        (str(row["size"]), int(row["batch"]), str(row["contender"])): _ratio(row["times_slower_than_ort"])
+        (str(row["size"]), int(row["batch"]), str(row["contender"])): _ratio(found)
         for row in rows
-        if row.get("times_slower_than_ort")
+        if (found := slower(row))
     }
+
+
+def slower(row: Mapping[str, Any]) -> Any:
+    """How many times slower than ours a row is, whichever of the runtimes was ours; None for ours itself."""
+    return next((value for key, value in row.items() if key.startswith(SLOWER) and value), None)
 
 
 def _ratio(values: Iterable[Any]) -> Ratio:

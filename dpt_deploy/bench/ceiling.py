@@ -1,6 +1,7 @@
-"""What the machine can do at best: a large float32 matrix product, the yardstick for every share printed.
+"""What the machine can do at best: a large matrix product, the yardstick for every share printed.
 
 No library is the fastest everywhere, so several multiply the same matrices in turn and the best of them is the ceiling.
+On a GPU the matrices are larger, or launching the product would be what is timed.
 """
 
 from __future__ import annotations
@@ -12,11 +13,16 @@ import numpy as np
 from dpt_deploy.bench.timing import Contender, Timing
 
 SIDE = 2048  # large enough to be bound by arithmetic, small enough to be repeated every round
-OPERATIONS = 2 * SIDE**3
+DEVICE_SIDE = 8192
+
+
+def operations(side: int) -> int:
+    """Of a product of two square matrices."""
+    return 2 * side**3
 
 
 def matrices() -> tuple[np.ndarray, np.ndarray]:
-    """Two float32 matrices (``SIDE``, ``SIDE``); their product costs :data:`OPERATIONS` operations."""
+    """Two float32 matrices (``SIDE``, ``SIDE``)."""
     rng = np.random.default_rng(0)
     left, right = (rng.standard_normal((SIDE, SIDE), dtype=np.float32) for _ in range(2))
     return left, right
@@ -33,9 +39,10 @@ def best(products: Mapping[str, Timing]) -> Timing:
     return min(products.values(), key=lambda timing: timing.median)
 
 
-def share(timing: Timing, operations: int, ceiling: Timing) -> float:
-    """Share of the ceiling that ``operations`` in ``timing`` reached: the ratio of the median rates.
+def share(timing: Timing, done: int, ceiling: Timing, side: int) -> float:
+    """Share of the ceiling that ``done`` operations in ``timing`` reached: the ratio of the median rates.
 
-    Both are of one run: where the machine slows down for a while, both slow down.
+    ``ceiling`` is the product of matrices of this ``side``, of the same run: where the machine slows down for a while,
+    both slow down.
     """
-    return float(operations / timing.median / (OPERATIONS / ceiling.median))
+    return float(done / timing.median / (operations(side) / ceiling.median))

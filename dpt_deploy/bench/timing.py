@@ -26,10 +26,11 @@ Limit = Literal["time box", "rounds"]
 
 @dataclass(frozen=True)
 class Contender:
-    """Something to time: a call without arguments, and the wait after it."""
+    """Something to time: a call without arguments, and the wait after it. ``note`` says what turned out to run it."""
 
     run: Callable[[], object]
     synchronize: Callable[[], None]
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,11 @@ from dpt_deploy.core.spec import Size
 @click.option(
     "--runtime",
     "contenders",
-    default="torch,ort",
-    show_default=True,
-    help="Any of torch, torch-compile, hf-ort, ort, native.",
+    default="",
+    help="Any of torch, torch-compile, hf-ort, ort, native; on a GPU also trt, and trt-device, torch-device, "
+    "torch-compile-device between arrays that lie there.  [default: torch,ort; of an engine torch,trt]",
 )
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Where PyTorch computes; cuda for an engine.")
 @click.option(
     "--seconds",
     type=click.FloatRange(0, min_open=True),
@@ -51,6 +52,7 @@ def command(artifact: Path | None, out: Path | None, plot: Path | None, as_json:
     dpt-deploy bench --res 384,512,768                      # offline: hybrid with random weights
     dpt-deploy bench out/base-fp32.onnx --res 384,768 --runtime torch,hf-ort,ort -o results/ --plot base.svg
     dpt-deploy bench out/base-fp32.onnx --res 384,768 --runtime torch,hf-ort,ort --check results/FILE.json
+    dpt-deploy bench out/base-fp16.plan --res 384 --runtime trt,torch,torch-compile,ort       # on its GPU
     """
     from dpt_deploy.workflow.bench import check_plot, plot_result
 
@@ -81,27 +83,36 @@ def _measure(
     photo: Path | None,
     no_photo: bool,
     baseline: Path | None,
+    device: str | None,
     **limits: Any,
 ) -> tuple[Any, list[Any]]:
     """The result, and what in it is worse than the baseline."""
-    from dpt_deploy.core.artifact import open_model
-    from dpt_deploy.workflow.bench import bench_artifact, cached_artifact, open_baseline
+    from dpt_deploy.core.artifact import open_artifact, open_model
+    from dpt_deploy.workflow.bench import bench_artifact, open_baseline
+    from dpt_deploy.workflow.bench_models import cached_artifact, cached_engine
     from dpt_deploy.workflow.contenders import check_name
     from dpt_deploy.workflow.photo import photograph
 
-    names = [name.strip() for name in contenders.split(",")]
+    engine = artifact is not None and artifact.suffix == ".plan"
+    names = [name.strip() for name in (contenders or f"torch,{'trt' if engine else 'ort'}").split(",")]
     for name in names:
         check_name(name)  # an unknown one is refused before anything is exported
     recorded = open_baseline(baseline) if baseline else None
     sizes = res or (Size(384, 384),)
     with photograph(photo, leave_out=no_photo, say=say) as path:
-        opened = open_model(artifact) if artifact else cached_artifact(backbone, say, sizes)
+        if artifact:
+            opened = open_artifact(artifact) if engine else open_model(artifact)
+        elif "trt" in names:
+            opened = cached_engine(backbone, say, sizes, batch or (1,))
+        else:
+            opened = cached_artifact(backbone, say, sizes)
         with timing_bar() as progress:
             result = bench_artifact(
                 opened,
                 sizes,
                 batches=batch or (1,),
                 contenders=names,
+                device=device or "",
                 photograph=path,
                 baseline=recorded,
                 say=say,

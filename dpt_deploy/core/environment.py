@@ -31,6 +31,7 @@ _PACKAGES = (
     "tensorrt",
     "tensorrt-rtx",
     "cuda-python",
+    "pycuda",
 )
 
 

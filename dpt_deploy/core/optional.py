@@ -25,6 +25,7 @@ EXTRA_OF = {
     "tensorrt": "trt",
     "tensorrt_rtx": "rtx",
     "cuda": "trt",
+    "pycuda": "pycuda",
 }
 
 

@@ -1,4 +1,4 @@
-"""The little of CUDA that a runner needs, over cuda-python: memory, copies, a stream, captured graphs.
+"""The little of CUDA that a runner needs, over cuda-python: memory, copies, streams, events, captured graphs.
 
 Every call is checked; an error becomes one of this project's, and what was allocated is freed by its owner.
 """
@@ -77,14 +77,38 @@ class Stream:
         kind = runtime.cudaMemcpyKind.cudaMemcpyDeviceToHost
         call("cudaMemcpyAsync", target, source, size_bytes, kind, self.handle)
 
+    def follow(self, event: Event) -> None:
+        """What is queued from now on waits for what was queued before ``event`` was recorded."""
+        call("cudaStreamWaitEvent", self.handle, event.handle, 0)
+
     def synchronize(self) -> None:
         """Wait for everything queued."""
         call("cudaStreamSynchronize", self.handle)
 
     def close(self) -> None:
-        if self._own and self.handle:
-            handle, self.handle = self.handle, 0
+        handle, self.handle = self.handle, 0
+        if self._own and handle:
             call("cudaStreamDestroy", handle)
+
+
+class Event:
+    """A mark in what is queued on a stream: other streams, or the host, can wait until it is reached."""
+
+    def __init__(self) -> None:
+        self.handle = int(call("cudaEventCreateWithFlags", runtime.cudaEventDisableTiming))
+
+    def record(self, stream: Stream) -> None:
+        """Set the mark behind all that is queued on ``stream``."""
+        call("cudaEventRecord", self.handle, stream.handle)
+
+    def wait(self) -> None:
+        """Wait, on the host, until the mark is reached."""
+        call("cudaEventSynchronize", self.handle)
+
+    def close(self) -> None:
+        handle, self.handle = self.handle, 0
+        if handle:
+            call("cudaEventDestroy", handle)
 
 
 class Capture:

@@ -1,8 +1,9 @@
 """A deserialised engine with everything that it holds on the GPU: memory, contexts, captured graphs.
 
 One context a shape, because a captured CUDA graph belongs to the shapes that its context had; all contexts share one
-scratch memory, for only one runs at a time. A shape runs plainly the first time, is captured the second, and replayed
-from then on. Contexts are kept for the shapes used last.
+scratch memory, for they run on one stream, one after the other. Copies have streams of their own, one each way. A shape
+runs plainly the first time, is captured the second, and replayed from then on. Contexts are kept for the shapes used
+last. Not run on a GPU yet (see ``trt_runner``).
 """
 
 from __future__ import annotations
@@ -19,44 +20,37 @@ from dpt_deploy.core.errors import BadFileError, DptError, IncompatibleError, Re
 from dpt_deploy.core.profile import Profile, choose_profile
 from dpt_deploy.core.spec import Size, TensorSpec
 from dpt_deploy.runtime._cuda import Capture, Graph, Memory, Stream, call
+from dpt_deploy.runtime._device_arrays import DeviceArray, DeviceView
+from dpt_deploy.runtime._trt_slots import Slot
 
+KEPT_GRAPHS = 8  # of one shape: one a slot, and those of callers that run between the same arrays again and again
 _DTYPES = {"FLOAT": "float32", "HALF": "float16", "UINT8": "uint8", "INT32": "int32", "INT64": "int64"}
 
 
-class DeviceArray:
-    """An output on the device, as other libraries take it (``__cuda_array_interface__``); freed with the object.
-
-    It is complete when the runner's stream has come so far: ``runner.synchronize()``, or the caller's own stream.
-    """
-
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], stream: int) -> None:
-        self.shape, self.dtype, self._stream = shape, dtype, stream
-        self._memory = Memory(_bytes(shape, dtype))
-
-    @property
-    def __cuda_array_interface__(self) -> dict[str, Any]:
-        pointer = (self._memory.address, False)
-        return {"shape": self.shape, "typestr": self.dtype.str, "data": pointer, "version": 3, "stream": self._stream}
-
-    def __del__(self) -> None:
-        memory = getattr(self, "_memory", None)  # absent where its allocation failed
-        if memory is not None:
-            with suppress(DptError):  # a lost GPU has freed it already
-                memory.close()
-
-
 class Lane:
-    """The context of one shape, and its captured graph once there is one."""
+    """The context of one shape, and captured graphs: a graph has the addresses in it that it was captured with.
+
+    ``graphs`` holds, by input and output address, what runs there: None after a first, plain run.
+    """
 
     def __init__(self, context: Any, output_shape: tuple[int, ...]) -> None:
         self.context, self.output_shape = context, output_shape
-        self.graph: Graph | None = None
-        self.warm = False
+        self.graphs: OrderedDict[tuple[int, int], Graph | None] = OrderedDict()
+
+    def keep(self, addresses: tuple[int, int], graph: Graph | None) -> None:
+        """Remember it; the addresses used longest ago make room."""
+        self.graphs[addresses] = graph
+        self.graphs.move_to_end(addresses)
+        while len(self.graphs) > KEPT_GRAPHS:
+            old = self.graphs.popitem(last=False)[1]
+            if old is not None:
+                old.close()
 
     def close(self) -> None:
-        if self.graph is not None:
-            self.graph.close()
-            self.graph = None
+        for graph in self.graphs.values():
+            if graph is not None:
+                graph.close()
+        self.graphs.clear()
 
 
 class OpenEngine:
@@ -67,33 +61,37 @@ class OpenEngine:
     ) -> None:
         self._trt, self._profiles, self._kept = trt, profiles, kept_shapes
         self._lanes: OrderedDict[tuple[int, Size], Lane] = OrderedDict()
+        self._slots: list[Slot] = []
+        self._free: list[Slot] = []
         with ExitStack() as undo:
-            self.stream = Stream(stream)
-            undo.callback(self.stream.close)
+            self.stream, self._up, self._down = (self._streamed(undo, handle) for handle in (stream, None, None))
             self._runtime, self._engine = _deserialize(trt, path)
             self.input, self.output = _tensors(trt, self._engine, path)
             pixels = max(profile.pixels for profile in profiles)
-            self._memory: dict[str, Memory] = {}
-            for name, size_bytes, pinned in (
-                ("input", _largest(self.input, pixels), False),
-                ("output", _largest(self.output, pixels), False),
-                ("host_input", _largest(self.input, pixels), True),
-                ("host_output", _largest(self.output, pixels), True),
-                ("scratch", self._engine.device_memory_size_v2, False),
-            ):
-                self._memory[name] = Memory(size_bytes, pinned=pinned)
-                undo.callback(self._memory[name].close)
+            self._slot_bytes = _largest(self.input, pixels), _largest(self.output, pixels)
+            self._scratch = Memory(self._engine.device_memory_size_v2)
+            undo.callback(self._scratch.close)
+            self._free.append(self._new_slot())  # most callers need one; the next is made when two runs overlap
             undo.pop_all()
+
+    @staticmethod
+    def _streamed(undo: ExitStack, handle: int | None) -> Stream:
+        stream = Stream(handle)
+        undo.callback(stream.close)
+        return stream
 
     def close(self) -> None:
         """Free everything, whatever fails of it; the engine goes after its contexts."""
         with ExitStack() as steps:  # the last one named is the first one done
-            steps.callback(self.stream.close)
-            for memory in self._memory.values():
-                steps.callback(memory.close)
+            for stream in (self.stream, self._up, self._down):
+                steps.callback(stream.close)
+            steps.callback(self._scratch.close)
+            for slot in self._slots:
+                steps.callback(slot.close)
             for lane in self._lanes.values():
                 steps.callback(lane.close)
-            steps.callback(self.stream.synchronize)
+            for stream in (self._down, self.stream, self._up):
+                steps.callback(stream.synchronize)
         self._lanes.clear()
         self._engine = self._runtime = None
 
@@ -121,40 +119,84 @@ class OpenEngine:
         choose_profile(self._profiles, int(batch), size)
         return int(batch), size
 
-    def run_host(self, value: np.ndarray, batch: int, size: Size) -> np.ndarray:
-        """Copy in, run, copy out, wait. The array returned is the caller's."""
-        lane = self._lane(batch, size, value.shape)
-        dtype = np.dtype(self.output.dtype)
-        self._memory["host_input"].array(value.shape, value.dtype)[...] = value
-        if lane.graph is None and lane.warm and self.stream.capturable:
-            lane.graph = self._capture(lane, value.nbytes)
-        if lane.graph is not None:
-            lane.graph.launch(self.stream)
-        else:
-            self._queue(lane, value.nbytes)
-        self.stream.synchronize()
-        lane.warm = True
-        return self._memory["host_output"].array(lane.output_shape, dtype).copy()
+    def take_slot(self) -> Slot:
+        """Memory for one more run at a time; the caller bounds how many there are, and gives it back."""
+        return self._free.pop() if self._free else self._new_slot()
 
-    def run_device(self, address: int, shape: Sequence[int], batch: int, size: Size) -> DeviceArray:
-        """Queue a run from the caller's memory into new memory. A captured graph has other addresses in it."""
-        lane = self._lane(batch, size, tuple(shape))
-        result = DeviceArray(lane.output_shape, np.dtype(self.output.dtype), self.stream.handle)
-        self._enqueue(lane, address, result.__cuda_array_interface__["data"][0])
+    def give_slot(self, slot: Slot) -> None:
+        """The run is over, or was never queued as a whole: then what was queued of it has to end first."""
+        self._free.append(slot)
+
+    def _new_slot(self) -> Slot:
+        slot = Slot(*self._slot_bytes)
+        self._slots.append(slot)
+        return slot
+
+    def start(self, slot: Slot, value: np.ndarray, batch: int, size: Size) -> tuple[int, ...]:
+        """Queue copy, run and copy, each on a stream of its own, so that those of other runs overlap with them.
+
+        Returns the shape of what :meth:`finish` will return.
+        """
+        lane = self._lane(batch, size, value.shape)
+        slot.host_input.array(value.shape, value.dtype)[...] = value
+        self._up.to_device(slot.input.address, slot.host_input.address, value.nbytes)
+        slot.uploaded.record(self._up)
+        self.stream.follow(slot.uploaded)
+        self._launch(lane, slot.input.address, slot.output.address)
+        slot.computed.record(self.stream)
+        self._down.follow(slot.computed)
+        output_bytes = _bytes(lane.output_shape, np.dtype(self.output.dtype))
+        self._down.to_host(slot.host_output.address, slot.output.address, output_bytes)
+        slot.downloaded.record(self._down)
+        return lane.output_shape
+
+    def finish(self, slot: Slot, shape: tuple[int, ...]) -> np.ndarray:
+        """Wait for the output of a slot; the array returned is the caller's."""
+        slot.downloaded.wait()
+        return slot.host_output.array(shape, np.dtype(self.output.dtype)).copy()
+
+    def settle(self) -> None:
+        """Wait for all that is queued, after something went wrong half-way; a GPU that is lost has nothing queued."""
+        for stream in (self._up, self.stream, self._down):
+            with suppress(DptError):
+                stream.synchronize()
+
+    def run_device(self, view: DeviceView, batch: int, size: Size, out: DeviceView | None) -> DeviceArray | None:
+        """Queue a run from the caller's memory into ``out``, else into new memory, which is returned."""
+        lane = self._lane(batch, size, view.shape)
+        dtype = np.dtype(self.output.dtype)
+        if out is not None:
+            if (out.shape, out.dtype) != (lane.output_shape, dtype):
+                raise UsageError(
+                    f"the output is {dtype}{list(lane.output_shape)}; out= is {out.dtype}{list(out.shape)}",
+                    hint="give an array of that type and shape, or leave out= away",
+                )
+            self._launch(lane, view.address, out.address)
+            return None
+        result = DeviceArray(lane.output_shape, dtype, self.stream)
+        self._enqueue(lane, view.address, result.address)  # new memory has a new address: no graph is of use
+        result.mark()
         return result
 
-    def _capture(self, lane: Lane, input_bytes: int) -> Graph | None:
-        with Capture(self.stream) as capture:
-            self._queue(lane, input_bytes)
-        return capture.graph
+    def _launch(self, lane: Lane, source: int, target: int) -> None:
+        """Run between two addresses: plainly the first time, captured the second, replayed from then on."""
+        known, graph = (source, target) in lane.graphs, lane.graphs.get((source, target))
+        if graph is None and known and self._capturable(lane):
+            with Capture(self.stream) as capture:
+                self._enqueue(lane, source, target)
+            graph = capture.graph
+        if graph is not None:
+            graph.launch(self.stream)
+        else:
+            self._enqueue(lane, source, target)
+        if not known and len(lane.graphs) >= KEPT_GRAPHS:
+            self.stream.synchronize()  # the graph that makes room may still run
+        lane.keep((source, target), graph)
 
-    def _queue(self, lane: Lane, input_bytes: int) -> None:
-        """Copies and the run, on the stream."""
-        memory = self._memory
-        self.stream.to_device(memory["input"].address, memory["host_input"].address, input_bytes)
-        self._enqueue(lane, memory["input"].address, memory["output"].address)
-        output_bytes = _bytes(lane.output_shape, np.dtype(self.output.dtype))
-        self.stream.to_host(memory["host_output"].address, memory["output"].address, output_bytes)
+    def _capturable(self, lane: Lane) -> bool:
+        """Whether a run can be captured: the stream must allow it and, where the library has a say, the context."""
+        ask = getattr(lane.context, "is_stream_capturable", None)
+        return self.stream.capturable and (ask is None or bool(ask(self.stream.handle)))
 
     def _enqueue(self, lane: Lane, input_address: int, output_address: int) -> None:
         lane.context.set_tensor_address(self.input.name, input_address)
@@ -176,12 +218,10 @@ class OpenEngine:
         return lane
 
     def _new_lane(self, profile: int, shape: tuple[int, ...]) -> Lane:
-        strategy = self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
-        context = self._engine.create_execution_context(strategy)
+        context = self._engine.create_execution_context(_how_to_run(self._trt, self._engine))
         if context is None:
             raise ResourceError("TensorRT has no memory for one more context", hint="use fewer sizes or smaller ones")
-        scratch = self._memory["scratch"]
-        context.set_device_memory(scratch.address, scratch.size_bytes)
+        context.set_device_memory(self._scratch.address, self._scratch.size_bytes)
         done = context.set_optimization_profile_async(profile, self.stream.handle)
         self.stream.synchronize()
         if not (done and context.set_input_shape(self.input.name, shape)):
@@ -190,6 +230,22 @@ class OpenEngine:
                 hint="the sidecar does not fit the plan: build it again",
             )
         return Lane(context, tuple(context.get_tensor_shape(self.output.name)))
+
+
+def _how_to_run(trt: Any, engine: Any) -> Any:
+    """What a context is made with: memory of ours and, where kernels are compiled at run time, compiled at once.
+
+    TensorRT-RTX runs a new shape with fallback kernels and compiles better ones meanwhile, unless it is told not to: a
+    graph captured then would keep the fallback for good.
+    """
+    memory = trt.ExecutionContextAllocationStrategy.USER_MANAGED
+    when = getattr(trt, "DynamicShapesKernelSpecializationStrategy", None)
+    if when is None:
+        return memory
+    config = engine.create_runtime_config()
+    config.set_execution_context_allocation_strategy(memory)
+    config.dynamic_shapes_kernel_specialization_strategy = when.EAGER
+    return config
 
 
 def _deserialize(trt: Any, path: Path) -> tuple[Any, Any]:

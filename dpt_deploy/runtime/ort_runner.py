@@ -66,6 +66,11 @@ class OrtRunner:
     def outputs(self) -> Sequence[TensorSpec]:
         return tuple(_spec(entry) for entry in self._open().get_outputs())
 
+    @property
+    def providers(self) -> Sequence[str]:
+        """What computes, in order of preference; a provider whose libraries cannot be loaded is not among them."""
+        return tuple(self._open().get_providers())
+
     def infer(self, feed: Tensors) -> dict[str, np.ndarray]:
         """Run once.
 

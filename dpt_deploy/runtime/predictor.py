@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from dpt_deploy.core import imaging
 from dpt_deploy.core.artifact import Sidecar
-from dpt_deploy.core.errors import ParityError
+from dpt_deploy.core.errors import ParityError, UsageError
 from dpt_deploy.core.runner import Runner
 from dpt_deploy.core.spec import ImageSpec, Size
+from dpt_deploy.runtime.where import on_device
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,25 @@ class Predictor:
         to_input = imaging.resize_uint8_input if self._sidecar.input_kind == "uint8" else imaging.preprocess
         return {self._sidecar.inputs[0].name: to_input(image, self._image, self._stride)}
 
-    def infer(self, feed: dict[str, np.ndarray]) -> np.ndarray:
-        """The network alone: a feed of :meth:`prepare` to its raw output."""
-        return self._runner.infer(feed)[self._sidecar.outputs[0].name]
+    def infer(self, feed: Mapping[str, Any]) -> Any:
+        """The network alone: a feed of :meth:`prepare` to its raw output.
+
+        An engine also takes arrays that lie on the device (torch, CuPy, pycuda, JAX): nothing is copied then, nothing
+        waited for, and the output is an array of the device as well (:class:`DeviceArray`).
+
+        Raises:
+            UsageError: the feed does not fit the network, or lies where the runtime cannot take it.
+        """
+        output = self._sidecar.outputs[0].name
+        if not any(map(on_device, feed.values())):
+            return self._runner.infer(feed)[output]
+        run = getattr(self._runner, "infer_device", None)
+        if run is None:
+            raise UsageError(
+                f"runtime {self._runner.name!r} takes arrays of the host; this one lies on a GPU",
+                hint="copy it to the host, or build an engine: dpt-deploy build MODEL.onnx",
+            )
+        return run(feed)[output]
 
     def finish(self, output: np.ndarray, height: int, width: int) -> Prediction:
         """Network output of batch 1 to the image's own resolution."""
@@ -75,6 +94,11 @@ class Predictor:
             UsageError: the array is not an RGB image, or the model cannot take its size.
             ResourceError: out of memory.
         """
+        if on_device(image):
+            raise UsageError(
+                "images are resized on the host; this one lies on a GPU",
+                hint="copy it to the host, or give the network's own input on the device to infer()",
+            )
         height, width = image.shape[:2]
         return self.finish(self.infer(self.prepare(image)), height, width)
 

@@ -15,15 +15,22 @@ from dpt_deploy.core.spec import TensorSpec
 
 
 class TorchRunner:
-    """Runs a built module with one input and one output under the names of an exported file."""
+    """Runs a built module with one input and one output under the names of an exported file.
+
+    It runs on the device and in the floating-point type of the module's parameters. ``call`` is what is called in its
+    stead: the same module, compiled.
+    """
 
     name = "torch"
 
-    def __init__(self, module: Any, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
-        self._module = module
+    def __init__(
+        self, module: Any, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], *, call: Any = None
+    ) -> None:
+        self._call = call or module
         self._inputs = tuple(inputs)
         self._outputs = tuple(outputs)
-        self._device = next((p.device for p in module.parameters()), torch.device("cpu"))
+        first = next(iter(module.parameters()), torch.empty(0))
+        self._device, self._dtype = first.device, first.dtype
 
     def __enter__(self) -> Self:
         return self
@@ -43,10 +50,9 @@ class TorchRunner:
 
     def infer(self, feed: Tensors) -> dict[str, np.ndarray]:
         """Run once; raises :class:`ResourceError` when memory runs out."""
-        tensors = [torch.from_numpy(np.ascontiguousarray(feed[spec.name])).to(self._device) for spec in self._inputs]
         try:
             with torch.inference_mode():
-                result = self._module(*tensors)
+                result = self._call(*(self._moved(feed[spec.name]) for spec in self._inputs))
         except (torch.OutOfMemoryError, MemoryError) as exc:
             raise _out_of_memory(exc) from exc
         except RuntimeError as exc:
@@ -56,6 +62,10 @@ class TorchRunner:
         return {
             self._outputs[0].name: result.float().cpu().numpy() if result.is_floating_point() else result.cpu().numpy()
         }
+
+    def _moved(self, value: np.ndarray) -> torch.Tensor:
+        tensor = torch.from_numpy(np.ascontiguousarray(value)).to(self._device)
+        return tensor.to(self._dtype) if tensor.is_floating_point() else tensor
 
     def synchronize(self) -> None:
         """Wait for the device the module lives on."""

@@ -19,15 +19,19 @@ from dpt_deploy.core.errors import DptError, UsageError
 from dpt_deploy.core.profile import Profile
 from dpt_deploy.core.runner import Tensors
 from dpt_deploy.core.spec import TensorSpec
-from dpt_deploy.runtime._trt_engine import DeviceArray, OpenEngine
+from dpt_deploy.runtime._device_arrays import DeviceArray, device_view
+from dpt_deploy.runtime._trt_engine import OpenEngine
+from dpt_deploy.runtime._trt_slots import Slot, Ticket
 
 KEPT_SHAPES = 8
+SLOTS = 2  # runs on their way at once: one computes while the other is copied
 
 
 class TrtRunner:
     """Runs a plan. ``profiles`` are those of its sidecar; ``stream`` is a raw handle of the caller's (default: own).
 
-    May be called from several threads; they take turns.
+    May be called from several threads; they take turns on the device, and their copies overlap. ``slots`` is how many
+    runs from host to host may be on their way at once; each holds memory for the largest shape.
     """
 
     name = "trt"
@@ -40,11 +44,13 @@ class TrtRunner:
         profiles: Sequence[Profile],
         stream: int | None = None,
         kept_shapes: int = KEPT_SHAPES,
+        slots: int = SLOTS,
     ) -> None:
         self._path, self._profiles, self._wanted_stream = path, tuple(profiles), stream
         self._trt: Any = import_module(library)
-        self._kept = kept_shapes
-        self._turn = threading.RLock()
+        self._kept, self._most = kept_shapes, slots
+        self._turn = threading.Condition(threading.RLock())
+        self._waiting: list[Ticket] = []  # submitted and not collected, in order
         self._open: OpenEngine | None = None
 
     def __enter__(self) -> Self:
@@ -57,6 +63,8 @@ class TrtRunner:
     ) -> None:
         with self._turn:
             opened, self._open = self._open, None
+            self._waiting.clear()
+            self._turn.notify_all()
             if opened is None:
                 return
             try:
@@ -80,23 +88,105 @@ class TrtRunner:
             UsageError: the feed's name, dtype or shape does not fit the engine; the message names its profiles.
             ResourceError: the GPU ran out of memory, or failed.
         """
+        return self.collect(self.submit(feed))
+
+    def submit(self, feed: Tensors) -> Ticket:
+        """Queue one run from host to host and return at once; the feed's array is free again.
+
+        Where as many runs as there are slots are on their way, waits until another thread collects one.
+
+        Raises:
+            UsageError: the feed does not fit the engine; or this thread holds all tickets and would wait for itself.
+        """
         with self._turn:
             opened = self._opened()
             value = np.ascontiguousarray(_only(feed, opened.input))
             batch, size = opened.check(value.shape, value.dtype)
-            return {opened.output.name: opened.run_host(value, batch, size)}
+            self._wait_for_slot()
+            ticket = Ticket(threading.get_ident())
+            try:
+                ticket.slot = opened.take_slot()
+                ticket.output_shape = opened.start(ticket.slot, value, batch, size)
+            except DptError as exc:  # of the device: it belongs to the run, and is told with its result
+                ticket.error = exc
+                opened.settle()
+            self._waiting.append(ticket)
+            return ticket
 
-    def infer_device(self, feed: Mapping[str, Any]) -> dict[str, DeviceArray]:
-        """Queue one run on arrays that are on the device already; nothing is copied, nothing waited for.
+    def collect(self, ticket: Ticket | None = None) -> dict[str, np.ndarray]:
+        """The output of ``ticket`` (default: of the run submitted first), waited for; each can be had once.
 
-        Takes whatever has ``__cuda_array_interface__`` (torch, CuPy, pycuda). The array must stay as it is until the
-        stream has come so far.
+        Raises:
+            UsageError: nothing was submitted, or the ticket was collected before.
+            ResourceError, IncompatibleError: what went wrong with that run; the others and the runner are not touched.
         """
         with self._turn:
             opened = self._opened()
-            interface = _interface(_only(feed, opened.input))
-            batch, size = opened.check(tuple(interface["shape"]), np.dtype(interface["typestr"]))
-            return {opened.output.name: opened.run_device(int(interface["data"][0]), interface["shape"], batch, size)}
+            if ticket is None:
+                ticket = next((each for each in self._waiting if not each.taken), None)
+            if ticket is None or ticket.taken or ticket not in self._waiting:
+                raise UsageError("there is no such run to collect", hint="collect each ticket of submit() once")
+            ticket.taken = True
+        try:
+            if ticket.error is not None:
+                raise ticket.error
+            return {opened.output.name: opened.finish(_held(ticket), ticket.output_shape)}
+        finally:
+            self._release(opened, ticket)
+
+    def _wait_for_slot(self) -> None:
+        """Return when a run may be queued; the lock is held, and given away while waiting."""
+        while len(self._waiting) >= self._most:
+            if all(ticket.thread == threading.get_ident() for ticket in self._waiting):
+                raise UsageError(
+                    f"{len(self._waiting)} runs are on their way, and this thread has collected none of them",
+                    hint="call collect() before the next submit()",
+                )
+            self._turn.wait()
+            self._opened()
+
+    def _release(self, opened: OpenEngine, ticket: Ticket) -> None:
+        with self._turn:
+            if ticket in self._waiting:  # else the runner was closed meanwhile
+                self._waiting.remove(ticket)
+                if ticket.slot is not None:
+                    opened.give_slot(ticket.slot)
+            self._turn.notify_all()
+
+    def infer_device(self, feed: Mapping[str, Any], out: Any = None) -> dict[str, Any]:
+        """Queue one run on arrays that are on the device already; nothing is copied, nothing waited for.
+
+        Takes what has DLPack or ``__cuda_array_interface__`` (torch, CuPy, pycuda, JAX), after what still fills it.
+        With ``out``, an array of the device, the output is written there and returned: between the same two arrays
+        runs are captured and replayed. Otherwise it is a new :class:`DeviceArray`. The input must stay as it is until
+        the stream has come so far.
+
+        Raises:
+            UsageError: an array that does not fit, is not on the device, or not contiguous.
+            ResourceError: the GPU ran out of memory, or failed.
+        """
+        with self._turn:
+            opened = self._opened()
+            view = device_view(_only(feed, opened.input), opened.stream)
+            batch, size = opened.check(view.shape, view.dtype)
+            target = None if out is None else device_view(out, opened.stream)
+            made: DeviceArray | None = opened.run_device(view, batch, size, target)
+            return {opened.output.name: out if made is None else made}
+
+    def to_device(self, value: np.ndarray) -> DeviceArray:
+        """A copy of an array of the host on the device, complete when this returns.
+
+        Raises:
+            ResourceError: the GPU ran out of memory, or failed.
+        """
+        with self._turn:
+            stream = self._opened().stream
+            source = np.ascontiguousarray(value)
+            made = DeviceArray(source.shape, source.dtype, stream)
+            stream.to_device(made.address, source.ctypes.data, source.nbytes)
+            made.mark()
+            stream.synchronize()  # the host's memory is not ours to hold
+            return made
 
     def information(self) -> str:
         """What the engine's inspector says of its layers (JSON), for an audit."""
@@ -121,13 +211,7 @@ def _only(feed: Mapping[str, Any], spec: TensorSpec) -> Any:
     return feed[spec.name]
 
 
-def _interface(value: Any) -> Mapping[str, Any]:
-    found: Mapping[str, Any] | None = getattr(value, "__cuda_array_interface__", None)
-    if found is None:
-        raise UsageError(
-            f"{type(value).__name__} is not on the device: it has no __cuda_array_interface__",
-            hint="give a CUDA tensor of torch, CuPy or pycuda, or use infer() for arrays of the host",
-        )
-    if found.get("strides") is not None:
-        raise UsageError("the array on the device is not contiguous", hint="copy it into order first")
-    return found
+def _held(ticket: Ticket) -> Slot:
+    if ticket.slot is None:
+        raise DptError("a run without error has no slot")
+    return ticket.slot

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import datetime
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -14,23 +14,21 @@ from typing import Any
 from dpt_deploy.bench import ceiling
 from dpt_deploy.bench.baseline import Baseline, check_machine, comparable, describe, read_baseline
 from dpt_deploy.bench.timing import MAX_ROUNDS, Contender, Session, Timing, interleave, ratio
-from dpt_deploy.core.artifact import Artifact
+from dpt_deploy.core.artifact import PLAN, Artifact
 from dpt_deploy.core.environment import clocks
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.files import check_folder, ensure_folder
 from dpt_deploy.core.optional import extra
-from dpt_deploy.core.recipe import load_recipe
-from dpt_deploy.core.spec import Size, check_size
-from dpt_deploy.model import published
+from dpt_deploy.core.spec import Size
 from dpt_deploy.workflow import contenders as kinds
 from dpt_deploy.workflow.bench_result import BenchResult, Case, Row, machine
-from dpt_deploy.workflow.ceilings import products
+from dpt_deploy.workflow.ceilings import products, side_of
 from dpt_deploy.workflow.contenders import OURS
-from dpt_deploy.workflow.export import export_model
 from dpt_deploy.workflow.feeds import check_request
+from dpt_deploy.workflow.gpu_contenders import check_device, torch_type
 from dpt_deploy.workflow.memory import Memory, measure
 from dpt_deploy.workflow.photo import STEPS, steps_around
-from dpt_deploy.workflow.reference import shipped_for
+from dpt_deploy.workflow.targets import check_target_of
 
 DEFAULT = ("torch", OURS)
 SECONDS = 60.0
@@ -51,6 +49,11 @@ class _Plan:
     photograph: Path | None
     memory: bool
     module: Any
+    device: str
+
+    @property
+    def ours(self) -> str:
+        return kinds.ours(self.names)
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class _Measured:
 
     session: Session
     memory: Mapping[str, Memory]
+    notes: Mapping[str, str]
 
     def named(self, prefix: str) -> dict[str, Timing]:
         """Timings whose name begins with ``prefix``, under the rest of it."""
@@ -67,19 +71,6 @@ class _Measured:
             for name, timing in self.session.timings.items()
             if name.startswith(prefix)
         }
-
-
-def cached_artifact(backbone: str, say: Talk, sizes: Sequence[Size] = ()) -> Artifact:
-    """The export of a zoo model in the cache folder, made once, offline: with the weights that ship, else random ones.
-
-    Raises:
-        UsageError: no such model, or one of ``sizes`` is not for it (before anything is exported).
-    """
-    for size in sizes:
-        check_size(size, stride=load_recipe(backbone).model.stride)
-    folder = published.cache_folder().parent / "models"
-    weights = None if shipped_for(load_recipe(backbone)) else "random"
-    return export_model(backbone, folder, weights=weights, say=say)
 
 
 def open_baseline(path: Path) -> Baseline:
@@ -100,6 +91,7 @@ def bench_artifact(
     *,
     batches: Sequence[int] = (1,),
     contenders: Sequence[str] = DEFAULT,
+    device: str = "",
     seconds: float = SECONDS,
     rounds: int = MAX_ROUNDS,
     photograph: Path | None = None,
@@ -114,34 +106,50 @@ def bench_artifact(
     is among the contenders. With ``memory`` each contender's peak is measured after the timing, in fresh processes.
     Whatever can be refused is refused first: also a ``baseline`` that this run could not be held to.
 
+    ``device`` is where PyTorch computes: ``cpu``, or ``cuda``, which is the default for an engine; there it computes in
+    the type of the artefact.
+
     Raises:
         UsageError: an unknown contender, or one that cannot run a size.
-        BadFileError: the photograph cannot be read, or nothing of the baseline is measured.
-        IncompatibleError: the baseline is of another model.
+        BadFileError: the photograph cannot be read, nothing of the baseline is measured, or the model that an engine
+            was built of is not beside it.
+        IncompatibleError: the baseline is of another model; or there is no GPU, or not the engine's.
     """
-    _check(artifact, sizes, batches, contenders, photograph)
+    device = device or (kinds.CUDA if artifact.sidecar.kind == PLAN else kinds.CPU)
+    _check(artifact, sizes, batches, contenders, photograph, device)
     if baseline:
         planned = ((str(size), batch, name) for size, batch, name in product(sizes, batches, contenders))
         _hold_to(baseline, artifact, list(planned), say)
-    counted = {case: _count(artifact, *case) for case in product(sizes, batches)}
+    graph = kinds.graph_of(artifact)
+    counted = {case: _count(graph, *case) for case in product(sizes, batches)}
     module = kinds.reference_module(artifact) if any(map(kinds.needs_module, contenders)) else None
-    plan = _Plan(artifact, tuple(dict.fromkeys(contenders)), seconds, rounds, photograph, memory, module)
+    plan = _Plan(artifact, tuple(dict.fromkeys(contenders)), seconds, rounds, photograph, memory, module, device)
     before, recorded = clocks(), datetime.datetime.now(datetime.UTC)
     measured = {case: _measure(plan, *case, say, progress) for case in product(sizes, batches)}
     return BenchResult(
         artifact=artifact,
-        cases=tuple(Case(str(size), batch, m.session, m.named(_PRODUCT)) for (size, batch), m in measured.items()),
-        rows=tuple(row for case, m in measured.items() for row in _rows(plan.names, *case, m, *counted[case])),
-        steps={str(size): found for (size, _), m in measured.items() if (found := _steps(m))},
+        cases=tuple(
+            Case(str(size), batch, m.session, m.named(_PRODUCT), side_of(device))
+            for (size, batch), m in measured.items()
+        ),
+        rows=tuple(row for case, m in measured.items() for row in _rows(plan, *case, m, *counted[case])),
+        steps={str(size): found for (size, _), m in measured.items() if (found := _steps(m, plan.ours))},
         photograph=photograph.name if photograph else "",
         environment=machine(),
         clocks=(before, clocks()),
         recorded=recorded,
+        contenders={name: _described(name, plan, measured.values()) for name in plan.names},
+        device=device,
     )
 
 
 def _check(
-    artifact: Artifact, sizes: Sequence[Size], batches: Sequence[int], names: Sequence[str], photograph: Path | None
+    artifact: Artifact,
+    sizes: Sequence[Size],
+    batches: Sequence[int],
+    names: Sequence[str],
+    photograph: Path | None,
+    device: str,
 ) -> None:
     if photograph:
         from dpt_deploy.core.images import read_image
@@ -150,11 +158,17 @@ def _check(
     for size, batch in product(sizes, batches):
         check_request(artifact.sidecar, size, batch)
         for name in names:
-            kinds.check(name, artifact, size)
+            kinds.check(name, artifact, size, device)
+    if artifact.sidecar.engine:
+        check_target_of(artifact.sidecar.engine)
+        kinds.graph_of(artifact)
+    if device == kinds.CUDA and any(map(kinds.runs_module, names)):
+        check_device()
 
 
 def _hold_to(baseline: Baseline, artifact: Artifact, planned: list[tuple[str, int, str]], say: Talk) -> None:
-    measured = planned if any(name == OURS for _, _, name in planned) else []  # no ratio without ours
+    names = {name for _, _, name in planned}
+    measured = planned if kinds.ours(names) in names else []  # no ratio without ours
     common, left = comparable(baseline, artifact.path.stem, measured)
     say(f"held to {baseline.source}: {'; '.join(map(describe, common))}")
     if left:
@@ -176,38 +190,51 @@ def _measure(plan: _Plan, size: Size, batch: int, say: Talk, progress: Callable[
             name: kinds.prepare(name, plan.artifact, plan.module, size, batch, Path(folder)) for name in plan.names
         }
         say(f"timing {', '.join(plan.names)} at {size}, batch {batch}")
-        session = _time(plan, files, size, batch, progress)
+        session, notes = _time(plan, files, size, batch, progress)
         memory = {}
         for name in plan.names if plan.memory else ():
             say(f"measuring the memory of {name} at {size}, batch {batch}")
-            memory[name] = measure(name, plan.artifact, files[name], size, batch)
+            memory[name] = measure(name, plan.artifact, files[name], size, batch, plan.device)
             if memory[name].error:
                 say(f"no memory of {name} at {size}, batch {batch}: {memory[name].error}")
-        return _Measured(session, memory)
+        return _Measured(session, memory, notes)
 
 
 def _time(
     plan: _Plan, files: Mapping[str, Path | None], size: Size, batch: int, progress: Callable[[float], None]
-) -> Session:
+) -> tuple[Session, dict[str, str]]:
     images = kinds.images_of(size, batch)
     with ExitStack() as stack:
         entered: dict[str, Contender] = {
-            name: stack.enter_context(kinds.enter(name, plan.artifact, file, plan.module, images))
+            name: stack.enter_context(kinds.enter(name, plan.artifact, file, plan.module, images, plan.device))
             for name, file in files.items()
         }
-        if plan.photograph and batch == 1 and OURS in entered:
-            result: Any = entered[OURS].run()
+        if plan.photograph and batch == 1 and plan.ours in entered:
+            result: Any = entered[plan.ours].run()
             output = result[plan.artifact.sidecar.outputs[0].name]
-            steps = steps_around(plan.artifact, size, plan.photograph, output)
+            steps = steps_around(kinds.graph_of(plan.artifact), size, plan.photograph, output)
             entered |= {_STEP + name: step for name, step in steps.items()}
-        multiply = {_PRODUCT + name: call for name, call in stack.enter_context(products(plan.names)).items()}
-        return interleave(entered, seconds=plan.seconds, rounds=plan.rounds, yardsticks=multiply, progress=progress)
+        multiply = {_PRODUCT + name: call for name, call in stack.enter_context(_products(plan)).items()}
+        notes = {name: entered[name].note for name in files}
+        limits: dict[str, Any] = {"seconds": plan.seconds, "rounds": plan.rounds, "progress": progress}
+        return interleave(entered, yardsticks=multiply, **limits), notes
 
 
-def _rows(
-    names: Sequence[str], size: Size, batch: int, measured: _Measured, operations: int, attention: int
-) -> list[Row]:
+def _described(name: str, plan: _Plan, measured: Iterable[_Measured]) -> str:
+    """What was timed, and what turned out to run it."""
+    notes = dict.fromkeys(note for each in measured if (note := each.notes[name]))
+    return f"{kinds.describe(name, plan.artifact, plan.device)}{''.join(f' ({note})' for note in notes)}"
+
+
+def _products(plan: _Plan) -> AbstractContextManager[dict[str, Contender]]:
+    """On a GPU in the type that its rows compute in: 16 bits, but for an FP32 model."""
+    return products(plan.names, plan.device, torch_type(plan.artifact.sidecar.precision))
+
+
+def _rows(plan: _Plan, size: Size, batch: int, measured: _Measured, operations: int, attention: int) -> list[Row]:
     timings, yardstick = measured.session.timings, ceiling.best(measured.named(_PRODUCT))
+    side = side_of(plan.device)
+    beside = {name: kinds.counterpart(name, plan.names) for name in plan.names}
     return [
         Row(
             size=str(size),
@@ -216,18 +243,19 @@ def _rows(
             timing=timings[name],
             operations=operations,
             attention=attention,
-            share=ceiling.share(timings[name], operations, yardstick),
-            against=ratio(timings[name], timings[OURS]) if name != OURS and OURS in names else None,
+            share=ceiling.share(timings[name], operations, yardstick, side),
+            against=ratio(timings[name], timings[beside[name]]) if beside[name] else None,
             memory=measured.memory.get(name),
+            ours=plan.ours,
         )
-        for name in names
+        for name in plan.names
     ]
 
 
-def _steps(measured: _Measured) -> dict[str, float]:
+def _steps(measured: _Measured, ours: str) -> dict[str, float]:
     """Median seconds of each step, empty where they were not timed; the model's are those of the contender."""
     around = measured.named(_STEP)
-    return {name: (around.get(name) or measured.session.timings[OURS]).median for name in STEPS} if around else {}
+    return {name: (around.get(name) or measured.session.timings[ours]).median for name in STEPS} if around else {}
 
 
 def check_plot(path: Path) -> None:
@@ -257,4 +285,10 @@ def _drawing() -> Callable[[Mapping[str, Any], Path], None]:
     return draw_latency
 
 
-__all__ = ["BenchResult", "bench_artifact", "cached_artifact", "check_plot", "open_baseline", "plot_result"]
+__all__ = [
+    "BenchResult",
+    "bench_artifact",
+    "check_plot",
+    "open_baseline",
+    "plot_result",
+]

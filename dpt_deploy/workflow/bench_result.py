@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dpt_deploy.bench import ceiling
-from dpt_deploy.bench.baseline import Baseline, Regression, regressions
+from dpt_deploy.bench.baseline import SLOWER, Baseline, Regression, regressions
 from dpt_deploy.bench.scaling import scaling
 from dpt_deploy.bench.timing import Session, Timing
 from dpt_deploy.core.artifact import Artifact
@@ -26,19 +26,24 @@ PROTOCOL = (
     "medians (p50), 95 % bootstrap intervals; ratios are medians of turn-by-turn ratios; the ceiling is the fastest "
     "library's float32 product of two matrices of side 2048, its median in the same run"
 )
+ON_GPU = (
+    "; here of the GPU: PyTorch's product of two matrices of side 8192 in the type of PyTorch's rows; ratios of "
+    "contenders named -device are to the one of ours that is"
+)
 
 
 @dataclass(frozen=True)
 class Case:
-    """One size and batch: which limit ended its rounds, and the medians of the matrix products timed in them."""
+    """One size and batch: which limit ended its rounds, and the medians of the products timed in them, of this side."""
 
     size: str
     batch: int
     session: Session
     products: Mapping[str, Timing]
+    side: int
 
     def to_dict(self) -> dict[str, Any]:
-        rates = {name: ceiling.OPERATIONS / timing.median / 1e9 for name, timing in self.products.items()}
+        rates = {name: ceiling.operations(self.side) / timing.median / 1e9 for name, timing in self.products.items()}
         return {
             "size": self.size,
             "batch": self.batch,
@@ -67,6 +72,7 @@ class Row:
     share: float
     against: tuple[float, float, float] | None
     memory: Memory | None
+    ours: str = "ort"
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -83,7 +89,7 @@ class Row:
             "attention_share": self.attention / self.operations,
             "gflop_per_second": self.operations / self.timing.median / 1e9,
             "share_of_ceiling": self.share,
-            "times_slower_than_ort": self.against,
+            f"{SLOWER}{self.ours}": self.against,
             "memory": self.memory.to_dict() if self.memory else None,
         }
 
@@ -93,6 +99,7 @@ class BenchResult:
     """Rows by size, and what they must be read with.
 
     ``steps`` are medians in seconds, by size, of a photograph's way through; ``clocks`` are those before and after.
+    ``contenders`` says of each what exactly was timed, and ``device`` where PyTorch computed.
     """
 
     artifact: Artifact
@@ -103,6 +110,8 @@ class BenchResult:
     environment: Mapping[str, Any]
     clocks: tuple[Mapping[str, Any], Mapping[str, Any]]
     recorded: datetime.datetime
+    contenders: Mapping[str, str]
+    device: str = "cpu"
 
     def to_dict(self) -> dict[str, Any]:
         sidecar = self.artifact.sidecar
@@ -114,7 +123,8 @@ class BenchResult:
             "model": self.artifact.path.stem,
             "weights": str(sidecar.weights),
             "sha256": {payload.name: payload.sha256 for payload in sidecar.payloads},
-            "protocol": PROTOCOL,
+            "protocol": PROTOCOL + (ON_GPU if self.device == "cuda" else ""),
+            "contenders": dict(self.contenders),
             "memory_method": METHOD if any(row.memory for row in self.rows) else None,
             "environment": {**self.environment, "clocks": dict(zip(("before", "after"), self.clocks, strict=True))},
             "matrix_ceiling_gflop_per_second": max(max(case["product_gflop_per_second"].values()) for case in cases),
@@ -136,9 +146,17 @@ class BenchResult:
         """Kind, model, weights, machine, versions and date: what tells one result from another."""
         tools, weights = self.environment["tools"], self.artifact.sidecar.weights.kind
         ours = tools.get("onnxruntime") or tools.get("onnxruntime-gpu", "")
-        parts = [KIND, self.artifact.path.stem, weights, _slug(self.environment["processor"])]
-        parts += [f"{self.environment['cores']}c", f"torch{tools.get('torch', '')}", f"ort{ours}"]
+        parts = [KIND, self.artifact.path.stem, weights, *self._machine()]
+        parts += [f"torch{tools.get('torch', '')}", f"ort{ours}"]
         return "-".join([*parts, f"{self.recorded:%Y%m%d}"]) + ".json"
+
+    def _machine(self) -> list[str]:
+        """The GPU and, of an engine, the library that built it; else the processor and its cores."""
+        engine = self.artifact.sidecar.engine
+        if self.device != "cuda":
+            return [_slug(self.environment["processor"]), f"{self.environment['cores']}c"]
+        gpu = _slug(str((self.environment["gpus"] or ["gpu"])[0]).partition(",")[0])
+        return [gpu, *([f"{_slug(engine.library)}{engine.version}"] if engine else [])]
 
     def write(self, folder: Path) -> Path:
         """Write the document into ``folder``, over one of the same name; where it stands now.

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dpt_deploy.bench.baseline import SLOWER, slower
 from dpt_deploy.bench.scaling import scaling
 
 Data = Mapping[str, Any]
@@ -39,7 +40,8 @@ def timing_table(data: Data) -> Table:
         "memory": not any(held),
         "GPU memory": not any(memory.get("device_peak_bytes") for memory in held),
     }
-    return _table([column for column in _TIMING if not absent.get(column[0])], rows)
+    columns = [column for column in _TIMING if not absent.get(column[0])]
+    return _table([*columns, (_head(rows), _against)], rows)
 
 
 def scaling_table(data: Data) -> Table | None:
@@ -94,10 +96,16 @@ def _memory(row: Data, key: str) -> str:
     return f"{held[key] / 1e6:.0f} MB" if held.get(key) is not None else "-"
 
 
+def _head(rows: Sequence[Data]) -> str:
+    keys = (key for row in rows for key in row if key.startswith(SLOWER))
+    return next(keys, f"{SLOWER}ort").replace("_", " ")
+
+
 def _against(row: Data) -> str:
-    if row["times_slower_than_ort"] is None:
+    found = slower(row)
+    if found is None:
         return "-"
-    middle, low, high = row["times_slower_than_ort"]
+    middle, low, high = found
     return f"{middle:.2f} ({low:.2f} to {high:.2f})"
 
 
@@ -114,7 +122,6 @@ _TIMING: tuple[Column, ...] = (
     ("memory", lambda row: _memory(row, "peak_bytes")),
     ("GPU memory", lambda row: _memory(row, "device_peak_bytes")),
     ("of ceiling", lambda row: _percent(row["share_of_ceiling"])),
-    ("times slower than ort", _against),
 )
 _SCALING: tuple[Column, ...] = (
     ("contender", lambda row: row["contender"] if row["batch"] == 1 else f"{row['contender']}, batch {row['batch']}"),

@@ -7,15 +7,29 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from dpt_deploy.bench import ceiling
 from dpt_deploy.bench.ceiling import matrices, numpy_product
 from dpt_deploy.bench.timing import Contender
 from dpt_deploy.runtime import registry
 from dpt_deploy.workflow import contenders
 
 
+def side_of(device: str) -> int:
+    """Side of the matrices that are multiplied."""
+    return ceiling.DEVICE_SIDE if device == contenders.CUDA else ceiling.SIDE
+
+
 @contextmanager
-def products(names: Sequence[str]) -> Iterator[dict[str, Contender]]:
-    """The product by NumPy, and by the libraries that the contenders ``names`` compute with, ready to be timed."""
+def products(
+    names: Sequence[str], device: str = contenders.CPU, dtype: str = "float32"
+) -> Iterator[dict[str, Contender]]:
+    """The product by NumPy, and by the libraries that the contenders ``names`` compute with, ready to be timed.
+
+    On a GPU it is PyTorch's alone, in ``dtype``.
+    """
+    if device == contenders.CUDA:
+        yield {"torch": _torch_on_gpu(dtype)}
+        return
     runs_module = {contenders.runs_module(name) for name in names}
     with ExitStack() as stack:
         found = {"numpy": numpy_product()}
@@ -31,6 +45,15 @@ def _torch() -> Contender:
 
     left, right = map(torch.from_numpy, matrices())
     return Contender(lambda: left @ right, lambda: None)
+
+
+def _torch_on_gpu(dtype: str) -> Contender:
+    import torch
+
+    generator = torch.Generator(contenders.CUDA).manual_seed(0)
+    shape, kind = (ceiling.DEVICE_SIDE, ceiling.DEVICE_SIDE), getattr(torch, dtype)
+    left, right = (torch.randn(shape, generator=generator, device=contenders.CUDA).to(kind) for _ in range(2))
+    return Contender(lambda: left @ right, torch.cuda.synchronize)
 
 
 @contextmanager

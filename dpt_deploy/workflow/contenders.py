@@ -8,7 +8,7 @@ nothing else and so can tell how much memory it takes.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,16 +17,20 @@ from typing import Any
 import numpy as np
 
 from dpt_deploy.bench.timing import Contender
-from dpt_deploy.core.artifact import Artifact
-from dpt_deploy.core.errors import UsageError
+from dpt_deploy.core.artifact import PLAN, Artifact, open_artifact
+from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.runner import Runner
 from dpt_deploy.core.spec import INPUT_FLOAT, Size
 from dpt_deploy.parity.samples import structured_images
 from dpt_deploy.runtime import registry
+from dpt_deploy.workflow import gpu_contenders
 from dpt_deploy.workflow.feeds import model_feed, reference_input
 
-OURS = "ort"  # the contender that ratios refer to
+OURS = "ort"  # the contender that ratios refer to; an engine where there is one
+ENGINE = "trt"
+DEVICE = "-device"  # ends the names of those that are timed between arrays of the GPU
+CPU, CUDA = "cpu", gpu_contenders.CUDA
 
 
 @dataclass(frozen=True)
@@ -34,12 +38,36 @@ class Kind:
     """How a contender is entered, called with (artefact, file or module, images); and whether it runs a module.
 
     ``export``, called with (module, size, batch, folder), makes the file of one that runs neither our artefact nor a
-    module.
+    module. ``on_cuda`` is how it is entered where PyTorch is to compute on the GPU; ``wants`` is the one kind of
+    machine or artefact that it is for. ``what`` says what is timed.
     """
 
     enter: Callable[[Artifact, Any, np.ndarray], AbstractContextManager[Contender]]
+    what: str
     runs_module: bool = False
     export: Callable[[Any, Size, int, Path], Path] | None = None
+    on_cuda: Callable[[Artifact, Any, np.ndarray], AbstractContextManager[Contender]] | None = None
+    wants: str = ""
+
+
+def ours(names: Iterable[str]) -> str:
+    """The contender that ratios refer to."""
+    return ENGINE if any(name.startswith(ENGINE) for name in names) else OURS
+
+
+def counterpart(name: str, names: Collection[str]) -> str:
+    """What the contender ``name`` is held to: ours, of those timed on the device the engine there; empty for none."""
+    mine = ours(names)
+    beside = mine + DEVICE if name.endswith(DEVICE) else mine
+    return beside if beside in names and beside != name else ""
+
+
+def describe(name: str, artifact: Artifact, device: str) -> str:
+    """What exactly is timed under this name."""
+    kind = _KINDS[name]
+    if kind.runs_module and device == CUDA:
+        return f"{kind.what}, {gpu_contenders.torch_type(artifact.sidecar.precision)} on the GPU"
+    return kind.what
 
 
 def check_name(name: str) -> None:
@@ -48,9 +76,17 @@ def check_name(name: str) -> None:
         raise UsageError(f"unknown contender {name!r}", hint=f"known: {', '.join(_KINDS)}")
 
 
-def check(name: str, artifact: Artifact, size: Size) -> None:
+def check(name: str, artifact: Artifact, size: Size, device: str = CPU) -> None:
     """Raise :class:`UsageError` if the contender is unknown or cannot run this model at this size."""
     check_name(name)
+    wants = _KINDS[name].wants
+    if wants == PLAN and artifact.sidecar.kind != PLAN:
+        raise UsageError(
+            f"{name} times engines; {artifact.path.name} is an exported model",
+            hint=f"build one first: dpt-deploy build {artifact.path.name}",
+        )
+    if wants == CUDA and device != CUDA:
+        raise UsageError(f"{name} is timed on a GPU", hint="say --device cuda, or give an engine")
     if name == "hf-ort" and (size.height != size.width or artifact.sidecar.model.task != "depth"):
         raise UsageError(
             f"hf-ort cannot run {artifact.sidecar.model.task} at {size}",
@@ -80,19 +116,43 @@ def prepare(name: str, artifact: Artifact, module: Any, size: Size, batch: int, 
     if runs_module(name):
         return None
     export = _KINDS[name].export
-    return export(module, size, batch, folder) if export else artifact.path
+    if export:
+        return export(module, size, batch, folder)
+    return artifact.path if _KINDS[name].wants == PLAN else graph_of(artifact).path
+
+
+def graph_of(artifact: Artifact) -> Artifact:
+    """The exported model itself, or that which an engine was built of, which must lie beside it.
+
+    Raises:
+        BadFileError: it is not there, or is another one by now.
+    """
+    if artifact.sidecar.kind != PLAN:
+        return artifact
+    parent = artifact.sidecar.parents[0]
+    path = artifact.path.with_name(parent.name)
+    found = open_artifact(path) if path.is_file() else None
+    if found is None or parent not in found.sidecar.payloads:
+        raise BadFileError(
+            f"the model {parent.name} that {artifact.path.name} was built of is not beside it",
+            hint="put it there with its .json, or build the engine again",
+        )
+    return found
 
 
 def enter(
-    name: str, artifact: Artifact, file: Path | None, module: Any, images: np.ndarray
+    name: str, artifact: Artifact, file: Path | None, module: Any, images: np.ndarray, device: str = CPU
 ) -> AbstractContextManager[Contender]:
     """Hold a prepared contender ready over ``images`` (B, H, W, 3), as bytes."""
-    return _KINDS[name].enter(artifact, module if file is None else file, images)
+    kind = _KINDS[name]
+    how = kind.on_cuda if kind.on_cuda and device == CUDA else kind.enter
+    return how(artifact, module if file is None else file, images)
 
 
 def import_libraries(name: str) -> None:
     """Import what the contender computes with, and no more of it than entering does."""
-    registry.runner_class("torch" if runs_module(name) else "native" if name == "native" else "ort")
+    known = {"native": "native"} | dict.fromkeys((ENGINE, ENGINE + DEVICE), "trt")
+    registry.runner_class("torch" if runs_module(name) else known.get(name, "ort"))
     if runs_module(name):
         from dpt_deploy.model import weights, zoo  # noqa: F401
 
@@ -145,14 +205,29 @@ def _plain(artifact: Artifact, path: Path, images: np.ndarray) -> Iterator[Conte
         yield _call(runner, reference_input(artifact.sidecar, images))
 
 
+_on_gpu = gpu_contenders.torch_contender
 _KINDS = {
-    "torch": Kind(_torch, runs_module=True),
-    "torch-compile": Kind(_torch_compile, runs_module=True),
-    "hf-ort": Kind(_plain, export=_export_plain),
-    OURS: Kind(_ort),
-    "native": Kind(_native),
+    "torch": Kind(_torch, "PyTorch eager", runs_module=True, on_cuda=_on_gpu(compiled=False, on_device=False)),
+    "torch-compile": Kind(
+        _torch_compile, "torch.compile", runs_module=True, on_cuda=_on_gpu(compiled=True, on_device=False)
+    ),
+    "hf-ort": Kind(_plain, "the plain export of Hugging Face's model in ONNX Runtime", export=_export_plain),
+    OURS: Kind(_ort, "the exported model in ONNX Runtime"),
+    "native": Kind(_native, "the exported model in the C++ library"),
+    ENGINE: Kind(gpu_contenders.engine, "the engine, from host to host", wants=PLAN),
+    ENGINE + DEVICE: Kind(gpu_contenders.engine_on_device, "the engine between arrays of the device", wants=PLAN),
+    "torch" + DEVICE: Kind(
+        _on_gpu(compiled=False, on_device=True), "PyTorch eager between arrays of the device", True, wants=CUDA
+    ),
+    "torch-compile" + DEVICE: Kind(
+        _on_gpu(compiled=True, on_device=True),
+        "torch.compile (max-autotune) between arrays of the device",
+        True,
+        wants=CUDA,
+    ),
 }
 
 
 def _call(runner: Runner, feed: dict[str, np.ndarray]) -> Contender:
-    return Contender(run=lambda: runner.infer(feed), synchronize=runner.synchronize)
+    providers = getattr(runner, "providers", ())
+    return Contender(lambda: runner.infer(feed), runner.synchronize, ", ".join(providers))

@@ -20,6 +20,7 @@ _CAPABILITIES = (
     ("time the plain Hugging Face export", ("transformers",), "oracle"),
     ("run engines of TensorRT", ("tensorrt", "cuda"), "trt"),
     ("build engines without a GPU (TensorRT-RTX)", ("tensorrt_rtx",), "rtx"),
+    ("hand engines a context and arrays of pycuda", ("pycuda",), "pycuda"),
 )
 
 

@@ -41,7 +41,9 @@ class Memory:
         return asdict(self)
 
 
-def measure(name: str, artifact: Artifact, file: Path | None, size: Size, batch: int) -> Memory:
+def measure(
+    name: str, artifact: Artifact, file: Path | None, size: Size, batch: int, device: str = contenders.CPU
+) -> Memory:
     """Peak memory of a prepared contender at one size and batch; of a process that dies, why it died."""
     request = {
         "name": name,
@@ -49,6 +51,7 @@ def measure(name: str, artifact: Artifact, file: Path | None, size: Size, batch:
         "file": str(file.resolve()) if file else None,
         "size": f"{size.height}x{size.width}",
         "batch": batch,
+        "device": device,
     }
     try:
         return Memory(**ask(__name__, request))
@@ -64,7 +67,8 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
     images = contenders.images_of(parse_size(request["size"], stride=1), request["batch"])
     gauge = Gauge()
     module = None if file else contenders.reference_module(artifact)
-    with contenders.enter(name, artifact, Path(file) if file else None, module, images) as contender:
+    path = Path(file) if file else None
+    with contenders.enter(name, artifact, path, module, images, request["device"]) as contender:
         load_peak = gauge.read()
         for _ in range(RUNS):
             contender.run()

@@ -21,6 +21,7 @@ DOCUMENTS = (
     "THIRD_PARTY.md",
     "export/README.md",
     "benchmarks/README.md",
+    "kit/README.md",
 )
 CODE = re.compile(r"^```.*?\n(.*?)^```|`([^`\n]+)`", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
@@ -79,7 +80,7 @@ def extras(project):
 
 @pytest.fixture(scope="module")
 def targets(root):
-    return set(re.findall(r"^([a-z]+):", (root / "Makefile").read_text(), re.MULTILINE))
+    return set(re.findall(r"^([a-z-]+):", (root / "Makefile").read_text(), re.MULTILINE))
 
 
 # --- documents --------------------------------------------------------------------------------------------------------

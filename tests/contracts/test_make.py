@@ -103,7 +103,13 @@ def test_an_old_python_is_one_clear_line(make, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("target", "asked"), [("demo", "-m dpt_deploy demo -o out/demo"), ("test", "-m nox"), ("cpp", "-m nox -s cpp")]
+    ("target", "asked"),
+    [
+        ("demo", "-m dpt_deploy demo -o out/demo"),
+        ("test", "-m nox"),
+        ("cpp", "-m nox -s cpp"),
+        ("gpu-kit", "kit/pack.py"),
+    ],
 )
 def test_the_commands_prepare_first(make, target, asked):
     assert make(target)[2].splitlines()[-1] == asked
@@ -112,4 +118,4 @@ def test_the_commands_prepare_first(make, target, asked):
 def test_without_a_target_make_explains_itself(make):
     code, said, asked = make()
     assert (code, asked) == (0, "")
-    assert all(f"make {target}" in said for target in ("setup", "demo", "test", "clean"))
+    assert all(f"make {target}" in said for target in ("setup", "demo", "test", "gpu-kit", "clean"))

@@ -1,17 +1,23 @@
 """Engines on the GPU that they are built for: the assertions of ``tests/stages/test_trt_runner.py``, and the gate.
 
-Skipped, with the reason, where there is no NVIDIA GPU or no TensorRT; ``--require gpu`` makes that a failure.
+None of this has run yet. Skipped, with the reason, where there is no NVIDIA GPU or no TensorRT; ``--require gpu`` makes
+that a failure.
 """
 
+import json
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
 from support import engine_checks
 from support.faults.calling import fine
-from support.tiny import exported
+from support.tiny import copied, exported
 
+import dpt_deploy
 from dpt_deploy.core.artifact import open_artifact
+from dpt_deploy.core.errors import ResourceError
 from dpt_deploy.core.profile import parse_ranges
 from dpt_deploy.runtime.registry import runner_class
 from dpt_deploy.workflow.build import build_engine_artifact
@@ -72,19 +78,136 @@ def test_few_contexts_are_kept_and_still_agree(engine, expected):
         engine_checks.agree(runner, expected, SHAPES, tolerance(engine))
 
 
-def test_tensors_of_torch_go_in_without_a_copy(engine, expected):
-    torch = pytest.importorskip("torch")
-    if not torch.cuda.is_available():
+def test_overlapping_runs_agree(engine, expected):
+    with open_runner(engine.path, "trt") as runner:
+        engine_checks.overlapping_runs_agree(runner, expected, SHAPES, tolerance(engine))
+
+
+def test_tickets_are_collected_in_any_order_and_once(engine, expected):
+    with open_runner(engine.path, "trt") as runner:
+        check = engine_checks.tickets_are_collected_in_any_order_and_once
+        check(runner, expected, SHAPES[1], tolerance(engine))
+
+
+def test_threads_submit_and_collect(engine, expected):
+    with open_runner(engine.path, "trt") as runner:
+        engine_checks.threads_submit_and_collect(runner, expected, SHAPES, tolerance(engine))
+
+
+def test_out_of_memory_of_one_run_leaves_the_runner_usable(engine, expected, torch):
+    held = []
+    with open_runner(engine.path, "trt") as runner:
+        first = runner.submit({"pixel_values": engine_checks.images(*SHAPES[0])})  # takes the one slot that there is
+        _fill(torch, held)
+        second = runner.submit({"pixel_values": engine_checks.images(*SHAPES[0])})
+        try:
+            runner.collect(second)
+        except ResourceError as exc:
+            assert "out of memory" in str(exc)  # noqa: PT017  there may be a remainder that it fits into
+        runner.collect(first)
+        held.clear()
+        torch.cuda.empty_cache()
+        engine_checks.overlapping_runs_agree(runner, expected, SHAPES, tolerance(engine))
+
+
+def _fill(torch, held):
+    """Take what there is of the device's memory, in ever smaller pieces."""
+    size = 1 << 38
+    while size > 256:
+        try:
+            held.append(torch.empty(size, dtype=torch.uint8, device="cuda"))
+        except torch.OutOfMemoryError:
+            size //= 2
+
+
+# --- arrays of other libraries ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def torch():
+    module = pytest.importorskip("torch")
+    if not module.cuda.is_available():
         pytest.skip("this build of torch has no CUDA")
+    return module
+
+
+def test_tensors_of_torch_go_in_and_come_out_in_the_order_of_its_stream(engine, expected, torch):
     pixels = engine_checks.images(*SHAPES[0])
     with open_runner(engine.path, "trt") as runner:
-        given = torch.from_numpy(pixels).cuda()
-        torch.cuda.synchronize()
-        found = runner.infer_device({"pixel_values": given})["predicted_depth"]
+        for _ in range(4):
+            given = torch.from_numpy(pixels).cuda() + 0  # still on its way when it is handed over
+            found = runner.infer_device({"pixel_values": given})["predicted_depth"]
+            tensor = torch.from_dlpack(found)
+            assert tensor.data_ptr() == found.address
+            engine_checks.close(tensor.cpu().numpy(), expected(pixels), tolerance(engine))
+
+
+def test_torch_reads_an_output_by_its_interface(engine, expected, torch):
+    pixels = engine_checks.images(*SHAPES[1])
+    with open_runner(engine.path, "trt") as runner:
+        found = runner.infer_device({"pixel_values": torch.from_numpy(pixels).cuda()})["predicted_depth"]
         runner.synchronize()
-        output = torch.as_tensor(found, device="cuda").cpu().numpy()
-    wanted = expected(pixels)
-    assert np.abs(output - wanted).max() <= tolerance(engine) * np.ptp(wanted)
+        tensor = torch.as_tensor(found, device="cuda")
+        assert tensor.data_ptr() == found.address
+        engine_checks.close(tensor.cpu().numpy(), expected(pixels), tolerance(engine))
+
+
+def test_between_the_same_two_tensors_runs_are_replayed(engine, expected, torch):
+    with open_runner(engine.path, "trt") as runner:
+        given = torch.empty((1, 3, 64, 64), device="cuda")
+        out = torch.empty((1, 64, 64), device="cuda")
+        for turn in range(4):
+            pixels = engine_checks.images(*SHAPES[0], seed=turn)
+            given.copy_(torch.from_numpy(pixels))
+            assert runner.infer_device({"pixel_values": given}, out=out)["predicted_depth"] is out
+            runner.synchronize()
+            engine_checks.close(out.cpu().numpy(), expected(pixels), tolerance(engine))
+
+
+def test_a_predictor_leaves_tensors_on_the_device(engine, expected, torch):
+    pixels = engine_checks.images(*SHAPES[0])
+    with dpt_deploy.load(engine.path) as predictor:
+        found = torch.from_dlpack(predictor.infer({"pixel_values": torch.from_numpy(pixels).cuda()}))
+        engine_checks.close(found.cpu().numpy(), expected(pixels), tolerance(engine))
+
+
+def test_arrays_of_cupy_go_in_and_come_out(engine, expected):
+    cupy = pytest.importorskip("cupy", reason="cupy is not installed")
+    pixels = engine_checks.images(*SHAPES[0])
+    with open_runner(engine.path, "trt") as runner:
+        found = cupy.from_dlpack(runner.infer_device({"pixel_values": cupy.asarray(pixels)})["predicted_depth"])
+        engine_checks.close(cupy.asnumpy(found), expected(pixels), tolerance(engine))
+
+
+@pytest.mark.needs("pycuda")
+def test_a_context_a_stream_and_arrays_of_pycuda_work(engine, expected):
+    """In a thread of its own, with a context that is not the one other libraries share."""
+
+    def use():
+        driver, gpuarray = (import_module(f"pycuda.{name}") for name in ("driver", "gpuarray"))
+        driver.init()
+        context = driver.Device(0).make_context()
+        try:
+            stream = driver.Stream()
+            record = engine.sidecar.engine
+            kind = runner_class("trt")
+            options = {"library": record.library, "profiles": record.profiles, "stream": stream.handle}
+            pixels = engine_checks.images(*SHAPES[0])
+            with kind(engine.path, **options) as runner:
+                given = gpuarray.to_gpu(pixels)
+                out = gpuarray.empty((1, 64, 64), np.float32)
+                runner.infer_device({"pixel_values": given}, out=out)
+                stream.synchronize()
+                engine_checks.close(out.get(), expected(pixels), tolerance(engine))
+        finally:
+            context.pop()
+            context.detach()
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(use).result()
+
+
+# --- the gate ---------------------------------------------------------------------------------------------------------
 
 
 def test_the_gate_records_what_was_measured_on_this_gpu(engine, capsys):
@@ -94,3 +217,25 @@ def test_the_gate_records_what_was_measured_on_this_gpu(engine, capsys):
     assert "compute capability" in sidecar.parity.processor
     assert sidecar.engine.audit.method == "engine"
     fine(capsys, "verify", engine.path, "--golden")
+
+
+def test_an_engine_is_timed_beside_pytorch(engine, capsys, torch):
+    copied(exported("tiny-vit", precision=engine.sidecar.precision), engine.path.parent)  # its model, beside it
+    names = "trt,trt-device,torch,torch-device"
+    argv = ("bench", engine.path, "--runtime", names, "--res", "64", "--seconds", "0.5", "--no-memory", "--no-photo")
+    found = json.loads(fine(capsys, *argv, "--json"))
+    assert [row["contender"] for row in found["rows"]] == names.split(",")
+    assert all(row["p50_ms"] > 0 for row in found["rows"])
+
+
+def test_memory_does_not_grow_over_mixed_sizes(engine, torch):
+    """Of the device, over a few hundred runs with fewer contexts kept than there are sizes."""
+    record = engine.sidecar.engine
+    kind = runner_class("trt")
+    with kind(engine.path, library=record.library, profiles=record.profiles, kept_shapes=2) as runner:
+        left = []
+        for turn in range(300):
+            runner.infer({"pixel_values": engine_checks.images(*SHAPES[turn % len(SHAPES)], seed=turn)})
+            if turn in (99, 299):
+                left.append(torch.cuda.mem_get_info()[0])
+    assert left[0] - left[1] < 8 << 20

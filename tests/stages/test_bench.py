@@ -18,7 +18,7 @@ from dpt_deploy.bench import memory as gauge
 from dpt_deploy.cli import call
 from dpt_deploy.core.artifact import read_sidecar
 from dpt_deploy.core.spec import Size
-from dpt_deploy.workflow import bench, memory, photo
+from dpt_deploy.workflow import bench, bench_models, memory, photo
 from dpt_deploy.workflow.bench import bench_artifact
 
 QUICK = ("--seconds", "0.001", "--no-memory")
@@ -57,6 +57,8 @@ def test_a_result_says_what_it_must_be_read_with(path, capsys):
     assert found["kind"] == "latency"
     assert found["model"] == "tiny-vit-fp32"
     assert found["weights"] == "random, seed 0: it has learned nothing"
+    assert found["contenders"]["torch"] == "PyTorch eager"
+    assert re.fullmatch(r"the exported model in ONNX Runtime \(.*CPUExecutionProvider\)", found["contenders"]["ort"])
     assert found["sha256"][path.name] == read_sidecar(path).payloads[0].sha256
     assert set(found["environment"]["clocks"]) == {"before", "after"}
     assert [(case["size"], case["rounds"], case["ended_by"]) for case in found["cases"]] == [
@@ -246,7 +248,7 @@ def test_what_cannot_be_is_refused_before_anything_is_timed(options, code, said,
     ids=["size", "backbone", "contender", "baseline"],
 )
 def test_what_cannot_be_is_refused_before_anything_is_exported(options, code, said, monkeypatch, capsys):
-    monkeypatch.setattr(bench, "export_model", None)  # calling it would be a TypeError
+    monkeypatch.setattr(bench_models, "export_model", None)  # calling it would be a TypeError
     assert said in complaint(capsys, code, "bench", *options)
 
 

@@ -1,6 +1,9 @@
 """The TensorRT runner's own logic, over stand-ins for CUDA and TensorRT. On a GPU: ``tests/gpu/test_engine.py``."""
 
 import gc
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,8 +17,10 @@ from dpt_deploy.core.environment import gpus
 from dpt_deploy.core.errors import DptError, IncompatibleError, ResourceError, UsageError
 from dpt_deploy.core.profile import parse_ranges
 from dpt_deploy.engine.profiles import plan_profiles
-from dpt_deploy.runtime import _cuda
+from dpt_deploy.runtime import _cuda, _device_arrays
+from dpt_deploy.runtime.predictor import Predictor
 from dpt_deploy.runtime.trt_runner import TrtRunner
+from dpt_deploy.runtime.where import on_device
 
 PROFILES = plan_profiles(parse_ranges("64,64x96"), 3)
 SHAPES = [(1, 64, 64), (3, 64, 64), (2, 64, 96), (1, 64, 96)]
@@ -95,7 +100,7 @@ def test_everything_is_given_back(make):
         with runner:
             engine_checks.agree(runner, mean, SHAPES, 0)
             assert cuda.held
-    assert (cuda.held, cuda.streams, cuda.graphs) == ({}, set(), {})
+    assert (cuda.held, cuda.streams, cuda.graphs, cuda.events) == ({}, set(), {}, {})
 
 
 def test_a_closed_runner_says_so(make):
@@ -119,6 +124,142 @@ def test_nothing_is_captured_on_the_default_stream(make):
     with runner:
         engine_checks.agree(runner, mean, SHAPES[:1], 0)
     assert cuda.launches == 0
+
+
+def test_nothing_is_captured_where_the_library_says_that_it_cannot_be(make):
+    runner, cuda, trt = make()
+    with runner:
+        trt.engines[0].capturable = False
+        engine_checks.agree(runner, mean, SHAPES, 0)
+    assert cuda.launches == 0
+
+
+def test_kernels_that_are_compiled_at_run_time_are_compiled_before_a_capture(make):
+    runner, _, trt = make(rtx=True)
+    with runner:
+        engine_checks.agree(runner, mean, SHAPES[:1], 0)
+        config = trt.engines[0].contexts[0].how
+        assert (config.dynamic_shapes_kernel_specialization_strategy, config.allocation) == (1, 2)
+    runner, _, trt = make()
+    with runner:
+        engine_checks.agree(runner, mean, SHAPES[:1], 0)
+        assert trt.engines[0].contexts[0].how == 2
+
+
+# --- submit and collect -----------------------------------------------------------------------------------------------
+
+
+def test_overlapping_runs_agree(make):
+    runner, cuda, _ = make()
+    with runner:
+        engine_checks.overlapping_runs_agree(runner, mean, SHAPES, 0)
+    assert cuda.launches > 0
+
+
+@pytest.mark.parametrize("missing", ["uploaded", "computed"])
+def test_a_stream_that_does_not_wait_is_noticed(make, monkeypatch, missing):
+    runner, _, _ = make()
+    follow = _cuda.Stream.follow
+
+    def careless(stream, event):
+        if event not in {getattr(slot, missing) for slot in runner._opened()._slots}:
+            follow(stream, event)
+
+    monkeypatch.setattr(_cuda.Stream, "follow", careless)
+    with runner, pytest.raises(AssertionError):
+        engine_checks.overlapping_runs_agree(runner, mean, SHAPES, 0)
+
+
+def test_copies_and_runs_are_queued_on_three_streams(make):
+    runner, cuda, _ = make()
+    with runner:
+        ticket = runner.submit({"pixel_values": engine_checks.images(1, 64, 64)})
+        assert {handle for handle, queue in cuda.queues.items() if queue} == cuda.streams
+        assert len(cuda.streams) == 3
+        runner.collect(ticket)
+        assert not any(cuda.queues.values())
+
+
+def test_tickets_are_collected_in_any_order_and_once(make):
+    runner, _, _ = make()
+    with runner:
+        engine_checks.tickets_are_collected_in_any_order_and_once(runner, mean, (2, 64, 64), 0)
+
+
+def test_threads_submit_and_collect(make):
+    runner, _, _ = make()
+    with runner:
+        engine_checks.threads_submit_and_collect(runner, mean, SHAPES, 0)
+
+
+def test_a_full_queue_waits_for_another_thread(make):
+    runner, _, _ = make()
+    pixels = engine_checks.images(1, 64, 64)
+    done = threading.Event()
+
+    def other():
+        runner.infer({"pixel_values": pixels})
+        done.set()
+
+    with runner:
+        tickets = [runner.submit({"pixel_values": pixels}) for _ in range(2)]
+        thread = threading.Thread(target=other, daemon=True)
+        thread.start()
+        assert not done.wait(0.1)
+        runner.collect(tickets[0])
+        assert done.wait(10)
+        runner.collect(tickets[1])
+
+
+def test_who_waits_when_the_runner_is_closed_is_told(make):
+    runner, _, _ = make()
+    pixels = engine_checks.images(1, 64, 64)
+    with ThreadPoolExecutor(1) as pool:
+        with runner:
+            for _ in range(2):
+                runner.submit({"pixel_values": pixels})
+            waiting = pool.submit(runner.infer, {"pixel_values": pixels})
+            with pytest.raises(TimeoutError):
+                waiting.result(0.1)
+        with pytest.raises(DptError, match="outside its 'with' block"):
+            waiting.result(10)
+
+
+@pytest.mark.parametrize("fails", ["starts", "contexts_left"])
+def test_what_goes_wrong_in_a_run_is_told_when_it_is_collected(make, fails):
+    runner, _, trt = make()
+    pixels = engine_checks.images(1, 64, 64)
+    with runner:
+        setattr(trt.engines[0], fails, 0)
+        ticket = runner.submit({"pixel_values": pixels})
+        with pytest.raises(ResourceError, match=r"did not start the run|no memory for one more context"):
+            runner.collect(ticket)
+        setattr(trt.engines[0], fails, 1 << 30)
+        engine_checks.overlapping_runs_agree(runner, mean, SHAPES, 0)
+
+
+def test_without_memory_for_a_second_run_the_first_is_whole_and_the_runner_usable(make):
+    runner, cuda, _ = make()
+    pixels = engine_checks.images(1, 64, 64)
+    with runner:
+        first = runner.submit({"pixel_values": pixels})
+        cuda.left, left = 100, cuda.left
+        second = runner.submit({"pixel_values": pixels})
+        with pytest.raises(ResourceError, match="out of memory"):
+            runner.collect(second)
+        assert np.array_equal(runner.collect(first)["predicted_depth"], mean(pixels))
+        cuda.left = left
+        engine_checks.overlapping_runs_agree(runner, mean, SHAPES, 0)
+    assert (cuda.held, cuda.streams, cuda.events) == ({}, set(), {})
+
+
+def test_a_wrong_feed_is_refused_at_once_and_takes_no_slot(make):
+    runner, _, _ = make()
+    with runner:
+        for _ in range(3):
+            with pytest.raises(UsageError, match="does not accept"):
+                runner.submit({"pixel_values": np.zeros((1, 3, 64, 64))})
+        engine_checks.overlapping_runs_agree(runner, mean, SHAPES, 0)
 
 
 # --- arrays on the device ---------------------------------------------------------------------------------------------
@@ -162,14 +303,129 @@ def test_host_and_device_runs_may_alternate(make):
         for _ in range(3):
             engine_checks.agree(runner, mean, SHAPES[:1], 0)
             found = runner.infer_device({"pixel_values": OnDevice(pixels)})["predicted_depth"]
+            runner.synchronize()
             assert np.array_equal(read(found), mean(pixels))
+
+
+class FromDlpack:
+    """An array of the device that has DLPack alone; its memory is the host's, and so is what it really hands out."""
+
+    def __init__(self, values):
+        self.values, self.streams = values, []
+
+    def __dlpack_device__(self):
+        return 2, 0
+
+    def __dlpack__(self, *, stream):
+        self.streams.append(stream)
+        return Host(self.values.__dlpack__())
+
+
+class Host:
+    """A capsule, as NumPy takes it."""
+
+    def __init__(self, capsule):
+        self.capsule = capsule
+
+    def __dlpack__(self, **_options):
+        return self.capsule
+
+    def __dlpack_device__(self):
+        return 1, 0
+
+
+def test_dlpack_goes_in_after_what_still_fills_it(make):
+    runner, _, _ = make()
+    given = FromDlpack(engine_checks.images(2, 64, 96))
+    with runner:
+        found = runner.infer_device({"pixel_values": given})["predicted_depth"]
+        runner.synchronize()
+        assert np.array_equal(read(found), mean(given.values))
+        assert given.streams == [runner._opened().stream.handle]
+
+
+@pytest.mark.parametrize("stream", [500, None])
+def test_dlpack_comes_out_and_the_readers_stream_waits(make, stream):
+    runner, cuda, _ = make()
+    pixels = engine_checks.images(1, 64, 64)
+    with runner:
+        found = runner.infer_device({"pixel_values": OnDevice(pixels)})["predicted_depth"]
+        assert found.__dlpack_device__() == (2, 0)
+        values = np.from_dlpack(Host(found.__dlpack__(stream=stream, max_version=(1, 0))))
+        assert not values.any()
+        cuda.drain(stream or 1)  # the reader's own, and no other; by DLPack none named is the legacy default one
+        assert np.array_equal(values, mean(pixels))
+
+
+def test_what_reads_by_dlpack_without_waiting_is_not_ready(make):
+    runner, cuda, _ = make()
+    with runner:
+        found = runner.infer_device({"pixel_values": OnDevice(engine_checks.images(1, 64, 64))})["predicted_depth"]
+        values = np.from_dlpack(Host(found.__dlpack__(stream=-1)))
+        cuda.drain(1)
+        assert not values.any()
+
+
+def test_between_the_same_two_arrays_runs_are_replayed(make):
+    runner, cuda, trt = make()
+    source, target = np.empty((1, 3, 64, 64), np.float32), np.empty((1, 64, 64), np.float32)
+    with runner:
+        held = len(cuda.held)
+        for turn in range(4):
+            source[...] = engine_checks.images(1, 64, 64, seed=turn)
+            given, wanted = OnDevice(source), OnDevice(target)
+            assert runner.infer_device({"pixel_values": given}, out=wanted)["predicted_depth"] is wanted
+            runner.synchronize()
+            assert np.array_equal(target, mean(source))
+        assert (cuda.launches, len(cuda.held)) == (3, held)
+        assert len(trt.engines[0].contexts) == 1
+
+
+def test_graphs_of_one_shape_are_bounded(make):
+    runner, cuda, _ = make()
+    arrays = [np.ones((1, 3, 64, 64), np.float32) for _ in range(12)]
+    target = np.empty((1, 64, 64), np.float32)
+    with runner:
+        for _ in range(2):
+            for source in arrays:
+                for _ in range(2):
+                    runner.infer_device({"pixel_values": OnDevice(source)}, out=OnDevice(target))
+        assert 0 < len(cuda.graphs) <= 8
+
+
+@pytest.mark.parametrize("shape", [(1, 64, 96), (64, 64)])
+def test_an_output_that_does_not_fit_is_refused(make, shape):
+    runner, _, _ = make()
+    given = {"pixel_values": OnDevice(engine_checks.images(1, 64, 64))}
+    with runner:
+        with pytest.raises(UsageError, match=r"the output is float32\[1, 64, 64\]; out= is float32"):
+            runner.infer_device(given, out=OnDevice(np.empty(shape, np.float32)))
+        engine_checks.agree(runner, mean, SHAPES, 0)
+
+
+def test_an_output_outlives_its_runner(make):
+    runner, cuda, _ = make()
+    pixels = engine_checks.images(1, 64, 64)
+    with runner:
+        found = runner.infer_device({"pixel_values": OnDevice(pixels)})["predicted_depth"]
+    assert found.__cuda_array_interface__["stream"] is None
+    assert np.array_equal(read(found), mean(pixels))
+    del found
+    gc.collect()
+    assert cuda.held == {}
+
+
+def test_the_real_view_knows_arrays_of_the_host():
+    assert not on_device(np.zeros(3))
+    found = _device_arrays.StridedMemoryView.from_any_interface(np.zeros((2, 3), np.float32), stream_ptr=-1)
+    assert (found.is_device_accessible, tuple(found.strides)) == (False, _device_arrays._in_order((2, 3)))
 
 
 @pytest.mark.parametrize(
     ("value", "match"),
     [
         (np.zeros((1, 3, 64, 64), np.float32), "ndarray is not on the device"),
-        (OnDevice(np.zeros((1, 3, 64, 64), np.float32), strides=(1, 2, 3, 4)), "not contiguous"),
+        (OnDevice(np.zeros((1, 3, 64, 64), np.float32), strides=(4, 8, 12, 16)), "not contiguous"),
         (OnDevice(np.zeros((1, 3, 64, 64), np.float16)), "float16"),
         (OnDevice(np.zeros((1, 3, 96, 96), np.float32)), "its profiles"),
     ],
@@ -179,6 +435,34 @@ def test_a_device_array_that_does_not_fit_is_refused(make, value, match):
     runner, _, _ = make()
     with runner, pytest.raises(UsageError, match=match):
         runner.infer_device({"pixel_values": value})
+
+
+def predictor_over(runner):
+    spec = SimpleNamespace(name="predicted_depth")
+    image = SimpleNamespace(height=64, width=64)
+    shapes = SimpleNamespace(static_size=None)
+    return Predictor(
+        runner, SimpleNamespace(outputs=[spec], image=image, shapes=shapes, model=SimpleNamespace(stride=32))
+    )
+
+
+def test_a_predictor_leaves_arrays_of_the_device_there(make):
+    runner, _, _ = make()
+    pixels = engine_checks.images(1, 64, 64)
+    with runner:
+        predictor = predictor_over(runner)
+        found = predictor.infer({"pixel_values": OnDevice(pixels)})
+        runner.synchronize()
+        assert np.array_equal(read(found), mean(pixels))
+        assert np.array_equal(predictor.infer({"pixel_values": pixels}), mean(pixels))
+        with pytest.raises(UsageError, match="images are resized on the host"):
+            predictor.predict(OnDevice(pixels))
+
+
+def test_a_runtime_of_the_host_says_that_it_takes_none():
+    predictor = predictor_over(SimpleNamespace(name="ort"))
+    with pytest.raises(UsageError, match="runtime 'ort' takes arrays of the host"):
+        predictor.infer({"pixel_values": OnDevice(np.zeros((1, 3, 64, 64), np.float32))})
 
 
 # --- what goes wrong --------------------------------------------------------------------------------------------------
@@ -224,7 +508,7 @@ def test_a_lost_gpu_is_told(make):
             cuda.error = 700
             runner.infer({"pixel_values": engine_checks.images(1, 64, 64)})
 
-    with pytest.raises(ResourceError, match="the GPU failed in cudaStreamSynchronize: an illegal memory access"):
+    with pytest.raises(ResourceError, match="the GPU failed in cudaEventSynchronize: an illegal memory access"):
         lose()
 
 

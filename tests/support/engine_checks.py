@@ -46,6 +46,58 @@ def threads_take_turns(runner, expected, shapes, tolerance):
         assert all(pool.map(one, range(24)))
 
 
+def overlapping_runs_agree(runner, expected, shapes, tolerance):
+    """Two runs on their way at once, of every pair of shapes, whose inputs are written over as soon as they are in."""
+    name, output = runner.inputs[0].name, runner.outputs[0].name
+    for turn in range(4):
+        before = None
+        for index, shape in enumerate([*shapes, *reversed(shapes)]):
+            pixels = images(*shape, seed=10 * turn + index)
+            wanted = expected(pixels)
+            ticket = runner.submit({name: pixels})
+            pixels[...] = np.nan
+            if before is not None:
+                close(runner.collect(before[0])[output], before[1], tolerance)
+            before = ticket, wanted
+        close(runner.collect()[output], before[1], tolerance)
+
+
+def close(found, wanted, tolerance):
+    assert found.shape == wanted.shape
+    assert np.abs(found - wanted).max() <= tolerance * max(np.ptp(wanted), 1e-6)
+
+
+def tickets_are_collected_in_any_order_and_once(runner, expected, shape, tolerance):
+    name, output = runner.inputs[0].name, runner.outputs[0].name
+    first, second = images(*shape, seed=1), images(*shape, seed=2)
+    one, two = runner.submit({name: first}), runner.submit({name: second})
+    with pytest.raises(UsageError, match="2 runs are on their way"):
+        runner.submit({name: first})
+    close(runner.collect(two)[output], expected(second), tolerance)
+    close(runner.collect()[output], expected(first), tolerance)  # that which was submitted first of those left
+    for ticket in (one, two, None):
+        with pytest.raises(UsageError, match="no such run to collect"):
+            runner.collect(ticket)
+
+
+def threads_submit_and_collect(runner, expected, shapes, tolerance):
+    """Two runs a thread at once would wait for one another; one each, and one more, goes round."""
+    name, output = runner.inputs[0].name, runner.outputs[0].name
+
+    def one(index):
+        found = []
+        for turn in range(6):
+            pixels = images(*shapes[(index + turn) % len(shapes)], seed=10 * index + turn)
+            ticket = runner.submit({name: pixels})
+            found.append((runner.collect(ticket)[output], expected(pixels)))
+        return found
+
+    with ThreadPoolExecutor(3) as pool:
+        for found in pool.map(one, range(3)):
+            for output_array, wanted in found:
+                close(output_array, wanted, tolerance)
+
+
 def wrong_feeds_are_refused(runner, outside):
     """By name, type and shape; ``outside`` is a legal shape that no profile takes."""
     name = runner.inputs[0].name

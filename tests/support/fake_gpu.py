@@ -1,7 +1,8 @@
 """Stand-ins for the CUDA runtime and for TensorRT, so that a runner's own logic can be tried without a GPU.
 
-Device memory is memory of this process, a captured graph is the list of what was queued, and the "engine" averages the
-channels of its input. Nothing about a real GPU follows from a test that passes here.
+Device memory is memory of this process, and the "engine" averages the channels of its input. What is queued on a stream
+is done when somebody waits for it, and not before: work that does not wait for what it needs finds nothing there.
+Nothing about a real GPU follows from a test that passes here.
 """
 
 from __future__ import annotations
@@ -9,19 +10,29 @@ from __future__ import annotations
 import ctypes
 import json
 import sys
+import threading
+from collections import deque
 from types import SimpleNamespace
 
 import numpy as np
 
-from dpt_deploy.runtime import _cuda
+from dpt_deploy.runtime import _cuda, _device_arrays
 
 NAME = "fake_tensorrt"
+
+
+class Mark:
+    """An event recorded on a stream: reached when the stream has come so far."""
+
+    def __init__(self, stream):
+        self.stream, self.reached = stream, False
 
 
 class FakeCuda:
     """The functions of ``cuda.bindings.runtime`` that a runner calls, with a count of what is held."""
 
     cudaStreamNonBlocking = 1
+    cudaEventDisableTiming = 2
     cudaError_t = SimpleNamespace(
         cudaSuccess=0, cudaErrorMemoryAllocation=2, cudaErrorInsufficientDriver=35, cudaErrorNoDevice=100
     )
@@ -30,7 +41,8 @@ class FakeCuda:
 
     def __init__(self, memory_bytes=1 << 40, error=0):
         self.left, self.error = memory_bytes, error
-        self.held, self.streams, self.graphs = {}, set(), {}
+        self.held, self.streams, self.graphs, self.events = {}, set(), {}, {}
+        self.queues, self.lock = {}, threading.RLock()
         self.recording, self.launches, self.next_handle = None, 0, 100
 
     def _handle(self):
@@ -39,6 +51,8 @@ class FakeCuda:
 
     def cudaGetErrorString(self, status):
         return 0, {2: b"out of memory", 35: b"insufficient driver"}.get(status, b"an illegal memory access")
+
+    # memory
 
     def cudaMalloc(self, size):
         if size > self.left:
@@ -54,10 +68,14 @@ class FakeCuda:
         if self.error:
             return (self.error,)
         if address:
+            for stream in list(self.queues):
+                self.drain(stream)  # as the real one does
             self.left += len(self.held.pop(address))
         return (0,)
 
     cudaFreeHost = cudaFree
+
+    # streams and events
 
     def cudaStreamCreateWithFlags(self, _flags):
         handle = self._handle()
@@ -68,26 +86,72 @@ class FakeCuda:
         self.streams.remove(handle)
         return (0,)
 
-    def cudaStreamSynchronize(self, _handle):
+    def cudaStreamSynchronize(self, handle):
+        if not self.error:
+            self.drain(handle)
         return (self.error,)
 
-    def queue(self, work):
-        """Do it, or record it while a capture runs."""
-        if self.recording is None:
-            work()
-        else:
-            self.recording.append(work)
+    def cudaEventCreateWithFlags(self, _flags):
+        handle = self._handle()
+        self.events[handle] = None
+        return 0, handle
 
-    def cudaMemcpyAsync(self, target, source, size, _kind, _stream):
-        self.queue(lambda: ctypes.memmove(target, source, size))
+    def cudaEventRecord(self, handle, stream):
+        self.events[handle] = Mark(stream)
+        self.queue(stream, self.events[handle])
         return (0,)
 
-    def cudaStreamBeginCapture(self, _stream, _mode):
-        self.recording = []
+    def cudaStreamWaitEvent(self, stream, handle, _flags):
+        if (mark := self.events[handle]) is not None:
+            self.queue(stream, lambda: self.reach(mark))
+        return (0,)
+
+    def cudaEventSynchronize(self, handle):
+        if not self.error and (mark := self.events[handle]) is not None:
+            self.reach(mark)
+        return (self.error,)
+
+    def cudaEventDestroy(self, handle):
+        del self.events[handle]
+        return (0,)
+
+    def queue(self, stream, work):
+        """Keep it for later, or record it while a capture runs."""
+        with self.lock:
+            if self.recording is not None and self.recording[0] == stream:
+                self.recording[1].append(work)
+            else:
+                self.queues.setdefault(stream, deque()).append(work)
+
+    def drain(self, stream):
+        with self.lock:
+            queue = self.queues.get(stream, deque())
+            while queue:
+                self._do(queue.popleft())
+
+    def reach(self, mark):
+        with self.lock:
+            while not mark.reached:
+                self._do(self.queues[mark.stream].popleft())
+
+    def _do(self, work):
+        if isinstance(work, Mark):
+            work.reached = True
+        else:
+            work()
+
+    def cudaMemcpyAsync(self, target, source, size, _kind, stream):
+        self.queue(stream, lambda: ctypes.memmove(target, source, size))
+        return (0,)
+
+    # graphs
+
+    def cudaStreamBeginCapture(self, stream, _mode):
+        self.recording = (stream, [])
         return (0,)
 
     def cudaStreamEndCapture(self, _stream):
-        recorded, self.recording = self.recording, None
+        (_, recorded), self.recording = self.recording, None
         return 0, recorded
 
     def cudaGraphInstantiate(self, recorded, _flags):
@@ -98,10 +162,10 @@ class FakeCuda:
     def cudaGraphDestroy(self, _recorded):
         return (0,)
 
-    def cudaGraphLaunch(self, handle, _stream):
+    def cudaGraphLaunch(self, handle, stream):
         self.launches += 1
         for work in self.graphs[handle]:
-            work()
+            self.queue(stream, work)
         return (0,)
 
     def cudaGraphExecDestroy(self, handle):
@@ -110,8 +174,8 @@ class FakeCuda:
 
 
 class Context:
-    def __init__(self, engine):
-        self.engine, self.addresses, self.shape, self.profile = engine, {}, None, None
+    def __init__(self, engine, how):
+        self.engine, self.addresses, self.shape, self.profile, self.how = engine, {}, None, None, how
         engine.contexts.append(self)
 
     def set_device_memory(self, address, size):
@@ -133,20 +197,25 @@ class Context:
         self.addresses[name] = address
         return True
 
-    def execute_async_v3(self, _stream):
+    def is_stream_capturable(self, _stream):
+        return self.engine.capturable
+
+    def execute_async_v3(self, stream):
         source, target = self.addresses["pixel_values"], self.addresses["predicted_depth"]
-        shape, out = self.shape, self.get_tensor_shape("")
+        shape, out, scratch = self.shape, self.get_tensor_shape(""), self.scratch[0]
 
         def work():
             pixels = view(source, shape)
             view(target, out)[...] = pixels.mean(axis=1)
+            view(scratch, (1,))[...] += 1  # what all contexts share: two at a time would spoil it
 
-        self.engine.cuda.queue(work)
-        return True
+        self.engine.cuda.queue(stream, work)
+        return self.engine.starts
 
 
 class Engine:
     num_io_tensors, device_memory_size_v2 = 2, 64
+    starts, capturable, contexts_left = True, True, 1 << 30
 
     def __init__(self, cuda, profiles):
         self.cuda, self.profiles, self.contexts = cuda, profiles, []
@@ -167,8 +236,16 @@ class Engine:
         low, high = self.profiles[profile].low, self.profiles[profile].high
         return all(a <= b <= c for a, b, c in zip(low, (shape[0], *shape[2:]), high, strict=True))
 
-    def create_execution_context(self, _strategy):
-        return Context(self)
+    def create_runtime_config(self):
+        def allocate(strategy):
+            config.allocation = strategy
+
+        config = SimpleNamespace(set_execution_context_allocation_strategy=allocate)
+        return config
+
+    def create_execution_context(self, how):
+        self.contexts_left -= 1
+        return Context(self, how) if self.contexts_left >= 0 else None
 
     def create_engine_inspector(self):
         layer = {"LayerType": "gemm", "Name": "x", "Outputs": [{"Format/Datatype": "Half"}]}
@@ -180,8 +257,35 @@ def view(address, shape):
     return np.frombuffer((ctypes.c_float * count).from_address(address), np.float32).reshape(shape)
 
 
-def fake_tensorrt(cuda, profiles, *, loads=True):
-    """A module that stands in for ``tensorrt``; its last engine is ``module.engines[-1]``."""
+class FakeView:
+    """What ``StridedMemoryView`` tells of an array; the real one asks the driver about every pointer."""
+
+    def __init__(self, interface, stream_ptr=None):
+        self.ptr, self.shape = interface["data"][0], tuple(interface["shape"])
+        self.dtype, self.device_id, self.asked = np.dtype(interface["typestr"]), 0, stream_ptr
+        strides = interface.get("strides")
+        self.strides = None if strides is None else tuple(step // self.dtype.itemsize for step in strides)
+        self._values = view(self.ptr, self.shape) if self.dtype == np.float32 else None
+
+    @classmethod
+    def from_cuda_array_interface(cls, array, stream_ptr):
+        return cls(array.__cuda_array_interface__, stream_ptr)
+
+    @classmethod
+    def from_any_interface(cls, array, stream_ptr):
+        if hasattr(array, "__dlpack_device__"):
+            return cls(np.from_dlpack(array.__dlpack__(stream=stream_ptr)).__array_interface__, stream_ptr)
+        return cls.from_cuda_array_interface(array, stream_ptr)
+
+    def __dlpack__(self, **_options):
+        return self._values.__dlpack__()  # a capsule of the host's: its reader is NumPy
+
+
+def fake_tensorrt(cuda, profiles, *, loads=True, rtx=False):
+    """A module that stands in for ``tensorrt`` or, with its own runtime options, for ``tensorrt_rtx``.
+
+    Its last engine is ``module.engines[-1]``.
+    """
 
     class Logger:
         ERROR = 1
@@ -199,7 +303,7 @@ def fake_tensorrt(cuda, profiles, *, loads=True):
             engines.append(Engine(cuda, profiles))
             return engines[-1] if loads else None
 
-    return SimpleNamespace(
+    module = SimpleNamespace(
         __name__=NAME,
         __version__="11.4.0",
         Logger=Logger,
@@ -209,12 +313,16 @@ def fake_tensorrt(cuda, profiles, *, loads=True):
         LayerInformationFormat=SimpleNamespace(JSON=1),
         engines=engines,
     )
+    if rtx:
+        module.DynamicShapesKernelSpecializationStrategy = SimpleNamespace(LAZY=0, EAGER=1)
+    return module
 
 
-def install(monkeypatch, profiles, *, loads=True, **options):
+def install(monkeypatch, profiles, *, loads=True, rtx=False, **options):
     """Put the stand-ins in place; returns (cuda, tensorrt)."""
     cuda = FakeCuda(**options)
-    trt = fake_tensorrt(cuda, profiles, loads=loads)
+    trt = fake_tensorrt(cuda, profiles, loads=loads, rtx=rtx)
     monkeypatch.setattr(_cuda, "runtime", cuda)
+    monkeypatch.setattr(_device_arrays, "StridedMemoryView", FakeView)
     monkeypatch.setitem(sys.modules, NAME, trt)
     return cuda, trt

@@ -100,7 +100,7 @@ def test_the_ceiling_is_the_fastest_product_and_a_share_is_of_its_median():
     slow, fast = Timing(np.array([4.0, 4.0, 4.0])), Timing(np.array([9.0, 2.0, 2.0]))
     assert ceiling.best({"slow": slow, "fast": fast}) is fast
     twice_as_long = Timing(np.array([4.0, 4.0, 1.0]))
-    assert ceiling.share(twice_as_long, ceiling.OPERATIONS, fast) == pytest.approx(0.5)
+    assert ceiling.share(twice_as_long, ceiling.operations(64), fast, 64) == pytest.approx(0.5)
 
 
 def test_numpy_multiplies_what_the_ceiling_counts(monkeypatch):

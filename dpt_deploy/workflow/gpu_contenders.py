@@ -1,0 +1,103 @@
+"""What can be timed on a GPU: an engine, and the PyTorch module in the engine's precision.
+
+Each comes twice: from host to host, as a caller without arrays on the device sees it, and (``-device``) between arrays
+that lie there, which is the network alone. Not run on a GPU yet: tried over stand-ins and, for PyTorch, on a CPU.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from dpt_deploy.bench.timing import Contender
+from dpt_deploy.core.artifact import Artifact
+from dpt_deploy.core.errors import IncompatibleError
+from dpt_deploy.core.optional import extra
+from dpt_deploy.core.spec import INPUT_FLOAT
+from dpt_deploy.runtime import registry
+from dpt_deploy.workflow.feeds import model_feed, reference_input
+from dpt_deploy.workflow.runners import open_runner
+
+CUDA = "cuda"
+_COMPILED = "max-autotune"
+# What PyTorch computes in beside an engine: 8 bits are not PyTorch's own, so it gets the better 16.
+_TYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "int8": "float16", "fp8": "float16"}
+
+
+def torch_type(precision: str) -> str:
+    """PyTorch's name of the type that the module is given on the GPU."""
+    return _TYPES[precision]
+
+
+def check_device() -> None:
+    """Raise :class:`IncompatibleError` unless PyTorch finds a GPU."""
+    with extra("export", purpose="timing PyTorch on a GPU"):
+        import torch
+    if not torch.cuda.is_available():
+        raise IncompatibleError(
+            f"PyTorch {torch.__version__} finds no NVIDIA GPU",
+            hint="leave --device out to time on the processor; see `dpt-deploy doctor`",
+        )
+
+
+@contextmanager
+def engine(artifact: Artifact, _file: Any, images: np.ndarray) -> Iterator[Contender]:
+    """The engine from host to host."""
+    feed = model_feed(artifact.sidecar, images)
+    with open_runner(artifact.path, "trt") as runner:
+        yield Contender(lambda: runner.infer(feed), runner.synchronize)
+
+
+@contextmanager
+def engine_on_device(artifact: Artifact, _file: Any, images: np.ndarray) -> Iterator[Contender]:
+    """The engine between two arrays of the device, made by itself: no other library is needed."""
+    (name, value), *_ = model_feed(artifact.sidecar, images).items()
+    runner: Any = open_runner(artifact.path, "trt")
+    with runner:
+        given = runner.to_device(value)
+        out = runner.infer_device({name: given})[artifact.sidecar.outputs[0].name]
+        yield Contender(lambda: runner.infer_device({name: given}, out=out), runner.synchronize)
+
+
+def torch_contender(
+    *, compiled: bool, on_device: bool
+) -> Callable[[Artifact, Any, np.ndarray], Any]:  # a context manager of a contender
+    """How PyTorch is entered on the GPU: eager or compiled, from host to host or on the device."""
+
+    @contextmanager
+    def enter(artifact: Artifact, module: Any, images: np.ndarray) -> Iterator[Contender]:
+        import torch
+
+        dtype = getattr(torch, torch_type(artifact.sidecar.precision))
+        moved = copy.deepcopy(module).to(CUDA, dtype)  # the module itself is others' reference
+        called = torch.compile(moved, mode=_COMPILED) if compiled else moved
+        feed = reference_input(artifact.sidecar, images)[INPUT_FLOAT]
+        run = _device_call(called, feed, dtype) if on_device else _host_call(artifact, moved, called, feed)
+        yield Contender(run, torch.cuda.synchronize)
+        if compiled:
+            torch.compiler.reset()
+
+    return enter
+
+
+def _device_call(module: Any, feed: np.ndarray, dtype: Any) -> Callable[[], Any]:
+    import torch
+
+    given = torch.from_numpy(feed).to(CUDA, dtype)
+
+    def run() -> Any:
+        with torch.inference_mode():
+            return module(given)
+
+    return run
+
+
+def _host_call(artifact: Artifact, moved: Any, called: Any, feed: np.ndarray) -> Callable[[], Any]:
+    sidecar = artifact.sidecar
+    runner = registry.runner_class("torch")(moved, sidecar.inputs, sidecar.outputs, call=called)
+    name = sidecar.inputs[0].name
+    return lambda: runner.infer({name: feed})

@@ -1,0 +1,117 @@
+"""What came out of a run, in one page: every step with its status, what was measured, and what was not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from work import Place
+
+LIMIT_BYTES = 15_000_000
+LOG_BYTES = 150_000  # of one step's log; its end is what tells
+NOT_MEASURED = "TensorRT not measured"
+# H200, FP16, batch 1, 384 x 384, host clock around a run on the device: what the project wants to reach.
+WANTED_MS = {"large": 1.6, "hybrid": 1.2}
+SUBSTITUTES = ("torch-compile-device", "ort")
+WANTED_RATIO = {"torch-compile-device": 1.5, "torch-device": 3.0}
+
+
+def write_report(place: Place, names: Sequence[str]) -> str:
+    """Write ``REPORT.md`` and hold the folder under its limit; a line that says where it is."""
+    page = "\n".join(_page(place, names)) + "\n"
+    (place.results / "REPORT.md").write_text(page)
+    for log in (place.results / "steps").glob("*.log"):
+        data = log.read_bytes()
+        if len(data) > LOG_BYTES:
+            log.write_bytes(b"(the beginning was cut off)\n" + data[-LOG_BYTES:])
+    size = sum(path.stat().st_size for path in place.results.rglob("*") if path.is_file())
+    if size > LIMIT_BYTES:
+        raise SystemExit(f"{place.results} has {size / 1e6:.1f} MB; expected less than {LIMIT_BYTES / 1e6:.0f}")
+    return f"report: {place.results / 'REPORT.md'} ({size / 1e6:.2f} MB of results)"
+
+
+def _page(place: Place, names: Sequence[str]) -> Iterator[str]:
+    probe = place.read("probe.json")
+    paths = [*sorted(place.results.glob("latency-*.json")), *sorted(place.results.glob("compiled/latency-*.json"))]
+    results = [json.loads(path.read_text()) for path in paths]
+    timed = {row["contender"] for result in results for row in result["rows"]}
+    measured = any(name.startswith("trt") for name in timed)
+    yield f"# GPU kit on {probe.get('gpu') or 'a machine without a GPU'}"
+    yield ""
+    if not measured:
+        yield f"**{NOT_MEASURED}.** {_why(place)}"
+    if probe.get("gpu") and "ort" not in timed:
+        yield "ONNX Runtime not measured: its CUDA provider is not here (pack with --with-ort-gpu)."
+    if not probe.get("gpu"):
+        yield "No GPU was found: what follows is a rehearsal on the processor and says nothing about a GPU."
+    yield from ("", "## Steps", "", "| step | status | seconds | reason |", "|---|---|---|---|")
+    for name in names:
+        status, seconds, reason = _status(place, name)
+        yield f"| {name} | {status} | {seconds} | {reason.replace('|', '/')} |"
+    yield from ("", "## Libraries tried", "", "| library | version | came as far as | error |", "|---|---|---|---|")
+    for entry in probe.get("tried", []):
+        error = " ".join(str(entry.get("error", "")).split())[:300].replace("|", "/")
+        yield f"| {entry['library']} | {entry['version']} | {entry['reached'] or 'not even the import'} | {error} |"
+    yield from ("", "Every message, word for word, stands in `probe.json`.")
+    for result in results:
+        yield from _timings(result)
+    if probe.get("gpu"):
+        yield from _wanted(results)
+
+
+def _why(place: Place) -> str:
+    status, _, reason = _status(place, "probe")
+    return reason or f"The probe's status is: {status}."
+
+
+def _status(place: Place, name: str) -> tuple[str, str, str]:
+    path = place.results / "steps" / f"{name}.status"
+    if not path.is_file():
+        return "not reached", "", ""
+    status, seconds, reason = [*path.read_text().rstrip("\n").split("\t"), "", ""][:3]
+    return status, seconds, reason
+
+
+def _timings(result: dict[str, Any]) -> Iterator[str]:
+    yield from ("", f"## {result['model']} (weights: {result['weights']})", "", result["protocol"], "")
+    yield from (f"- {name}: {text}" for name, text in result.get("contenders", {}).items())
+    yield from (
+        "",
+        "| size | batch | contender | p50 ms | 95 % interval | p99 ms | images/s |",
+        "|---|---|---|---|---|---|---|",
+    )
+    for row in result["rows"]:
+        low, high = row["interval_ms"]
+        yield (
+            f"| {row['size']} | {row['batch']} | {row['contender']} | {row['p50_ms']:.3f} | {low:.3f} to {high:.3f} | "
+            f"{row['p99_ms']:.3f} | {row['images_per_second']:.1f} |"
+        )
+
+
+def _wanted(results: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """The figures to reach beside what was measured; a substitute stands there under its own name, never TensorRT's."""
+    yield from ("", "## Figures to reach (FP16, 384, batch 1)", "")
+    yield from ("| model | wanted of TensorRT | measured |", "|---|---|---|")
+    for model in dict.fromkeys(result["model"] for result in results):
+        name, _, precision = model.rpartition("-")
+        if precision == "fp16":
+            yield from _wanted_of(name, [result for result in results if result["model"] == model])
+
+
+def _wanted_of(model: str, results: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """The rows of one model; a ratio is that of one run, where both took turns."""
+    runs = [{r["contender"]: r["p50_ms"] for r in result["rows"] if _counts(r)} for result in results]
+    if model in WANTED_MS:
+        ours = next((rows["trt-device"] for rows in runs if "trt-device" in rows), None)
+        instead = [f"{name} {rows[name]:.3f} ms" for rows in runs for name in SUBSTITUTES if name in rows]
+        nothing = "; ".join([NOT_MEASURED, ", ".join(instead)] if instead else [NOT_MEASURED])
+        yield f"| {model} | at most {WANTED_MS[model]} ms | {f'{ours:.3f} ms' if ours else nothing} |"
+    for name, least in WANTED_RATIO.items():
+        ratio = next((rows[name] / rows["trt-device"] for rows in runs if {name, "trt-device"} <= set(rows)), None)
+        found = f"{ratio:.2f}" if ratio else NOT_MEASURED
+        yield f"| {model} | {name} at least {least} times slower | {found} |"
+
+
+def _counts(row: dict[str, Any]) -> bool:
+    return (row["size"], row["batch"]) == ("384", 1)

@@ -1,0 +1,325 @@
+"""What a kit does on a GPU machine, step by step. ``run.sh`` calls this; each step can be repeated alone.
+
+    python steps.py --kit … --work … --results … list | keep | run STEP | report
+
+Exit code of ``run``: 0 done, 77 not possible here (the last line says why), 1 failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from parts import MANIFEST, KitError, complaint, complaints, find, read_manifest, unpack_group
+from report import write_report
+from work import NotPossibleError, Place, StepError, gpu, need_gpu
+
+NOT_RUN = 77
+PROBE_SECONDS = 100
+SIZES = "384,768"
+BATCH = 16
+QUICK_SIZES = "192"
+QUICK_BATCH = 2
+# What is exported, built, verified and timed; the first alone where it must be quick. The order is that of importance:
+# when time runs out, the last ones are left.
+CASES = (("tiny", "fp16"), ("hybrid", "fp16"), ("large", "fp16"), ("base", "fp16"), ("base", "int8"), ("base", "fp8"))
+TRAINED = ("tiny",)  # its weights are in the package; those of the others are random, which timing work does not mind
+RTX, FRONTS = "tensorrt-rtx-", "rtx-fronts"  # groups: libraries of one version; their small Python modules
+
+
+@dataclass(frozen=True)
+class Step:
+    """A name, what it does, and how long it may take at most."""
+
+    name: str
+    run: Callable[[Place], None]
+    seconds: int = 480
+
+
+def keep(place: Place) -> None:
+    """Store the whole parts that came this time, where a kit must travel in several deliveries; say what is missing."""
+    target = place.parts[1]
+    target.mkdir(exist_ok=True)
+    for group in read_manifest(place.kit).groups:
+        for part in group.parts:
+            if (path := find(part, place.kit)) and not complaint(part, place.kit):
+                shutil.copy(path, target)
+        print(f"{group.name}: {'; '.join(complaints(group, target)) or 'whole'}")
+
+
+def unpack(place: Place) -> None:
+    """Check and unpack every group that is here; of the wheels, take those that this machine lacks."""
+    manifest = read_manifest(place.kit)
+    manifest.check_python()
+    here = [group for group in manifest.groups if any(find(part, *place.parts) for part in group.parts)]
+    if not {"source", "wheels"} <= {group.name for group in here}:
+        raise KitError("the groups source and wheels are needed in any case: copy their parts again")
+    found = [line for group in here for line in complaints(group, *place.parts)]
+    if found:
+        raise KitError(f"{'; '.join(found)}: copy it again")
+    left = [group.name for group in manifest.groups if group not in here]
+    print(f"not copied to this machine: {', '.join(left) or 'nothing'}")
+    for group in here:
+        target = place.work / group.name
+        shutil.rmtree(target, ignore_errors=True)
+        unpack_group(group, target, *place.parts)
+        print(f"unpacked {group.name}: {', '.join(group.folders)}", flush=True)
+    place.write("packages.json", _take_missing(place))
+    place.models.mkdir(exist_ok=True)
+    shutil.copy(place.kit / MANIFEST, place.work)  # whose parts these are
+
+
+def _take_missing(place: Place) -> dict[str, str]:
+    """Merge the wheels that this Python lacks into one folder; which version is used of each, and whose."""
+    shutil.rmtree(place.site, ignore_errors=True)
+    place.site.mkdir()
+    used = {}
+    for folder in sorted((place.work / "wheels").iterdir()):
+        name, _, version = folder.name.rpartition("-")
+        own = _installed(name)
+        used[name] = f"{own} (the machine's)" if own else f"{version} (the kit's)"
+        if not own:
+            shutil.copytree(folder, place.site, dirs_exist_ok=True)
+    print(json.dumps(used, indent=1))
+    return used
+
+
+def _installed(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def machine(place: Place) -> None:
+    """What this machine is, as the product and the driver tell it."""
+    place.deploy("doctor", "--json", result="machine.json")
+    if gpu():
+        subprocess.run(["nvidia-smi", "-q", "-d", "CLOCK,POWER,TEMPERATURE,PERFORMANCE,MEMORY,ECC"], check=False)
+    place.call("-c", "import torch; print(torch.__version__, torch.version.cuda, torch.cuda.is_available())")
+
+
+def probe(place: Place) -> None:
+    """Which library runs on this GPU at all: an installed ``tensorrt``, else the kit's versions, in order."""
+    tried = [_probe(place, "tensorrt", None), *(_probe(place, "tensorrt_rtx", each) for each in _rtx_folders(place))]
+    wanted = "compare" if gpu() else "build"
+    chosen = next((entry for entry in tried if entry["reached"] == wanted), {})
+    document = {
+        "gpu": gpu(),
+        "library": chosen.get("library", ""),
+        "version": chosen.get("version", ""),
+        "folder": chosen.get("folder", ""),
+        "runs": bool(chosen) and bool(gpu()),
+        "tried": tried,
+    }
+    place.write("probe.json", document)
+    if not gpu():
+        found = f"{chosen['library']} {chosen['version']} builds here" if chosen else "no library builds here"
+        raise NotPossibleError(f"no NVIDIA GPU: which library runs is not known; {found}")
+    if not chosen:
+        raise NotPossibleError(f"TensorRT not measured: none of {len(tried)} libraries runs on {gpu()}; see probe.json")
+
+
+def _rtx_folders(place: Place) -> list[Path]:
+    """One folder a version, each as pip would have filled it, in the manifest's order."""
+    folders = []
+    for group in read_manifest(place.kit).groups:
+        source = place.work / group.name
+        if group.name.startswith(RTX) and source.is_dir():
+            fronts = (place.work / FRONTS).glob(f"*-{group.name.removeprefix(RTX)}")
+            folders.append(place.work / f"site-{group.name}")
+            for part in (*sorted(source.iterdir()), *sorted(fronts)):
+                shutil.copytree(part, folders[-1], dirs_exist_ok=True)
+    return folders
+
+
+def _probe(place: Place, library: str, folder: Path | None) -> dict[str, object]:
+    """The report of one library; what ended its process where there is none."""
+    label = folder.name.removeprefix(f"site-{RTX}") if folder else "installed"
+    first = (folder,) if folder else (place.site,)
+    command = [sys.executable, str(Path(__file__).with_name("probe.py")), library]
+    entry: dict[str, object] = {"library": library, "version": label, "reached": "", "messages": []}
+    try:
+        done = subprocess.run(
+            command, env=place.environment(*first), capture_output=True, text=True, timeout=PROBE_SECONDS, check=False
+        )
+        entry |= json.loads(done.stdout.splitlines()[-1])
+    except subprocess.TimeoutExpired:
+        entry["error"] = f"no answer within {PROBE_SECONDS} s"
+    except (ValueError, IndexError):
+        ended = f"signal {signal.Signals(-done.returncode).name}" if done.returncode < 0 else f"code {done.returncode}"
+        entry["error"] = f"its process ended with {ended}; stderr: {done.stderr[-2000:]}"
+    entry["folder"] = str(folder or "")
+    print(json.dumps(entry, indent=1), flush=True)
+    return entry
+
+
+def export(place: Place, model: str, precision: str) -> None:
+    """The checkpoint, or random weights, to a typed ONNX file."""
+    weights = [] if model in TRAINED else ["--weights", "random"]
+    force = ["--force"] if precision == "int8" else []  # its twin for processors may be slow here: nobody runs it
+    place.deploy("export", "--backbone", model, *weights, "--precision", precision, *force, "-o", place.models)
+
+
+def build(place: Place, model: str, precision: str) -> None:
+    """An engine with the library that the probe chose."""
+    library = place.read("probe.json").get("library")
+    if not library:
+        raise NotPossibleError("TensorRT not measured: no library that works was found; see probe.json")
+    source = _exported(place, model, precision)
+    sizes, batch = (QUICK_SIZES, QUICK_BATCH) if place.quick else (SIZES, BATCH)
+    options = ["--res", sizes, "--batch", batch, "--library", library, "-o", place.models]
+    place.deploy("build", source, *options, "--json", result=f"build-{model}-{precision}.json")
+
+
+def verify(place: Place, model: str, precision: str) -> None:
+    """The engine against PyTorch at every corner of its profiles, and its golden tensors."""
+    plan = _plan(place, model, precision)
+    need_gpu()
+    place.deploy("verify", plan, "--json", result=f"verify-{model}-{precision}.json")
+    place.deploy("verify", plan, "--golden", "--json", result=f"golden-{model}-{precision}.json")
+
+
+def verify_onnx(place: Place, model: str, precision: str) -> None:
+    """The ONNX file against PyTorch on this machine's processor: what an engine of it starts from."""
+    source = _exported(place, model, precision)
+    quick = ["--res", QUICK_SIZES, "--batch", "1,2"] if place.quick else []
+    place.deploy("verify", source, *quick, "--json", result=f"verify-onnx-{model}-{precision}.json")
+
+
+def bench(place: Place, model: str, precision: str) -> None:
+    """Engine, PyTorch eager and ONNX Runtime, turn by turn; without an engine the others."""
+    if not gpu():
+        _timed(place, _exported(place, model, precision), "torch,ort", place.results)
+        return
+    # A contender on the processor would eat the others' time; one that may lack kernels would end the run.
+    ort = ",ort" if precision == "fp16" and _ort_on_gpu(place) else ""
+    if _runs(place, model, precision):
+        _timed(place, _plan(place, model, precision), f"trt,trt-device,torch,torch-device{ort}", place.results)
+    else:
+        source = _exported(place, model, precision)
+        _timed(place, source, f"torch,torch-device{ort}", place.results, "--device", "cuda")
+
+
+def compiled(place: Place, model: str, precision: str) -> None:
+    """torch.compile with max-autotune beside the engine, apart from the rest: compiling takes minutes."""
+    need_gpu()
+    folder = place.results / "compiled"
+    folder.mkdir(exist_ok=True)
+    if _runs(place, model, precision):
+        _timed(place, _plan(place, model, precision), "trt-device,torch-compile-device", folder)
+    else:
+        source = _exported(place, model, precision)
+        _timed(place, source, "torch-compile-device", folder, "--device", "cuda")
+
+
+def _timed(place: Place, artifact: Path, names: str, folder: Path, *more: str) -> None:
+    sizes = ["--res", "384", "--batch", f"1,{BATCH}", "--seconds", "30", "--rounds", "500"]
+    if place.quick:
+        sizes = ["--res", QUICK_SIZES, "--batch", f"1,{QUICK_BATCH}", "--seconds", "3", "--rounds", "10"]
+    place.deploy("bench", artifact, "--runtime", names, *more, *sizes, "--no-photo", "--no-memory", "-o", folder)
+
+
+def _runs(place: Place, model: str, precision: str) -> bool:
+    """Whether there is an engine, and a library that runs it."""
+    return bool(place.read("probe.json").get("runs")) and (place.models / f"{model}-{precision}.plan").is_file()
+
+
+def _ort_on_gpu(place: Place) -> bool:
+    ask = "import onnxruntime; print('CUDAExecutionProvider' in onnxruntime.get_available_providers())"
+    return "True" in place.call("-c", ask)
+
+
+def tests(place: Place) -> None:
+    """The tests that want a GPU; where there is none they are collected, and say so."""
+    required = ["--require", "gpu"] if gpu() else []
+    source = place.work / "source/source"
+    said = place.call(
+        "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", source, source / "tests/gpu", *required
+    )
+    if not gpu():
+        raise NotPossibleError(f"no NVIDIA GPU: {said.strip().splitlines()[-1].strip('= ')}")
+
+
+def _exported(place: Place, model: str, precision: str) -> Path:
+    path = place.models / f"{model}-{precision}.onnx"
+    if not path.is_file():
+        raise NotPossibleError(f"{path.name} was not exported")
+    return path
+
+
+def _plan(place: Place, model: str, precision: str) -> Path:
+    path = place.models / f"{model}-{precision}.plan"
+    if not path.is_file():
+        raise NotPossibleError(f"{path.name} was not built")
+    return path
+
+
+def steps(place: Place) -> list[Step]:
+    """All steps in their order."""
+    found = [Step("unpack", unpack, 240), Step("machine", machine, 60), Step("probe", probe)]
+    for model, precision in CASES[:1] if place.quick else CASES:
+        for verb in (export, build, verify, bench, *((compiled,) if precision == "fp16" else ())):
+            name = f"{verb.__name__}-{model}-{precision}"
+            found.append(Step(name, lambda place, do=verb, what=(model, precision): do(place, *what)))
+        if model == "tiny":
+            found.append(Step(f"verify-onnx-{model}", lambda place: verify_onnx(place, "tiny", "fp16")))
+            found.append(Step("tests", tests))
+    return found
+
+
+def run(place: Place, name: str) -> int:
+    """One step; its exit code."""
+    step = next(step for step in steps(place) if step.name == name)
+    try:
+        step.run(place)
+    except NotPossibleError as exc:
+        print(exc)
+        return NOT_RUN
+    except (StepError, KitError) as exc:
+        print(exc)
+        return 1
+    except Exception as exc:  # noqa: BLE001  a defect of a step ends that step, and its last line says what it was
+        traceback.print_exc()
+        print(f"{type(exc).__name__}: {exc}")
+        return 1
+    return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    for folder in ("kit", "work", "results"):
+        parser.add_argument(f"--{folder}", type=Path, required=True)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("verb", choices=["list", "keep", "run", "report"])
+    parser.add_argument("name", nargs="?", default="")
+    given = parser.parse_args()
+    place = Place(given.kit.resolve(), given.work.resolve(), given.results.resolve(), given.quick)
+    if given.verb == "run":
+        return run(place, given.name)
+    try:
+        read_manifest(place.kit).check_python()
+    except KitError as exc:
+        print(f"error: {exc}", file=sys.stderr)
+        return 2
+    if given.verb == "keep":
+        keep(place)
+        return 0
+    if given.verb == "list":
+        print("\n".join(f"{step.name} {step.seconds}" for step in steps(place)))
+        return 0
+    print(write_report(place, [step.name for step in steps(place)]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

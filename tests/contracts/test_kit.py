@@ -1,0 +1,494 @@
+"""The kit for GPU machines: packed of stand-ins, run as on such a machine, killed, damaged and cut short."""
+
+import importlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+from support import kit as stand_in
+
+pytestmark = pytest.mark.skipif(not shutil.which("timeout"), reason="run.sh needs bash and coreutils")
+DONE = ["unpack", "machine", "export-tiny-fp16", "bench-tiny-fp16", "verify-onnx-tiny"]
+NOT_RUN = ["probe", "build-tiny-fp16", "verify-tiny-fp16", "compiled-tiny-fp16", "tests"]
+
+
+@pytest.fixture(scope="module")
+def modules(root):
+    """The kit's own modules, which find each other beside them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(root / "kit")
+        yield {name: importlib.import_module(name) for name in ("parts", "pack", "steps", "work")}
+        for name in ("parts", "pack", "steps", "work", "report"):
+            sys.modules.pop(name, None)
+
+
+@pytest.fixture(scope="module")
+def order(modules, tmp_path_factory):
+    """What is packed, of stand-in wheels, without an index."""
+    folder = tmp_path_factory.mktemp("order")
+    wheels = folder / "wheels"
+    wheels.mkdir()
+    stand_in.wheel(wheels, "stand_in", {"stand_in.py": "x = 1\n"})
+    stand_in.wheel(wheels, "other", {"other.py": ""}, "2.0")
+    stand_in.rtx_wheels(wheels)
+    root = stand_in.repository(folder / "repository")
+    return modules["pack"].Order(
+        folder / "kit",
+        python=stand_in.PYTHON,
+        rtx=(stand_in.VERSION,),
+        wheels=wheels,
+        root=root,
+        requirements=root / "kit/wheels.txt",
+        preset=0,
+    )
+
+
+@pytest.fixture(scope="module")
+def packed(modules, order):
+    modules["pack"].pack(order, say=lambda _line: None)
+    return order.out
+
+
+@pytest.fixture
+def machine(packed, tmp_path):
+    """A machine that the kit was copied to: ``run(…)``, the folder of the kit, of the work, and of the results."""
+    kit = tmp_path / "kit"
+    shutil.copytree(packed, kit)
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "nvidia-smi").write_text("#!/bin/sh\nexit 9\n")  # as where there is a driver and no GPU
+    (tools / "nvidia-smi").chmod(0o755)
+    work = kit / "kit-work"
+    (work / "tell").mkdir(parents=True)
+    return Machine(kit, work, kit / "kit-results", {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"})
+
+
+class Machine:
+    def __init__(self, kit, work, results, environment):
+        self.kit, self.work, self.results, self.environment = kit, work, results, environment
+
+    def start(self, *arguments):
+        command = ["bash", self.kit / "run.sh", "--quick", "--python", sys.executable, *arguments]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL, "text": True}
+        return subprocess.Popen(list(map(str, command)), env=self.environment, **pipes)
+
+    def run(self, *arguments):
+        with self.start(*arguments) as started:
+            said = started.communicate(timeout=120)[0]
+        return started.returncode, said
+
+    def status(self, name):
+        path = self.results / "steps" / f"{name}.status"
+        return path.read_text().rstrip("\n").split("\t") if path.exists() else []
+
+    def calls(self):
+        log = self.work / "calls.log"
+        return [line.split()[0] for line in log.read_text().splitlines()] if log.exists() else []
+
+    def pretend_done(self, *names):
+        """So that a run has less to do."""
+        (self.results / "steps").mkdir(parents=True, exist_ok=True)
+        for name in names:
+            (self.results / "steps" / f"{name}.status").write_text("done\t0\t\n")
+
+    @property
+    def report(self):
+        return (self.results / "REPORT.md").read_text()
+
+
+# --- a run ------------------------------------------------------------------------------------------------------------
+
+
+def test_without_a_gpu_what_can_be_done_is_done_and_the_rest_says_why(machine):
+    code, said = machine.run()
+    assert code == 0, said
+    assert [name for name in [*DONE, *NOT_RUN] if machine.status(name)[0] == "done"] == DONE
+    assert all("no NVIDIA GPU" in machine.status(name)[2] for name in ("probe", "tests"))
+    assert machine.status("verify-tiny-fp16")[2] == "tiny-fp16.plan was not built"
+    assert machine.calls() == ["doctor", "export", "bench", "verify"]
+    probe = json.loads((machine.results / "probe.json").read_text())
+    assert [(entry["library"], entry["version"], entry["reached"]) for entry in probe["tried"]][1:] == [
+        ("tensorrt_rtx", stand_in.VERSION, "import")
+    ]
+    assert "AttributeError: module 'tensorrt_rtx' has no attribute" in probe["tried"][1]["error"]
+    assert "**TensorRT not measured.**" in machine.report
+    assert "says nothing about a GPU" in machine.report
+    assert "| 384 | 1 | ort | 2.000 |" in machine.report
+    machine.pretend_done("probe", "tests")  # which would be tried again
+    code, said = machine.run()
+    assert [line for line in said.splitlines() if "done before" in line and line.partition(":")[0] in DONE] == [
+        f"{name}: done before" for name in DONE
+    ]
+    assert machine.calls() == ["doctor", "export", "bench", "verify"]
+
+
+def test_the_kits_wheels_are_used_where_the_machine_has_none(machine):
+    machine.run("unpack")
+    used = json.loads((machine.results / "packages.json").read_text())
+    assert used == {"stand_in": "1.0 (the kit's)", "other": "2.0 (the kit's)"}
+    assert (machine.work / "site/stand_in.py").read_text() == "x = 1\n"
+
+
+def test_a_named_step_is_repeated(machine):
+    for _ in range(2):
+        machine.run("unpack", "export-tiny-fp16")
+    assert machine.calls() == ["export", "export"]
+    assert machine.run("exprot") == (2, "error: no step exprot; see run.sh --list\n")
+
+
+def test_a_run_that_was_killed_goes_on_where_it_was(machine):
+    (machine.work / "tell/export").write_text("hang")
+    machine.pretend_done(*{*DONE, *NOT_RUN} - {"unpack", "machine", "export-tiny-fp16"})
+    started = machine.start()
+    while "export" not in machine.calls():
+        time.sleep(0.05)
+        assert started.poll() is None
+    started.send_signal(signal.SIGTERM)
+    started.communicate(timeout=30)
+    assert started.returncode == 130
+    assert (machine.status("machine")[0], machine.status("export-tiny-fp16")) == ("done", [])
+    (machine.work / "tell/export").unlink()
+    code, said = machine.run()
+    assert code == 0, said  # and not «another run works», for the step went with its run
+    assert machine.status("export-tiny-fp16")[0] == "done"
+    assert machine.calls().count("doctor") == 1
+
+
+def test_two_runs_do_not_work_in_one_folder(machine):
+    (machine.work / "tell/export").write_text("hang")
+    started = machine.start("unpack", "export-tiny-fp16")
+    while "export" not in machine.calls():
+        time.sleep(0.05)
+    code, said = machine.run()
+    started.terminate()
+    started.communicate(timeout=30)
+    assert code == 2
+    assert "another run works in" in said
+
+
+def test_a_step_that_hangs_is_ended_and_the_others_run(machine):
+    (machine.work / "tell/export").write_text("hang")
+    machine.run("unpack")
+    code, _ = machine.run("--limit", "4", "export-tiny-fp16", "bench-tiny-fp16")
+    assert code == 0
+    assert machine.status("export-tiny-fp16")[::2] == ["timed out", "its limit was 4 s"]
+    assert machine.status("bench-tiny-fp16")[2] == "tiny-fp16.onnx was not exported"
+
+
+def test_a_step_that_fails_is_told_and_the_others_run(machine):
+    (machine.work / "tell/verify").write_text("5")
+    code, said = machine.run("unpack", "export-tiny-fp16", "verify-onnx-tiny", "build-tiny-fp16")
+    assert code == 1
+    assert machine.status("verify-onnx-tiny")[0] == "failed"
+    assert re.search(r"verify-onnx-tiny: failed after \d+ s: exit code 1 from", said)
+    assert machine.status("export-tiny-fp16")[0] == "done"
+
+
+def test_where_no_time_is_left_steps_wait_for_the_next_run(machine, monkeypatch):
+    script = machine.kit / "run.sh"
+    script.write_text(script.read_text().replace("deadline=$((SECONDS + 60 * minutes))", "deadline=$((SECONDS + 30))"))
+    machine.run()
+    assert machine.status("unpack")[:2] == ["not run", "0"]
+    assert "no time left of 25 minutes" in machine.status("unpack")[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--minutes", "many"], "--minutes many is no whole number of minutes"),
+        (["--limit", "0"], "--limit 0 is no whole number of seconds"),
+        (["--quik"], "unknown option --quik"),
+        (["--work"], "--work needs a value"),
+        (["--python", "no-such-python"], "no-such-python is not there"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_wrong_call_is_refused(machine, arguments, said):
+    code, found = machine.run(*arguments)
+    assert code == 2
+    assert f"error: {said}" in found
+
+
+def test_long_logs_are_cut_and_results_stay_small(modules, machine):
+    machine.pretend_done("probe")
+    log = machine.results / "steps/probe.log"
+    log.write_bytes(b"x" * 400_000 + b"the end")
+    place = modules["work"].Place(machine.kit, machine.work, machine.results, quick=True)
+    sys.modules["report"].write_report(place, [])
+    assert log.stat().st_size < 200_000
+    assert log.read_text().endswith("the end")
+    (machine.results / "large.json").write_bytes(b"x" * 16_000_000)
+    with pytest.raises(SystemExit, match=r"has 16\.\d MB; expected less than 15"):
+        sys.modules["report"].write_report(place, [])
+
+
+@pytest.mark.parametrize("engine", [True, False], ids=["engine", "none"])
+def test_figures_are_held_to_what_was_measured_and_a_substitute_keeps_its_name(modules, machine, engine):
+    place = modules["work"].Place(machine.kit, machine.work, machine.results)
+    (machine.results / "steps").mkdir(parents=True)
+    (machine.results / "compiled").mkdir()
+    ours = {"trt-device": 1.5} if engine else {}
+    rest = {"size": "384", "batch": 1, "interval_ms": [1.0, 2.0], "p99_ms": 3.0, "images_per_second": 1.0}
+    for file, times in (
+        ("latency-x.json", {"torch-device": 4.5, "ort": 5.0} | ours),
+        ("compiled/latency-x.json", {"torch-compile-device": 3.0} | ours),
+    ):
+        rows = [{**rest, "contender": name, "p50_ms": value} for name, value in times.items()]
+        result = {"model": "large-fp16", "weights": "random", "protocol": "x", "rows": rows}
+        (machine.results / file).write_text(json.dumps(result))
+    place.write("probe.json", {"gpu": "Some GPU", "runs": engine, "tried": []})
+    sys.modules["report"].write_report(place, [])
+    assert machine.report.startswith("# GPU kit on Some GPU\n")
+    if engine:
+        assert "| large | at most 1.6 ms | 1.500 ms |" in machine.report
+        assert "| large | torch-compile-device at least 1.5 times slower | 2.00 |" in machine.report
+        assert "not measured" not in machine.report
+    else:
+        instead = "ort 5.000 ms, torch-compile-device 3.000 ms"
+        assert f"| large | at most 1.6 ms | TensorRT not measured; {instead} |" in machine.report
+        assert "| large | torch-device at least 3.0 times slower | TensorRT not measured |" in machine.report
+        assert "**TensorRT not measured.**" in machine.report
+
+
+@pytest.mark.parametrize("engine", [True, False], ids=["engine", "none"])
+@pytest.mark.parametrize("ort", [True, False], ids=["ort", "cpu"])
+def test_what_is_timed_on_a_gpu(modules, machine, monkeypatch, engine, ort):
+    """The calls that a machine with a GPU would make, without making them."""
+    steps, calls = modules["steps"], []
+    place = modules["work"].Place(machine.kit, machine.work, machine.results)
+    place.models.mkdir()
+    (machine.results).mkdir(parents=True)
+    for suffix in ("onnx", "plan") if engine else ("onnx",):
+        (place.models / f"large-fp16.{suffix}").touch()
+    place.write("probe.json", {"gpu": "Some GPU", "runs": engine})
+    monkeypatch.setattr(steps, "gpu", lambda: "Some GPU")
+    monkeypatch.setattr(modules["work"], "gpu", lambda: "Some GPU")
+    monkeypatch.setattr(type(place), "call", lambda *_args, **_options: str(ort))
+    monkeypatch.setattr(type(place), "deploy", lambda _place, *argv, **_options: calls.append(list(map(str, argv))))
+    steps.bench(place, "large", "fp16")
+    steps.compiled(place, "large", "fp16")
+    (beside, compiled), suffix = calls, "plan" if engine else "onnx"
+    wanted = ["trt", "trt-device"] if engine else []
+    assert beside[3].split(",") == [*wanted, "torch", "torch-device", *(["ort"] if ort else [])]
+    assert compiled[3].split(",") == [*wanted[1:], "torch-compile-device"]
+    assert all(call[1].endswith(f"large-fp16.{suffix}") for call in calls)
+    assert all(("--device" in call) != engine for call in calls)
+    assert compiled[-1] != beside[-1]  # results of the same name must not meet
+
+
+# --- what arrives -----------------------------------------------------------------------------------------------------
+
+
+def damaged(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+DAMAGE = {
+    "damaged": (damaged, "is damaged: its SHA-256 is not that of manifest.json"),
+    "missing": (lambda path: path.unlink(), "is missing"),
+    "cut": (lambda path: os.truncate(path, 10), "has 10 bytes, not"),
+}
+
+
+@pytest.mark.parametrize(("harm", "said"), DAMAGE.values(), ids=DAMAGE)
+def test_a_part_that_did_not_arrive_whole_is_named(machine, modules, packed, harm, said):
+    split(modules, machine.kit, packed)
+    harm(machine.kit / "wheels.tar.xz.01")
+    code, found = machine.run()
+    assert code == 1
+    assert re.search(rf"unpack: failed after \d+ s: wheels\.tar\.xz\.01 {said}", found)
+    assert machine.calls() == []  # nothing else was tried
+    assert "| unpack | failed |" in machine.report
+
+
+def split(modules, kit, packed):
+    """The same kit with parts so small that its wheels take several."""
+    pack, parts = modules["pack"], modules["parts"]
+    manifest = parts.read_manifest(packed)
+    folders = {}
+    for name in ("one", "two"):
+        folder = kit.with_name(name)
+        folder.mkdir()
+        (folder / f"{name}.py").write_bytes(os.urandom(3000))
+        folders[f"{name}-1.0"] = folder
+    group = parts.write_group(kit, pack.WHEELS, folders, {}, limit=2000, preset=0)
+    assert len(group.parts) > 2
+    kept = [group if each.name == pack.WHEELS else each for each in manifest.groups]
+    parts.write_manifest(kit, parts.Manifest(manifest.python, manifest.product, tuple(kept)))
+    return folders
+
+
+def test_a_kit_may_come_in_several_deliveries(machine, modules, packed):
+    split(modules, machine.kit, packed)
+    later = machine.kit.with_name("later")
+    later.mkdir()
+    held = [*machine.kit.glob("wheels.tar.xz.0[1-9]"), *machine.kit.glob("tensorrt*")]
+    for path in held:
+        path.rename(later / path.name)
+    code, said = machine.run("--keep")
+    assert code == 0
+    assert "wheels: wheels.tar.xz.01 is missing" in said
+    for path in [*machine.kit.glob("*.tar.xz.*")]:
+        path.unlink()
+    for path in later.iterdir():
+        path.rename(machine.kit / path.name)
+    assert machine.run("--keep")[0] == 0
+    for path in [*machine.kit.glob("*.tar.xz.*")]:
+        path.unlink()
+    assert machine.run("unpack")[0] == 0
+
+
+def test_a_group_may_stay_behind_but_not_the_source(machine):
+    for path in machine.kit.glob("tensorrt*"):
+        path.unlink()
+    assert machine.run("unpack")[0] == 0
+    assert "not copied to this machine: tensorrt-rtx-9.9.9.9" in (machine.results / "steps/unpack.log").read_text()
+    for path in machine.kit.glob("source*"):
+        path.unlink()
+    code, said = machine.run("unpack")
+    assert (code, "source and wheels are needed in any case" in said) == (1, True)
+
+
+def test_another_python_is_refused(machine):
+    path = machine.kit / "manifest.json"
+    path.write_text(path.read_text().replace(f"cp{stand_in.PYTHON.replace('.', '')}", "cp399"))
+    code, said = machine.run()
+    assert code == 2
+    assert re.search(r"this kit is for Python 3\.99 \(cp399\); .* is cp3\d+: name another with run\.sh --python", said)
+    assert machine.calls() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [(None, "is no kit"), ("{", "cannot be read"), ('{"format": 9}', "format 9")]
+)
+def test_what_is_no_kit_is_refused(machine, text, said):
+    path = machine.kit / "manifest.json"
+    path.write_text(text) if text else path.write_text("")
+    if text is None:
+        path.unlink()
+    code, found = machine.run("--work", machine.work, "--results", machine.results)
+    assert code == 2
+    assert said in found
+
+
+def test_another_kit_than_last_time_is_unpacked_again(machine):
+    machine.pretend_done(*DONE[1:], *NOT_RUN)
+    machine.run("unpack")
+    assert "unpack: done before" in machine.run()[1]
+    path = machine.kit / "manifest.json"
+    path.write_text(path.read_text() + "\n")
+    assert "unpack: done after" in machine.run()[1]
+
+
+# --- packing ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_kit_holds_its_licence_a_warning_and_all_that_runs_it(packed, modules):
+    assert (packed / "NVIDIA-LICENSE.txt").read_text() == "You may."
+    assert "For the packer's own use" in (packed / "README.txt").read_text()
+    assert {"run.sh", "steps.py", "work.py", "report.py", "probe.py", "parts.py"} <= {p.name for p in packed.iterdir()}
+    manifest = modules["parts"].read_manifest(packed)
+    assert [group.name for group in manifest.groups] == ["source", "wheels", "tensorrt-rtx-9.9.9.9", "rtx-fronts"]
+    assert all(part.size_bytes <= 30 << 20 for group in manifest.groups for part in group.parts)
+
+
+def test_what_was_packed_is_not_packed_again_and_what_changed_is(modules, order, tmp_path):
+    pack, parts = modules["pack"], modules["parts"]
+    mine = pack.replace(order, out=tmp_path / "kit")
+    pack.pack(mine, say=lambda _line: None)
+    before = {path.name: path.stat().st_mtime_ns for path in mine.out.glob("*.tar.xz.*")}
+    damaged(mine.out / "rtx-fronts.tar.xz.00")
+    said = []
+    one_more = stand_in.wheel(tmp_path, "one_more", {"one_more.py": ""})
+    changed = pack.replace(mine, have=frozenset({"other"}), extra=(str(one_more),))
+    pack.pack(changed, say=said.append)
+    after = {path.name: path.stat().st_mtime_ns for path in mine.out.glob("*.tar.xz.*")}
+    assert {name for name in before if before[name] != after[name]} == {"wheels.tar.xz.00", "rtx-fronts.tar.xz.00"}
+    assert [line for line in said if "unchanged" in line] == ["source: unchanged", "tensorrt-rtx-9.9.9.9: unchanged"]
+    assert parts.read_manifest(mine.out).group("wheels").folders == ("one_more-1.0", "stand_in-1.0")
+
+
+def test_an_interrupted_packing_is_no_kit_and_goes_on(modules, order, tmp_path):
+    pack, parts = modules["pack"], modules["parts"]
+    mine = pack.replace(order, out=tmp_path / "kit")
+
+    def stop(line):
+        if line.startswith("fetching TensorRT-RTX"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pack.pack(mine, say=stop)
+    with pytest.raises(parts.KitError, match="is no kit"):
+        parts.read_manifest(mine.out)
+    said = []
+    pack.pack(mine, say=said.append)
+    assert {"source: unchanged", "wheels: unchanged"} <= set(said)
+
+
+def test_tensorrt_without_its_licence_is_not_packed(modules, order, tmp_path):
+    wheels = tmp_path / "wheels"
+    shutil.copytree(order.wheels, wheels)
+    stand_in.rtx_wheels(wheels, licence="")
+    pack = modules["pack"]
+    with pytest.raises(modules["parts"].KitError, match="goes with NVIDIA's licence or not at all"):
+        pack.pack(pack.replace(order, out=tmp_path / "kit", wheels=wheels), say=lambda _line: None)
+
+
+def test_a_wheel_that_cannot_be_had_is_one_clear_line(modules, order, tmp_path):
+    pack = modules["pack"]
+    with pytest.raises(modules["parts"].KitError, match=r"pip download failed: ERROR: .*tensorrt_rtx_cu13_libs"):
+        pack.pack(pack.replace(order, out=tmp_path / "kit", rtx=("1.2.3",)), say=lambda _line: None)
+
+
+def test_parts_come_together_again(modules, tmp_path):
+    parts = modules["parts"]
+    (tmp_path / "in/deep").mkdir(parents=True)
+    (tmp_path / "in/deep/noise").write_bytes(os.urandom(10_000))
+    (tmp_path / "in/tool").write_text("#!/bin/sh\n")
+    (tmp_path / "in/tool").chmod(0o755)
+    made = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        made.append(parts.write_group(tmp_path / name, "g", {"folder": tmp_path / "in"}, {}, limit=3000))
+    assert made[0] == made[1]  # the same bytes each time
+    assert max(part.size_bytes for part in made[0].parts) == 3000
+    parts.unpack_group(made[0], tmp_path / "out", tmp_path / "one")
+    assert (tmp_path / "out/folder/deep/noise").read_bytes() == (tmp_path / "in/deep/noise").read_bytes()
+    assert os.access(tmp_path / "out/folder/tool", os.X_OK)
+
+
+def test_what_a_machine_has_is_read_from_pip(modules):
+    listed = "Package   Version\n--------- -------\nml_dtypes 0.6.0\nonnx==1.23.1\n\nPyYAML, typing.extensions"
+    assert modules["pack"].names_in(listed) >= {"ml-dtypes", "onnx", "pyyaml", "typing-extensions"}
+
+
+def test_the_list_of_wheels_covers_the_requirements_each_with_one_version(root, modules):
+    normal = modules["pack"]._normal
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["export"], *extras["ort"], "pytest", "cuda-python", "cuda-core"]
+    listed = [line.partition("#")[0].strip() for line in (root / "kit/wheels.txt").read_text().splitlines()]
+    names = {normal(line.partition("==")[0]): "==" in line for line in listed if line}
+    needed = {normal(re.match(r"[\w-]+", text)[0]) for text in wanted} - {"torch", "torchvision"}
+    assert needed <= set(names)
+    pinned = {normal(name) for name in re.findall(r"^([\w-]+)==", (root / "constraints.txt").read_text(), re.MULTILINE)}
+    assert {name for name, own in names.items() if own == (name in pinned)} == set()
+
+
+def test_the_versions_of_the_kit_are_those_of_the_table_of_limits(modules, root):
+    assert modules["pack"].RTX_VERSIONS[0] in (root / "constraints.txt").read_text()
+    assert [limit for step in modules["steps"].steps(_anywhere(modules)) if (limit := step.seconds) > 480] == []
+
+
+def _anywhere(modules):
+    return modules["work"].Place(Path(), Path(), Path())

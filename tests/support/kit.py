@@ -1,0 +1,85 @@
+"""A kit of nothing: stand-ins for the product, for wheels and for TensorRT-RTX, of a few bytes each.
+
+``run.sh`` and everything beside it are the real ones; what they call writes down that it was called.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+VERSION = "9.9.9.9"
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+# Writes each call into calls.log, makes the file that the call is about, and does what a file beside it tells it.
+PRODUCT = """
+import json, pathlib, sys, time
+here = pathlib.Path("tell")
+verb = sys.argv[1]
+with open("calls.log", "a") as log:
+    print(*sys.argv[1:4], file=log)
+if (here / verb).exists():
+    told = (here / verb).read_text()
+    time.sleep(60) if told == "hang" else sys.exit(told)
+if verb == "export":
+    pathlib.Path(sys.argv[sys.argv.index("-o") + 1], "tiny-fp16.onnx").touch()
+if verb == "bench":
+    row = {"size": "384", "batch": 1, "contender": "ort", "p50_ms": 2.0, "interval_ms": [1.9, 2.1], "p99_ms": 3.0,
+           "images_per_second": 500.0}
+    document = {"model": "tiny-fp16", "weights": "tiny", "protocol": "none", "rows": [row], "contenders": {}}
+    pathlib.Path(sys.argv[sys.argv.index("-o") + 1], "latency-x.json").write_text(json.dumps(document))
+if "--json" in sys.argv:
+    print(json.dumps({"verb": verb}))
+"""
+GPU_TEST = """
+import pytest
+
+@pytest.mark.skip(reason="no NVIDIA GPU: a stand-in")
+def test_on_a_gpu():
+    pass
+"""
+
+
+def wheel(folder: Path, name: str, files: dict[str, str], version: str = "1.0") -> Path:
+    """A wheel that pip accepts."""
+    path = folder / f"{name}-{version}-py3-none-any.whl"
+    about = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file, text in files.items():
+            archive.writestr(file, text)
+        archive.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{about}/RECORD", "")
+    return path
+
+
+def rtx_wheels(folder: Path, *, licence: str = "You may.") -> None:
+    """Those of one version of TensorRT-RTX; the module can be imported, and nothing else."""
+    text = {"LICENSE.txt": licence} if licence else {}
+    wheel(folder, "tensorrt_rtx_cu13_libs", {"tensorrt_rtx_libs/__init__.py": "", **text}, VERSION)
+    wheel(folder, "tensorrt_rtx_cu13_bindings", {"tensorrt_rtx_bindings/__init__.py": ""}, VERSION)
+    wheel(folder, "tensorrt_rtx", {}, VERSION)
+    wheel(folder, "tensorrt_rtx_cu13", {"tensorrt_rtx/__init__.py": f"__version__ = '{VERSION}'"}, VERSION)
+
+
+def repository(folder: Path) -> Path:
+    """A repository with the real kit and nothing else that is real."""
+    for name, text in {
+        "dpt_deploy/__init__.py": "",
+        "dpt_deploy/__main__.py": PRODUCT,
+        "tests/gpu/test_gpu.py": GPU_TEST,
+        "tests/support/x.py": "",
+        "tests/golden/x.txt": "",
+        "tests/conftest.py": "",
+        "pyproject.toml": '[project]\nname = "dpt-deploy"\nversion = "0.0.1"\n',
+        "constraints.txt": "stand-in==1.0\nonnxruntime==1.0\n",
+        "LICENSE": "",
+    }.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    shutil.copytree(ROOT / "kit", folder / "kit", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "kit/wheels.txt").write_text("# comment\nstand-in\nother==2.0  # pinned here\n")
+    return folder
