@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from dpt_deploy.core.files import atomic_path, write_errors
 from dpt_deploy.study.outcome import Study
@@ -48,22 +49,26 @@ _STYLE: Any = {**STYLE, "axes.labelcolor": INK, "axes.spines.left": False}
 
 @dataclass(frozen=True)
 class Line:
-    """One subject of the figure; a ``control`` is drawn in ink. ``band`` says whether its interval is shaded."""
+    """One subject of the figure; a ``control`` is drawn in ink. Where there are several precisions, the first of a
+    model ``leads``: its interval is shaded and its end bears the ``name``."""
 
     curve: Curve
+    name: str
     colour: str
     marker: str
     dash: Any = "solid"
     control: bool = False
-    band: bool = True
+    leads: bool = True
 
 
 @dataclass(frozen=True)
 class Chart:
-    """What the figure shows: the lines over ``ticks``, each a (ratio to the training size, label)."""
+    """What the figure shows: the lines over ``ticks``, each a (ratio to the training size, label); of several
+    ``precisions`` the name, line and marker of each."""
 
     lines: tuple[Line, ...]
     ticks: tuple[tuple[float, str], ...]
+    precisions: tuple[tuple[str, Any, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,25 +81,23 @@ class Difference:
 
 
 def chart(study: Study) -> Chart:
-    """The lines of a study; where there are several precisions, only the first of each model is shaded."""
+    """The lines of a study."""
     tints = colours(study)
-    precisions = list(dict.fromkeys(subject.precision for subject in study.models))
-    lines, shaded = [], set()
+    names = list(dict.fromkeys(subject.precision for subject in study.models))
+    several = len(names) > 1
+    precisions = {name: (_DASHES[i % len(_DASHES)], MARKERS[i % len(MARKERS)]) for i, name in enumerate(names)}
+    lines: list[Line] = []
     for index, subject in enumerate(study.models):
-        place = precisions.index(subject.precision)
-        lines.append(
-            Line(
-                study.curve(subject.name),
-                tints[subject.name],
-                MARKERS[(place if len(precisions) > 1 else index) % len(MARKERS)],
-                _DASHES[place % len(_DASHES)],
-                band=subject.model not in shaded,
-            )
-        )
-        shaded.add(subject.model)
+        dash, marker = precisions[subject.precision]
+        if not several:
+            marker = MARKERS[index % len(MARKERS)]
+        leads = not several or subject.model not in {line.name for line in lines}
+        name = subject.model if several else subject.name
+        lines.append(Line(study.curve(subject.name), name, tints[subject.name], marker, dash, leads=leads))
     controls = [subject.name for subject in study.subjects if subject.control]
-    lines += [Line(study.curve(name), QUIET, "x", _CONTROL_DASH, control=True) for name in controls]
-    return Chart(tuple(lines), tuple(study.ticks()))
+    lines += [Line(study.curve(name), name, QUIET, "x", _CONTROL_DASH, control=True) for name in controls]
+    legend = tuple((name, *precisions[name]) for name in names) if several else ()
+    return Chart(tuple(lines), tuple(study.ticks()), legend)
 
 
 def colours(study: Study) -> dict[str, str]:
@@ -177,12 +180,14 @@ def _draw(axes: Any, shown: Chart, panel: Panel) -> None:
     axes.margins(y=0.06)
     _name_range(axes, places)
     _labels(axes, shown.lines, panel)
+    if panel == "error":
+        _name_precisions(axes, shown)
 
 
 def _line(axes: Any, line: Line, places: Sequence[float], panel: Panel) -> None:
     points = _points(line.curve, panel)
     low, high = [point.low for point in points], [point.high for point in points]
-    if line.band and (panel == "loss" or not line.control):  # there it would hide the bands that matter
+    if line.leads and (panel == "loss" or not line.control):  # there it would hide the bands that matter
         axes.fill_between(places, low, high, color=line.colour, alpha=0.10 if line.control else 0.16, linewidth=0)
     values = [point.value for point in points]
     axes.plot(
@@ -216,12 +221,13 @@ def _name_range(axes: Any, places: Sequence[float]) -> None:
 def _labels(axes: Any, lines: Sequence[Line], panel: Panel) -> None:
     """Names at the right end of the lines, moved apart where they would touch."""
     low, high = axes.get_ylim()
-    heights = {line.curve.subject: (_points(line.curve, panel)[-1].value - low) / (high - low) for line in lines}
+    named = [line for line in lines if line.leads]
+    heights = {line.name: (_points(line.curve, panel)[-1].value - low) / (high - low) for line in named}
     place = -1.0
-    for line in sorted(lines, key=lambda line: heights[line.curve.subject]):
-        place = max(heights[line.curve.subject], place + _GAP)
+    for line in sorted(named, key=lambda line: heights[line.name]):
+        place = max(heights[line.name], place + _GAP)
         axes.annotate(
-            line.curve.subject,
+            line.name,
             (1, place),
             (9, 0),
             xycoords="axes fraction",
@@ -232,6 +238,16 @@ def _labels(axes: Any, lines: Sequence[Line], panel: Panel) -> None:
             va="center",
             annotation_clip=False,
         )
+
+
+def _name_precisions(axes: Any, shown: Chart) -> None:
+    """Which line is which precision, in ink: colours are the models'."""
+    handles = [
+        Line2D([], [], color=QUIET, linestyle=dash, marker=marker, markersize=5, label=name)
+        for name, dash, marker in shown.precisions
+    ]
+    if handles:
+        axes.legend(handles=handles, frameon=False, loc="lower right", fontsize=9, labelcolor=QUIET, handlelength=3.2)
 
 
 def _points(curve: Curve, panel: Panel) -> tuple[Estimate, ...]:

@@ -256,8 +256,10 @@ def test_a_model_keeps_its_colour_in_every_precision():
     lines = plots.chart(study).lines
     assert len({line.colour for line in lines}) == 2
     assert len({(line.colour, line.dash, line.marker) for line in lines}) == 4
-    assert [line.band for line in lines] == [True, False, True, False]
-    ET.fromstring(plots.panel_svg(plots.chart(study), "error"))
+    assert [line.leads for line in lines] == [True, False, True, False]
+    root = ET.fromstring(plots.panel_svg(plots.chart(study), "error"))
+    words = ["".join(node.itertext()).strip() for node in root.iter() if node.tag.endswith("text")]
+    assert [words.count(name) for name in ("vit", "conv", "fp32", "int8-cpu", "vit int8-cpu")] == [1, 1, 1, 1, 0]
 
 
 def test_the_page_says_what_precisions_cost_where_there_are_several():
