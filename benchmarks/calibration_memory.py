@@ -1,8 +1,8 @@
-"""Peak memory of an INT8 export over many images and sizes, against few; writes results/calibration-memory-….json.
+"""Peak memory of an INT8 export over many images and sizes, beside few; writes results/calibration-memory-….json.
 
-Usage: python benchmarks/calibration_memory.py [BACKBONE [IMAGES [SIZES]]]      (default: base 500 192,256,384)
+Usage: python benchmarks/calibration_memory.py [BACKBONE [IMAGES [SIZES]]]      (default: base 500 128,192,256)
 
-The images are crops of photographs that ship with scikit-image. The run over ten of them tells how much of the peak has
+The images are crops of photographs that ship with scikit-image. A run over ten of them tells how much of the peak has
 nothing to do with their number.
 """
 
@@ -16,28 +16,24 @@ import time
 from pathlib import Path
 
 import numpy as np
-import skimage
 from PIL import Image
+from skimage import data
 
-from dpt_deploy.core.environment import fingerprint
-
-PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "motorcycle_left", "rocket")
 FEW = 10
 
 
-def main():
-    given = dict(enumerate(sys.argv[1:]))
-    backbone, count, sizes = given.get(0, "base"), int(given.get(1, 500)), given.get(2, "192,256,384")
+def main(backbone="base", count="500", sizes="128,192,256"):
     with tempfile.TemporaryDirectory() as folder:
-        few, _, _ = export(backbone, crops(Path(folder, "few"), FEW), sizes)
-        peak, seconds, model = export(backbone, crops(Path(folder, "many"), count), sizes)
+        few, _, _ = _export(backbone, _crops(Path(folder, "few"), FEW), sizes)
+        peak, seconds, model = _export(backbone, _crops(Path(folder, "many"), int(count)), sizes)
     weights = model["parameters"] * 4
     result = {
         "kind": "calibration-memory",
         "recorded": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "environment": fingerprint(),
+        "processor": model["sidecar"]["parity"]["processor"],
+        "tools": model["sidecar"]["tools"],
         "model": backbone,
-        "images": count,
+        "images": int(count),
         "sizes": sizes.split(","),
         "weights_bytes": weights,
         "peak_bytes": peak,
@@ -52,11 +48,10 @@ def main():
     print(target)
 
 
-def crops(folder, count):
+def _crops(folder, count):
     """``count`` crops at random places of photographs, all different."""
     folder.mkdir()
-    data = Path(skimage.__file__).parent / "data"
-    sources = [np.asarray(Image.open(path).convert("RGB")) for path in data.iterdir() if path.stem in PHOTOGRAPHS]
+    sources = [data.astronaut(), data.chelsea(), data.coffee(), data.rocket()]
     rng = np.random.default_rng(0)
     for index in range(count):
         image = sources[index % len(sources)]
@@ -66,22 +61,20 @@ def crops(folder, count):
     return folder
 
 
-def export(backbone, images, sizes):
+def _export(backbone, images, sizes):
     """Peak resident bytes and seconds of the whole command, and what `inspect` says of the file."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "dpt_deploy", "export", "--backbone", backbone, "--weights", "random"]
         command += ["--precision", "int8-cpu", "--calibration", str(images), "--res", sizes, "-o", folder, "--force"]
         begin = time.perf_counter()
-        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        _, status, usage = os.wait4(child.pid, 0)
+        _, status, usage = os.wait4(subprocess.Popen(command, stderr=subprocess.DEVNULL).pid, 0)
+        seconds = time.perf_counter() - begin
         if status:
             raise SystemExit(f"the export failed: {' '.join(command)}")
-        seconds = time.perf_counter() - begin
         (model,) = Path(folder).glob("*.onnx")
-        command = [sys.executable, "-m", "dpt_deploy", "inspect", str(model), "--json"]
-        found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        return usage.ru_maxrss * 1024, seconds, json.loads(found.stdout)
+        told = subprocess.check_output([sys.executable, "-m", "dpt_deploy", "inspect", str(model), "--json"])
+        return usage.ru_maxrss * 1024, seconds, json.loads(told)
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

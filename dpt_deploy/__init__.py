@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dpt_deploy.workflow.export import export_model
     from dpt_deploy.workflow.predict import load
     from dpt_deploy.workflow.report import write_benchmark_report
+    from dpt_deploy.workflow.survey import survey_precisions
     from dpt_deploy.workflow.verify import verify_artifact
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "export_model",
     "load",
     "read_image",
+    "survey_precisions",
     "verify_artifact",
     "write_benchmark_report",
     "write_pfm",
@@ -38,6 +40,7 @@ _PUBLIC = {
     "load": "dpt_deploy.workflow.predict",
     "read_image": "dpt_deploy.core.images",
     "write_pfm": "dpt_deploy.core.images",
+    "survey_precisions": "dpt_deploy.workflow.survey",
     "write_benchmark_report": "dpt_deploy.workflow.report",
 }
 

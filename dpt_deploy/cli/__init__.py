@@ -28,7 +28,7 @@ COMMANDS = {
     "sweep": ("sweep", "Compare precisions and sizes of a model: error against time."),
     "train": ("train", "Train a model on rendered scenes by the paper's recipe."),
     "inspect": ("inspect", "Show what an exported model is."),
-    "diagnose": ("diagnose", "Show what a 16-bit model suffers from, and what should stay FP32."),
+    "diagnose": ("diagnose", "Show what a model of 16 or 8 bits suffers from, and what should be spared."),
     "doctor": ("doctor", "Show what works on this machine."),
     "convert": ("convert", "Save a checkpoint in another layout."),
     "demo": ("demo", "Do the whole job once, offline, on a photograph."),

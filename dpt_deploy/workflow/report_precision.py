@@ -36,7 +36,19 @@ def _sweep(result: Result, folder: str) -> str:
 def _precisions(result: Result, folder: str) -> str:
     rows = result.data["rows"]
     facts = Table(
-        ("file", "MB", "size", "max", "mean", "SQNR", "ONNX Runtime", "TensorRT-RTX", "MB of plan", "narrow"),
+        (
+            "file",
+            "MB",
+            "size",
+            "max",
+            "mean",
+            "PyTorch's max",
+            "SQNR",
+            "ONNX Runtime",
+            "TensorRT-RTX",
+            "MB of plan",
+            "narrow",
+        ),
         tuple(_file(row) for row in rows if row["exported"]),
     )
     refused = "".join(f"- {line}\n" for line in _refusals(rows))
@@ -56,6 +68,7 @@ def _file(row: Mapping[str, Any]) -> tuple[str, ...]:
         str(row["size"]),
         errors[0],
         errors[1] if agreed is None else f"{errors[1]}, labels {100 * agreed:.1f} %",
+        f"{row['pytorch']['max']:.1e}" if row.get("pytorch") else "-",
         f"{worth['sqnr']:.1f} dB" if worth.get("sqnr") is not None else "-",
         "runs" if row["onnxruntime"] == "runs" else "no",
         "builds" if engine["built"] else "no",
@@ -122,7 +135,8 @@ PRECISION_KINDS: dict[str, Section] = {
         "Precisions: every network",
         "`python benchmarks/precisions.py`: each file was exported, checked, compared with PyTorch at the size\n"
         "(largest and mean difference over the range of the output; 16 bits, `int8` and `fp8` by the runner `emu`),\n"
-        "loaded by ONNX Runtime at full optimisation, and built by TensorRT-RTX without a GPU. SQNR: against FP32.\n"
+        "loaded by ONNX Runtime at full optimisation, and built by TensorRT-RTX without a GPU. PyTorch's max: what it\n"
+        "loses itself in the same 16 bits on the same image. SQNR: against FP32.\n"
         "Narrow: share of the engine's arithmetic in less than FP32. Weights are random, except those of `tiny`.",
         _precisions,
     ),
