@@ -23,7 +23,6 @@ from dpt_deploy.core.spec import Size
 @click.option(
     "--runtime",
     "contenders",
-    default="",
     help="Any of torch, torch-compile, hf-ort, ort, native; on a GPU also trt, and trt-device, torch-device, "
     "torch-compile-device between arrays that lie there.  [default: torch,ort; of an engine torch,trt]",
 )
@@ -79,7 +78,7 @@ def _measure(
     backbone: str,
     res: tuple[Size, ...],
     batch: tuple[int, ...],
-    contenders: str,
+    contenders: str | None,
     photo: Path | None,
     no_photo: bool,
     baseline: Path | None,
@@ -94,7 +93,8 @@ def _measure(
     from dpt_deploy.workflow.photo import photograph
 
     engine = artifact is not None and artifact.suffix == ".plan"
-    names = [name.strip() for name in (contenders or f"torch,{'trt' if engine else 'ort'}").split(",")]
+    wanted = f"torch,{'trt' if engine else 'ort'}" if contenders is None else contenders
+    names = [name.strip() for name in wanted.split(",")]
     for name in names:
         check_name(name)  # an unknown one is refused before anything is exported
     recorded = open_baseline(baseline) if baseline else None

@@ -18,7 +18,7 @@ packaging = pytest.importorskip("packaging.requirements", reason="packaging come
 
 # What may need an extra, and nothing above it: the leaves of the stages, and the one reader of image files.
 LEAVES = re.compile(
-    r"dpt_deploy\.(model|graph|engine|runtime|study)(\.\w+)+|dpt_deploy\.core\.images|dpt_deploy\.workflow\.huggingface"
+    r"dpt_deploy\.(model|graph|engine|runtime|study)(\.\w+)+|dpt_deploy\.core\.images|dpt_deploy\.workflow\.(huggingface|workshop)"
 )
 
 IMPORT_EVERYTHING = """
