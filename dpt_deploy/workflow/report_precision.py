@@ -96,7 +96,7 @@ def _refusals(rows: list[Mapping[str, Any]]) -> list[str]:
 def _memory(result: Result, folder: str) -> str:
     data = result.data
     facts = Table(
-        ("model", "images", "sizes", "weights", "peak", "above the model", "time"),
+        ("model", "images", "sizes", "weights", "peak", "above the model", "peak of few", "time"),
         (
             (
                 data["model"],
@@ -105,6 +105,7 @@ def _memory(result: Result, folder: str) -> str:
                 f"{data['weights_bytes'] / 1e9:.2f} GB",
                 f"{data['peak_bytes'] / 1e9:.2f} GB",
                 f"{data['above_model_bytes'] / 1e9:.2f} GB",
+                f"{data['peak_bytes_of_few'] / 1e9:.2f} GB ({data['few']} images)",
                 f"{data['seconds'] / 60:.0f} min",
             ),
         ),

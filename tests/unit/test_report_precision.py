@@ -73,6 +73,8 @@ MEMORY = {
     "weights_bytes": 400_000_000,
     "peak_bytes": 2_100_000_000,
     "above_model_bytes": 1_700_000_000,
+    "peak_bytes_of_few": 2_000_000_000,
+    "few": 10,
     "seconds": 600.0,
 }
 
@@ -102,7 +104,7 @@ def test_every_file_has_a_row_and_every_refusal_its_message():
 
 
 def test_memory_is_told_above_the_model():
-    assert "| small | 500 | 64, 96 | 0.40 GB | 2.10 GB | 1.70 GB | 10 min |" in page(MEMORY)
+    assert "| small | 500 | 64, 96 | 0.40 GB | 2.10 GB | 1.70 GB | 2.00 GB (10 images) | 10 min |" in page(MEMORY)
 
 
 @pytest.mark.parametrize(("data", "key"), [(SWEEP, "points"), (PRECISIONS, "rows"), (MEMORY, "peak_bytes")])
