@@ -24,9 +24,10 @@ FEW = 10
 
 def main(backbone="base", count="500", sizes="128,192,256"):
     with tempfile.TemporaryDirectory() as folder:
+        _, _, full = _export(backbone)
         few, _, _ = _export(backbone, _crops(Path(folder, "few"), FEW), sizes)
         peak, seconds, model = _export(backbone, _crops(Path(folder, "many"), int(count)), sizes)
-    weights = model["parameters"] * 4
+    weights = full["parameters"] * 4
     result = {
         "kind": "calibration-memory",
         "recorded": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -61,11 +62,12 @@ def _crops(folder, count):
     return folder
 
 
-def _export(backbone, images, sizes):
-    """Peak resident bytes and seconds of the whole command, and what `inspect` says of the file."""
+def _export(backbone, images=None, sizes=None):
+    """Peak resident bytes and seconds of an export (FP32 without images), and what `inspect` says of the file."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "dpt_deploy", "export", "--backbone", backbone, "--weights", "random"]
-        command += ["--precision", "int8-cpu", "--calibration", str(images), "--res", sizes, "-o", folder, "--force"]
+        command += ["--precision", "int8-cpu", "--calibration", str(images), "--res", sizes] if images else []
+        command += ["-o", folder, "--force"]
         begin = time.perf_counter()
         _, status, usage = os.wait4(subprocess.Popen(command, stderr=subprocess.DEVNULL).pid, 0)
         seconds = time.perf_counter() - begin
