@@ -45,15 +45,13 @@ def main(backbone="base", count="500", sizes="128,192,256"):
     }
     target = Path(__file__).parent / "results" / f"calibration-memory-{backbone}.json"
     target.write_text(json.dumps(result, indent=2) + "\n")
-    print(f"{backbone}: {count} images at {sizes}: peak {peak / 1e9:.2f} GB, {FEW} images {few / 1e9:.2f} GB")
-    print(target)
+    print(f"{target}: {count} images {peak / 1e9:.2f} GB, {FEW} images {few / 1e9:.2f} GB")
 
 
 def _crops(folder, count):
     """``count`` crops at random places of photographs, all different."""
     folder.mkdir()
-    sources = [data.astronaut(), data.chelsea(), data.coffee(), data.rocket()]
-    rng = np.random.default_rng(0)
+    sources, rng = [data.astronaut(), data.chelsea(), data.coffee(), data.rocket()], np.random.default_rng(0)
     for index in range(count):
         image = sources[index % len(sources)]
         side = min(image.shape[:2]) * 3 // 4
