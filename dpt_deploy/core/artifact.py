@@ -21,18 +21,18 @@ from dpt_deploy.core.files import atomic_write_bytes
 from dpt_deploy.core.recipe import Tolerance, VerifyMatrix
 from dpt_deploy.core.record import (
     EngineRecord,
-    NativeRecord,
     OperationRecord,
     ParityRecord,
     QuantisationRecord,
     RangeRecord,
     Shapes,
+    TypeLossRecord,
 )
 from dpt_deploy.core.spec import ImageSpec, ModelSpec, TensorSpec
 
 FORMAT = 1
 ONNX, PLAN = "onnx", "plan"  # kinds of artefact
-NATIVE_TIMES = 3.0  # one rounding order against another: errors of both are single draws, at one of many sizes
+TYPE_LOSS_TIMES = 3.0  # one rounding order against another: errors of both are single draws, at one of many sizes
 EXTERNAL_DATA_BYTES = 1 << 30  # protobuf cannot hold 2 GiB, and a file of that size is awkward long before
 _CHUNK = 1 << 20
 _MAX_SIDECAR_BYTES = 1 << 24  # a real one has a few kilobytes
@@ -91,21 +91,21 @@ class Sidecar:
     ranges: RangeRecord | None = None
     quantisation: QuantisationRecord | None = None
     golden: str = ""
-    native: NativeRecord | None = None
+    type_loss: TypeLossRecord | None = None
     parity: ParityRecord | None = None
     engine: EngineRecord | None = None
     format: int = FORMAT
 
     @property
     def allowed(self) -> Tolerance:
-        """What the artefact is held to: the recipe's tolerance, or :data:`NATIVE_TIMES` what PyTorch itself loses in
+        """What the artefact is held to: the recipe's tolerance, or :data:`TYPE_LOSS_TIMES` what PyTorch itself loses in
         16 bits, whichever is more: networks differ in how much they amplify rounding, whoever rounds."""
-        if self.native is None:
+        if self.type_loss is None:
             return self.tolerance
         return replace(
             self.tolerance,
-            max=max(self.tolerance.max, NATIVE_TIMES * self.native.max),
-            mean=max(self.tolerance.mean, NATIVE_TIMES * self.native.mean),
+            max=max(self.tolerance.max, TYPE_LOSS_TIMES * self.type_loss.max),
+            mean=max(self.tolerance.mean, TYPE_LOSS_TIMES * self.type_loss.mean),
         )
 
     def to_json(self) -> str:
@@ -123,7 +123,7 @@ class Sidecar:
         found = data.get("format") if isinstance(data, dict) else None
         if found != FORMAT:
             raise ValueError(f"its format is {found!r}; this program reads {FORMAT}")
-        for later in ("engine", "native"):  # sidecars from before there were any
+        for later in ("engine", "type_loss"):  # sidecars from before there were any
             data.setdefault(later, None)
         if missing := {entry.name for entry in fields(cls)} - set(data):
             raise ValueError(f"{min(missing)} is missing")

@@ -43,7 +43,7 @@ class ParityRecord:
 
 
 @dataclass(frozen=True)
-class NativeRecord:
+class TypeLossRecord:
     """What PyTorch itself loses when it computes the network in the 16 bits of ``type``: largest and mean error on the
     golden images, over the output's range. So much rounding costs this network, whoever rounds."""
 

@@ -12,7 +12,7 @@ import numpy as np
 from dpt_deploy.core.artifact import Sidecar, WeightsSource, payload_of
 from dpt_deploy.core.environment import tool_versions
 from dpt_deploy.core.files import write_errors
-from dpt_deploy.core.record import NativeRecord, OperationRecord, QuantisationRecord
+from dpt_deploy.core.record import OperationRecord, QuantisationRecord, TypeLossRecord
 from dpt_deploy.core.spec import (
     HALF,
     INPUT_FLOAT,
@@ -27,11 +27,11 @@ from dpt_deploy.parity.samples import normalised
 from dpt_deploy.workflow import worth
 from dpt_deploy.workflow.calibration import Calibration, check_sizes, from_folder, from_scenes
 from dpt_deploy.workflow.feeds import parity_images, reference_input
-from dpt_deploy.workflow.native import native_loss
 from dpt_deploy.workflow.precision import Talk, save_graph, type_graph
 from dpt_deploy.workflow.quantise import Table, calibrate, check_worth, quantised, smoothed
 from dpt_deploy.workflow.request import ExportRequest, shapes_of
 from dpt_deploy.workflow.runners import RUNTIMES
+from dpt_deploy.workflow.type_loss import type_loss
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -52,7 +52,7 @@ class Work:
     ) -> None:
         self.request, self.source, self.spec = request, source, model.spec
         self._model, self._folder, self._say, self._allow_slower = model, folder, say, allow_slower
-        self._golden: tuple[np.ndarray, np.ndarray, NativeRecord | None] | None = None
+        self._golden: tuple[np.ndarray, np.ndarray, TypeLossRecord | None] | None = None
 
     @cached_property
     def graph(self) -> ir.Model:
@@ -190,14 +190,14 @@ class Work:
         others = [f"{each.stem}.onnx" for each in self.request.flavours if each.precision != precision]
         return others[0] if others else ""
 
-    def golden(self, sidecar: Sidecar) -> tuple[np.ndarray, np.ndarray, NativeRecord | None]:
+    def golden(self, sidecar: Sidecar) -> tuple[np.ndarray, np.ndarray, TypeLossRecord | None]:
         """Images (B, H, W, 3) as bytes, what PyTorch makes of them, and what it loses in the type of the artefact. With
         that the network is let go: a second copy of large weights is about to be loaded."""
         if self._golden is None:
             batch, size = golden_size(sidecar)
             images = parity_images(sidecar.precision, batch, size)
             reference = reference_output(self._model, sidecar, images)
-            self._golden = images, reference, native_loss(self._model, sidecar, images, reference)
+            self._golden = images, reference, type_loss(self._model, sidecar, images, reference)
             del self._model
         return self._golden
 
@@ -212,11 +212,11 @@ def write_payloads(work: Work, request: ExportRequest, path: Path) -> Sidecar:
     """
     found = work.write_graph(request.precision, path)
     sidecar = replace(_describe(work, request, path), **found)
-    images, reference, native = work.golden(sidecar)
+    images, reference, lost = work.golden(sidecar)
     golden = path.with_name(path.name + ".golden.npz")
     with write_errors(golden), golden.open("wb") as stream:
         np.savez_compressed(stream, images=images, output=reference)
-    return replace(sidecar, golden=golden.name, native=native, payloads=(*sidecar.payloads, payload_of(golden)))
+    return replace(sidecar, golden=golden.name, type_loss=lost, payloads=(*sidecar.payloads, payload_of(golden)))
 
 
 def _describe(work: Work, request: ExportRequest, path: Path) -> Sidecar:

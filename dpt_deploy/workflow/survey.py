@@ -106,8 +106,8 @@ def in_pytorch(model: str, side: int) -> str:
     import torch
 
     from dpt_deploy.workflow.feeds import parity_images, reference_input
-    from dpt_deploy.workflow.native import native_loss
     from dpt_deploy.workflow.reference import reference_of
+    from dpt_deploy.workflow.type_loss import type_loss
 
     sidecar = read_sidecar(Path(model))
     if sidecar.precision not in HALF:
@@ -116,7 +116,7 @@ def in_pytorch(model: str, side: int) -> str:
     (pixels,) = reference_input(sidecar, images).values()
     with torch.inference_mode():
         full = network(torch.from_numpy(pixels)).numpy()
-    found = native_loss(network, sidecar, images, full)
+    found = type_loss(network, sidecar, images, full)
     return json.dumps({"max": found.max, "mean": found.mean} if found else None)
 
 

@@ -16,7 +16,10 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from dpt_deploy.core.profile import parse_ranges
+from dpt_deploy.engine.profiles import plan_profiles
 from dpt_deploy.runtime import _cuda, _device_arrays
+from dpt_deploy.runtime.trt_runner import TrtRunner
 
 NAME = "fake_tensorrt"
 
@@ -326,3 +329,35 @@ def install(monkeypatch, profiles, *, loads=True, rtx=False, **options):
     monkeypatch.setattr(_device_arrays, "StridedMemoryView", FakeView)
     monkeypatch.setitem(sys.modules, NAME, trt)
     return cuda, trt
+
+
+PROFILES = plan_profiles(parse_ranges("64,64x96"), 3)
+SHAPES = [(1, 64, 64), (3, 64, 64), (2, 64, 96), (1, 64, 96)]
+
+
+def mean(pixels):
+    """What the stand-in's engine computes."""
+    return pixels.mean(axis=1)
+
+
+def runner_factory(monkeypatch, folder):
+    """A function that makes a runner over stand-ins, and returns it with these."""
+
+    def made(kept_shapes=8, stream=None, profiles=PROFILES, **options):
+        cuda, trt = install(monkeypatch, profiles, **options)
+        path = folder / "x.plan"
+        path.write_bytes(b"plan")
+        return TrtRunner(path, library=NAME, profiles=PROFILES, kept_shapes=kept_shapes, stream=stream), cuda, trt
+
+    return made
+
+
+class OnDevice:
+    """What torch, CuPy and pycuda show of an array; the stand-in's device memory is this process's."""
+
+    def __init__(self, values, **changes):
+        self.values, self.changes = values, changes
+
+    @property
+    def __cuda_array_interface__(self):
+        return {**self.values.__array_interface__, "strides": None, **self.changes}

@@ -10,12 +10,12 @@ from onnx import numpy_helper
 from support.tiny import exported, tampered, tiny_model
 
 from dpt_deploy.cli import call
-from dpt_deploy.core.artifact import NATIVE_TIMES, Sidecar, write_sidecar
+from dpt_deploy.core.artifact import TYPE_LOSS_TIMES, Sidecar, write_sidecar
 from dpt_deploy.core.metrics import range_error
-from dpt_deploy.core.record import NativeRecord
+from dpt_deploy.core.record import TypeLossRecord
 from dpt_deploy.workflow.feeds import reference_input
-from dpt_deploy.workflow.native import native_loss
 from dpt_deploy.workflow.reference import reference_of
+from dpt_deploy.workflow.type_loss import type_loss
 from dpt_deploy.workflow.verify import read_golden
 
 
@@ -30,14 +30,14 @@ def test_it_is_what_autocast_free_pytorch_loses(precision, kind):
     with torch.no_grad():
         found = network.to(narrow)(torch.from_numpy(pixels).to(narrow)).float().numpy()
     expected = range_error(found, stored["output"])
-    assert sidecar.native.type == kind
-    assert (sidecar.native.max, sidecar.native.mean) == pytest.approx(expected, rel=0.2)
-    assert 0 < sidecar.native.mean < sidecar.native.max < 0.1
+    assert sidecar.type_loss.type == kind
+    assert (sidecar.type_loss.max, sidecar.type_loss.mean) == pytest.approx(expected, rel=0.2)
+    assert 0 < sidecar.type_loss.mean < sidecar.type_loss.max < 0.1
 
 
 def test_there_is_none_where_there_is_nothing_to_compare():
-    assert exported("tiny-vit").sidecar.native is None
-    assert exported("tiny-seg", precision="fp16", output_kind="labels").sidecar.native is None
+    assert exported("tiny-vit").sidecar.type_loss is None
+    assert exported("tiny-seg", precision="fp16", output_kind="labels").sidecar.type_loss is None
 
 
 def test_an_overflow_in_pytorch_is_no_excuse():
@@ -46,15 +46,15 @@ def test_an_overflow_in_pytorch_is_no_excuse():
     with torch.no_grad():
         model.head.conv3.bias.fill_(1e6)
     images = np.zeros((1, 64, 64, 3), np.uint8)
-    assert native_loss(model, sidecar, images, np.linspace(0, 1, 64 * 64, dtype=np.float32).reshape(1, 64, 64)) is None
+    assert type_loss(model, sidecar, images, np.linspace(0, 1, 64 * 64, dtype=np.float32).reshape(1, 64, 64)) is None
 
 
 def test_more_is_allowed_only_where_pytorch_loses_more():
     sidecar = exported("tiny-vit", precision="fp16").sidecar
-    little = replace(sidecar, native=NativeRecord("fp16", 1e-5, 1e-6))
-    assert little.allowed == replace(sidecar, native=None).allowed == sidecar.tolerance
-    rough = replace(sidecar, native=NativeRecord("fp16", 0.02, 0.004))
-    assert (rough.allowed.max, rough.allowed.mean) == (NATIVE_TIMES * 0.02, NATIVE_TIMES * 0.004)
+    little = replace(sidecar, type_loss=TypeLossRecord("fp16", 1e-5, 1e-6))
+    assert little.allowed == replace(sidecar, type_loss=None).allowed == sidecar.tolerance
+    rough = replace(sidecar, type_loss=TypeLossRecord("fp16", 0.02, 0.004))
+    assert (rough.allowed.max, rough.allowed.mean) == (TYPE_LOSS_TIMES * 0.02, TYPE_LOSS_TIMES * 0.004)
     assert rough.allowed.disagreement == sidecar.tolerance.disagreement
     assert Sidecar.from_json(rough.to_json()) == rough
 
@@ -71,5 +71,5 @@ def test_a_file_that_loses_more_than_that_fails(tmp_path, capsys):
     spoiled = tampered(exported("tiny-vit", precision="fp16"), tmp_path, spoil)
     check = ["verify", str(spoiled.path), "--res", "64", "--batch", "1"]
     assert call(check) == 5
-    write_sidecar(spoiled.path, replace(spoiled.sidecar, native=NativeRecord("fp16", 0.3, 0.3)))
+    write_sidecar(spoiled.path, replace(spoiled.sidecar, type_loss=TypeLossRecord("fp16", 0.3, 0.3)))
     assert call(check) == 0

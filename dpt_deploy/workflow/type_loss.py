@@ -8,7 +8,7 @@ import numpy as np
 
 from dpt_deploy.core.artifact import Sidecar
 from dpt_deploy.core.metrics import range_error
-from dpt_deploy.core.record import NativeRecord
+from dpt_deploy.core.record import TypeLossRecord
 from dpt_deploy.core.spec import HALF, QUANTISED
 from dpt_deploy.workflow.feeds import reference_input
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dpt_deploy.model.dpt import DPT
 
 
-def native_loss(model: DPT, sidecar: Sidecar, images: np.ndarray, reference: np.ndarray) -> NativeRecord | None:
+def type_loss(model: DPT, sidecar: Sidecar, images: np.ndarray, reference: np.ndarray) -> TypeLossRecord | None:
     """Error of ``model``, computed by PyTorch in the type of the artefact, against its FP32 ``reference``.
 
     For graphs of 8 bits BF16 stands in: it has as many significant bits. ``images`` are bytes (B, H, W, 3). None where
@@ -43,4 +43,4 @@ def native_loss(model: DPT, sidecar: Sidecar, images: np.ndarray, reference: np.
     except RuntimeError:  # an operator without a kernel for the type
         return None
     largest, mean = range_error(found, reference)
-    return NativeRecord(kind, largest, mean) if np.isfinite(largest) else None
+    return TypeLossRecord(kind, largest, mean) if np.isfinite(largest) else None

@@ -1,0 +1,212 @@
+"""Arrays of the device and the TensorRT runner, over stand-ins. On a GPU: ``tests/gpu/test_engine.py``."""
+
+import gc
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("cuda.bindings", reason="cuda-python is not installed: pip install -e '.[trt]'")
+
+from support import engine_checks
+from support.fake_gpu import SHAPES, OnDevice, mean, runner_factory, view
+
+from dpt_deploy.core.errors import UsageError
+from dpt_deploy.runtime import _device_arrays
+from dpt_deploy.runtime.predictor import Predictor
+from dpt_deploy.runtime.where import on_device
+
+
+@pytest.fixture
+def make(monkeypatch, tmp_path):
+    """A runner over stand-ins, and these."""
+    return runner_factory(monkeypatch, tmp_path)
+
+
+def read(array):
+    return view(array.__cuda_array_interface__["data"][0], array.shape)
+
+
+def test_device_arrays_go_in_and_out_without_a_copy(make):
+    runner, cuda, trt = make()
+    pixels = engine_checks.images(2, 64, 96)
+    with runner:
+        found = runner.infer_device({"pixel_values": OnDevice(pixels)})["predicted_depth"]
+        runner.synchronize()
+        assert np.array_equal(read(found), mean(pixels))
+        assert trt.engines[0].contexts[0].addresses["pixel_values"] == pixels.ctypes.data
+        assert found.__cuda_array_interface__["typestr"] == "<f4"
+        assert found.__cuda_array_interface__["stream"] == runner._opened().stream.handle
+        held = len(cuda.held)
+        del found
+        gc.collect()
+        assert len(cuda.held) == held - 1
+
+
+def test_host_and_device_runs_may_alternate(make):
+    runner, _, _ = make()
+    pixels = engine_checks.images(1, 64, 64)
+    with runner:
+        for _ in range(3):
+            engine_checks.agree(runner, mean, SHAPES[:1], 0)
+            found = runner.infer_device({"pixel_values": OnDevice(pixels)})["predicted_depth"]
+            runner.synchronize()
+            assert np.array_equal(read(found), mean(pixels))
+
+
+class FromDlpack:
+    """An array of the device that has DLPack alone; its memory is the host's, and so is what it really hands out."""
+
+    def __init__(self, values):
+        self.values, self.streams = values, []
+
+    def __dlpack_device__(self):
+        return 2, 0
+
+    def __dlpack__(self, *, stream):
+        self.streams.append(stream)
+        return Host(self.values.__dlpack__())
+
+
+class Host:
+    """A capsule, as NumPy takes it."""
+
+    def __init__(self, capsule):
+        self.capsule = capsule
+
+    def __dlpack__(self, **_options):
+        return self.capsule
+
+    def __dlpack_device__(self):
+        return 1, 0
+
+
+def test_dlpack_goes_in_after_what_still_fills_it(make):
+    runner, _, _ = make()
+    given = FromDlpack(engine_checks.images(2, 64, 96))
+    with runner:
+        found = runner.infer_device({"pixel_values": given})["predicted_depth"]
+        runner.synchronize()
+        assert np.array_equal(read(found), mean(given.values))
+        assert given.streams == [runner._opened().stream.handle]
+
+
+@pytest.mark.parametrize("stream", [500, None])
+def test_dlpack_comes_out_and_the_readers_stream_waits(make, stream):
+    runner, cuda, _ = make()
+    pixels = engine_checks.images(1, 64, 64)
+    with runner:
+        found = runner.infer_device({"pixel_values": OnDevice(pixels)})["predicted_depth"]
+        assert found.__dlpack_device__() == (2, 0)
+        values = np.from_dlpack(Host(found.__dlpack__(stream=stream, max_version=(1, 0))))
+        assert not values.any()
+        cuda.drain(stream or 1)  # the reader's own, and no other; by DLPack none named is the legacy default one
+        assert np.array_equal(values, mean(pixels))
+
+
+def test_what_reads_by_dlpack_without_waiting_is_not_ready(make):
+    runner, cuda, _ = make()
+    with runner:
+        found = runner.infer_device({"pixel_values": OnDevice(engine_checks.images(1, 64, 64))})["predicted_depth"]
+        values = np.from_dlpack(Host(found.__dlpack__(stream=-1)))
+        cuda.drain(1)
+        assert not values.any()
+
+
+def test_between_the_same_two_arrays_runs_are_replayed(make):
+    runner, cuda, trt = make()
+    source, target = np.empty((1, 3, 64, 64), np.float32), np.empty((1, 64, 64), np.float32)
+    with runner:
+        held = len(cuda.held)
+        for turn in range(4):
+            source[...] = engine_checks.images(1, 64, 64, seed=turn)
+            given, wanted = OnDevice(source), OnDevice(target)
+            assert runner.infer_device({"pixel_values": given}, out=wanted)["predicted_depth"] is wanted
+            runner.synchronize()
+            assert np.array_equal(target, mean(source))
+        assert (cuda.launches, len(cuda.held)) == (3, held)
+        assert len(trt.engines[0].contexts) == 1
+
+
+def test_graphs_of_one_shape_are_bounded(make):
+    runner, cuda, _ = make()
+    arrays = [np.ones((1, 3, 64, 64), np.float32) for _ in range(12)]
+    target = np.empty((1, 64, 64), np.float32)
+    with runner:
+        for _ in range(2):
+            for source in arrays:
+                for _ in range(2):
+                    runner.infer_device({"pixel_values": OnDevice(source)}, out=OnDevice(target))
+        assert 0 < len(cuda.graphs) <= 8
+
+
+@pytest.mark.parametrize("shape", [(1, 64, 96), (64, 64)])
+def test_an_output_that_does_not_fit_is_refused(make, shape):
+    runner, _, _ = make()
+    given = {"pixel_values": OnDevice(engine_checks.images(1, 64, 64))}
+    with runner:
+        with pytest.raises(UsageError, match=r"the output is float32\[1, 64, 64\]; out= is float32"):
+            runner.infer_device(given, out=OnDevice(np.empty(shape, np.float32)))
+        engine_checks.agree(runner, mean, SHAPES, 0)
+
+
+def test_an_output_outlives_its_runner(make):
+    runner, cuda, _ = make()
+    pixels = engine_checks.images(1, 64, 64)
+    with runner:
+        found = runner.infer_device({"pixel_values": OnDevice(pixels)})["predicted_depth"]
+    assert found.__cuda_array_interface__["stream"] is None
+    assert np.array_equal(read(found), mean(pixels))
+    del found
+    gc.collect()
+    assert cuda.held == {}
+
+
+def test_the_real_view_knows_arrays_of_the_host():
+    assert not on_device(np.zeros(3))
+    found = _device_arrays.StridedMemoryView.from_any_interface(np.zeros((2, 3), np.float32), stream_ptr=-1)
+    assert (found.is_device_accessible, tuple(found.strides)) == (False, _device_arrays._in_order((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("value", "match"),
+    [
+        (np.zeros((1, 3, 64, 64), np.float32), "ndarray is not on the device"),
+        (OnDevice(np.zeros((1, 3, 64, 64), np.float32), strides=(4, 8, 12, 16)), "not contiguous"),
+        (OnDevice(np.zeros((1, 3, 64, 64), np.float16)), "float16"),
+        (OnDevice(np.zeros((1, 3, 96, 96), np.float32)), "its profiles"),
+    ],
+    ids=["host", "strided", "type", "shape"],
+)
+def test_a_device_array_that_does_not_fit_is_refused(make, value, match):
+    runner, _, _ = make()
+    with runner, pytest.raises(UsageError, match=match):
+        runner.infer_device({"pixel_values": value})
+
+
+def predictor_over(runner):
+    spec = SimpleNamespace(name="predicted_depth")
+    image = SimpleNamespace(height=64, width=64)
+    shapes = SimpleNamespace(static_size=None)
+    return Predictor(
+        runner, SimpleNamespace(outputs=[spec], image=image, shapes=shapes, model=SimpleNamespace(stride=32))
+    )
+
+
+def test_a_predictor_leaves_arrays_of_the_device_there(make):
+    runner, _, _ = make()
+    pixels = engine_checks.images(1, 64, 64)
+    with runner:
+        predictor = predictor_over(runner)
+        found = predictor.infer({"pixel_values": OnDevice(pixels)})
+        runner.synchronize()
+        assert np.array_equal(read(found), mean(pixels))
+        assert np.array_equal(predictor.infer({"pixel_values": pixels}), mean(pixels))
+        with pytest.raises(UsageError, match="images are resized on the host"):
+            predictor.predict(OnDevice(pixels))
+
+
+def test_a_runtime_of_the_host_says_that_it_takes_none():
+    predictor = predictor_over(SimpleNamespace(name="ort"))
+    with pytest.raises(UsageError, match="runtime 'ort' takes arrays of the host"):
+        predictor.infer({"pixel_values": OnDevice(np.zeros((1, 3, 64, 64), np.float32))})
