@@ -11,4 +11,13 @@ namespace dpt::core {
 template <typename Job>
 cudaError_t launch(const Job& job, cudaStream_t stream);
 
+// What a file that defines launch() ends with: the definitions for every job.
+#define DPT_LAUNCH_EVERY_JOB                                              \
+  template cudaError_t launch(const InputJob&, cudaStream_t);              \
+  template cudaError_t launch(const MapJob&, cudaStream_t);                \
+  template cudaError_t launch(const ScoreJob&, cudaStream_t);              \
+  template cudaError_t launch(const LabelJob<std::int32_t>&, cudaStream_t); \
+  template cudaError_t launch(const LabelJob<std::int64_t>&, cudaStream_t); \
+  template cudaError_t launch(const FiniteJob&, cudaStream_t)
+
 }  // namespace dpt::core

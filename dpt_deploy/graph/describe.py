@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
-from onnx import ModelProto, helper, shape_inference
+from onnx import ModelProto, TensorProto, helper, shape_inference
 
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.spec import TensorSpec
 
+_FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 _SHAPE_NUMBERS = 16  # sizes, scales, axes: an initializer of so few elements may steer a shape
 
 
@@ -45,11 +46,6 @@ def describe(path: Path) -> Description:
     model = read_graph(path)
     graph = model.graph
     sizes = [(math.prod(tensor.dims), tensor.data_type) for tensor in graph.initializer]
-    floats = [
-        count
-        for count, kind in sizes
-        if kind in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
-    ]
     weight_bytes = sum(count * helper.tensor_dtype_to_np_dtype(kind).itemsize for count, kind in sizes)
     opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     return Description(
@@ -57,9 +53,23 @@ def describe(path: Path) -> Description:
         inputs=tuple(_tensor_spec(value) for value in graph.input),
         outputs=tuple(_tensor_spec(value) for value in graph.output),
         operators=dict(Counter(node.op_type for node in graph.node).most_common()),
-        parameters=sum(floats),
+        parameters=sum(math.prod(tensor.dims) for tensor in _weights(model)),
         weight_bytes=weight_bytes,
     )
+
+
+def _weights(model: ModelProto) -> list[TensorProto]:
+    """The initializers that are weights: floating-point numbers, and in a quantised graph the integers or 8-bit floats
+    that DequantizeLinear restores; its steps and zeros describe them, and are none."""
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    pairs = [node for node in model.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    about = {name for node in pairs for name in node.input[1:]}
+    restored = {node.input[0] for node in pairs}
+    return [
+        tensor
+        for name, tensor in tensors.items()
+        if name not in about and (name in restored or tensor.data_type in _FLOATS)
+    ]
 
 
 def element_types(model: ModelProto) -> dict[str, int]:

@@ -89,7 +89,8 @@ def _refusals(rows: list[Mapping[str, Any]]) -> list[str]:
         if row["onnxruntime"] != "runs":
             met.setdefault(("ONNX Runtime", row["onnxruntime"]), []).append(row["model"])
         if not row["engine"]["built"]:
-            met.setdefault(("TensorRT-RTX", row["engine"]["message"]), []).append(row["model"])
+            message = row["engine"]["message"].replace(f"{row['model']}.onnx", "it")  # one message, many files
+            met.setdefault(("TensorRT-RTX", message), []).append(row["model"])
     return [f"{who}, {', '.join(files)}: `{message.strip()}`" for (who, message), files in met.items()]
 
 

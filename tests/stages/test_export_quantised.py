@@ -16,6 +16,7 @@ from dpt_deploy.core.artifact import open_artifact
 from dpt_deploy.core.errors import ParityError
 from dpt_deploy.core.record import WorthRecord
 from dpt_deploy.core.spec import Size
+from dpt_deploy.graph.describe import describe
 from dpt_deploy.graph.precision.qdq import quantise, targets, watched
 from dpt_deploy.workflow import sensitivity, worth
 from dpt_deploy.workflow.quantise import check_worth
@@ -77,6 +78,14 @@ def test_both_graphs_have_the_same_steps():
     assert len(shared) > len(tables[0]) / 2
     for name in shared:
         np.testing.assert_array_equal(tables[0][name], tables[1][name])
+
+
+def test_weights_are_counted_whatever_their_type(capsys):
+    """Steps and zeros are none; two products may share a weight, and a weight may be there in both types."""
+    wanted = describe(exported("tiny-vit").path).parameters
+    engine = exported("tiny-vit", precision="int8")
+    for artifact in (engine, twin(engine)):
+        assert describe(artifact.path).parameters == wanted
 
 
 def test_a_spoiled_step_fails_to_verify(tmp_path, capsys):

@@ -115,7 +115,7 @@ def test_without_onnx_runtime_the_rest_still_builds():
 def test_the_tensorrt_back_end_compiles_and_says_what_it_lacks(tmp_path):
     """Needs the headers: TENSORRT_ROOT, and a CUDA runtime (CUDAToolkit_ROOT); no GPU. With nvcc, the kernels too."""
     if not os.environ.get("TENSORRT_ROOT"):
-        pytest.skip("no NvInfer.h: it is in no package; TENSORRT_ROOT must lead to a download of TensorRT")
+        pytest.skip("no NvInfer.h: NVIDIA puts it into no package; TENSORRT_ROOT must lead to a download of TensorRT")
     native_build()
     options = [
         f"-DDPT_DEPENDENCIES={ROOT / 'build/cpp/dependencies'}",
@@ -153,7 +153,7 @@ def test_the_kernels_round_as_the_cpu_does(tmp_path):
     """nvcc may fuse a product and a sum into one rounding; what it makes of the kernels must hold neither that nor
     approximate division. Needs no GPU."""
     if not shutil.which("nvcc"):
-        pytest.skip("no nvcc")
+        pytest.skip("nvcc is not installed: it is NVIDIA's compiler, which machines without a GPU lack")
     include = [f"-I{ROOT / 'cpp' / folder}" for folder in ("src", "include")]
     done(
         "nvcc",

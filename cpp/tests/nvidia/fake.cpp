@@ -253,11 +253,6 @@ cudaError_t launch(const Job& job, cudaStream_t stream) {
   });
 }
 
-template cudaError_t launch(const InputJob&, cudaStream_t);
-template cudaError_t launch(const MapJob&, cudaStream_t);
-template cudaError_t launch(const ScoreJob&, cudaStream_t);
-template cudaError_t launch(const LabelJob<std::int32_t>&, cudaStream_t);
-template cudaError_t launch(const LabelJob<std::int64_t>&, cudaStream_t);
-template cudaError_t launch(const FiniteJob&, cudaStream_t);
+DPT_LAUNCH_EVERY_JOB;
 
 }  // namespace dpt::core
