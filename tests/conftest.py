@@ -102,3 +102,12 @@ def _own_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DPT_DEPLOY_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _few_scenes():
+    """Ranges are measured on few and small scenes: tests ask what is made of them, not how good they are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dpt_deploy.workflow.calibration.SCENES", 4)
+        patch.setattr("dpt_deploy.workflow.calibration._SCENE_SIDE", 128)
+        yield

@@ -22,7 +22,7 @@ from dpt_deploy.core.recipe import Recipe, load_recipe
 from dpt_deploy.core.spec import ModelSpec, Size
 from dpt_deploy.model.dpt import DPT
 from dpt_deploy.model.zoo import random_model
-from dpt_deploy.workflow import calibration, worth
+from dpt_deploy.workflow import worth
 from dpt_deploy.workflow.export import export_model
 
 RECIPES = Path(__file__).with_name("recipes")
@@ -106,8 +106,10 @@ def exported(
 @contextmanager
 def quick_judge(speedup: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> Iterator[None]:
     """What a precision is worth is measured on two images, and its speed not at all: timing is never a test."""
-    small = mock.patch.object(calibration, "_SCENE_SIDE", 128), mock.patch.object(worth, "SCENES", 2)
-    with small[0], small[1], mock.patch.object(worth.Bench, "speedup", return_value=speedup):
+    with (
+        mock.patch.object(worth, "SCENES", 2),
+        mock.patch.object(worth.Bench, "speedup", return_value=speedup),
+    ):
         yield
 
 
