@@ -42,7 +42,14 @@ from dpt_deploy.core.spec import Size
 @click.option("--data", metavar="NAME:DIR", help="Measure on this data set instead, by its own protocol.")
 @click.option("--limit", type=click.IntRange(2), metavar="N", help="Use the first N images only.")
 @click.option("--reference", type=click.Choice(["paper"]), help="Print the paper's number beside ours.")
-@click.option("--control/--no-control", default=True, show_default=True, help="Prove that a planted defect is noticed.")
+@click.option(
+    "--control",
+    type=click.Choice(["tiled", "nearest", "none"]),
+    default="tiled",
+    show_default=True,
+    callback=lambda _context, _option, value: None if value == "none" else value,
+    help="The defect in a model's positions that the study must notice.",
+)
 @click.option("--plot/--no-plot", default=True, show_default=True, help="Draw the figure and write the report.")
 @click.option("-o", "--out", type=PATH, default="out/study", show_default=True, help="Folder for what comes out.")
 @json_option

@@ -18,7 +18,7 @@ Decoder = Literal["dpt", "midas21"]
 ResizeRule = Literal["minimal", "lower_bound", "upper_bound"]
 InputKind = Literal["float32", "uint8"]
 EncoderKind = Literal["vit", "hybrid", "cnn"]
-PositionResize = Literal["bilinear", "nearest"]
+PositionResize = Literal["bilinear", "nearest", "tiled"]
 WeightStandardisation = Literal["sqrt", "sum"]  # divide by sqrt(σ²+1e-8) (timm >= 0.4.12) or by σ+1e-5 (timm 0.4.5)
 Tap = int | str  # a transformer block (0-based), or "stage0" … of the convolutional encoder
 
@@ -65,8 +65,8 @@ class EncoderSpec:
     ``vit`` is a plain Vision Transformer on patches of ``patch`` pixels; ``hybrid`` feeds a ViT with the output of
     ``stage_blocks``/``stage_channels`` of a ResNetV2 at 1/16 resolution; ``cnn`` is timm's network ``timm_name``.
     ``grid`` is the side of the position table (24 for 384 pixels); ``prefix_tokens`` is 2 for distilled DeiT.
-    ``position_resize`` is how that table meets another grid: ``nearest`` is a known defect, planted where a study must
-    prove that it would notice one.
+    ``position_resize`` is how that table meets another grid: ``nearest`` and ``tiled`` are defects, planted where a
+    study must prove that it would notice one.
     """
 
     kind: EncoderKind

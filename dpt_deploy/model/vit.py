@@ -43,12 +43,16 @@ def resize_grid(grid: Tensor, height: int, width: int, rule: PositionResize) -> 
 
     ``bilinear`` has half-pixel centres and no antialiasing, as the published models were trained. ``nearest`` repeats
     positions: row ``i`` is row ``i * g // height`` of the table, in integers, because the floating-point indices of
-    PyTorch and ONNX Runtime part at some sizes (6 to 74, for one).
+    PyTorch and ONNX Runtime part at some sizes (6 to 74, for one). ``tiled`` begins the table anew beyond its edge, as
+    code does that never resized it.
     """
     if rule == "bilinear":
         return F.interpolate(grid, size=(height, width), mode="bilinear", align_corners=False)
-    rows = torch.arange(height, device=grid.device) * grid.shape[2] // height
-    columns = torch.arange(width, device=grid.device) * grid.shape[3] // width
+    rows, columns = (torch.arange(side, device=grid.device) for side in (height, width))
+    if rule == "nearest":
+        rows, columns = rows * grid.shape[2] // height, columns * grid.shape[3] // width
+    else:
+        rows, columns = rows % grid.shape[2], columns % grid.shape[3]
     return grid.index_select(2, rows).index_select(3, columns)
 
 

@@ -13,6 +13,10 @@ _UNANIMOUS: dict[Verdict, str] = {
     "reversed": "The convolutional network loses less: the reverse of what the paper says.",
     "not distinguishable": "No difference between transformers and the convolutional network can be told.",
 }
+_DEFECTS = {  # what was done to a control's positions
+    "nearest": "repeated instead of interpolated",
+    "tiled": "begun anew beyond the training grid instead of interpolated",
+}
 
 
 def headline(study: Study) -> str:
@@ -39,7 +43,8 @@ def control(study: Study) -> str:
     found = study.analysis.control
     if found is None:
         return f"No control was run: {study.no_control}."
-    return _controlled(found)
+    defect = next(subject.control for subject in study.subjects if subject.name == found.planted)
+    return _controlled(found, _DEFECTS[defect])
 
 
 def precisions(study: Study) -> list[str]:
@@ -123,15 +128,15 @@ def _priced(found: Price, study: Study) -> str:
     )
 
 
-def _controlled(found: Control) -> str:
+def _controlled(found: Control, defect: str) -> str:
     points = interval(found.overall, " points")
     same = "the same at the training size" if found.at_training < 1e-6 else "not quite the same at the training size"
     if found.noticed:
         return (
-            f"{found.original} with its positions repeated instead of interpolated loses {points} more, "
+            f"{found.original} with its positions {defect} loses {points} more, "
             f"and is {same}: the study notices a defect that only shows away from it."
         )
     return (
-        f"{found.original} with its positions repeated instead of interpolated loses {points} more: "
+        f"{found.original} with its positions {defect} loses {points} more: "
         "within chance. Differences of that order cannot be told here."
     )

@@ -16,7 +16,7 @@ Family = Literal["transformer", "convolutional"]
 
 @dataclass(frozen=True)
 class Subject:
-    """A model on a runtime at a precision. ``weights`` is where they came from; ``control`` has the planted defect."""
+    """A model on a runtime at a precision. ``weights`` is where they came from; ``control`` names a planted defect."""
 
     name: str
     model: str
@@ -27,7 +27,7 @@ class Subject:
     sha256: str
     weights: str
     random: bool = False
-    control: bool = False
+    control: str = ""
 
 
 @dataclass(frozen=True)

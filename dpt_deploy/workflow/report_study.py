@@ -101,7 +101,7 @@ def _verdicts(data: Mapping[str, Any]) -> list[str]:
     control = data["control"]
     if "noticed" in control:
         found = "noticed" if control["noticed"] else "**not noticed**"
-        lines.append(f"the planted defect (positions repeated, not interpolated) was {found}")
+        lines.append(f"the planted defect ({control['planted']}, {_points(control['overall'])} points) was {found}")
     return lines
 
 

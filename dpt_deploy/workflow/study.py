@@ -22,7 +22,7 @@ from dpt_deploy.study.resolution import Scores, default_sizes, mean_of
 from dpt_deploy.workflow import study_images, study_models
 from dpt_deploy.workflow.feeds import check_request
 from dpt_deploy.workflow.study_images import Images
-from dpt_deploy.workflow.study_models import Contestant
+from dpt_deploy.workflow.study_models import Contestant, Defect
 from dpt_deploy.workflow.study_scores import Scoring
 
 JOURNAL = "scores.jsonl"
@@ -50,7 +50,7 @@ class Request:
     data: str | None = None
     limit: int | None = None
     reference: bool = False
-    control: bool = True
+    control: Defect | None = "tiled"
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def _models(plan: Plan, folder: Path, say: Talk) -> tuple[list[Contestant], str 
         return models, None, "none of the models has positions to spoil, in fp32 and with its weights at hand"
     # A plain transformer before a hybrid, whose convolutional stages know no positions.
     original = min(able, key=lambda each: each.artifact.sidecar.model.encoder.kind != "vit")
-    return [*models, study_models.control_of(original, folder, say)], original.subject.name, ""
+    return [*models, study_models.control_of(original, asked.control, folder, say)], original.subject.name, ""
 
 
 def _prices(scoring: Scoring, scores: Scores, subjects: Sequence[Subject], seed: int) -> tuple[Price, ...]:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dpt_deploy.core.artifact import Artifact, Sidecar, open_model, read_sidecar
 from dpt_deploy.core.environment import installed
@@ -30,7 +30,7 @@ from dpt_deploy.workflow.runners import judge_of, open_runner
 
 Talk = Callable[[str], None]
 _PACKAGES = {"ort": "onnxruntime", "emu": "onnxruntime", "torch": "torch"}  # whose version may move a score
-_DEFECT = "nearest"  # how the control resizes its positions
+Defect = Literal["nearest", "tiled"]  # how a control treats its positions, see ``model.vit.resize_grid``
 
 
 @dataclass(frozen=True)
@@ -150,21 +150,21 @@ def contestants(
     return found
 
 
-def control_of(original: Contestant, folder: Path, say: Talk) -> Contestant:
-    """The same model with the same weights, whose positions are repeated instead of interpolated.
+def control_of(original: Contestant, defect: Defect, folder: Path, say: Talk) -> Contestant:
+    """The same model with the same weights, whose positions are not interpolated.
 
     It is exported like any other, from a recipe written to ``folder``.
     """
     sidecar = original.artifact.sidecar
-    name = f"{sidecar.model.name}-{_DEFECT}"
+    name = f"{sidecar.model.name}-{defect}"
     recipe = folder / f"{name}.toml"
     ensure_folder(folder)
-    atomic_write_bytes(recipe, _recipe_text(sidecar, name).encode())
+    atomic_write_bytes(recipe, _recipe_text(sidecar, name, defect).encode())
     source = sidecar.weights
     weights = f"random:{source.seed}" if source.is_random else str(checkpoint_path(source))
     say(f"exporting the control {name}")
     artifact = export_model(str(recipe), folder, weights=weights, opset=sidecar.opset, say=say)
-    return _contestant(artifact, original.subject.runtime, name, control=True)
+    return _contestant(artifact, original.subject.runtime, name, control=defect)
 
 
 def can_be_control(contestant: Contestant) -> bool:
@@ -198,7 +198,7 @@ def _artifact(name: str, weights: str | None, precision: str | None, folder: Pat
         return export_model(name, folder, weights=weights, precision=precision, allow_slower=True, say=say)
 
 
-def _contestant(artifact: Artifact, runtime: str, name: str, *, control: bool = False) -> Contestant:
+def _contestant(artifact: Artifact, runtime: str, name: str, *, control: str = "") -> Contestant:
     sidecar = artifact.sidecar
     subject = Subject(
         name=name,
@@ -221,10 +221,10 @@ def _digest(sidecar: Sidecar) -> str:
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def _recipe_text(sidecar: Sidecar, name: str) -> str:
+def _recipe_text(sidecar: Sidecar, name: str, defect: Defect) -> str:
     """The recipe of an artefact, whole, with the defect planted."""
     model = sidecar.model.to_dict()
-    model["encoder"]["position_resize"] = _DEFECT
+    model["encoder"]["position_resize"] = defect
     del model["name"]
     table = {
         "name": name,

@@ -59,7 +59,7 @@ def plan_sweep(
     backbone: str, weights: str | None, sizes: tuple[Size, ...], precisions: tuple[str, ...], scenes: int
 ) -> Plan:
     """Check everything before anything is exported; raises what :func:`~dpt_deploy.workflow.study.plan_study` does."""
-    return plan_study(Request((backbone,), weights, sizes=sizes, precisions=precisions, scenes=scenes, control=False))
+    return plan_study(Request((backbone,), weights, sizes=sizes, precisions=precisions, scenes=scenes, control=None))
 
 
 def run_sweep(

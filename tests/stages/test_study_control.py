@@ -1,4 +1,4 @@
-"""The planted defect: positions repeated instead of interpolated, the same at the training size and nowhere else."""
+"""The planted defects: positions repeated or begun anew, the same at the training size and nowhere else."""
 
 import numpy as np
 import pytest
@@ -28,9 +28,9 @@ def grid(side=GRID):
     return torch.arange(2.0 * side * side).reshape(1, 2, side, side)
 
 
-def nearest_recipe(folder, name="tiny-vit"):
-    path = folder / "nearest.toml"
-    path.write_text(f'base = "{tiny_path(name)}"\n[model.encoder]\nposition_resize = "nearest"\n')
+def recipe_of(folder, rule="nearest"):
+    path = folder / f"{rule}.toml"
+    path.write_text(f'base = "{tiny_path("tiny-vit")}"\n[model.encoder]\nposition_resize = "{rule}"\n')
     return str(path)
 
 
@@ -41,7 +41,7 @@ def trained(tmp_path_factory):
     save_native(tiny_model("tiny-vit"), folder / "weights.safetensors")
     arguments = (str(folder / "weights.safetensors"), ("ort",), ("fp32",), folder / "models", lambda _line: None)
     (original,) = study_models.contestants((tiny_path("tiny-vit"),), *arguments)
-    return original, study_models.control_of(original, folder / "models", lambda _line: None)
+    return original, study_models.control_of(original, "nearest", folder / "models", lambda _line: None)
 
 
 def output_of(contestant, size):
@@ -69,8 +69,15 @@ def test_a_position_is_repeated_where_it_stands(size):
             assert (found[:, row, column] == source.numpy()).all()
 
 
-@pytest.mark.parametrize("rule", ["bilinear", "nearest"])
-def test_both_rules_are_the_identity_at_the_training_grid(rule):
+@pytest.mark.parametrize("size", [(6, 6), (12, 18), (3, 2), (7, 5), (2, 64)], ids=str)
+def test_tiles_begin_anew_beyond_the_grid_and_are_cut_within(size):
+    across = -(-size[1] // GRID)
+    wanted = np.tile(grid()[0].numpy(), (1, -(-size[0] // GRID), across))[:, : size[0], : size[1]]
+    assert np.array_equal(resize_grid(grid(), *size, "tiled")[0].numpy(), wanted)
+
+
+@pytest.mark.parametrize("rule", ["bilinear", "nearest", "tiled"])
+def test_all_rules_are_the_identity_at_the_training_grid(rule):
     assert torch.equal(resize_grid(grid(), GRID, GRID, rule), grid())
 
 
@@ -84,16 +91,18 @@ def test_pytorchs_own_indices_round_the_wrong_way_at_some_sizes():
     assert not torch.equal(ours, theirs)
 
 
-def test_the_rules_differ_away_from_the_training_grid():
-    assert not torch.equal(resize_grid(grid(), 8, 8, "nearest"), resize_grid(grid(), 8, 8, "bilinear"))
+@pytest.mark.parametrize("defect", ["nearest", "tiled"])
+def test_the_rules_differ_away_from_the_training_grid(defect):
+    assert not torch.equal(resize_grid(grid(), 8, 8, defect), resize_grid(grid(), 8, 8, "bilinear"))
 
 
 # --- in a network -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("defect", ["nearest", "tiled"])
 @pytest.mark.parametrize("size", [(96, 96), (128, 160)], ids=str)
-def test_the_exported_form_computes_what_the_reference_does(size, tmp_path):
-    model = random_model(load_recipe(nearest_recipe(tmp_path)).model)
+def test_the_exported_form_computes_what_the_reference_does(size, defect, tmp_path):
+    model = random_model(load_recipe(recipe_of(tmp_path, defect)).model)
     image = torch.rand((1, 3, *size), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected, found = model(image), deployable(model)(image)
@@ -126,13 +135,13 @@ def test_specifications_and_sidecars_from_before_still_load():
 def test_a_rule_that_is_not_known_is_refused(tmp_path):
     path = tmp_path / "cubic.toml"
     path.write_text(f'base = "{tiny_path("tiny-vit")}"\n[model.encoder]\nposition_resize = "cubic"\n')
-    with pytest.raises(BadFileError, match="expected bilinear or nearest"):
+    with pytest.raises(BadFileError, match="expected bilinear or nearest or tiled"):
         load_recipe(str(path))
 
 
 def test_weights_saved_for_the_one_rule_serve_the_other(tmp_path):
     save_native(tiny_model("tiny-vit"), tmp_path / "weights.safetensors")
-    spec = load_recipe(nearest_recipe(tmp_path)).model
+    spec = load_recipe(recipe_of(tmp_path)).model
     model, _ = load_weights(spec, tmp_path / "weights.safetensors")
     assert model.spec.encoder.position_resize == "nearest"
     assert build(spec).encoder.position.resize == "nearest"

@@ -48,7 +48,7 @@ def calling(paths, tmp_path):
         return (
             "study",
             *("--backbone", ",".join(models), "--res", res, "--scenes", scenes),
-            *("--no-control", "--no-plot", "-o", tmp_path / "out", *extra),
+            *("--control", "none", "--no-plot", "-o", tmp_path / "out", *extra),
         )
 
     return arguments
@@ -59,7 +59,7 @@ def outcome(folder):
 
 
 def plan_of(models, **changes):
-    asked = {"models": tuple(models), "sizes": (Size(96, 96), Size(128, 128)), "scenes": 3, "control": False}
+    asked = {"models": tuple(models), "sizes": (Size(96, 96), Size(128, 128)), "scenes": 3, "control": None}
     return study.plan_study(study.Request(**{**asked, **changes}))
 
 
@@ -122,7 +122,7 @@ def test_json_is_the_file_that_is_written(calling, tmp_path, capsys):
 
 def test_everything_is_drawn(paths, tmp_path, capsys):
     pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install -e '.[study]'")
-    arguments = ("--backbone", ",".join(paths), "--res", SIZES, "--scenes", 4, "--no-control", "-o", tmp_path)
+    arguments = ("--backbone", ",".join(paths), "--res", SIZES, "--scenes", 4, "--control", "none", "-o", tmp_path)
     assert "report.html" in fine(capsys, "study", *arguments)
     assert {path.name for path in tmp_path.iterdir()} >= {*study_output.NUMBERS, *study_output.PICTURES}
     page = (tmp_path / "report.html").read_text()
@@ -372,8 +372,9 @@ def trained(tmp_path_factory):
 
 
 def test_a_control_without_its_defect_goes_unnoticed_and_exits_5(calling, trained, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(study_models, "_DEFECT", "bilinear")
-    arguments = [part for part in calling(models=[trained]) if part != "--no-control"]
+    write = study_models._recipe_text
+    monkeypatch.setattr(study_models, "_recipe_text", lambda sidecar, name, _defect: write(sidecar, name, "bilinear"))
+    arguments = calling("--control", "nearest", models=[trained])  # the last of two options counts
     assert call([str(part) for part in arguments]) == 5
     out, err = capsys.readouterr()
     assert "error: a planted defect went unnoticed: the study measures nothing" in err
@@ -384,12 +385,13 @@ def test_a_control_without_its_defect_goes_unnoticed_and_exits_5(calling, traine
     assert found["control"]["at_training"] == 0.0
 
 
-def test_the_control_is_a_subject_like_any_other_and_the_same_at_the_training_size(trained, tmp_path):
-    found, models = study.run_study(plan_of([trained], control=True), tmp_path)
-    assert [each.subject.name for each in models] == ["tiny-vit", "tiny-vit-nearest"]
+@pytest.mark.parametrize("defect", ["tiled", "nearest"])
+def test_the_control_is_a_subject_like_any_other_and_the_same_at_the_training_size(defect, trained, tmp_path):
+    found, models = study.run_study(plan_of([trained], control=defect), tmp_path)
+    assert [each.subject.name for each in models] == ["tiny-vit", f"tiny-vit-{defect}"]
     assert found.analysis.control.at_training == 0.0
     assert found.analysis.control.by_size[1].value != 0.0
-    assert (tmp_path / "models" / "tiny-vit-nearest.toml").is_file()
+    assert (tmp_path / "models" / f"tiny-vit-{defect}.toml").is_file()
 
 
 def test_a_study_of_models_without_positions_says_that_it_has_no_control(paths, tmp_path, capsys):

@@ -16,7 +16,7 @@ FAMILY = {"conv": "convolutional"}
 
 def subject(name, **changes):
     made = Subject(name, name, FAMILY.get(name, "transformer"), "ort", "fp32", f"{name}.onnx", "ab" * 32, f"{name}.pt")
-    return replace(made, control="nearest" in name, **changes)
+    return replace(made, control="nearest" if "nearest" in name else "", **changes)
 
 
 def made(growth=GROWTH, *, images=40, noise=0.005, random=False, failures=(), references=(), no_control=""):

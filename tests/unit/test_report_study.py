@@ -46,7 +46,7 @@ STUDY = {
     "comparisons": [
         {"subject": "vit", "rival": "conv", "in_range": {"value": 6.5, "low": 5, "high": 8}, "verdict": "holds"}
     ],
-    "control": {"noticed": False},
+    "control": {"noticed": False, "planted": "vit-tiled", "overall": {"value": 1, "low": -1, "high": 3}},
 }
 PHOTOGRAPHS = {"kind": "photographs", "photograph": "a motorcycle", "explained_variance": {"vit": 0.625}}
 
