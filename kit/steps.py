@@ -204,7 +204,12 @@ def bench(place: Place, model: str, precision: str) -> None:
     # A contender on the processor would eat the others' time; one that may lack kernels would end the run.
     ort = ",ort" if precision == "fp16" and _ort_on_gpu(place) else ""
     if _runs(place, model, precision):
-        _timed(place, _plan(place, model, precision), f"trt,trt-device,torch,torch-device{ort}", place.results)
+        _timed(
+            place,
+            _plan(place, model, precision),
+            f"trt,trt-device,trt-enqueue-device,torch,torch-device{ort}",
+            place.results,
+        )
     else:
         source = _exported(place, model, precision)
         _timed(place, source, f"torch,torch-device{ort}", place.results, "--device", "cuda")

@@ -6,11 +6,14 @@ that it is tuned for; the runner picks the narrowest box around what it is fed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from dpt_deploy.core.errors import UsageError
-from dpt_deploy.core.spec import Size, check_size, parse_size
+from dpt_deploy.core.spec import Size, TensorSpec, check_size, parse_size
 
 Shape = tuple[int, int, int]  # (batch, height, width)
 
@@ -49,6 +52,13 @@ class Profile:
         sizes = SizeRange(Size(*self.low[1:]), Size(*self.high[1:]))
         batch = str(self.low[0]) if self.low[0] == self.high[0] else f"{self.low[0]}..{self.high[0]}"
         return f"{sizes} batch {batch}"
+
+
+def largest_bytes(spec: TensorSpec, profiles: Sequence[Profile]) -> int:
+    """Bytes of an input or output at the largest shape: batch, height and width are dynamic together, or none is."""
+    dynamic = any(isinstance(dim, str) for dim in spec.shape)
+    pixels = max(profile.pixels for profile in profiles) if dynamic else 1
+    return math.prod(dim for dim in spec.shape if isinstance(dim, int)) * pixels * np.dtype(spec.dtype).itemsize
 
 
 @dataclass(frozen=True)

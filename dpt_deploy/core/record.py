@@ -192,7 +192,8 @@ class AuditRecord:
 class EngineRecord:
     """How a plan was built: by which library, for which shapes, on which GPU (None: without one).
 
-    ``weight_bytes`` and ``activation_bytes`` are predictions of device memory, the latter at the largest profile.
+    ``weight_bytes`` and ``activation_bytes`` are predictions of device memory, the latter at the largest profile;
+    ``ends_bytes`` are those of input and output there, which every run on its way needs for itself.
     """
 
     library: str
@@ -204,3 +205,4 @@ class EngineRecord:
     activation_bytes: int
     seconds: float
     audit: AuditRecord
+    ends_bytes: int = 0

@@ -58,9 +58,13 @@ def traits_of(precision: str, task: str, largest_batch: int) -> set[str]:
     return {precision, task, *(("batch",) if largest_batch > 1 else ())}
 
 
-def needed_bytes(weight_bytes: int, activation_bytes: int) -> int:
-    """Device memory of a running engine, predicted: weights, activations at the largest shape, the runtime itself."""
-    return weight_bytes + activation_bytes + RUNTIME_BYTES
+RUNS = 2  # on their way at once, as the runner has them; activations count input and output of one
+
+
+def needed_bytes(weight_bytes: int, activation_bytes: int, ends_bytes: int) -> int:
+    """Device memory of a running engine, predicted: weights, activations at the largest shape, input and output of
+    further runs, the runtime itself."""
+    return weight_bytes + activation_bytes + (RUNS - 1) * ends_bytes + RUNTIME_BYTES
 
 
 def check_device_memory(needed: int, free: int | None, gpu: Gpu | None) -> None:

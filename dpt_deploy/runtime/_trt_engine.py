@@ -9,7 +9,7 @@ last. Not run on a GPU yet (see ``trt_runner``).
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from dpt_deploy.core.errors import BadFileError, DptError, IncompatibleError, ResourceError, UsageError
-from dpt_deploy.core.profile import Profile, choose_profile
+from dpt_deploy.core.profile import Profile, choose_profile, largest_bytes
 from dpt_deploy.core.spec import Size, TensorSpec
 from dpt_deploy.runtime._cuda import Capture, Graph, Memory, Stream, call
 from dpt_deploy.runtime._device_arrays import DeviceArray, DeviceView
@@ -67,8 +67,7 @@ class OpenEngine:
             self.stream, self._up, self._down = (self._streamed(undo, handle) for handle in (stream, None, None))
             self._runtime, self._engine = _deserialize(trt, path)
             self.input, self.output = _tensors(trt, self._engine, path)
-            pixels = max(profile.pixels for profile in profiles)
-            self._slot_bytes = _largest(self.input, pixels), _largest(self.output, pixels)
+            self._slot_bytes = largest_bytes(self.input, profiles), largest_bytes(self.output, profiles)
             self._scratch = Memory(self._engine.device_memory_size_v2)
             undo.callback(self._scratch.close)
             self._free.append(self._new_slot())  # most callers need one; the next is made when two runs overlap
@@ -178,6 +177,16 @@ class OpenEngine:
         result.mark()
         return result
 
+    def bare(self, view: DeviceView, batch: int, size: Size, out: DeviceView) -> Callable[[], object]:
+        """What queues this run and does nothing else, until another shape or other addresses take its place."""
+        for _ in range(2):  # once plainly, once captured
+            self.run_device(view, batch, size, out)
+        lane, stream = self._lane(batch, size, view.shape), self.stream
+        graph = lane.graphs[view.address, out.address]
+        if graph is not None:
+            return lambda: graph.launch(stream)
+        return lambda: lane.context.execute_async_v3(stream.handle)
+
     def _launch(self, lane: Lane, source: int, target: int) -> None:
         """Run between two addresses: plainly the first time, captured the second, replayed from then on."""
         known, graph = (source, target) in lane.graphs, lane.graphs.get((source, target))
@@ -277,13 +286,6 @@ def _tensors(trt: Any, engine: Any, path: Path) -> tuple[TensorSpec, TensorSpec]
             f"{path} has {engine.num_io_tensors} tensors; expected one in, one out", hint="build it again"
         )
     return found["input"], found["output"]
-
-
-def _largest(spec: TensorSpec, pixels: int) -> int:
-    """Bytes of a tensor at the largest shape: batch, height and width are dynamic together, or none of them is."""
-    fixed = int(np.prod([dim for dim in spec.shape if isinstance(dim, int)], dtype=np.int64))
-    dynamic = any(isinstance(dim, str) for dim in spec.shape)
-    return fixed * (pixels if dynamic else 1) * np.dtype(spec.dtype).itemsize
 
 
 def _bytes(shape: Sequence[int], dtype: np.dtype[Any]) -> int:

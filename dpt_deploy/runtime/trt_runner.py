@@ -7,7 +7,7 @@ Nothing of this file has run on a GPU yet: its logic is tried over stand-ins (``
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
@@ -172,6 +172,17 @@ class TrtRunner:
             target = None if out is None else device_view(out, opened.stream)
             made: DeviceArray | None = opened.run_device(view, batch, size, target)
             return {opened.output.name: out if made is None else made}
+
+    def bare_call(self, feed: Mapping[str, Any], out: Any) -> Callable[[], object]:
+        """The run of :meth:`infer_device` without what the runner does around it, to measure what that costs.
+
+        The arrays must stay as they are, and the runner must not be used otherwise while this is called.
+        """
+        with self._turn:
+            opened = self._opened()
+            view = device_view(_only(feed, opened.input), opened.stream)
+            batch, size = opened.check(view.shape, view.dtype)
+            return opened.bare(view, batch, size, device_view(out, opened.stream))
 
     def to_device(self, value: np.ndarray) -> DeviceArray:
         """A copy of an array of the host on the device, complete when this returns.

@@ -21,7 +21,7 @@ from dpt_deploy.core.environment import available_memory, free_device_memory, gp
 from dpt_deploy.core.errors import BadFileError, IncompatibleError, ResourceError, UsageError
 from dpt_deploy.core.files import atomic_write_bytes, check_folder, write_errors
 from dpt_deploy.core.optional import extra
-from dpt_deploy.core.profile import Profile, ProfileCost, SizeRange, check_ranges
+from dpt_deploy.core.profile import Profile, ProfileCost, SizeRange, check_ranges, largest_bytes
 from dpt_deploy.core.record import EngineOptions, EngineRecord, Gpu
 from dpt_deploy.core.spec import Size
 from dpt_deploy.core.staging import commit, staged
@@ -83,6 +83,11 @@ class _Order:
     @property
     def activation_bytes(self) -> int:
         return max(cost.activation_bytes for cost in self.costs)
+
+    @property
+    def ends_bytes(self) -> int:
+        sidecar = self.source.sidecar
+        return sum(largest_bytes(spec, self.profiles) for spec in (*sidecar.inputs, *sidecar.outputs))
 
     @property
     def parents(self) -> tuple[Payload, ...]:
@@ -220,7 +225,7 @@ def _preflight(order: _Order, say: Talk) -> None:
     traits = preflight.traits_of(sidecar.precision, sidecar.model.task, largest)
     for line in preflight.warnings_for(edition.library, edition.module.__version__, traits):
         say(f"known to go wrong: {line}")
-    needed = preflight.needed_bytes(order.weight_bytes, order.activation_bytes)
+    needed = preflight.needed_bytes(order.weight_bytes, order.activation_bytes, order.ends_bytes)
     preflight.check_device_memory(needed, free_device_memory(), order.device)
     host = available_memory()
     if host is not None and BUILD_COPIES * order.weight_bytes > host:
@@ -265,6 +270,7 @@ def _build(order: _Order, plan: Path, timing_cache: Path | None, say: Talk, adva
         order.activation_bytes,
         round(built.seconds, 3),
         built.audit,
+        order.ends_bytes,
     )
     golden = write_golden(source, order.profiles, plan, say)
     return replace(

@@ -30,6 +30,7 @@ from dpt_deploy.workflow.feeds import model_feed, reference_input
 OURS = "ort"  # the contender that ratios refer to; an engine where there is one
 ENGINE = "trt"
 DEVICE = "-device"  # ends the names of those that are timed between arrays of the GPU
+BARE = f"{ENGINE}-enqueue{DEVICE}"
 CPU, CUDA = "cpu", gpu_contenders.CUDA
 
 
@@ -151,8 +152,8 @@ def enter(
 
 def import_libraries(name: str) -> None:
     """Import what the contender computes with, and no more of it than entering does."""
-    known = {"native": "native"} | dict.fromkeys((ENGINE, ENGINE + DEVICE), "trt")
-    registry.runner_class("torch" if runs_module(name) else known.get(name, "ort"))
+    engine = "trt" if _KINDS[name].wants == PLAN else "ort"
+    registry.runner_class("torch" if runs_module(name) else "native" if name == "native" else engine)
     if runs_module(name):
         from dpt_deploy.model import weights, zoo  # noqa: F401
 
@@ -216,6 +217,7 @@ _KINDS = {
     "native": Kind(_native, "the exported model in the C++ library"),
     ENGINE: Kind(gpu_contenders.engine, "the engine, from host to host", wants=PLAN),
     ENGINE + DEVICE: Kind(gpu_contenders.engine_on_device, "the engine between arrays of the device", wants=PLAN),
+    BARE: Kind(gpu_contenders.bare_engine, "the engine's enqueue alone", wants=PLAN),
     "torch" + DEVICE: Kind(
         _on_gpu(compiled=False, on_device=True), "PyTorch eager between arrays of the device", True, wants=CUDA
     ),

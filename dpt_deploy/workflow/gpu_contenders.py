@@ -55,12 +55,25 @@ def engine(artifact: Artifact, _file: Any, images: np.ndarray) -> Iterator[Conte
 @contextmanager
 def engine_on_device(artifact: Artifact, _file: Any, images: np.ndarray) -> Iterator[Contender]:
     """The engine between two arrays of the device, made by itself: no other library is needed."""
+    with _between_arrays(artifact, images) as (runner, feed, out):
+        yield Contender(lambda: runner.infer_device(feed, out=out), runner.synchronize)
+
+
+@contextmanager
+def bare_engine(artifact: Artifact, _file: Any, images: np.ndarray) -> Iterator[Contender]:
+    """The same without the runner: what it costs is the difference."""
+    with _between_arrays(artifact, images) as (runner, feed, out):
+        yield Contender(runner.bare_call(feed, out), runner.synchronize)
+
+
+@contextmanager
+def _between_arrays(artifact: Artifact, images: np.ndarray) -> Iterator[tuple[Any, dict[str, Any], Any]]:
+    """A runner, its input on the device, and an array for its output."""
     (name, value), *_ = model_feed(artifact.sidecar, images).items()
     runner: Any = open_runner(artifact.path, "trt")
     with runner:
-        given = runner.to_device(value)
-        out = runner.infer_device({name: given})[artifact.sidecar.outputs[0].name]
-        yield Contender(lambda: runner.infer_device({name: given}, out=out), runner.synchronize)
+        feed = {name: runner.to_device(value)}
+        yield runner, feed, runner.infer_device(feed)[artifact.sidecar.outputs[0].name]
 
 
 def torch_contender(

@@ -97,7 +97,7 @@ def _refusals(rows: list[Mapping[str, Any]]) -> list[str]:
 def _memory(result: Result, folder: str) -> str:
     data = result.data
     facts = Table(
-        ("model", "images", "sizes", "weights", "peak", "above the model", "peak of few", "time"),
+        ("model", "images", "sizes", "weights", "peak", "peak of few", "of an FP32 export", "above that", "time"),
         (
             (
                 data["model"],
@@ -105,8 +105,9 @@ def _memory(result: Result, folder: str) -> str:
                 ", ".join(data["sizes"]),
                 f"{data['weights_bytes'] / 1e9:.2f} GB",
                 f"{data['peak_bytes'] / 1e9:.2f} GB",
-                f"{data['above_model_bytes'] / 1e9:.2f} GB",
                 f"{data['peak_bytes_of_few'] / 1e9:.2f} GB ({data['few']} images)",
+                f"{data['peak_bytes_of_fp32'] / 1e9:.2f} GB",
+                f"{(data['peak_bytes'] - data['peak_bytes_of_fp32']) / 1e9:.2f} GB",
                 f"{data['seconds'] / 60:.0f} min",
             ),
         ),

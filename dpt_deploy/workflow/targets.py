@@ -18,6 +18,6 @@ def check_target_of(record: EngineRecord) -> list[str]:
     version = compat.load(record.library).module.__version__
     gpus = gpu_devices()
     doubts = preflight.check_target(record, version, gpus)
-    needed = preflight.needed_bytes(record.weight_bytes, record.activation_bytes)
+    needed = preflight.needed_bytes(record.weight_bytes, record.activation_bytes, record.ends_bytes)
     preflight.check_device_memory(needed, free_device_memory(), gpus[0])
     return doubts

@@ -238,7 +238,7 @@ def test_figures_are_held_to_what_was_measured_and_a_substitute_keeps_its_name(m
     ours = {"trt-device": 1.5} if engine else {}
     rest = {"size": "384", "batch": 1, "interval_ms": [1.0, 2.0], "p99_ms": 3.0, "images_per_second": 1.0}
     for file, times in (
-        ("latency-x.json", {"torch-device": 4.5, "ort": 5.0} | ours),
+        ("latency-x.json", {"torch-device": 4.5, "ort": 5.0} | ours | ({"trt-enqueue-device": 1.2} if engine else {})),
         ("compiled/latency-x.json", {"torch-compile-device": 3.0} | ours),
     ):
         rows = [{**rest, "contender": name, "p50_ms": value} for name, value in times.items()]
@@ -250,6 +250,7 @@ def test_figures_are_held_to_what_was_measured_and_a_substitute_keeps_its_name(m
     if engine:
         assert "| large | at most 1.6 ms | 1.500 ms |" in machine.report
         assert "| large | torch-compile-device at least 1.5 times slower | 2.00 |" in machine.report
+        assert "| large | the runner at most 2% over the bare enqueue | 25.0% |" in machine.report
         assert "not measured" not in machine.report
     else:
         instead = "ort 5.000 ms, torch-compile-device 3.000 ms"
@@ -276,9 +277,9 @@ def test_what_is_timed_on_a_gpu(modules, machine, monkeypatch, engine, ort):
     steps.bench(place, "large", "fp16")
     steps.compiled(place, "large", "fp16")
     (beside, compiled), suffix = calls, "plan" if engine else "onnx"
-    wanted = ["trt", "trt-device"] if engine else []
-    assert beside[3].split(",") == [*wanted, "torch", "torch-device", *(["ort"] if ort else [])]
-    assert compiled[3].split(",") == [*wanted[1:], "torch-compile-device"]
+    ours = ["trt", "trt-device", "trt-enqueue-device"] if engine else []
+    assert beside[3].split(",") == [*ours, "torch", "torch-device", *(["ort"] if ort else [])]
+    assert compiled[3].split(",") == [*ours[1:2], "torch-compile-device"]
     assert all(call[1].endswith(f"large-fp16.{suffix}") for call in calls)
     assert all(("--device" in call) != engine for call in calls)
     assert compiled[-1] != beside[-1]  # results of the same name must not meet

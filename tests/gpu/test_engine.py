@@ -5,9 +5,11 @@ that a failure.
 """
 
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -221,21 +223,29 @@ def test_the_gate_records_what_was_measured_on_this_gpu(engine, capsys):
 
 def test_an_engine_is_timed_beside_pytorch(engine, capsys, torch):
     copied(exported("tiny-vit", precision=engine.sidecar.precision), engine.path.parent)  # its model, beside it
-    names = "trt,trt-device,torch,torch-device"
+    names = "trt,trt-device,trt-enqueue-device,torch,torch-device"
     argv = ("bench", engine.path, "--runtime", names, "--res", "64", "--seconds", "0.5", "--no-memory", "--no-photo")
     found = json.loads(fine(capsys, *argv, "--json"))
     assert [row["contender"] for row in found["rows"]] == names.split(",")
     assert all(row["p50_ms"] > 0 for row in found["rows"])
 
 
+def _resident_bytes():
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
 def test_memory_does_not_grow_over_mixed_sizes(engine, torch):
-    """Of the device, over a few hundred runs with fewer contexts kept than there are sizes."""
+    """Of device and host, over ten thousand runs with fewer contexts kept than there are sizes."""
     record = engine.sidecar.engine
     kind = runner_class("trt")
     with kind(engine.path, library=record.library, profiles=record.profiles, kept_shapes=2) as runner:
-        left = []
-        for turn in range(300):
-            runner.infer({"pixel_values": engine_checks.images(*SHAPES[turn % len(SHAPES)], seed=turn)})
-            if turn in (99, 299):
+        feeds = [{"pixel_values": engine_checks.images(*shape, seed=1)} for shape in SHAPES]
+        left, resident = [], []
+        for turn in range(10_000):
+            runner.infer(feeds[turn % len(feeds)])
+            if turn in (999, 9_999):
                 left.append(torch.cuda.mem_get_info()[0])
+                resident.append(_resident_bytes())
     assert left[0] - left[1] < 8 << 20
+    assert resident[1] - resident[0] < 32 << 20

@@ -98,6 +98,13 @@ def test_what_was_timed_is_said(engine, stand_ins, capsys):
     assert (len(held), ours) == (3, None)  # to trt-device, where it is alone
 
 
+def test_the_enqueue_alone_tells_what_the_runner_costs(engine, stand_ins, capsys):
+    found = measured(capsys, engine.path, "--runtime", "trt-device,trt-enqueue-device", "--batch", "1,2", *QUICK)
+    held = {(row["contender"], row["batch"]): row["times_slower_than_trt"] for row in found["rows"]}
+    assert [held["trt-device", batch] for batch in (1, 2)] == [None, None]
+    assert all(len(held["trt-enqueue-device", batch]) == 3 for batch in (1, 2))
+
+
 def test_by_default_an_engine_meets_pytorch(engine, stand_ins, capsys):
     shown = fine(capsys, "bench", engine.path, *QUICK, "--no-photo")
     assert "times slower than trt" in shown

@@ -12,7 +12,7 @@ from support import engine_checks
 from support.fake_gpu import SHAPES, OnDevice, mean, runner_factory, view
 
 from dpt_deploy.core.errors import UsageError
-from dpt_deploy.runtime import _device_arrays
+from dpt_deploy.runtime import _device_arrays, _trt_engine
 from dpt_deploy.runtime.predictor import Predictor
 from dpt_deploy.runtime.where import on_device
 
@@ -52,6 +52,23 @@ def test_host_and_device_runs_may_alternate(make):
             found = runner.infer_device({"pixel_values": OnDevice(pixels)})["predicted_depth"]
             runner.synchronize()
             assert np.array_equal(read(found), mean(pixels))
+
+
+@pytest.mark.parametrize("captured", [True, False], ids=["captured", "enqueued"])
+def test_the_bare_call_runs_the_engine_and_nothing_else(captured, make, monkeypatch):
+    runner, cuda, _ = make()
+    pixels, out = engine_checks.images(1, 64, 64), OnDevice(np.zeros((1, 64, 64), np.float32))
+    with runner:
+        if not captured:
+            monkeypatch.setattr(_trt_engine.OpenEngine, "_capturable", lambda _self, _lane: False)
+        call = runner.bare_call({"pixel_values": OnDevice(pixels)}, out)
+        runner.synchronize()
+        out.values[...] = 0
+        launched = cuda.launches
+        call()
+        runner.synchronize()
+        assert np.array_equal(out.values, mean(pixels))
+        assert cuda.launches == launched + captured
 
 
 class FromDlpack:

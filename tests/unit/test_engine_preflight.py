@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from dpt_deploy.core.errors import IncompatibleError, ResourceError
-from dpt_deploy.core.profile import Profile
+from dpt_deploy.core.profile import Profile, largest_bytes
 from dpt_deploy.core.record import AuditRecord, EngineOptions, EngineRecord, Gpu
+from dpt_deploy.core.spec import TensorSpec
 from dpt_deploy.engine.preflight import (
     check_device_memory,
     check_target,
@@ -16,6 +17,7 @@ from dpt_deploy.engine.preflight import (
     traits_of,
     warnings_for,
 )
+from dpt_deploy.runtime.trt_runner import SLOTS
 
 H200 = Gpu("NVIDIA H200", "9.0", "580.65.06", 140 << 30)
 A100 = Gpu("NVIDIA A100", "8.0", "580.65.06", 80 << 30)
@@ -101,12 +103,26 @@ def test_the_origin_names_the_targets():
 
 
 def test_an_engine_larger_than_what_is_free_is_refused():
-    needed = needed_bytes(CLASSIC.weight_bytes, CLASSIC.activation_bytes)
+    needed = needed_bytes(CLASSIC.weight_bytes, CLASSIC.activation_bytes, 0)
     assert needed > 3 << 30
     check_device_memory(needed, needed, H200)
     check_device_memory(needed, None, None)
     with pytest.raises(ResourceError, match=r"needs about 3\.7 GB of device memory .* 1\.1 GB are free on NVIDIA H200"):
         check_device_memory(needed, 1 << 30, H200)
+
+
+def test_a_second_run_on_its_way_needs_an_input_and_an_output_of_its_own():
+    assert needed_bytes(1, 2, 1 << 20) - needed_bytes(1, 2, 0) == (SLOTS - 1) << 20
+
+
+def test_ends_are_those_of_the_largest_shape():
+    image, depth = (
+        TensorSpec("image", "float32", ("batch", 3, "height", "width")),
+        TensorSpec("depth", "float16", ("batch", "height", "width")),
+    )
+    pixels = 8 * 384 * 672
+    assert [largest_bytes(spec, CLASSIC.profiles) for spec in (image, depth)] == [12 * pixels, 2 * pixels]
+    assert largest_bytes(TensorSpec("image", "uint8", (1, 64, 96, 3)), CLASSIC.profiles) == 64 * 96 * 3
 
 
 # --- known defects ----------------------------------------------------------------------------------------------------

@@ -1,0 +1,39 @@
+"""The published networks at their full size, in every narrow precision, through the real builder of TensorRT-RTX.
+
+What is built here is what a user builds; only calibration and comparison are short, because weights are random: what an
+engine is made of does not depend on their values. All precisions at all sizes stand in ``benchmarks/precisions.py``.
+"""
+
+import pytest
+from support.tiny import quick_judge
+
+from dpt_deploy.core.profile import parse_ranges
+from dpt_deploy.core.spec import Size
+from dpt_deploy.workflow.build import build_engine_artifact
+from dpt_deploy.workflow.export import export_model
+
+pytestmark = pytest.mark.needs("onnx", "torch", "onnxruntime", "tensorrt_rtx")
+
+LEAST = {("tiny", "fp16"): 0.65}  # its trained head overflows and stays FP32
+BLOCKS = {"tiny": 6, "base": 12, "hybrid": 12, "hybrid-segmentation": 12}
+NETWORKS = {
+    "tiny": {"backbone": "tiny"},
+    "base": {"backbone": "base", "weights": "random"},
+    "hybrid": {"backbone": "hybrid", "weights": "random"},
+    "hybrid-segmentation": {"backbone": "hybrid", "task": "segmentation", "weights": "random"},
+}
+SMALL = Size(64, 64)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "int8", "fp8"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_it_builds_in_the_precision_asked_for_with_attention_whole(name, precision, tmp_path):
+    with quick_judge():
+        artifact = export_model(**NETWORKS[name], out=tmp_path, precision=precision, res=(SMALL,))
+    assert artifact.sidecar.precision == precision
+    side = str(artifact.sidecar.image.height)
+    built = build_engine_artifact(artifact.path, tmp_path, res=parse_ranges(side), batch=4, library="tensorrt_rtx")
+    record = built.artifact.sidecar.engine
+    assert record.audit.share(precision) > LEAST.get((name, precision), 0.9)
+    assert record.audit.attention == {"whole": BLOCKS[name], "decomposable": 0}
+    assert [str(profile) for profile in record.profiles] == [f"{side} batch 1", f"{side} batch 2..4"]
