@@ -1,16 +1,10 @@
 // A thin shell: what is computed stands in pixel.hpp, where a CPU's tests reach it.
 #include "kernels.hpp"
 
+#include "each_pixel.hpp"
+
 namespace dpt::core {
 namespace {
-
-template <typename Job>
-__global__ void each_pixel(Job job) {
-  const std::int64_t x = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (x >= job.width) return;
-  std::int64_t y = static_cast<std::int64_t>(blockIdx.y) * blockDim.y + threadIdx.y;
-  for (; y < job.height; y += static_cast<std::int64_t>(gridDim.y) * blockDim.y) pixel(job, y, x);
-}
 
 constexpr unsigned kBlockX = 32, kBlockY = 8;
 constexpr std::int64_t kMaxGridY = 65535;

@@ -30,7 +30,7 @@ _FLAT = float(np.finfo(np.float64).eps)  # the original's threshold for "there i
 
 
 @dataclass(frozen=True)
-class _Taps:
+class Taps:
     """One axis of a separable filter: output i is the sum over k of ``weight[k, i] * input[index[k, i]]``.
 
     Both arrays are (4, outputs).
@@ -67,7 +67,7 @@ def _neighbours(first: NDArray[Any], length: int) -> NDArray[np.intp]:
     return index
 
 
-def _opencv_taps(length: int, target: int) -> _Taps:
+def opencv_taps(length: int, target: int) -> Taps:
     """OpenCV's ``interpolateCubic``: positions and weights in float32, the last weight is the rest to 1."""
     a, one = np.float32(-0.75), np.float32(1)
     position = ((np.arange(target) + 0.5) * (1.0 / (target / length)) - 0.5).astype(np.float32)
@@ -77,7 +77,7 @@ def _opencv_taps(length: int, target: int) -> _Taps:
     w1 = ((a + 2) * x - (a + 3)) * x * x + 1
     w2 = ((a + 2) * (one - x) - (a + 3)) * (one - x) * (one - x) + 1
     weight = np.stack([w0, w1, w2, one - w0 - w1 - w2])
-    return _Taps(_neighbours(first, length), weight.astype(np.float64))
+    return Taps(_neighbours(first, length), weight.astype(np.float64))
 
 
 def _fma(a: np.float32 | NDArray[Any], b: NDArray[np.float32], c: float | np.float32) -> NDArray[np.float32]:
@@ -86,7 +86,7 @@ def _fma(a: np.float32 | NDArray[Any], b: NDArray[np.float32], c: float | np.flo
     return exact.astype(np.float32)
 
 
-def _torch_taps(length: int, target: int) -> _Taps:
+def torch_taps(length: int, target: int) -> Taps:
     """PyTorch's ``upsample_bicubic2d``: positions and weights by fused multiply-add in float32.
 
     So compute its AVX2, AVX-512 and CUDA kernels. Its plain x86 kernel rounds twice; a position is then off by one
@@ -104,14 +104,14 @@ def _torch_taps(length: int, target: int) -> _Taps:
     def far(d: NDArray[np.float32]) -> NDArray[np.float32]:
         return _fma(_fma(_fma(a, d, -5 * a), d, 8 * a), d, -4 * a)
 
-    return _Taps(_neighbours(first, length), np.stack([far(x + 1), near(x), near(1 - x), far(2 - x)]))
+    return Taps(_neighbours(first, length), np.stack([far(x + 1), near(x), near(1 - x), far(2 - x)]))
 
 
 def _blocks(length: int, step: int) -> Iterator[slice]:
     return (slice(start, min(start + step, length)) for start in range(0, length, step))
 
 
-def _blend(values: NDArray[Any], taps: _Taps, axis: int) -> NDArray[Any]:
+def _blend(values: NDArray[Any], taps: Taps, axis: int) -> NDArray[Any]:
     """Sum of four weighted gathers along ``axis`` of a matrix, first tap first (the order fixes the rounding)."""
     shape = (1, -1) if axis else (-1, 1)
     total: NDArray[Any] = np.take(values, taps.index[0], axis=axis, mode="clip")
@@ -123,7 +123,7 @@ def _blend(values: NDArray[Any], taps: _Taps, axis: int) -> NDArray[Any]:
     return total
 
 
-def _separable(matrix: NDArray[Any], rows: _Taps, cols: _Taps, divisor: float = 1.0) -> NDArray[Any]:
+def _separable(matrix: NDArray[Any], rows: Taps, cols: Taps, divisor: float = 1.0) -> NDArray[Any]:
     """``matrix / divisor`` filtered along its rows, then along its columns, in the weights' precision."""
     dtype = rows.weight.dtype
     needed, rows = rows.compacted()
@@ -140,7 +140,7 @@ def _cubic(image: NDArray[Any], size: Size, divisor: float) -> NDArray[np.float6
     height, width, channels = *image.shape[:2], math.prod(image.shape[2:])
     if (height, width) == (size.height, size.width):
         return image.astype(np.float64) / divisor
-    rows, cols = _opencv_taps(height, size.height), _opencv_taps(width, size.width).interleaved(channels)
+    rows, cols = opencv_taps(height, size.height), opencv_taps(width, size.width).interleaved(channels)
     flat = _separable(image.reshape(height, width * channels), rows, cols, divisor)
     return flat.reshape(size.height, size.width, *image.shape[2:])
 
@@ -230,7 +230,7 @@ def kitti_crop(image: NDArray[Any]) -> NDArray[Any]:
 
 def resize_bicubic(values: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
     """Maps (..., h, w) at ``size``, as PyTorch's ``interpolate(mode="bicubic")`` within 1e-6 of their range."""
-    rows, cols = _torch_taps(values.shape[-2], size.height), _torch_taps(values.shape[-1], size.width)
+    rows, cols = torch_taps(values.shape[-2], size.height), torch_taps(values.shape[-1], size.width)
     out = np.empty((*values.shape[:-2], size.height, size.width), np.float32)
     for index in np.ndindex(values.shape[:-2]):
         out[index] = _separable(values[index], rows, cols)
@@ -245,7 +245,7 @@ def labels_from_logits(logits: NDArray[np.float32], size: Size, block_bytes: int
     to float32 rounding. The first of several equal classes wins; 0 is left to the background of the palette.
     """
     classes, height, width = logits.shape
-    rows, cols = _torch_taps(height, size.height), _torch_taps(width, size.width)
+    rows, cols = torch_taps(height, size.height), torch_taps(width, size.width)
     shrink = max(1.0, height / size.height, width / size.width)  # source pixels a side for one of the output
     tile = max(1, min(_MAX_TILE, int(math.sqrt(block_bytes / (12 * classes)) / shrink)))
     labels = np.empty((size.height, size.width), np.uint16)
@@ -255,7 +255,7 @@ def labels_from_logits(logits: NDArray[np.float32], size: Size, block_bytes: int
     return labels
 
 
-def _tile_labels(logits: NDArray[np.float32], rows: _Taps, cols: _Taps) -> NDArray[np.intp]:
+def _tile_labels(logits: NDArray[np.float32], rows: Taps, cols: Taps) -> NDArray[np.intp]:
     (down, used_h), (across, used_w) = rows.dense(), cols.dense()
     source = np.ascontiguousarray(logits[:, used_h, used_w].transpose(1, 2, 0), np.float32)  # (h, w, C)
     tall = (down @ source.reshape(len(source), -1)).reshape(len(down), *source.shape[1:])  # (H, w, C)

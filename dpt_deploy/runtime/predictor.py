@@ -76,8 +76,8 @@ class Predictor:
         """Network output of batch 1 to the image's own resolution."""
         model, size = self._sidecar.model, Size(height, width)
         network_size = self.network_size(height, width)
-        if output.dtype.kind == "f" and not np.isfinite(output).all():
-            raise ParityError("the network returned NaN or Inf", hint="run `dpt-deploy verify` on this artefact")
+        if output.dtype.kind == "f":
+            refuse_not_finite(bool(np.isfinite(output).all()))
         if model.task == "depth":
             depth = imaging.resize_bicubic(output[0], size)
             return Prediction(network_size, depth=depth, metric=model.metric is not None)
@@ -97,12 +97,19 @@ class Predictor:
         if on_device(image):
             raise UsageError(
                 "images are resized on the host; this one lies on a GPU",
-                hint="copy it to the host, or give the network's own input on the device to infer()",
+                hint="copy it to the host, load an engine with device_imaging=True, or give the network's own input on "
+                "the device to infer()",
             )
         height, width = image.shape[:2]
         return self.finish(self.infer(self.prepare(image)), height, width)
 
     __call__ = predict
+
+
+def refuse_not_finite(finite: bool) -> None:
+    """Raise :class:`ParityError` for an output that is not finite."""
+    if not finite:
+        raise ParityError("the network returned NaN or Inf", hint="run `dpt-deploy verify` on this artefact")
 
 
 def _fixed(image: ImageSpec, size: Size | None) -> ImageSpec:

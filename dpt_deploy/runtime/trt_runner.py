@@ -19,6 +19,7 @@ from dpt_deploy.core.errors import DptError, UsageError
 from dpt_deploy.core.profile import Profile
 from dpt_deploy.core.runner import Tensors
 from dpt_deploy.core.spec import TensorSpec
+from dpt_deploy.runtime._cuda import Stream
 from dpt_deploy.runtime._device_arrays import DeviceArray, device_view
 from dpt_deploy.runtime._trt_engine import OpenEngine
 from dpt_deploy.runtime._trt_slots import Slot, Ticket
@@ -80,6 +81,11 @@ class TrtRunner:
     @property
     def outputs(self) -> Sequence[TensorSpec]:
         return (self._opened().output,)
+
+    @property
+    def stream(self) -> Stream:
+        """What runs are queued on."""
+        return self._opened().stream
 
     def infer(self, feed: Tensors) -> dict[str, np.ndarray]:
         """Run once, from host to host.

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
 from dpt_deploy.core import imaging
-from dpt_deploy.core.artifact import Artifact, open_artifact
+from dpt_deploy.core.artifact import PLAN, Artifact, open_artifact
 from dpt_deploy.core.errors import BadFileError, DptError, ParityError, UsageError
 from dpt_deploy.core.files import check_folder, ensure_folder
 from dpt_deploy.core.optional import extra
@@ -20,6 +20,9 @@ from dpt_deploy.core.spec import Size
 from dpt_deploy.runtime.predictor import Prediction, Predictor
 from dpt_deploy.workflow.feeds import check_request
 from dpt_deploy.workflow.runners import default_runtime, open_runner
+
+if TYPE_CHECKING:
+    from dpt_deploy.runtime.trt_runner import TrtRunner
 
 OutputFormat = Literal["png", "pfm", "color", "metric", "labels", "overlay"]
 DEPTH_FORMATS = ("png", "pfm", "color", "metric")
@@ -38,16 +41,29 @@ class FileResult:
 
 @contextmanager
 def load(
-    path: Path | str, *, runtime: str | None = None, size: Size | None = None, threads: int | None = None
+    path: Path | str,
+    *,
+    runtime: str | None = None,
+    size: Size | None = None,
+    threads: int | None = None,
+    device_imaging: bool = False,
 ) -> Iterator[Predictor]:
     """A predictor over a finished artefact; use it in a ``with`` block.
+
+    ``device_imaging``: the GPU that runs an engine resizes images and maps as well, and takes images that lie there.
 
     Raises:
         BadFileError: the artefact is missing, unfinished or damaged.
         MissingExtraError: the runtime is not installed.
         IncompatibleError: the runtime has no kernels for the artefact's precision.
+        UsageError: ``device_imaging`` is asked of something else than an engine.
     """
     artifact = open_artifact(Path(path))
+    if device_imaging and artifact.sidecar.kind != PLAN:
+        raise UsageError(
+            f"{artifact.path.name} runs on the processor; only an engine's GPU can resize",
+            hint="leave device_imaging out, or build an engine: dpt-deploy build MODEL.onnx",
+        )
     if size is not None:
         check_request(artifact.sidecar, size)
     if runtime == "native":
@@ -57,7 +73,13 @@ def load(
             yield NativePredictor(native, artifact.sidecar, size=size)
         return
     with open_runner(artifact.path, runtime or default_runtime(artifact.sidecar), threads=threads) as runner:
-        yield Predictor(runner, artifact.sidecar, size=size)
+        if not device_imaging:
+            yield Predictor(runner, artifact.sidecar, size=size)
+            return
+        from dpt_deploy.runtime.device_predictor import DevicePredictor
+
+        with DevicePredictor(cast("TrtRunner", runner), artifact.sidecar, size=size) as predictor:
+            yield predictor
 
 
 def run_files(

@@ -7,6 +7,7 @@ that a failure.
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +22,7 @@ import dpt_deploy
 from dpt_deploy.core.artifact import open_artifact
 from dpt_deploy.core.errors import ResourceError
 from dpt_deploy.core.profile import parse_ranges
+from dpt_deploy.core.spec import Size
 from dpt_deploy.runtime.registry import runner_class
 from dpt_deploy.workflow.build import build_engine_artifact
 from dpt_deploy.workflow.runners import open_runner
@@ -207,6 +209,21 @@ def test_a_context_a_stream_and_arrays_of_pycuda_work(engine, expected):
 
     with ThreadPoolExecutor(1) as pool:
         pool.submit(use).result()
+
+
+# --- resizing there ---------------------------------------------------------------------------------------------------
+
+
+def test_images_are_resized_on_the_device_as_on_the_host(engine, torch):
+    kind = import_module("dpt_deploy.runtime.device_predictor").DevicePredictor
+    sidecar = replace(engine.sidecar, image=replace(engine.sidecar.image, height=64, width=64, keep_aspect=False))
+    with open_runner(engine.path, "trt") as runner:
+        engine_checks.device_imaging_agrees(kind, runner, sidecar, tolerance=1e-6)
+    image = torch.randint(0, 256, (50, 70, 3), dtype=torch.uint8, device="cuda")
+    with dpt_deploy.load(engine.path, device_imaging=True, size=Size(64, 64)) as predictor:
+        found = torch.from_dlpack(predictor(image).depth)
+        wanted = predictor(image.cpu().numpy()).depth
+        assert np.array_equal(found.cpu().numpy(), wanted)
 
 
 # --- the gate ---------------------------------------------------------------------------------------------------------

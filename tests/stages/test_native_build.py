@@ -154,7 +154,7 @@ def test_the_kernels_round_as_the_cpu_does(tmp_path):
     approximate division. Needs no GPU."""
     if not shutil.which("nvcc"):
         pytest.skip("nvcc is not installed: it is NVIDIA's compiler, which machines without a GPU lack")
-    include = [f"-I{ROOT / 'cpp' / folder}" for folder in ("src", "include")]
+    include = [f"-I{ROOT / folder}" for folder in ("cpp/src", "cpp/include", "dpt_deploy/data/cuda")]
     done(
         "nvcc",
         "-std=c++17",

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dpt_deploy.core.errors import UsageError
+from dpt_deploy.runtime.predictor import Predictor
 
 
 def images(batch, height, width, seed=0):
@@ -96,6 +97,17 @@ def threads_submit_and_collect(runner, expected, shapes, tolerance):
         for found in pool.map(one, range(3)):
             for output_array, wanted in found:
                 close(output_array, wanted, tolerance)
+
+
+def device_imaging_agrees(kind, runner, sidecar, tolerance):
+    """Images resized on the device by a predictor ``kind`` beside the host's, of several sizes, each twice and more."""
+    host = Predictor(runner, sidecar)
+    with kind(runner, sidecar) as predictor:
+        for turn, (height, width) in enumerate([(64, 64), (50, 70), (64, 64), (91, 60), (64, 64), (50, 70)]):
+            image = np.random.default_rng(turn).integers(0, 256, (height, width, 3), dtype=np.uint8)
+            found, wanted = predictor(image), host(image)
+            assert found.network_size == wanted.network_size
+            close(found.depth, wanted.depth, tolerance)
 
 
 def wrong_feeds_are_refused(runner, outside):

@@ -49,7 +49,7 @@ def tiny_model(name: str, seed: int = 0) -> DPT:
 
 
 @functools.cache
-def _run_folder() -> Path:
+def _shared_folder() -> Path:
     """A folder shared by the worker processes of one test run; the last of them to end removes it."""
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
     folder = Path(tempfile.gettempdir()) / f"dpt-deploy-tests-{os.getuid()}-{run}"
@@ -69,9 +69,9 @@ def _leave(folder: Path, in_use: IO[str]) -> None:
 
 
 @contextmanager
-def _alone(name: str) -> Iterator[Path]:
+def run_folder(name: str) -> Iterator[Path]:
     """One worker makes an artefact, the others wait for it and find it there."""
-    folder = _run_folder()
+    folder = _shared_folder()
     with (folder / f".{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield folder
@@ -89,7 +89,7 @@ def exported(
 ) -> Artifact:
     """The exported artefact of a tiny recipe, made once a test run; do not change it (see :func:`copied`)."""
     opset = opset or tiny_recipe(name).opset
-    with _alone(f"{name}-{precision}-{opset}-{static}-{input_kind}-{output_kind}") as folder, quick_judge():
+    with run_folder(f"{name}-{precision}-{opset}-{static}-{input_kind}-{output_kind}") as folder, quick_judge():
         return export_model(
             tiny_path(name),
             folder,

@@ -1,0 +1,245 @@
+"""Resizing on a GPU, around a network that lies there: the jobs of ``data/cuda/pixel.hpp``, fed from Python.
+
+Equal in every bit to ``core.imaging``, whose tap tables it uses, but for labels of logits, where sums are in another
+order. Not run on a GPU yet: over a stand-in for CUDA the same jobs are computed by a CPU (``test_device_imaging.py``).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import ExitStack
+from ctypes import Structure, c_double, c_int, c_int64, c_ssize_t, c_void_p
+
+import numpy as np
+
+from dpt_deploy.core import imaging
+from dpt_deploy.core.spec import ImageSpec, Size
+from dpt_deploy.runtime._cuda import Memory, Stream
+from dpt_deploy.runtime._device_arrays import DeviceArray, DeviceView
+from dpt_deploy.runtime._kernels import Kernels
+
+_KEPT_FILTERS = 16
+
+
+class TapView(Structure):
+    """One axis of a filter: four index arrays, four weight arrays."""
+
+    _fields_ = (("index", c_void_p * 4), ("weight", c_void_p * 4))
+
+
+class PixelView(Structure):
+    """Interleaved bytes of an image."""
+
+    _fields_ = (("data", c_void_p), ("row_bytes", c_ssize_t), ("step", c_int), ("rgb", c_int * 3))
+
+
+class InputJob(Structure):
+    """An image to the network's input: float32 planes, or (where ``bytes`` is set) interleaved bytes."""
+
+    _fields_ = (
+        ("image", PixelView),
+        ("rows", TapView),
+        ("cols", TapView),
+        ("height", c_int64),
+        ("width", c_int64),
+        ("mean", c_double * 3),
+        ("std", c_double * 3),
+        ("planes", c_void_p),
+        ("bytes", c_void_p),
+    )
+
+
+class MapJob(Structure):
+    """A map to another size."""
+
+    _fields_ = (
+        ("values", c_void_p),
+        ("source_width", c_int64),
+        ("rows", TapView),
+        ("cols", TapView),
+        ("height", c_int64),
+        ("width", c_int64),
+        ("out", c_void_p),
+    )
+
+
+class ScoreJob(Structure):
+    """Logits to labels of another size."""
+
+    _fields_ = (
+        ("logits", c_void_p),
+        ("classes", c_int),
+        ("source_height", c_int64),
+        ("source_width", c_int64),
+        ("rows", TapView),
+        ("cols", TapView),
+        ("height", c_int64),
+        ("width", c_int64),
+        ("out", c_void_p),
+    )
+
+
+class LabelJob(Structure):
+    """Labels of the graph to labels of another size."""
+
+    _fields_ = (
+        ("labels", c_void_p),
+        ("source_height", c_int64),
+        ("source_width", c_int64),
+        ("height", c_int64),
+        ("width", c_int64),
+        ("out", c_void_p),
+    )
+
+
+class FiniteJob(Structure):
+    """Whether all numbers are finite."""
+
+    _fields_ = (("values", c_void_p), ("height", c_int64), ("width", c_int64), ("found", c_void_p))
+
+
+class _DeviceTaps:
+    """A filter and its copy on the device."""
+
+    def __init__(self, taps: imaging.Taps, stream: Stream) -> None:
+        table = np.ascontiguousarray(taps.weight), np.ascontiguousarray(taps.index, np.int32)
+        count = taps.index.shape[1]
+        self._memory = Memory(sum(part.nbytes for part in table))
+        self.view, address = TapView(), self._memory.address
+        for name, part in zip(("weight", "index"), table, strict=True):
+            stream.to_device(address, part.ctypes.data, part.nbytes)
+            setattr(self.view, name, (c_void_p * 4)(*(address + k * count * part.itemsize for k in range(4))))
+            address += part.nbytes
+        stream.synchronize()  # the tables are the host's, and end here
+
+    def close(self) -> None:
+        self._memory.close()
+
+
+class _Staging:
+    """Pinned and device memory for one thing at a time, grown to the largest asked for."""
+
+    def __init__(self) -> None:
+        self._held: dict[bool, Memory] = {}
+
+    def memory(self, size_bytes: int, *, pinned: bool) -> Memory:
+        held = self._held.get(pinned)
+        if held is None or held.size_bytes < size_bytes:
+            self.free(pinned)
+            self._held[pinned] = held = Memory(size_bytes, pinned=pinned)
+        return held
+
+    def free(self, pinned: bool) -> None:
+        held = self._held.pop(pinned, None)
+        if held is not None:
+            held.close()
+
+    def close(self) -> None:
+        for pinned in (True, False):
+            self.free(pinned)
+
+
+class DeviceImaging:
+    """Queues the resizes of one image at a time on ``stream``; holds memory until it is closed."""
+
+    def __init__(self, stream: Stream, kernels: Kernels) -> None:
+        self._stream, self._kernels = stream, kernels
+        self._filters: OrderedDict[tuple[str, int, int], _DeviceTaps] = OrderedDict()
+        self._image, self._map = _Staging(), _Staging()
+
+    def prepare(self, image: np.ndarray | DeviceView, rule: ImageSpec, target: DeviceArray) -> None:
+        """An RGB image (H, W, 3) of bytes, from host or device, into the network's input ``target``: (1, 3, h, w)
+        float32, or (1, h, w, 3) bytes of a network that normalises in its graph."""
+        planes = target.dtype == np.float32
+        height, width = target.shape[2:] if planes else target.shape[1:3]
+        job = InputJob(height=height, width=width)
+        job.image = self._placed(image)
+        job.rows = self._taps(imaging.opencv_taps, image.shape[0], height)
+        job.cols = self._taps(imaging.opencv_taps, image.shape[1], width)
+        job.mean, job.std = (c_double * 3)(*rule.mean), (c_double * 3)(*rule.std)
+        job.planes, job.bytes = (target.address, None) if planes else (None, target.address)
+        self._kernels.launch("InputJob", job, self._stream)
+
+    def depth(self, output: DeviceArray, size: Size) -> DeviceArray:
+        """Depth (1, h, w) at ``size``: (H, W) float32."""
+        height, width = output.shape[-2:]
+        result = DeviceArray((size.height, size.width), np.dtype(np.float32), self._stream)
+        job = MapJob(values=output.address, source_width=width, height=size.height, width=size.width)
+        job.rows = self._taps(imaging.torch_taps, height, size.height)
+        job.cols = self._taps(imaging.torch_taps, width, size.width)
+        job.out = result.address
+        self._kernels.launch("MapJob", job, self._stream)
+        result.mark()
+        return result
+
+    def labels(self, output: DeviceArray, size: Size) -> DeviceArray:
+        """Logits (1, C, h, w), or 0-based labels (1, h, w), to 1-based labels at ``size``: (H, W) uint16."""
+        result = DeviceArray((size.height, size.width), np.dtype(np.uint16), self._stream)
+        height, width = output.shape[-2:]
+        common = {"source_height": height, "source_width": width, "height": size.height, "width": size.width}
+        if output.dtype.kind == "i":
+            job: Structure = LabelJob(labels=output.address, out=result.address, **common)
+            self._kernels.launch(f"LabelJob<std::{output.dtype.name}_t>", job, self._stream)
+        else:
+            job = ScoreJob(logits=output.address, classes=output.shape[1], out=result.address, **common)
+            job.rows = self._taps(imaging.torch_taps, height, size.height)
+            job.cols = self._taps(imaging.torch_taps, width, size.width)
+            self._kernels.launch("ScoreJob", job, self._stream)
+        result.mark()
+        return result
+
+    def finite(self, output: DeviceArray) -> bool:
+        """Whether ``output`` holds neither NaN nor infinity; waits for it."""
+        width = output.shape[-1]
+        flag, copy = self._map.memory(4, pinned=False), self._map.memory(4, pinned=True)
+        there = copy.array((1,), np.dtype(np.int32))
+        there[0] = 0
+        self._stream.to_device(flag.address, copy.address, 4)
+        rows = int(np.prod(output.shape[:-1], dtype=np.int64))
+        job = FiniteJob(values=output.address, height=rows, width=width, found=flag.address)
+        self._kernels.launch("FiniteJob", job, self._stream)
+        self._stream.to_host(copy.address, flag.address, 4)
+        self._stream.synchronize()
+        return int(there[0]) == 0
+
+    def to_host(self, array: DeviceArray) -> np.ndarray:
+        """A copy of ``array`` on the host; waits for it."""
+        size_bytes = int(np.prod(array.shape, dtype=np.int64)) * array.dtype.itemsize
+        copy = self._map.memory(size_bytes, pinned=True)
+        self._stream.to_host(copy.address, array.address, size_bytes)
+        self._stream.synchronize()
+        return copy.array(array.shape, array.dtype).copy()
+
+    def close(self) -> None:
+        """Free what is held, after what is queued."""
+        with ExitStack() as steps:
+            for filtering in self._filters.values():
+                steps.callback(filtering.close)
+            for staging in (self._image, self._map):
+                steps.callback(staging.close)
+            steps.callback(self._stream.synchronize)
+        self._filters.clear()
+
+    def _placed(self, image: np.ndarray | DeviceView) -> PixelView:
+        height, width, _ = image.shape
+        if isinstance(image, DeviceView):
+            address = image.address
+        else:
+            staged = self._image.memory(image.nbytes, pinned=True)
+            there = self._image.memory(image.nbytes, pinned=False)
+            staged.array((height, width, 3), np.dtype(np.uint8))[...] = image
+            self._stream.to_device(there.address, staged.address, image.nbytes)
+            address = there.address
+        return PixelView(data=address, row_bytes=3 * width, step=3, rgb=(c_int * 3)(0, 1, 2))
+
+    def _taps(self, make: Callable[[int, int], imaging.Taps], length: int, target: int) -> TapView:
+        """The filter on the device; those used longest ago make room."""
+        key = (make.__name__, length, target)
+        if key not in self._filters:
+            while len(self._filters) >= _KEPT_FILTERS:
+                self._stream.synchronize()
+                self._filters.popitem(last=False)[1].close()
+            self._filters[key] = _DeviceTaps(make(length, target), self._stream)
+        self._filters.move_to_end(key)
+        return self._filters[key].view

@@ -1,0 +1,276 @@
+"""Resizing on a GPU: the kernels' source is compiled for one, and computed by the CPU over stand-ins for CUDA."""
+
+import ctypes
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("cuda.bindings", reason="cuda-python is not installed: pip install -e '.[trt]'")
+
+from support import engine_checks
+from support.device_kernels import NAMES, CpuKernels, bytes_of
+from support.fake_gpu import OnDevice, runner_factory
+from support.make_imaging_golden import GOLDEN
+from support.tiny import exported
+
+import dpt_deploy
+from dpt_deploy.core import imaging
+from dpt_deploy.core.errors import DptError, MissingExtraError, ParityError, UsageError
+from dpt_deploy.core.spec import ImageSpec, Size
+from dpt_deploy.runtime import _device_imaging, _kernels, device_predictor
+from dpt_deploy.runtime._device_arrays import DeviceArray
+from dpt_deploy.runtime._device_imaging import DeviceImaging
+from dpt_deploy.runtime.device_predictor import DevicePredictor
+from dpt_deploy.runtime.predictor import Predictor
+
+CASES = json.loads((GOLDEN / "imaging.json").read_text())["cases"]
+
+
+def cases_of(*functions):
+    found = [case for case in CASES if case["function"] in functions]
+    return pytest.mark.parametrize("case", found, ids=[case["name"] for case in found])
+
+
+@pytest.fixture(scope="module")
+def arrays():
+    with np.load(GOLDEN / "imaging.npz") as stored:
+        return dict(stored)
+
+
+@pytest.fixture
+def stood_in(monkeypatch, tmp_path):
+    """A running engine over stand-ins, which resizes there as well: (runner, cuda, kernels)."""
+    runner, cuda, _ = runner_factory(monkeypatch, tmp_path)()
+    kernels = CpuKernels(cuda)
+    monkeypatch.setattr(device_predictor, "kernels_here", lambda: kernels)
+    with runner:
+        yield runner, cuda, kernels
+
+
+@pytest.fixture
+def there(stood_in):
+    """(imaging, a function that puts an array there)."""
+    runner, _, kernels = stood_in
+    resizing = DeviceImaging(runner.stream, kernels)
+    yield resizing, runner.to_device
+    resizing.close()
+
+
+# --- the kernels ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.needs("compiler")
+@pytest.mark.parametrize("name", NAMES)
+def test_structures_are_laid_out_as_the_kernels_read_them(name):
+    ours = getattr(_device_imaging, name.partition("<")[0])
+    assert ctypes.sizeof(ours) == bytes_of(name)
+
+
+@pytest.fixture(scope="module")
+def nvrtc():
+    try:
+        return _kernels.compiled("compute_80")[0].decode("ascii", "replace")
+    except MissingExtraError as exc:
+        pytest.skip(str(exc))
+
+
+def arithmetic(ptx):
+    return set(re.findall(r"\b(\w+\.[a-z.]*f(?:32|64))\b", ptx))
+
+
+def fuses(ptx):
+    return [name for name in arithmetic(ptx) if name.startswith(("fma", "mad", "rcp")) or "approx" in name]
+
+
+def test_the_kernels_round_each_product_and_sum_for_itself(nvrtc):
+    assert {"mul.rn.f64", "add.rn.f64", "div.rn.f64", "mul.rn.f32", "add.rn.f32"} <= arithmetic(nvrtc)
+    assert not fuses(nvrtc)
+
+
+def test_a_fused_product_would_be_noticed(nvrtc, monkeypatch):
+    monkeypatch.setattr(_kernels, "_OPTIONS", ("--std=c++17",))
+    fused = _kernels._source("pixel.hpp").replace("return __fmul_rn(a, b)", "return a * b")
+    fused = fused.replace("return __fadd_rn(a, b)", "return a + b")
+    each = _kernels._source("each_pixel.hpp")
+    monkeypatch.setattr(_kernels, "_source", {"pixel.hpp": fused, "each_pixel.hpp": each}.get)
+    assert fuses(_kernels.compiled("compute_80")[0].decode("ascii", "replace"))
+
+
+@pytest.mark.parametrize("architecture", ["sm_80", "sm_90", "sm_120"])
+def test_there_is_machine_code_for_every_job(nvrtc, architecture):
+    code, names = _kernels.compiled(architecture)
+    assert code.startswith(b"\x7fELF")
+    assert set(names) == set(NAMES)
+    assert all(name in code for name in names.values())
+
+
+def test_a_source_that_does_not_compile_is_told_in_the_compilers_words(nvrtc, monkeypatch):
+    monkeypatch.setattr(_kernels, "_source", lambda _name: "nonsense")
+    with pytest.raises(DptError, match=r"NVRTC does not compile the kernels: (?s:.)*nonsense"):
+        _kernels.compiled("sm_90")
+
+
+def test_a_machine_without_the_compiler_is_told_what_to_install(monkeypatch):
+    def absent(_name, *_arguments):
+        raise RuntimeError("libnvrtc.so.13 is nowhere")
+
+    monkeypatch.setattr(_kernels, "_nvrtc", absent)
+    with pytest.raises(MissingExtraError, match="needs NVRTC") as caught:
+        _kernels.compiled("sm_90")
+    assert "pip install nvidia-cuda-nvrtc" in caught.value.hint
+
+
+@pytest.mark.parametrize("size", [(1, 1), (8, 32), (9, 33), (1080, 1920)], ids=str)
+def test_blocks_cover_the_map(size):
+    across, down = _kernels.grid_of(*size)
+    assert (across - 1) * 32 < size[1] <= across * 32
+    assert (down - 1) * 8 < size[0] <= down * 8
+
+
+def test_a_very_tall_map_is_walked():
+    assert _kernels.grid_of(10_000_000, 3) == (1, 65535)
+
+
+# --- the golden vectors -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.needs("compiler")
+@pytest.mark.parametrize("place", ["host", "device"])
+@cases_of("preprocess", "resize_uint8_input")
+def test_images_are_resized_as_on_the_host(case, place, arrays, there, stood_in):
+    resizing, _ = there
+    image, wanted = (arrays[f"{case['name']}.{end}"] for end in ("input", "output"))
+    target = DeviceArray(wanted.shape, wanted.dtype, stood_in[0].stream)
+    given = device_predictor.device_view(OnDevice(image), stood_in[0].stream) if place == "device" else image
+    resizing.prepare(given, ImageSpec(**case["arguments"]["spec"]), target)
+    assert np.array_equal(resizing.to_host(target), wanted)
+
+
+@pytest.mark.needs("compiler")
+@cases_of("resize_bicubic")
+def test_depth_is_resized_as_on_the_host(case, arrays, there):
+    resizing, put = there
+    given, wanted = (arrays[f"{case['name']}.{end}"] for end in ("input", "output"))
+    found = resizing.depth(put(given[None]), Size(*case["arguments"]["size"]))
+    assert np.array_equal(resizing.to_host(found), wanted)
+
+
+@pytest.mark.needs("compiler")
+@cases_of("labels_from_logits")
+def test_scores_become_labels_as_on_the_host(case, arrays, there):
+    resizing, put = there
+    given, wanted = (arrays[f"{case['name']}.{end}"] for end in ("input", "output"))
+    found = resizing.labels(put(given[None]), Size(*case["arguments"]["size"]))
+    assert np.array_equal(resizing.to_host(found), wanted)
+
+
+@pytest.mark.needs("compiler")
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+@cases_of("resize_labels")
+def test_labels_are_resized_as_on_the_host(case, dtype, arrays, there):
+    resizing, put = there
+    given, wanted = (arrays[f"{case['name']}.{end}"] for end in ("input", "output"))
+    found = resizing.labels(put((given[None].astype(np.int64) - 1).astype(dtype)), Size(*case["arguments"]["size"]))
+    assert np.array_equal(resizing.to_host(found), wanted)
+
+
+@pytest.mark.needs("compiler")
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
+def test_what_is_not_finite_is_found_wherever_it_stands(value, there):
+    resizing, put = there
+    for at in ((0, 0, 0), (0, 4, 6), (0, 8, 0)):
+        values = np.ones((1, 9, 7), np.float32)
+        values[at] = value
+        assert resizing.finite(put(values)) is bool(np.isfinite(value))
+
+
+@pytest.mark.needs("compiler")
+def test_filters_are_kept_and_the_oldest_make_room(there, stood_in, monkeypatch):
+    monkeypatch.setattr(_device_imaging, "_KEPT_FILTERS", 3)
+    (resizing, put), (_, cuda, _) = there, stood_in
+    values = np.random.default_rng(0).normal(size=(1, 9, 7)).astype(np.float32)
+    given = put(values)
+    resizing.to_host(resizing.depth(given, Size(20, 20)))
+    held = len(cuda.held)
+    for side in (30, 40, 20, 30):
+        size = Size(side, side)
+        assert np.array_equal(resizing.to_host(resizing.depth(given, size)), imaging.resize_bicubic(values[0], size))
+    assert len(cuda.held) <= held + 1
+
+
+# --- the predictor ----------------------------------------------------------------------------------------------------
+
+
+def photo(height, width, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def sidecar_of(*, keep_aspect=False):
+    sidecar = exported("tiny-vit").sidecar
+    return replace(sidecar, image=replace(sidecar.image, height=64, width=64, keep_aspect=keep_aspect))
+
+
+@pytest.mark.needs("compiler", "torch", "onnxruntime")
+def test_an_image_goes_through_an_engine_as_with_the_hosts_resizes(stood_in):
+    runner, cuda, kernels = stood_in
+    engine_checks.device_imaging_agrees(DevicePredictor, runner, sidecar_of(), tolerance=0.0)
+    assert {"InputJob", "MapJob", "FiniteJob"} == set(kernels.launched)
+    assert cuda.launches > 0  # captured, and replayed
+
+
+@pytest.mark.needs("compiler", "torch", "onnxruntime")
+def test_an_image_of_the_device_stays_there(stood_in):
+    runner, _, _ = stood_in
+    sidecar, image = sidecar_of(), photo(50, 70)
+    wanted = Predictor(runner, sidecar).predict(image)
+    with DevicePredictor(runner, sidecar) as predictor:
+        found = predictor(OnDevice(image))
+        assert isinstance(found.depth, DeviceArray)
+        assert found.network_size == wanted.network_size
+        assert np.array_equal(predictor._imaging.to_host(found.depth), wanted.depth)
+
+
+@pytest.mark.needs("compiler", "torch", "onnxruntime")
+def test_memory_is_bounded_and_given_back(stood_in, monkeypatch):
+    monkeypatch.setattr(device_predictor, "_KEPT_SIZES", 1)
+    runner, cuda, _ = stood_in
+    before, most = len(cuda.held), 0
+    with DevicePredictor(runner, sidecar_of(keep_aspect=True)) as predictor:
+        for turn in range(6):
+            predictor(photo(64, (64, 96)[turn % 2], turn))
+            most = max(most, len(cuda.held))
+        assert len(cuda.held) <= most
+    assert len(cuda.held) == before
+
+
+@pytest.mark.needs("compiler", "torch", "onnxruntime")
+def test_an_output_that_is_not_finite_is_refused(stood_in, monkeypatch):
+    runner, _, _ = stood_in
+    monkeypatch.setattr(DeviceImaging, "finite", lambda _self, _output: False)
+    with DevicePredictor(runner, sidecar_of()) as predictor, pytest.raises(ParityError, match="NaN or Inf"):
+        predictor(photo(64, 64))
+
+
+@pytest.mark.needs("compiler", "torch", "onnxruntime")
+@pytest.mark.parametrize("place", [lambda image: image, OnDevice], ids=["host", "device"])
+@pytest.mark.parametrize(
+    "image", [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 4), np.uint8), np.zeros((8, 8, 3), np.float32)], ids=str
+)
+def test_what_is_no_image_is_refused(image, place, stood_in):
+    runner, _, _ = stood_in
+    with (
+        DevicePredictor(runner, sidecar_of()) as predictor,
+        pytest.raises(UsageError, match="expected uint8 of shape"),
+    ):
+        predictor(place(image))
+
+
+def test_only_an_engine_resizes_on_the_device():
+    with (
+        pytest.raises(UsageError, match="runs on the processor"),
+        dpt_deploy.load(exported("tiny-vit").path, device_imaging=True),
+    ):
+        pass

@@ -1,0 +1,49 @@
+"""A stand-in for compiled kernels: the same jobs, from the same structures, computed by the CPU in a stream's turn."""
+
+import ctypes
+import subprocess
+from functools import cache
+from pathlib import Path
+
+from support.tiny import run_folder
+
+ROOT = Path(__file__).parents[2]
+NAMES = {
+    "InputJob": "InputJob",
+    "MapJob": "MapJob",
+    "ScoreJob": "ScoreJob",
+    "LabelJob<std::int32_t>": "LabelJob32",
+    "LabelJob<std::int64_t>": "LabelJob64",
+    "FiniteJob": "FiniteJob",
+}
+
+
+@cache
+def library():
+    """The jobs compiled for this processor."""
+    with run_folder("device-kernels") as folder:
+        target = folder / "device_kernels.so"
+        if not target.exists():
+            source = Path(__file__).with_suffix(".cpp")
+            include = ROOT / "dpt_deploy/data/cuda"
+            rounding = "-ffp-contract=off"  # each product and sum rounded for itself
+            options = ["-shared", "-fPIC", "-std=c++17", "-O2", rounding, f"-I{include}"]
+            subprocess.run(["c++", *options, source, "-o", target], check=True)
+    return ctypes.CDLL(str(target))
+
+
+def bytes_of(name):
+    return getattr(library(), f"bytes_of_{NAMES[name]}")()
+
+
+class CpuKernels:
+    """Takes the place of ``runtime._kernels.Kernels`` over the stand-in for CUDA ``cuda``."""
+
+    def __init__(self, cuda):
+        self.cuda, self.launched = cuda, []
+
+    def launch(self, name, job, stream):
+        self.launched.append(name)
+        given = bytes(job)  # the real launch copies its arguments too
+        run = getattr(library(), f"run_{NAMES[name]}")
+        self.cuda.queue(stream.handle, lambda: run(given))
