@@ -30,6 +30,7 @@ from dpt_deploy.core.errors import BadFileError
 )
 @click.option("--size", callback=size, metavar="HxW", help="Network size instead of the model's own resize rule.")
 @click.option("--kitti-crop", is_flag=True, help="Crop to the bottom centre 352x1216, as the KITTI evaluation does.")
+@click.option("--device-imaging", is_flag=True, help="Resize images and maps on the GPU that runs the engine.")
 @json_option
 def command(artifact: Path, source: Path, as_json: bool, **options: Any) -> None:
     """Apply an exported model to an image, a folder or a video.

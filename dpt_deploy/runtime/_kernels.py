@@ -34,8 +34,10 @@ _OPTIONS = ("--std=c++17", "-fmad=false", "-prec-div=true")
 class Kernels:
     """The compiled kernels, loaded into the CUDA context of this process for as long as it lives."""
 
-    def __init__(self, capability: str) -> None:
-        code, names = compiled(f"sm_{capability.replace('.', '')}")
+    def __init__(self, device: int) -> None:
+        self._device = device
+        properties = call("cudaGetDeviceProperties", device)
+        code, names = compiled(f"sm_{properties.major}{properties.minor}")
         self._library = _driver("cuLibraryLoadData", code, [], [], 0, [], [], 0)
         self._functions = {
             job: _driver("cuKernelGetFunction", _driver("cuLibraryGetKernel", self._library, name))
@@ -44,6 +46,7 @@ class Kernels:
 
     def launch(self, name: str, job: ctypes.Structure, stream: Stream) -> None:
         """Queue ``job``, a structure of the layout of the job ``name``, whose memory is the device's."""
+        call("cudaSetDevice", self._device)  # a thread that has called nothing yet has no context to launch in
         grid = grid_of(job.height, job.width)
         arguments = (ctypes.c_void_p * 1)(ctypes.addressof(job))  # copied by the call
         where = ctypes.addressof(arguments)
@@ -57,14 +60,10 @@ def grid_of(height: int, width: int) -> tuple[int, int]:
 
 def kernels_here() -> Kernels:
     """The kernels for the device that is current in this thread; compiled once a process."""
-    device = int(call("cudaGetDevice"))
-    return _kernels(device)
+    return _kernels(int(call("cudaGetDevice")))
 
 
-@cache
-def _kernels(device: int) -> Kernels:
-    properties = call("cudaGetDeviceProperties", device)
-    return Kernels(f"{properties.major}.{properties.minor}")
+_kernels = cache(Kernels)
 
 
 def compiled(architecture: str) -> tuple[bytes, dict[str, bytes]]:

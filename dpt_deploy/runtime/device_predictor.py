@@ -85,6 +85,7 @@ class DevicePredictor(Predictor):
         depth = model.task == "depth"
         result = self._imaging.depth(output, size) if depth else self._imaging.labels(output, size)
         found: Any = result if there else self._imaging.to_host(result)
+        self._engine.synchronize()  # from here on the image may change, or go
         if depth:
             return Prediction(network_size, depth=found, metric=model.metric is not None)
         return Prediction(network_size, labels=found, num_classes=model.num_classes)

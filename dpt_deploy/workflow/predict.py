@@ -91,6 +91,7 @@ def run_files(
     size: Size | None = None,
     formats: tuple[str, ...] = (),
     kitti_crop: bool = False,
+    device_imaging: bool = False,
     say: Callable[[str], None] = lambda _line: None,
     started: Callable[[int], None] = lambda _count: None,
     advance: Callable[[FileResult], None] = lambda _result: None,
@@ -118,7 +119,7 @@ def run_files(
         say(f"weights: {artifact.sidecar.weights}")
     started(len(sources))
     results = []
-    with load(path, runtime=runtime, size=size) as predictor:
+    with load(path, runtime=runtime, size=size, device_imaging=device_imaging) as predictor:
         writer = _Writer(predictor, artifact, kitti_crop)
         run = writer.video if video else writer.image
         for item, target in zip(sources, targets, strict=True):

@@ -3,7 +3,9 @@
 import ctypes
 import json
 import re
+from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,18 +15,20 @@ pytest.importorskip("cuda.bindings", reason="cuda-python is not installed: pip i
 from support import engine_checks
 from support.device_kernels import NAMES, CpuKernels, bytes_of
 from support.fake_gpu import OnDevice, runner_factory
+from support.faults.calling import complaint
 from support.make_imaging_golden import GOLDEN
 from support.tiny import exported
 
 import dpt_deploy
 from dpt_deploy.core import imaging
-from dpt_deploy.core.errors import DptError, MissingExtraError, ParityError, UsageError
+from dpt_deploy.core.errors import DptError, MissingExtraError, ParityError, ResourceError, UsageError
 from dpt_deploy.core.spec import ImageSpec, Size
 from dpt_deploy.runtime import _device_imaging, _kernels, device_predictor
 from dpt_deploy.runtime._device_arrays import DeviceArray
 from dpt_deploy.runtime._device_imaging import DeviceImaging
 from dpt_deploy.runtime.device_predictor import DevicePredictor
 from dpt_deploy.runtime.predictor import Predictor
+from dpt_deploy.workflow import predict
 
 CASES = json.loads((GOLDEN / "imaging.json").read_text())["cases"]
 
@@ -121,6 +125,63 @@ def test_a_machine_without_the_compiler_is_told_what_to_install(monkeypatch):
     with pytest.raises(MissingExtraError, match="needs NVRTC") as caught:
         _kernels.compiled("sm_90")
     assert "pip install nvidia-cuda-nvrtc" in caught.value.hint
+
+
+class FakeDriver:
+    """The functions of ``cuda.bindings.driver`` that load and launch; what was launched, with its grid and job."""
+
+    CUresult = SimpleNamespace(CUDA_SUCCESS=0)
+
+    def __init__(self, failing=""):
+        self.failing, self.launched = failing, []
+
+    def cuGetErrorString(self, _status):
+        return 0, b"invalid context"
+
+    def cuLibraryLoadData(self, code, *_options):
+        assert code.startswith(b"\x7fELF")
+        return int(self.failing == "load"), "library"
+
+    def cuLibraryGetKernel(self, _library, name):
+        return 0, name
+
+    def cuKernelGetFunction(self, kernel):
+        return 0, kernel
+
+    def cuLaunchKernel(self, function, across, down, deep, x, y, z, shared, stream, arguments, extra):
+        assert (deep, x, y, z, shared, extra) == (1, 32, 8, 1, 0, 0)
+        (address,) = (ctypes.c_void_p * 1).from_address(arguments)
+        job = _device_imaging.FiniteJob.from_address(address)
+        self.launched.append((function, across, down, stream, job.height, job.width))
+        return (int(self.failing == "launch"),)
+
+
+@pytest.fixture
+def driven(nvrtc, monkeypatch):
+    def made(**options):
+        driver = FakeDriver(**options)
+        monkeypatch.setattr(_kernels, "driver", driver)
+        answers = {"cudaGetDeviceProperties": SimpleNamespace(major=9, minor=0)}
+        monkeypatch.setattr(_kernels, "call", lambda name, *_arguments: answers.get(name))
+        return driver
+
+    return made
+
+
+def test_a_job_is_launched_over_the_whole_map_on_the_stream(driven):
+    driver = driven()
+    job = _device_imaging.FiniteJob(height=20, width=70)
+    _kernels.Kernels(0).launch("FiniteJob", job, SimpleNamespace(handle=77))
+    ((function, *rest),) = driver.launched
+    assert b"FiniteJob" in function
+    assert rest == [3, 3, 77, 20, 70]
+
+
+@pytest.mark.parametrize(("failing", "said"), [("load", "cuLibraryLoadData"), ("launch", "cuLaunchKernel")])
+def test_a_driver_that_fails_is_told(failing, said, driven):
+    driven(failing=failing)
+    with pytest.raises(ResourceError, match=f"{said}: invalid context"):
+        _kernels.Kernels(0).launch("FiniteJob", _device_imaging.FiniteJob(height=1, width=1), SimpleNamespace(handle=7))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (8, 32), (9, 33), (1080, 1920)], ids=str)
@@ -268,9 +329,22 @@ def test_what_is_no_image_is_refused(image, place, stood_in):
         predictor(place(image))
 
 
-def test_only_an_engine_resizes_on_the_device():
-    with (
-        pytest.raises(UsageError, match="runs on the processor"),
-        dpt_deploy.load(exported("tiny-vit").path, device_imaging=True),
-    ):
-        pass
+@pytest.mark.needs("compiler", "torch", "onnxruntime")
+def test_an_engine_is_loaded_with_its_resizes(stood_in, monkeypatch, tmp_path):
+    """``load`` over stand-ins: the artefact is a model's, said to be a plan's."""
+    runner, _, kernels = stood_in
+    sidecar = replace(sidecar_of(), kind="plan")
+    monkeypatch.setattr(predict, "open_artifact", lambda path: SimpleNamespace(path=path, sidecar=sidecar))
+    monkeypatch.setattr(predict, "open_runner", lambda *_args, **_options: nullcontext(runner))
+    image = photo(50, 70)
+    with dpt_deploy.load(tmp_path / "x.plan", device_imaging=True) as predictor:
+        found = predictor(image)
+    assert kernels.launched
+    with dpt_deploy.load(tmp_path / "x.plan") as predictor:
+        assert np.array_equal(predictor(image).depth, found.depth)
+
+
+@pytest.mark.needs("torch", "onnxruntime", "cv2")
+def test_only_an_engine_resizes_on_the_device(capsys):
+    argv = ("run", exported("tiny-vit").path, "dpt_deploy/data/photographs/coffee.jpg", "--device-imaging")
+    assert "runs on the processor; only an engine's GPU can resize" in complaint(capsys, 2, *argv)

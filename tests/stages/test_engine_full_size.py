@@ -9,6 +9,7 @@ from support.tiny import quick_judge
 
 from dpt_deploy.core.profile import parse_ranges
 from dpt_deploy.core.spec import Size
+from dpt_deploy.graph import exporter
 from dpt_deploy.workflow.build import build_engine_artifact
 from dpt_deploy.workflow.export import export_model
 
@@ -22,14 +23,33 @@ NETWORKS = {
     "hybrid": {"backbone": "hybrid", "weights": "random"},
     "hybrid-segmentation": {"backbone": "hybrid", "task": "segmentation", "weights": "random"},
 }
+CALIBRATED = {"tiny": Size(192, 192)}  # what has learned is measured at the size that it has learned at
 SMALL = Size(64, 64)
 
 
+_traced = {}  # the FP32 graph of one network: to trace it takes a third of an export
+
+
+@pytest.fixture
+def traced_once(name, monkeypatch):
+    """Every precision begins with the same graph; it is traced for the first."""
+    trace = exporter.onnx_from_module
+
+    def kept(module, plan):
+        if name not in _traced:
+            _traced.clear()
+            _traced[name] = trace(module, plan)
+        return _traced[name].clone()
+
+    monkeypatch.setattr(exporter, "onnx_from_module", kept)
+
+
+@pytest.mark.usefixtures("traced_once")
 @pytest.mark.parametrize("precision", ["fp16", "bf16", "int8", "fp8"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_it_builds_in_the_precision_asked_for_with_attention_whole(name, precision, tmp_path):
     with quick_judge():
-        artifact = export_model(**NETWORKS[name], out=tmp_path, precision=precision, res=(SMALL,))
+        artifact = export_model(**NETWORKS[name], out=tmp_path, precision=precision, res=(CALIBRATED.get(name, SMALL),))
     assert artifact.sidecar.precision == precision
     side = str(artifact.sidecar.image.height)
     built = build_engine_artifact(artifact.path, tmp_path, res=parse_ranges(side), batch=4, library="tensorrt_rtx")
