@@ -6,6 +6,8 @@ Every call is checked; an error becomes one of this project's, and what was allo
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -32,6 +34,25 @@ def call(name: str, *arguments: Any) -> Any:
             raise IncompatibleError(f"{name}: {text}", hint="see `dpt-deploy doctor` for GPU and driver")
         raise ResourceError(f"the GPU failed in {name}: {text}", hint="start again; see the driver's log if it repeats")
     return results[0] if results else None
+
+
+def current_device() -> int:
+    """The device that this thread's calls go to."""
+    return int(call("cudaGetDevice"))
+
+
+@contextmanager
+def on_device_of(device: int) -> Iterator[None]:
+    """Calls inside the ``with`` block go to ``device``; afterwards where they went before."""
+    before = current_device()
+    if before == device:
+        yield
+        return
+    call("cudaSetDevice", device)
+    try:
+        yield
+    finally:
+        call("cudaSetDevice", before)
 
 
 class Memory:

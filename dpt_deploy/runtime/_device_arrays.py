@@ -14,7 +14,7 @@ import numpy as np
 from cuda.core.utils import StridedMemoryView
 
 from dpt_deploy.core.errors import DptError, UsageError
-from dpt_deploy.runtime._cuda import Event, Memory, Stream
+from dpt_deploy.runtime._cuda import Event, Memory, Stream, current_device
 from dpt_deploy.runtime.where import CUDA_DEVICE, on_device
 
 _LEGACY_STREAM = 1  # what DLPack means where a consumer names no stream
@@ -39,9 +39,13 @@ class DeviceArray:
     def address(self) -> int:
         return self._memory.address
 
-    def mark(self) -> None:
-        """Say that all that fills it is queued by now."""
-        self._ready.record(self._stream)
+    def mark(self, stream: Stream | None = None) -> None:
+        """Say that all that fills it is queued by now, on ``stream`` (default: that which it was made on)."""
+        self._ready.record(stream or self._stream)
+
+    def awaited_by(self, stream: Stream) -> None:
+        """What is queued on ``stream`` from now on waits for what fills it."""
+        stream.follow(self._ready)
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
@@ -95,14 +99,27 @@ def device_view(value: Any, stream: Stream) -> DeviceView:
             hint="give an array of torch, CuPy, pycuda or JAX on the GPU, or use infer() for arrays of the host",
         )
     if isinstance(value, DeviceArray):
+        value.awaited_by(stream)
         return DeviceView(value.address, value.shape, value.dtype, value)
-    view = StridedMemoryView.from_any_interface(value, stream_ptr=stream.handle)
-    shape = tuple(view.shape)
-    if view.strides is not None and tuple(view.strides) != _in_order(shape):
+    try:
+        view = StridedMemoryView.from_any_interface(value, stream_ptr=stream.handle)
+        shape, dtype, device = tuple(view.shape), np.dtype(view.dtype), int(view.device_id)
+    except Exception as exc:  # cuda.core has no closed set of errors
+        raise UsageError(
+            f"the {type(value).__name__} on the device cannot be read: {exc}",
+            hint="give a plain array of one of NumPy's types, or copy it to the host",
+        ) from exc
+    if device != current_device():
+        raise UsageError(
+            f"the {type(value).__name__} lies on device {device}; the engine runs on device {current_device()}",
+            hint="copy it there first",
+        )
+    if view.strides is not None and not _in_order(shape, tuple(view.strides)):
         raise UsageError("the array on the device is not contiguous", hint="copy it into order first")
-    return DeviceView(int(view.ptr), shape, np.dtype(view.dtype), view)
+    return DeviceView(int(view.ptr), shape, dtype, view)
 
 
-def _in_order(shape: Sequence[int]) -> tuple[int, ...]:
-    """Strides of a contiguous array, counted in elements."""
-    return tuple(int(np.prod(shape[axis + 1 :], dtype=np.int64)) for axis in range(len(shape)))
+def _in_order(shape: Sequence[int], strides: Sequence[int]) -> bool:
+    """Whether ``strides`` (in elements) are those of a contiguous array; that of an axis of one says nothing."""
+    wanted = (int(np.prod(shape[axis + 1 :], dtype=np.int64)) for axis in range(len(shape)))
+    return all(size == 1 or have == want for size, have, want in zip(shape, strides, wanted, strict=True))

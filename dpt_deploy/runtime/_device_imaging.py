@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import ExitStack
 from ctypes import Structure, c_double, c_int, c_int64, c_ssize_t, c_void_p
+from typing import Any
 
 import numpy as np
 
@@ -148,6 +149,10 @@ class DeviceImaging:
         self._filters: OrderedDict[tuple[str, int, int], _DeviceTaps] = OrderedDict()
         self._image, self._map = _Staging(), _Staging()
 
+    def new(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> DeviceArray:
+        """Memory of the device."""
+        return DeviceArray(shape, dtype, self._stream)
+
     def prepare(self, image: np.ndarray | DeviceView, rule: ImageSpec, target: DeviceArray) -> None:
         """An RGB image (H, W, 3) of bytes, from host or device, into the network's input ``target``: (1, 3, h, w)
         float32, or (1, h, w, 3) bytes of a network that normalises in its graph."""
@@ -164,7 +169,7 @@ class DeviceImaging:
     def depth(self, output: DeviceArray, size: Size) -> DeviceArray:
         """Depth (1, h, w) at ``size``: (H, W) float32."""
         height, width = output.shape[-2:]
-        result = DeviceArray((size.height, size.width), np.dtype(np.float32), self._stream)
+        result = self.new((size.height, size.width), np.dtype(np.float32))
         job = MapJob(values=output.address, source_width=width, height=size.height, width=size.width)
         job.rows = self._taps(imaging.torch_taps, height, size.height)
         job.cols = self._taps(imaging.torch_taps, width, size.width)
@@ -175,7 +180,7 @@ class DeviceImaging:
 
     def labels(self, output: DeviceArray, size: Size) -> DeviceArray:
         """Logits (1, C, h, w), or 0-based labels (1, h, w), to 1-based labels at ``size``: (H, W) uint16."""
-        result = DeviceArray((size.height, size.width), np.dtype(np.uint16), self._stream)
+        result = self.new((size.height, size.width), np.dtype(np.uint16))
         height, width = output.shape[-2:]
         common = {"source_height": height, "source_width": width, "height": size.height, "width": size.width}
         if output.dtype.kind == "i":

@@ -24,33 +24,29 @@ _SOURCES = ("pixel.hpp", "each_pixel.hpp")
 # What of the standard library the sources use; NVRTC has none.
 _STANDARD = {
     "cmath": "#define INFINITY __int_as_float(0x7f800000)\n",
-    "cstddef": "namespace std { using ptrdiff_t = long; using size_t = unsigned long; }\n",
-    "cstdint": "namespace std { using uint8_t = unsigned char; using uint16_t = unsigned short;"
-    " using int32_t = int; using int64_t = long; }\n",
+    "cstddef": "namespace std { using ptrdiff_t = long long; using size_t = unsigned long long; }\n",
+    "cstdint": "namespace std { using uint8_t = unsigned char; using uint16_t = unsigned short; using int32_t = int;"
+    ' using int64_t = long long; static_assert(sizeof(int64_t) == 8 && sizeof(void*) == 8, "as ctypes"); }\n',
 }
 _OPTIONS = ("--std=c++17", "-fmad=false", "-prec-div=true")
 
 
 class Kernels:
-    """The compiled kernels, loaded into the CUDA context of this process for as long as it lives."""
+    """The compiled kernels for one device, loaded for as long as the process lives. They belong to no context: a launch
+    takes that of its stream."""
 
     def __init__(self, device: int) -> None:
-        self._device = device
         properties = call("cudaGetDeviceProperties", device)
         code, names = compiled(f"sm_{properties.major}{properties.minor}")
         self._library = _driver("cuLibraryLoadData", code, [], [], 0, [], [], 0)
-        self._functions = {
-            job: _driver("cuKernelGetFunction", _driver("cuLibraryGetKernel", self._library, name))
-            for job, name in names.items()
-        }
+        self._kernels = {job: int(_driver("cuLibraryGetKernel", self._library, name)) for job, name in names.items()}
 
     def launch(self, name: str, job: ctypes.Structure, stream: Stream) -> None:
         """Queue ``job``, a structure of the layout of the job ``name``, whose memory is the device's."""
-        call("cudaSetDevice", self._device)  # a thread that has called nothing yet has no context to launch in
         grid = grid_of(job.height, job.width)
         arguments = (ctypes.c_void_p * 1)(ctypes.addressof(job))  # copied by the call
         where = ctypes.addressof(arguments)
-        _driver("cuLaunchKernel", self._functions[name], *grid, 1, *BLOCK, 1, 0, stream.handle, where, 0)
+        _driver("cuLaunchKernel", self._kernels[name], *grid, 1, *BLOCK, 1, 0, stream.handle, where, 0)
 
 
 def grid_of(height: int, width: int) -> tuple[int, int]:
@@ -58,12 +54,10 @@ def grid_of(height: int, width: int) -> tuple[int, int]:
     return -(-width // BLOCK[0]), min(-(-height // BLOCK[1]), _MOST_ROWS)
 
 
-def kernels_here() -> Kernels:
-    """The kernels for the device that is current in this thread; compiled once a process."""
-    return _kernels(int(call("cudaGetDevice")))
-
-
-_kernels = cache(Kernels)
+@cache
+def kernels_of(device: int) -> Kernels:
+    """The kernels for a device; compiled once a process."""
+    return Kernels(device)
 
 
 def compiled(architecture: str) -> tuple[bytes, dict[str, bytes]]:
@@ -81,7 +75,7 @@ def compiled(architecture: str) -> tuple[bytes, dict[str, bytes]]:
     except RuntimeError as exc:  # the library is opened by the first call
         raise MissingExtraError(
             "resizing on the GPU needs NVRTC, the compiler library of CUDA, which is not installed",
-            hint="pip install nvidia-cuda-nvrtc, or resize on the host (device_imaging=False)",
+            hint="pip install nvidia-cuda-nvrtc (of CUDA 12: nvidia-cuda-nvrtc-cu12), or resize on the host",
         ) from exc
     try:
         expressions = {job: f"dpt::core::each_pixel<dpt::core::{job}>".encode() for job in JOBS}

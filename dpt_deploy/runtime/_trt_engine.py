@@ -19,7 +19,7 @@ import numpy as np
 from dpt_deploy.core.errors import BadFileError, DptError, IncompatibleError, ResourceError, UsageError
 from dpt_deploy.core.profile import Profile, choose_profile, largest_bytes
 from dpt_deploy.core.spec import Size, TensorSpec
-from dpt_deploy.runtime._cuda import Capture, Graph, Memory, Stream, call
+from dpt_deploy.runtime._cuda import Capture, Graph, Memory, Stream, call, current_device
 from dpt_deploy.runtime._device_arrays import DeviceArray, DeviceView
 from dpt_deploy.runtime._trt_slots import Slot
 
@@ -66,6 +66,7 @@ class OpenEngine:
         with ExitStack() as undo:
             self.stream, self._up, self._down = (self._streamed(undo, handle) for handle in (stream, None, None))
             self._runtime, self._engine = _deserialize(trt, path)
+            self.device = current_device()  # of the thread that opens it; others are led there
             self.input, self.output = _tensors(trt, self._engine, path)
             self._slot_bytes = largest_bytes(self.input, profiles), largest_bytes(self.output, profiles)
             self._scratch = Memory(self._engine.device_memory_size_v2)

@@ -7,7 +7,8 @@ Nothing of this file has run on a GPU yet: its logic is tried over stand-ins (``
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +20,7 @@ from dpt_deploy.core.errors import DptError, UsageError
 from dpt_deploy.core.profile import Profile
 from dpt_deploy.core.runner import Tensors
 from dpt_deploy.core.spec import TensorSpec
-from dpt_deploy.runtime._cuda import Stream
+from dpt_deploy.runtime._cuda import on_device_of
 from dpt_deploy.runtime._device_arrays import DeviceArray, device_view
 from dpt_deploy.runtime._trt_engine import OpenEngine
 from dpt_deploy.runtime._trt_slots import Slot, Ticket
@@ -69,7 +70,8 @@ class TrtRunner:
             if opened is None:
                 return
             try:
-                opened.close()
+                with on_device_of(opened.device):
+                    opened.close()
             except DptError:
                 if error is None:  # else a lost GPU says so once more
                     raise
@@ -82,10 +84,16 @@ class TrtRunner:
     def outputs(self) -> Sequence[TensorSpec]:
         return (self._opened().output,)
 
-    @property
-    def stream(self) -> Stream:
-        """What runs are queued on."""
-        return self._opened().stream
+    @contextmanager
+    def exclusive(self) -> Iterator[OpenEngine]:
+        """The open engine, for this thread alone inside the ``with`` block, where calls go to its device.
+
+        Whatever queues on its stream does so in here: another thread may be capturing.
+        """
+        with self._turn:
+            opened = self._opened()
+            with on_device_of(opened.device):
+                yield opened
 
     def infer(self, feed: Tensors) -> dict[str, np.ndarray]:
         """Run once, from host to host.
@@ -104,8 +112,7 @@ class TrtRunner:
         Raises:
             UsageError: the feed does not fit the engine; or this thread holds all tickets and would wait for itself.
         """
-        with self._turn:
-            opened = self._opened()
+        with self.exclusive() as opened:
             value = np.ascontiguousarray(_only(feed, opened.input))
             batch, size = opened.check(value.shape, value.dtype)
             self._wait_for_slot()
@@ -171,12 +178,13 @@ class TrtRunner:
             UsageError: an array that does not fit, is not on the device, or not contiguous.
             ResourceError: the GPU ran out of memory, or failed.
         """
-        with self._turn:
-            opened = self._opened()
+        with self.exclusive() as opened:
             view = device_view(_only(feed, opened.input), opened.stream)
             batch, size = opened.check(view.shape, view.dtype)
             target = None if out is None else device_view(out, opened.stream)
             made: DeviceArray | None = opened.run_device(view, batch, size, target)
+            if isinstance(out, DeviceArray):
+                out.mark(opened.stream)
             return {opened.output.name: out if made is None else made}
 
     def bare_call(self, feed: Mapping[str, Any], out: Any) -> Callable[[], object]:
@@ -184,8 +192,7 @@ class TrtRunner:
 
         The arrays must stay as they are, and the runner must not be used otherwise while this is called.
         """
-        with self._turn:
-            opened = self._opened()
+        with self.exclusive() as opened:
             view = device_view(_only(feed, opened.input), opened.stream)
             batch, size = opened.check(view.shape, view.dtype)
             return opened.bare(view, batch, size, device_view(out, opened.stream))
@@ -196,8 +203,8 @@ class TrtRunner:
         Raises:
             ResourceError: the GPU ran out of memory, or failed.
         """
-        with self._turn:
-            stream = self._opened().stream
+        with self.exclusive() as opened:
+            stream = opened.stream
             source = np.ascontiguousarray(value)
             made = DeviceArray(source.shape, source.dtype, stream)
             stream.to_device(made.address, source.ctypes.data, source.nbytes)
@@ -207,11 +214,13 @@ class TrtRunner:
 
     def information(self) -> str:
         """What the engine's inspector says of its layers (JSON), for an audit."""
-        return self._opened().information()
+        with self.exclusive() as opened:
+            return opened.information()
 
     def synchronize(self) -> None:
         """Wait for work queued on the runner's stream."""
-        self._opened().stream.synchronize()
+        with self.exclusive() as opened:
+            opened.stream.synchronize()
 
     def _opened(self) -> OpenEngine:
         if self._open is None:

@@ -59,10 +59,10 @@ def load(
         UsageError: ``device_imaging`` is asked of something else than an engine.
     """
     artifact = open_artifact(Path(path))
-    if device_imaging and artifact.sidecar.kind != PLAN:
+    if device_imaging and (artifact.sidecar.kind != PLAN or runtime not in (None, "trt")):
         raise UsageError(
-            f"{artifact.path.name} runs on the processor; only an engine's GPU can resize",
-            hint="leave device_imaging out, or build an engine: dpt-deploy build MODEL.onnx",
+            f"{artifact.path.name} in {runtime or 'ort'} runs on the processor; only the GPU of an engine can resize",
+            hint="leave device_imaging out, or build an engine (dpt-deploy build MODEL.onnx) and run it with trt",
         )
     if size is not None:
         check_request(artifact.sidecar, size)

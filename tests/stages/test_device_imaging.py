@@ -3,6 +3,7 @@
 import ctypes
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
@@ -49,7 +50,7 @@ def stood_in(monkeypatch, tmp_path):
     """A running engine over stand-ins, which resizes there as well: (runner, cuda, kernels)."""
     runner, cuda, _ = runner_factory(monkeypatch, tmp_path)()
     kernels = CpuKernels(cuda)
-    monkeypatch.setattr(device_predictor, "kernels_here", lambda: kernels)
+    monkeypatch.setattr(device_predictor, "kernels_of", lambda _device: kernels)
     with runner:
         yield runner, cuda, kernels
 
@@ -58,7 +59,7 @@ def stood_in(monkeypatch, tmp_path):
 def there(stood_in):
     """(imaging, a function that puts an array there)."""
     runner, _, kernels = stood_in
-    resizing = DeviceImaging(runner.stream, kernels)
+    resizing = DeviceImaging(runner._opened().stream, kernels)
     yield resizing, runner.to_device
     resizing.close()
 
@@ -133,7 +134,7 @@ class FakeDriver:
     CUresult = SimpleNamespace(CUDA_SUCCESS=0)
 
     def __init__(self, failing=""):
-        self.failing, self.launched = failing, []
+        self.failing, self.launched, self.names = failing, [], []
 
     def cuGetErrorString(self, _status):
         return 0, b"invalid context"
@@ -143,10 +144,8 @@ class FakeDriver:
         return int(self.failing == "load"), "library"
 
     def cuLibraryGetKernel(self, _library, name):
-        return 0, name
-
-    def cuKernelGetFunction(self, kernel):
-        return 0, kernel
+        self.names.append(name)
+        return 0, len(self.names) - 1
 
     def cuLaunchKernel(self, function, across, down, deep, x, y, z, shared, stream, arguments, extra):
         assert (deep, x, y, z, shared, extra) == (1, 32, 8, 1, 0, 0)
@@ -173,7 +172,7 @@ def test_a_job_is_launched_over_the_whole_map_on_the_stream(driven):
     job = _device_imaging.FiniteJob(height=20, width=70)
     _kernels.Kernels(0).launch("FiniteJob", job, SimpleNamespace(handle=77))
     ((function, *rest),) = driver.launched
-    assert b"FiniteJob" in function
+    assert b"FiniteJob" in driver.names[function]
     assert rest == [3, 3, 77, 20, 70]
 
 
@@ -204,8 +203,8 @@ def test_a_very_tall_map_is_walked():
 def test_images_are_resized_as_on_the_host(case, place, arrays, there, stood_in):
     resizing, _ = there
     image, wanted = (arrays[f"{case['name']}.{end}"] for end in ("input", "output"))
-    target = DeviceArray(wanted.shape, wanted.dtype, stood_in[0].stream)
-    given = device_predictor.device_view(OnDevice(image), stood_in[0].stream) if place == "device" else image
+    target = resizing.new(wanted.shape, wanted.dtype)
+    given = device_predictor.device_view(OnDevice(image), resizing._stream) if place == "device" else image
     resizing.prepare(given, ImageSpec(**case["arguments"]["spec"]), target)
     assert np.array_equal(resizing.to_host(target), wanted)
 
@@ -308,6 +307,30 @@ def test_memory_is_bounded_and_given_back(stood_in, monkeypatch):
 
 
 @pytest.mark.needs("compiler", "torch", "onnxruntime")
+def test_runs_of_other_threads_do_not_come_between(stood_in):
+    """The stand-in, like CUDA, records whatever is queued on a stream while a capture runs there."""
+    runner, _, _ = stood_in
+    sidecar, host = sidecar_of(), Predictor(runner, sidecar_of())
+    pictures = [photo(50 + index, 70, index) for index in range(4)]
+    wanted = [host.predict(picture).depth for picture in pictures]
+    with DevicePredictor(runner, sidecar) as predictor, ThreadPoolExecutor(4) as pool:
+        jobs = [pool.submit(kind, pictures[turn % 4]) for turn in range(12) for kind in (predictor, host)]
+        for turn, job in enumerate(jobs):
+            assert np.array_equal(job.result().depth, wanted[turn // 2 % 4])
+
+
+@pytest.mark.needs("torch", "onnxruntime")
+def test_outside_its_block_it_says_so(stood_in):
+    runner, _, _ = stood_in
+    predictor = DevicePredictor(runner, sidecar_of())
+    for _ in range(2):
+        with pytest.raises(DptError, match="outside its 'with' block"):
+            predictor(photo(64, 64))
+        with predictor:
+            pass
+
+
+@pytest.mark.needs("compiler", "torch", "onnxruntime")
 def test_an_output_that_is_not_finite_is_refused(stood_in, monkeypatch):
     runner, _, _ = stood_in
     monkeypatch.setattr(DeviceImaging, "finite", lambda _self, _output: False)
@@ -345,6 +368,11 @@ def test_an_engine_is_loaded_with_its_resizes(stood_in, monkeypatch, tmp_path):
 
 
 @pytest.mark.needs("torch", "onnxruntime", "cv2")
-def test_only_an_engine_resizes_on_the_device(capsys):
+def test_only_an_engine_resizes_on_the_device(capsys, monkeypatch):
     argv = ("run", exported("tiny-vit").path, "dpt_deploy/data/photographs/coffee.jpg", "--device-imaging")
-    assert "runs on the processor; only an engine's GPU can resize" in complaint(capsys, 2, *argv)
+    assert "in ort runs on the processor; only the GPU of an engine can resize" in complaint(capsys, 2, *argv)
+    sidecar = replace(sidecar_of(), kind="plan")
+    monkeypatch.setattr(predict, "open_artifact", lambda path: SimpleNamespace(path=path, sidecar=sidecar))
+    native = dpt_deploy.load("x.plan", runtime="native", device_imaging=True)
+    with pytest.raises(UsageError, match="in native runs on the processor"), native:
+        pass

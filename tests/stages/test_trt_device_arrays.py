@@ -13,6 +13,7 @@ from support.fake_gpu import SHAPES, OnDevice, mean, runner_factory, view
 
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.runtime import _device_arrays, _trt_engine
+from dpt_deploy.runtime._cuda import Stream
 from dpt_deploy.runtime.predictor import Predictor
 from dpt_deploy.runtime.where import on_device
 
@@ -182,7 +183,8 @@ def test_an_output_outlives_its_runner(make):
 def test_the_real_view_knows_arrays_of_the_host():
     assert not on_device(np.zeros(3))
     found = _device_arrays.StridedMemoryView.from_any_interface(np.zeros((2, 3), np.float32), stream_ptr=-1)
-    assert (found.is_device_accessible, tuple(found.strides)) == (False, _device_arrays._in_order((2, 3)))
+    assert not found.is_device_accessible
+    assert _device_arrays._in_order((2, 3), tuple(found.strides))
 
 
 @pytest.mark.parametrize(
@@ -227,3 +229,57 @@ def test_a_runtime_of_the_host_says_that_it_takes_none():
     predictor = predictor_over(SimpleNamespace(name="ort"))
     with pytest.raises(UsageError, match="runtime 'ort' takes arrays of the host"):
         predictor.infer({"pixel_values": OnDevice(np.zeros((1, 3, 64, 64), np.float32))})
+
+
+# --- more than one device ---------------------------------------------------------------------------------------------
+
+
+def test_calls_go_to_the_engines_device_and_back(make):
+    runner, cuda, _ = make()
+    cuda.device = 1
+    with runner:
+        cuda.device = 0  # as in another thread
+        cuda.switches.clear()
+        engine_checks.agree(runner, mean, SHAPES[:1], 0)
+        assert cuda.switches[:2] == [1, 0]
+        found = runner.infer_device({"pixel_values": OnDevice(engine_checks.images(1, 64, 64), device=1)})
+        assert cuda.device == 0
+        del found
+    assert cuda.switches[-2:] == [1, 0]
+
+
+def test_an_array_of_another_device_is_refused(make):
+    runner, _, _ = make()
+    there = OnDevice(engine_checks.images(1, 64, 64), device=3)
+    with runner, pytest.raises(UsageError, match="OnDevice lies on device 3; the engine runs on device 0"):
+        runner.infer_device({"pixel_values": there})
+
+
+def test_an_array_that_cannot_be_read_is_refused(make, monkeypatch):
+    def refuse(*_args, **_options):
+        raise BufferError("only version 3 of the interface is supported")
+
+    runner, _, _ = make()
+    monkeypatch.setattr(_device_arrays.StridedMemoryView, "from_any_interface", refuse)
+    with runner, pytest.raises(UsageError, match="cannot be read: only version 3"):
+        runner.infer_device({"pixel_values": OnDevice(engine_checks.images(1, 64, 64))})
+
+
+def test_an_output_is_waited_for_by_whoever_takes_it_next(make):
+    """An array of ours that was written by one run is read by the next, of whatever runner, after that run."""
+    runner, _, _ = make()
+    first, second = engine_checks.images(1, 64, 64, seed=1), engine_checks.images(1, 64, 64, seed=2)
+    with runner:
+        out = runner.infer_device({"pixel_values": OnDevice(first)})["predicted_depth"]
+        runner.synchronize()
+        runner.infer_device({"pixel_values": OnDevice(second)}, out=out)
+        other = Stream()
+        out.awaited_by(other)
+        other.synchronize()  # nobody waited for the runner itself
+        assert np.array_equal(read(out), mean(second))
+        other.close()
+
+
+@pytest.mark.parametrize(("shape", "strides", "fits"), [((1, 3, 4), (1, 4, 1), True), ((2, 3), (1, 2), False)], ids=str)
+def test_the_stride_of_an_axis_of_one_says_nothing(shape, strides, fits):
+    assert _device_arrays._in_order(shape, strides) is fits

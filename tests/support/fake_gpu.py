@@ -47,6 +47,7 @@ class FakeCuda:
         self.held, self.streams, self.graphs, self.events = {}, set(), {}, {}
         self.queues, self.lock = {}, threading.RLock()
         self.recording, self.launches, self.next_handle = None, 0, 100
+        self.device, self.switches = 0, []  # current of every thread; the real one keeps one a thread
 
     def _handle(self):
         self.next_handle += 1
@@ -54,6 +55,16 @@ class FakeCuda:
 
     def cudaGetErrorString(self, status):
         return 0, {2: b"out of memory", 35: b"insufficient driver"}.get(status, b"an illegal memory access")
+
+    # devices
+
+    def cudaGetDevice(self):
+        return 0, self.device
+
+    def cudaSetDevice(self, device):
+        self.device = device
+        self.switches.append(device)
+        return (0,)
 
     # memory
 
@@ -265,7 +276,7 @@ class FakeView:
 
     def __init__(self, interface, stream_ptr=None):
         self.ptr, self.shape = interface["data"][0], tuple(interface["shape"])
-        self.dtype, self.device_id, self.asked = np.dtype(interface["typestr"]), 0, stream_ptr
+        self.dtype, self.device_id, self.asked = np.dtype(interface["typestr"]), interface.get("device", 0), stream_ptr
         strides = interface.get("strides")
         self.strides = None if strides is None else tuple(step // self.dtype.itemsize for step in strides)
         self._values = view(self.ptr, self.shape) if self.dtype == np.float32 else None
