@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("cuda.bindings", reason="cuda-python is not installed: pip install -e '.[trt]'")
 
 import torch
-from support.fake_gpu import install
+from support.fake_gpu import free_the_rest, install
 from support.faults.calling import complaint, fine
 from support.tiny import copied, exported, tiny_model
 
@@ -48,7 +48,8 @@ def stand_ins(engine, monkeypatch):
     monkeypatch.setattr(targets, "gpu_devices", lambda: [Gpu("Stand-in", "8.9", "580.1", 1 << 34)])
     monkeypatch.setattr(targets, "free_device_memory", lambda: None)
     processor(monkeypatch)
-    return cuda
+    yield cuda
+    free_the_rest()
 
 
 def processor(monkeypatch):

@@ -15,7 +15,7 @@ pytest.importorskip("cuda.bindings", reason="cuda-python is not installed: pip i
 
 from support import engine_checks
 from support.device_kernels import NAMES, CpuKernels, bytes_of
-from support.fake_gpu import OnDevice, runner_factory
+from support.fake_gpu import OnDevice, free_the_rest, runner_factory
 from support.faults.calling import complaint
 from support.make_imaging_golden import GOLDEN
 from support.tiny import exported
@@ -53,6 +53,7 @@ def stood_in(monkeypatch, tmp_path):
     monkeypatch.setattr(device_predictor, "kernels_of", lambda _device: kernels)
     with runner:
         yield runner, cuda, kernels
+    free_the_rest()
 
 
 @pytest.fixture

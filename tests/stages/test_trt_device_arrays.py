@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("cuda.bindings", reason="cuda-python is not installed: pip install -e '.[trt]'")
 
 from support import engine_checks
-from support.fake_gpu import SHAPES, OnDevice, mean, runner_factory, view
+from support.fake_gpu import SHAPES, OnDevice, free_the_rest, mean, runner_factory, view
 
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.runtime import _device_arrays, _trt_engine
@@ -21,7 +21,8 @@ from dpt_deploy.runtime.where import on_device
 @pytest.fixture
 def make(monkeypatch, tmp_path):
     """A runner over stand-ins, and these."""
-    return runner_factory(monkeypatch, tmp_path)
+    yield runner_factory(monkeypatch, tmp_path)
+    free_the_rest()
 
 
 def read(array):

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("cuda.bindings", reason="cuda-python is not installed: pip install -e '.[trt]'")
 
 from support import engine_checks
-from support.fake_gpu import SHAPES, OnDevice, mean, runner_factory
+from support.fake_gpu import SHAPES, OnDevice, free_the_rest, mean, runner_factory
 
 from dpt_deploy.core.environment import gpus
 from dpt_deploy.core.errors import DptError, IncompatibleError, ResourceError, UsageError
@@ -21,7 +21,8 @@ from dpt_deploy.runtime import _cuda
 @pytest.fixture
 def make(monkeypatch, tmp_path):
     """A runner over stand-ins, and these: ``make(memory_bytes=…)``."""
-    return runner_factory(monkeypatch, tmp_path)
+    yield runner_factory(monkeypatch, tmp_path)
+    free_the_rest()
 
 
 def test_every_shape_agrees_in_any_order(make):
