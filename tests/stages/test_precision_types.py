@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from support.tiny import TINY, exported
 
-from dpt_deploy.core.errors import BadFileError, DptError
+from dpt_deploy.core.errors import BadFileError, DptError, IncompatibleError
 from dpt_deploy.graph.describe import element_types
 from dpt_deploy.graph.precision.types import TYPES, is_typed, to_half
 
@@ -155,6 +155,25 @@ def test_a_graph_that_returns_its_input_and_an_intermediate_value(tmp_path):
     after = written(model, tmp_path)
     assert [value.name for value in after.graph.output] == ["y", "z"]
     assert [element_types(after)[name] for name in ("y", "z", "x")] == [TensorProto.FLOAT] * 3
+
+
+@pytest.mark.parametrize(("operator", "refused"), [("Celu", ("fp16", "bf16")), ("LpNormalization", ())])
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_an_operator_without_the_type_is_named_with_the_island_that_would_do(operator, refused, precision, tmp_path):
+    def graph():
+        odd = helper.make_node(operator, ["r"], ["y"], name="odd")
+        return small(helper.make_node("Relu", ["x"], ["r"], name="first"), odd)
+
+    model = graph()
+    if precision not in refused:
+        assert to_half(model, precision).half == 2
+        return
+    with pytest.raises(IncompatibleError, match=rf"{operator} \(odd\) does not exist in {precision} in ONNX") as caught:
+        to_half(model, precision)
+    assert "the island 'odd'" in caught.value.hint
+    assert not is_typed(model)  # nothing was begun
+    to_half(model, precision, ["odd"])
+    assert element_types(written(model, tmp_path))["r"] == KINDS[precision]
 
 
 def test_what_turns_numbers_into_decisions_is_refused():

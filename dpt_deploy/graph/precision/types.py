@@ -12,10 +12,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
+import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
-from dpt_deploy.core.errors import BadFileError, DptError
+from dpt_deploy.core.errors import BadFileError, DptError, IncompatibleError
 
 HalfPrecision = Literal["fp16", "bf16"]
 TYPES: dict[HalfPrecision, ir.DataType] = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
@@ -44,9 +45,13 @@ def to_half(model: ir.Model, precision: HalfPrecision, islands: Collection[str] 
 
     Raises:
         BadFileError: the graph is typed already, or an island is not in it.
+        IncompatibleError: ONNX has an operator of the graph not in 16 bits; the island that would do is named.
     """
     _check(model, islands)
-    rewriter = _Rewriter(model, TYPES[precision], frozenset(islands) | _restoring(model, islands))
+    full = frozenset(islands) | _restoring(model, islands)
+    floats = _float_values(model)
+    _check_operators(model, precision, full, floats)
+    rewriter = _Rewriter(model, TYPES[precision], full, floats)
     rewriter.run()
     return Typing(rewriter.half, rewriter.full, rewriter.casts)
 
@@ -74,6 +79,28 @@ def _check(model: ir.Model, islands: Collection[str]) -> None:
         )
 
 
+def _check_operators(
+    model: ir.Model, precision: HalfPrecision, islands: Collection[str], floats: Collection[int]
+) -> None:
+    """Nothing is rewritten of a graph that could not be typed as a whole."""
+    opset = model.opset_imports[""]
+    for node in model.graph:
+        made = [index for index, value in enumerate(node.outputs) if id(value) in floats]
+        if made and node.name not in islands and not _exists(node, made[0], TYPES[precision], opset):
+            raise IncompatibleError(
+                f"{node.op_type} ({node.name}) does not exist in {precision} in ONNX opset {opset}",
+                hint=f"it works with the island {node.name!r}, kept in FP32; please report the recipe",
+            )
+
+
+def _exists(node: ir.Node, output: int, kind: ir.DataType, opset: int) -> bool:
+    """Whether ONNX defines the operator with an output of this type."""
+    schema = onnx.defs.get_schema(node.op_type, max_inclusive_version=opset, domain=node.domain)
+    wanted = schema.outputs[min(output, len(schema.outputs) - 1)].type_str  # the last one may stand for many
+    allowed = {entry.type_param_str: entry.allowed_type_strs for entry in schema.type_constraints}
+    return f"tensor({kind.name.lower()})" in allowed.get(wanted, [wanted])
+
+
 def _restoring(model: ir.Model, islands: Collection[str]) -> set[str]:
     """The nodes that restore quantised numbers for an island: a cast after them would hide what they are."""
     producers = [value.producer() for node in model.graph if node.name in islands for value in node.inputs if value]
@@ -83,10 +110,10 @@ def _restoring(model: ir.Model, islands: Collection[str]) -> set[str]:
 class _Rewriter:
     """Walks the nodes in order and gives each the inputs of the type it computes in."""
 
-    def __init__(self, model: ir.Model, kind: ir.DataType, islands: frozenset[str]) -> None:
+    def __init__(self, model: ir.Model, kind: ir.DataType, islands: frozenset[str], floats: set[int]) -> None:
         self.graph, self.kind, self.islands = model.graph, kind, islands
         self.half = self.full = self.casts = 0
-        self.floats = _float_values(model)  # ids of values that hold floating-point numbers, before the rewrite
+        self.floats = floats  # ids of values that hold floating-point numbers, before the rewrite
         self.narrow: set[int] = set()  # ids of values that are 16 bits wide by now
         self.other: dict[int, ir.Value] = {}  # id of a value to the same numbers in the other type
 
