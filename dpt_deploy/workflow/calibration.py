@@ -17,7 +17,7 @@ from dpt_deploy.core.spec import Size, check_size
 
 Pixels = NDArray[np.uint8]
 
-SCENES = 24  # rendered where no folder is given; of four, tiny's 8 bits err twice as much
+SCENES = 24  # rendered where no folder is given
 SCENE_SEED = 4_000_000  # far from those of training, validation and studies
 FEW = 16  # images below which a warning is due
 _SCENE_SIDE = 768
