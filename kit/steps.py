@@ -25,7 +25,8 @@ from work import NotPossibleError, Place, StepError, gpu, need_gpu
 
 NOT_RUN = 77
 PROBE_SECONDS = 100
-SIZES = "384,768"
+SIZES = "384,384x672,768"
+WIDE = "384x672"  # what full HD becomes before the network
 BATCH = 16
 QUICK_SIZES = "192"
 QUICK_BATCH = 2
@@ -215,6 +216,20 @@ def bench(place: Place, model: str, precision: str) -> None:
         _timed(place, source, f"torch,torch-device{ort}", place.results, "--device", "cuda")
 
 
+def frames(place: Place, model: str, precision: str) -> None:
+    """Full HD frames through the engine, alone and overlapping, beside the network alone."""
+    plan = _plan(place, model, precision)
+    need_gpu()
+    if not _runs(place, model, precision):
+        raise NotPossibleError("TensorRT not measured: no library runs the engine; see probe.json")
+    folder = place.results / "frames"
+    folder.mkdir(exist_ok=True)
+    sizes = ["--res", QUICK_SIZES if place.quick else WIDE, "--batch", "1"]
+    limits = ["--seconds", "3", "--rounds", "10"] if place.quick else ["--seconds", "30", "--rounds", "200"]
+    names = "trt-device,trt-frame,trt-frames"
+    place.deploy("bench", plan, "--runtime", names, *sizes, *limits, "--no-photo", "--no-memory", "-o", folder)
+
+
 def compiled(place: Place, model: str, precision: str) -> None:
     """torch.compile with max-autotune beside the engine, apart from the rest: compiling takes minutes."""
     need_gpu()
@@ -273,7 +288,7 @@ def steps(place: Place) -> list[Step]:
     """All steps in their order."""
     found = [Step("unpack", unpack, 240), Step("machine", machine, 60), Step("probe", probe)]
     for model, precision in CASES[:1] if place.quick else CASES:
-        for verb in (export, build, verify, bench, *((compiled,) if precision == "fp16" else ())):
+        for verb in (export, build, verify, bench, *((frames, compiled) if precision == "fp16" else ())):
             name = f"{verb.__name__}-{model}-{precision}"
             found.append(Step(name, lambda place, do=verb, what=(model, precision): do(place, *what)))
         if model == "tiny":

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -26,11 +26,17 @@ Limit = Literal["time box", "rounds"]
 
 @dataclass(frozen=True)
 class Contender:
-    """Something to time: a call without arguments, and the wait after it. ``note`` says what turned out to run it."""
+    """Something to time: a call without arguments, and the wait after it. ``note`` says what turned out to run it.
+
+    ``times`` is how often one call does what is timed, where only many in a row can overlap; a sample is a call's time
+    over it. ``parts`` are what a call consists of, in order, each to be timed by itself as well.
+    """
 
     run: Callable[[], object]
     synchronize: Callable[[], None]
     note: str = ""
+    times: int = 1
+    parts: Mapping[str, Callable[[], object]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -128,4 +134,4 @@ def _measure(contender: Contender) -> float:
     begin = time.perf_counter()
     contender.run()
     contender.synchronize()
-    return time.perf_counter() - begin
+    return (time.perf_counter() - begin) / contender.times

@@ -23,8 +23,9 @@ from dpt_deploy.core.spec import Size
 @click.option(
     "--runtime",
     "contenders",
-    help="Any of torch, torch-compile, hf-ort, ort, native; on a GPU also trt, and trt-device, trt-enqueue-device, "
-    "torch-device, torch-compile-device between arrays that lie there.  [default: torch,ort; of an engine torch,trt]",
+    help="Any of torch, torch-compile, hf-ort, ort, native; on a GPU also trt; trt-device, trt-enqueue-device, "
+    "torch-device, torch-compile-device between arrays that lie there; trt-frame, trt-frames: full HD frames that are "
+    "resized there, alone and overlapping.  [default: torch,ort; of an engine torch,trt]",
 )
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Where PyTorch computes; cuda for an engine.")
 @click.option(

@@ -17,7 +17,7 @@ import numpy as np
 from dpt_deploy.core import imaging
 from dpt_deploy.core.spec import ImageSpec, Size
 from dpt_deploy.runtime._cuda import Memory, Stream
-from dpt_deploy.runtime._device_arrays import DeviceArray, DeviceView
+from dpt_deploy.runtime._device_arrays import DeviceArray
 from dpt_deploy.runtime._kernels import Kernels
 
 _KEPT_FILTERS = 16
@@ -118,125 +118,66 @@ class _DeviceTaps:
         self._memory.close()
 
 
-class _Staging:
-    """Pinned and device memory for one thing at a time, grown to the largest asked for."""
-
-    def __init__(self) -> None:
-        self._held: dict[bool, Memory] = {}
-
-    def memory(self, size_bytes: int, *, pinned: bool) -> Memory:
-        held = self._held.get(pinned)
-        if held is None or held.size_bytes < size_bytes:
-            self.free(pinned)
-            self._held[pinned] = held = Memory(size_bytes, pinned=pinned)
-        return held
-
-    def free(self, pinned: bool) -> None:
-        held = self._held.pop(pinned, None)
-        if held is not None:
-            held.close()
-
-    def close(self) -> None:
-        for pinned in (True, False):
-            self.free(pinned)
-
-
 class DeviceImaging:
-    """Queues the resizes of one image at a time on ``stream``; holds memory until it is closed."""
+    """Queues resizes on ``stream``, between memory of others; holds filters until it is closed."""
 
     def __init__(self, stream: Stream, kernels: Kernels) -> None:
         self._stream, self._kernels = stream, kernels
         self._filters: OrderedDict[tuple[str, int, int], _DeviceTaps] = OrderedDict()
-        self._image, self._map = _Staging(), _Staging()
 
     def new(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> DeviceArray:
         """Memory of the device."""
         return DeviceArray(shape, dtype, self._stream)
 
-    def prepare(self, image: np.ndarray | DeviceView, rule: ImageSpec, target: DeviceArray) -> None:
-        """An RGB image (H, W, 3) of bytes, from host or device, into the network's input ``target``: (1, 3, h, w)
+    def prepare(self, image: int, size: Size, rule: ImageSpec, target: DeviceArray) -> None:
+        """The RGB image (H, W, 3) of bytes at the address ``image`` into the network's input ``target``: (1, 3, h, w)
         float32, or (1, h, w, 3) bytes of a network that normalises in its graph."""
         planes = target.dtype == np.float32
         height, width = target.shape[2:] if planes else target.shape[1:3]
         job = InputJob(height=height, width=width)
-        job.image = self._placed(image)
-        job.rows = self._taps(imaging.opencv_taps, image.shape[0], height)
-        job.cols = self._taps(imaging.opencv_taps, image.shape[1], width)
+        job.image = PixelView(data=image, row_bytes=3 * size.width, step=3, rgb=(c_int * 3)(0, 1, 2))
+        job.rows = self._taps(imaging.opencv_taps, size.height, height)
+        job.cols = self._taps(imaging.opencv_taps, size.width, width)
         job.mean, job.std = (c_double * 3)(*rule.mean), (c_double * 3)(*rule.std)
         job.planes, job.bytes = (target.address, None) if planes else (None, target.address)
         self._kernels.launch("InputJob", job, self._stream)
 
-    def depth(self, output: DeviceArray, size: Size) -> DeviceArray:
-        """Depth (1, h, w) at ``size``: (H, W) float32."""
+    def depth(self, output: DeviceArray, size: Size, target: int) -> None:
+        """Depth (1, h, w) at ``size``, (H, W) float32, to the address ``target``."""
         height, width = output.shape[-2:]
-        result = self.new((size.height, size.width), np.dtype(np.float32))
         job = MapJob(values=output.address, source_width=width, height=size.height, width=size.width)
         job.rows = self._taps(imaging.torch_taps, height, size.height)
         job.cols = self._taps(imaging.torch_taps, width, size.width)
-        job.out = result.address
+        job.out = target
         self._kernels.launch("MapJob", job, self._stream)
-        result.mark()
-        return result
 
-    def labels(self, output: DeviceArray, size: Size) -> DeviceArray:
-        """Logits (1, C, h, w), or 0-based labels (1, h, w), to 1-based labels at ``size``: (H, W) uint16."""
-        result = self.new((size.height, size.width), np.dtype(np.uint16))
+    def labels(self, output: DeviceArray, size: Size, target: int) -> None:
+        """Logits (1, C, h, w), or 0-based labels (1, h, w), to 1-based labels at ``size``, (H, W) uint16, to the
+        address ``target``."""
         height, width = output.shape[-2:]
         common = {"source_height": height, "source_width": width, "height": size.height, "width": size.width}
         if output.dtype.kind == "i":
-            job: Structure = LabelJob(labels=output.address, out=result.address, **common)
+            job: Structure = LabelJob(labels=output.address, out=target, **common)
             self._kernels.launch(f"LabelJob<std::{output.dtype.name}_t>", job, self._stream)
-        else:
-            job = ScoreJob(logits=output.address, classes=output.shape[1], out=result.address, **common)
-            job.rows = self._taps(imaging.torch_taps, height, size.height)
-            job.cols = self._taps(imaging.torch_taps, width, size.width)
-            self._kernels.launch("ScoreJob", job, self._stream)
-        result.mark()
-        return result
+            return
+        job = ScoreJob(logits=output.address, classes=output.shape[1], out=target, **common)
+        job.rows = self._taps(imaging.torch_taps, height, size.height)
+        job.cols = self._taps(imaging.torch_taps, width, size.width)
+        self._kernels.launch("ScoreJob", job, self._stream)
 
-    def finite(self, output: DeviceArray) -> bool:
-        """Whether ``output`` holds neither NaN nor infinity; waits for it."""
-        width = output.shape[-1]
-        flag, copy = self._map.memory(4, pinned=False), self._map.memory(4, pinned=True)
-        there = copy.array((1,), np.dtype(np.int32))
-        there[0] = 0
-        self._stream.to_device(flag.address, copy.address, 4)
+    def check(self, output: DeviceArray, flag: int) -> None:
+        """Raise the number at the address ``flag`` where ``output`` holds NaN or infinity."""
         rows = int(np.prod(output.shape[:-1], dtype=np.int64))
-        job = FiniteJob(values=output.address, height=rows, width=width, found=flag.address)
+        job = FiniteJob(values=output.address, height=rows, width=output.shape[-1], found=flag)
         self._kernels.launch("FiniteJob", job, self._stream)
-        self._stream.to_host(copy.address, flag.address, 4)
-        self._stream.synchronize()
-        return int(there[0]) == 0
-
-    def to_host(self, array: DeviceArray) -> np.ndarray:
-        """A copy of ``array`` on the host; waits for it."""
-        size_bytes = int(np.prod(array.shape, dtype=np.int64)) * array.dtype.itemsize
-        copy = self._map.memory(size_bytes, pinned=True)
-        self._stream.to_host(copy.address, array.address, size_bytes)
-        self._stream.synchronize()
-        return copy.array(array.shape, array.dtype).copy()
 
     def close(self) -> None:
         """Free what is held, after what is queued."""
         with ExitStack() as steps:
             for filtering in self._filters.values():
                 steps.callback(filtering.close)
-            for staging in (self._image, self._map):
-                steps.callback(staging.close)
             steps.callback(self._stream.synchronize)
         self._filters.clear()
-
-    def _placed(self, image: np.ndarray | DeviceView) -> PixelView:
-        height, width, _ = image.shape
-        if isinstance(image, DeviceView):
-            address = image.address
-        else:
-            staged = self._image.memory(image.nbytes, pinned=True)
-            there = self._image.memory(image.nbytes, pinned=False)
-            staged.array((height, width, 3), np.dtype(np.uint8))[...] = image
-            self._stream.to_device(there.address, staged.address, image.nbytes)
-            address = there.address
-        return PixelView(data=address, row_bytes=3 * width, step=3, rgb=(c_int * 3)(0, 1, 2))
 
     def _taps(self, make: Callable[[int, int], imaging.Taps], length: int, target: int) -> TapView:
         """The filter on the device; those used longest ago make room."""

@@ -21,6 +21,7 @@ from dpt_deploy.core.profile import Profile, choose_profile, largest_bytes
 from dpt_deploy.core.spec import Size, TensorSpec
 from dpt_deploy.runtime._cuda import Capture, Graph, Memory, Stream, call, current_device
 from dpt_deploy.runtime._device_arrays import DeviceArray, DeviceView
+from dpt_deploy.runtime._device_frames import Streams
 from dpt_deploy.runtime._trt_slots import Slot
 
 KEPT_GRAPHS = 8  # of one shape: one a slot, and those of callers that run between the same arrays again and again
@@ -94,6 +95,11 @@ class OpenEngine:
                 steps.callback(stream.synchronize)
         self._lanes.clear()
         self._engine = self._runtime = None
+
+    @property
+    def streams(self) -> Streams:
+        """Copies up, runs, copies down."""
+        return Streams(self._up, self.stream, self._down)
 
     def information(self) -> str:
         """The inspector's JSON of the whole engine."""

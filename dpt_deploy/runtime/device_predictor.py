@@ -5,7 +5,9 @@ Not run on a GPU yet (see ``trt_runner``).
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,27 +18,40 @@ from dpt_deploy.core.artifact import Sidecar
 from dpt_deploy.core.errors import DptError
 from dpt_deploy.core.spec import Size
 from dpt_deploy.runtime._device_arrays import DeviceArray, device_view
+from dpt_deploy.runtime._device_frames import Frame
 from dpt_deploy.runtime._device_imaging import DeviceImaging
 from dpt_deploy.runtime._kernels import kernels_of
+from dpt_deploy.runtime._trt_engine import OpenEngine
 from dpt_deploy.runtime.predictor import Prediction, Predictor, refuse_not_finite
 from dpt_deploy.runtime.trt_runner import TrtRunner
 from dpt_deploy.runtime.where import on_device
 
-_KEPT_SIZES = 4
+
+@dataclass(frozen=True)
+class _Underway:
+    """An image whose map is queued: its frame, its size, and the map where it stays on the device. ``image`` is held
+    until all that reads it is done."""
+
+    frame: Frame
+    size: Size
+    image: Any
+    there: DeviceArray | None
 
 
 class DevicePredictor(Predictor):
     """Applies an engine to RGB images, on host or device; use it in a ``with`` block inside that of the runner.
 
     Of an image that lies on the device (torch, CuPy, pycuda, JAX: uint8 (H, W, 3), contiguous) depth or labels are
-    arrays of the device too (:class:`DeviceArray`). Threads take turns.
+    arrays of the device too (:class:`DeviceArray`). Threads take turns; :meth:`predict_all` overlaps the copies of one
+    image with the run of another.
     """
 
     def __init__(self, runner: TrtRunner, sidecar: Sidecar, *, size: Size | None = None) -> None:
         super().__init__(runner, sidecar, size=size)
         self._engine = runner
         self._resizing: DeviceImaging | None = None
-        self._ends: OrderedDict[Size, tuple[DeviceArray, DeviceArray]] = OrderedDict()
+        self._frames: list[Frame] = []
+        self._free: list[Frame] = []
 
     def __enter__(self) -> Self:
         with self._engine.exclusive() as opened:
@@ -46,34 +61,114 @@ class DevicePredictor(Predictor):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._engine.exclusive():
-            self._ends.clear()
+        with self._engine.exclusive() as opened:
             resizing, self._resizing = self._resizing, None
+            frames, self._frames, self._free = self._frames, [], []
             try:
-                if resizing is not None:
-                    resizing.close()
+                with ExitStack() as steps:  # the last one named is the first one done
+                    if resizing is not None:
+                        steps.callback(resizing.close)
+                    for frame in frames:
+                        steps.callback(frame.close)
+                    steps.callback(opened.settle)
             except DptError:
                 if error is None:  # else a lost GPU says so once more
                     raise
 
     def predict(self, image: Any) -> Prediction:
+        with self._engine.exclusive():
+            return self._end(self._begin(image))
+
+    __call__ = predict
+
+    def stages(self, image: np.ndarray) -> dict[str, Callable[[], object]]:
+        """What :meth:`predict` does with an image of the host, part by part, to be timed: each queues its part, or
+        waits for it, and :meth:`synchronize` waits for all. Valid as long as the predictor is open."""
+        size = Size(*image.shape[:2])
+        network_size = self.network_size(size.height, size.width)
+        frame = self._take_frame()
+        with self._engine.exclusive():  # memory, filters, the first run
+            there = frame.upload(image)
+            frame.follow()
+            out = self._through_network(frame, there, size)
+            given, _ = frame.ends(network_size) or (out, out)
+
+        def up() -> None:
+            frame.upload(image)
+            frame.follow()
+
+        def down() -> np.ndarray:
+            frame.download(self._map_bytes(size))
+            frame.wait()
+            return frame.taken((size.height, size.width), self._map_type)
+
+        parts: dict[str, Callable[[], object]] = {
+            "upload": up,
+            "prepare": lambda: self._imaging.prepare(there, size, self._image, given),
+            "model": lambda: self._run(given, out),
+            "finish": lambda: self._resize(frame, out, size, frame.map(self._map_bytes(size))),
+            "download": down,
+        }
+        return {name: self._alone(part) for name, part in parts.items()}
+
+    def synchronize(self) -> None:
+        """Wait for all that is queued for images."""
+        with self._engine.exclusive() as opened:
+            for stream in opened.streams:
+                stream.synchronize()
+
+    def _alone(self, part: Callable[[], object]) -> Callable[[], object]:
+        def run() -> object:
+            with self._engine.exclusive():
+                return part()
+
+        return run
+
+    @property
+    def _overlaps(self) -> bool:
+        return True
+
+    def _begin(self, image: Any) -> _Underway:
+        """Queue all that an image takes; the host's is free again at once."""
         with self._engine.exclusive() as opened:
             there = on_device(image)
             source = device_view(image, opened.stream) if there else image
             imaging.require_rgb(np.broadcast_to(np.zeros((), source.dtype), source.shape) if there else image)
-            size = Size(*source.shape[:2])
+            frame = self._take_frame()
             try:
-                output = self._through_network(source, self.network_size(size.height, size.width))
-                if output.dtype.kind == "f":
-                    refuse_not_finite(self._imaging.finite(output))
-                result = self._finished(output, size, there=there)
-                opened.stream.synchronize()  # from here on the image may change, or go
+                return self._queue(opened, frame, source, Size(*source.shape[:2]), there=there)
             except BaseException:
                 opened.settle()
+                self._free.append(frame)
                 raise
-            return result
 
-    __call__ = predict
+    def _queue(self, opened: OpenEngine, frame: Frame, image: Any, size: Size, *, there: bool) -> _Underway:
+        address = image.address if there else frame.upload(image)
+        frame.follow()
+        out = self._through_network(frame, address, size)
+        kept = DeviceArray((size.height, size.width), self._map_type, opened.stream) if there else None
+        self._resize(frame, out, size, kept.address if kept else frame.map(self._map_bytes(size)))
+        if kept:
+            kept.mark()
+        frame.download(0 if kept else self._map_bytes(size))
+        return _Underway(frame, size, image if there else None, kept)
+
+    def _end(self, underway: _Underway) -> Prediction:
+        """Wait for the map of an image; from here on one on the device may change, or go."""
+        _ = self._imaging  # closed meanwhile: its memory is gone
+        frame, size, model = underway.frame, underway.size, self._sidecar.model
+        try:
+            refuse_not_finite(frame.wait())
+            found: Any = underway.there
+            if found is None:
+                found = frame.taken((size.height, size.width), self._map_type)
+        finally:
+            with self._engine.exclusive():
+                self._free.append(frame)
+        network_size = self.network_size(size.height, size.width)
+        if model.task == "depth":
+            return Prediction(network_size, depth=found, metric=model.metric is not None)
+        return Prediction(network_size, labels=found, num_classes=model.num_classes)
 
     @property
     def _imaging(self) -> DeviceImaging:
@@ -81,17 +176,35 @@ class DevicePredictor(Predictor):
             raise DptError("the predictor was used outside its 'with' block")
         return self._resizing
 
-    def _through_network(self, image: Any, size: Size) -> DeviceArray:
-        """The raw output, in memory that the next image of this size uses again, so that the run is replayed."""
-        name, output = self._sidecar.inputs[0].name, self._sidecar.outputs[0].name
-        given, out = self._ends.pop(size, (None, None))
-        if given is None:
-            given = self._new_input(size)
-        self._imaging.prepare(image, self._image, given)
-        result: DeviceArray = self._engine.infer_device({name: given}, out=out)[output]
-        self._ends[size] = given, result  # the last one used is the last one to go
-        while len(self._ends) > _KEPT_SIZES:
-            self._ends.popitem(last=False)  # freed with the objects, after what is queued
+    @property
+    def _map_type(self) -> np.dtype[Any]:
+        return np.dtype(np.float32 if self._sidecar.model.task == "depth" else np.uint16)
+
+    def _map_bytes(self, size: Size) -> int:
+        return size.height * size.width * self._map_type.itemsize
+
+    def _take_frame(self) -> Frame:
+        with self._engine.exclusive() as opened:
+            _ = self._imaging
+            if not self._free:
+                self._frames.append(Frame(opened.streams))
+                return self._frames[-1]
+            return self._free.pop()
+
+    def _through_network(self, frame: Frame, image: int, size: Size) -> DeviceArray:
+        """The raw output, in memory that the frame's next image of this size uses again: the run is replayed then."""
+        network_size = self.network_size(size.height, size.width)
+        given, out = frame.ends(network_size) or (self._new_input(network_size), None)
+        self._imaging.prepare(image, size, self._image, given)
+        result = self._run(given, out)
+        frame.keep(network_size, (given, result))
+        return result
+
+    def _run(self, given: DeviceArray, out: DeviceArray | None) -> DeviceArray:
+        sidecar = self._sidecar
+        result: DeviceArray = self._engine.infer_device({sidecar.inputs[0].name: given}, out=out)[
+            sidecar.outputs[0].name
+        ]
         return result
 
     def _new_input(self, size: Size) -> DeviceArray:
@@ -99,11 +212,8 @@ class DevicePredictor(Predictor):
         shape = (1, size.height, size.width, 3) if bytes_in else (1, 3, size.height, size.width)
         return self._imaging.new(shape, np.dtype(np.uint8 if bytes_in else np.float32))
 
-    def _finished(self, output: DeviceArray, size: Size, *, there: bool) -> Prediction:
-        model, network_size = self._sidecar.model, self.network_size(size.height, size.width)
-        depth = model.task == "depth"
-        result = self._imaging.depth(output, size) if depth else self._imaging.labels(output, size)
-        found: Any = result if there else self._imaging.to_host(result)
-        if depth:
-            return Prediction(network_size, depth=found, metric=model.metric is not None)
-        return Prediction(network_size, labels=found, num_classes=model.num_classes)
+    def _resize(self, frame: Frame, output: DeviceArray, size: Size, target: int) -> None:
+        if output.dtype.kind == "f":
+            self._imaging.check(output, frame.flag)
+        finish = self._imaging.depth if self._sidecar.model.task == "depth" else self._imaging.labels
+        finish(output, size, target)

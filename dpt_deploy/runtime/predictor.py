@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from dpt_deploy.core.artifact import Sidecar
 from dpt_deploy.core.errors import ParityError, UsageError
 from dpt_deploy.core.runner import Runner
 from dpt_deploy.core.spec import ImageSpec, Size
+from dpt_deploy.runtime.overlap import overlapped
 from dpt_deploy.runtime.where import on_device
 
 
@@ -94,16 +95,45 @@ class Predictor:
             UsageError: the array is not an RGB image, or the model cannot take its size.
             ResourceError: out of memory.
         """
-        if on_device(image):
-            raise UsageError(
-                "images are resized on the host; this one lies on a GPU",
-                hint="copy it to the host, load an engine with device_imaging=True, or give the network's own input on "
-                "the device to infer()",
-            )
+        refuse_on_device(image)
         height, width = image.shape[:2]
         return self.finish(self.infer(self.prepare(image)), height, width)
 
     __call__ = predict
+
+    def predict_all(self, images: Iterable[Any]) -> Iterator[Prediction]:
+        """The prediction of each image, in order, for frames of a video and their like.
+
+        Where an engine runs, one image is copied and resized while another is computed. What is wrong with an image is
+        raised after the predictions of those before it; raises what :meth:`predict` raises.
+        """
+        if not self._overlaps:
+            return map(self.predict, images)
+        return overlapped(images, self._begin, self._end)
+
+    @property
+    def _overlaps(self) -> bool:
+        return hasattr(self._runner, "submit")
+
+    def _begin(self, image: Any) -> Any:
+        refuse_on_device(image)
+        runner: Any = self._runner
+        return runner.submit(self.prepare(image)), *image.shape[:2]
+
+    def _end(self, begun: Any) -> Prediction:
+        ticket, height, width = begun
+        runner: Any = self._runner
+        return self.finish(runner.collect(ticket)[self._sidecar.outputs[0].name], height, width)
+
+
+def refuse_on_device(image: Any) -> None:
+    """Raise :class:`UsageError` for an image that lies where nothing here can resize it."""
+    if on_device(image):
+        raise UsageError(
+            "images are resized on the host; this one lies on a GPU",
+            hint="copy it to the host, load an engine with device_imaging=True, or give the network's own input on "
+            "the device to infer()",
+        )
 
 
 def refuse_not_finite(finite: bool) -> None:

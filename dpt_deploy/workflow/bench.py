@@ -33,7 +33,7 @@ from dpt_deploy.workflow.targets import check_target_of
 DEFAULT = ("torch", OURS)
 SECONDS = 60.0
 PLOT_SUFFIXES = (".svg", ".png", ".pdf")
-_PRODUCT, _STEP = "product ", "step "  # what else takes turns, told from contenders by a space in its name
+_PRODUCT, _STEP, _PART = "product ", "step ", "part "  # what else takes turns, told by a space in its name
 
 Talk = Callable[[str], None]
 
@@ -158,7 +158,7 @@ def _check(
     for size, batch in product(sizes, batches):
         check_request(artifact.sidecar, size, batch)
         for name in names:
-            kinds.check(name, artifact, size, device)
+            kinds.check(name, artifact, size, batch, device)
     if artifact.sidecar.engine:
         check_target_of(artifact.sidecar.engine)
         kinds.graph_of(artifact)
@@ -216,8 +216,13 @@ def _time(
             entered |= {_STEP + name: step for name, step in steps.items()}
         multiply = {_PRODUCT + name: call for name, call in stack.enter_context(_products(plan)).items()}
         notes = {name: entered[name].note for name in files}
+        entered |= {f"{_PART}{name} {part}": call for name in files for part, call in _parts(entered[name]).items()}
         limits: dict[str, Any] = {"seconds": plan.seconds, "rounds": plan.rounds, "progress": progress}
         return interleave(entered, yardsticks=multiply, **limits), notes
+
+
+def _parts(contender: Contender) -> dict[str, Contender]:
+    return {name: Contender(part, contender.synchronize) for name, part in contender.parts.items()}
 
 
 def _described(name: str, plan: _Plan, measured: Iterable[_Measured]) -> str:
@@ -247,6 +252,7 @@ def _rows(plan: _Plan, size: Size, batch: int, measured: _Measured, operations: 
             against=ratio(timings[name], timings[beside[name]]) if beside[name] else None,
             memory=measured.memory.get(name),
             ours=plan.ours,
+            parts={part: timing.median for part, timing in measured.named(f"{_PART}{name} ").items()},
         )
         for name in plan.names
     ]

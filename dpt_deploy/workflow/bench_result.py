@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,7 @@ class Row:
 
     ``operations`` and ``attention`` are those of our graph: for a contender that does more work, the rate is its useful
     one. ``against`` is how many times slower than ours it is, with its interval; ``share`` that of the ceiling.
+    ``parts`` are median seconds of what a run consists of, where each was timed by itself.
     """
 
     size: str
@@ -73,6 +74,7 @@ class Row:
     against: tuple[float, float, float] | None
     memory: Memory | None
     ours: str = "ort"
+    parts: Mapping[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -91,6 +93,7 @@ class Row:
             "share_of_ceiling": self.share,
             f"{SLOWER}{self.ours}": self.against,
             "memory": self.memory.to_dict() if self.memory else None,
+            **({"parts_ms": {name: value * 1e3 for name, value in self.parts.items()}} if self.parts else {}),
         }
 
 

@@ -68,6 +68,25 @@ def steps_table(data: Data) -> Table | None:
     return Table(("size", *(f"{name} ms" for name in names), "in all ms", "around the model"), tuple(rows))
 
 
+def parts_table(data: Data) -> Table | None:
+    """Medians of the parts of a run, each timed by itself, beside the whole; None where nothing has parts."""
+    rows = [row for row in data["rows"] if row.get("parts_ms")]
+    if not rows:
+        return None
+    names = list(rows[0]["parts_ms"])
+    cells = [
+        (
+            str(row["contender"]),
+            str(row["size"]),
+            *(digits(row["parts_ms"][name]) for name in names),
+            digits(sum(row["parts_ms"].values())),
+            digits(row["p50_ms"]),
+        )
+        for row in rows
+    ]
+    return Table(("contender", "size", *(f"{name} ms" for name in names), "in all ms", "in one ms"), tuple(cells))
+
+
 def limits(data: Data) -> list[tuple[str, bool]]:
     """Which limit ended the rounds of each size, what that means for a reader, and whether there were enough."""
     found = []

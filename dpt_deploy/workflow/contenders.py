@@ -31,6 +31,7 @@ OURS = "ort"  # the contender that ratios refer to; an engine where there is one
 ENGINE = "trt"
 DEVICE = "-device"  # ends the names of those that are timed between arrays of the GPU
 BARE = f"{ENGINE}-enqueue{DEVICE}"
+FRAME, FRAMES = f"{ENGINE}-frame", f"{ENGINE}-frames"  # full HD, resized on the GPU: one by one, and overlapping
 CPU, CUDA = "cpu", gpu_contenders.CUDA
 
 
@@ -40,7 +41,8 @@ class Kind:
 
     ``export``, called with (module, size, batch, folder), makes the file of one that runs neither our artefact nor a
     module. ``on_cuda`` is how it is entered where PyTorch is to compute on the GPU; ``wants`` is the one kind of
-    machine or artefact that it is for. ``what`` says what is timed.
+    machine or artefact that it is for. ``what`` says what is timed. ``beside`` is what it is held to where that is not
+    the one of its kind; ``single`` says that it takes one image at a time.
     """
 
     enter: Callable[[Artifact, Any, np.ndarray], AbstractContextManager[Contender]]
@@ -49,6 +51,8 @@ class Kind:
     export: Callable[[Any, Size, int, Path], Path] | None = None
     on_cuda: Callable[[Artifact, Any, np.ndarray], AbstractContextManager[Contender]] | None = None
     wants: str = ""
+    beside: str = ""
+    single: bool = False
 
 
 def ours(names: Iterable[str]) -> str:
@@ -59,7 +63,7 @@ def ours(names: Iterable[str]) -> str:
 def counterpart(name: str, names: Collection[str]) -> str:
     """What the contender ``name`` is held to: ours, of those timed on the device the engine there; empty for none."""
     mine = ours(names)
-    beside = mine + DEVICE if name.endswith(DEVICE) else mine
+    beside = _KINDS[name].beside or (mine + DEVICE if name.endswith(DEVICE) else mine)
     return beside if beside in names and beside != name else ""
 
 
@@ -77,9 +81,11 @@ def check_name(name: str) -> None:
         raise UsageError(f"unknown contender {name!r}", hint=f"known: {', '.join(_KINDS)}")
 
 
-def check(name: str, artifact: Artifact, size: Size, device: str = CPU) -> None:
-    """Raise :class:`UsageError` if the contender is unknown or cannot run this model at this size."""
+def check(name: str, artifact: Artifact, size: Size, batch: int, device: str = CPU) -> None:
+    """Raise :class:`UsageError` if the contender is unknown or cannot run this model at this size and batch."""
     check_name(name)
+    if _KINDS[name].single and batch != 1:
+        raise UsageError(f"{name} takes one image at a time, not {batch}", hint="say --batch 1, or leave it out")
     wants = _KINDS[name].wants
     if wants == PLAN and artifact.sidecar.kind != PLAN:
         raise UsageError(
@@ -207,6 +213,7 @@ def _plain(artifact: Artifact, path: Path, images: np.ndarray) -> Iterator[Conte
 
 
 _on_gpu = gpu_contenders.torch_contender
+_FULL_HD = f"a frame of {'x'.join(map(str, gpu_contenders.FRAME))} from host to host, resized on the GPU"
 _KINDS = {
     "torch": Kind(_torch, "PyTorch eager", runs_module=True, on_cuda=_on_gpu(compiled=False, on_device=False)),
     "torch-compile": Kind(
@@ -218,6 +225,20 @@ _KINDS = {
     ENGINE: Kind(gpu_contenders.engine, "the engine, from host to host", wants=PLAN),
     ENGINE + DEVICE: Kind(gpu_contenders.engine_on_device, "the engine between arrays of the device", wants=PLAN),
     BARE: Kind(gpu_contenders.bare_engine, "the engine's enqueue alone", wants=PLAN),
+    FRAME: Kind(
+        gpu_contenders.frames(overlap=False),
+        f"{_FULL_HD}, one at a time",
+        wants=PLAN,
+        beside=ENGINE + DEVICE,
+        single=True,
+    ),
+    FRAMES: Kind(
+        gpu_contenders.frames(overlap=True),
+        f"{_FULL_HD}, {gpu_contenders.BURST} in a row whose copies overlap with runs, each",
+        wants=PLAN,
+        beside=ENGINE + DEVICE,
+        single=True,
+    ),
     "torch" + DEVICE: Kind(
         _on_gpu(compiled=False, on_device=True), "PyTorch eager between arrays of the device", True, wants=CUDA
     ),

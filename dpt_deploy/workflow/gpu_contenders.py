@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,16 @@ from dpt_deploy.bench.timing import Contender
 from dpt_deploy.core.artifact import Artifact
 from dpt_deploy.core.errors import IncompatibleError
 from dpt_deploy.core.optional import extra
-from dpt_deploy.core.spec import INPUT_FLOAT
+from dpt_deploy.core.spec import INPUT_FLOAT, Size
+from dpt_deploy.parity.samples import structured_images
 from dpt_deploy.runtime import registry
 from dpt_deploy.workflow.feeds import model_feed, reference_input
 from dpt_deploy.workflow.runners import open_runner
 
 CUDA = "cuda"
 _COMPILED = "max-autotune"
+FRAME = (1080, 1920)
+BURST = 32  # frames: the first has nothing to overlap with, nor has the end of the last
 # What PyTorch computes in beside an engine: 8 bits are not PyTorch's own, so it gets the better 16.
 _TYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "int8": "float16", "fp8": "float16"}
 
@@ -64,6 +68,31 @@ def bare_engine(artifact: Artifact, _file: Any, images: np.ndarray) -> Iterator[
     """The same without the runner: what it costs is the difference."""
     with _between_arrays(artifact, images) as (runner, feed, out):
         yield Contender(runner.bare_call(feed, out), runner.synchronize)
+
+
+def frames(*, overlap: bool) -> Callable[[Artifact, Any, np.ndarray], Any]:  # a context manager of a contender
+    """How full HD frames go through an engine, from host to host and resized on the GPU: one at a time, in its parts
+    too, or a burst of them one after another, whose copies overlap with runs."""
+
+    @contextmanager
+    def enter(artifact: Artifact, _file: Any, images: np.ndarray) -> Iterator[Contender]:
+        from dpt_deploy.runtime.device_predictor import DevicePredictor
+
+        frame = structured_images(1, *FRAME)[0]
+        runner: Any = open_runner(artifact.path, "trt")
+        with runner, DevicePredictor(runner, artifact.sidecar, size=Size(*images.shape[1:3])) as predictor:
+            if overlap:
+
+                def burst() -> None:
+                    for _ in predictor.predict_all(repeat(frame, BURST)):
+                        pass
+
+                yield Contender(burst, predictor.synchronize, times=BURST)
+            else:
+                parts = predictor.stages(frame)
+                yield Contender(lambda: predictor.predict(frame), predictor.synchronize, parts=parts)
+
+    return enter
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -250,8 +251,9 @@ class _Writer:
         ensure_folder(path.parent)
         count = 0
         with images.VideoWriter(path, video.fps) as writer:
-            for frame in map(self._crop, video.frames):
-                writer.write(self._picture(self._predictor(frame), frame))
+            given, shown = tee(map(self._crop, video.frames))
+            for prediction, frame in zip(self._predictor.predict_all(given), shown, strict=False):  # one is asked first
+                writer.write(self._picture(prediction, frame))
                 count += 1
         return FileResult(item, (path,), frames=count)
 

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from dpt_deploy.workflow.bench import plot_result
-from dpt_deploy.workflow.bench_tables import Table, limits, scaling_table, steps_table, timing_table, upgraded
+from dpt_deploy.workflow.bench_tables import (
+    Table,
+    limits,
+    parts_table,
+    scaling_table,
+    steps_table,
+    timing_table,
+    upgraded,
+)
 
 Data = Mapping[str, Any]
 
@@ -76,6 +84,7 @@ def _latency(result: Result, folder: str) -> str:
         markdown(timing_table(data)),
         "".join(f"- {line}\n" for line, _ in limits(data)),
         *_titled("Time against arithmetic, over the smallest size:", scaling_table(data)),
+        *_titled("A run, part by part and in one:", parts_table(data)),
         *_titled(f"From {data['photograph']} to its map, with ort:", steps_table(data)),
         f"![time and memory over size]({folder}/{result.picture})\n",
         source(result, folder),

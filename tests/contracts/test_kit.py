@@ -17,7 +17,7 @@ from support import kit as stand_in
 
 pytestmark = pytest.mark.skipif(not shutil.which("timeout"), reason="run.sh needs bash and coreutils")
 DONE = ["unpack", "machine", "export-tiny-fp16", "bench-tiny-fp16", "verify-onnx-tiny"]
-NOT_RUN = ["probe", "build-tiny-fp16", "verify-tiny-fp16", "compiled-tiny-fp16", "tests"]
+NOT_RUN = ["probe", "build-tiny-fp16", "verify-tiny-fp16", "frames-tiny-fp16", "compiled-tiny-fp16", "tests"]
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +234,8 @@ def test_long_logs_are_cut_and_results_stay_small(modules, machine):
 def test_figures_are_held_to_what_was_measured_and_a_substitute_keeps_its_name(modules, machine, engine):
     place = modules["work"].Place(machine.kit, machine.work, machine.results)
     (machine.results / "steps").mkdir(parents=True)
-    (machine.results / "compiled").mkdir()
+    for folder in ("compiled", "frames"):
+        (machine.results / folder).mkdir()
     ours = {"trt-device": 1.5} if engine else {}
     rest = {"size": "384", "batch": 1, "interval_ms": [1.0, 2.0], "p99_ms": 3.0, "images_per_second": 1.0}
     for file, times in (
@@ -244,6 +245,11 @@ def test_figures_are_held_to_what_was_measured_and_a_substitute_keeps_its_name(m
         rows = [{**rest, "contender": name, "p50_ms": value} for name, value in times.items()]
         result = {"model": "large-fp16", "weights": "random", "protocol": "x", "rows": rows}
         (machine.results / file).write_text(json.dumps(result))
+    if engine:
+        times = {"trt-device": 2.0, "trt-frame": 4.0, "trt-frames": 2.1}
+        rows = [{**rest, "size": "384x672", "contender": name, "p50_ms": value} for name, value in times.items()]
+        rows[1]["parts_ms"] = {"upload": 0.5, "model": 2.0}
+        (machine.results / "frames/latency-x.json").write_text(json.dumps({**result, "rows": rows}))
     place.write("probe.json", {"gpu": "Some GPU", "runs": engine, "tried": []})
     sys.modules["report"].write_report(place, [])
     assert machine.report.startswith("# GPU kit on Some GPU\n")
@@ -251,6 +257,8 @@ def test_figures_are_held_to_what_was_measured_and_a_substitute_keeps_its_name(m
         assert "| large | at most 1.6 ms | 1.500 ms |" in machine.report
         assert "| large | torch-compile-device at least 1.5 times slower | 2.00 |" in machine.report
         assert "| large | the runner at most 2% over the bare enqueue | 25.0% |" in machine.report
+        assert "| large | full HD frames, overlapping, at most 5% over the network alone | 5.0% |" in machine.report
+        assert "Parts of trt-frame at 384x672, each alone, in ms: upload 0.500, model 2.000." in machine.report
         assert "not measured" not in machine.report
     else:
         instead = "ort 5.000 ms, torch-compile-device 3.000 ms"
@@ -276,6 +284,14 @@ def test_what_is_timed_on_a_gpu(modules, machine, monkeypatch, engine, ort):
     monkeypatch.setattr(type(place), "deploy", lambda _place, *argv, **_options: calls.append(list(map(str, argv))))
     steps.bench(place, "large", "fp16")
     steps.compiled(place, "large", "fp16")
+    if engine:
+        steps.frames(place, "large", "fp16")
+        full = calls.pop()
+        assert full[full.index("--runtime") + 1] == "trt-device,trt-frame,trt-frames"
+        assert full[full.index("--res") + 1] == "384x672"
+    else:
+        with pytest.raises(modules["work"].NotPossibleError, match=r"large-fp16\.plan was not built"):
+            steps.frames(place, "large", "fp16")
     (beside, compiled), suffix = calls, "plan" if engine else "onnx"
     ours = ["trt", "trt-device", "trt-enqueue-device"] if engine else []
     assert beside[3].split(",") == [*ours, "torch", "torch-device", *(["ort"] if ort else [])]

@@ -23,6 +23,7 @@ from dpt_deploy.core.artifact import open_artifact
 from dpt_deploy.core.errors import ResourceError
 from dpt_deploy.core.profile import parse_ranges
 from dpt_deploy.core.spec import Size
+from dpt_deploy.runtime.predictor import Predictor
 from dpt_deploy.runtime.registry import runner_class
 from dpt_deploy.workflow.build import build_engine_artifact
 from dpt_deploy.workflow.runners import open_runner
@@ -219,6 +220,10 @@ def test_images_are_resized_on_the_device_as_on_the_host(engine, torch):
     sidecar = replace(engine.sidecar, image=replace(engine.sidecar.image, height=64, width=64, keep_aspect=False))
     with open_runner(engine.path, "trt") as runner:
         engine_checks.device_imaging_agrees(kind, runner, sidecar, tolerance=1e-6)
+        with kind(runner, sidecar) as predictor:
+            engine_checks.images_come_back_in_order(predictor, Predictor(runner, sidecar), tolerance=1e-6)
+            stages = predictor.stages(np.zeros((1080, 1920, 3), np.uint8))
+            assert [stage() for stage in stages.values()][-1].shape == (1080, 1920)
     image = torch.randint(0, 256, (50, 70, 3), dtype=torch.uint8, device="cuda")
     with dpt_deploy.load(engine.path, device_imaging=True, size=Size(64, 64)) as predictor:
         found = torch.from_dlpack(predictor(image).depth)

@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("cuda.bindings", reason="cuda-python is not installed: pip install -e '.[trt]'")
 
 import torch
+from support.device_kernels import CpuKernels
 from support.fake_gpu import free_the_rest, install
 from support.faults.calling import complaint, fine
 from support.tiny import copied, exported, tiny_model
@@ -21,6 +22,7 @@ from dpt_deploy.bench.timing import Contender
 from dpt_deploy.core.profile import parse_ranges
 from dpt_deploy.core.record import Gpu
 from dpt_deploy.parity.samples import structured_images
+from dpt_deploy.runtime import device_predictor
 from dpt_deploy.workflow import bench, bench_models, ceilings, contenders, gpu_contenders, targets
 from dpt_deploy.workflow.build import build_engine_artifact
 from dpt_deploy.workflow.feeds import reference_input
@@ -104,6 +106,28 @@ def test_the_enqueue_alone_tells_what_the_runner_costs(engine, stand_ins, capsys
     held = {(row["contender"], row["batch"]): row["times_slower_than_trt"] for row in found["rows"]}
     assert [held["trt-device", batch] for batch in (1, 2)] == [None, None]
     assert all(len(held["trt-enqueue-device", batch]) == 3 for batch in (1, 2))
+
+
+@pytest.mark.needs("compiler")
+def test_frames_are_held_to_the_network_alone_and_told_in_their_parts(engine, stand_ins, capsys, monkeypatch):
+    monkeypatch.setattr(gpu_contenders, "FRAME", (90, 160))
+    monkeypatch.setattr(device_predictor, "kernels_of", lambda _device: CpuKernels(stand_ins))
+    names = "trt-device,trt-frame,trt-frames"
+    found = measured(capsys, engine.path, "--runtime", names, *QUICK, "--no-photo")
+    alone, frame, frames = found["rows"]
+    assert [len(row["times_slower_than_trt"] or ()) for row in found["rows"]] == [0, 3, 3]
+    assert list(frame["parts_ms"]) == ["upload", "prepare", "model", "finish", "download"]
+    assert all(value > 0 for value in frame["parts_ms"].values())
+    assert "parts_ms" not in {**alone, **frames}
+    assert "1080x1920 from host to host, resized on the GPU, one at a time" in found["contenders"]["trt-frame"]
+    shown = fine(capsys, "bench", engine.path, "--runtime", names, *QUICK, "--no-photo")
+    assert "a run, part by part and in one" in shown
+    assert "frames" in shown
+
+
+def test_frames_come_one_at_a_time(engine, stand_ins, untimed, capsys):
+    said = complaint(capsys, 2, "bench", engine.path, "--runtime", "trt-frames", "--batch", "1,2", "--no-photo", *QUICK)
+    assert "trt-frames takes one image at a time, not 2" in said
 
 
 def test_by_default_an_engine_meets_pytorch(engine, stand_ins, capsys):

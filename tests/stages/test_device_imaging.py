@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("cuda.bindings", reason="cuda-python is not installed: pip install -e '.[trt]'")
 
-from support import engine_checks
+from support import engine_checks, fake_gpu
 from support.device_kernels import NAMES, CpuKernels, bytes_of
 from support.fake_gpu import OnDevice, free_the_rest, runner_factory
 from support.faults.calling import complaint
@@ -24,7 +24,7 @@ import dpt_deploy
 from dpt_deploy.core import imaging
 from dpt_deploy.core.errors import DptError, MissingExtraError, ParityError, ResourceError, UsageError
 from dpt_deploy.core.spec import ImageSpec, Size
-from dpt_deploy.runtime import _device_imaging, _kernels, device_predictor
+from dpt_deploy.runtime import _device_frames, _device_imaging, _kernels, device_predictor
 from dpt_deploy.runtime._device_arrays import DeviceArray
 from dpt_deploy.runtime._device_imaging import DeviceImaging
 from dpt_deploy.runtime.device_predictor import DevicePredictor
@@ -63,6 +63,20 @@ def there(stood_in):
     resizing = DeviceImaging(runner._opened().stream, kernels)
     yield resizing, runner.to_device
     resizing.close()
+
+
+def on_host(array):
+    """A copy of an array of the stand-in's device, whose memory is this process's."""
+    array._stream.synchronize()
+    count = int(np.prod(array.shape)) * array.dtype.itemsize
+    held = (ctypes.c_byte * count).from_address(array.address)
+    return np.frombuffer(held, array.dtype).reshape(array.shape).copy()
+
+
+def resized(resizing, finish, given, size, dtype):
+    target = resizing.new((size.height, size.width), np.dtype(dtype))
+    finish(given, size, target.address)
+    return on_host(target)
 
 
 # --- the kernels ------------------------------------------------------------------------------------------------------
@@ -199,15 +213,13 @@ def test_a_very_tall_map_is_walked():
 
 
 @pytest.mark.needs("compiler")
-@pytest.mark.parametrize("place", ["host", "device"])
 @cases_of("preprocess", "resize_uint8_input")
-def test_images_are_resized_as_on_the_host(case, place, arrays, there, stood_in):
-    resizing, _ = there
+def test_images_are_resized_as_on_the_host(case, arrays, there):
+    resizing, put = there
     image, wanted = (arrays[f"{case['name']}.{end}"] for end in ("input", "output"))
-    target = resizing.new(wanted.shape, wanted.dtype)
-    given = device_predictor.device_view(OnDevice(image), resizing._stream) if place == "device" else image
-    resizing.prepare(given, ImageSpec(**case["arguments"]["spec"]), target)
-    assert np.array_equal(resizing.to_host(target), wanted)
+    given, target = put(image), resizing.new(wanted.shape, wanted.dtype)
+    resizing.prepare(given.address, Size(*image.shape[:2]), ImageSpec(**case["arguments"]["spec"]), target)
+    assert np.array_equal(on_host(target), wanted)
 
 
 @pytest.mark.needs("compiler")
@@ -216,7 +228,8 @@ def test_outputs_are_resized_as_on_the_host(case, arrays, there):
     resizing, put = there
     given, wanted = (arrays[f"{case['name']}.{end}"] for end in ("input", "output"))
     finish = resizing.depth if case["function"] == "resize_bicubic" else resizing.labels
-    assert np.array_equal(resizing.to_host(finish(put(given[None]), Size(*case["arguments"]["size"]))), wanted)
+    size = Size(*case["arguments"]["size"])
+    assert np.array_equal(resized(resizing, finish, put(given[None]), size, wanted.dtype), wanted)
 
 
 @pytest.mark.needs("compiler")
@@ -225,8 +238,9 @@ def test_outputs_are_resized_as_on_the_host(case, arrays, there):
 def test_labels_are_resized_as_on_the_host(case, dtype, arrays, there):
     resizing, put = there
     given, wanted = (arrays[f"{case['name']}.{end}"] for end in ("input", "output"))
-    found = resizing.labels(put((given[None].astype(np.int64) - 1).astype(dtype)), Size(*case["arguments"]["size"]))
-    assert np.array_equal(resizing.to_host(found), wanted)
+    labels = put((given[None].astype(np.int64) - 1).astype(dtype))
+    size = Size(*case["arguments"]["size"])
+    assert np.array_equal(resized(resizing, resizing.labels, labels, size, np.uint16), wanted)
 
 
 @pytest.mark.needs("compiler")
@@ -236,7 +250,9 @@ def test_what_is_not_finite_is_found_wherever_it_stands(value, there):
     for at in ((0, 0, 0), (0, 4, 6), (0, 8, 0)):
         values = np.ones((1, 9, 7), np.float32)
         values[at] = value
-        assert resizing.finite(put(values)) is bool(np.isfinite(value))
+        flag = put(np.zeros((1,), np.int32))
+        resizing.check(put(values), flag.address)
+        assert (on_host(flag)[0] == 0) == np.isfinite(value)
 
 
 @pytest.mark.needs("compiler")
@@ -245,11 +261,12 @@ def test_filters_are_kept_and_the_oldest_make_room(there, stood_in, monkeypatch)
     (resizing, put), (_, cuda, _) = there, stood_in
     values = np.random.default_rng(0).normal(size=(1, 9, 7)).astype(np.float32)
     given = put(values)
-    resizing.to_host(resizing.depth(given, Size(20, 20)))
+    resized(resizing, resizing.depth, given, Size(20, 20), np.float32)
     held = len(cuda.held)
     for side in (30, 40, 20, 30):
         size = Size(side, side)
-        assert np.array_equal(resizing.to_host(resizing.depth(given, size)), imaging.resize_bicubic(values[0], size))
+        found = resized(resizing, resizing.depth, given, size, np.float32)
+        assert np.array_equal(found, imaging.resize_bicubic(values[0], size))
     assert len(cuda.held) <= held + 1
 
 
@@ -282,12 +299,12 @@ def test_an_image_of_the_device_stays_there(stood_in):
         found = predictor(OnDevice(image))
         assert isinstance(found.depth, DeviceArray)
         assert found.network_size == wanted.network_size
-        assert np.array_equal(predictor._imaging.to_host(found.depth), wanted.depth)
+        assert np.array_equal(on_host(found.depth), wanted.depth)
 
 
 @pytest.mark.needs("compiler", "torch", "onnxruntime")
 def test_memory_is_bounded_and_given_back(stood_in, monkeypatch):
-    monkeypatch.setattr(device_predictor, "_KEPT_SIZES", 1)
+    monkeypatch.setattr(_device_frames, "_KEPT_SIZES", 1)
     runner, cuda, _ = stood_in
     before, most = len(cuda.held), 0
     with DevicePredictor(runner, sidecar_of(keep_aspect=True)) as predictor:
@@ -311,6 +328,91 @@ def test_runs_of_other_threads_do_not_come_between(stood_in):
             assert np.array_equal(job.result().depth, wanted[turn // 2 % 4])
 
 
+# --- image after image ------------------------------------------------------------------------------------------------
+
+KINDS = pytest.mark.parametrize("kind", [DevicePredictor, nullcontext], ids=["device", "host"])
+
+
+def opened(kind, runner, sidecar):
+    return kind(runner, sidecar) if kind is DevicePredictor else kind(Predictor(runner, sidecar))
+
+
+@KINDS
+@pytest.mark.needs("compiler", "torch", "onnxruntime")
+def test_images_overlap_and_come_back_in_order(kind, stood_in):
+    runner, _, _ = stood_in
+    with opened(kind, runner, sidecar_of()) as predictor:
+        engine_checks.images_come_back_in_order(predictor, Predictor(runner, sidecar_of()), tolerance=0.0)
+
+
+@pytest.mark.needs("compiler", "torch", "onnxruntime")
+@pytest.mark.parametrize("waits", [True, False], ids=["waits", "does not"])
+def test_an_image_waits_for_the_copies_before_it(waits, stood_in, monkeypatch):
+    """The negative of the test above: without a wait between the streams other numbers come back."""
+    runner, _, _ = stood_in
+    pictures = [photo(64, 64, seed) for seed in range(4)]
+    with DevicePredictor(runner, sidecar_of()) as predictor, monkeypatch.context() as patch:
+        if not waits:
+            patch.setattr(_device_frames.Stream, "follow", lambda _stream, _event: None)
+        found = [prediction.depth for prediction in predictor.predict_all(pictures)]
+    right = [Predictor(runner, sidecar_of()).predict(picture).depth for picture in pictures]
+    assert all(map(np.array_equal, found, right)) == waits
+
+
+@KINDS
+@pytest.mark.needs("compiler", "torch", "onnxruntime")
+def test_what_is_wrong_with_an_image_comes_after_those_before_it(kind, stood_in):
+    runner, _, _ = stood_in
+    with opened(kind, runner, sidecar_of()) as predictor:
+        found = predictor.predict_all([photo(64, 64), photo(50, 70), photo(64, 64)[..., :2]])
+        assert [next(found).depth.shape for _ in range(2)] == [(64, 64), (50, 70)]
+        with pytest.raises(UsageError, match="expected uint8 of shape"):
+            next(found)
+        assert predictor(photo(64, 64)).depth.shape == (64, 64)
+
+
+@KINDS
+@pytest.mark.needs("compiler", "torch", "onnxruntime")
+def test_who_stops_asking_leaves_nothing_under_way(kind, stood_in):
+    runner, cuda, _ = stood_in
+    with opened(kind, runner, sidecar_of()) as predictor:
+        list(predictor.predict_all([photo(64, 64)] * 3))
+        held = len(cuda.held)
+        for _ in range(6):
+            found = predictor.predict_all([photo(64, 64)] * 3)
+            next(found)
+            found.close()
+        assert len(cuda.held) == held
+
+
+@KINDS
+@pytest.mark.needs("compiler", "torch", "onnxruntime")
+def test_a_predictor_that_was_closed_gives_no_more(kind, stood_in):
+    runner, _, _ = stood_in
+    with opened(kind, runner, sidecar_of()) as predictor:
+        found = predictor.predict_all(photo(64, 64, seed) for seed in range(9))
+        next(found)
+    if kind is not DevicePredictor:
+        runner.__exit__(None, None, None)
+    with pytest.raises(DptError, match="outside its 'with' block"):
+        next(found)
+
+
+@pytest.mark.needs("compiler", "torch", "onnxruntime")
+def test_every_part_of_the_way_can_be_timed_by_itself(stood_in):
+    runner, _, _ = stood_in
+    image = photo(50, 70)
+    with DevicePredictor(runner, sidecar_of()) as predictor:
+        stages = predictor.stages(image)
+        predictor(photo(64, 64, 1))  # another image between
+        outcome = None
+        for stage in stages.values():
+            outcome = stage()
+            predictor.synchronize()
+        assert list(stages) == ["upload", "prepare", "model", "finish", "download"]
+        assert np.array_equal(outcome, predictor(image).depth)
+
+
 @pytest.mark.needs("torch", "onnxruntime")
 def test_outside_its_block_it_says_so(stood_in):
     runner, _, _ = stood_in
@@ -325,9 +427,13 @@ def test_outside_its_block_it_says_so(stood_in):
 @pytest.mark.needs("compiler", "torch", "onnxruntime")
 def test_an_output_that_is_not_finite_is_refused(stood_in, monkeypatch):
     runner, _, _ = stood_in
-    monkeypatch.setattr(DeviceImaging, "finite", lambda _self, _output: False)
-    with DevicePredictor(runner, sidecar_of()) as predictor, pytest.raises(ParityError, match="NaN or Inf"):
-        predictor(photo(64, 64))
+    for index, value in enumerate((np.nan, np.inf)):
+        monkeypatch.setattr(fake_gpu, "compute", lambda pixels, bad=value: np.full_like(pixels[:, 0], bad))
+        with DevicePredictor(runner, sidecar_of()) as predictor:
+            with pytest.raises(ParityError, match="NaN or Inf"):
+                predictor(photo(64, 64))
+            monkeypatch.setattr(fake_gpu, "compute", fake_gpu.mean)
+            assert np.isfinite(predictor(photo(64, 64, index)).depth).all()  # the flag is down again
 
 
 @pytest.mark.needs("compiler", "torch", "onnxruntime")

@@ -110,6 +110,25 @@ def device_imaging_agrees(kind, runner, sidecar, tolerance):
             close(found.depth, wanted.depth, tolerance)
 
 
+def images_come_back_in_order(predictor, host, tolerance):
+    """Two at a time, of several sizes, each overwritten as soon as the next is asked for."""
+    sizes = [(64, 64), (50, 70), (64, 64), (91, 60), (64, 64), (50, 70), (64, 64)]
+    pictures = [
+        np.random.default_rng(turn).integers(0, 256, (*size, 3), dtype=np.uint8) for turn, size in enumerate(sizes)
+    ]
+
+    def given():
+        for picture in pictures:
+            frame = picture.copy()
+            yield frame
+            frame[...] = 0
+
+    found = list(predictor.predict_all(given()))
+    assert len(found) == len(pictures)
+    for prediction, picture in zip(found, pictures, strict=True):
+        close(prediction.depth, host.predict(picture).depth, tolerance)
+
+
 def wrong_feeds_are_refused(runner, outside):
     """By name, type and shape; ``outside`` is a legal shape that no profile takes."""
     name = runner.inputs[0].name

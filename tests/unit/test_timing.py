@@ -36,6 +36,14 @@ def test_medians_are_those_of_the_clock(clock):
     assert ratio(found["slow"], found["fast"]) == (3.0, 3.0, 3.0)
 
 
+def test_many_in_a_row_are_told_one_by_one(clock):
+    burst = clock.work(8.0)
+    found = interleave(
+        {"burst": Contender(burst.run, burst.synchronize, times=4), "one": clock.work(1.0)}, seconds=40.0
+    )
+    assert (found.timings["burst"].median, found.timings["one"].median) == (2.0, 1.0)
+
+
 def test_turns_are_taken_and_the_order_rotates(clock):
     log = []
     interleave({"a": clock.work(1.0, log, "a"), "b": clock.work(1.0, log, "b")}, seconds=8.0)
