@@ -15,6 +15,7 @@ NOT_MEASURED = "TensorRT not measured"
 WANTED_MS = {"large": 1.6, "hybrid": 1.2}
 SUBSTITUTES = ("torch-compile-device", "ort")
 ENQUEUE, WANTED_OVERHEAD = "trt-enqueue-device", 0.02
+SIZE, LARGE_BATCH, WANTED_SHARE = "384", 16, 0.6
 FRAMES, WANTED_FRAMES = "trt-frames", 0.05
 WANTED_RATIO = {"torch-compile-device": 1.5, "torch-device": 3.0}
 
@@ -61,6 +62,7 @@ def _page(place: Place, names: Sequence[str]) -> Iterator[str]:
         yield from _timings(result)
     if probe.get("gpu"):
         yield from _wanted(results)
+        yield from _beside_fp16(results)
 
 
 def _why(place: Place) -> str:
@@ -125,7 +127,38 @@ def _wanted_of(model: str, results: Sequence[dict[str, Any]]) -> Iterator[str]:
     full = next((rows[FRAMES] / rows["trt-device"] - 1 for rows in frames if FRAMES in rows), None)
     found = NOT_MEASURED if full is None else f"{full:.1%}"
     yield f"| {model} | full HD frames, overlapping, at most {WANTED_FRAMES:.0%} over the network alone | {found} |"
+    share = _of_ceiling(results)
+    found = NOT_MEASURED if share is None else f"{share:.0%}"
+    yield f"| {model} | batch {LARGE_BATCH} at least {WANTED_SHARE:.0%} of the measured matrix ceiling | {found} |"
+
+
+def _beside_fp16(results: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Engines of 8 bits beside that of FP16, model by model: measured, never assumed to be faster."""
+    found: dict[tuple[str, str, int], dict[str, float]] = {}
+    for result in results:
+        name, _, precision = result["model"].rpartition("-")
+        for row in result["rows"]:
+            if row["contender"] == "trt-device" and row["size"] == SIZE:
+                found.setdefault((name, row["size"], row["batch"]), {}).setdefault(precision, row["p50_ms"])
+    rows = {key: times for key, times in found.items() if "fp16" in times and len(times) > 1}
+    if not rows:
+        return
+    yield from ("", "## 8 bits beside FP16 (trt-device, p50 ms; runs of their own, so no ratios)", "")
+    yield from ("| model | size | batch | by precision |", "|---|---|---|---|")
+    for (name, size, batch), times in rows.items():
+        yield f"| {name} | {size} | {batch} | {', '.join(f'{kind} {value:.3f}' for kind, value in times.items())} |"
 
 
 def _counts(row: dict[str, Any]) -> bool:
-    return (row["size"], row["batch"]) == ("384", 1)
+    return (row["size"], row["batch"]) == (SIZE, 1)
+
+
+def _of_ceiling(results: Sequence[dict[str, Any]]) -> float | None:
+    """The best share of the measured matrix ceiling that the engine reaches in batches of 16; None unmeasured."""
+    shares = [
+        row["share_of_ceiling"]
+        for result in results
+        for row in result["rows"]
+        if (row["contender"], row["size"], row["batch"]) == ("trt-device", SIZE, LARGE_BATCH)
+    ]
+    return max(shares, default=None)

@@ -246,6 +246,10 @@ def test_figures_are_held_to_what_was_measured_and_a_substitute_keeps_its_name(m
         result = {"model": "large-fp16", "weights": "random", "protocol": "x", "rows": rows}
         (machine.results / file).write_text(json.dumps(result))
     if engine:
+        for precision, time in (("fp16", 20.0), ("int8", 21.0)):
+            row = {**rest, "batch": 16, "contender": "trt-device", "p50_ms": time, "share_of_ceiling": 0.61}
+            of_16 = {**result, "model": f"large-{precision}", "rows": [row]}
+            (machine.results / f"latency-{precision}.json").write_text(json.dumps(of_16))
         times = {"trt-device": 2.0, "trt-frame": 4.0, "trt-frames": 2.1}
         rows = [{**rest, "size": "384x672", "contender": name, "p50_ms": value} for name, value in times.items()]
         rows[1]["parts_ms"] = {"upload": 0.5, "model": 2.0}
@@ -258,6 +262,8 @@ def test_figures_are_held_to_what_was_measured_and_a_substitute_keeps_its_name(m
         assert "| large | torch-compile-device at least 1.5 times slower | 2.00 |" in machine.report
         assert "| large | the runner at most 2% over the bare enqueue | 25.0% |" in machine.report
         assert "| large | full HD frames, overlapping, at most 5% over the network alone | 5.0% |" in machine.report
+        assert "| large | batch 16 at least 60% of the measured matrix ceiling | 61% |" in machine.report
+        assert "| large | 384 | 16 | fp16 20.000, int8 21.000 |" in machine.report
         assert "Parts of trt-frame at 384x672, each alone, in ms: upload 0.500, model 2.000." in machine.report
         assert "not measured" not in machine.report
     else:
