@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from dpt_deploy.core.profile import ProfileCost
+from dpt_deploy.core.profile import ProfileCost, ProfileTime
 from dpt_deploy.core.record import AuditRecord, EngineOptions, EngineRecord, LayerTimes
 
-COST_COLUMNS = ("profile", "activations", "arithmetic")
+TIME_COLUMNS = ("profile", "first run", "steady run (95 %)", "after another profile", "in one wide profile (95 %)")
+Rows = Sequence[Sequence[str]]
+Table = tuple[str, Sequence[str], Rows]  # title, columns, rows
 
 
 def engine_rows(record: EngineRecord) -> list[tuple[str, str]]:
@@ -29,11 +31,36 @@ def engine_rows(record: EngineRecord) -> list[tuple[str, str]]:
     ]
 
 
-def cost_rows(costs: Sequence[ProfileCost]) -> list[tuple[str, str, str]]:
-    """One row a profile."""
-    return [
-        (str(cost.profile), _megabytes(cost.activation_bytes), f"{cost.operations / 1e9:,.1f} GFLOP") for cost in costs
-    ]
+def cost_table(costs: Sequence[ProfileCost], record: EngineRecord) -> Table:
+    """Title, columns and rows: what each profile is predicted to cost, and what it was measured to."""
+    predicted = [(_megabytes(cost.activation_bytes), f"{cost.operations / 1e9:,.1f} GFLOP") for cost in costs]
+    columns = ("activations", "arithmetic")
+    names = [(str(cost.profile),) for cost in costs]
+    if not record.profile_times:
+        return "profiles (predicted)", ("profile", *columns), _beside(names, predicted)
+    title, heads, times = time_table(record)
+    return title, (*heads, *(f"{name} (predicted)" for name in columns)), _beside(times, predicted)
+
+
+def _beside(left: Rows, right: Rows) -> Rows:
+    return [(*one, *other) for one, other in zip(left, right, strict=True)]
+
+
+def time_table(record: EngineRecord) -> Table:
+    """Title, columns and rows: what each profile was measured to cost."""
+    where = record.measured_on.name if record.measured_on else "a GPU that is not on record"
+    return f"profiles (measured on {where})", TIME_COLUMNS, [_time_row(time) for time in record.profile_times]
+
+
+def _time_row(time: ProfileTime) -> tuple[str, ...]:
+    median, low, high = (1e3 * seconds for seconds in time.steady)
+    return (
+        str(time.profile),
+        _milliseconds(time.first),
+        f"{median:.3f} ms ({low:.3f}-{high:.3f})",
+        "-" if time.switch is None else f"{1e3 * time.switch:+.3f} ms",
+        "-" if time.wide is None else "{:.3f} times as long ({:.3f}-{:.3f})".format(*time.wide),
+    )
 
 
 def _options(options: EngineOptions) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from dpt_deploy.core.profile import Profile
+from dpt_deploy.core.profile import Profile, ProfileTime
 from dpt_deploy.core.recipe import Tolerance
 from dpt_deploy.core.spec import Size
 
@@ -240,7 +240,8 @@ class EngineRecord:
     """How a plan was built: by which library, for which shapes, on which GPU (None: without one).
 
     ``weight_bytes`` and ``activation_bytes`` are predictions of device memory, the latter at the largest profile;
-    ``ends_bytes`` are those of input and output there, which every run on its way needs for itself.
+    ``ends_bytes`` are those of input and output there, which every run on its way needs for itself. ``profile_times``
+    are what the profiles were measured to take, on the GPU ``measured_on``; empty where they were not.
     """
 
     library: str
@@ -253,3 +254,5 @@ class EngineRecord:
     seconds: float
     audit: AuditRecord
     ends_bytes: int = 0
+    profile_times: tuple[ProfileTime, ...] = ()
+    measured_on: Gpu | None = None

@@ -12,7 +12,7 @@ from dpt_deploy.core.spec import Size
 from dpt_deploy.engine.audit import check_audit
 from dpt_deploy.engine.inspection import audit_engine
 from dpt_deploy.parity.samples import structured_images
-from dpt_deploy.workflow.build import engine_of
+from dpt_deploy.workflow.engine_order import engine_of
 from dpt_deploy.workflow.feeds import model_feed
 
 SILENT = "the library reports no times of layers"

@@ -173,7 +173,8 @@ def test_an_engine_for_timing_is_made_of_the_fp16_model(monkeypatch, tmp_path):
         asked.append((backbone, options["precision"]))
         return SimpleNamespace(path=folder / "x-fp16.onnx")
 
-    def build(path, folder, *, res, batch, say):
+    def build(path, folder, *, res, batch, measure, say):
+        assert not measure
         asked.append((path.name, [str(entry) for entry in res], batch))
         return SimpleNamespace(artifact="the engine")
 

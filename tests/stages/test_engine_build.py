@@ -21,6 +21,7 @@ from dpt_deploy.engine import builder, preflight
 from dpt_deploy.engine.compat import load
 from dpt_deploy.workflow import build as workflow
 from dpt_deploy.workflow.build import build_engine_artifact
+from dpt_deploy.workflow.engine_order import plan
 
 pytestmark = pytest.mark.needs("onnx", "torch", "onnxruntime", "tensorrt_rtx")
 
@@ -209,7 +210,7 @@ def workflow_edition():
 
 
 def request(artifact, **options):
-    profiles = workflow.plan(artifact.sidecar, parse_ranges("64"), 1)
+    profiles = plan(artifact.sidecar, parse_ranges("64"), 1)
     return builder.BuildRequest(
         artifact.path, artifact.sidecar.precision, profiles, EngineOptions(**options), operations={}
     )

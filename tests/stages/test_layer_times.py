@@ -63,6 +63,13 @@ def test_runs_before_the_profiler_are_not_counted_and_later_ones_replay(make):
     assert cuda.launches == 3 * len(SHAPES)
 
 
+def test_layers_are_timed_beside_other_runs(make):
+    runner, _, trt = make()
+    trt.reported[:] = [("x", 0.25), ("y", 0.5)]
+    with runner:
+        engine_checks.layers_are_timed_apart(runner, mean, SHAPES, 0)
+
+
 def test_a_library_that_reports_nothing_gives_nothing(make):
     runner, _, trt = make()
     with runner:

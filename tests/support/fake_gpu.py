@@ -17,6 +17,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib import import_module
 from types import SimpleNamespace
 
 import numpy as np
@@ -26,7 +27,7 @@ from dpt_deploy.core.record import AuditRecord, EngineOptions, EngineRecord, Gpu
 from dpt_deploy.engine.profiles import plan_profiles
 from dpt_deploy.runtime import _cuda, _device_arrays
 from dpt_deploy.runtime.trt_runner import TrtRunner
-from dpt_deploy.workflow import targets
+from dpt_deploy.workflow import build, engine_order, targets
 
 NAME = "fake_tensorrt"
 
@@ -409,6 +410,21 @@ def install_for(monkeypatch, record, profiles=None):
     monkeypatch.setitem(sys.modules, record.library, trt)
     monkeypatch.setattr(targets, "gpu_devices", lambda: [GPU])
     monkeypatch.setattr(targets, "free_device_memory", lambda: None)
+    return cuda, trt
+
+
+def install_over_builder(monkeypatch, library, profiles):
+    """The real library with its builder, whose run time is the stand-in's: engines are built, and "run" on a GPU."""
+    real = import_module(library)
+    cuda, trt = install(monkeypatch, profiles, rtx=True)
+    made = SimpleNamespace(**{**vars(real), **vars(trt), "__name__": library, "__version__": real.__version__})
+    made.Logger, made.IProfiler = real.Logger, real.IProfiler
+    trt.costs = made.costs
+    monkeypatch.setitem(sys.modules, library, made)
+    for module in (targets, engine_order):
+        monkeypatch.setattr(module, "gpu_devices", lambda: [GPU])
+    for module in (targets, build):
+        monkeypatch.setattr(module, "free_device_memory", lambda: None)
     return cuda, trt
 
 
