@@ -245,11 +245,10 @@ def test_layers_are_timed_by_the_names_of_the_inspector(engine, expected):
 
 
 def test_profiles_are_measured_beside_a_wide_engine(tmp_path):
-    model, said = exported("tiny-vit", precision="fp16"), []
+    said = []
     options = {"batch": 3, "measure": True, "against_wide": True, "say": said.append}
-    record = build_engine_artifact(
-        model.path, tmp_path, res=parse_ranges("64,64x96"), **options
-    ).artifact.sidecar.engine
+    model = exported("tiny-vit", precision="fp16").path
+    record = build_engine_artifact(model, tmp_path, res=parse_ranges("64,64x96"), **options).artifact.sidecar.engine
     engine_checks.profiles_are_measured(record, said, wide=True)
 
 

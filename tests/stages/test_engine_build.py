@@ -159,7 +159,7 @@ def test_an_engine_that_is_up_to_date_stays_and_another_order_replaces_it(tmp_pa
     again = build(artifact, tmp_path, say=said.append)
     assert (first.fresh, again.fresh) == (True, False)
     assert listing(tmp_path) == written
-    assert "up to date" in said[-1]
+    assert any("up to date" in line for line in said)
     assert build(artifact, tmp_path, "64x96").fresh
     assert build(artifact, tmp_path, "64x96", options=EngineOptions(level=1)).fresh
     assert build(artifact, tmp_path, "64x96", options=EngineOptions(level=1), force=True).fresh
