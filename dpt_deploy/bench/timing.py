@@ -22,6 +22,12 @@ YARDSTICK_SHARE = 0.1  # of the contenders' time, once each yardstick has its th
 SETTLE_SECONDS = 0.05  # threads of a linear-algebra library spin for some 25 ms after a product
 
 Limit = Literal["time box", "rounds"]
+Clock = Callable[[], float]
+
+
+def now() -> float:
+    """Seconds of the host's finest clock."""
+    return time.perf_counter()
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,7 @@ def interleave(
     rounds: int = MAX_ROUNDS,
     yardsticks: Mapping[str, Contender] | None = None,
     progress: Callable[[float], None] = lambda _share: None,
+    clock: Clock = now,
 ) -> Session:
     """Time every contender turn by turn until ``seconds`` are used up or ``rounds`` are had, whichever is first.
 
@@ -108,20 +115,20 @@ def interleave(
     everyone = {**contenders, **yardsticks}
     for contender in everyone.values():
         for _ in range(WARM_UP):
-            _measure(contender)
+            measure(contender, clock)
     names = list(contenders)
     samples: dict[str, list[float]] = {name: [] for name in everyone}
     done, used, lent = 0, 0.0, 0.0
     while done < MIN_ROUNDS or (used < seconds and done < rounds):
-        begin = time.perf_counter()
+        begin = clock()
         for offset in range(len(names)):
             name = names[(done + offset) % len(names)]
-            samples[name].append(_measure(contenders[name]))
+            samples[name].append(measure(contenders[name], clock))
         done += 1
-        used += time.perf_counter() - begin
+        used += clock() - begin
         if yardsticks and (done <= MIN_ROUNDS or lent < YARDSTICK_SHARE * used):
             for name, yardstick in yardsticks.items():
-                samples[name].append(_measure(yardstick))
+                samples[name].append(measure(yardstick, clock))
                 lent += samples[name][-1]
             time.sleep(SETTLE_SECONDS)
         progress(min(1.0, max(used / seconds, done / rounds)))
@@ -129,9 +136,19 @@ def interleave(
     return Session(timings, done, used, "rounds" if done >= rounds else "time box")
 
 
-def _measure(contender: Contender) -> float:
+def measure(contender: Contender, clock: Clock = now) -> float:
+    """Seconds of one run and the wait after it; what went before is waited for first."""
     contender.synchronize()
-    begin = time.perf_counter()
+    begin = clock()
     contender.run()
     contender.synchronize()
-    return (time.perf_counter() - begin) / contender.times
+    return (clock() - begin) / contender.times
+
+
+def alternate(contender: Contender, other: Contender, *, rounds: int, clock: Clock = now) -> Timing:
+    """``rounds`` runs of ``contender``, each right after one of ``other``, without warm-up."""
+    samples = []
+    for _ in range(rounds):
+        measure(other, clock)
+        samples.append(measure(contender, clock))
+    return Timing(np.asarray(samples))

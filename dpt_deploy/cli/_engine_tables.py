@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from dpt_deploy.core.profile import ProfileCost
-from dpt_deploy.core.record import AuditRecord, EngineOptions, EngineRecord
+from dpt_deploy.core.profile import ProfileCost, ProfileTime
+from dpt_deploy.core.record import AuditRecord, EngineOptions, EngineRecord, LayerTimes
 
-COST_COLUMNS = ("profile", "activations", "arithmetic")
+TIME_COLUMNS = ("profile", "first run", "steady run (95 %)", "after another profile", "in one wide profile (95 %)")
+Rows = Sequence[Sequence[str]]
+Table = tuple[str, Sequence[str], Rows]  # title, columns, rows
 
 
 def engine_rows(record: EngineRecord) -> list[tuple[str, str]]:
@@ -17,8 +19,10 @@ def engine_rows(record: EngineRecord) -> list[tuple[str, str]]:
         ("built on", str(record.device) if record.device else "none: built without a GPU"),
         ("options", _options(record.options)),
         ("computes in", _shares(record.audit)),
+        *_times(record.audit),
         ("attention", _attention(record.audit)),
-        ("casts and Q/DQ", f"{record.audit.casts} casts, {record.audit.quantize} Q, {record.audit.dequantize} DQ"),
+        ("casts and Q/DQ", _between(record.audit)),
+        *_dearest(record.audit.times),
         (
             "device memory",
             f"weights {_megabytes(record.weight_bytes)}, activations at most about "
@@ -27,11 +31,36 @@ def engine_rows(record: EngineRecord) -> list[tuple[str, str]]:
     ]
 
 
-def cost_rows(costs: Sequence[ProfileCost]) -> list[tuple[str, str, str]]:
-    """One row a profile."""
-    return [
-        (str(cost.profile), _megabytes(cost.activation_bytes), f"{cost.operations / 1e9:,.1f} GFLOP") for cost in costs
-    ]
+def cost_table(costs: Sequence[ProfileCost], record: EngineRecord) -> Table:
+    """Title, columns and rows: what each profile is predicted to cost, and what it was measured to."""
+    predicted = [(_megabytes(cost.activation_bytes), f"{cost.operations / 1e9:,.1f} GFLOP") for cost in costs]
+    columns = ("activations", "arithmetic")
+    names = [(str(cost.profile),) for cost in costs]
+    if not record.profile_times:
+        return "profiles (predicted)", ("profile", *columns), _beside(names, predicted)
+    title, heads, times = time_table(record)
+    return title, (*heads, *(f"{name} (predicted)" for name in columns)), _beside(times, predicted)
+
+
+def _beside(left: Rows, right: Rows) -> Rows:
+    return [(*one, *other) for one, other in zip(left, right, strict=True)]
+
+
+def time_table(record: EngineRecord) -> Table:
+    """Title, columns and rows: what each profile was measured to cost."""
+    where = record.measured_on.name if record.measured_on else "a GPU that is not on record"
+    return f"profiles (measured on {where})", TIME_COLUMNS, [_time_row(time) for time in record.profile_times]
+
+
+def _time_row(time: ProfileTime) -> tuple[str, ...]:
+    median, low, high = (1e3 * seconds for seconds in time.steady)
+    return (
+        str(time.profile),
+        _milliseconds(time.first),
+        f"{median:.3f} ms ({low:.3f}-{high:.3f})",
+        "-" if time.switch is None else f"{1e3 * time.switch:+.3f} ms",
+        "-" if time.wide is None else "{:.3f} times as long ({:.3f}-{:.3f})".format(*time.wide),
+    )
 
 
 def _options(options: EngineOptions) -> str:
@@ -46,15 +75,61 @@ def _options(options: EngineOptions) -> str:
 
 
 def _shares(audit: AuditRecord) -> str:
+    time = _share(audit.times.precision, "of the time that is spent computing") if audit.times else ""
     operations = _share(audit.operations, "of the arithmetic")
     layers = _share(audit.layers, "of the layers")
-    return "; ".join(part for part in (operations, layers) if part) + f" ({_METHODS[audit.method]})"
+    return "; ".join(part for part in (time, operations, layers) if part) + f" ({_METHODS[audit.method]})"
 
 
 _METHODS = {"network": "as the network says", "engine": "as the engine on its GPU says"}
 
 
-def _share(counts: Mapping[str, int], what: str) -> str:
+def _times(audit: AuditRecord) -> list[tuple[str, str]]:
+    """Where the time of the layers goes; or why it was not measured."""
+    times = audit.times
+    if times is None:
+        return [("time of layers", f"not measured: {audit.untimed}")] if audit.untimed else []
+    parts = {
+        "computing": sum(times.precision.values()),
+        "casts and reformats": times.casts,
+        "Q/DQ": times.qdq,
+        "without floating-point numbers": times.other,
+        "in layers that the inspector does not know": times.unknown,
+    }
+    shown = ", ".join(f"{_of(times, seconds)} {name}" for name, seconds in parts.items() if seconds)
+    doubt = "" if times.tells else "; too much of it is unknown to judge by"
+    return [("time of layers", f"{_milliseconds(times.total)} a run at {times.shape}: {shown}{doubt}")]
+
+
+def _between(audit: AuditRecord) -> str:
+    """What computes nothing: how much of it there is and, where that was measured, what it costs."""
+    times, counted = audit.times, f"{audit.quantize} Q, {audit.dequantize} DQ"
+    if times is None:
+        return f"{audit.casts} casts, {counted}"
+    return f"{audit.casts} casts and reformats ({_cost(times, times.casts)}), {counted} ({_cost(times, times.qdq)})"
+
+
+def _dearest(times: LayerTimes | None) -> list[tuple[str, str]]:
+    if times is None or not times.dearest:
+        return []
+    return [
+        ("dearest casts", "; ".join(f"{name} ({_cost(times, seconds)})" for name, seconds in times.dearest.items()))
+    ]
+
+
+def _cost(times: LayerTimes, seconds: float) -> str:
+    return f"{_milliseconds(seconds)}, {_of(times, seconds)} of the time"
+
+
+def _of(times: LayerTimes, seconds: float) -> str:
+    return f"{100 * seconds / (times.total or 1):.1f} %"
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{1e3 * seconds:.3f} ms"
+
+
+def _share(counts: Mapping[str, float], what: str) -> str:
     total = sum(counts.values())
     parts = sorted(counts.items(), key=lambda entry: -entry[1])
     return ", ".join(f"{name} {100 * count / total:.1f} %" for name, count in parts) + f" {what}" if total else ""
@@ -64,6 +139,8 @@ def _attention(audit: AuditRecord) -> str:
     whole, parted = audit.attention.get("whole", 0), audit.attention.get("decomposable", 0)
     if not whole + parted:
         return "none whole: taken apart in the graph"
+    if audit.times is not None:
+        return f"{whole} kernels of its own ({_cost(audit.times, audit.times.attention)})"
     return f"{whole} whole, {parted} that the builder may take apart"
 
 

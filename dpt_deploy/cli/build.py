@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from dpt_deploy.cli._engine_tables import COST_COLUMNS, cost_rows, engine_rows
+from dpt_deploy.cli._engine_tables import cost_table, engine_rows
 from dpt_deploy.cli._options import PATH, artifact_argument, capabilities, json_option, ranges
 from dpt_deploy.cli._output import phase_bar, print_facts, print_json, print_table, say
 from dpt_deploy.core.record import EngineOptions
@@ -33,6 +33,10 @@ from dpt_deploy.core.record import EngineOptions
 @click.option("--strip-weights", is_flag=True, help="Leave weights out of the plan; it takes refitting to run.")
 @click.option("--refit", is_flag=True, help="Let weights be replaced later.")
 @click.option("--tf32", is_flag=True, help="Let FP32 products round their inputs to 10 bits.")
+@click.option(
+    "--measure/--no-measure", default=None, help="Measure what each profile costs.  [default: where a GPU is]"
+)
+@click.option("--against-wide", is_flag=True, help="Also build one profile for all shapes, and time both by turns.")
 @click.option("-o", "--out", type=PATH, default=Path("out"), show_default=True, help="Folder of the engine.")
 @click.option("--force", is_flag=True, help="Build again even if the engine is up to date.")
 @json_option
@@ -46,7 +50,8 @@ def command(artifact: Path, as_json: bool, workspace: int | None, **options: Any
     With TensorRT-RTX this needs no GPU; running the engine does. Exit 5 when the graph does not compute in the
     precision that its name promises, 6 when the library cannot build it.
     """
-    from dpt_deploy.workflow.build import build_engine_artifact, engine_of
+    from dpt_deploy.workflow.build import build_engine_artifact
+    from dpt_deploy.workflow.engine_order import engine_of
 
     names = ("level", "compute_capabilities", "hardware_compatible", "version_compatible", "strip_weights", "refit")
     chosen = {name: options.pop(name) for name in (*names, "tf32")}
@@ -58,7 +63,8 @@ def command(artifact: Path, as_json: bool, workspace: int | None, **options: Any
     if as_json:
         print_json(building.to_dict())
         return
-    print_table("profiles (predicted)", COST_COLUMNS, cost_rows(building.costs))
-    print_facts(str(building.artifact.path), engine_rows(engine_of(building.artifact)))
+    record = engine_of(building.artifact)
+    print_table(*cost_table(building.costs, record))
+    print_facts(str(building.artifact.path), engine_rows(record))
     say("not verified: run `dpt-deploy verify` on the GPU that will run it")
     click.echo(str(building.artifact.path))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from dpt_deploy.cli._engine_tables import engine_rows
+from dpt_deploy.cli._engine_tables import engine_rows, time_table
 from dpt_deploy.cli._options import artifact_argument, json_option
 from dpt_deploy.cli._output import PARITY_COLUMNS, case_rows, print_facts, print_json, print_table
 from dpt_deploy.core.artifact import Sidecar
@@ -42,6 +42,8 @@ def command(artifact: Path, as_json: bool) -> None:
         ("verified", _verified(sidecar.parity)),
     ]
     print_facts(str(artifact), rows)
+    if sidecar.engine and sidecar.engine.profile_times:
+        print_table(*time_table(sidecar.engine))
     if sidecar.parity:
         print_table("measured parity", PARITY_COLUMNS, case_rows(sidecar.parity.cases))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -68,6 +69,31 @@ class ProfileCost:
     profile: Profile
     activation_bytes: int
     operations: int
+
+
+@dataclass(frozen=True)
+class ProfileTime:
+    """Seconds that the largest shape of one profile was measured to take, between arrays of the GPU.
+
+    ``first``: of the first run in a runner just opened: its context, the profile, kernels compiled at run time.
+    ``steady``: of a run among its like: median and 95 % interval. ``switch``: by how much longer a run takes right
+    after one of another profile, medians (None: there is no other). ``wide``: how many times as long the same shape
+    takes in an engine with one profile for all, median of the turns and 95 % interval (None: not measured).
+    """
+
+    profile: Profile
+    first: float
+    steady: tuple[float, float, float]
+    switch: float | None = None
+    wide: tuple[float, float, float] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "first_seconds": self.first,
+            "steady_seconds": self.steady,
+            "switch_seconds": self.switch,
+            "wide_times_as_long": self.wide,
+        }
 
 
 def choose_profile(profiles: Sequence[Profile], batch: int, size: Size) -> int:

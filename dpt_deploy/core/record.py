@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from dpt_deploy.core.profile import Profile
+from dpt_deploy.core.profile import Profile, ProfileTime
 from dpt_deploy.core.recipe import Tolerance
 from dpt_deploy.core.spec import Size
 
@@ -166,12 +167,43 @@ class EngineOptions:
 
 
 @dataclass(frozen=True)
+class LayerTimes:
+    """Seconds that the layers of an engine took in one run of ``shape``, as the library reports them on its GPU.
+
+    ``precision``: of those that compute, by what they compute in; ``casts`` and reformats, ``qdq`` and ``other``
+    layers (without floating-point numbers) are not among them. ``attention`` is the part of ``precision`` that kernels
+    for attention took. ``unknown``: of layers that the inspector does not list, or lists twice as different things.
+    ``dearest``: the casts and reformats that cost most, by name.
+    """
+
+    shape: str
+    precision: dict[str, float]
+    casts: float = 0.0
+    qdq: float = 0.0
+    attention: float = 0.0
+    other: float = 0.0
+    unknown: float = 0.0
+    dearest: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def total(self) -> float:
+        """Of all layers; the run itself is shorter where layers overlap, and longer by what is between them."""
+        return sum(self.precision.values()) + self.casts + self.qdq + self.other + self.unknown
+
+    @property
+    def tells(self) -> bool:
+        """Whether shares of it mean anything: some layers compute, and most of the time is that of known ones."""
+        return sum(self.precision.values()) > 0 and self.unknown <= self.total / 2
+
+
+@dataclass(frozen=True)
 class AuditRecord:
     """What an engine computes in. ``method``: ``network`` before the build, ``engine`` of the built one on its GPU.
 
     ``layers`` and ``operations`` are counts per precision: layers that compute with floating-point numbers, and
     arithmetic operations of one image. ``attention`` counts attention layers: ``whole`` ones, which take a
-    kernel of their own, and ``decomposable`` ones, which the builder may take apart.
+    kernel of their own, and ``decomposable`` ones, which the builder may take apart. ``times`` are those of a built
+    engine's layers; where they were wanted and are not there, ``untimed`` says why.
     """
 
     method: str
@@ -181,11 +213,26 @@ class AuditRecord:
     quantize: int = 0
     dequantize: int = 0
     casts: int = 0
+    times: LayerTimes | None = None
+    untimed: str = ""
+
+    @property
+    def basis(self) -> str:
+        """What shares are of: ``time`` where it was measured, else ``arithmetic``, else ``layers``."""
+        if self.times is not None and self.times.tells:
+            return "time"
+        return "arithmetic" if self.operations else "layers"
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """Per precision, in units of the :attr:`basis`."""
+        if self.times is not None and self.times.tells:
+            return self.times.precision
+        return self.operations or self.layers
 
     def share(self, precision: str) -> float:
-        """Part of the arithmetic (of the layers, where none is counted) that is done in ``precision``."""
-        counts = self.operations or self.layers
-        return counts.get(precision, 0) / max(1, sum(counts.values()))
+        """Part of the time (of the arithmetic where none was measured, else of the layers) spent in ``precision``."""
+        return self.weights.get(precision, 0) / (sum(self.weights.values()) or 1)
 
 
 @dataclass(frozen=True)
@@ -193,7 +240,8 @@ class EngineRecord:
     """How a plan was built: by which library, for which shapes, on which GPU (None: without one).
 
     ``weight_bytes`` and ``activation_bytes`` are predictions of device memory, the latter at the largest profile;
-    ``ends_bytes`` are those of input and output there, which every run on its way needs for itself.
+    ``ends_bytes`` are those of input and output there, which every run on its way needs for itself. ``profile_times``
+    are what the profiles were measured to take, on the GPU ``measured_on``; empty where they were not.
     """
 
     library: str
@@ -206,3 +254,5 @@ class EngineRecord:
     seconds: float
     audit: AuditRecord
     ends_bytes: int = 0
+    profile_times: tuple[ProfileTime, ...] = ()
+    measured_on: Gpu | None = None

@@ -1,25 +1,24 @@
-"""What an engine computes in: counted in the network before it is built, and in the engine where its GPU is.
+"""What an engine computes in, counted in the network before it is built; and whether that bears out its name.
 
 An engine named FP16 that computes in FP32 runs, and is slow: nobody is told. Here the shares are counted, and a name
-that the arithmetic does not bear out is refused.
+that they do not bear out is refused.
 
 The network tells, without a GPU, the type of every layer. What the builder fuses, which kernels it takes and how long
-they run only the built engine tells, on the GPU it was built for.
+they run only the built engine tells, on the GPU it was built for (``inspection``).
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from dpt_deploy.core.errors import DptError, ParityError
+from dpt_deploy.core.errors import ParityError
 from dpt_deploy.core.record import AuditRecord
 from dpt_deploy.engine.compat import Edition, as_attention
 
-NARROW_SHARE = 0.5  # of the arithmetic: below it the name of a narrow precision is a false one
+NARROW_SHARE = 0.5  # of time or arithmetic: below it the name of a narrow precision is a false one
 WIDE = "fp32"
 
 # TensorRT's names of floating-point and quantised types, and ours.
@@ -64,57 +63,34 @@ def audit_network(edition: Edition, network: Any, operations: Mapping[str, int])
     )
 
 
-def audit_engine(information: str) -> AuditRecord:
-    """Count a built engine from what its inspector says (JSON, detailed verbosity).
-
-    Raises:
-        DptError: the text is not what an inspector writes.
-    """
-    try:
-        entries = json.loads(information)["Layers"]
-        found = [entry for entry in entries if isinstance(entry, dict)]
-    except (ValueError, KeyError, TypeError) as exc:
-        raise DptError(f"the engine's inspector wrote something else than layers: {information[:80]!r}") from exc
-    if not found:
-        raise DptError(
-            "the engine tells no details of its layers", hint="build it again; plans of this program are detailed"
-        )
-    layers = Counter(precision for entry in found if (precision := _precision_of_entry(entry)))
-    names = [f"{entry.get('Name', '')} {entry.get('TacticName', '')}".lower() for entry in found]
-    kernels = sum("mha" in name or "fmha" in name or "flash" in name for name in names)
-    return AuditRecord(
-        "engine",
-        dict(layers),
-        {},
-        {"whole": kernels, "decomposable": 0},
-        sum(_is(entry, "quantize") for entry in found),
-        sum(_is(entry, "dequantize") for entry in found),
-        sum(_is(entry, "cast") or _is(entry, "reformat") for entry in found),
-    )
-
-
 def check_audit(found: AuditRecord, precision: str, name: str) -> None:
-    """Raise :class:`ParityError` when an engine does not compute in the precision that its name promises."""
+    """Raise :class:`ParityError` when an engine does not compute in the precision that its name promises.
+
+    It goes by time where that was measured, else by arithmetic, else by the number of layers.
+    """
     if precision == WIDE:
         return
     narrow = 1.0 - found.share(WIDE)
     if narrow < NARROW_SHARE:
         raise ParityError(
-            f"{name} is named {precision} but does {100 * (1 - narrow):.0f} % of its arithmetic in {WIDE} "
-            f"({_counts(found)}); expected at most {100 * (1 - NARROW_SHARE):.0f} %",
+            f"{name} is named {precision} but {_DOES[found.basis]} {100 * (1 - narrow):.0f} % of its {found.basis} in "
+            f"{WIDE} ({_counts(found)}); expected at most {100 * (1 - NARROW_SHARE):.0f} %",
             hint="export it again with --precision; an FP32 graph under another name stays FP32",
         )
     kind = precision.partition("-")[0]
     if kind in PRECISIONS.values() and not found.share(kind):
         raise ParityError(
-            f"{name} is named {precision} but does none of its arithmetic in {kind} ({_counts(found)})",
+            f"{name} is named {precision} but {_DOES[found.basis]} none of its {found.basis} in {kind} "
+            f"({_counts(found)})",
             hint="export it again with --precision, or give it the name of what it is",
         )
 
 
+_DOES = {"time": "spends", "arithmetic": "does", "layers": "has"}
+
+
 def _counts(found: AuditRecord) -> str:
-    counts = found.operations or found.layers
-    return ", ".join(f"{kind} {100 * found.share(kind):.0f} %" for kind in sorted(counts)) or "nothing counted"
+    return ", ".join(f"{kind} {100 * found.share(kind):.0f} %" for kind in sorted(found.weights)) or "nothing counted"
 
 
 def _producers(network: Any) -> dict[str, Any]:
@@ -161,19 +137,3 @@ def _casts_floats(layer: Any) -> bool:
     if layer.type.name != "CAST":
         return False
     return all(tensor.dtype.name in PRECISIONS for tensor in (layer.get_input(0), layer.get_output(0)))
-
-
-def _precision_of_entry(entry: Mapping[str, Any]) -> str | None:
-    """Of one inspected layer, from the formats of its outputs."""
-    if _is(entry, "reformat") or _is(entry, "constant"):
-        return None
-    formats: Sequence[Any] = [output.get("Format/Datatype", "") for output in entry.get("Outputs", [])]
-    text = " ".join(map(str, formats)).lower()
-    for word, precision in (("fp16", "fp16"), ("half", "fp16"), ("bf16", "bf16"), ("int8", "int8"), ("fp8", "fp8")):
-        if word in text and not (word == "fp16" and "bf16" in text):
-            return precision
-    return WIDE if "fp32" in text or "float" in text else None
-
-
-def _is(entry: Mapping[str, Any], kind: str) -> bool:
-    return str(entry.get("LayerType", "")).lower() == kind

@@ -35,6 +35,15 @@ def plan_profiles(ranges: Sequence[SizeRange], batch: int, *, static: bool = Fal
     return profiles
 
 
+def wide_profile(profiles: Sequence[Profile]) -> Profile:
+    """One profile around all of them, tuned for its largest shape as each of them is for its own."""
+    lows = zip(*(profile.low for profile in profiles), strict=True)
+    highs = zip(*(profile.high for profile in profiles), strict=True)
+    low_batch, low_height, low_width = map(min, lows)
+    batch, height, width = map(max, highs)
+    return Profile((low_batch, low_height, low_width), (batch, height, width), (batch, height, width))
+
+
 def costs(
     profiles: Sequence[Profile], activations: Callable[[Size, int], int], operations: Callable[[Size, int], int]
 ) -> list[ProfileCost]:

@@ -60,7 +60,7 @@ class OpenEngine:
     def __init__(
         self, trt: Any, path: Path, profiles: tuple[Profile, ...], stream: int | None, kept_shapes: int
     ) -> None:
-        self._trt, self._profiles, self._kept = trt, profiles, kept_shapes
+        self.trt, self._profiles, self._kept = trt, profiles, kept_shapes
         self._lanes: OrderedDict[tuple[int, Size], Lane] = OrderedDict()
         self._slots: list[Slot] = []
         self._free: list[Slot] = []
@@ -103,7 +103,7 @@ class OpenEngine:
 
     def information(self) -> str:
         """The inspector's JSON of the whole engine."""
-        form = self._trt.LayerInformationFormat.JSON
+        form = self.trt.LayerInformationFormat.JSON
         return str(self._engine.create_engine_inspector().get_engine_information(form))
 
     def check(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, Size]:
@@ -180,7 +180,7 @@ class OpenEngine:
             self._launch(lane, view.address, out.address)
             return None
         result = DeviceArray(lane.output_shape, dtype, self.stream)
-        self._enqueue(lane, view.address, result.address)  # new memory has a new address: no graph is of use
+        self.enqueue(lane, view.address, result.address)  # new memory has a new address: no graph is of use
         result.mark()
         return result
 
@@ -199,12 +199,12 @@ class OpenEngine:
         known, graph = (source, target) in lane.graphs, lane.graphs.get((source, target))
         if graph is None and known and self._capturable(lane):
             with Capture(self.stream) as capture:
-                self._enqueue(lane, source, target)
+                self.enqueue(lane, source, target)
             graph = capture.graph
         if graph is not None:
             graph.launch(self.stream)
         else:
-            self._enqueue(lane, source, target)
+            self.enqueue(lane, source, target)
         if not known and len(lane.graphs) >= KEPT_GRAPHS:
             self.stream.synchronize()  # the graph that makes room may still run
         lane.keep((source, target), graph)
@@ -214,7 +214,8 @@ class OpenEngine:
         ask = getattr(lane.context, "is_stream_capturable", None)
         return self.stream.capturable and (ask is None or bool(ask(self.stream.handle)))
 
-    def _enqueue(self, lane: Lane, input_address: int, output_address: int) -> None:
+    def enqueue(self, lane: Lane, input_address: int, output_address: int) -> None:
+        """Queue a plain run of a lane; raises :class:`ResourceError` where the library does not start it."""
         lane.context.set_tensor_address(self.input.name, input_address)
         lane.context.set_tensor_address(self.output.name, output_address)
         if not lane.context.execute_async_v3(self.stream.handle):
@@ -226,15 +227,16 @@ class OpenEngine:
         if key in self._lanes:
             self._lanes.move_to_end(key)
             return self._lanes[key]
-        lane = self._new_lane(choose_profile(self._profiles, batch, size), shape)
-        self._lanes[key] = lane
+        lane = self._lanes[key] = self.new_lane(batch, size, shape)
         while len(self._lanes) > self._kept:
             self.stream.synchronize()
             self._lanes.popitem(last=False)[1].close()
         return lane
 
-    def _new_lane(self, profile: int, shape: tuple[int, ...]) -> Lane:
-        context = self._engine.create_execution_context(_how_to_run(self._trt, self._engine))
+    def new_lane(self, batch: int, size: Size, shape: tuple[int, ...]) -> Lane:
+        """A lane that is not kept: gone with the last reference to it."""
+        profile = choose_profile(self._profiles, batch, size)
+        context = self._engine.create_execution_context(_how_to_run(self.trt, self._engine))
         if context is None:
             raise ResourceError("TensorRT has no memory for one more context", hint="use fewer sizes or smaller ones")
         context.set_device_memory(self._scratch.address, self._scratch.size_bytes)

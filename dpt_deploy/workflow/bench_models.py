@@ -45,4 +45,5 @@ def cached_engine(backbone: str, say: Talk, sizes: Sequence[Size], batches: Sequ
 
     model = cached_artifact(backbone, say, sizes, precision="fp16")
     ranges = [SizeRange(size, size) for size in sizes]
-    return build_engine_artifact(model.path, model.path.parent, res=ranges, batch=max(batches), say=say).artifact
+    out, largest = model.path.parent, max(batches)
+    return build_engine_artifact(model.path, out, res=ranges, batch=largest, measure=False, say=say).artifact

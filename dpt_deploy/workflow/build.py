@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dpt_deploy.core.artifact import (
-    PLAN,
-    Artifact,
-    Payload,
-    Sidecar,
-    open_artifact,
-    open_model,
-    payload_of,
-    sidecar_path,
-)
-from dpt_deploy.core.environment import available_memory, free_device_memory, gpu_devices, tool_versions
+from dpt_deploy.core.artifact import PLAN, Artifact, Sidecar, payload_of
+from dpt_deploy.core.environment import available_memory, free_device_memory, tool_versions
 from dpt_deploy.core.errors import BadFileError, IncompatibleError, ResourceError, UsageError
 from dpt_deploy.core.files import atomic_write_bytes, check_folder, write_errors
-from dpt_deploy.core.optional import extra
-from dpt_deploy.core.profile import Profile, ProfileCost, SizeRange, check_ranges, largest_bytes
-from dpt_deploy.core.record import EngineOptions, EngineRecord, Gpu
+from dpt_deploy.core.profile import ProfileCost, SizeRange
+from dpt_deploy.core.record import EngineOptions, EngineRecord
 from dpt_deploy.core.spec import Size
 from dpt_deploy.core.staging import commit, staged
 from dpt_deploy.workflow.engine_golden import write_golden
-from dpt_deploy.workflow.feeds import check_request
+from dpt_deploy.workflow.engine_order import Order, engine_of, finished, order_of, widened
+from dpt_deploy.workflow.profile_times import with_times
 
 if TYPE_CHECKING:
     from dpt_deploy.engine.compat import Edition
 
-CPU_ONLY = "int8-cpu"
 Talk = Callable[[str], None]
 Advance = Callable[[str, int, int], None]
 
@@ -40,7 +33,8 @@ BUILD_COPIES = 3  # of the weights in host memory while an engine is built: the 
 
 @dataclass(frozen=True)
 class Building:
-    """A finished build: the plan, and what each profile costs. ``fresh`` is False where it lay there already."""
+    """A finished build: the plan, and what each profile is predicted to cost. ``fresh`` is False where it lay there
+    already. What profiles were measured to cost stands in the sidecar."""
 
     artifact: Artifact
     costs: tuple[ProfileCost, ...]
@@ -48,6 +42,7 @@ class Building:
 
     def to_dict(self) -> dict[str, Any]:
         record = engine_of(self.artifact)
+        measured = {time.profile: time.to_dict() for time in record.profile_times}
         return {
             "artifact": str(self.artifact.path),
             "fresh": self.fresh,
@@ -61,38 +56,13 @@ class Building:
                     "profile": str(cost.profile),
                     "activation_bytes": cost.activation_bytes,
                     "operations": cost.operations,
+                    "measured": measured.get(cost.profile),
                 }
                 for cost in self.costs
             ],
-            "audit": record.audit.__dict__,
+            "measured_on": str(record.measured_on) if record.measured_on else None,
+            "audit": asdict(record.audit),
         }
-
-
-@dataclass(frozen=True)
-class _Order:
-    """What is to be built, of what, with what, where: everything that tells one engine from another."""
-
-    source: Artifact
-    edition: Edition
-    device: Gpu | None
-    profiles: tuple[Profile, ...]
-    options: EngineOptions
-    costs: tuple[ProfileCost, ...] = field(compare=False)
-    weight_bytes: int
-
-    @property
-    def activation_bytes(self) -> int:
-        return max(cost.activation_bytes for cost in self.costs)
-
-    @property
-    def ends_bytes(self) -> int:
-        sidecar = self.source.sidecar
-        return sum(largest_bytes(spec, self.profiles) for spec in (*sidecar.inputs, *sidecar.outputs))
-
-    @property
-    def parents(self) -> tuple[Payload, ...]:
-        sidecar = self.source.sidecar
-        return tuple(payload for payload in sidecar.payloads if payload.name != sidecar.golden)
 
 
 def build_engine_artifact(
@@ -105,6 +75,8 @@ def build_engine_artifact(
     library: str | None = None,
     timing_cache: Path | None = None,
     force: bool = False,
+    measure: bool | None = None,
+    against_wide: bool = False,
     say: Talk = lambda _line: None,
     advance: Advance = lambda *_: None,
 ) -> Building:
@@ -114,104 +86,69 @@ def build_engine_artifact(
     ``res`` the size of training is taken. An engine of the same graph, profiles, options, library and GPU that stands
     there already is returned as it is, unless ``force``. It is not verified: that takes the GPU that will run it.
 
+    Where a GPU is, what each profile costs is then measured and kept in the sidecar (``measure`` False: not; True: no
+    GPU is an error); ``against_wide`` builds a second engine, with one profile for all shapes, and times the two turn
+    by turn. A measurement that fails is said, and leaves the engine as it is.
+
     Raises:
-        UsageError: a size or batch that the graph cannot take, or an option that the library does not have.
+        UsageError: a size or batch that the graph cannot take, or an option that the library does not have; or nothing
+            narrower than the wide profile.
         MissingExtraError: neither TensorRT nor TensorRT-RTX is installed.
         BadFileError: the artefact is damaged, or is no ONNX.
         ParityError: the graph does not compute in the precision that its name promises.
-        IncompatibleError: the library cannot build the graph, or needs a GPU for it.
+        IncompatibleError: the library cannot build the graph, or needs a GPU for it; or there is none to measure on.
         ResourceError: disk or memory.
     """
-    order = _order(path, tuple(res), batch, options or EngineOptions(), library)
+    order = order_of(path, tuple(res), batch, options or EngineOptions(), library)
+    _check_wish(order, measure, against_wide=against_wide)
     check_folder(out)
     target = out / path.with_suffix(".plan").name
-    if not force and (done := _finished(target, order)):
+    done = None if force else finished(target, order)
+    if done is not None:
         say(f"{target} is up to date (--force builds it again)")
-        return Building(done, order.costs, fresh=False)
+    found = done or _built(order, target, timing_cache, say, advance)
+    if measure is not False:
+        wide = partial(_wide, order, out, timing_cache, say, advance) if against_wide else None
+        found = with_times(found, order.device, wide, say=say, advance=advance)
+    return Building(found, order.costs, fresh=done is None)
+
+
+def _check_wish(order: Order, measure: bool | None, *, against_wide: bool) -> None:
+    """Raise before anything is built where a measurement is asked for by name and cannot be."""
+    if against_wide and measure is False:
+        raise UsageError("a wide engine is built to be measured", hint="leave --no-measure or --against-wide out")
+    if against_wide and len(order.profiles) == 1:
+        raise UsageError(
+            f"the engine has one profile, {order.profiles[0]}: a wide one would be the same",
+            hint="leave --against-wide out, or give more sizes (--res) or a larger --batch",
+        )
+    if (measure or against_wide) and order.device is None:
+        raise IncompatibleError(
+            "profiles are measured on an NVIDIA GPU; the driver finds none",
+            hint=f"leave {'--against-wide' if against_wide else '--measure'} out: costs are predicted without one",
+        )
+
+
+def _built(
+    order: Order, target: Path, timing_cache: Path | None, say: Talk, advance: Advance, *, golden: bool = True
+) -> Artifact:
     _preflight(order, say)
     with staged(target) as folder:
         say(f"building with {order.edition} for {'; '.join(map(str, order.profiles))}")
-        sidecar = _build(order, folder / target.name, timing_cache, say, advance)
-        return Building(commit(target, folder, sidecar), order.costs, fresh=True)
+        sidecar = _build(order, folder / target.name, timing_cache, say, advance, golden=golden)
+        return commit(target, folder, sidecar)
 
 
-def engine_of(artifact: Artifact) -> EngineRecord:
-    """What the sidecar of a plan says of its engine."""
-    if artifact.sidecar.engine is None:
-        raise BadFileError(f"{artifact.path} is no engine", hint="build one: dpt-deploy build MODEL.onnx")
-    return artifact.sidecar.engine
+@contextmanager
+def _wide(order: Order, out: Path, timing_cache: Path | None, say: Talk, advance: Advance) -> Iterator[Artifact]:
+    """The engine with one profile for everything, in scratch beside the other."""
+    with write_errors(out):
+        scratch = tempfile.TemporaryDirectory(prefix=".dpt-deploy-", dir=out)
+    with scratch as folder:
+        yield _built(widened(order), Path(folder) / "wide.plan", timing_cache, say, advance, golden=False)
 
 
-def _order(path: Path, res: tuple[SizeRange, ...], batch: int, options: EngineOptions, library: str | None) -> _Order:
-    artifact = open_model(path)
-    sidecar = artifact.sidecar
-    if sidecar.precision == CPU_ONLY:
-        raise UsageError(
-            f"{path.name} is quantised for ONNX Runtime's CPU; engines take no zero points",
-            hint="build its twin, the file with -int8 in its name",
-        )
-    with extra("export", purpose="building an engine"):
-        from dpt_deploy.graph.activations import peak_activation_bytes
-        from dpt_deploy.graph.describe import describe
-        from dpt_deploy.graph.operations import count_operations
-    from dpt_deploy.engine import compat
-    from dpt_deploy.engine.profiles import costs
-
-    profiles = plan(sidecar, res, batch)
-    edition = compat.load(library)
-    found = costs(
-        profiles,
-        lambda size, count: peak_activation_bytes(path, size, count),
-        lambda size, count: count_operations(path, size, count).total,
-    )
-    gpus = gpu_devices()
-    weights = describe(path).weight_bytes
-    return _Order(artifact, edition, gpus[0] if gpus else None, profiles, options, tuple(found), weights)
-
-
-def plan(sidecar: Sidecar, res: tuple[SizeRange, ...], batch: int) -> tuple[Profile, ...]:
-    """Profiles of an engine for a graph; raises :class:`UsageError` for a size or batch that it cannot take."""
-    from dpt_deploy.engine.profiles import plan_profiles
-
-    profiles = plan_profiles(_ranges(sidecar, res), batch, static=sidecar.shapes.static is not None)
-    for profile in profiles:
-        check_request(sidecar, Size(*profile.high[1:]), profile.high[0])
-    return profiles
-
-
-def _ranges(sidecar: Sidecar, res: tuple[SizeRange, ...]) -> tuple[SizeRange, ...]:
-    static = sidecar.shapes.static_size
-    if not res:
-        size = static or Size(sidecar.image.height, sidecar.image.width)
-        return (SizeRange(size, size),)
-    check_ranges(res, stride=sidecar.shapes.stride)
-    return res
-
-
-def _finished(target: Path, order: _Order) -> Artifact | None:
-    """The engine at ``target`` if it is whole and answers this very order."""
-    if not sidecar_path(target).is_file():
-        return None
-    try:
-        artifact = open_artifact(target)
-    except BadFileError:
-        return None
-    have = artifact.sidecar.engine
-    if have is None or artifact.sidecar.tools != tool_versions():
-        return None
-    device = have.device and (have.device.name, have.device.capability)
-    wanted = order.device and (order.device.name, order.device.capability)
-    same = (have.library, have.version, have.profiles, have.options, device) == (
-        order.edition.library,
-        order.edition.module.__version__,
-        order.profiles,
-        order.options,
-        wanted,
-    )
-    return artifact if same and artifact.sidecar.parents == order.parents else None
-
-
-def _preflight(order: _Order, say: Talk) -> None:
+def _preflight(order: Order, say: Talk) -> None:
     """Say what is known against it, and refuse what cannot be."""
     from dpt_deploy.engine import preflight
 
@@ -236,7 +173,9 @@ def _preflight(order: _Order, say: Talk) -> None:
         )
 
 
-def _build(order: _Order, plan: Path, timing_cache: Path | None, say: Talk, advance: Advance) -> Sidecar:
+def _build(
+    order: Order, plan: Path, timing_cache: Path | None, say: Talk, advance: Advance, *, golden: bool
+) -> Sidecar:
     """Build into the staging folder: the plan, and golden tensors at a size that it takes."""
     from dpt_deploy.engine.audit import AWAITS_DEVICE
     from dpt_deploy.engine.builder import BuildRequest, build_engine
@@ -272,14 +211,14 @@ def _build(order: _Order, plan: Path, timing_cache: Path | None, say: Talk, adva
         built.audit,
         order.ends_bytes,
     )
-    golden = write_golden(source, order.profiles, plan, say)
+    tensors = write_golden(source, order.profiles, plan, say) if golden else None
     return replace(
         source.sidecar,
         kind=PLAN,
-        payloads=tuple(payload_of(entry) for entry in (plan, *((golden,) if golden else ()))),
+        payloads=tuple(payload_of(entry) for entry in (plan, *((tensors,) if tensors else ()))),
         parents=order.parents,
         tools=tool_versions(),
-        golden=golden.name if golden else "",
+        golden=tensors.name if tensors else "",
         parity=None,  # what was measured of the ONNX file says nothing about the engine
         engine=record,
     )

@@ -214,15 +214,17 @@ def _locate(artifact: Artifact, module: Any, report: Report) -> Divergence | Non
 
 
 def _audited(artifact: Artifact, runner: Runner) -> Artifact:
-    """An engine that is open on its GPU tells what it computes in; raises :class:`ParityError` if it was misnamed."""
-    engine = artifact.sidecar.engine
-    information = getattr(runner, "information", None)
-    if engine is None or information is None:
-        return artifact
-    from dpt_deploy.engine.audit import audit_engine, check_audit
+    """An engine that is open on its GPU tells what it computes in, and for how long.
 
-    found = audit_engine(information())
-    check_audit(found, artifact.sidecar.precision, artifact.path.name)
+    Raises:
+        ParityError: it was misnamed.
+    """
+    engine = artifact.sidecar.engine
+    if engine is None or not hasattr(runner, "information"):
+        return artifact
+    from dpt_deploy.workflow.engine_audit import audited
+
+    found = audited(artifact, runner)
     return replace(artifact, sidecar=replace(artifact.sidecar, engine=replace(engine, audit=found)))
 
 

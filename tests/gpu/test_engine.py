@@ -41,7 +41,7 @@ SHAPES = [(1, 64, 64), (3, 64, 64), (2, 64, 96), (1, 64, 96)]
 def engine(request, tmp_path_factory):
     model = exported("tiny-vit", precision=request.param)
     out = tmp_path_factory.mktemp(request.param)
-    return build_engine_artifact(model.path, out, res=parse_ranges("64,64x96"), batch=3).artifact
+    return build_engine_artifact(model.path, out, res=parse_ranges("64,64x96"), batch=3, measure=False).artifact
 
 
 @pytest.fixture(scope="module")
@@ -240,7 +240,21 @@ def test_the_gate_records_what_was_measured_on_this_gpu(engine, capsys):
     assert sidecar.parity.verified
     assert "compute capability" in sidecar.parity.processor
     assert sidecar.engine.audit.method == "engine"
+    engine_checks.times_of_layers_are_told(sidecar.engine.audit)
     fine(capsys, "verify", engine.path, "--golden")
+
+
+def test_layers_are_timed_by_the_names_of_the_inspector(engine, expected):
+    with open_runner(engine.path, "trt") as runner:
+        engine_checks.layers_are_timed_apart(runner, expected, SHAPES, tolerance(engine))
+
+
+def test_profiles_are_measured_beside_a_wide_engine(tmp_path):
+    said = []
+    options = {"batch": 3, "measure": True, "against_wide": True, "say": said.append}
+    model = exported("tiny-vit", precision="fp16").path
+    record = build_engine_artifact(model, tmp_path, res=parse_ranges("64,64x96"), **options).artifact.sidecar.engine
+    engine_checks.profiles_are_measured(record, said, wide=True)
 
 
 def test_an_engine_is_timed_beside_pytorch(engine, capsys, torch):

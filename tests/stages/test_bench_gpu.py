@@ -2,7 +2,6 @@
 
 import copy
 import json
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +11,7 @@ pytest.importorskip("cuda.bindings", reason="cuda-python is not installed: pip i
 
 import torch
 from support.device_kernels import CpuKernels
-from support.fake_gpu import free_the_rest, install
+from support.fake_gpu import free_the_rest, install_for
 from support.faults.calling import complaint, fine
 from support.tiny import copied, exported, tiny_model
 
@@ -43,12 +42,7 @@ def engine(tmp_path_factory):
 @pytest.fixture
 def stand_ins(engine, monkeypatch):
     """A GPU that is none: its engine averages channels, and PyTorch's "cuda" is the processor."""
-    record = engine.sidecar.engine
-    cuda, trt = install(monkeypatch, record.profiles, rtx=True)
-    trt.__version__ = record.version
-    monkeypatch.setitem(sys.modules, "tensorrt_rtx", trt)
-    monkeypatch.setattr(targets, "gpu_devices", lambda: [Gpu("Stand-in", "8.9", "580.1", 1 << 34)])
-    monkeypatch.setattr(targets, "free_device_memory", lambda: None)
+    cuda, _ = install_for(monkeypatch, engine.sidecar.engine)
     processor(monkeypatch)
     yield cuda
     free_the_rest()
@@ -203,7 +197,8 @@ def test_an_engine_for_timing_is_made_of_the_fp16_model(monkeypatch, tmp_path):
         asked.append((backbone, options["precision"]))
         return SimpleNamespace(path=folder / "x-fp16.onnx")
 
-    def build(path, folder, *, res, batch, say):
+    def build(path, folder, *, res, batch, measure, say):
+        assert not measure
         asked.append((path.name, [str(entry) for entry in res], batch))
         return SimpleNamespace(artifact="the engine")
 

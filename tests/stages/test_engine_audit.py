@@ -12,9 +12,10 @@ from support.tiny import exported
 from dpt_deploy.core.errors import DptError, ParityError
 from dpt_deploy.core.record import AuditRecord
 from dpt_deploy.core.spec import Size
-from dpt_deploy.engine.audit import audit_engine, audit_network, check_audit
+from dpt_deploy.engine.audit import audit_network, check_audit
 from dpt_deploy.engine.builder import let_fp32_attention_decompose
 from dpt_deploy.engine.compat import Messages, load
+from dpt_deploy.engine.inspection import audit_engine
 from dpt_deploy.graph.activations import peak_activation_bytes
 from dpt_deploy.graph.describe import element_types
 from dpt_deploy.graph.operations import count_operations, operations_of_nodes
@@ -144,7 +145,7 @@ def test_an_inspected_engine_is_counted_by_what_its_layers_return():
 
 def test_an_inspected_engine_that_is_mostly_fp32_is_refused():
     found = audit_engine(inspected(*[("gemm", "a", outputs("Float"))] * 3, ("gemm", "b", outputs("Half"))))
-    with pytest.raises(ParityError, match="75 % of its arithmetic in fp32"):
+    with pytest.raises(ParityError, match="has 75 % of its layers in fp32"):
         check_audit(found, "fp16", "x.plan")
 
 

@@ -129,6 +129,37 @@ def images_come_back_in_order(predictor, host, tolerance):
         close(prediction.depth, host.predict(picture).depth, tolerance)
 
 
+def layers_are_timed_apart(runner, expected, shapes, tolerance):
+    """Every layer that is reported has a name and a time, two measurements have the same ones, and runs still agree."""
+    name = runner.inputs[0].name
+    for shape in shapes[:2]:
+        first, second = (runner.layer_seconds({name: images(*shape)}, runs=3) for _ in range(2))
+        assert set(first) == set(second)
+        assert all(layer and seconds >= 0 for layer, seconds in first.items())
+        assert sum(first.values()) > 0
+    agree(runner, expected, shapes, tolerance)
+
+
+def times_of_layers_are_told(audit):
+    """Shares go by time; most of it is that of layers that the inspector knows."""
+    assert (audit.untimed, audit.basis) == ("", "time")
+    assert 0 < sum(audit.times.precision.values()) <= audit.times.total
+    assert audit.times.attention <= sum(audit.times.precision.values()) + audit.times.unknown
+
+
+def profiles_are_measured(record, said, *, wide):
+    """Each profile has times that are times, on a GPU that is named, and nothing had to be excused."""
+    assert not [line for line in said if "not measured" in line]
+    assert record.measured_on is not None
+    assert [time.profile for time in record.profile_times] == list(record.profiles)
+    for time in record.profile_times:
+        median, low, high = time.steady
+        assert 0 < low <= median <= high
+        assert time.first > 0
+        assert time.switch is not None
+        assert (time.wide is not None and min(time.wide) > 0) == wide
+
+
 def wrong_feeds_are_refused(runner, outside):
     """By name, type and shape; ``outside`` is a legal shape that no profile takes."""
     name = runner.inputs[0].name

@@ -1,7 +1,8 @@
 """Stand-ins for the CUDA runtime and for TensorRT, so that a runner's own logic can be tried without a GPU.
 
 Device memory is memory of this process, and the "engine" averages the channels of its input. What is queued on a stream
-is done when somebody waits for it, and not before: work that does not wait for what it needs finds nothing there.
+is done when somebody waits for it, and not before: work that does not wait for what it needs finds nothing there. Time
+is a number that work adds to (``FakeCuda.seconds``), by what ``Costs`` say.
 Nothing about a real GPU follows from a test that passes here.
 """
 
@@ -12,17 +13,32 @@ import gc
 import json
 import sys
 import threading
+import weakref
 from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib import import_module
 from types import SimpleNamespace
 
 import numpy as np
 
 from dpt_deploy.core.profile import parse_ranges
+from dpt_deploy.core.record import AuditRecord, EngineOptions, EngineRecord, Gpu
 from dpt_deploy.engine.profiles import plan_profiles
 from dpt_deploy.runtime import _cuda, _device_arrays
 from dpt_deploy.runtime.trt_runner import TrtRunner
+from dpt_deploy.workflow import build, engine_order, targets
 
 NAME = "fake_tensorrt"
+
+
+@dataclass
+class Costs:
+    """Seconds of the stand-in's clock: of a run, by profile; more for a context's first; more after another profile."""
+
+    run: Callable = lambda _profile: 0.0
+    first: float = 0.0
+    switch: float = 0.0
 
 
 class Mark:
@@ -49,6 +65,10 @@ class FakeCuda:
         self.queues, self.lock = {}, threading.RLock()
         self.recording, self.launches, self.next_handle = None, 0, 100
         self.device, self.switches = 0, []  # current of every thread; the real one keeps one a thread
+        self.seconds = 0.0
+
+    def clock(self):
+        return self.seconds
 
     def _handle(self):
         self.next_handle += 1
@@ -191,7 +211,9 @@ class FakeCuda:
 class Context:
     def __init__(self, engine, how):
         self.engine, self.addresses, self.shape, self.profile, self.how = engine, {}, None, None, how
+        self.profiler, self.enqueue_emits_profile, self.ran = None, True, False
         engine.contexts.append(self)
+        engine.alive.add(self)
 
     def set_device_memory(self, address, size):
         self.scratch = (address, size)
@@ -223,8 +245,14 @@ class Context:
             pixels = view(source, shape)
             view(target, out)[...] = compute(pixels)
             view(scratch, (1,))[...] += 1  # what all contexts share: two at a time would spoil it
+            self.engine.spend(self)
 
-        self.engine.cuda.queue(stream, work)
+        cuda = self.engine.cuda
+        cuda.queue(stream, work)
+        if self.profiler is not None and self.enqueue_emits_profile and cuda.recording is None:
+            cuda.drain(stream)
+            for name, seconds in self.engine.reported:
+                self.profiler.report_layer_time(name, 1e3 * seconds)
         return self.engine.starts
 
 
@@ -232,8 +260,16 @@ class Engine:
     num_io_tensors, device_memory_size_v2 = 2, 64
     starts, capturable, contexts_left = True, True, 1 << 30
 
-    def __init__(self, cuda, profiles):
-        self.cuda, self.profiles, self.contexts = cuda, profiles, []
+    def __init__(self, cuda, profiles, costs, layers, reported):
+        self.cuda, self.profiles, self.contexts, self.alive = cuda, profiles, [], weakref.WeakSet()
+        self.costs, self.layers, self.reported, self.last = costs, layers, reported, None
+
+    def spend(self, context):
+        """Let the clock go on by what this run costs."""
+        other = self.last not in (None, context.profile)
+        took = self.costs.run(self.profiles[context.profile])
+        self.cuda.seconds += took + self.costs.switch * other + self.costs.first * (not context.ran)
+        self.last, context.ran = context.profile, True
 
     def get_tensor_name(self, index):
         return ("pixel_values", "predicted_depth")[index]
@@ -263,8 +299,14 @@ class Engine:
         return Context(self, how) if self.contexts_left >= 0 else None
 
     def create_engine_inspector(self):
-        layer = {"LayerType": "gemm", "Name": "x", "Outputs": [{"Format/Datatype": "Half"}]}
-        return SimpleNamespace(get_engine_information=lambda _form: json.dumps({"Layers": [layer]}))
+        return SimpleNamespace(get_engine_information=lambda _form: json.dumps({"Layers": self.layers}))
+
+
+def layer(kind, name, gives, takes=()):
+    """An entry of the inspector's list."""
+    sides = {"Inputs": takes, "Outputs": [gives]}
+    listed = {side: [{"Name": "t", "Format/Datatype": each} for each in formats] for side, formats in sides.items()}
+    return {"LayerType": kind, "Name": name, **listed}
 
 
 def view(address, shape):
@@ -299,7 +341,8 @@ class FakeView:
 def fake_tensorrt(cuda, profiles, *, loads=True, rtx=False):
     """A module that stands in for ``tensorrt`` or, with its own runtime options, for ``tensorrt_rtx``.
 
-    Its last engine is ``module.engines[-1]``.
+    Its last engine is ``module.engines[-1]``; ``profiles`` are those of any plan, or a function of the plan's bytes.
+    What an engine costs, lists and reports is set in ``module.costs``, ``layers`` and ``reported`` before it is opened.
     """
 
     class Logger:
@@ -314,9 +357,17 @@ def fake_tensorrt(cuda, profiles, *, loads=True, rtx=False):
         def __init__(self, _logger):
             pass
 
-        def deserialize_cuda_engine(self, _data):
-            engines.append(Engine(cuda, profiles))
+        def deserialize_cuda_engine(self, data):
+            planned = profiles(data) if callable(profiles) else profiles
+            engines.append(Engine(cuda, planned, module.costs, module.layers, module.reported))
             return engines[-1] if loads else None
+
+    class IProfiler:
+        def __init__(self):
+            self.made = True
+
+        def report_layer_time(self, layer_name, ms):
+            raise NotImplementedError  # as the real one, which is abstract
 
     module = SimpleNamespace(
         __name__=NAME,
@@ -326,7 +377,11 @@ def fake_tensorrt(cuda, profiles, *, loads=True, rtx=False):
         TensorIOMode=SimpleNamespace(INPUT="in"),
         ExecutionContextAllocationStrategy=SimpleNamespace(USER_MANAGED=2),
         LayerInformationFormat=SimpleNamespace(JSON=1),
+        IProfiler=IProfiler,
         engines=engines,
+        costs=Costs(),
+        layers=[layer("gemm", "x", "Half")],
+        reported=[],
     )
     if rtx:
         module.DynamicShapesKernelSpecializationStrategy = SimpleNamespace(LAZY=0, EAGER=1)
@@ -348,6 +403,32 @@ def install(monkeypatch, profiles, *, loads=True, rtx=False, **options):
     return cuda, trt
 
 
+def install_for(monkeypatch, record, profiles=None):
+    """The same under the name of the library that really built an engine, on a GPU that runs it."""
+    cuda, trt = install(monkeypatch, profiles or record.profiles, rtx=True)
+    trt.__version__ = record.version
+    monkeypatch.setitem(sys.modules, record.library, trt)
+    monkeypatch.setattr(targets, "gpu_devices", lambda: [GPU])
+    monkeypatch.setattr(targets, "free_device_memory", lambda: None)
+    return cuda, trt
+
+
+def install_over_builder(monkeypatch, library, profiles):
+    """The real library with its builder, whose run time is the stand-in's: engines are built, and "run" on a GPU."""
+    real = import_module(library)
+    cuda, trt = install(monkeypatch, profiles, rtx=True)
+    made = SimpleNamespace(**{**vars(real), **vars(trt), "__name__": library, "__version__": real.__version__})
+    made.Logger, made.IProfiler = real.Logger, real.IProfiler
+    trt.costs = made.costs
+    monkeypatch.setitem(sys.modules, library, made)
+    for module in (targets, engine_order):
+        monkeypatch.setattr(module, "gpu_devices", lambda: [GPU])
+    for module in (targets, build):
+        monkeypatch.setattr(module, "free_device_memory", lambda: None)
+    return cuda, trt
+
+
+GPU = Gpu("Stand-in", "8.9", "580.1", 1 << 34)
 PROFILES = plan_profiles(parse_ranges("64,64x96"), 3)
 SHAPES = [(1, 64, 64), (3, 64, 64), (2, 64, 96), (1, 64, 96)]
 
@@ -370,6 +451,12 @@ def runner_factory(monkeypatch, folder):
         return TrtRunner(path, library=NAME, profiles=PROFILES, kept_shapes=kept_shapes, stream=stream), cuda, trt
 
     return made
+
+
+def engine_record(**changes):
+    """What a sidecar says of an engine with the profiles of the stand-in's."""
+    audit = AuditRecord("network", {}, {}, {})
+    return replace(EngineRecord(NAME, "1", None, PROFILES, EngineOptions(), 0, 0, 0.0, audit), **changes)
 
 
 class OnDevice:

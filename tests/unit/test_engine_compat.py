@@ -16,7 +16,11 @@ from dpt_deploy.engine.compat import FEATURES, Edition, has, load, parse_version
 ROOT = Path(__file__).parents[2]
 GOLDEN = json.loads((ROOT / "tests/golden/tensorrt_api.json").read_text())
 RELEASES = GOLDEN["releases"]
-SOURCES = [*(ROOT / "dpt_deploy/engine").glob("*.py"), ROOT / "dpt_deploy/runtime/_trt_engine.py"]
+RUNTIME = ("_trt_engine", "_layer_times")
+SOURCES = [
+    *(ROOT / "dpt_deploy/engine").glob("*.py"),
+    *(ROOT / f"dpt_deploy/runtime/{name}.py" for name in RUNTIME),
+]
 
 # Names reached through objects, which no reading of the source can tie to a class.
 METHODS = [
@@ -81,6 +85,9 @@ METHODS = [
     "IExecutionContext.get_tensor_shape",
     "IExecutionContext.set_tensor_address",
     "IExecutionContext.execute_async_v3",
+    "IExecutionContext.profiler",
+    "IExecutionContext.enqueue_emits_profile",  # left on
+    "IProfiler.report_layer_time",
 ]
 NEWER = {"IAttentionInputLayer.attention": (10, 14), "IAttention.decomposable": (10, 14)}
 
@@ -105,7 +112,7 @@ def chains(source):
             node = node.value
         if isinstance(node, ast.Name) and node.id == "trt":
             found.add(".".join(parts[:2]))
-        elif holder := {"module", "_trt"} & set(parts[:-1]):
+        elif holder := {"module", "trt"} & set(parts[:-1]):
             found.add(".".join(parts[parts.index(holder.pop()) + 1 :][:2]))
     return {name for name in found if name and not name.startswith("__")}
 

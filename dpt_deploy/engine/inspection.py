@@ -1,0 +1,167 @@
+"""What a built engine says of itself on its GPU: its layers as the inspector lists them, and the time each takes.
+
+Counts alone mislead: of a hundred layers ninety may be small. So a layer's time, where the library reports it, is put
+to what the layer computes in; apart from that stands what computes nothing and costs all the same: casts, reformats,
+quantisation. The words that are looked for are those of TensorRT's own listings; no part of this has seen the listing
+of an engine of this project, for none has run yet.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from dpt_deploy.core.errors import DptError
+from dpt_deploy.core.record import AuditRecord, LayerTimes
+
+CASTS, QDQ, OTHER, UNKNOWN = "casts", "qdq", "other", "unknown"
+MOST_NAMED = 5  # casts and reformats that are kept by name: enough to find the place in the graph
+
+# Words in a format as the inspector writes it ("Half", "Row major linear FP16 format", "BFloat16"), narrowest first:
+# of several types the first of these counts.
+_TYPES = (
+    ("fp4", re.compile(r"fp4|e2m1")),
+    ("int4", re.compile(r"(?<![a-z])int4")),
+    ("fp8", re.compile(r"fp8|e4m3")),
+    ("int8", re.compile(r"(?<![a-z])int8")),  # not uint8, which is an image
+    ("fp16", re.compile(r"(?<![a-z])fp16|half")),
+    ("bf16", re.compile(r"bf16|bfloat16")),
+    ("fp32", re.compile(r"fp32|(?<![a-z])float(?!8)")),
+)
+_ORDER = [precision for precision, _ in _TYPES]
+_WIDE = _ORDER[-1]
+_ATTENTION = re.compile(r"mha|flash")  # fmha too
+_PRODUCT = re.compile(r"gemm|conv(?!ert)|matmul|matrixmultiply|matrix_multiply|fullyconnected|__myl_fc|mha|flash")
+_OWN_NAME = "_"  # begins the names of what the builder makes; others are those of nodes, which say "conv" of anything
+# Kernels that the builder generates are named by what is fused in them: "__myl_CastMulAdd_myl0_3".
+_GENERATED = re.compile(r"^__myl_((?:[A-Z][a-z]+)+)(?:_|$)")
+_MOVES = {"Cast", "Move", "Copy", "Resh", "Tran", "Repl", "Slic", "Conc"}
+
+
+def audit_engine(
+    information: str, seconds: Mapping[str, float] | None = None, *, shape: str = "", untimed: str = ""
+) -> AuditRecord:
+    """Count a built engine from what its inspector says (JSON, detailed verbosity).
+
+    ``seconds`` is what each layer takes in one run of ``shape``, by the inspector's names; without any the shares go by
+    layers, and ``untimed`` says why.
+
+    Raises:
+        DptError: the text is not what an inspector writes.
+    """
+    found = _entries(information)
+    kinds = [_kind(entry) for entry in found]
+    counts = Counter(kinds)
+    times = _times(found, seconds, shape) if seconds else None
+    return AuditRecord(
+        "engine",
+        {kind: count for kind, count in counts.items() if kind in _ORDER},
+        {},
+        {"whole": sum(_is_attention(entry) for entry in found), "decomposable": 0},
+        sum(_is(entry, "quantize") for entry in found),
+        sum(_is(entry, "dequantize") for entry in found),
+        counts[CASTS],
+        times,
+        untimed if times is None else "",
+    )
+
+
+def _entries(information: str) -> Sequence[Mapping[str, Any]]:
+    try:
+        entries = json.loads(information)["Layers"]
+        found = [entry for entry in entries if isinstance(entry, dict)]
+    except (ValueError, KeyError, TypeError) as exc:
+        raise DptError(f"the engine's inspector wrote something else than layers: {information[:80]!r}") from exc
+    if not found:
+        raise DptError(
+            "the engine tells no details of its layers", hint="build it again; plans of this program are detailed"
+        )
+    return found
+
+
+def _times(entries: Iterable[Mapping[str, Any]], seconds: Mapping[str, float], shape: str) -> LayerTimes:
+    """The time of each kind of layer."""
+    kinds: dict[str, set[str]] = {}
+    attention: set[str] = set()
+    for entry in entries:
+        name = str(entry.get("Name", ""))
+        kinds.setdefault(name, set()).add(_kind(entry))
+        if _is_attention(entry):
+            attention.add(name)
+    sums: defaultdict[str, float] = defaultdict(float)
+    for name, each in seconds.items():
+        kind = kinds.get(name, set())
+        sums["".join(kind) if len(kind) == 1 else UNKNOWN] += each
+    casts = {name: each for name, each in seconds.items() if kinds.get(name) == {CASTS}}
+    return LayerTimes(
+        shape,
+        {kind: sums[kind] for kind in _ORDER if sums[kind]},
+        sums[CASTS],
+        sums[QDQ],
+        sum((each for name, each in seconds.items() if name in attention), 0.0),
+        sums[OTHER],
+        sums[UNKNOWN],
+        dict(sorted(casts.items(), key=lambda entry: -entry[1])[:MOST_NAMED]),
+    )
+
+
+def _kind(entry: Mapping[str, Any]) -> str:
+    """What a layer computes in; or that it is a cast or reformat, quantises, or handles no floating-point numbers."""
+    if _is(entry, "cast") or _is(entry, "reformat") or _only_casts(str(entry.get("Name", ""))):
+        return CASTS
+    if _is(entry, "quantize") or _is(entry, "dequantize"):
+        return QDQ
+    return OTHER if _is(entry, "constant") else _precision(entry) or OTHER
+
+
+def _only_casts(name: str) -> bool:
+    """Whether a generated kernel casts, and beyond that only moves numbers."""
+    found = _GENERATED.match(name)
+    steps = set(re.findall("[A-Z][a-z]+", found[1])) if found else set()
+    return "Cast" in steps and steps <= _MOVES
+
+
+def _precision(entry: Mapping[str, Any]) -> str | None:
+    """The type that a layer computes in; None where it handles no floating-point numbers.
+
+    Outputs alone mislead. A product of 16-bit operands may hand on FP32, for it sums in FP32 and what follows wants it
+    so: it runs on the units for 16 bits nonetheless. A product of 8 bits hands on 16, and takes scales and sums beside
+    its operands. So a product computes in the narrowest type that it takes, and any other layer in what it hands on,
+    unless all that it takes is narrower: then FP32 is only the form in which the result leaves.
+    """
+    takes, gives = _types(entry, "Inputs"), _types(entry, "Outputs")
+    if gives and takes and (_is_product(entry) or (gives == {_WIDE} and _WIDE not in takes)):
+        return _narrowest(takes)
+    return _narrowest(gives)
+
+
+def _is_product(entry: Mapping[str, Any]) -> bool:
+    name = str(entry.get("Name", ""))
+    words = (entry.get("LayerType", ""), entry.get("TacticName", ""), name if name.startswith(_OWN_NAME) else "")
+    return bool(_PRODUCT.search(" ".join(map(str, words)).lower()))
+
+
+def _types(entry: Mapping[str, Any], side: str) -> set[str]:
+    """The floating-point and quantised types of a layer's inputs or outputs."""
+    tensors = [tensor for tensor in entry.get(side) or () if isinstance(tensor, dict)]
+    formats = [str(tensor.get("Format/Datatype", "")).lower() for tensor in tensors]
+    return {found for text in formats if (found := _type(text))}
+
+
+def _type(text: str) -> str | None:
+    return next((precision for precision, word in _TYPES if word.search(text)), None)
+
+
+def _narrowest(types: set[str]) -> str | None:
+    return min(types, key=_ORDER.index, default=None)
+
+
+def _is_attention(entry: Mapping[str, Any]) -> bool:
+    return bool(_ATTENTION.search(f"{entry.get('Name', '')} {entry.get('TacticName', '')}".lower()))
+
+
+def _is(entry: Mapping[str, Any], kind: str) -> bool:
+    return str(entry.get("LayerType", "")).lower() == kind
