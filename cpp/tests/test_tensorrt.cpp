@@ -24,7 +24,7 @@ std::string plan_in(const scratch::Folder& folder, const Change& change) {
     sidecar["engine"] = {{"library", "tensorrt"},
                          {"version", "11.1.0.106"},
                          {"device", {{"name", "NVIDIA H200"}, {"capability", "9.0"}, {"driver", "1"}}},
-                         {"options", {{"version_compatible", false}, {"hardware_compatible", false}}},
+                         {"options", {{"version_compatible", false}, {"hardware_compatible", false}, {"strip_weights", false}}},
                          {"weight_bytes", 1},
                          {"activation_bytes", 1}};
     json& engine = sidecar["engine"];
