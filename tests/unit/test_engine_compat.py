@@ -16,7 +16,7 @@ from dpt_deploy.engine.compat import FEATURES, Edition, has, load, parse_version
 ROOT = Path(__file__).parents[2]
 GOLDEN = json.loads((ROOT / "tests/golden/tensorrt_api.json").read_text())
 RELEASES = GOLDEN["releases"]
-SOURCES = [*(ROOT / "dpt_deploy/engine").glob("*.py"), ROOT / "dpt_deploy/runtime/_trt_engine.py"]
+SOURCES = [*(ROOT / "dpt_deploy/engine").glob("*.py"), *(ROOT / "dpt_deploy/runtime").glob("_trt_*.py")]
 
 # Names reached through objects, which no reading of the source can tie to a class.
 METHODS = [
@@ -75,6 +75,18 @@ METHODS = [
     "ICudaEngine.create_execution_context",
     "ICudaEngine.create_engine_inspector",
     "EngineInspector.get_engine_information",
+    "ICudaEngine.refittable",
+    "ICudaEngine.create_serialization_config",
+    "ICudaEngine.serialize_with_config",
+    "ISerializationConfig.clear_flag",
+    "ISerializationConfig.set_flag",
+    "SerializationFlag.EXCLUDE_WEIGHTS",
+    "Refitter.get_all_weights",
+    "Refitter.get_missing_weights",
+    "Refitter.refit_cuda_engine",
+    "OnnxParserRefitter.refit_from_file",
+    "OnnxParserRefitter.num_errors",
+    "OnnxParserRefitter.get_error",
     "IExecutionContext.set_device_memory",
     "IExecutionContext.set_optimization_profile_async",
     "IExecutionContext.set_input_shape",
@@ -82,7 +94,11 @@ METHODS = [
     "IExecutionContext.set_tensor_address",
     "IExecutionContext.execute_async_v3",
 ]
-NEWER = {"IAttentionInputLayer.attention": (10, 14), "IAttention.decomposable": (10, 14)}
+NEWER = {
+    "IAttentionInputLayer.attention": (10, 14),
+    "IAttention.decomposable": (10, 14),
+    "SerializationFlag.INCLUDE_REFIT": (10, 14),
+}
 
 
 def there(name, release):
