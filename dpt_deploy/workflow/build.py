@@ -27,6 +27,7 @@ from dpt_deploy.core.spec import Size
 from dpt_deploy.core.staging import commit, staged
 from dpt_deploy.workflow.engine_golden import write_golden
 from dpt_deploy.workflow.feeds import check_request
+from dpt_deploy.workflow.same_graph import refit_record
 
 if TYPE_CHECKING:
     from dpt_deploy.engine.compat import Edition
@@ -222,7 +223,7 @@ def _preflight(order: _Order, say: Talk) -> None:
             hint="build there, or here with TensorRT-RTX: pip install -e '.[rtx]'",
         )
     largest = max(profile.high[0] for profile in order.profiles)
-    traits = preflight.traits_of(sidecar.precision, sidecar.model.task, largest)
+    traits = preflight.traits_of(sidecar.precision, sidecar.model.task, largest, refittable=order.options.refittable)
     for line in preflight.warnings_for(edition.library, edition.module.__version__, traits):
         say(f"known to go wrong: {line}")
     needed = preflight.needed_bytes(order.weight_bytes, order.activation_bytes, order.ends_bytes)
@@ -271,6 +272,7 @@ def _build(order: _Order, plan: Path, timing_cache: Path | None, say: Talk, adva
         round(built.seconds, 3),
         built.audit,
         order.ends_bytes,
+        refit_record(source.path, order.options),
     )
     golden = write_golden(source, order.profiles, plan, say)
     return replace(
