@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dpt_deploy.workflow.convert import convert_checkpoint
     from dpt_deploy.workflow.export import export_model
     from dpt_deploy.workflow.predict import load
+    from dpt_deploy.workflow.refit import refit_engine_artifact
     from dpt_deploy.workflow.report import write_benchmark_report
     from dpt_deploy.workflow.survey import survey_precisions
     from dpt_deploy.workflow.verify import verify_artifact
@@ -26,6 +27,7 @@ __all__ = [
     "export_model",
     "load",
     "read_image",
+    "refit_engine_artifact",
     "survey_precisions",
     "verify_artifact",
     "write_benchmark_report",
@@ -35,6 +37,7 @@ __all__ = [
 _PUBLIC = {
     "build_engine_artifact": "dpt_deploy.workflow.build",
     "convert_checkpoint": "dpt_deploy.workflow.convert",
+    "refit_engine_artifact": "dpt_deploy.workflow.refit",
     "export_model": "dpt_deploy.workflow.export",
     "verify_artifact": "dpt_deploy.workflow.verify",
     "load": "dpt_deploy.workflow.predict",

@@ -83,6 +83,7 @@ class TensorRt final : public Backend, private DeviceNetwork {
     stream_ = make_stream();
     runtime_.reset(static_cast<nvinfer1::IRuntime*>(found.create(&logger_, NV_TENSORRT_VERSION)));
     if (!runtime_) throw incompatible("TensorRT " + found.version + " does not serve this build's headers");
+    if (sidecar.engine->version_compatible) runtime_->setEngineHostCodeAllowed(true);  // such a plan brings some
     const std::string plan = read_file(path, kMaxPlanBytes);
     engine_.reset(runtime_->deserializeCudaEngine(plan.data(), plan.size()));
     if (!engine_) throw incompatible("TensorRT " + found.version + " cannot load " + path + " on this GPU");

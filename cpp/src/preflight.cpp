@@ -103,6 +103,11 @@ std::string text_of(const Profile& profile) {
 }
 
 void check_target(const EngineRecord& record, const Host& host) {
+  if (record.stripped) {
+    throw Failure(DPT_INCOMPATIBLE,
+                  "this plan was built without its weights (--strip-weights) and cannot run before it gets some",
+                  "put them in on the GPU that will run it: dpt-deploy refit PLAN MODEL.onnx");
+  }
   if (!host.gpu) {
     throw Failure(DPT_INCOMPATIBLE,
                   "this plan needs an NVIDIA GPU to run; the driver finds none. It was built " + origin_of(record),

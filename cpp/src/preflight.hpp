@@ -24,6 +24,7 @@ struct EngineRecord {
   std::string device, capability;   // the GPU it was built on; empty: none was there
   std::vector<Profile> profiles;
   bool version_compatible = false, hardware_compatible = false;
+  bool stripped = false;  // built without its weights, and not refitted since
   std::vector<std::string> targets;  // compute capabilities, of TensorRT-RTX; empty: its own choice
   std::uint64_t weight_bytes = 0, activation_bytes = 0;
 };
@@ -38,7 +39,7 @@ struct Host {
   std::optional<Gpu> gpu;
 };
 
-// Throws Failure: incompatible (no GPU, another library, version or GPU), resource (its memory is too small).
+// Throws Failure: incompatible (no weights, no GPU, another library, version or GPU), resource (its memory is too small).
 void check_target(const EngineRecord& record, const Host& host);
 
 // Index of the narrowest profile that takes the shape. Throws Failure (usage) that names them all.

@@ -166,6 +166,7 @@ EngineRecord engine_of(const Reader& engine, const std::string& where) {
   const Reader options = engine.object("options");
   record.version_compatible = options.flag("version_compatible");
   record.hardware_compatible = options.flag("hardware_compatible");
+  record.stripped = options.flag("strip_weights");
   for (const Json& entry : options.list("compute_capabilities", 0, 64)) {
     if (!entry.is_string()) options.fail("engine.options.compute_capabilities holds what is no text");
     record.targets.push_back(entry.get<std::string>());

@@ -49,7 +49,8 @@ Json plan_sidecar() {
                        {"version", "10.14.1.48"},
                        {"device", {{"name", "NVIDIA H200"}, {"capability", "9.0"}, {"driver", "580.65.06"}, {"memory_bytes", 1}}},
                        {"profiles", {{{"low", {1, 64, 64}}, {"best", {2, 96, 96}}, {"high", {2, 96, 128}}}}},
-                       {"options", {{"version_compatible", false}, {"hardware_compatible", true}, {"compute_capabilities", {"8.9"}}}},
+                       {"options", {{"version_compatible", false}, {"hardware_compatible", true}, {"strip_weights", false},
+                                    {"compute_capabilities", {"8.9"}}}},
                        {"weight_bytes", 5},
                        {"activation_bytes", 7}};
   return sidecar;
@@ -69,6 +70,17 @@ TEST(without_a_gpu_it_says_what_built_it) {
   CHECK_FAILS(DPT_INCOMPATIBLE, "built by tensorrt 10.14.1.48 on NVIDIA H200 (compute capability 9.0",
               check_target(classic(), here(classic(), {})));
   CHECK_FAILS(DPT_INCOMPATIBLE, "without a GPU for 8.9", check_target(portable({"8.9"}), here(portable(), {})));
+}
+
+TEST(a_plan_without_its_weights_is_refused_whatever_else_fits) {
+  EngineRecord record = classic();
+  record.stripped = true;
+  CHECK_FAILS(DPT_INCOMPATIBLE, "built without its weights", check_target(record, here(record, kH200)));
+  CHECK(hint_of(record, here(record, {})).find("dpt-deploy refit PLAN MODEL.onnx") != std::string::npos);
+  Json sidecar = plan_sidecar();
+  CHECK(!parse_sidecar(sidecar.dump(), "x.plan.json").engine->stripped);
+  sidecar["engine"]["options"]["strip_weights"] = true;
+  CHECK(parse_sidecar(sidecar.dump(), "x.plan.json").engine->stripped);
 }
 
 TEST(another_library_or_version_is_refused_with_the_line_that_rebuilds) {

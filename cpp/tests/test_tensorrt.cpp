@@ -24,7 +24,7 @@ std::string plan_in(const scratch::Folder& folder, const Change& change) {
     sidecar["engine"] = {{"library", "tensorrt"},
                          {"version", "11.1.0.106"},
                          {"device", {{"name", "NVIDIA H200"}, {"capability", "9.0"}, {"driver", "1"}}},
-                         {"options", {{"version_compatible", false}, {"hardware_compatible", false}}},
+                         {"options", {{"version_compatible", false}, {"hardware_compatible", false}, {"strip_weights", false}}},
                          {"weight_bytes", 1},
                          {"activation_bytes", 1}};
     json& engine = sidecar["engine"];
@@ -223,6 +223,14 @@ TEST(a_plan_from_elsewhere_is_refused_before_it_is_read) {
   nvidia() = {};
   nvidia().free_bytes = 1000;
   CHECK(told(Plan().status, DPT_RESOURCE, "are free on NVIDIA H200"));
+}
+
+TEST(only_a_version_compatible_plan_may_bring_code_for_the_host) {
+  const Reset reset;
+  nvidia().host_code = true;
+  const auto compatible = [](json& sidecar) { sidecar["engine"]["options"]["version_compatible"] = true; };
+  CHECK(told(Plan().status, DPT_INCOMPATIBLE, "cannot load"));
+  CHECK(Plan(compatible).status == DPT_OK);
 }
 
 TEST(a_plan_that_is_not_its_sidecars_is_refused) {

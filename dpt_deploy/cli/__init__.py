@@ -21,6 +21,7 @@ from dpt_deploy.core.errors import DptError, ResourceError
 COMMANDS = {
     "export": ("export", "Turn a checkpoint into a verified ONNX model."),
     "build": ("build", "Build a TensorRT engine of an exported model."),
+    "refit": ("refit", "Put a model's weights into an engine."),
     "verify": ("verify", "Compare an exported model with PyTorch over sizes and batches."),
     "run": ("run", "Apply an exported model to an image, a folder or a video."),
     "bench": ("bench", "Time an exported model beside PyTorch."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from dpt_deploy.core.artifact import Artifact
 from dpt_deploy.core.profile import ProfileCost, ProfileTime
 from dpt_deploy.core.record import AuditRecord, EngineOptions, EngineRecord, LayerTimes
 
@@ -29,6 +30,18 @@ def engine_rows(record: EngineRecord) -> list[tuple[str, str]]:
             f"{_megabytes(record.activation_bytes)} (predicted)",
         ),
     ]
+
+
+def next_step(artifact: Artifact) -> str:
+    """What to do with a plan that was just made."""
+    engine = artifact.sidecar.engine
+    if engine is not None and engine.options.strip_weights:
+        model = artifact.sidecar.parents[0].name
+        return (
+            "built without its weights, which it needs to run: on the GPU that will run it, "
+            f"`dpt-deploy refit {artifact.path} {model}`"
+        )
+    return "not verified: run `dpt-deploy verify` on the GPU that will run it"
 
 
 def cost_table(costs: Sequence[ProfileCost], record: EngineRecord) -> Table:

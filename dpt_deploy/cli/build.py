@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from dpt_deploy.cli._engine_tables import cost_table, engine_rows
+from dpt_deploy.cli._engine_tables import cost_table, engine_rows, next_step
 from dpt_deploy.cli._options import PATH, artifact_argument, capabilities, json_option, ranges
 from dpt_deploy.cli._output import phase_bar, print_facts, print_json, print_table, say
 from dpt_deploy.core.record import EngineOptions
@@ -30,8 +30,8 @@ from dpt_deploy.core.record import EngineOptions
 @click.option("--compute-capabilities", metavar="N.N,…", callback=capabilities, help="Target GPUs (tensorrt_rtx).")
 @click.option("--hardware-compatible", is_flag=True, help="Run on every GPU from Ampere on (tensorrt).")
 @click.option("--version-compatible", is_flag=True, help="Run with later versions of the library (tensorrt).")
-@click.option("--strip-weights", is_flag=True, help="Leave weights out of the plan; it takes refitting to run.")
-@click.option("--refit", is_flag=True, help="Let weights be replaced later.")
+@click.option("--strip-weights", is_flag=True, help="Leave weights out; `refit` puts them in before it runs.")
+@click.option("--refit", is_flag=True, help="Let `refit` put other weights in later.")
 @click.option("--tf32", is_flag=True, help="Let FP32 products round their inputs to 10 bits.")
 @click.option(
     "--measure/--no-measure", default=None, help="Measure what each profile costs.  [default: where a GPU is]"
@@ -66,5 +66,5 @@ def command(artifact: Path, as_json: bool, workspace: int | None, **options: Any
     record = engine_of(building.artifact)
     print_table(*cost_table(building.costs, record))
     print_facts(str(building.artifact.path), engine_rows(record))
-    say("not verified: run `dpt-deploy verify` on the GPU that will run it")
+    say(next_step(building.artifact))
     click.echo(str(building.artifact.path))

@@ -10,7 +10,7 @@ from dpt_deploy.cli._engine_tables import engine_rows, time_table
 from dpt_deploy.cli._options import artifact_argument, json_option
 from dpt_deploy.cli._output import PARITY_COLUMNS, case_rows, print_facts, print_json, print_table
 from dpt_deploy.core.artifact import Sidecar
-from dpt_deploy.core.record import OperationRecord, ParityRecord
+from dpt_deploy.core.record import OperationRecord
 from dpt_deploy.core.spec import TensorSpec
 
 
@@ -39,7 +39,7 @@ def command(artifact: Path, as_json: bool) -> None:
         *_operations(sidecar.operations),
         *_nodes(found.operators),
         *(engine_rows(sidecar.engine) if sidecar.engine else []),
-        ("verified", _verified(sidecar.parity)),
+        ("verified", _verified(sidecar)),
     ]
     print_facts(str(artifact), rows)
     if sidecar.engine and sidecar.engine.profile_times:
@@ -72,7 +72,10 @@ def _tensor(spec: TensorSpec) -> str:
     return f"{spec.name} {spec.dtype} ({', '.join(map(str, spec.shape))})"
 
 
-def _verified(parity: ParityRecord | None) -> str:
+def _verified(sidecar: Sidecar) -> str:
+    parity = sidecar.parity
+    if sidecar.engine and sidecar.engine.options.strip_weights:
+        return "no: it has no weights yet; run `dpt-deploy refit`"
     if parity is None:
         return "no: run `dpt-deploy verify`"
     scope = "full matrix" if parity.matrix else "one small size; `dpt-deploy verify` runs the full matrix"

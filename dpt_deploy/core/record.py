@@ -165,6 +165,20 @@ class EngineOptions:
     tf32: bool = False
     compute_capabilities: tuple[str, ...] = ()
 
+    @property
+    def refittable(self) -> bool:
+        """Whether weights can be put into the plan after it was built."""
+        return self.refit or self.strip_weights
+
+
+@dataclass(frozen=True)
+class RefitRecord:
+    """What a refittable plan's graph is without its weights, and what they were, so that another model can be told to
+    be of the same graph: ``graph`` is a digest of operators, shapes and constants, ``weights`` one of each weight."""
+
+    graph: str
+    weights: dict[str, str]
+
 
 @dataclass(frozen=True)
 class LayerTimes:
@@ -240,8 +254,9 @@ class EngineRecord:
     """How a plan was built: by which library, for which shapes, on which GPU (None: without one).
 
     ``weight_bytes`` and ``activation_bytes`` are predictions of device memory, the latter at the largest profile;
-    ``ends_bytes`` are those of input and output there, which every run on its way needs for itself. ``profile_times``
-    are what the profiles were measured to take, on the GPU ``measured_on``; empty where they were not.
+    ``ends_bytes`` are those of input and output there, which every run on its way needs for itself. ``refit`` is what
+    ``dpt-deploy refit`` holds a model to; None where nothing can be put in. ``profile_times`` are what the profiles
+    were measured to take, on the GPU ``measured_on``; empty where they were not.
     """
 
     library: str
@@ -254,5 +269,6 @@ class EngineRecord:
     seconds: float
     audit: AuditRecord
     ends_bytes: int = 0
+    refit: RefitRecord | None = None
     profile_times: tuple[ProfileTime, ...] = ()
     measured_on: Gpu | None = None

@@ -23,7 +23,6 @@ LEVELS = range(6)
 Advance = Callable[[str, int, int], None]  # phase, steps done, steps in all
 
 _NODE = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
-_OUT_OF_MEMORY = ("out of memory", "outofmemory", "memoryallocation", "bad_alloc")
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def build_engine(edition: Edition, request: BuildRequest, advance: Advance = lam
         builder = trt.Builder(messages.logger)
         if builder is None:
             raise IncompatibleError(
-                f"{edition} cannot start: {_first(messages)}", hint="see `dpt-deploy doctor` for GPU and driver"
+                f"{edition} cannot start: {messages.first}", hint="see `dpt-deploy doctor` for GPU and driver"
             )
         network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
         _parse(edition, network, request.path, messages)
@@ -133,7 +132,7 @@ def _config(edition: Edition, builder: Any, request: BuildRequest) -> Any:
     wanted = {
         "VERSION_COMPATIBLE": options.version_compatible,
         "STRIP_PLAN": options.strip_weights,
-        "REFIT": options.refit or options.strip_weights,
+        "REFIT": options.refittable,  # not REFIT_IDENTICAL: a stripped plan takes other weights as well
         "TF32": options.tf32,
     }
     for name, on in wanted.items():
@@ -193,19 +192,18 @@ def _use_timing_cache(edition: Edition, config: Any, former: bytes | None) -> An
 
 def _not_built(edition: Edition, request: BuildRequest, messages: Messages) -> DptError:
     """The error behind a build that returned nothing."""
-    text = _first(messages)
-    said = " ".join(messages.errors).lower()
-    if any(sign in said for sign in _OUT_OF_MEMORY):
+    text = messages.first
+    if messages.out_of_memory:
         return ResourceError(
             f"out of memory while building {request.path.name}: {text}",
             hint="use fewer or smaller --res, a smaller --batch, or a machine with more memory",
         )
-    if "workspace limit" in said:
+    if "workspace limit" in " ".join(messages.errors).lower():
         return UsageError(
             f"no kernel fits a workspace of {request.options.workspace_bytes / 1e6:,.0f} MB: {text}",
             hint="leave --workspace out, or give more",
         )
-    if request.options.refit or request.options.strip_weights:
+    if request.options.refittable:
         return IncompatibleError(
             f"{edition} did not build a refittable engine here: {text}",
             hint="such a build needs a GPU; leave --refit and --strip-weights out, or build on the target",
@@ -216,10 +214,3 @@ def _not_built(edition: Edition, request: BuildRequest, messages: Messages) -> D
         f"{edition} cannot build {request.path.name}{where}: {text}",
         hint="export it in another --precision or with --opset 20, or try another version (see `dpt-deploy doctor`)",
     )
-
-
-def _first(messages: Messages) -> str:
-    """The message that says most: the first that names an error code."""
-    errors = messages.errors
-    telling = next((text for text in errors if "Error Code" in text), errors[0] if errors else "no reason was given")
-    return telling[:400]

@@ -20,6 +20,8 @@ from dpt_deploy.core.optional import extra
 
 Version = tuple[int, ...]
 
+_OUT_OF_MEMORY = ("out of memory", "outofmemory", "memoryallocation", "bad_alloc")
+
 OLDEST: Version = (10, 12)  # the first whose strong typing covers every layer of these networks
 LIBRARIES = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}  # module to its name, in order of preference
 
@@ -46,6 +48,7 @@ FEATURES = {
     "version compatibility": Feature(OLDEST, False, note="it has no lean runtime"),
     "build without a GPU": Feature(None, True),
     "refit without a GPU": Feature(None, False, note="a refittable build asks for a GPU"),
+    "lasting refit": Feature((10, 14), True, "SerializationFlag.INCLUDE_REFIT"),  # of a plan built without weights
 }
 
 # What each option of a build takes.
@@ -146,6 +149,19 @@ class Messages:
     @property
     def warnings(self) -> list[str]:
         return [_line(text) for text in self._logger.warnings]
+
+    @property
+    def first(self) -> str:
+        """The message that says most: the first error that names an error code."""
+        errors = self.errors
+        plain = errors[0] if errors else "no reason was given"
+        return next((text for text in errors if "Error Code" in text), plain)[:400]
+
+    @property
+    def out_of_memory(self) -> bool:
+        """Whether an error speaks of memory."""
+        said = " ".join(self.errors).lower()
+        return any(sign in said for sign in _OUT_OF_MEMORY)
 
 
 def _line(text: str) -> str:

@@ -53,9 +53,9 @@ def warnings_for(library: str, version: str, traits: Collection[str]) -> list[st
     return [f"{library} {version}: {row}" for row in known_bad() if row.concerns(library, version, traits)]
 
 
-def traits_of(precision: str, task: str, largest_batch: int) -> set[str]:
+def traits_of(precision: str, task: str, largest_batch: int, *, refittable: bool = False) -> set[str]:
     """What the table asks about an engine."""
-    return {precision, task, *(("batch",) if largest_batch > 1 else ())}
+    return {precision, task, *(("batch",) if largest_batch > 1 else ()), *(("refit",) if refittable else ())}
 
 
 RUNS = 2  # on their way at once, as the runner has them; activations count input and output of one
@@ -91,6 +91,15 @@ def check_target(record: EngineRecord, library_version: str | None, gpus: Sequen
     if library_version is not None:
         _check_version(record, library_version)
     return _check_gpu(record, gpus[0])
+
+
+def check_weights(record: EngineRecord) -> None:
+    """Raise :class:`IncompatibleError` for a plan without its weights: it would load, and compute with none."""
+    if record.options.strip_weights:
+        raise IncompatibleError(
+            "this plan was built without its weights (--strip-weights) and cannot run before it gets some",
+            hint="put them in on the GPU that will run it: dpt-deploy refit PLAN MODEL.onnx",
+        )
 
 
 def describe_origin(record: EngineRecord) -> str:

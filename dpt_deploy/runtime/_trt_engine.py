@@ -19,9 +19,10 @@ import numpy as np
 from dpt_deploy.core.errors import BadFileError, DptError, IncompatibleError, ResourceError, UsageError
 from dpt_deploy.core.profile import Profile, choose_profile, largest_bytes
 from dpt_deploy.core.spec import Size, TensorSpec
-from dpt_deploy.runtime._cuda import Capture, Graph, Memory, Stream, call, current_device
+from dpt_deploy.runtime._cuda import Capture, Graph, Memory, Stream, current_device
 from dpt_deploy.runtime._device_arrays import DeviceArray, DeviceView
 from dpt_deploy.runtime._device_frames import Streams
+from dpt_deploy.runtime._trt_plan import deserialize
 from dpt_deploy.runtime._trt_slots import Slot
 
 KEPT_GRAPHS = 8  # of one shape: one a slot, and those of callers that run between the same arrays again and again
@@ -58,7 +59,14 @@ class OpenEngine:
     """A deserialised engine with its memory: everything that is held between enter and exit."""
 
     def __init__(
-        self, trt: Any, path: Path, profiles: tuple[Profile, ...], stream: int | None, kept_shapes: int
+        self,
+        trt: Any,
+        path: Path,
+        profiles: tuple[Profile, ...],
+        stream: int | None,
+        kept_shapes: int,
+        *,
+        host_code: bool = False,
     ) -> None:
         self.trt, self._profiles, self._kept = trt, profiles, kept_shapes
         self._lanes: OrderedDict[tuple[int, Size], Lane] = OrderedDict()
@@ -66,7 +74,7 @@ class OpenEngine:
         self._free: list[Slot] = []
         with ExitStack() as undo:
             self.stream, self._up, self._down = (self._streamed(undo, handle) for handle in (stream, None, None))
-            self._runtime, self._engine = _deserialize(trt, path)
+            self._runtime, self._engine = deserialize(trt, path, host_code=host_code)
             self.device = current_device()  # of the thread that opens it; others are led there
             self.input, self.output = _tensors(trt, self._engine, path)
             self._slot_bytes = largest_bytes(self.input, profiles), largest_bytes(self.output, profiles)
@@ -264,22 +272,6 @@ def _how_to_run(trt: Any, engine: Any) -> Any:
     config.set_execution_context_allocation_strategy(memory)
     config.dynamic_shapes_kernel_specialization_strategy = when.EAGER
     return config
-
-
-def _deserialize(trt: Any, path: Path) -> tuple[Any, Any]:
-    """Runtime and engine; the sidecar's hash was checked before."""
-    call("cudaFree", 0)  # makes the CUDA context, or says clearly why there is none
-    runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
-    try:
-        engine = runtime.deserialize_cuda_engine(path.read_bytes())
-    except OSError as exc:
-        raise BadFileError(f"cannot read {path}: {exc.strerror or exc}", hint="check the path") from exc
-    if engine is None:
-        raise IncompatibleError(
-            f"{trt.__name__} {trt.__version__} cannot load {path.name} on this GPU",
-            hint="build it again on this machine: dpt-deploy build MODEL.onnx",
-        )
-    return runtime, engine
 
 
 def _tensors(trt: Any, engine: Any, path: Path) -> tuple[TensorSpec, TensorSpec]:

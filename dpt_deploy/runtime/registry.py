@@ -46,6 +46,22 @@ def runner_class(name: str) -> Any:
         return getattr(import_module(module), attribute)
 
 
+def load_plan(path: Path, library: Any, logger: Any, *, host_code: bool = False) -> tuple[Any, Any]:
+    """Runtime and engine of a plan on this GPU, by the module ``library``, whose messages go to ``logger``.
+
+    ``host_code``: the plan brings code for the host, as a version-compatible one does.
+
+    Raises:
+        MissingExtraError: cuda-python is not installed.
+        BadFileError: the file cannot be read.
+        IncompatibleError: there is no GPU, or the library does not take the plan here.
+    """
+    with extra("trt", purpose="loading an engine"):
+        module: Any = import_module("dpt_deploy.runtime._trt_plan")
+    runtime, engine = module.deserialize(library, path, logger, host_code=host_code)
+    return runtime, engine
+
+
 def open_file(path: Path, runtime: str = "ort", *, threads: int | None = None, **needs: object) -> Runner:
     """A runner over an artefact's file (not yet entered); ``needs`` is what its class wants besides.
 

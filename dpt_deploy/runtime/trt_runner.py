@@ -35,7 +35,8 @@ class TrtRunner:
     """Runs a plan. ``profiles`` are those of its sidecar; ``stream`` is a raw handle of the caller's (default: own).
 
     May be called from several threads; they take turns on the device, and their copies overlap. ``slots`` is how many
-    runs from host to host may be on their way at once; each holds memory for the largest shape.
+    runs from host to host may be on their way at once; each holds memory for the largest shape. ``host_code`` allows a
+    version-compatible plan the code for the host that it brings.
     """
 
     name = "trt"
@@ -49,17 +50,20 @@ class TrtRunner:
         stream: int | None = None,
         kept_shapes: int = KEPT_SHAPES,
         slots: int = SLOTS,
+        host_code: bool = False,
     ) -> None:
         self._path, self._profiles, self._wanted_stream = path, tuple(profiles), stream
         self._trt: Any = import_module(library)
-        self._kept, self._most = kept_shapes, slots
+        self._kept, self._most, self._host_code = kept_shapes, slots, host_code
         self._turn = threading.Condition(threading.RLock())
         self._waiting: list[Ticket] = []  # submitted and not collected, in order
         self._open: OpenEngine | None = None
 
     def __enter__(self) -> Self:
         with self._turn:
-            self._open = OpenEngine(self._trt, self._path, self._profiles, self._wanted_stream, self._kept)
+            self._open = OpenEngine(
+                self._trt, self._path, self._profiles, self._wanted_stream, self._kept, host_code=self._host_code
+            )
         return self
 
     def __exit__(

@@ -21,6 +21,7 @@ from dpt_deploy.core.staging import commit, staged
 from dpt_deploy.workflow.engine_golden import write_golden
 from dpt_deploy.workflow.engine_order import Order, engine_of, finished, order_of, widened
 from dpt_deploy.workflow.profile_times import with_times
+from dpt_deploy.workflow.same_graph import refit_record
 
 if TYPE_CHECKING:
     from dpt_deploy.engine.compat import Edition
@@ -159,7 +160,7 @@ def _preflight(order: Order, say: Talk) -> None:
             hint="build there, or here with TensorRT-RTX: pip install -e '.[rtx]'",
         )
     largest = max(profile.high[0] for profile in order.profiles)
-    traits = preflight.traits_of(sidecar.precision, sidecar.model.task, largest)
+    traits = preflight.traits_of(sidecar.precision, sidecar.model.task, largest, refittable=order.options.refittable)
     for line in preflight.warnings_for(edition.library, edition.module.__version__, traits):
         say(f"known to go wrong: {line}")
     needed = preflight.needed_bytes(order.weight_bytes, order.activation_bytes, order.ends_bytes)
@@ -210,6 +211,7 @@ def _build(
         round(built.seconds, 3),
         built.audit,
         order.ends_bytes,
+        refit_record(source.path, order.options),
     )
     tensors = write_golden(source, order.profiles, plan, say) if golden else None
     return replace(

@@ -7,7 +7,6 @@ runs come before anything else has run: each in a runner opened for it alone, so
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
@@ -16,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from dpt_deploy.bench.timing import WARM_UP, Clock, Contender, alternate, interleave, measure, ratio
+from dpt_deploy.bench.timing import WARM_UP, Clock, Contender, alternate, interleave, measure, now, ratio
 from dpt_deploy.core.artifact import Artifact, Sidecar, record
 from dpt_deploy.core.errors import DptError
 from dpt_deploy.core.profile import Profile, ProfileTime
@@ -76,7 +75,7 @@ def measure_profiles(
     wide: Path | None = None,
     *,
     advance: Advance = lambda *_: None,
-    clock: Clock = time.perf_counter,
+    clock: Clock = now,
 ) -> tuple[ProfileTime, ...]:
     """Times of every profile of an engine; of the plan ``wide`` too, turn by turn, where one is given.
 

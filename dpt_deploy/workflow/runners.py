@@ -48,7 +48,9 @@ def _engine_runner(path: Path) -> Runner:
             hint=f"build one first: dpt-deploy build {path.name}",
         )
     check_target_of(record)
-    runner: Runner = registry.runner_class("trt")(path, library=record.library, profiles=record.profiles)
+    runner: Runner = registry.runner_class("trt")(
+        path, library=record.library, profiles=record.profiles, host_code=record.options.version_compatible
+    )
     return runner
 
 

@@ -12,9 +12,15 @@ def check_target_of(record: EngineRecord) -> list[str]:
 
     Raises:
         MissingExtraError: the library that built it is not installed.
-        IncompatibleError: no GPU, another GPU, or another version of the library.
+        IncompatibleError: it has no weights yet; or no GPU, another GPU, or another version of the library.
         ResourceError: the GPU's memory is too small.
     """
+    preflight.check_weights(record)
+    return check_machine_for(record)
+
+
+def check_machine_for(record: EngineRecord) -> list[str]:
+    """The same without a look at its weights, for who is about to put them in."""
     version = compat.load(record.library).module.__version__
     gpus = gpu_devices()
     doubts = preflight.check_target(record, version, gpus)

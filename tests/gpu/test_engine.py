@@ -16,16 +16,18 @@ import numpy as np
 import pytest
 from support import engine_checks
 from support.faults.calling import fine
-from support.tiny import copied, exported
+from support.tiny import altered, copied, exported
 
 import dpt_deploy
 from dpt_deploy.core.artifact import open_artifact
 from dpt_deploy.core.errors import ResourceError
 from dpt_deploy.core.profile import parse_ranges
+from dpt_deploy.core.record import EngineOptions
 from dpt_deploy.core.spec import Size
 from dpt_deploy.runtime.predictor import Predictor
 from dpt_deploy.runtime.registry import runner_class
 from dpt_deploy.workflow.build import build_engine_artifact
+from dpt_deploy.workflow.refit import refit_engine_artifact
 from dpt_deploy.workflow.runners import open_runner
 
 pytestmark = [
@@ -123,6 +125,29 @@ def _fill(torch, held):
             held.append(torch.empty(size, dtype=torch.uint8, device="cuda"))
         except torch.OutOfMemoryError:
             size //= 2
+
+
+# --- other weights ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=["fp32", "fp16", "bf16"])
+def models(request, tmp_path_factory):
+    """A model and one of the same graph with other weights, each with its twin in FP32."""
+    made = tmp_path_factory.mktemp("altered")
+    of_engine, twin = exported("tiny-vit", precision=request.param), exported("tiny-vit")
+    others = [altered(model, made / name, "head.conv3") for name, model in (("engine", of_engine), ("twin", twin))]
+    return [(of_engine, twin), tuple(others)]
+
+
+@pytest.mark.parametrize("option", ["strip_weights", "refit"])
+def test_a_plan_takes_its_own_weights_and_others_and_computes_with_them(option, models, tmp_path):
+    order = {"res": parse_ranges("64"), "batch": 3, "options": EngineOptions(**{option: True})}
+    plan = build_engine_artifact(models[0][0].path, tmp_path, **order).artifact
+    for model, twin in models:
+        done = refit_engine_artifact(plan.path, model.path)
+        engine_checks.is_a_finished_refit(done, model)
+        with open_runner(twin.path) as reference, open_runner(done.artifact.path, "trt") as runner:
+            engine_checks.agree(runner, engine_checks.outputs_of(reference), SHAPES[:2], tolerance(plan))
 
 
 # --- arrays of other libraries ----------------------------------------------------------------------------------------

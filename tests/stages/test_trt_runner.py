@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import pytest
 pytest.importorskip("cuda.bindings", reason="cuda-python is not installed: pip install -e '.[trt]'")
 
 from support import engine_checks
-from support.fake_gpu import SHAPES, OnDevice, free_the_rest, mean, runner_factory
+from support.fake_gpu import HOST_CODE, SHAPES, OnDevice, free_the_rest, mean, runner_factory
 
 from dpt_deploy.core.environment import gpus
 from dpt_deploy.core.errors import DptError, IncompatibleError, ResourceError, UsageError
@@ -49,6 +50,14 @@ def test_contexts_share_one_scratch_memory_and_take_the_narrowest_profile(make):
         contexts = trt.engines[0].contexts
         assert len({context.scratch for context in contexts}) == 1
         assert [context.profile for context in contexts] == [0, 1, 3, 2]
+
+
+def test_only_a_version_compatible_plan_may_bring_code_for_the_host(make, tmp_path):
+    for allowed in (True, False):
+        runner, _, _ = make(host_code=allowed)
+        (tmp_path / "x.plan").write_bytes(HOST_CODE)
+        with nullcontext() if allowed else pytest.raises(IncompatibleError, match="cannot load"), runner:
+            engine_checks.agree(runner, mean, SHAPES[:1], 0)
 
 
 def test_arrays_belong_to_the_caller(make):

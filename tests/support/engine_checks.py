@@ -7,12 +7,19 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from dpt_deploy.core.artifact import open_artifact
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.runtime.predictor import Predictor
 
 
 def images(batch, height, width, seed=0):
     return np.random.default_rng(seed).normal(size=(batch, 3, height, width)).astype(np.float32)
+
+
+def outputs_of(runner):
+    """What another runner computes, as a function of the pixels."""
+    name, output = runner.inputs[0].name, runner.outputs[0].name
+    return lambda pixels: runner.infer({name: pixels})[output]
 
 
 def agree(runner, expected, shapes, tolerance):
@@ -174,3 +181,16 @@ def wrong_feeds_are_refused(runner, outside):
     ):
         with pytest.raises(UsageError, match=match):
             runner.infer(feed)
+
+
+def is_a_finished_refit(done, model):
+    """A plan that was just refitted is whole, of the model whose weights it got, and not verified."""
+    sidecar = open_artifact(done.artifact.path).sidecar
+    assert sidecar == done.artifact.sidecar
+    assert (sidecar.kind, sidecar.parity, sidecar.weights) == ("plan", None, model.sidecar.weights)
+    assert sidecar.parents == tuple(each for each in model.sidecar.payloads if each.name != model.sidecar.golden)
+    assert sidecar.golden == f"{done.artifact.path.name}.golden.npz"
+    options = sidecar.engine.options
+    assert (options.strip_weights, options.refit) == (False, done.refittable)
+    assert (sidecar.engine.refit is not None) == done.refittable
+    assert done.weights > 0

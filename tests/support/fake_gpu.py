@@ -30,6 +30,7 @@ from dpt_deploy.runtime.trt_runner import TrtRunner
 from dpt_deploy.workflow import build, engine_order, targets
 
 NAME = "fake_tensorrt"
+HOST_CODE = b"with host code"  # how a plan begins that brings some
 
 
 @dataclass
@@ -357,7 +358,11 @@ def fake_tensorrt(cuda, profiles, *, loads=True, rtx=False):
         def __init__(self, _logger):
             pass
 
+        engine_host_code_allowed = False
+
         def deserialize_cuda_engine(self, data):
+            if data.startswith(HOST_CODE) and not self.engine_host_code_allowed:
+                return None
             planned = profiles(data) if callable(profiles) else profiles
             engines.append(Engine(cuda, planned, module.costs, module.layers, module.reported))
             return engines[-1] if loads else None
@@ -444,11 +449,12 @@ compute = mean  # a test may put something worse here
 def runner_factory(monkeypatch, folder):
     """A function that makes a runner over stand-ins, and returns it with these."""
 
-    def made(kept_shapes=8, stream=None, profiles=PROFILES, **options):
+    def made(kept_shapes=8, stream=None, profiles=PROFILES, host_code=False, **options):
         cuda, trt = install(monkeypatch, profiles, **options)
         path = folder / "x.plan"
         path.write_bytes(b"plan")
-        return TrtRunner(path, library=NAME, profiles=PROFILES, kept_shapes=kept_shapes, stream=stream), cuda, trt
+        how = {"kept_shapes": kept_shapes, "stream": stream, "host_code": host_code}
+        return TrtRunner(path, library=NAME, profiles=PROFILES, **how), cuda, trt
 
     return made
 

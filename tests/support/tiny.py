@@ -153,3 +153,17 @@ def tampered(artifact: Artifact, folder: Path, change: Callable[[onnx.ModelProto
     change(graph)
     onnx.save(graph, copy.path)
     return recommitted(copy)
+
+
+def altered(source: Artifact, folder: Path, *prefixes: str) -> Artifact:
+    """A copy of ``source`` with other values in the weights whose names begin so (default: in all)."""
+    kinds = onnx.TensorProto
+    floats = (kinds.FLOAT, kinds.FLOAT16, kinds.BFLOAT16)
+
+    def edit(graph: onnx.ModelProto) -> None:
+        for tensor in graph.graph.initializer:
+            if tensor.data_type in floats and tensor.name.startswith(prefixes or ""):
+                values = onnx.numpy_helper.to_array(tensor)
+                tensor.CopyFrom(onnx.numpy_helper.from_array((values * 1.25).astype(values.dtype), tensor.name))
+
+    return tampered(source, folder, edit)

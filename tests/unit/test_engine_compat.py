@@ -16,11 +16,8 @@ from dpt_deploy.engine.compat import FEATURES, Edition, has, load, parse_version
 ROOT = Path(__file__).parents[2]
 GOLDEN = json.loads((ROOT / "tests/golden/tensorrt_api.json").read_text())
 RELEASES = GOLDEN["releases"]
-RUNTIME = ("_trt_engine", "_layer_times")
-SOURCES = [
-    *(ROOT / "dpt_deploy/engine").glob("*.py"),
-    *(ROOT / f"dpt_deploy/runtime/{name}.py" for name in RUNTIME),
-]
+RUNTIME = [*(ROOT / "dpt_deploy/runtime").glob("_trt_*.py"), ROOT / "dpt_deploy/runtime/_layer_times.py"]
+SOURCES = [*(ROOT / "dpt_deploy/engine").glob("*.py"), *RUNTIME]
 
 # Names reached through objects, which no reading of the source can tie to a class.
 METHODS = [
@@ -70,6 +67,7 @@ METHODS = [
     "IProgressMonitor.phase_finish",
     "ILogger.log",
     "Runtime.deserialize_cuda_engine",
+    "Runtime.engine_host_code_allowed",
     "ICudaEngine.num_io_tensors",
     "ICudaEngine.get_tensor_name",
     "ICudaEngine.get_tensor_shape",
@@ -79,6 +77,18 @@ METHODS = [
     "ICudaEngine.create_execution_context",
     "ICudaEngine.create_engine_inspector",
     "EngineInspector.get_engine_information",
+    "ICudaEngine.refittable",
+    "ICudaEngine.create_serialization_config",
+    "ICudaEngine.serialize_with_config",
+    "ISerializationConfig.clear_flag",
+    "ISerializationConfig.set_flag",
+    "SerializationFlag.EXCLUDE_WEIGHTS",
+    "Refitter.get_all_weights",
+    "Refitter.get_missing_weights",
+    "Refitter.refit_cuda_engine",
+    "OnnxParserRefitter.refit_from_file",
+    "OnnxParserRefitter.num_errors",
+    "OnnxParserRefitter.get_error",
     "IExecutionContext.set_device_memory",
     "IExecutionContext.set_optimization_profile_async",
     "IExecutionContext.set_input_shape",
@@ -89,7 +99,11 @@ METHODS = [
     "IExecutionContext.enqueue_emits_profile",  # left on
     "IProfiler.report_layer_time",
 ]
-NEWER = {"IAttentionInputLayer.attention": (10, 14), "IAttention.decomposable": (10, 14)}
+NEWER = {
+    "IAttentionInputLayer.attention": (10, 14),
+    "IAttention.decomposable": (10, 14),
+    "SerializationFlag.INCLUDE_REFIT": (10, 14),
+}
 
 
 def there(name, release):

@@ -11,6 +11,7 @@ from dpt_deploy.core.spec import TensorSpec
 from dpt_deploy.engine.preflight import (
     check_device_memory,
     check_target,
+    check_weights,
     describe_origin,
     known_bad,
     needed_bytes,
@@ -51,6 +52,13 @@ def test_without_a_gpu_it_is_refused_and_says_what_built_it():
     with pytest.raises(IncompatibleError, match="the driver finds none") as caught:
         check_target(CLASSIC, "10.14.1.48", [])
     assert "tensorrt 10.14.1.48 on NVIDIA H200 (compute capability 9.0" in str(caught.value)
+
+
+def test_a_plan_without_its_weights_is_refused_and_the_command_named():
+    check_weights(with_options(CLASSIC, refit=True))
+    with pytest.raises(IncompatibleError, match="built without its weights") as caught:
+        check_weights(with_options(CLASSIC, strip_weights=True))
+    assert "dpt-deploy refit PLAN MODEL.onnx" in caught.value.hint
 
 
 def test_another_version_is_refused_with_the_line_that_rebuilds():
@@ -131,7 +139,8 @@ def test_ends_are_those_of_the_largest_shape():
 def test_the_table_is_read_and_every_row_has_a_thread_and_a_remedy():
     rows = known_bad()
     assert len(rows) >= 6
-    assert all(row.thread.startswith("https://github.com/") and row.remedy and row.versions for row in rows)
+    sources = ("https://github.com/", "https://docs.nvidia.com/")
+    assert all(row.thread.startswith(sources) and row.remedy and row.versions for row in rows)
 
 
 @pytest.mark.parametrize(
@@ -142,6 +151,8 @@ def test_the_table_is_read_and_every_row_has_a_thread_and_a_remedy():
         ("tensorrt", "11.1.0.106", {"fp16", "batch"}, 0),
         ("tensorrt", "11.2.1.2", {"int8"}, 2),
         ("tensorrt", "10.3.0", {"fp16", "segmentation"}, 1),
+        ("tensorrt", "11.3.0.1", {"fp32"}, 0),
+        ("tensorrt", "11.3.0.1", {"fp32", "refit"}, 1),
         ("tensorrt", "11.10.0", {"fp32", "batch"}, 0),
         ("tensorrt", "11.4.0.106", {"fp32", "batch", "segmentation"}, 0),
         ("tensorrt_rtx", "11.1.0", {"fp32", "batch"}, 0),
@@ -156,3 +167,4 @@ def test_a_row_concerns_its_versions_and_traits_only(library, version, traits, c
 def test_the_traits_of_an_engine():
     assert traits_of("fp16", "depth", 1) == {"fp16", "depth"}
     assert traits_of("int8", "segmentation", 8) == {"int8", "segmentation", "batch"}
+    assert traits_of("fp16", "depth", 1, refittable=True) == {"fp16", "depth", "refit"}

@@ -55,6 +55,7 @@ class IRuntime {
  public:
   virtual ~IRuntime() = default;
   virtual ICudaEngine* deserializeCudaEngine(const void* plan, std::size_t bytes) = 0;
+  virtual void setEngineHostCodeAllowed(bool allowed) = 0;
 };
 
 }  // namespace nvinfer1

@@ -150,13 +150,15 @@ class Runtime final : public nvinfer1::IRuntime, Held {
  public:
   explicit Runtime(nvinfer1::ILogger* logger) : logger_(logger) {}
   nvinfer1::ICudaEngine* deserializeCudaEngine(const void*, std::size_t) override {
-    if (nvidia().loads) return new Engine;
+    if (nvidia().loads && (allowed_ || !nvidia().host_code)) return new Engine;
     logger_->log(nvinfer1::ILogger::Severity::kERROR, "the plan is from elsewhere");
     return nullptr;
   }
+  void setEngineHostCodeAllowed(bool allowed) override { allowed_ = allowed; }
 
  private:
   nvinfer1::ILogger* logger_;
+  bool allowed_ = false;
 };
 
 }  // namespace

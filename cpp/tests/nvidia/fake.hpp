@@ -10,6 +10,7 @@ struct Nvidia {
   // set
   bool gpu = true;
   bool loads = true;        // plans
+  bool host_code = false;   // plans bring code for the host, and load where that is allowed
   bool captures = true;     // graphs
   bool computes = true;     // the network starts
   bool spoils = false;      // the network returns NaN
