@@ -44,7 +44,7 @@ _SOURCES = (
     "pyproject.toml",
     "LICENSE",
 )
-_DRIVER = ("run.sh", "steps.py", "work.py", "report.py", "probe.py", "parts.py")
+_DRIVER = ("run.sh", "steps.py", "models.py", "work.py", "report.py", "probe.py", "parts.py")
 _GLIBC = (17, 24, 26, 27, 28, 31, 34, 35)  # pip takes a platform by its very name
 _TEXT = f"""A kit of dpt-deploy for one GPU machine: see kit/README.md in the repository.
 

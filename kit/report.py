@@ -60,6 +60,8 @@ def _page(place: Place, names: Sequence[str]) -> Iterator[str]:
     yield from ("", "Every message, word for word, stands in `probe.json`.")
     for result in results:
         yield from _timings(result)
+    yield from _audits(place)
+    yield from _profiles(place)
     if probe.get("gpu"):
         yield from _wanted(results)
         yield from _beside_fp16(results)
@@ -130,6 +132,50 @@ def _wanted_of(model: str, results: Sequence[dict[str, Any]]) -> Iterator[str]:
     share = _of_ceiling(results)
     found = NOT_MEASURED if share is None else f"{share:.0%}"
     yield f"| {model} | batch {LARGE_BATCH} at least {WANTED_SHARE:.0%} of the measured matrix ceiling | {found} |"
+
+
+def _profiles(place: Place) -> Iterator[str]:
+    """What profiles were measured to cost, and their shapes in one wide profile."""
+    for path in sorted(place.results.glob("profiles-*.json")):
+        rows = [
+            (row["profile"], row["measured"]) for row in json.loads(path.read_text())["profiles"] if row["measured"]
+        ]
+        if not rows:
+            continue
+        yield from ("", f"## What profiles cost: {path.stem.removeprefix('profiles-')}", "")
+        yield "| profile | first run ms | steady ms | 95 % interval | after another ms | in one wide profile |"
+        yield "|---|---|---|---|---|---|"
+        for profile, row in rows:
+            steady, low, high = (1e3 * value for value in row["steady_seconds"])
+            switch = "" if row["switch_seconds"] is None else f"{1e3 * row['switch_seconds']:+.3f}"
+            beside = row["wide_times_as_long"]
+            wide = "{:.3f} times ({:.3f} to {:.3f})".format(*beside) if beside else ""
+            first = 1e3 * row["first_seconds"]
+            yield f"| {profile} | {first:.3f} | {steady:.3f} | {low:.3f} to {high:.3f} | {switch} | {wide} |"
+
+
+def _audits(place: Place) -> Iterator[str]:
+    """Where the time of each verified engine goes, as its own layers say."""
+    rows = []
+    for path in sorted(place.results.glob("audit-*.json")):
+        engine = json.loads(path.read_text())["sidecar"]["engine"]
+        times = engine["audit"]["times"]
+        if times is None:
+            rows.append(
+                f"| {path.stem.removeprefix('audit-')} | {engine['audit']['untimed'] or 'not measured'} | | | |"
+            )
+            continue
+        kinds = sorted(times["precision"].items(), key=lambda entry: -entry[1])
+        each = ", ".join(f"{name} {1e3 * seconds:.3f}" for name, seconds in kinds)
+        spent = [f"{1e3 * times[name]:.3f}" for name in ("casts", "qdq", "attention")]
+        rows.append(f"| {path.stem.removeprefix('audit-')} | {each} | {' | '.join(spent)} |")
+    if rows:
+        yield from ("", "## Where the time goes, by the engines' own layers (ms a run)", "")
+        yield from (
+            "| engine | computing, by precision | casts | Q/DQ | of it attention |",
+            "|---|---|---|---|---|",
+            *rows,
+        )
 
 
 def _beside_fp16(results: Sequence[dict[str, Any]]) -> Iterator[str]:

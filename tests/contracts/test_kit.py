@@ -10,14 +10,19 @@ import subprocess
 import sys
 import time
 import tomllib
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from support import kit as stand_in
 
+from dpt_deploy.core.profile import Profile, ProfileTime
+from dpt_deploy.core.record import LayerTimes
+
 pytestmark = pytest.mark.skipif(not shutil.which("timeout"), reason="run.sh needs bash and coreutils")
 DONE = ["unpack", "machine", "export-tiny-fp16", "bench-tiny-fp16", "verify-onnx-tiny"]
-NOT_RUN = ["probe", "build-tiny-fp16", "verify-tiny-fp16", "frames-tiny-fp16", "compiled-tiny-fp16", "tests"]
+NOT_RUN = ["probe", "build-tiny-fp16", "verify-tiny-fp16", "frames-tiny-fp16", "compiled-tiny-fp16"]
+NOT_RUN += ["profiles-tiny-fp16", "tests"]
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +30,8 @@ def modules(root):
     """The kit's own modules, which find each other beside them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(root / "kit")
-        yield {name: importlib.import_module(name) for name in ("parts", "pack", "steps", "work")}
-        for name in ("parts", "pack", "steps", "work", "report"):
+        yield {name: importlib.import_module(name) for name in ("parts", "pack", "models", "steps", "work")}
+        for name in ("parts", "pack", "models", "steps", "work", "report"):
             sys.modules.pop(name, None)
 
 
@@ -273,31 +278,53 @@ def test_figures_are_held_to_what_was_measured_and_a_substitute_keeps_its_name(m
         assert "**TensorRT not measured.**" in machine.report
 
 
+def test_profiles_and_the_time_of_layers_are_shown(modules, machine):
+    """Of documents as `build --json` and `inspect --json` write them."""
+    place = modules["work"].Place(machine.kit, machine.work, machine.results)
+    (machine.results / "steps").mkdir(parents=True)
+    profile = Profile((1, 64, 64), (1, 64, 64), (1, 64, 64))
+    wide = (1.2, 1.1, 1.3)
+    measured = ProfileTime(profile, 0.5, (0.002, 0.0019, 0.0021), 0.001, wide).to_dict()
+    rows = [{"profile": str(profile), "measured": measured}, {"profile": "another", "measured": None}]
+    place.write("profiles-tiny-fp16.json", {"profiles": rows})
+    times = asdict(LayerTimes("64", {"fp32": 0.001, "fp16": 0.004}, casts=0.0005, attention=0.002))
+    for name, audit in (("fp16", {"times": times}), ("int8", {"times": None, "untimed": "no layer was reported"})):
+        place.write(f"audit-tiny-{name}.json", {"sidecar": {"engine": {"audit": audit}}})
+    sys.modules["report"].write_report(place, [])
+    assert "| 64 batch 1 | 500.000 | 2.000 | 1.900 to 2.100 | +1.000 | 1.200 times (1.100 to 1.300) |" in machine.report
+    assert "| another |" not in machine.report
+    assert "| tiny-fp16 | fp16 4.000, fp32 1.000 | 0.500 | 0.000 | 2.000 |" in machine.report
+    assert "| tiny-int8 | no layer was reported |" in machine.report
+
+
 @pytest.mark.parametrize("engine", [True, False], ids=["engine", "none"])
 @pytest.mark.parametrize("ort", [True, False], ids=["ort", "cpu"])
 def test_what_is_timed_on_a_gpu(modules, machine, monkeypatch, engine, ort):
     """The calls that a machine with a GPU would make, without making them."""
-    steps, calls = modules["steps"], []
+    models, calls = modules["models"], []
     place = modules["work"].Place(machine.kit, machine.work, machine.results)
     place.models.mkdir()
     (machine.results).mkdir(parents=True)
     for suffix in ("onnx", "plan") if engine else ("onnx",):
         (place.models / f"large-fp16.{suffix}").touch()
-    place.write("probe.json", {"gpu": "Some GPU", "runs": engine})
-    monkeypatch.setattr(steps, "gpu", lambda: "Some GPU")
+    place.write("probe.json", {"gpu": "Some GPU", "runs": engine, "library": "tensorrt_rtx"})
+    monkeypatch.setattr(models, "gpu", lambda: "Some GPU")
     monkeypatch.setattr(modules["work"], "gpu", lambda: "Some GPU")
     monkeypatch.setattr(type(place), "call", lambda *_args, **_options: str(ort))
     monkeypatch.setattr(type(place), "deploy", lambda _place, *argv, **_options: calls.append(list(map(str, argv))))
-    steps.bench(place, "large", "fp16")
-    steps.compiled(place, "large", "fp16")
+    models.bench(place, "large", "fp16")
+    models.compiled(place, "large", "fp16")
     if engine:
-        steps.frames(place, "large", "fp16")
+        models.frames(place, "large", "fp16")
+        models.profiles(place, "large", "fp16")
+        assert {"--measure", "--against-wide"} <= set(calls.pop())
         full = calls.pop()
         assert full[full.index("--runtime") + 1] == "trt-device,trt-frame,trt-frames"
         assert full[full.index("--res") + 1] == "384x672"
     else:
-        with pytest.raises(modules["work"].NotPossibleError, match=r"large-fp16\.plan was not built"):
-            steps.frames(place, "large", "fp16")
+        for step in (models.frames, models.profiles):
+            with pytest.raises(modules["work"].NotPossibleError, match=r"large-fp16\.plan was not built"):
+                step(place, "large", "fp16")
     (beside, compiled), suffix = calls, "plan" if engine else "onnx"
     ours = ["trt", "trt-device", "trt-enqueue-device"] if engine else []
     assert beside[3].split(",") == [*ours, "torch", "torch-device", *(["ort"] if ort else [])]
@@ -419,7 +446,9 @@ def test_another_kit_than_last_time_is_unpacked_again(machine):
 def test_a_kit_holds_its_licence_a_warning_and_all_that_runs_it(packed, modules):
     assert (packed / "NVIDIA-LICENSE.txt").read_text() == "You may."
     assert "For the packer's own use" in (packed / "README.txt").read_text()
-    assert {"run.sh", "steps.py", "work.py", "report.py", "probe.py", "parts.py"} <= {p.name for p in packed.iterdir()}
+    assert {"run.sh", "steps.py", "models.py", "work.py", "report.py", "probe.py", "parts.py"} <= {
+        p.name for p in packed.iterdir()
+    }
     manifest = modules["parts"].read_manifest(packed)
     assert [group.name for group in manifest.groups] == ["source", "wheels", "tensorrt-rtx-9.9.9.9", "rtx-fronts"]
     assert all(part.size_bytes <= 30 << 20 for group in manifest.groups for part in group.parts)

@@ -1,0 +1,142 @@
+"""What a kit does with one model: export, build, verify, time it in its several ways."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from work import NotPossibleError, Place, gpu, need_gpu
+
+SIZES = "384,384x672,768"
+WIDE = "384x672"  # what full HD becomes before the network
+BATCH = 16
+QUICK_SIZES = "192"
+QUICK_BATCH = 2
+TRAINED = ("tiny",)  # its weights are in the package; those of the others are random, which timing work does not mind
+
+
+def export(place: Place, model: str, precision: str) -> None:
+    """The checkpoint, or random weights, to a typed ONNX file."""
+    weights = [] if model in TRAINED else ["--weights", "random"]
+    force = ["--force"] if precision == "int8" else []  # its twin for processors may be slow here: nobody runs it
+    place.deploy("export", "--backbone", model, *weights, "--precision", precision, *force, "-o", place.models)
+
+
+def build(place: Place, model: str, precision: str) -> None:
+    """An engine with the library that the probe chose."""
+    _built(place, model, precision, "--no-measure", result=f"build-{model}-{precision}.json")
+
+
+def profiles(place: Place, model: str, precision: str) -> None:
+    """What each profile of the engine costs, and what one wide profile would: first run, steady run, switch."""
+    _plan(place, model, precision)
+    need_gpu()
+    _need_library(place, model, precision)
+    _built(place, model, precision, "--measure", "--against-wide", result=f"profiles-{model}-{precision}.json")
+
+
+def _built(place: Place, model: str, precision: str, *more: str, result: str) -> None:
+    """Build, or what an engine that is there already lacks."""
+    library = place.read("probe.json").get("library")
+    if not library:
+        raise NotPossibleError("TensorRT not measured: no library that works was found; see probe.json")
+    source = _exported(place, model, precision)
+    sizes, batch = (QUICK_SIZES, QUICK_BATCH) if place.quick else (SIZES, BATCH)
+    options = ["--res", sizes, "--batch", batch, "--library", library, "-o", place.models]
+    place.deploy("build", source, *options, *more, "--json", result=result)
+
+
+def _need_library(place: Place, model: str, precision: str) -> None:
+    """Raise :class:`NotPossibleError` unless the engine can be run here."""
+    if not _runs(place, model, precision):
+        raise NotPossibleError("TensorRT not measured: no library runs the engine; see probe.json")
+
+
+def verify(place: Place, model: str, precision: str) -> None:
+    """The engine against PyTorch at every corner of its profiles, and its golden tensors."""
+    plan = _plan(place, model, precision)
+    need_gpu()
+    place.deploy("verify", plan, "--json", result=f"verify-{model}-{precision}.json")
+    place.deploy("verify", plan, "--golden", "--json", result=f"golden-{model}-{precision}.json")
+    place.deploy("inspect", plan, "--json", result=f"audit-{model}-{precision}.json")
+
+
+def verify_onnx(place: Place, model: str, precision: str) -> None:
+    """The ONNX file against PyTorch on this machine's processor: what an engine of it starts from."""
+    source = _exported(place, model, precision)
+    quick = ["--res", QUICK_SIZES, "--batch", "1,2"] if place.quick else []
+    place.deploy("verify", source, *quick, "--json", result=f"verify-onnx-{model}-{precision}.json")
+
+
+def bench(place: Place, model: str, precision: str) -> None:
+    """Engine, PyTorch eager and ONNX Runtime, turn by turn; without an engine the others."""
+    if not gpu():
+        _timed(place, _exported(place, model, precision), "torch,ort", place.results)
+        return
+    # A contender on the processor would eat the others' time; one that may lack kernels would end the run.
+    ort = ",ort" if precision == "fp16" and _ort_on_gpu(place) else ""
+    if _runs(place, model, precision):
+        _timed(
+            place,
+            _plan(place, model, precision),
+            f"trt,trt-device,trt-enqueue-device,torch,torch-device{ort}",
+            place.results,
+        )
+    else:
+        source = _exported(place, model, precision)
+        _timed(place, source, f"torch,torch-device{ort}", place.results, "--device", "cuda")
+
+
+def frames(place: Place, model: str, precision: str) -> None:
+    """Full HD frames through the engine, alone and overlapping, beside the network alone."""
+    plan = _plan(place, model, precision)
+    need_gpu()
+    _need_library(place, model, precision)
+    folder = place.results / "frames"
+    folder.mkdir(exist_ok=True)
+    sizes = ["--res", QUICK_SIZES if place.quick else WIDE, "--batch", "1"]
+    limits = ["--seconds", "3", "--rounds", "10"] if place.quick else ["--seconds", "30", "--rounds", "200"]
+    names = "trt-device,trt-frame,trt-frames"
+    place.deploy("bench", plan, "--runtime", names, *sizes, *limits, "--no-photo", "--no-memory", "-o", folder)
+
+
+def compiled(place: Place, model: str, precision: str) -> None:
+    """torch.compile with max-autotune beside the engine, apart from the rest: compiling takes minutes."""
+    need_gpu()
+    folder = place.results / "compiled"
+    folder.mkdir(exist_ok=True)
+    if _runs(place, model, precision):
+        _timed(place, _plan(place, model, precision), "trt-device,torch-compile-device", folder)
+    else:
+        source = _exported(place, model, precision)
+        _timed(place, source, "torch-compile-device", folder, "--device", "cuda")
+
+
+def _timed(place: Place, artifact: Path, names: str, folder: Path, *more: str) -> None:
+    sizes = ["--res", "384", "--batch", f"1,{BATCH}", "--seconds", "30", "--rounds", "500"]
+    if place.quick:
+        sizes = ["--res", QUICK_SIZES, "--batch", f"1,{QUICK_BATCH}", "--seconds", "3", "--rounds", "10"]
+    place.deploy("bench", artifact, "--runtime", names, *more, *sizes, "--no-photo", "--no-memory", "-o", folder)
+
+
+def _runs(place: Place, model: str, precision: str) -> bool:
+    """Whether there is an engine, and a library that runs it."""
+    return bool(place.read("probe.json").get("runs")) and (place.models / f"{model}-{precision}.plan").is_file()
+
+
+def _ort_on_gpu(place: Place) -> bool:
+    ask = "import onnxruntime; print('CUDAExecutionProvider' in onnxruntime.get_available_providers())"
+    return "True" in place.call("-c", ask)
+
+
+def _exported(place: Place, model: str, precision: str) -> Path:
+    path = place.models / f"{model}-{precision}.onnx"
+    if not path.is_file():
+        raise NotPossibleError(f"{path.name} was not exported")
+    return path
+
+
+def _plan(place: Place, model: str, precision: str) -> Path:
+    path = place.models / f"{model}-{precision}.plan"
+    if not path.is_file():
+        raise NotPossibleError(f"{path.name} was not built")
+    return path
