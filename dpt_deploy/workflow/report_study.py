@@ -16,14 +16,15 @@ def _training(result: Result, folder: str) -> str:
     schedule, scenes = plan["schedule"], plan["scenes"]
     score = data["validation"]
     images = schedule["steps"] * schedule["batch"]
+    study = result.name.removeprefix("training-").removesuffix(".json")  # a second one has a number behind its model
     what = (
-        f"`dpt-deploy train benchmarks/studies/{data['model']}.toml`: {images:,} images of {scenes['count']:,} scenes, "
+        f"`dpt-deploy train benchmarks/studies/{study}.toml`: {images:,} images of {scenes['count']:,} scenes, "
         f"{schedule['steps']:,} steps{_coarse(schedule)}, {_trimmed(plan)}, {data['seconds'] / 60:.0f} minutes on "
         f"{_machine(data['environment'])}.\n"
     )
     numbers = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in score.items())
     return (
-        f"### {data['model']}\n\n{what}\nOn {plan['validation']['scenes']} unseen scenes: {numbers}.\n\n"
+        f"### {study}\n\n{what}\nOn {plan['validation']['scenes']} unseen scenes: {numbers}.\n\n"
         f"![loss over steps]({folder}/{result.picture})\n\n{source(result, folder)}"
     )
 
