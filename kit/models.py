@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from work import NotPossibleError, Place, gpu, need_gpu
+from work import NotPossibleError, Place, StepError, gpu, need_gpu
 
 SIZES = "384,384x672,768"
 WIDE = "384x672"  # what full HD becomes before the network
@@ -31,7 +31,10 @@ def profiles(place: Place, model: str, precision: str) -> None:
     _plan(place, model, precision)
     need_gpu()
     _need_library(place, model, precision)
-    _built(place, model, precision, "--measure", "--against-wide", result=f"profiles-{model}-{precision}.json")
+    name = f"profiles-{model}-{precision}.json"
+    _built(place, model, precision, "--measure", "--against-wide", result=name)
+    if not all(row["measured"] for row in place.read(name)["profiles"]):
+        raise StepError("profiles were not measured: the reason is in the log")
 
 
 def _built(place: Place, model: str, precision: str, *more: str, result: str) -> None:
@@ -55,9 +58,18 @@ def verify(place: Place, model: str, precision: str) -> None:
     """The engine against PyTorch at every corner of its profiles, and its golden tensors."""
     plan = _plan(place, model, precision)
     need_gpu()
-    place.deploy("verify", plan, "--json", result=f"verify-{model}-{precision}.json")
-    place.deploy("verify", plan, "--golden", "--json", result=f"golden-{model}-{precision}.json")
-    place.deploy("inspect", plan, "--json", result=f"audit-{model}-{precision}.json")
+    failed = []
+    for what, arguments in (
+        ("verify", ("verify", plan)),
+        ("golden", ("verify", plan, "--golden")),
+        ("audit", ("inspect", plan)),
+    ):
+        try:
+            place.deploy(*arguments, "--json", result=f"{what}-{model}-{precision}.json")
+        except StepError as exc:  # the others tell what is the matter
+            failed.append(f"{what}: {exc}")
+    if failed:
+        raise StepError("; ".join(failed))
 
 
 def verify_onnx(place: Place, model: str, precision: str) -> None:

@@ -46,6 +46,8 @@ _SOURCES = (
 )
 _DRIVER = ("run.sh", "steps.py", "models.py", "work.py", "report.py", "probe.py", "parts.py")
 _GLIBC = (17, 24, 26, 27, 28, 31, 34, 35)  # pip takes a platform by its very name
+# What must be of the major version of CUDA that the driver supports, where that is not the version in constraints.txt.
+_OF_CUDA = {"12": ("cuda-python==12.9.10", "cuda-bindings==12.9.10")}
 _TEXT = f"""A kit of dpt-deploy for one GPU machine: see kit/README.md in the repository.
 
     bash run.sh             # everything, 25 minutes; run it again to go on where it stopped
@@ -119,7 +121,10 @@ def _wanted(order: Order, scratch: Path, say: Talk) -> Iterator[tuple[str, Path]
     needed = [line for line in lines if line and _normal(line.partition("==")[0]) not in order.have]
     files = [Path(each) for each in order.extra if Path(each).is_file()]
     needed += [each for each in order.extra if not Path(each).is_file()]
-    yield WHEELS, _fetched(order, scratch / WHEELS, needed, files)
+    bound = [line for line in _OF_CUDA.get(order.cuda, ()) if _normal(line.partition("==")[0]) not in order.have]
+    replaced = {_normal(line.partition("==")[0]) for line in _OF_CUDA.get(order.cuda, ())}
+    needed = [line for line in needed if _normal(line.partition("==")[0]) not in replaced]
+    yield WHEELS, _fetched(order, scratch / WHEELS, needed, files, bound=bound)
     for version in order.rtx:
         say(f"fetching TensorRT-RTX {version} for CUDA {order.cuda}")
         names = [f"tensorrt_rtx_cu{order.cuda}_{part}=={version}" for part in ("libs", "bindings")]
@@ -192,11 +197,18 @@ def _sweep(folder: Path, manifest: Manifest) -> None:
 
 
 def _fetched(
-    order: Order, folder: Path, requirements: Sequence[str], extra: Sequence[Path] = (), *, plain: Sequence[str] = ()
+    order: Order,
+    folder: Path,
+    requirements: Sequence[str],
+    extra: Sequence[Path] = (),
+    *,
+    bound: Sequence[str] = (),
+    plain: Sequence[str] = (),
 ) -> Path:
     """The distributions of ``requirements`` for the machine's Python, exactly these, each unpacked in ``folder``.
 
-    ``extra`` are wheels that lie here; ``plain`` are those that come as source and, once built, run everywhere.
+    ``extra`` are wheels that lie here; ``bound`` have versions of their own, whatever the product's are; ``plain`` are
+    those that come as source and, once built, run everywhere.
     """
     fetched = folder.with_name(f"{folder.name}-wheels")
     fetched.mkdir(parents=True)
@@ -206,6 +218,8 @@ def _fetched(
     if requirements:
         pins = ["-c", str(order.root / "constraints.txt")] if folder.name == WHEELS else []  # the others name versions
         _pip(order, "download", "--no-deps", "--only-binary=:all:", *target, *pins, "-d", str(fetched), *requirements)
+    if bound:
+        _pip(order, "download", "--no-deps", "--only-binary=:all:", *target, "-d", str(fetched), *bound)
     for requirement in plain:
         _pip(order, "wheel", "--no-deps", "-w", str(fetched), requirement)
     folder.mkdir()

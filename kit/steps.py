@@ -176,14 +176,19 @@ MORE = (frames, compiled, profiles)  # of FP16 engines
 def steps(place: Place) -> list[Step]:
     """All steps in their order."""
     found = [Step("unpack", unpack, 240), Step("machine", machine, 60), Step("probe", probe)]
-    for model, precision in CASES[:1] if place.quick else CASES:
-        for verb in (export, build, verify, bench, *(MORE if precision == "fp16" else ())):
-            name = f"{verb.__name__}-{model}-{precision}"
-            found.append(Step(name, lambda place, do=verb, what=(model, precision): do(place, *what)))
+    cases = CASES[:1] if place.quick else CASES
+    for model, precision in cases:
+        found += [_of_model(verb, model, precision) for verb in (export, build, verify, bench)]
         if model == "tiny":
             found.append(Step(f"verify-onnx-{model}", lambda place: verify_onnx(place, "tiny", "fp16")))
             found.append(Step("tests", tests))
+    for verb in MORE:  # when the figures of all are there
+        found += [_of_model(verb, model, precision) for model, precision in cases if precision == "fp16"]
     return found
+
+
+def _of_model(verb: Callable[[Place, str, str], None], model: str, precision: str) -> Step:
+    return Step(f"{verb.__name__}-{model}-{precision}", lambda place: verb(place, model, precision))
 
 
 def run(place: Place, name: str) -> int:

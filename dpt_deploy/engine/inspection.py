@@ -31,6 +31,9 @@ _TYPES = (
     ("bf16", re.compile(r"bf16|bfloat16")),
     ("fp32", re.compile(r"fp32|(?<![a-z])float(?!8)")),
 )
+# Where a tensor's type stands: alone from TensorRT 11 and TensorRT-RTX 1.6 on, in one with its format before.
+_TYPE_KEYS = ("DataType", "Datatype", "Format/Datatype")
+_OTHER_PROFILE = re.compile(r" \[profile [1-9]\d*\]$")  # layers are listed once for each profile
 _ORDER = [precision for precision, _ in _TYPES]
 _WIDE = _ORDER[-1]
 _ATTENTION = re.compile(r"mha|flash")  # fmha too
@@ -44,7 +47,7 @@ _MOVES = {"Cast", "Move", "Copy", "Resh", "Tran", "Repl", "Slic", "Conc"}
 def audit_engine(
     information: str, seconds: Mapping[str, float] | None = None, *, shape: str = "", untimed: str = ""
 ) -> AuditRecord:
-    """Count a built engine from what its inspector says (JSON, detailed verbosity).
+    """Count the first profile of a built engine, from what its inspector says (JSON, detailed verbosity).
 
     ``seconds`` is what each layer takes in one run of ``shape``, by the inspector's names; without any the shares go by
     layers, and ``untimed`` says why.
@@ -72,7 +75,7 @@ def audit_engine(
 def _entries(information: str) -> Sequence[Mapping[str, Any]]:
     try:
         entries = json.loads(information)["Layers"]
-        found = [entry for entry in entries if isinstance(entry, dict)]
+        found = [entry for entry in entries if isinstance(entry, dict) and not _of_other_profile(entry)]
     except (ValueError, KeyError, TypeError) as exc:
         raise DptError(f"the engine's inspector wrote something else than layers: {information[:80]!r}") from exc
     if not found:
@@ -91,17 +94,17 @@ def _times(entries: Iterable[Mapping[str, Any]], seconds: Mapping[str, float], s
         kinds.setdefault(name, set()).add(_kind(entry))
         if _is_attention(entry):
             attention.add(name)
+    kinds = {name: kind if len(kind) == 1 else {UNKNOWN} for name, kind in kinds.items()}
     sums: defaultdict[str, float] = defaultdict(float)
     for name, each in seconds.items():
-        kind = kinds.get(name, set())
-        sums["".join(kind) if len(kind) == 1 else UNKNOWN] += each
+        sums["".join(kinds.get(name, {UNKNOWN}))] += each
     casts = {name: each for name, each in seconds.items() if kinds.get(name) == {CASTS}}
     return LayerTimes(
         shape,
         {kind: sums[kind] for kind in _ORDER if sums[kind]},
         sums[CASTS],
         sums[QDQ],
-        sum((each for name, each in seconds.items() if name in attention), 0.0),
+        sum((each for name, each in seconds.items() if name in attention and kinds[name] <= set(_ORDER)), 0.0),
         sums[OTHER],
         sums[UNKNOWN],
         dict(sorted(casts.items(), key=lambda entry: -entry[1])[:MOST_NAMED]),
@@ -115,6 +118,10 @@ def _kind(entry: Mapping[str, Any]) -> str:
     if _is(entry, "quantize") or _is(entry, "dequantize"):
         return QDQ
     return OTHER if _is(entry, "constant") else _precision(entry) or OTHER
+
+
+def _of_other_profile(entry: Mapping[str, Any]) -> bool:
+    return bool(_OTHER_PROFILE.search(str(entry.get("Name", ""))))
 
 
 def _only_casts(name: str) -> bool:
@@ -147,8 +154,8 @@ def _is_product(entry: Mapping[str, Any]) -> bool:
 def _types(entry: Mapping[str, Any], side: str) -> set[str]:
     """The floating-point and quantised types of a layer's inputs or outputs."""
     tensors = [tensor for tensor in entry.get(side) or () if isinstance(tensor, dict)]
-    formats = [str(tensor.get("Format/Datatype", "")).lower() for tensor in tensors]
-    return {found for text in formats if (found := _type(text))}
+    texts = [str(tensor[key]).lower() for tensor in tensors for key in _TYPE_KEYS if key in tensor]
+    return {found for text in texts if (found := _type(text))}
 
 
 def _type(text: str) -> str | None:

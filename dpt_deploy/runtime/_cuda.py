@@ -71,7 +71,7 @@ class Memory:
 
     def close(self) -> None:
         if self.address:
-            address, self.address = self.address, 0
+            address, self.address, self.size_bytes = self.address, 0, 0
             call(self._free, address)
 
 
@@ -96,6 +96,11 @@ class Stream:
     def to_host(self, target: int, source: int, size_bytes: int) -> None:
         """Queue a copy from device to host."""
         kind = runtime.cudaMemcpyKind.cudaMemcpyDeviceToHost
+        call("cudaMemcpyAsync", target, source, size_bytes, kind, self.handle)
+
+    def copy(self, target: int, source: int, size_bytes: int) -> None:
+        """Queue a copy within the device."""
+        kind = runtime.cudaMemcpyKind.cudaMemcpyDeviceToDevice
         call("cudaMemcpyAsync", target, source, size_bytes, kind, self.handle)
 
     def follow(self, event: Event) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from dpt_deploy.core.spec import Size
 from dpt_deploy.runtime._cuda import Event, Memory, Stream
-from dpt_deploy.runtime._device_arrays import DeviceArray
+from dpt_deploy.runtime._device_arrays import DeviceArray, DeviceView
 
 Held = TypeVar("Held", Memory, Event, "_Staging")
 _KEPT_SIZES = 4
@@ -39,7 +39,10 @@ class _Staging:
         return self._held.address
 
     def memory(self, size_bytes: int) -> Memory:
-        """At least ``size_bytes``; nothing may be on its way through what was there before."""
+        """At least ``size_bytes``; nothing may be on its way through what was there before.
+
+        Where there is not so much, what was there is gone too, and the next call tries again.
+        """
         if self._held.size_bytes < size_bytes:
             self._held.close()
             self._held = Memory(size_bytes, pinned=self._pinned)
@@ -52,7 +55,7 @@ class _Staging:
 class Frame:
     """Where one image, its map and the network's two ends lie; used again when its map was taken.
 
-    The order of calls: :meth:`upload` (of an image of the host), :meth:`follow`, the work on the stream of runs,
+    The order of calls: :meth:`upload` or :meth:`take`, :meth:`follow`, the work on the stream of runs,
     :meth:`download`, :meth:`wait`.
     """
 
@@ -88,6 +91,17 @@ class Frame:
         staged.array(image.shape, image.dtype)[...] = image
         self._streams.up.to_device(there.address, staged.address, image.nbytes)
         return int(there.address)
+
+    def take(self, image: DeviceView) -> int:
+        """Queue the copy of an image of the device, which is its owner's until :meth:`have`; where it will lie."""
+        size_bytes = int(np.prod(image.shape, dtype=np.int64)) * image.dtype.itemsize
+        there = self._image.memory(size_bytes)
+        self._streams.up.copy(there.address, image.address, size_bytes)
+        return int(there.address)
+
+    def have(self) -> None:
+        """Wait until the image is here; what computes meanwhile is not waited for."""
+        self._uploaded.wait()
 
     def follow(self) -> None:
         """What is queued on the stream of runs from now on finds the image there, and the flag down."""

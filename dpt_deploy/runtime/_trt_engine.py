@@ -109,10 +109,12 @@ class OpenEngine:
         """Copies up, runs, copies down."""
         return Streams(self._up, self.stream, self._down)
 
-    def information(self) -> str:
-        """The inspector's JSON of the whole engine."""
-        form = self.trt.LayerInformationFormat.JSON
-        return str(self._engine.create_engine_inspector().get_engine_information(form))
+    def information(self, lane: Lane | None = None) -> str:
+        """The inspector's JSON of the whole engine; of tensors of dynamic shapes it tells types only with a lane."""
+        inspector = self._engine.create_engine_inspector()
+        if lane is not None:
+            inspector.execution_context = lane.context
+        return str(inspector.get_engine_information(self.trt.LayerInformationFormat.JSON))
 
     def check(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, Size]:
         """Batch and size of an input that fits; raises :class:`UsageError` for any other."""

@@ -29,12 +29,10 @@ from dpt_deploy.runtime.where import on_device
 
 @dataclass(frozen=True)
 class _Underway:
-    """An image whose map is queued: its frame, its size, and the map where it stays on the device. ``image`` is held
-    until all that reads it is done."""
+    """An image whose map is queued: its frame, its size, and the map where it stays on the device."""
 
     frame: Frame
     size: Size
-    image: Any
     there: DeviceArray | None
 
 
@@ -62,6 +60,7 @@ class DevicePredictor(Predictor):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with self._engine.exclusive() as opened:
+            self._engine.wait_for_users()
             resizing, self._resizing = self._resizing, None
             frames, self._frames, self._free = self._frames, [], []
             try:
@@ -128,11 +127,11 @@ class DevicePredictor(Predictor):
     def _overlaps(self) -> bool:
         return True
 
-    def _begin(self, image: Any) -> _Underway:
-        """Queue all that an image takes; the host's is free again at once."""
+    def _begin(self, image: Any, _wait: bool = True) -> _Underway:
+        """Queue all that an image takes; the image is free again when this returns."""
         with self._engine.exclusive() as opened:
             there = on_device(image)
-            source = device_view(image, opened.stream) if there else image
+            source = device_view(image, opened.streams.up) if there else image
             imaging.require_rgb(np.broadcast_to(np.zeros((), source.dtype), source.shape) if there else image)
             frame = self._take_frame()
             try:
@@ -143,27 +142,30 @@ class DevicePredictor(Predictor):
                 raise
 
     def _queue(self, opened: OpenEngine, frame: Frame, image: Any, size: Size, *, there: bool) -> _Underway:
-        address = image.address if there else frame.upload(image)
+        address = frame.take(image) if there else frame.upload(image)
         frame.follow()
+        if there:
+            frame.have()
         out = self._through_network(frame, address, size)
         kept = DeviceArray((size.height, size.width), self._map_type, opened.stream) if there else None
         self._resize(frame, out, size, kept.address if kept else frame.map(self._map_bytes(size)))
         if kept:
             kept.mark()
         frame.download(0 if kept else self._map_bytes(size))
-        return _Underway(frame, size, image if there else None, kept)
+        return _Underway(frame, size, kept)
 
     def _end(self, underway: _Underway) -> Prediction:
-        """Wait for the map of an image; from here on one on the device may change, or go."""
-        _ = self._imaging  # closed meanwhile: its memory is gone
+        """Wait for the map of an image."""
         frame, size, model = underway.frame, underway.size, self._sidecar.model
-        try:
-            refuse_not_finite(frame.wait())
-            found: Any = underway.there
-            if found is None:
-                found = frame.taken((size.height, size.width), self._map_type)
-        finally:
-            with self._engine.exclusive():
+        with self._engine.in_use():
+            if frame not in self._frames:
+                raise DptError("the predictor was used outside its 'with' block")  # that of this image was closed
+            try:
+                refuse_not_finite(frame.wait())
+                found: Any = underway.there
+                if found is None:
+                    found = frame.taken((size.height, size.width), self._map_type)
+            finally:
                 self._free.append(frame)
         network_size = self.network_size(size.height, size.width)
         if model.task == "depth":

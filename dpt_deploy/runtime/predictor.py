@@ -115,10 +115,11 @@ class Predictor:
     def _overlaps(self) -> bool:
         return hasattr(self._runner, "submit")
 
-    def _begin(self, image: Any) -> Any:
+    def _begin(self, image: Any, wait: bool) -> Any:
         refuse_on_device(image)
         runner: Any = self._runner
-        return runner.submit(self.prepare(image)), *image.shape[:2]
+        ticket = runner.submit(self.prepare(image)) if wait else runner.try_submit(self.prepare(image))
+        return ticket and (ticket, *image.shape[:2])
 
     def _end(self, begun: Any) -> Prediction:
         ticket, height, width = begun

@@ -57,6 +57,7 @@ class TrtRunner:
         self._kept, self._most, self._host_code = kept_shapes, slots, host_code
         self._turn = threading.Condition(threading.RLock())
         self._waiting: list[Ticket] = []  # submitted and not collected, in order
+        self._users = 0  # threads that read memory of the engine, and do not hold the lock meanwhile
         self._open: OpenEngine | None = None
 
     def __enter__(self) -> Self:
@@ -70,6 +71,7 @@ class TrtRunner:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with self._turn:
+            self.wait_for_users()
             opened, self._open = self._open, None
             self._waiting.clear()
             self._turn.notify_all()
@@ -101,6 +103,27 @@ class TrtRunner:
             with on_device_of(opened.device):
                 yield opened
 
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Nothing of the engine is freed before the ``with`` block ends; other threads may queue work meanwhile."""
+        with self._turn:
+            self._opened()
+            self._users += 1
+        try:
+            yield
+        finally:
+            self._left()
+
+    def wait_for_users(self) -> None:
+        """Return when no thread reads memory of the engine; the caller holds the lock, which is lent meanwhile."""
+        while self._users:
+            self._turn.wait()
+
+    def _left(self) -> None:
+        with self._turn:
+            self._users -= 1
+            self._turn.notify_all()
+
     def infer(self, feed: Tensors) -> dict[str, np.ndarray]:
         """Run once, from host to host.
 
@@ -119,18 +142,30 @@ class TrtRunner:
             UsageError: the feed does not fit the engine; or this thread holds all tickets and would wait for itself.
         """
         with self.exclusive() as opened:
-            value = np.ascontiguousarray(_only(feed, opened.input))
-            batch, size = opened.check(value.shape, value.dtype)
+            value = _fitting(feed, opened)  # before waiting: what does not fit is told at once
             self._wait_for_slot()
-            ticket = Ticket(threading.get_ident())
-            try:
-                ticket.slot = opened.take_slot()
-                ticket.output_shape = opened.start(ticket.slot, value, batch, size)
-            except DptError as exc:  # of the device: it belongs to the run, and is told with its result
-                ticket.error = exc
-                opened.settle()
-            self._waiting.append(ticket)
-            return ticket
+            return self._start(opened, value)
+
+    def try_submit(self, feed: Tensors) -> Ticket | None:
+        """:meth:`submit`; but None, and nothing is queued, where it would wait.
+
+        Raises:
+            UsageError: the feed does not fit the engine.
+        """
+        with self.exclusive() as opened:
+            value = _fitting(feed, opened)
+            return self._start(opened, value) if len(self._waiting) < self._most else None
+
+    def _start(self, opened: OpenEngine, value: np.ndarray) -> Ticket:
+        ticket = Ticket(threading.get_ident())
+        try:
+            ticket.slot = opened.take_slot()
+            ticket.output_shape = opened.start(ticket.slot, value, *opened.check(value.shape, value.dtype))
+        except DptError as exc:  # of the device: it belongs to the run, and is told with its result
+            ticket.error = exc
+            opened.settle()
+        self._waiting.append(ticket)
+        return ticket
 
     def collect(self, ticket: Ticket | None = None) -> dict[str, np.ndarray]:
         """The output of ``ticket`` (default: of the run submitted first), waited for; each can be had once.
@@ -146,12 +181,14 @@ class TrtRunner:
             if ticket is None or ticket.taken or ticket not in self._waiting:
                 raise UsageError("there is no such run to collect", hint="collect each ticket of submit() once")
             ticket.taken = True
+            self._users += 1
         try:
             if ticket.error is not None:
                 raise ticket.error
             return {opened.output.name: opened.finish(_held(ticket), ticket.output_shape)}
         finally:
             self._release(opened, ticket)
+            self._left()
 
     def _wait_for_slot(self) -> None:
         """Return when a run may be queued; the lock is held, and given away while waiting."""
@@ -218,10 +255,19 @@ class TrtRunner:
             stream.synchronize()  # the host's memory is not ours to hold
             return made
 
-    def information(self) -> str:
-        """What the engine's inspector says of its layers (JSON), for an audit."""
+    def information(self, feed: Tensors | None = None) -> str:
+        """What the engine's inspector says of its layers (JSON), for an audit; of the shape of ``feed``, without which
+        types of dynamic shapes may not be told.
+
+        Raises:
+            UsageError: the feed does not fit the engine.
+            ResourceError: the GPU has no memory for one more context.
+        """
         with self.exclusive() as opened:
-            return opened.information()
+            if feed is None:
+                return opened.information()
+            value = _fitting(feed, opened)
+            return opened.information(opened.new_lane(*opened.check(value.shape, value.dtype), value.shape))
 
     def layer_seconds(self, feed: Tensors, runs: int = LAYER_RUNS) -> dict[str, float]:
         """Mean seconds per run of each layer, by the inspector's names; empty where the library reports none.
@@ -233,7 +279,7 @@ class TrtRunner:
             ResourceError: the GPU ran out of memory, or failed.
         """
         with self.exclusive() as opened:
-            value = np.ascontiguousarray(_only(feed, opened.input))
+            value = _fitting(feed, opened)
             return layer_seconds(opened, value, *opened.check(value.shape, value.dtype), runs)
 
     def synchronize(self) -> None:
@@ -245,6 +291,13 @@ class TrtRunner:
         if self._open is None:
             raise DptError("the runner was used outside its 'with' block")
         return self._open
+
+
+def _fitting(feed: Tensors, opened: OpenEngine) -> np.ndarray:
+    """The input, contiguous; raises :class:`UsageError` for one that does not fit."""
+    value = np.ascontiguousarray(_only(feed, opened.input))
+    opened.check(value.shape, value.dtype)
+    return value
 
 
 def _only(feed: Mapping[str, Any], spec: TensorSpec) -> Any:

@@ -108,7 +108,7 @@ def build_engine_artifact(
     if done is not None:
         say(f"{target} is up to date (--force builds it again)")
     found = done or _built(order, target, timing_cache, say, advance)
-    if measure is not False:
+    if measure is not False and not order.options.strip_weights:  # what has no weights does not run
         wide = partial(_wide, order, out, timing_cache, say, advance) if against_wide else None
         found = with_times(found, order.device, wide, say=say, advance=advance)
     return Building(found, order.costs, fresh=done is None)
@@ -122,6 +122,11 @@ def _check_wish(order: Order, measure: bool | None, *, against_wide: bool) -> No
         raise UsageError(
             f"the engine has one profile, {order.profiles[0]}: a wide one would be the same",
             hint="leave --against-wide out, or give more sizes (--res) or a larger --batch",
+        )
+    if (measure or against_wide) and order.options.strip_weights:
+        raise UsageError(
+            "an engine without its weights cannot be run, and so not measured",
+            hint="leave --measure and --against-wide out, or --strip-weights",
         )
     if (measure or against_wide) and order.device is None:
         raise IncompatibleError(

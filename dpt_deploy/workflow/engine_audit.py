@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from dpt_deploy.core.artifact import Artifact
 from dpt_deploy.core.errors import ResourceError
@@ -16,10 +19,12 @@ from dpt_deploy.workflow.engine_order import engine_of
 from dpt_deploy.workflow.feeds import model_feed
 
 SILENT = "the library reports no times of layers"
+UNTOLD = "the engine's inspector tells no types of its layers; what is shown was told before the build"
 
 
 def audited(artifact: Artifact, runner: Any) -> AuditRecord:
     """The audit of an engine that ``runner`` has open; by layers, with the reason, where time cannot be measured.
+    Where the inspector tells no types at all, it is the audit before the build, and says so.
 
     The time is that of the smallest batch of the first profile, at its largest size.
 
@@ -34,9 +39,18 @@ def audited(artifact: Artifact, runner: Any) -> AuditRecord:
         seconds = runner.layer_seconds(feed)
     except ResourceError as exc:  # one more context may not fit; what it computes in can be told without
         reason = str(exc)
-    found = audit_engine(runner.information(), seconds, shape=f"{size} batch {batch}", untimed=reason)
+    found = audit_engine(_information(runner, feed), seconds, shape=f"{size} batch {batch}", untimed=reason)
+    if not found.layers:  # what was told of the network before the build is more than nothing
+        return replace(engine_of(artifact).audit, times=None, untimed=UNTOLD)
     check_audit(found, sidecar.precision, artifact.path.name)
     return found
+
+
+def _information(runner: Any, feed: dict[str, np.ndarray]) -> str:
+    try:
+        return str(runner.information(feed))
+    except ResourceError:
+        return str(runner.information())
 
 
 def _shape(profile: Profile) -> tuple[int, Size]:

@@ -133,6 +133,8 @@ def finished(target: Path, order: Order) -> Artifact | None:
     have = artifact.sidecar.engine
     if have is None or artifact.sidecar.tools != tool_versions():
         return None
+    if order.options.refittable and have.refit is None:  # of an earlier version, which kept no record for refitting
+        return None
     device = have.device and (have.device.name, have.device.capability)
     wanted = order.device and (order.device.name, order.device.capability)
     same = (have.library, have.version, have.profiles, have.options, device) == (

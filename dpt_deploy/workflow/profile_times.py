@@ -112,11 +112,13 @@ def _times(
 ) -> ProfileTime:
     """Of one profile, in runners that stay open; ``other`` is the one that is switched from."""
     contenders = {name: _contender(runner, sidecar, profile) for name, runner in runners.items()}
-    timings = interleave(contenders, seconds=SECONDS, clock=clock).timings
-    steady, switch = timings[NARROW], None
+    narrow, switch, beside = contenders[NARROW], None, None
+    steady = interleave({NARROW: narrow}, seconds=SECONDS, clock=clock).timings[NARROW]
     if other is not None:
-        switch = _after(contenders[NARROW], _contender(runners[NARROW], sidecar, other), clock) - steady.median
-    beside = ratio(timings[WIDE], steady) if WIDE in timings else None
+        switch = _after(narrow, _contender(runners[NARROW], sidecar, other), clock) - steady.median
+    if WIDE in contenders:  # apart from the steady runs: by turns each finds the other's weights in the caches
+        turns = interleave(contenders, seconds=SECONDS, clock=clock).timings
+        beside = ratio(turns[WIDE], turns[NARROW])
     return ProfileTime(profile, first, (steady.median, *steady.interval()), switch, beside)
 
 

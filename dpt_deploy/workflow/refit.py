@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dpt_deploy.engine.compat import Edition, Messages
 
 Talk = Callable[[str], None]
+NOT_SINCE = "the engine has got other weights since"
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,9 @@ def _refit(order: _Order, plan: Path, say: Talk) -> tuple[int, Sidecar]:
         order.record,
         options=replace(order.record.options, strip_weights=False, refit=lasting),
         refit=order.after if lasting else None,
+        audit=replace(order.record.audit, times=None, untimed=NOT_SINCE),
+        profile_times=(),
+        measured_on=None,
     )
     sidecar = replace(
         source.sidecar,

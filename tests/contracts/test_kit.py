@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -316,8 +317,11 @@ def test_what_is_timed_on_a_gpu(modules, machine, monkeypatch, engine, ort):
     models.compiled(place, "large", "fp16")
     if engine:
         models.frames(place, "large", "fp16")
-        models.profiles(place, "large", "fp16")
-        assert {"--measure", "--against-wide"} <= set(calls.pop())
+        for measured in ({"first_seconds": 1.0}, None):
+            place.write("profiles-large-fp16.json", {"profiles": [{"profile": "x", "measured": measured}]})
+            with nullcontext() if measured else pytest.raises(modules["work"].StepError, match="were not measured"):
+                models.profiles(place, "large", "fp16")
+            assert {"--measure", "--against-wide"} <= set(calls.pop())
         full = calls.pop()
         assert full[full.index("--runtime") + 1] == "trt-device,trt-frame,trt-frames"
         assert full[full.index("--res") + 1] == "384x672"
@@ -517,6 +521,19 @@ def test_parts_come_together_again(modules, tmp_path):
     parts.unpack_group(made[0], tmp_path / "out", tmp_path / "one")
     assert (tmp_path / "out/folder/deep/noise").read_bytes() == (tmp_path / "in/deep/noise").read_bytes()
     assert os.access(tmp_path / "out/folder/tool", os.X_OK)
+
+
+@pytest.mark.parametrize(("cuda", "version"), [("12", "12."), ("13", "13.")])
+def test_cuda_python_is_of_the_drivers_version(cuda, version, modules, root, tmp_path, monkeypatch):
+    pack, asked = modules["pack"], []
+    monkeypatch.setattr(pack, "_fetched", lambda *given, bound=(), plain=(): asked.append([*given[2], *bound, *plain]))
+    order = pack.Order(tmp_path, cuda=cuda, root=root, rtx=("1.2.3",))
+    list(pack._wanted(order, tmp_path, lambda _line: None))
+    pins = dict(re.findall(r"^([\w-]+)==(.+)", (root / "constraints.txt").read_text(), re.MULTILINE))
+    found = {name: each for name, _, each in (line.partition("==") for line in asked[0]) if name.startswith("cuda-")}
+    assert all((found[name] or pins[name]).startswith(version) for name in ("cuda-python", "cuda-bindings"))
+    assert sum(line.startswith("cuda-python") for line in asked[0]) == 1
+    assert f"tensorrt_rtx_cu{cuda}_libs==1.2.3" in asked[1]
 
 
 def test_what_a_machine_has_is_read_from_pip(modules):

@@ -3,6 +3,7 @@
 import ctypes
 import json
 import re
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
@@ -396,6 +397,73 @@ def test_a_predictor_that_was_closed_gives_no_more(kind, stood_in):
         runner.__exit__(None, None, None)
     with pytest.raises(DptError, match="outside its 'with' block"):
         next(found)
+
+
+@pytest.mark.needs("compiler", "torch", "onnxruntime")
+@pytest.mark.parametrize(("kind", "rows"), [(nullcontext, 2), (DevicePredictor, 2), (DevicePredictor, 3)])
+def test_several_rows_of_images_may_be_asked_by_turns(kind, rows, stood_in):
+    runner, _, _ = stood_in
+    pictures = [photo(64, 64, seed) for seed in range(4)]
+    with opened(kind, runner, sidecar_of()) as predictor:
+        found = list(zip(*(predictor.predict_all(pictures) for _ in range(rows)), strict=True))
+        wanted = [predictor(picture).depth for picture in pictures]
+        assert all(np.array_equal(one.depth, right) for each, right in zip(found, wanted, strict=True) for one in each)
+
+
+@KINDS
+@pytest.mark.needs("compiler", "torch", "onnxruntime")
+def test_threads_that_overlap_images_do_not_wait_for_each_other_for_good(kind, stood_in):
+    runner, _, _ = stood_in
+    meet = threading.Barrier(2, timeout=20)
+
+    def images():
+        yield photo(64, 64)
+        meet.wait()  # both have begun one by now
+        yield from (photo(64, 64, seed) for seed in range(3))
+
+    with opened(kind, runner, sidecar_of()) as predictor, ThreadPoolExecutor(2) as pool:
+        jobs = [pool.submit(lambda: len(list(predictor.predict_all(images())))) for _ in range(2)]
+        assert [job.result(timeout=20) for job in jobs] == [4, 4]
+
+
+@pytest.mark.needs("compiler", "torch", "onnxruntime")
+def test_an_image_of_the_device_is_its_owners_again_at_once(stood_in):
+    runner, _, _ = stood_in
+    pictures, surface = [photo(64, 64, seed) for seed in range(4)], np.zeros((64, 64, 3), np.uint8)
+
+    def decoded():
+        for picture in pictures:
+            surface[...] = picture
+            yield OnDevice(surface)
+
+    with DevicePredictor(runner, sidecar_of()) as predictor:
+        found = [on_host(prediction.depth) for prediction in predictor.predict_all(decoded())]
+        assert all(np.array_equal(one, predictor(each).depth) for one, each in zip(found, pictures, strict=True))
+
+
+@pytest.mark.needs("compiler", "torch", "onnxruntime")
+def test_a_frame_that_found_no_memory_is_of_use_again(stood_in):
+    runner, cuda, _ = stood_in
+    with DevicePredictor(runner, sidecar_of()) as predictor:
+        wanted = predictor(photo(64, 64)).depth
+        left, cuda.left = cuda.left, 100
+        with pytest.raises(ResourceError, match="out of memory"):
+            predictor(photo(90, 90))
+        cuda.left = left
+        assert np.array_equal(predictor(photo(64, 64)).depth, wanted)
+
+
+@pytest.mark.needs("compiler", "torch", "onnxruntime")
+def test_images_of_a_block_that_was_left_are_not_of_the_next(stood_in):
+    runner, _, _ = stood_in
+    predictor = DevicePredictor(runner, sidecar_of())
+    with predictor:
+        found = predictor.predict_all([photo(64, 64)] * 3)
+        next(found)
+    with predictor:
+        found.close()
+        assert predictor(photo(64, 64)).depth.shape == (64, 64)
+        assert len(predictor._frames) == 1
 
 
 @pytest.mark.needs("compiler", "torch", "onnxruntime")

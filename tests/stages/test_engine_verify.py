@@ -5,7 +5,7 @@ import pytest
 pytest.importorskip("cuda.bindings", reason="cuda-python is not installed: pip install -e '.[trt]'")
 
 from support import engine_checks
-from support.fake_gpu import Context, free_the_rest, install_for, layer
+from support.fake_gpu import Context, Inspector, free_the_rest, install_for, layer
 from support.faults.calling import complaint, fine
 from support.tiny import copied, exported
 
@@ -60,6 +60,16 @@ def test_a_silent_library_is_audited_by_layers(engine, trt, capsys):
     audit = audit_of(engine)
     assert (audit.times, audit.basis) == (None, "layers")
     assert "not measured: the library reports no times of layers" in fine(capsys, "inspect", engine.path)
+
+
+def test_an_inspector_that_tells_no_types_leaves_the_audit_before_the_build(engine, trt, monkeypatch, capsys):
+    before = engine.sidecar.engine.audit
+    monkeypatch.setattr(
+        Inspector, "execution_context", property(lambda _self: None, lambda _self, _context: None), raising=False
+    )
+    audit = audit_of(engine)
+    assert (audit.method, audit.layers, audit.operations) == ("network", before.layers, before.operations)
+    assert "the engine's inspector tells no types of its layers" in fine(capsys, "inspect", engine.path)
 
 
 def test_a_gpu_without_room_for_the_profiler_is_audited_by_layers(engine, trt, monkeypatch):

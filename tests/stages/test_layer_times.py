@@ -218,3 +218,23 @@ def test_the_table_says_why_there_is_no_time():
     assert "time of layers" not in shown(AuditRecord("network", {"fp16": 1}, {}, {}))
     doubtful = shown(audited([layer("gemm", "a", "Half")], {"a": 1.0, "else": 3.0}))
     assert doubtful["time of layers"].endswith("too much of it is unknown to judge by")
+
+
+@pytest.mark.parametrize("key", ["DataType", "Datatype", "Format/Datatype"])
+def test_types_are_read_where_each_release_writes_them(key):
+    entry = {"LayerType": "gemm", "Name": "a", "Inputs": [{key: "Half"}], "Outputs": [{key: "Float"}]}
+    assert audit_engine(json.dumps({"Layers": [entry]})).layers == {"fp16": 1}
+    assert audit_engine(json.dumps({"Layers": [{**entry, "Inputs": [], "Outputs": [{"Format": "?"}]}]})).layers == {}
+
+
+def test_only_the_layers_of_the_first_profile_count():
+    entries = [layer("gemm", f"product{end}", "Half") for end in ("", " [profile 0]", " [profile 1]", " [profile 12]")]
+    assert audit_engine(json.dumps({"Layers": entries})).layers == {"fp16": 2}
+
+
+def test_attention_is_a_part_of_what_computes():
+    twice = [layer("gemm", "fmha", "Half"), layer("Cast", "fmha", "Half")]  # a name that is two things is unknown
+    found = audit_engine(
+        json.dumps({"Layers": [layer("gemm", "mha", "Half"), *twice]}), {"mha": 1.0, "fmha": 2.0}
+    ).times
+    assert (found.attention, found.precision, found.unknown) == (1.0, {"fp16": 1.0}, 2.0)

@@ -16,7 +16,7 @@ from dpt_deploy.core.environment import gpus
 from dpt_deploy.core.errors import DptError, IncompatibleError, ResourceError, UsageError
 from dpt_deploy.core.profile import parse_ranges
 from dpt_deploy.engine.profiles import plan_profiles
-from dpt_deploy.runtime import _cuda
+from dpt_deploy.runtime import _cuda, _trt_engine
 
 
 @pytest.fixture
@@ -58,6 +58,29 @@ def test_only_a_version_compatible_plan_may_bring_code_for_the_host(make, tmp_pa
         (tmp_path / "x.plan").write_bytes(HOST_CODE)
         with nullcontext() if allowed else pytest.raises(IncompatibleError, match="cannot load"), runner:
             engine_checks.agree(runner, mean, SHAPES[:1], 0)
+
+
+def test_closing_waits_for_who_reads_a_result(make, monkeypatch):
+    runner, _, _ = make()
+    reading, go = threading.Event(), threading.Event()
+    finish = _trt_engine.OpenEngine.finish
+
+    def slow(self, slot, shape):
+        reading.set()
+        assert go.wait(20)
+        return finish(self, slot, shape)
+
+    monkeypatch.setattr(_trt_engine.OpenEngine, "finish", slow)
+    with ThreadPoolExecutor(2) as pool:
+        runner.__enter__()
+        result = pool.submit(runner.infer, {"pixel_values": engine_checks.images(*SHAPES[0])})
+        assert reading.wait(20)
+        closing = pool.submit(runner.__exit__, None, None, None)
+        with pytest.raises(TimeoutError):
+            closing.result(timeout=0.2)
+        go.set()
+        assert result.result(timeout=20)["predicted_depth"].shape == (1, 64, 64)
+        closing.result(timeout=20)
 
 
 def test_arrays_belong_to_the_caller(make):

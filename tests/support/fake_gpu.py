@@ -57,7 +57,7 @@ class FakeCuda:
     cudaError_t = SimpleNamespace(
         cudaSuccess=0, cudaErrorMemoryAllocation=2, cudaErrorInsufficientDriver=35, cudaErrorNoDevice=100
     )
-    cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2)
+    cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2, cudaMemcpyDeviceToDevice=3)
     cudaStreamCaptureMode = SimpleNamespace(cudaStreamCaptureModeThreadLocal=1)
 
     def __init__(self, memory_bytes=1 << 40, error=0):
@@ -300,13 +300,36 @@ class Engine:
         return Context(self, how) if self.contexts_left >= 0 else None
 
     def create_engine_inspector(self):
-        return SimpleNamespace(get_engine_information=lambda _form: json.dumps({"Layers": self.layers}))
+        return Inspector(self.layers)
+
+
+class Inspector:
+    """Tells types of a context only: shapes are dynamic."""
+
+    def __init__(self, layers):
+        self.layers, self.execution_context = layers, None
+
+    def get_engine_information(self, _form):
+        listed = self.layers if self.execution_context else [untold(each) for each in self.layers]
+        return json.dumps({"Layers": listed})
+
+
+def untold(entry):
+    """An entry as it is without a context."""
+    unknown = "Format not available due to dynamic shapes."
+    return {
+        key: [{**tensor, TYPE_KEY: unknown} for tensor in value] if key in ("Inputs", "Outputs") else value
+        for key, value in entry.items()
+    }
+
+
+TYPE_KEY = "Datatype"  # TensorRT 11, and TensorRT-RTX from 1.6 on
 
 
 def layer(kind, name, gives, takes=()):
     """An entry of the inspector's list."""
     sides = {"Inputs": takes, "Outputs": [gives]}
-    listed = {side: [{"Name": "t", "Format/Datatype": each} for each in formats] for side, formats in sides.items()}
+    listed = {side: [{"Name": "t", TYPE_KEY: each} for each in formats] for side, formats in sides.items()}
     return {"LayerType": kind, "Name": name, **listed}
 
 

@@ -68,6 +68,7 @@ METHODS = [
     "ILogger.log",
     "Runtime.deserialize_cuda_engine",
     "Runtime.engine_host_code_allowed",
+    "EngineInspector.execution_context",
     "ICudaEngine.num_io_tensors",
     "ICudaEngine.get_tensor_name",
     "ICudaEngine.get_tensor_shape",

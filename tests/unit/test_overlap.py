@@ -13,9 +13,11 @@ def log():
 
 @pytest.fixture
 def run(log):
-    """Results of ``items``; of a negative number begin fails, of 7 end does."""
+    """Results of ``items``; of a negative number begin fails, of 7 end does; 100 and more have to be alone."""
 
-    def begin(item):
+    def begin(item, wait):
+        if item >= 100 and not wait:
+            return None
         if item < 0:
             raise UsageError(f"begin {item}")
         log.append(f"begin {item}")
@@ -33,6 +35,18 @@ def run(log):
 def test_the_next_is_begun_before_one_is_ended(run, log):
     assert list(run([1, 2, 3])) == [10, 20, 30]
     assert log == ["begin 1", "begin 2", "end 1", "begin 3", "end 2", "end 3"]
+
+
+def test_what_finds_no_room_is_begun_when_the_others_have_ended(run, log):
+    assert list(run([1, 100, 101, 2])) == [10, 1000, 1010, 20]
+    assert log == ["begin 1", "end 1", "begin 100", "end 100", "begin 101", "begin 2", "end 101", "end 2"]
+
+
+def test_what_fails_at_its_end_is_told_in_its_turn(run):
+    found = run([1, 7, 2, 3])
+    assert next(found) == 10
+    with pytest.raises(UsageError, match="end 7"):
+        next(found)
 
 
 @pytest.mark.parametrize("items", [[], [1]])
