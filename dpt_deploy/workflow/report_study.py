@@ -120,8 +120,9 @@ STUDY_KINDS: dict[str, Section] = {
     "training": Section(
         "Training of the shipped models",
         "Loss: scale- and shift-invariant, with gradient matching. AbsRel is the mean over scenes after\n"
-        "alignment in inverse depth; the plane is fitted to each ground truth. A training with a number goes on from where\n"
-        "the one without it ended. Minutes are of the clock: trainings with a number ran beside one another, and other work.",
+        "alignment in inverse depth; the plane is fitted to each ground truth. A training with a number\n"
+        "goes on from where the one without it ended. Minutes are of the clock: those with a number ran beside one\n"
+        "another, and beside other work.",
         _training,
         _draw_training,
     ),
