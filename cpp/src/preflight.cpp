@@ -62,7 +62,7 @@ void check_library(const EngineRecord& record, const Host& host) {
                   "build the plan with that one, or this library with the headers of " + record.library);
   }
   const auto built = numbers_of(record.version), here = numbers_of(host.version);
-  if (built == here || (record.version_compatible && built[0] == here[0] && built < here)) return;
+  if (built == here || (record.version_compatible && built < here)) return;
   throw Failure(DPT_INCOMPATIBLE, what + host.version + " is here, and a plan is bound to its version",
                 "build it again here: " + rebuild(record));
 }

@@ -112,8 +112,7 @@ def describe_origin(record: EngineRecord) -> str:
 def _check_version(record: EngineRecord, found: str) -> None:
     if found == record.version:
         return
-    same_major = found.partition(".")[0] == record.version.partition(".")[0]
-    if record.options.version_compatible and same_major and _newer(found, record.version):
+    if record.options.version_compatible and _newer(found, record.version):  # of the next major version too
         return
     raise IncompatibleError(
         f"this plan was built by {record.library} {record.version}; {found} is installed, and a plan is bound to its "
