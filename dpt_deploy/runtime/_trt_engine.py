@@ -75,6 +75,7 @@ class OpenEngine:
         with ExitStack() as undo:
             self.stream, self._up, self._down = (self._streamed(undo, handle) for handle in (stream, None, None))
             self._runtime, self._engine = deserialize(trt, path, host_code=host_code)
+            self._kernels: Any = None  # what TensorRT-RTX compiled, for all contexts
             self.device = current_device()  # of the thread that opens it; others are led there
             self.input, self.output = _tensors(trt, self._engine, path)
             self._slot_bytes = largest_bytes(self.input, profiles), largest_bytes(self.output, profiles)
@@ -102,7 +103,7 @@ class OpenEngine:
             for stream in (self._down, self.stream, self._up):
                 steps.callback(stream.synchronize)
         self._lanes.clear()
-        self._engine = self._runtime = None
+        self._engine = self._runtime = self._kernels = None
 
     @property
     def streams(self) -> Streams:
@@ -246,7 +247,7 @@ class OpenEngine:
     def new_lane(self, batch: int, size: Size, shape: tuple[int, ...]) -> Lane:
         """A lane that is not kept: gone with the last reference to it."""
         profile = choose_profile(self._profiles, batch, size)
-        context = self._engine.create_execution_context(_how_to_run(self.trt, self._engine))
+        context = self._engine.create_execution_context(self._how_to_run())
         if context is None:
             raise ResourceError("TensorRT has no memory for one more context", hint="use fewer sizes or smaller ones")
         context.set_device_memory(self._scratch.address, self._scratch.size_bytes)
@@ -259,21 +260,23 @@ class OpenEngine:
             )
         return Lane(context, tuple(context.get_tensor_shape(self.output.name)))
 
+    def _how_to_run(self) -> Any:
+        """What a context is made with: memory of ours and, where kernels are compiled at run time, compiled at once.
 
-def _how_to_run(trt: Any, engine: Any) -> Any:
-    """What a context is made with: memory of ours and, where kernels are compiled at run time, compiled at once.
-
-    TensorRT-RTX runs a new shape with fallback kernels and compiles better ones meanwhile, unless it is told not to: a
-    graph captured then would keep the fallback for good.
-    """
-    memory = trt.ExecutionContextAllocationStrategy.USER_MANAGED
-    when = getattr(trt, "DynamicShapesKernelSpecializationStrategy", None)
-    if when is None:
-        return memory
-    config = engine.create_runtime_config()
-    config.set_execution_context_allocation_strategy(memory)
-    config.dynamic_shapes_kernel_specialization_strategy = when.EAGER
-    return config
+        TensorRT-RTX runs a new shape with fallback kernels and compiles better ones meanwhile, unless it is told not
+        to: a graph captured then would keep the fallback for good. What one context had compiled, the others use.
+        """
+        memory = self.trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        when = getattr(self.trt, "DynamicShapesKernelSpecializationStrategy", None)
+        if when is None:
+            return memory
+        config = self._engine.create_runtime_config()
+        config.set_execution_context_allocation_strategy(memory)
+        config.dynamic_shapes_kernel_specialization_strategy = when.EAGER
+        if self._kernels is None:
+            self._kernels = config.create_runtime_cache()
+        config.set_runtime_cache(self._kernels)
+        return config
 
 
 def _tensors(trt: Any, engine: Any, path: Path) -> tuple[TensorSpec, TensorSpec]:

@@ -292,7 +292,12 @@ class Engine:
         def allocate(strategy):
             config.allocation = strategy
 
+        def share(cache):
+            config.cache = cache
+            return True
+
         config = SimpleNamespace(set_execution_context_allocation_strategy=allocate)
+        config.create_runtime_cache, config.set_runtime_cache = object, share
         return config
 
     def create_execution_context(self, how):
