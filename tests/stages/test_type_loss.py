@@ -12,10 +12,13 @@ from support.tiny import exported, tampered, tiny_model
 from dpt_deploy.cli import call
 from dpt_deploy.core.artifact import TYPE_LOSS_TIMES, Sidecar, write_sidecar
 from dpt_deploy.core.metrics import range_error
-from dpt_deploy.core.record import TypeLossRecord
-from dpt_deploy.workflow.feeds import reference_input
+from dpt_deploy.core.record import CaseResult, TypeLossRecord
+from dpt_deploy.core.spec import Size
+from dpt_deploy.parity.compare import Report
+from dpt_deploy.workflow.feeds import parity_images, reference_input
+from dpt_deploy.workflow.payloads import reference_output
 from dpt_deploy.workflow.reference import reference_of
-from dpt_deploy.workflow.type_loss import type_loss
+from dpt_deploy.workflow.type_loss import held_to_pytorch, type_loss
 from dpt_deploy.workflow.verify import read_golden
 
 
@@ -73,3 +76,16 @@ def test_a_file_that_loses_more_than_that_fails(tmp_path, capsys):
     assert call(check) == 5
     write_sidecar(spoiled.path, replace(spoiled.sidecar, type_loss=TypeLossRecord("fp16", 0.3, 0.3)))
     assert call(check) == 0
+
+
+def test_a_case_may_lose_thrice_what_pytorch_loses_on_its_own_images():
+    artifact = exported("tiny-vit", precision="fp16")
+    sidecar = artifact.sidecar
+    network = reference_of(sidecar)
+    images = parity_images("fp16", 2, Size(96, 64))
+    lost = type_loss(network, sidecar, images, reference_output(network, sidecar, images))
+    fine = CaseResult(2, "96x64", False, max=0.5 * TYPE_LOSS_TIMES * lost.max, mean=0.9 * TYPE_LOSS_TIMES * lost.mean)
+    strict = replace(sidecar, tolerance=replace(sidecar.tolerance, max=1e-9, mean=1e-9))
+    cases = (fine, replace(fine, mean=1.1 * TYPE_LOSS_TIMES * lost.mean), replace(fine, note="NaN"))
+    held = held_to_pytorch(Report(cases, strict.allowed), network, strict)
+    assert [case.passed for case in held.cases] == [True, False, False]
