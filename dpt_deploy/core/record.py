@@ -14,7 +14,8 @@ from dpt_deploy.core.spec import Size
 class CaseResult:
     """Agreement of one batch at one size. ``max`` and ``mean`` are errors over the reference's range; None for labels.
 
-    A candidate with NaN or infinity has no error that could be measured: it fails with a ``note``.
+    A candidate with NaN or infinity has no error that could be measured: it fails with a ``note``. ``held_to`` is what
+    it was held to where that is not the tolerance of the whole comparison.
     """
 
     batch: int
@@ -25,6 +26,7 @@ class CaseResult:
     abs_rel: float | None = None
     agreement: float | None = None
     note: str = ""
+    held_to: Tolerance | None = None
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -100,17 +101,26 @@ def verify_artifact(
     with open_runner(path, runtime) as runner:
         outputs = _outputs(runner, sidecar, lambda images: _torch_output(module, sidecar, images))
         min_span = MIN_SPAN_TRAINED if against else _min_span(sidecar)
-        report = compare_matrix(outputs, cases, sidecar.allowed, min_span=min_span, progress=progress)
+        report = compare_matrix(
+            outputs,
+            cases,
+            sidecar.allowed,
+            min_span=min_span,
+            again=partial(_again, module, sidecar),
+            progress=progress,
+        )
         artifact = _audited(artifact, runner)
-    if against is None and not report.passed:
-        from dpt_deploy.workflow.type_loss import held_to_pytorch
-
-        report = held_to_pytorch(report, module, sidecar)
     if against is None:  # else not the artefact's own numbers: its sidecar keeps those
         artifact = _record(artifact, report, runtime, cases)
     located = report.passed or sidecar.kind == PLAN  # an engine shows no tensor inside
     divergence = None if located else _locate(artifact, module, report)
     return Verification(artifact, report, str(against or "PyTorch"), divergence)
+
+
+def _again(module: Any, sidecar: Sidecar, case: CaseResult) -> CaseResult:
+    from dpt_deploy.workflow.type_loss import held_to_pytorch
+
+    return held_to_pytorch(case, module, sidecar)
 
 
 def golden_report(sidecar: Sidecar, path: Path, runtime: str | None = None) -> Report:
@@ -266,6 +276,7 @@ def measured_error(case: CaseResult, tolerance: Tolerance) -> str:
     if case.note:
         return case.note
     if case.max is not None and case.mean is not None:
-        allowed = f"allowed {tolerance.max:.0e} and {tolerance.mean:.0e}"
+        limit = case.held_to or tolerance
+        allowed = f"allowed {limit.max:.0e} and {limit.mean:.0e}"
         return f"max {case.max:.2e} and mean {case.mean:.2e} of range, {allowed}"
     return f"agreement {case.agreement or 0.0:.5f}, needed {1 - tolerance.disagreement:.5f}"

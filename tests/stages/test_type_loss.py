@@ -10,11 +10,11 @@ from onnx import numpy_helper
 from support.tiny import exported, tampered, tiny_model
 
 from dpt_deploy.cli import call
+from dpt_deploy.cli._output import case_rows
 from dpt_deploy.core.artifact import TYPE_LOSS_TIMES, Sidecar, write_sidecar
 from dpt_deploy.core.metrics import range_error
 from dpt_deploy.core.record import CaseResult, TypeLossRecord
 from dpt_deploy.core.spec import Size
-from dpt_deploy.parity.compare import Report
 from dpt_deploy.workflow.feeds import parity_images, reference_input
 from dpt_deploy.workflow.payloads import reference_output
 from dpt_deploy.workflow.reference import reference_of
@@ -87,5 +87,9 @@ def test_a_case_may_lose_thrice_what_pytorch_loses_on_its_own_images():
     fine = CaseResult(2, "96x64", False, max=0.5 * TYPE_LOSS_TIMES * lost.max, mean=0.9 * TYPE_LOSS_TIMES * lost.mean)
     strict = replace(sidecar, tolerance=replace(sidecar.tolerance, max=1e-9, mean=1e-9))
     cases = (fine, replace(fine, mean=1.1 * TYPE_LOSS_TIMES * lost.mean), replace(fine, note="NaN"))
-    held = held_to_pytorch(Report(cases, strict.allowed), network, strict)
-    assert [case.passed for case in held.cases] == [True, False, False]
+    held = [held_to_pytorch(case, network, strict) for case in cases]
+    assert [case.passed for case in held] == [True, False, False]
+    assert held[0].held_to.mean == pytest.approx(TYPE_LOSS_TIMES * lost.mean)
+    assert held[2].held_to is None
+    (row,) = case_rows(held[:1])
+    assert "by PyTorch's own loss" in row[-1]

@@ -101,3 +101,14 @@ def test_the_matrix_measures_every_case_even_after_a_failure():
 
 def test_an_empty_matrix_proves_nothing():
     assert not compare_matrix(lambda _b, _s: (DEPTH, DEPTH), [], TOLERANCE, min_span=0.5).passed
+
+
+def test_a_case_that_failed_is_judged_again_and_no_other():
+    seen = []
+
+    def again(case):
+        seen.append(case.batch)
+        return case
+
+    compare_matrix(lambda b, _s: (DEPTH + (b - 1), DEPTH), [(1, SIZE), (2, SIZE)], TOLERANCE, min_span=0.0, again=again)
+    assert seen == [2]
