@@ -85,6 +85,12 @@ class Study:
         """Names of the models that have learned nothing."""
         return tuple(subject.name for subject in self.models if subject.random)
 
+    @property
+    def interval(self) -> str:
+        """How the intervals were made."""
+        kept = ", shares of kinds kept" if len(set(self.scores.kinds)) > 1 else ""
+        return f"95 % percentile bootstrap over images, paired{kept}"
+
     def curve(self, name: str) -> Curve:
         """The curve of a subject."""
         return next(curve for curve in self.analysis.curves if curve.subject == name)
@@ -119,7 +125,7 @@ class Study:
             "data": {**asdict(self.data), "images": len(self.scores.images)},
             "trained": str(self.scores.trained),
             "sizes": [str(size) for size in self.scores.sizes],
-            "statistics": {"interval": "95 % percentile bootstrap over images, paired", "seed": self.seed},
+            "statistics": {"interval": self.interval, "seed": self.seed},
             "subjects": [asdict(subject) for subject in self.subjects],
             "rows": self.rows(),
             "loss_in_paper_range": {curve.subject: asdict(curve.in_range) for curve in self.analysis.curves},
@@ -131,6 +137,7 @@ class Study:
             "failures": [{"image": image, "reason": reason} for image, reason in self.failures],
             "environment": self.environment,
             "images": list(self.scores.images),
+            "kinds": list(self.scores.kinds),
             "abs_rel": {
                 subject: {str(size): self.scores.values[i, j].tolist() for j, size in enumerate(self.scores.sizes)}
                 for i, subject in enumerate(self.scores.subjects)

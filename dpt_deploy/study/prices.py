@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dpt_deploy.study.resolution import RESAMPLES, Draws, Estimate, Scores, image_weights, paper_range
+from dpt_deploy.study.resolution import RESAMPLES, Draws, Estimate, Scores, paper_range
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def price(
     scores: Scores, delta1: NDArray[np.float64], subject: str, original: str, *, seed: int, resamples: int = RESAMPLES
 ) -> Price:
     """Compare two subjects; ``delta1`` (subjects, sizes, images) is the share of pixels within 1.25 of the truth."""
-    weights = image_weights(len(scores.images), seed, resamples)
+    weights = scores.weights(seed, resamples)
     ours, full = scores.subjects.index(subject), scores.subjects.index(original)
     errors = {index: _means(weights, scores.values[index]) for index in (ours, full)}
     shares = {index: _means(weights, delta1[index]) for index in (ours, full)}

@@ -230,7 +230,7 @@ def _method(study: Study) -> Html:
         ("images", f"{len(study.scores.images)} of {study.data.name}"),
         ("measure", study.data.protocol),
         ("loss", f"mean AbsRel at a size over mean AbsRel at {study.scores.trained}, less one, in percent"),
-        ("intervals", f"95 %, percentile bootstrap over images, paired, seed {study.seed}"),
+        ("intervals", f"{study.interval}, seed {study.seed}"),
         ("the paper's range", "sizes up to 1.67 times the training size (416 to 640 for 384): the verdicts rest on it"),
         ("plane", "the plane in inverse depth that fits each truth best: what no look at the image earns"),
     ]

@@ -2,7 +2,8 @@
 
 A *subject* is a model on a runtime at a precision. Its loss at a size is the mean error there over the mean error at
 the training size, minus one, in percent. Every interval is a 95 % percentile bootstrap over images, and every resample
-is one list of images for all subjects and sizes: what is hard about an image cancels in ratios and differences.
+is one list of images for all subjects and sizes: what is hard about an image cancels in ratios and differences. Where
+images come in kinds whose shares are fixed, a resample keeps the shares.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ Draws = NDArray[np.float64]  # first axis: the images as they are, then every re
 PAPER_RATIO = 640 / 384  # the largest size of Figure 4 over its training size
 DEFAULT_RATIOS = (1, 7 / 6, 4 / 3, 3 / 2, 5 / 3, 2, 7 / 3, 8 / 3)  # the paper's range, then as far again and more
 RESAMPLES = 4000
+_LEAST = 4  # images of a kind: fewer do not tell how much its images differ
 _SLACK = 1e-6  # of a ratio: 320 / 192 is the paper's end and must not fall outside by rounding
 
 
@@ -47,6 +49,7 @@ class Scores:
     """Errors (AbsRel) of every subject at every size on every image: ``values`` is (subjects, sizes, images).
 
     ``plane`` (images,) is the error of the best plane through each image's own truth: what no look at the image earns.
+    ``kinds`` (images,) are the kinds whose shares were fixed when the images were chosen; none: images are of one kind.
 
     Raises:
         BadFileError: fewer than two images are left; one has no spread.
@@ -59,10 +62,12 @@ class Scores:
     images: tuple[str, ...]
     values: NDArray[np.float64]
     plane: NDArray[np.float64]
+    kinds: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         shape = (len(self.subjects), len(self.sizes), len(self.images))
-        if self.values.shape != shape or self.plane.shape != shape[2:] or self.trained not in self.sizes:
+        fits = self.values.shape == shape and self.plane.shape == shape[2:] and len(self.kinds) in (0, shape[2])
+        if not fits or self.trained not in self.sizes:
             raise ValueError(f"scores of shape {self.values.shape} and {self.plane.shape} for {shape}")
         if shape[2] < 2:
             raise BadFileError(f"{shape[2]} image(s) to measure on; expected two at least", hint="give more images")
@@ -74,6 +79,10 @@ class Scores:
     def reference(self) -> int:
         """Index of the training size."""
         return self.sizes.index(self.trained)
+
+    def weights(self, seed: int, resamples: int) -> Draws:
+        """:func:`image_weights` of these images."""
+        return image_weights(self.kinds or len(self.images), seed, resamples)
 
 
 @dataclass(frozen=True)
@@ -172,7 +181,7 @@ def analyse(
     resamples: int = RESAMPLES,
 ) -> Analysis:
     """Curves of all subjects, a comparison for each (subject, rival), and the control (planted, original)."""
-    weights = image_weights(len(scores.images), seed, resamples)
+    weights = scores.weights(seed, resamples)
     errors = np.einsum("rn,skn->rsk", weights, scores.values)  # mean over the images of each draw
     plane = weights @ scores.plane
     losses = 100 * (errors / errors[:, :, [scores.reference]] - 1)
@@ -196,7 +205,7 @@ def analyse(
 
 
 def mean_of(values: NDArray[np.float64], *, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
-    """The mean of one number of every image, with its interval."""
+    """The mean of one number of every image of one kind, with its interval."""
     return Estimate.of(image_weights(len(values), seed, resamples) @ values)
 
 
@@ -217,10 +226,32 @@ def _control(scores: Scores, at: dict[str, Draws], names: tuple[str, str]) -> Co
     return Control(*names, _each(more), _over(more, others), apart)
 
 
-def image_weights(images: int, seed: int, resamples: int) -> Draws:
-    """How often each image counts in each draw, over the number of images: (1 + resamples, images)."""
-    counts = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), resamples)
-    return np.concatenate([np.ones((1, images)), counts]) / images
+def image_weights(images: int | Sequence[str], seed: int, resamples: int) -> Draws:
+    """What each image counts for in each draw, adding up to 1: (1 + resamples, images).
+
+    ``images`` is their number, or the kind of each. A resample draws within each kind, one image fewer than there are
+    (each for more accordingly): drawn as often as there are images, the mean of ``n`` would vary by too little, by the
+    factor ``(n - 1) / n`` (Rao & Wu, "Resampling inference with complex survey data", JASA 1988).
+    """
+    kinds = [""] * images if isinstance(images, int) else list(images)
+    rng = np.random.default_rng(seed)
+    counts = np.ones((1 + resamples, len(kinds)))
+    for members in _strata(kinds):
+        n = len(members)
+        drawn = rng.multinomial(n - 1, np.full(n, 1 / n), resamples)
+        counts[1:, members] = drawn * (n / (n - 1))
+    return counts / len(kinds)
+
+
+def _strata(kinds: Sequence[str]) -> list[list[int]]:
+    """The images of each kind; kinds of too few to tell their spread stand together, or with the largest."""
+    members: dict[str, list[int]] = {}
+    for index, kind in enumerate(kinds):
+        members.setdefault(kind, []).append(index)
+    found = sorted(members.values(), key=len)
+    while len(found) > 1 and len(found[0]) < _LEAST:
+        found = sorted([found[0] + found[1], *found[2:]], key=len)
+    return found
 
 
 def _each(draws: Draws) -> tuple[Estimate, ...]:

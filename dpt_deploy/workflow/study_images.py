@@ -36,7 +36,8 @@ class Images:
     """Named images with their truth, read one at a time, and the protocol they are judged by.
 
     ``sky`` is the inverse depth to show where no truth is known (NaN: unknown); ``whole_frame`` images enter a network
-    at exactly the size asked, others by the protocol's resize rule, with their aspect kept.
+    at exactly the size asked, others by the protocol's resize rule, with their aspect kept. ``kind`` is that of a scene,
+    whose shares are fixed, and empty for the images of a data set.
     """
 
     data: Data
@@ -97,7 +98,7 @@ class Images:
 
 
 def scenes(count: int, seed: int) -> Images:
-    """``count`` rendered scenes that no training has seen, the ``seed``-th after those and its successors.
+    """``count`` rendered scenes that no training has seen, from the ``seed``-th after those on, in fixed shares of kinds.
 
     Raises:
         UsageError: fewer than two scenes.
@@ -105,7 +106,7 @@ def scenes(count: int, seed: int) -> Images:
     """
     with extra("export", purpose="rendering scenes"):
         from dpt_deploy.study.scenes import TRAINING_SEEDS, render_scene
-        from dpt_deploy.study.scenes.layouts import compose
+        from dpt_deploy.study.scenes.layouts import balanced, kind_of
     if count < 2:
         raise UsageError(f"--scenes {count}: an interval needs two images at least", hint="give more, for example 64")
     first = TRAINING_SEEDS.stop + seed
@@ -125,10 +126,10 @@ def scenes(count: int, seed: int) -> Images:
     )
     return Images(
         Data("rendered scenes", _described(protocol), f"scenes {SCENE_SIDE} {digest}", seed=first),
-        [f"scene-{number}" for number in range(first, first + count)],
+        [f"scene-{number}" for number in balanced(first, count)],
         protocol,
         read,
-        lambda name: compose(_seed(name)).kind,
+        lambda name: kind_of(_seed(name)),
         sky=0.0,
         whole_frame=True,
     )

@@ -91,7 +91,15 @@ class Scoring:
         ]
         plane = [self._found(self._key(), "", name)[BASELINE] for name in names]
         subjects = tuple(each.subject.name for each in self._contestants)
-        return Scores(subjects, tuple(self._sizes), trained, names, np.array(values).reshape(shape), np.array(plane))
+        return Scores(
+            subjects,
+            tuple(self._sizes),
+            trained,
+            names,
+            np.array(values).reshape(shape),
+            np.array(plane),
+            tuple(self._images.kind(name) for name in names),
+        )
 
     def metric(self, name: str, subject: str, size: Size, images: Sequence[str]) -> np.ndarray:
         """Another error of a subject at a size, of each of ``images``."""

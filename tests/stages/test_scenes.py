@@ -11,7 +11,7 @@ import torch
 from dpt_deploy.study.rendered import _generator_digest
 from dpt_deploy.study.scenes import CLASSES, TRAINING_SEEDS, layouts, render_scene
 from dpt_deploy.study.scenes.geometry import UPRIGHT, Box, Frame, Ground, about_x, about_y
-from dpt_deploy.study.scenes.layouts import Camera, Layout, Light, compose
+from dpt_deploy.study.scenes.layouts import SHARES, Camera, Layout, Light, balanced, compose, kind_of
 from dpt_deploy.study.scenes.render import _Renderer
 from dpt_deploy.study.scenes.texture import PATTERNS, Material
 from dpt_deploy.study.scenes.things import Thing
@@ -82,6 +82,25 @@ def test_a_layout_follows_from_its_seed_alone():
     np.random.seed(7)
     assert repr(compose(11)) == repr(compose(11))
     assert repr(compose(11)) != repr(compose(12))
+
+
+def test_the_kind_of_a_scene_is_known_without_composing_it():
+    assert [kind_of(seed) for seed in range(40)] == [compose(seed).kind for seed in range(40)]
+
+
+@pytest.mark.parametrize("count", [7, 20, 48, 160])
+def test_balanced_seeds_have_the_shares_of_kinds_at_any_length(count):
+    seeds = balanced(1_000_000, count)
+    assert len(set(seeds)) == count
+    assert min(seeds) >= 1_000_000
+    assert seeds == balanced(1_000_000, 200)[:count]
+    kinds = [kind_of(seed) for seed in seeds]
+    assert all(abs(kinds.count(kind) - share * count) <= 1 for kind, share in SHARES.items())
+
+
+def test_seeds_in_a_row_are_not_balanced():
+    kinds = [kind_of(seed) for seed in range(1_000_000, 1_000_160)]
+    assert max(abs(kinds.count(kind) - share * 160) for kind, share in SHARES.items()) > 10
 
 
 def test_studies_draw_from_seeds_that_training_may_not_use():

@@ -22,12 +22,14 @@ from dpt_deploy.study.datasets.base import Dataset, depth_sample
 from dpt_deploy.study.datasets.evaluate import resize_bilinear
 from dpt_deploy.study.datasets.protocols import PROTOCOLS
 from dpt_deploy.study.scenes import render_scene
+from dpt_deploy.study.scenes.layouts import balanced
 from dpt_deploy.workflow import study, study_images, study_models, study_output
 from dpt_deploy.workflow.export import export_model
 from dpt_deploy.workflow.predict import load
 
 SIDE = 96
 SIZES = "96,128"
+SCENES = [f"scene-{seed}" for seed in balanced(1_000_000, 4)]
 
 
 @pytest.fixture(autouse=True)
@@ -176,7 +178,7 @@ def test_a_study_that_was_broken_off_goes_on_and_ends_the_same(paths, tmp_path, 
     seen = counted(monkeypatch)
     resumed, _ = study.run_study(plan, tmp_path / "broken")
     assert resumed.to_dict() == whole.to_dict()
-    assert {image for _, _, image in seen} == {"scene-1000002"}
+    assert {image for _, _, image in seen} == {SCENES[2]}
     assert len(seen) == 2 * 2
 
 
@@ -236,19 +238,19 @@ def spoiled(monkeypatch):
 
 
 def test_an_image_that_cannot_be_read_is_left_out_for_everybody_and_named(calling, spoiled, tmp_path, capsys):
-    spoiled("scene-1000001")
+    spoiled(SCENES[1])
     assert call([str(part) for part in calling(scenes=4)]) == 0
     err = capsys.readouterr().err
-    assert "left out: scene-1000001: cut short" in err
-    assert "1 image(s) could not be used and are left out: scene-1000001." in err
+    assert f"left out: {SCENES[1]}: cut short" in err
+    assert f"1 image(s) could not be used and are left out: {SCENES[1]}." in err
     found = outcome(tmp_path)
-    assert found["failures"] == [{"image": "scene-1000001", "reason": "scene-1000001: cut short"}]
-    assert found["images"] == ["scene-1000000", "scene-1000002", "scene-1000003"]
+    assert found["failures"] == [{"image": SCENES[1], "reason": f"{SCENES[1]}: cut short"}]
+    assert found["images"] == [SCENES[0], SCENES[2], SCENES[3]]
     assert all(len(row) == 3 for sizes in found["abs_rel"].values() for row in sizes.values())
 
 
 def test_a_study_on_one_image_that_is_left_is_refused(calling, spoiled, capsys):
-    spoiled("scene-1000000", "scene-1000001")
+    spoiled(*SCENES[:2])
     assert "1 image(s) to measure on" in complaint(capsys, 4, *calling())
 
 
@@ -257,7 +259,7 @@ def test_an_image_without_truth_is_left_out(calling, monkeypatch, tmp_path, caps
 
     def sky_at_one(seed, **options):
         scene = real(seed, **options)
-        if seed == 1_000_001:
+        if SCENES[1].endswith(str(seed)):
             scene.depth[:] = np.inf
         return scene
 
@@ -276,7 +278,7 @@ def test_a_model_that_returns_nan_is_named_with_size_and_image(calling, paths, t
 
     bad = tampered(exported("tiny-vit"), tmp_path / "bad", poison)
     said = complaint(capsys, 5, *calling(models=[paths[1], str(bad.path)]))
-    assert "tiny-vit returned NaN or infinity at 96 for scene-1000000" in said
+    assert f"tiny-vit returned NaN or infinity at 96 for {SCENES[0]}" in said
     assert not (tmp_path / "out" / "study.json").exists()
 
 

@@ -1,12 +1,24 @@
 """Figure 4's statistics: numbers worked out by hand, an independent bootstrap, and effects that were planted."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from dpt_deploy.core.errors import BadFileError, ParityError
 from dpt_deploy.core.spec import Size
 from dpt_deploy.study import resolution
-from dpt_deploy.study.resolution import Estimate, Scores, analyse, default_sizes, mean_of, paper_range, ratio, verdict
+from dpt_deploy.study.resolution import (
+    Estimate,
+    Scores,
+    analyse,
+    default_sizes,
+    image_weights,
+    mean_of,
+    paper_range,
+    ratio,
+    verdict,
+)
 
 TRAINED = Size(192, 192)
 SIZES = tuple(Size(side, side) for side in (192, 256, 320, 512))
@@ -98,6 +110,63 @@ def test_the_same_seed_gives_the_same_numbers_and_another_only_moves_the_ends():
     assert first == again
     assert first.value == other.value
     assert first.low != other.low
+
+
+# --- kinds ------------------------------------------------------------------------------------------------------------
+
+KINDS = {"easy": (24, 0.1), "hard": (8, 0.8)}  # how many images, and how large their errors are
+
+
+def of_kinds(rng):
+    """Kinds of images, and an error of each: kinds differ far more than images of a kind."""
+    kinds = [kind for kind, (count, _) in KINDS.items() for _ in range(count)]
+    return kinds, np.array([KINDS[kind][1] * rng.lognormal(0, 0.3) for kind in kinds])
+
+
+def test_a_resample_keeps_the_shares_of_kinds():
+    kinds, _ = of_kinds(np.random.default_rng(0))
+    weights = image_weights(kinds, 0, 500)
+    assert weights.sum(axis=1) == pytest.approx(1)
+    assert weights[:, :24].sum(axis=1) == pytest.approx(24 / 32)
+    assert np.ptp(image_weights(len(kinds), 0, 500)[:, :24].sum(axis=1)) > 0.1  # as it is where kinds are not known
+    assert (weights[0] == 1 / 32).all()
+
+
+def test_the_mean_of_stratified_images_varies_as_theory_says():
+    kinds, values = of_kinds(np.random.default_rng(1))
+    means = image_weights(kinds, 0, 20_000)[1:] @ values
+    each = [values[:24], values[24:]]
+    expected = sum((len(part) / 32) ** 2 * part.var(ddof=1) / len(part) for part in each)
+    assert means.var() == pytest.approx(expected, rel=0.05)
+
+
+def test_intervals_of_kinds_cover_the_truth_about_as_often_as_they_say_and_are_narrower():
+    rng, truth = np.random.default_rng(2), sum(count * size for count, size in KINDS.values()) / 32 * np.exp(0.045)
+    inside, widths = 0, []
+    for index in range(200):
+        kinds, values = of_kinds(rng)
+        kept, blind = (Estimate.of(image_weights(what, index, 400) @ values) for what in (kinds, len(kinds)))
+        inside += kept.low <= truth <= kept.high
+        widths.append((kept.high - kept.low) / (blind.high - blind.low))
+    assert 0.88 <= inside / 200 <= 0.99
+    assert np.mean(widths) < 0.6
+
+
+@pytest.mark.parametrize("kinds", [["a"] * 5 + ["b"], ["a"] * 5 + ["b"] * 3 + ["c"] * 2, list("abcd")])
+def test_kinds_of_too_few_images_to_tell_their_spread_do_not_narrow_an_interval(kinds):
+    weights = image_weights(kinds, 0, 500)
+    assert (weights[1:].std(axis=0) > 0.5 / len(kinds)).all()
+
+
+def test_kinds_reach_every_interval_of_a_study():
+    made = planted([[0, 5, 12, 30], [0, 15, 40, 90]])
+    hard = made.values[0, 0] > np.median(made.values[0, 0])
+    known = replace(made, kinds=tuple(np.where(hard, "hard", "easy")))
+    blind, kept = (analyse(each, [("vit", "conv")]) for each in (made, known))
+    assert kept.curves[0].error[0].high - kept.curves[0].error[0].low < 0.8 * (
+        blind.curves[0].error[0].high - blind.curves[0].error[0].low
+    )
+    assert kept.curves[0].loss[2].value == blind.curves[0].loss[2].value
 
 
 # --- pairing ----------------------------------------------------------------------------------------------------------
@@ -210,3 +279,5 @@ def test_a_subject_without_any_error_has_no_relative_loss():
 def test_scores_of_another_shape_are_a_defect():
     with pytest.raises(ValueError, match="scores of shape"):
         scores(np.ones((2, 3, 5)))
+    with pytest.raises(ValueError, match="scores of shape"):
+        replace(scores(np.ones((2, 4, 5))), kinds=("room",))
