@@ -17,7 +17,7 @@ from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.spec import EncoderSpec, ImageSpec, MetricTail, ModelSpec, Task
 
 Table = dict[str, Any]
-PATCH = 16  # pixels a side of one token (paper §3.1)
+PATCHES = (16, 8)  # pixels a side of one token: the paper's (§3.1), and half of it for small images
 
 
 @dataclass(frozen=True)
@@ -223,9 +223,10 @@ def _check_model(model: ModelSpec, source: str) -> None:
             f"recipe {source}: tap {wrong[0]} of an encoder of {depth} blocks",
             hint="block taps count from 0; feature maps of a convolutional stage are named 'stage0', 'stage1', …",
         )
-    if model.encoder.kind != "cnn" and model.encoder.patch != PATCH:
+    patches = {"cnn": (model.encoder.patch,), "hybrid": PATCHES[:1], "vit": PATCHES}[model.encoder.kind]
+    if model.encoder.patch not in patches:
         raise BadFileError(
-            f"recipe {source}: patches of {model.encoder.patch} pixels; a DPT has {PATCH}",
+            f"recipe {source}: patches of {model.encoder.patch} pixels; expected {' or '.join(map(str, patches))}",
             hint="reassembling to 1/4, 1/8, 1/16 and 1/32 is defined for those",
         )
     if (model.task == "segmentation") != (model.num_classes > 0):

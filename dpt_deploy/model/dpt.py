@@ -26,7 +26,9 @@ class DPT(nn.Module):
         self.patch = spec.encoder.patch
         self.encoder = _make_encoder(spec)
         self.reassemble = nn.ModuleList(
-            Reassemble(spec.readout, spec.encoder.prefix_tokens, spec.encoder.width, channels, reduction)
+            Reassemble(
+                spec.readout, spec.encoder.prefix_tokens, spec.encoder.width, channels, reduction, spec.encoder.patch
+            )
             if isinstance(tap, int)
             else KeepMap()
             for tap, channels, reduction in zip(spec.taps, spec.reassemble_channels, REDUCTIONS, strict=True)

@@ -19,7 +19,7 @@ from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.files import atomic_write_bytes, write_errors
 from dpt_deploy.core.spec import ImageSpec, ModelSpec
 from dpt_deploy.model.checkpoints import save_tensors
-from dpt_deploy.model.dpt import DPT
+from dpt_deploy.model.dpt import DPT, REDUCTIONS
 from dpt_deploy.model.keymaps import HUGGINGFACE
 
 _BICUBIC = 3  # PIL's number, which preprocessor_config.json uses
@@ -57,7 +57,6 @@ _BIT_DEFAULTS: dict[str, Any] = {
     "num_groups": 32,
     "width_factor": 1,
 }
-_FACTORS = (4, 2, 1, 0.5)  # from 1/16 to the four resolutions that are fused
 _FREE = ("layer_norm_eps", "image_size")  # the specification follows the file in these
 
 
@@ -139,7 +138,8 @@ def describe(spec: ModelSpec) -> dict[str, Any]:
         "backbone_out_indices": [tap if isinstance(tap, int) else level for level, tap in enumerate(spec.taps)],
         "readout_type": spec.readout,
         "reassemble_factors": [
-            1 if isinstance(tap, str) else factor for tap, factor in zip(spec.taps, _FACTORS, strict=True)
+            1 if isinstance(tap, str) else _whole(encoder.patch / reduction)
+            for tap, reduction in zip(spec.taps, REDUCTIONS, strict=True)
         ],
         "neck_hidden_sizes": list(spec.reassemble_channels),
         "fusion_hidden_size": spec.fusion_channels,
@@ -147,6 +147,11 @@ def describe(spec: ModelSpec) -> dict[str, Any]:
         "use_batch_norm_in_fusion_residual": spec.task == "segmentation",
         "add_projection": False,
     }
+
+
+def _whole(value: float) -> float:
+    """Without a decimal point where it needs none, as the library's own files have it."""
+    return int(value) if value == int(value) else value
 
 
 def _describe_bit(spec: ModelSpec) -> dict[str, Any]:

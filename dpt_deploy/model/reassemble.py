@@ -63,17 +63,19 @@ def make_readout(kind: Readout, prefix_tokens: int, width: int) -> nn.Module:
 
 
 class Reassemble(nn.Module):
-    """Tokens (B, prefix + h * w, D) to a map (B, C, h * s, w * s) with ``s = 16 / reduction`` (paper Eq. 1).
+    """Tokens (B, prefix + h * w, D) to a map (B, C, h * s, w * s) with ``s = patch / reduction`` (paper Eq. 1).
 
-    ``reduction`` is the map's stride in the image: 4 and 8 upsample by a transposed convolution, 16 keeps, 32
-    downsamples by a strided 3x3 convolution.
+    ``reduction`` is the map's stride in the image, ``patch`` that of the tokens: a finer map is made by a transposed
+    convolution, a coarser one by a strided 3x3 convolution.
     """
 
-    def __init__(self, readout: Readout, prefix_tokens: int, width: int, channels: int, reduction: int) -> None:
+    def __init__(
+        self, readout: Readout, prefix_tokens: int, width: int, channels: int, reduction: int, patch: int = 16
+    ) -> None:
         super().__init__()
         self.readout = make_readout(readout, prefix_tokens, width)
         self.projection = nn.Conv2d(width, channels, kernel_size=1)
-        self.resize = _resample(channels, reduction)
+        self.resize = _resample(channels, reduction, patch)
 
     def forward(self, tokens: Tensor, height: int, width: int) -> Tensor:
         """``height`` and ``width`` are those of the patch grid."""
@@ -89,10 +91,10 @@ class KeepMap(nn.Module):
         return feature
 
 
-def _resample(channels: int, reduction: int) -> nn.Module:
-    if reduction in (4, 8):
-        factor = 16 // reduction
+def _resample(channels: int, reduction: int, patch: int) -> nn.Module:
+    if reduction < patch:
+        factor = patch // reduction
         return nn.ConvTranspose2d(channels, channels, kernel_size=factor, stride=factor)
-    if reduction == 32:
-        return nn.Conv2d(channels, channels, kernel_size=3, stride=2, padding=1)
+    if reduction > patch:
+        return nn.Conv2d(channels, channels, kernel_size=3, stride=reduction // patch, padding=1)
     return nn.Identity()

@@ -53,6 +53,11 @@ def load_native(path: Path) -> tuple[DPT, LoadReport]:
     return _assemble(spec, checkpoint)
 
 
+def native_spec(path: Path) -> ModelSpec | None:
+    """The network that a file of :func:`save_native` says it holds; None for any other checkpoint."""
+    return _native_spec(read_checkpoint(path))
+
+
 def save_native(model: DPT, path: Path, *, half: bool = False) -> None:
     """Write ``model`` as safetensors with its specification in the header, atomically; ``half`` rounds to float16.
 

@@ -204,6 +204,7 @@ VARIANTS = {
     "add": replace(TINY, readout="add"),
     "early taps": replace(TINY, taps=(0, 1, 2, 4), encoder=replace(TINY.encoder, depth=6)),
     "segmentation": TINY.with_classes(60),
+    "patches of 8": replace(TINY, encoder=replace(TINY.encoder, patch=8, grid=8)),
     "hybrid": TINY_HYBRID,
     "hybrid segmentation": TINY_HYBRID.with_classes(7),
 }

@@ -16,7 +16,10 @@ def oracle_config(spec, **changes):
         "intermediate_size": 4 * encoder.width,
         "num_hidden_layers": encoder.depth,
         "num_attention_heads": encoder.heads,
-        "image_size": 16 * encoder.grid,
+        "image_size": encoder.patch * encoder.grid,
+        "patch_size": encoder.patch,
+        # Of a token of 16 or 8 pixels, to 1/4, 1/8, 1/16 and 1/32 of the image.
+        "reassemble_factors": {16: [4, 2, 1, 0.5], 8: [2, 1, 0.5, 0.25]}[encoder.patch],
         "layer_norm_eps": 1e-6,
         "readout_type": spec.readout,
         "backbone_out_indices": list(spec.taps),
@@ -103,7 +106,7 @@ def judge(model, pixels):
         blocks, indices = outputs.hidden_states[1:], list(config.backbone_out_indices)
         stages = list(outputs.intermediate_activations) if config.is_hybrid else []
         features = stages + [blocks[index] for index in indices[len(stages) :]]
-        return model.head(model.neck(features, height // 16, width // 16))
+        return model.head(model.neck(features, height // config.patch_size, width // config.patch_size))
 
 
 def photograph(batch, height, width):

@@ -1,0 +1,53 @@
+"""Weights of a network with patches of one size, as a start for the same network with patches of another."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from timm.layers.patch_embed import resample_patch_embed
+from timm.layers.pos_embed import resample_abs_pos_embed
+from torch import Tensor
+
+from dpt_deploy.core.errors import BadFileError
+from dpt_deploy.core.spec import ModelSpec
+from dpt_deploy.model.dpt import DPT
+from dpt_deploy.model.zoo import fresh_model
+
+_PATCHES = "encoder.embed.proj.weight"
+_POSITIONS = "encoder.position.table"
+
+
+def same_but_for_patches(one: ModelSpec, other: ModelSpec) -> bool:
+    """Whether two plain transformers differ in nothing but patch, grid, name and how positions are resized."""
+    free = {"patch": 16, "grid": 1, "position_resize": "bilinear"}
+    alike = [replace(spec, name="", encoder=replace(spec.encoder, **free)) for spec in (one, other)]
+    return one.encoder.kind == "vit" and alike[0] == alike[1]
+
+
+def with_patches(source: DPT, spec: ModelSpec, *, seed: int) -> tuple[DPT, tuple[str, ...]]:
+    """The network of ``spec``, to be trained, with what ``source`` has learned; and the keys that begin anew.
+
+    The patch embedding is resampled such that an enlarged image gives the tokens it gave before (pseudo-inverse
+    resize: Beyer et al., "FlexiViT", CVPR 2023, section 3.4), positions are interpolated. What makes of tokens a map
+    of another resolution (paper Eq. 1) has other shapes where the patch is another, and begins as
+    :func:`~dpt_deploy.model.zoo.fresh_model` does.
+
+    Raises:
+        BadFileError: the networks differ in more than patch and grid.
+    """
+    if not same_but_for_patches(source.spec, spec):
+        raise BadFileError(
+            f"{source.spec.name!r} and {spec.name!r} differ in more than patches and their grid",
+            hint="start from weights of the same network",
+        )
+    model, learned = fresh_model(spec, seed=seed), source.state_dict()
+    learned[_PATCHES] = resample_patch_embed(learned[_PATCHES], [spec.encoder.patch] * 2)
+    learned[_POSITIONS] = resample_abs_pos_embed(
+        learned[_POSITIONS], [spec.encoder.grid] * 2, num_prefix_tokens=spec.encoder.prefix_tokens
+    )
+    state = model.state_dict()
+    kept: dict[str, Tensor] = {
+        key: value for key, value in learned.items() if key in state and value.shape == state[key].shape
+    }
+    model.load_state_dict(state | kept)
+    return model, tuple(sorted(state.keys() - kept.keys()))
