@@ -10,7 +10,15 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.text import Text
 
 from dpt_deploy.cli._output import print_table, results, talk
-from dpt_deploy.workflow.bench_tables import Table, limits, parts_table, scaling_table, steps_table, timing_table
+from dpt_deploy.workflow.bench_tables import (
+    Table,
+    limits,
+    parts_table,
+    scaling_table,
+    steps_table,
+    steps_way,
+    timing_table,
+)
 
 
 @contextmanager
@@ -35,7 +43,7 @@ def print_timing(title: str, result: Any) -> None:
     if parts := parts_table(data):
         _print("a run, part by part and in one", parts)
     if steps := steps_table(data):
-        _print(f"from {data['photograph']} to its map, with ort", steps)
+        _print(f"from {steps_way(data)}", steps)
 
 
 def _print(title: str, table: Table) -> None:

@@ -134,6 +134,7 @@ def bench_artifact(
         ),
         rows=tuple(row for case, m in measured.items() for row in _rows(plan, *case, m, *counted[case])),
         steps={str(size): found for (size, _), m in measured.items() if (found := _steps(m, plan.ours))},
+        steps_with=plan.ours,
         photograph=photograph.name if photograph else "",
         environment=machine(),
         clocks=(before, clocks()),

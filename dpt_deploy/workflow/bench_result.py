@@ -101,7 +101,8 @@ class Row:
 class BenchResult:
     """Rows by size, and what they must be read with.
 
-    ``steps`` are medians in seconds, by size, of a photograph's way through; ``clocks`` are those before and after.
+    ``steps`` are medians in seconds, by size, of a photograph's way through ``steps_with``, the contender that is ours;
+    ``clocks`` are those before and after.
     ``contenders`` says of each what exactly was timed, and ``device`` where PyTorch computed.
     """
 
@@ -109,6 +110,7 @@ class BenchResult:
     cases: tuple[Case, ...]
     rows: tuple[Row, ...]
     steps: Mapping[str, Mapping[str, float]]
+    steps_with: str
     photograph: str
     environment: Mapping[str, Any]
     clocks: tuple[Mapping[str, Any], Mapping[str, Any]]
@@ -135,6 +137,7 @@ class BenchResult:
             "rows": rows,
             "scaling": [asdict(step) for step in scaling(rows)],
             "photograph": self.photograph,
+            "end_to_end_with": self.steps_with,
             "end_to_end_ms": {
                 size: {name: value * 1e3 for name, value in steps.items()} for size, steps in self.steps.items()
             },

@@ -28,7 +28,7 @@ def upgraded(data: Data) -> dict[str, Any]:
     """A latency result of any version with the keys of today's; nothing is added that was not measured."""
     rows = [{"memory": None, **row, "p50_ms": row.get("p50_ms", row.get("median_ms"))} for row in data["rows"]]
     # Results without "cases" come from before the protocol recorded which limit ended a run.
-    return {"cases": [], "recorded": "", "photograph": "", **data, "rows": rows}
+    return {"cases": [], "recorded": "", "photograph": "", "end_to_end_with": "ort", **data, "rows": rows}
 
 
 def timing_table(data: Data) -> Table:
@@ -52,6 +52,11 @@ def scaling_table(data: Data) -> Table | None:
         for step in scaling(data["rows"])
     ]
     return _table(_SCALING, steps) if steps else None
+
+
+def steps_way(data: Data) -> str:
+    """From and to what, and by which contender, the steps of :func:`steps_table` lead."""
+    return f"{data['photograph']} to its map, with {data['end_to_end_with']}"
 
 
 def steps_table(data: Data) -> Table | None:

@@ -15,6 +15,7 @@ from dpt_deploy.workflow.bench_tables import (
     parts_table,
     scaling_table,
     steps_table,
+    steps_way,
     timing_table,
     upgraded,
 )
@@ -85,7 +86,7 @@ def _latency(result: Result, folder: str) -> str:
         "".join(f"- {line}\n" for line, _ in limits(data)),
         *_titled("Time against arithmetic, over the smallest size:", scaling_table(data)),
         *_titled("A run, part by part and in one:", parts_table(data)),
-        *_titled(f"From {data['photograph']} to its map, with ort:", steps_table(data)),
+        *_titled(f"From {steps_way(data)}:", steps_table(data)),
         f"![time and memory over size]({folder}/{result.picture})\n",
         source(result, folder),
     ]

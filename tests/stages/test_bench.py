@@ -92,6 +92,7 @@ def test_the_way_of_the_shipped_photograph_is_split_at_every_size(path, capsys):
     assert list(found["end_to_end_ms"]) == ["64", "64x96"]
     assert all(list(steps) == ["decode", "prepare", "model", "finish"] for steps in found["end_to_end_ms"].values())
     assert found["end_to_end_ms"]["64x96"]["model"] == ours["64x96", 1]
+    assert found["end_to_end_with"] == "ort"
     assert all(value > 0 for steps in found["end_to_end_ms"].values() for value in steps.values())
 
 

@@ -133,6 +133,7 @@ def test_by_default_an_engine_meets_pytorch(engine, stand_ins, capsys):
 def test_the_way_of_a_photograph_goes_through_the_engine(engine, stand_ins, capsys):
     found = measured(capsys, engine.path, "--runtime", "trt", *QUICK)
     assert list(found["end_to_end_ms"]["64"]) == ["decode", "prepare", "model", "finish"]
+    assert found["end_to_end_with"] == "trt"
 
 
 def test_a_result_is_a_baseline_and_its_name_tells_gpu_and_library(engine, stand_ins, capsys, tmp_path, monkeypatch):
