@@ -36,8 +36,8 @@ class Images:
     """Named images with their truth, read one at a time, and the protocol they are judged by.
 
     ``sky`` is the inverse depth to show where no truth is known (NaN: unknown); ``whole_frame`` images enter a network
-    at exactly the size asked, others by the protocol's resize rule, with their aspect kept. ``kind`` is that of a scene,
-    whose shares are fixed, and empty for the images of a data set.
+    at exactly the size asked, others by the protocol's resize rule, with their aspect kept. ``kind`` is that of a
+    scene, whose shares are fixed, and empty for the images of a data set.
     """
 
     data: Data
@@ -98,7 +98,7 @@ class Images:
 
 
 def scenes(count: int, seed: int) -> Images:
-    """``count`` rendered scenes that no training has seen, from the ``seed``-th after those on, in fixed shares of kinds.
+    """``count`` rendered scenes that no training has seen, from the ``seed``-th after those on, with kinds balanced.
 
     Raises:
         UsageError: fewer than two scenes.
