@@ -50,44 +50,54 @@ from dpt_deploy.core.spec import Size
     callback=lambda _context, _option, value: None if value == "none" else value,
     help="The defect in a model's positions that the study must notice.",
 )
+@click.option(
+    "--check", "recorded", type=PATH, help="Exit 5 when a curve's interval does not meet that of this recorded study."
+)
 @click.option("--plot/--no-plot", default=True, show_default=True, help="Draw the figure and write the report.")
 @click.option("-o", "--out", type=PATH, default="out/study", show_default=True, help="Folder for what comes out.")
 @json_option
-def command(out: Path, plot: bool, reference: str | None, as_json: bool, **options: Any) -> None:
+def command(out: Path, plot: bool, reference: str | None, recorded: Path | None, as_json: bool, **options: Any) -> None:
     """Measure accuracy against inference resolution (the paper's Figure 4).
 
     Every model is exported, then scored on every image at every size; a run that was broken off goes on where it
     stood. The folder then holds study.json, study.csv, figure.svg, figure.png and report.html. Exit 5 when a defect
-    that was planted on purpose went unnoticed: then the study measures nothing.
+    that was planted on purpose went unnoticed: then the study measures nothing; or when a study that was recorded
+    before says otherwise (--check).
 
     \b
     dpt-deploy study                                     # offline: the models that ship with the program
     dpt-deploy study --backbone tiny-vit --runtime ort,torch --res 192,320 --scenes 16
+    dpt-deploy study --seed 99 --check out/study/study.json -o out/other    # do other scenes say the same?
     dpt-deploy study --backbone hybrid-nyu --data nyu-metric:/data/nyu --res 480x640,544x736 --reference paper
     """
+    from dpt_deploy.study.recorded import agreement
     from dpt_deploy.workflow import study, study_output
 
     if plot:
         study_output.require_drawing()
     sizes: tuple[Size, ...] = options.pop("res")
     plan = study.plan_study(study.Request(sizes=sizes, reference=reference is not None, **options))
+    baseline = study.recorded_study(recorded, plan) if recorded else None
     with count_bar("images") as (start, advance):
         found, models = study.run_study(plan, out, say=say, started=start, advance=advance)
     study_output.write_numbers(found, out)
     if plot:
         say("drawing")
         study_output.write_pictures(found, models, plan, out)
+    met = agreement(found, baseline) if baseline else None
     summary = study_output.summary(found)
     for caution in summary.cautions:
         say(caution, style="bold red")
     if as_json:
-        print_json(found.to_dict())
+        print_json(found.to_dict() | ({"agreement": met.to_dict()} if met else {}))
     else:
         print_table(summary.title, summary.columns, summary.rows)
-        click.echo("\n".join(summary.sentences))
+        click.echo("\n".join([*summary.sentences, *([str(met)] if met else [])]))
         click.echo(str(out / ("report.html" if plot else "study.json")))
     if not found.measures_something:
         raise ParityError(
             "a planted defect went unnoticed: the study measures nothing",
             hint="give it more images, or train the models better; what was measured is written all the same",
         )
+    if met:
+        met.require()

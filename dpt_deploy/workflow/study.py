@@ -18,6 +18,7 @@ from dpt_deploy.study.datasets.protocols import METRICS
 from dpt_deploy.study.journal import Journal
 from dpt_deploy.study.outcome import Reference, Study, Subject, analysed, originals
 from dpt_deploy.study.prices import Price, price
+from dpt_deploy.study.recorded import Recorded, check_comparable, read_recorded
 from dpt_deploy.study.resolution import Scores, default_sizes, mean_of
 from dpt_deploy.workflow import study_images, study_models
 from dpt_deploy.workflow.feeds import check_request
@@ -84,6 +85,19 @@ def plan_study(request: Request) -> Plan:
     for name in request.models:
         images.check(study_models.described(name)[0])
     return Plan(request, images, sizes, trained)
+
+
+def recorded_study(path: Path, plan: Plan) -> Recorded:
+    """The study in ``path``, to compare that of ``plan`` with.
+
+    Raises:
+        BadFileError: it is none.
+        IncompatibleError: it was measured otherwise, or at none of these sizes.
+    """
+    recorded = read_recorded(path)
+    sizes = [str(size) for size in plan.sizes]
+    check_comparable(recorded, trained=str(plan.trained), protocol=plan.images.data.protocol, sizes=sizes)
+    return recorded
 
 
 def run_study(

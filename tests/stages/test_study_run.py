@@ -123,6 +123,25 @@ def test_json_is_the_file_that_is_written(calling, tmp_path, capsys):
     assert json.loads(fine(capsys, *calling("--json"))) == outcome(tmp_path)
 
 
+def test_a_study_is_held_to_a_recorded_one(calling, tmp_path, capsys):
+    fine(capsys, *calling())
+    record = tmp_path / "recorded.json"
+    shutil.copy(tmp_path / "out" / "study.json", record)
+    assert f"2 of 2 intervals meet those of {record}" in fine(capsys, *calling("--check", record))
+    assert json.loads(fine(capsys, *calling("--check", record, "--json")))["agreement"]["apart"] == []
+    moved = outcome(tmp_path)
+    for row in moved["rows"]:
+        for key in ("loss_percent", "loss_percent_low", "loss_percent_high"):
+            row[key] += 10_000
+    record.write_text(json.dumps(moved))
+    assert call([str(part) for part in calling("--check", record)]) == 5
+    out, err = capsys.readouterr()
+    assert "0 of 2 intervals meet" in out
+    assert "2 of 2 losses are apart" in err
+    record.write_text("{}")
+    assert "is no recorded study" in complaint(capsys, 4, *calling("--check", record))
+
+
 def test_everything_is_drawn(paths, tmp_path, capsys):
     pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install -e '.[study]'")
     arguments = ("--backbone", ",".join(paths), "--res", SIZES, "--scenes", 4, "--control", "none", "-o", tmp_path)
