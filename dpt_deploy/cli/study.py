@@ -70,7 +70,6 @@ def command(out: Path, plot: bool, reference: str | None, recorded: Path | None,
     dpt-deploy study --seed 99 --check out/study/study.json -o out/other    # do other scenes say the same?
     dpt-deploy study --backbone hybrid-nyu --data nyu-metric:/data/nyu --res 480x640,544x736 --reference paper
     """
-    from dpt_deploy.study.recorded import agreement
     from dpt_deploy.workflow import study, study_output
 
     if plot:
@@ -84,7 +83,7 @@ def command(out: Path, plot: bool, reference: str | None, recorded: Path | None,
     if plot:
         say("drawing")
         study_output.write_pictures(found, models, plan, out)
-    met = agreement(found, baseline) if baseline else None
+    met = study.compared(found, baseline) if baseline else None
     summary = study_output.summary(found)
     for caution in summary.cautions:
         say(caution, style="bold red")

@@ -18,7 +18,7 @@ from dpt_deploy.study.datasets.protocols import METRICS
 from dpt_deploy.study.journal import Journal
 from dpt_deploy.study.outcome import Reference, Study, Subject, analysed, originals
 from dpt_deploy.study.prices import Price, price
-from dpt_deploy.study.recorded import Recorded, check_comparable, read_recorded
+from dpt_deploy.study.recorded import Agreement, Recorded, agreement, check_comparable, read_recorded
 from dpt_deploy.study.resolution import Scores, default_sizes, mean_of
 from dpt_deploy.workflow import study_images, study_models
 from dpt_deploy.workflow.feeds import check_request
@@ -98,6 +98,11 @@ def recorded_study(path: Path, plan: Plan) -> Recorded:
     sizes = [str(size) for size in plan.sizes]
     check_comparable(recorded, trained=str(plan.trained), protocol=plan.images.data.protocol, sizes=sizes)
     return recorded
+
+
+def compared(found: Study, recorded: Recorded) -> Agreement:
+    """A study beside a recorded one; raises :class:`IncompatibleError` where they have no model in common."""
+    return agreement(found, recorded)
 
 
 def run_study(
