@@ -19,9 +19,11 @@ _POSITIONS = "encoder.position.table"
 
 def same_but_for_patches(one: ModelSpec, other: ModelSpec) -> bool:
     """Whether two plain transformers differ in nothing but patch, grid, name and how positions are resized."""
-    free = {"patch": 16, "grid": 1, "position_resize": "bilinear"}
-    alike = [replace(spec, name="", encoder=replace(spec.encoder, **free)) for spec in (one, other)]
-    return one.encoder.kind == "vit" and alike[0] == alike[1]
+    first, second = (
+        replace(spec, name="", encoder=replace(spec.encoder, patch=1, grid=1, position_resize="bilinear"))
+        for spec in (one, other)
+    )
+    return one.encoder.kind == "vit" and first == second
 
 
 def with_patches(source: DPT, spec: ModelSpec, *, seed: int) -> tuple[DPT, tuple[str, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
@@ -89,8 +89,8 @@ class Validation:
 class TrainingPlan:
     """A study file (``benchmarks/studies/*.toml``): which network of the zoo learns what from which scenes, and how.
 
-    ``start`` names weights to go on from, as ``--weights`` does (a file, or those that ship under a name); without it
-    training is from scratch.
+    ``backbone`` is a name of the zoo, or a recipe's file, seen from the study's. ``start`` names weights to go on from,
+    as ``--weights`` does (a file, or those that ship under a name); without it training is from scratch.
     """
 
     backbone: str
@@ -123,6 +123,8 @@ def read_plan(path: Path) -> TrainingPlan:
         _refuse_unknown(TrainingPlan, table, "")
         plan: TrainingPlan = decode(TrainingPlan, table)
         _check(plan)
+        if plan.backbone.endswith(".toml"):
+            plan = replace(plan, backbone=str(path.parent / plan.backbone))
     except OSError as exc:
         raise BadFileError(f"study {path} cannot be read: {exc.strerror}", hint="see benchmarks/studies/") from exc
     except ValueError as exc:

@@ -16,7 +16,7 @@ from dpt_deploy.core.optional import extra
 from dpt_deploy.core.recipe import Recipe, load_recipe
 from dpt_deploy.study.plan import TrainingPlan, read_plan
 from dpt_deploy.workflow.judge import DepthScore, Score, SegmentationScore, judge
-from dpt_deploy.workflow.reference import build_reference, resolve_weights
+from dpt_deploy.workflow.reference import build_reference, checkpoint_path, resolve_weights
 
 if TYPE_CHECKING:
     from torch import nn
@@ -92,7 +92,7 @@ def train_model(
     recipe = _recipe(plan)
     check_folder(out)
     ensure_folder(out)
-    model = _network(plan, recipe)  # weights that are not there are missed before minutes of rendering
+    model = _network(plan, recipe, listener.say)  # weights that are not there are missed before minutes of rendering
     batches = _batches(plan, recipe, cache or out, device, listener)
     name, schedule = _name(recipe), plan.schedule
     listener.say(f"training {name}: {schedule.steps} steps of {schedule.batch} images")
@@ -117,13 +117,24 @@ def train_model(
     return trained
 
 
-def _network(plan: TrainingPlan, recipe: Recipe) -> DPT:
-    """The network to train: with fresh weights, or with those that the plan starts from."""
+def _network(plan: TrainingPlan, recipe: Recipe, say: Callable[[str], None]) -> DPT:
+    """The network to train: with fresh weights, or with those that the plan starts from, their patches resized."""
     if not plan.start:
         from dpt_deploy.model.zoo import fresh_model
 
         return fresh_model(recipe.model, seed=plan.seed)
-    model, _, _ = build_reference(recipe.model, resolve_weights(plan.start, recipe))
+    from dpt_deploy.model.resized import same_but_for_patches, with_patches
+    from dpt_deploy.model.weights import load_native, native_spec
+
+    source = resolve_weights(plan.start, recipe)
+    path = None if source.is_random else checkpoint_path(source)
+    saved = native_spec(path) if path else None
+    resized = saved and saved.encoder.patch != recipe.model.encoder.patch and same_but_for_patches(saved, recipe.model)
+    if path and saved and resized:
+        model, anew = with_patches(load_native(path)[0], recipe.model, seed=plan.seed)
+        say(f"{path.name} has patches of {saved.encoder.patch} pixels, resized; begin anew: {', '.join(anew)}")
+        return model
+    model, _, _ = build_reference(recipe.model, source)
     return model.requires_grad_(True).train()
 
 

@@ -210,8 +210,16 @@ def test_every_shipped_study_can_be_run(path):
     assert path.read_text().startswith(f"# dpt-deploy train benchmarks/studies/{path.name} ")
 
 
-def test_the_three_shipped_models_differ_in_nothing_but_backbone():
+def test_the_first_training_of_the_shipped_models_differs_in_nothing_but_backbone():
     plans = {name: read_plan(STUDIES / f"{name}.toml") for name in SHIPPED}
-    assert [plan.backbone for plan in plans.values()] == list(SHIPPED)
+    recipes = [load_recipe(plan.backbone).model for plan in plans.values()]
+    assert [recipe.name.removesuffix("-16") for recipe in recipes] == list(SHIPPED)
     assert len({str(replace(plan, backbone="")) for plan in plans.values()}) == 1
     assert str(replace(read_plan(STUDIES / "tiny-seg.toml"), backbone="")) != str(replace(plans["tiny"], backbone=""))
+
+
+def test_patches_are_all_that_a_later_training_of_the_plain_transformer_changes():
+    before, now = (load_recipe(read_plan(STUDIES / f"tiny-vit{n}.toml").backbone).model for n in ("-2", "-3"))
+    assert (before.encoder.patch, now.encoder.patch) == (16, 8)
+    assert before.encoder.patch * before.encoder.grid == now.encoder.patch * now.encoder.grid
+    assert replace(before, name=now.name, encoder=now.encoder) == now
