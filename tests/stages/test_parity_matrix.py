@@ -32,7 +32,7 @@ def one_weight_off(model):
 # --- the matrix -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", [*TINY, "tiny-vit-8"])
 def test_a_healthy_artefact_passes_the_matrix_of_its_recipe(name, tmp_path):
     artifact = copied(exported(name), tmp_path)
     verification = verify_artifact(artifact.path)
