@@ -59,6 +59,7 @@ def result(*, sizes: tuple[str, ...] = tuple(GFLOP), batches: tuple[int, ...] = 
             "cases": [case(size, batch) for size in sizes for batch in batches],
             "rows": [row(name, size, batch) for size in sizes for batch in batches for name in CONTENDERS],
             "photograph": "coffee.jpg",
+            "end_to_end_with": "ort",
             "end_to_end_ms": dict.fromkeys(sizes, steps),
         }
     )
