@@ -20,7 +20,7 @@ from dpt_deploy.workflow.reference import checkpoint_path, reference_of, resolve
 NAMES = ("tiny", "tiny-conv", "tiny-vit")
 FEW = Validation(scenes=32)  # no training has seen them
 # Of the error of the best plane. Half of it is what is wanted; the plain ViT is not there yet.
-SHARE = {"tiny": 0.5, "tiny-conv": 0.45, "tiny-vit": 0.72}
+SHARE = {"tiny": 0.5, "tiny-conv": 0.45, "tiny-vit": 0.62}
 
 
 @pytest.fixture(autouse=True)
