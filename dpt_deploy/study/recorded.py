@@ -75,7 +75,7 @@ def read_recorded(path: Path) -> Recorded:
         if data["kind"] != KIND:
             raise ValueError(f"it is a record of {data['kind']!r}")
         return Recorded(path, str(data["trained"]), str(data["data"]["protocol"]), _losses(data["rows"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
+    except (OSError, ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise BadFileError(
             f"{path} is no recorded study ({exc!r})", hint="give the study.json of an earlier `dpt-deploy study`"
         ) from exc

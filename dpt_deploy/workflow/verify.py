@@ -106,7 +106,8 @@ def verify_artifact(
             cases,
             sidecar.allowed,
             min_span=min_span,
-            again=partial(_again, module, sidecar),
+            # Against another checkpoint a failure stands: what that one loses in 16 bits is no measure here.
+            again=(lambda case: case) if against else partial(_again, module, sidecar),
             progress=progress,
         )
         artifact = _audited(artifact, runner)
