@@ -54,7 +54,7 @@ def read_baseline(path: Path) -> Baseline:
         data = json.loads(path.read_bytes())
         machine = data["environment"]
         return Baseline(path, str(data["model"]), {key: machine[key] for key in _MACHINE}, _ratios(data["rows"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
+    except (OSError, ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise BadFileError(
             f"baseline {path} cannot be read ({exc!r})", hint="record one with `dpt-deploy bench --out FOLDER`"
         ) from exc

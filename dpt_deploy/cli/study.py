@@ -38,7 +38,13 @@ from dpt_deploy.core.spec import Size
 @click.option(
     "--scenes", type=click.IntRange(2), default=48, show_default=True, help="How many rendered scenes to measure on."
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of scenes and of intervals.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Of scenes and of intervals; seeds less than a thousand apart may share scenes.",
+)
 @click.option("--data", metavar="NAME:DIR", help="Measure on this data set instead, by its own protocol.")
 @click.option("--limit", type=click.IntRange(2), metavar="N", help="Use the first N images only.")
 @click.option("--reference", type=click.Choice(["paper"]), help="Print the paper's number beside ours.")
@@ -76,9 +82,9 @@ def command(out: Path, plot: bool, reference: str | None, recorded: Path | None,
         study_output.require_drawing()
     sizes: tuple[Size, ...] = options.pop("res")
     plan = study.plan_study(study.Request(sizes=sizes, reference=reference is not None, **options))
-    baseline = study.recorded_study(recorded, plan) if recorded else None
+    baseline = study.recorded_study(recorded, plan, out) if recorded else None
     with count_bar("images") as (start, advance):
-        found, models = study.run_study(plan, out, say=say, started=start, advance=advance)
+        found, models = study.run_study(plan, out, baseline=baseline, say=say, started=start, advance=advance)
     study_output.write_numbers(found, out)
     if plot:
         say("drawing")
@@ -92,7 +98,7 @@ def command(out: Path, plot: bool, reference: str | None, recorded: Path | None,
     else:
         print_table(summary.title, summary.columns, summary.rows)
         click.echo("\n".join([*summary.sentences, *([str(met)] if met else [])]))
-        click.echo(str(out / ("report.html" if plot else "study.json")))
+        click.echo(str(out / ("report.html" if plot else study.RECORD)))
     if not found.measures_something:
         raise ParityError(
             "a planted defect went unnoticed: the study measures nothing",

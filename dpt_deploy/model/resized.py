@@ -29,10 +29,11 @@ def same_but_for_patches(one: ModelSpec, other: ModelSpec) -> bool:
 def with_patches(source: DPT, spec: ModelSpec, *, seed: int) -> tuple[DPT, tuple[str, ...]]:
     """The network of ``spec``, to be trained, with what ``source`` has learned; and the keys that begin anew.
 
-    The patch embedding is resampled such that an enlarged image gives the tokens it gave before (pseudo-inverse
-    resize: Beyer et al., "FlexiViT", CVPR 2023, section 3.4), positions are interpolated. What makes of tokens a map
-    of another resolution (paper Eq. 1) has other shapes where the patch is another, and begins as
-    :func:`~dpt_deploy.model.zoo.fresh_model` does.
+    The patch embedding is resampled by the pseudo-inverse of bilinear interpolation (Beyer et al., "FlexiViT", CVPR
+    2023, section 3.4): where patches grow, an image enlarged alike gives the tokens it gave before; where they shrink,
+    a patch reduced alike gives about those, since a smaller patch cannot tell as much. Positions are interpolated.
+    A convolution that makes of tokens a map of another resolution (paper Eq. 1) begins as
+    :func:`~dpt_deploy.model.zoo.fresh_model` does where its shape is another; one of the same shape is kept.
 
     Raises:
         BadFileError: the networks differ in more than patch and grid.

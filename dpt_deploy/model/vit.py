@@ -59,8 +59,8 @@ def resize_grid(grid: Tensor, height: int, width: int, rule: PositionResize) -> 
 class ViTEncoder(nn.Module):
     """Image (B, 3, H, W) to the tapped features, finest first.
 
-    A block tap yields un-normalised tokens (B, prefix + H/16 * W/16, D); a stage tap of a hybrid encoder yields the
-    feature map of that ResNet stage (B, C, H/s, W/s).
+    A block tap yields un-normalised tokens (B, prefix + H/P * W/P, D) of patches of P pixels; a stage tap of a hybrid
+    encoder yields the feature map of that ResNet stage (B, C, H/s, W/s).
     """
 
     def __init__(self, spec: EncoderSpec, taps: tuple[Tap, ...]) -> None:
@@ -106,5 +106,5 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(3, spec.width, kernel_size=spec.patch, stride=spec.patch)
 
     def forward(self, image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """(B, 3, H, W) to tokens (B, H/16 * W/16, D); a plain ViT has no stages to tap."""
+        """(B, 3, H, W) to tokens (B, H/patch * W/patch, D); a plain ViT has no stages to tap."""
         return self.proj(image).flatten(2).transpose(1, 2), {}

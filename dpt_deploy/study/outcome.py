@@ -88,7 +88,7 @@ class Study:
     @property
     def interval(self) -> str:
         """How the intervals were made."""
-        kept = ", shares of kinds kept" if len(set(self.scores.kinds)) > 1 else ""
+        kept = ", shares of kinds kept" if self.scores.stratified else ""
         return f"95 % percentile bootstrap over images, paired{kept}"
 
     def curve(self, name: str) -> Curve:

@@ -105,9 +105,9 @@ class TrainingPlan:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What makes two trainings the same one: everything but how the result is judged.
+        """What makes two trainings of one network the same one: everything but how the result is judged.
 
-        What was added later is in it only where it differs from before, so that older trainings can go on.
+        What was added later is in it only where it differs from its default.
         """
         added = {"task": "depth", "start": "", "loss": asdict(Loss())}
         found = {key: value for key, value in asdict(self).items() if key != "validation"}

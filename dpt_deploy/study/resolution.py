@@ -80,6 +80,11 @@ class Scores:
         """Index of the training size."""
         return self.sizes.index(self.trained)
 
+    @property
+    def stratified(self) -> bool:
+        """Whether resamples keep the shares of kinds: there are two with enough images each."""
+        return len(_strata(self.kinds)) > 1
+
     def weights(self, seed: int, resamples: int) -> Draws:
         """:func:`image_weights` of these images."""
         return image_weights(self.kinds or len(self.images), seed, resamples)
@@ -244,7 +249,7 @@ def image_weights(images: int | Sequence[str], seed: int, resamples: int) -> Dra
 
 
 def _strata(kinds: Sequence[str]) -> list[list[int]]:
-    """The images of each kind; kinds of too few to tell their spread stand together, or with the largest."""
+    """The images of each kind; kinds of too few to tell their spread stand together, or with the next larger one."""
     members: dict[str, list[int]] = {}
     for index, kind in enumerate(kinds):
         members.setdefault(kind, []).append(index)

@@ -125,7 +125,7 @@ def _memory_format(network: nn.Module) -> torch.memory_format:
 
 
 def _attention_of(kind: str) -> AbstractContextManager[None]:
-    """On a CPU, plain products: the backward pass of the fused kernel is slower at so few tokens."""
+    """On a CPU, plain products: at a few hundred tokens the backward pass of the fused kernel is slower."""
     return sdpa_kernel(SDPBackend.MATH) if kind == "cpu" else nullcontext()
 
 

@@ -16,8 +16,6 @@ from dpt_deploy.bench.baseline import Baseline, check_machine, comparable, descr
 from dpt_deploy.bench.timing import MAX_ROUNDS, Contender, Session, Timing, interleave, ratio
 from dpt_deploy.core.artifact import PLAN, Artifact
 from dpt_deploy.core.environment import clocks
-from dpt_deploy.core.errors import UsageError
-from dpt_deploy.core.files import check_folder, ensure_folder
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.spec import Size
 from dpt_deploy.workflow import contenders as kinds
@@ -32,7 +30,6 @@ from dpt_deploy.workflow.targets import check_target_of
 
 DEFAULT = ("torch", OURS)
 SECONDS = 60.0
-PLOT_SUFFIXES = (".svg", ".png", ".pdf")
 _PRODUCT, _STEP, _PART = "product ", "step ", "part "  # what else takes turns, told by a space in its name
 
 Talk = Callable[[str], None]
@@ -265,37 +262,4 @@ def _steps(measured: _Measured, ours: str) -> dict[str, float]:
     return {name: (around.get(name) or measured.session.timings[ours]).median for name in STEPS} if around else {}
 
 
-def check_plot(path: Path) -> None:
-    """Raise now what drawing to ``path`` would raise after minutes of timing.
-
-    Raises:
-        UsageError: not the suffix of a picture, or a folder.
-        MissingExtraError: matplotlib is not installed.
-        ResourceError: its folder cannot be written.
-    """
-    if path.suffix.lower() not in PLOT_SUFFIXES or path.is_dir():
-        raise UsageError(f"{path} is no picture to write", hint=f"name a file ending in {', '.join(PLOT_SUFFIXES)}")
-    check_folder(path.parent)
-    _drawing()
-
-
-def plot_result(result: Mapping[str, Any], path: Path) -> None:
-    """Draw a result (see :meth:`BenchResult.to_dict`); raises what :func:`check_plot` raises."""
-    check_plot(path)
-    ensure_folder(path.parent)
-    _drawing()(result, path)
-
-
-def _drawing() -> Callable[[Mapping[str, Any], Path], None]:
-    with extra("study", purpose="drawing"):
-        from dpt_deploy.study.latency_plot import draw_latency
-    return draw_latency
-
-
-__all__ = [
-    "BenchResult",
-    "bench_artifact",
-    "check_plot",
-    "open_baseline",
-    "plot_result",
-]
+__all__ = ["BenchResult", "bench_artifact", "open_baseline"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dpt_deploy.workflow.bench import plot_result
+from dpt_deploy.workflow.bench_plot import plot_result
 from dpt_deploy.workflow.bench_tables import (
     Table,
     limits,

@@ -18,7 +18,7 @@ from dpt_deploy.study.datasets.protocols import METRICS
 from dpt_deploy.study.journal import Journal
 from dpt_deploy.study.outcome import Reference, Study, Subject, analysed, originals
 from dpt_deploy.study.prices import Price, price
-from dpt_deploy.study.recorded import Agreement, Recorded, agreement, check_comparable, read_recorded
+from dpt_deploy.study.recorded import Agreement, Recorded, agreement, check_comparable, check_subjects, read_recorded
 from dpt_deploy.study.resolution import Scores, default_sizes, mean_of
 from dpt_deploy.workflow import study_images, study_models
 from dpt_deploy.workflow.feeds import check_request
@@ -27,6 +27,7 @@ from dpt_deploy.workflow.study_models import Contestant, Defect
 from dpt_deploy.workflow.study_scores import Scoring
 
 JOURNAL = "scores.jsonl"
+RECORD = "study.json"
 MODELS = "models"
 DEFAULT_MODELS = ("tiny", "tiny-vit", "tiny-conv")
 DEFAULT_SCENES = 48
@@ -87,21 +88,30 @@ def plan_study(request: Request) -> Plan:
     return Plan(request, images, sizes, trained)
 
 
-def recorded_study(path: Path, plan: Plan) -> Recorded:
-    """The study in ``path``, to compare that of ``plan`` with.
+def recorded_study(path: Path, plan: Plan, out: Path) -> Recorded:
+    """The study in ``path``, to compare that of ``plan``, which is written to ``out``, with.
 
     Raises:
         BadFileError: it is none.
-        IncompatibleError: it was measured otherwise, or at none of these sizes.
+        IncompatibleError: it was measured otherwise, or has none of these sizes or models.
+        UsageError: it would be written over.
     """
-    recorded = read_recorded(path)
-    sizes = [str(size) for size in plan.sizes]
-    check_comparable(recorded, trained=str(plan.trained), protocol=plan.images.data.protocol, sizes=sizes)
+    if (out / RECORD).resolve() == path.resolve():
+        raise UsageError(f"{path} would be written over before it is compared with", hint="give another folder with -o")
+    recorded, data = read_recorded(path), plan.images.data
+    check_comparable(
+        recorded,
+        data=data.name,
+        protocol=data.protocol,
+        trained=str(plan.trained),
+        sizes=[str(size) for size in plan.sizes],
+        models=[study_models.described(name)[0].name for name in plan.request.models],
+    )
     return recorded
 
 
 def compared(found: Study, recorded: Recorded) -> Agreement:
-    """A study beside a recorded one; raises :class:`IncompatibleError` where they have no model in common."""
+    """A study beside a recorded one; raises :class:`IncompatibleError` where they have no subject in common."""
     return agreement(found, recorded)
 
 
@@ -109,15 +119,18 @@ def run_study(
     plan: Plan,
     out: Path,
     *,
+    baseline: Recorded | None = None,
     say: Talk = lambda _line: None,
     started: Callable[[int], None] = lambda _count: None,
     advance: Callable[[str], None] = lambda _image: None,
 ) -> tuple[Study, list[Contestant]]:
     """Score what ``out`` has no score of yet, and analyse; return the study and the models behind it.
 
-    An image that cannot be used is named, counted and left out for everybody.
+    An image that cannot be used is named, counted and left out for everybody. With a ``baseline`` nothing is scored
+    that could not be compared with it.
 
     Raises:
+        IncompatibleError: the baseline has none of these models on these runtimes at these precisions.
         ParityError: a model returned NaN or infinity.
         BadFileError: fewer than two images could be used, or a model is unusable.
         ResourceError: disk or memory.
@@ -126,6 +139,8 @@ def run_study(
     ensure_folder(out)
     models, original, no_control = _models(plan, out / MODELS, say)
     subjects = tuple(each.subject for each in models)
+    if baseline:
+        check_subjects(baseline, subjects)
     journal = Journal(out / JOURNAL)
     if journal.ignored:
         say(f"{journal.ignored} line(s) of {out / JOURNAL} are no scores; what they stood for is scored again")

@@ -20,7 +20,7 @@ from dpt_deploy.core.spec import Size
 from dpt_deploy.study import findings
 from dpt_deploy.study.outcome import Study, Subject, hardest
 from dpt_deploy.study.resolution import paper_range
-from dpt_deploy.workflow.study import Plan
+from dpt_deploy.workflow.study import RECORD, Plan
 from dpt_deploy.workflow.study_models import Contestant
 from dpt_deploy.workflow.study_scores import Bench
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _MOST_KINDS = 4
 _EVERY = 2  # pixels of a picture that are kept: they are shown at less than half their size
-NUMBERS = ("study.json", "study.csv")
+NUMBERS = (RECORD, "study.csv")
 PICTURES = ("figure.svg", "figure.png", "report.html")
 
 
@@ -85,7 +85,7 @@ def write_numbers(study: Study, out: Path) -> None:
     writer.writeheader()
     writer.writerows(rows)
     atomic_write_bytes(out / "study.csv", text.getvalue().encode())
-    atomic_write_bytes(out / "study.json", (json.dumps(study.to_dict(), indent=1) + "\n").encode())
+    atomic_write_bytes(out / RECORD, (json.dumps(study.to_dict(), indent=1) + "\n").encode())
 
 
 def write_pictures(study: Study, models: Sequence[Contestant], plan: Plan, out: Path) -> None:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dpt_deploy.core.artifact import sha256_of
 from dpt_deploy.core.environment import cpu_count, fingerprint
 from dpt_deploy.core.errors import IncompatibleError, UsageError
 from dpt_deploy.core.files import atomic_write_bytes, check_folder, ensure_folder
@@ -37,12 +38,13 @@ class Trained:
     record: Path
     history: History
     score: Score
+    name: str
     plan: TrainingPlan
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "kind": "training",
-            "model": self.plan.backbone,
+            "model": self.name,
             "plan": asdict(self.plan),
             "environment": fingerprint(),
             "seconds": self.history.seconds,
@@ -92,7 +94,9 @@ def train_model(
     recipe = _recipe(plan)
     check_folder(out)
     ensure_folder(out)
-    model = _network(plan, recipe, listener.say)  # weights that are not there are missed before minutes of rendering
+    model, start = _network(
+        plan, recipe, listener.say
+    )  # weights that are not there are missed before minutes of rendering
     batches = _batches(plan, recipe, cache or out, device, listener)
     name, schedule = _name(recipe), plan.schedule
     listener.say(f"training {name}: {schedule.steps} steps of {schedule.batch} images")
@@ -103,7 +107,7 @@ def train_model(
         _objective(model, plan),
         schedule,
         checkpoint=out / f"{name}.training",
-        identity=plan.identity,
+        identity=_identity(plan, recipe, start),
         seed=plan.seed,
         device=device,
         advance=lambda done, loss: listener.stepped(done, schedule.steps, loss),
@@ -112,17 +116,23 @@ def train_model(
     save_native(model.cpu().eval(), weights, half=True)
     listener.say("judging on unseen scenes")
     score = judge(weights, recipe, plan.validation, listener.judged)
-    trained = Trained(weights, out / f"training-{name}.json", history, score, plan)
+    trained = Trained(weights, out / f"training-{name}.json", history, score, name, plan)
     atomic_write_bytes(trained.record, (json.dumps(trained.to_dict(), indent=1) + "\n").encode())
     return trained
 
 
-def _network(plan: TrainingPlan, recipe: Recipe, say: Callable[[str], None]) -> DPT:
-    """The network to train: with fresh weights, or with those that the plan starts from, their patches resized."""
+def _identity(plan: TrainingPlan, recipe: Recipe, start: str) -> dict[str, Any]:
+    """The plan's, with what its names stand for: recipes and weights change, and keep their names."""
+    names = {"backbone": recipe.name, **({"start": start} if start else {})}
+    return plan.identity | names | {"model": recipe.model.to_dict(), "image": asdict(recipe.image)}
+
+
+def _network(plan: TrainingPlan, recipe: Recipe, say: Callable[[str], None]) -> tuple[DPT, str]:
+    """The network to train, and the hash of the weights that the plan starts from; patches are resized if need be."""
     if not plan.start:
         from dpt_deploy.model.zoo import fresh_model
 
-        return fresh_model(recipe.model, seed=plan.seed)
+        return fresh_model(recipe.model, seed=plan.seed), ""
     from dpt_deploy.model.resized import same_but_for_patches, with_patches
     from dpt_deploy.model.weights import load_native, native_spec
 
@@ -133,9 +143,9 @@ def _network(plan: TrainingPlan, recipe: Recipe, say: Callable[[str], None]) -> 
     if path and saved and resized:
         model, anew = with_patches(load_native(path)[0], recipe.model, seed=plan.seed)
         say(f"{path.name} has patches of {saved.encoder.patch} pixels, resized; begin anew: {', '.join(anew)}")
-        return model
-    model, _, _ = build_reference(recipe.model, source)
-    return model.requires_grad_(True).train()
+        return model, sha256_of(path)
+    model, source, _ = build_reference(recipe.model, source)
+    return model.requires_grad_(True).train(), source.sha256
 
 
 def check_device(name: str) -> None:

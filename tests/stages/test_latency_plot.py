@@ -13,7 +13,7 @@ pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip insta
 from dpt_deploy.core.errors import MissingExtraError, ResourceError, UsageError
 from dpt_deploy.study import latency_plot
 from dpt_deploy.study.latency_plot import draw_latency
-from dpt_deploy.workflow.bench import check_plot, plot_result
+from dpt_deploy.workflow.bench_plot import check_plot, plot_result
 
 PANELS = {"latency": "Latency [ms]", "arithmetic": "Time for a unit of arithmetic", "memory": "Peak memory [MB]"}
 

@@ -138,6 +138,10 @@ def test_a_study_is_held_to_a_recorded_one(calling, tmp_path, capsys):
     out, err = capsys.readouterr()
     assert "0 of 2 intervals meet" in out
     assert "2 of 2 losses are apart" in err
+    own = tmp_path / "out" / "study.json"
+    before = own.read_bytes()
+    assert "would be written over" in complaint(capsys, 2, *calling("--check", own))
+    assert own.read_bytes() == before
     record.write_text("{}")
     assert "is no recorded study" in complaint(capsys, 4, *calling("--check", record))
 

@@ -118,6 +118,7 @@ def test_interrupted_and_killed_it_ends_in_the_same_bits(tmp_path, cache, capsys
     whole, resumed = ((tmp_path / name / "small.safetensors").read_bytes() for name in ("whole", "parts"))
     assert resumed == whole
     records = [json.loads((tmp_path / name / "training-small.json").read_text()) for name in ("whole", "parts")]
+    assert records[0]["model"] == "small"
     assert records[0]["loss"] == records[1]["loss"]
     assert records[0]["validation"] == records[1]["validation"]
 
@@ -128,6 +129,12 @@ def test_another_training_in_the_same_folder_is_refused(tmp_path, cache, capsys)
     said = complaint(capsys, 4, *argv(write_study(tmp_path, seed="4"), tmp_path / "out", cache))
     assert "belongs to another training (different: seed)" in said
     assert (tmp_path / "out" / "small.safetensors").read_bytes() == before
+    study = write_study(tmp_path)
+    recipe = tmp_path / "small.toml"
+    recipe.write_text(recipe.read_text() + "mean = [0.4, 0.4, 0.4]\n")
+    assert "belongs to another training (different: image)" in complaint(
+        capsys, 4, *argv(study, tmp_path / "out", cache)
+    )
     (tmp_path / "out" / "small.training").write_bytes(b"damaged")
     assert "is no training state" in complaint(capsys, 4, *argv(tmp_path / "study.toml", tmp_path / "out", cache))
 

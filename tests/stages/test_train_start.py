@@ -10,6 +10,9 @@ from safetensors.torch import load_file
 from support.training import write_study
 
 from dpt_deploy.core.errors import BadFileError
+from dpt_deploy.core.recipe import load_recipe
+from dpt_deploy.model.weights import save_native
+from dpt_deploy.model.zoo import random_model
 from dpt_deploy.workflow.train import read_plan, train_model
 
 
@@ -44,3 +47,17 @@ def test_a_training_that_starts_elsewhere_is_another_one(tmp_path):
     plan = read_plan(write_study(tmp_path))
     assert "start" not in plan.identity  # as before there was a choice
     assert replace(plan, start="tiny").identity != plan.identity
+
+
+def test_weights_that_are_others_under_the_same_name_make_another_training(tmp_path):
+    plan = read_plan(write_study(tmp_path))
+    start = tmp_path / "start.safetensors"
+    model = load_recipe(plan.backbone).model
+    save_native(random_model(model), start)
+    plan = still(plan, start=str(start))
+    weights(plan, tmp_path / "out", tmp_path / "cache")
+    start = start.rename(tmp_path / "moved.safetensors")
+    weights(replace(plan, start=str(start)), tmp_path / "out", tmp_path / "cache")  # the same ones, elsewhere
+    save_native(random_model(model, seed=1), start)
+    with pytest.raises(BadFileError, match=r"another training \(different: start\)"):
+        train_model(replace(plan, start=str(start)), tmp_path / "out", cache=tmp_path / "cache")

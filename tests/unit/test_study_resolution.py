@@ -158,6 +158,22 @@ def test_kinds_of_too_few_images_to_tell_their_spread_do_not_narrow_an_interval(
     assert (weights[1:].std(axis=0) > 0.5 / len(kinds)).all()
 
 
+@pytest.mark.parametrize(("few", "kept"), [(3, False), (4, True)])
+def test_shares_are_kept_of_kinds_with_four_images(few, kept):
+    kinds = ["a"] * 8 + ["b"] * few
+    share = image_weights(kinds, 0, 500)[:, 8:].sum(axis=1)
+    assert (np.ptp(share) < 1e-9) == kept
+
+
+def test_a_study_says_whether_shares_were_kept():
+    made = planted([[0, 5, 12, 30], [0, 15, 40, 90]])
+    images = len(made.images)
+    assert not made.stratified
+    assert not replace(made, kinds=("a",) * images).stratified
+    assert not replace(made, kinds=("a",) * (images - 2) + ("b", "c")).stratified
+    assert replace(made, kinds=("a",) * (images - 4) + ("b",) * 4).stratified
+
+
 def test_kinds_reach_every_interval_of_a_study():
     made = planted([[0, 5, 12, 30], [0, 15, 40, 90]])
     hard = made.values[0, 0] > np.median(made.values[0, 0])
