@@ -82,7 +82,7 @@ class Agreement:
             raise ParityError(
                 f"{len(self.apart)} of {self.compared} losses are apart from those of {self.source} by more than their "
                 "intervals",
-                hint="other weights, other code or too few images; what was measured is written all the same",
+                hint="other weights, other code, or chance: try another --seed; what was measured is written anyway",
             )
 
 
@@ -182,7 +182,7 @@ def agreement(study: Study, recorded: Recorded) -> Agreement:
     return Agreement(
         recorded.source,
         len(common),
-        tuple(Apart(*each) for each in common if not _meet(each[2], each[3])),
+        tuple(Apart(*each) for each in common if not each[2].meets(each[3])),
         len(study.scores.images),
         len(recorded.images.intersection(study.scores.images)),
         tuple(subject.name for subject in study.subjects if _key(subject) not in recorded.subjects),
@@ -194,7 +194,3 @@ def _found(study: Study) -> Iterator[tuple[str, Key, str, Estimate]]:
         for size, loss in zip(study.scores.sizes, study.curve(subject.name).loss, strict=True):
             if size != study.scores.trained:
                 yield subject.name, _key(subject), str(size), loss
-
-
-def _meet(one: Estimate, other: Estimate) -> bool:
-    return one.low <= other.high and other.low <= one.high

@@ -43,6 +43,10 @@ class Estimate:
         low, high = np.percentile(draws[1:], (2.5, 97.5))
         return cls(float(draws[0]), float(low), float(high))
 
+    def meets(self, other: Estimate) -> bool:
+        """Whether the intervals have a number in common."""
+        return self.low <= other.high and other.low <= self.high
+
 
 @dataclass(frozen=True)
 class Scores:

@@ -19,8 +19,9 @@ from dpt_deploy.workflow.reference import checkpoint_path, reference_of, resolve
 
 NAMES = ("tiny", "tiny-conv", "tiny-vit")
 FEW = Validation(scenes=32)  # no training has seen them
-# Of the error of the best plane. Half of it is what is wanted; the plain ViT is not there yet.
-SHARE = {"tiny": 0.5, "tiny-conv": 0.45, "tiny-vit": 0.62}
+# Of the error of the best plane. Half of it is what is wanted, and met on the 128 scenes that judge a training (the
+# records in benchmarks/results); the plain ViT barely meets it, and these are fewer and smaller.
+SHARE = {"tiny": 0.5, "tiny-conv": 0.45, "tiny-vit": 0.55}
 
 
 @pytest.fixture(autouse=True)
