@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     __version__: str
     from dpt_deploy.core.images import read_image, write_pfm
+    from dpt_deploy.study.power import measure_check_power
     from dpt_deploy.workflow.build import build_engine_artifact
     from dpt_deploy.workflow.convert import convert_checkpoint
     from dpt_deploy.workflow.export import export_model
@@ -26,6 +27,7 @@ __all__ = [
     "convert_checkpoint",
     "export_model",
     "load",
+    "measure_check_power",
     "read_image",
     "refit_engine_artifact",
     "survey_precisions",
@@ -41,6 +43,7 @@ _PUBLIC = {
     "export_model": "dpt_deploy.workflow.export",
     "verify_artifact": "dpt_deploy.workflow.verify",
     "load": "dpt_deploy.workflow.predict",
+    "measure_check_power": "dpt_deploy.study.power",
     "read_image": "dpt_deploy.core.images",
     "write_pfm": "dpt_deploy.core.images",
     "survey_precisions": "dpt_deploy.workflow.survey",

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from dpt_deploy.core.errors import BadFileError, IncompatibleError, ParityError
+import numpy as np
+
+from dpt_deploy.core.errors import BadFileError, IncompatibleError, ParityError, UsageError
+from dpt_deploy.core.spec import parse_size
 from dpt_deploy.study.findings import interval
 from dpt_deploy.study.outcome import KIND, Study, Subject
-from dpt_deploy.study.resolution import Estimate
+from dpt_deploy.study.resolution import Estimate, Scores
 
 _MAX_BYTES = 1 << 26  # a record of a thousand images has a megabyte
+Found = TypeVar("Found")
 Key = tuple[str, str, str, str]  # of a subject: model, runtime, precision, planted defect
 
 
@@ -88,20 +92,48 @@ class Agreement:
 
 def read_recorded(path: Path) -> Recorded:
     """A study as ``dpt-deploy study`` writes it to ``study.json``; raises :class:`BadFileError` for anything else."""
+    return _read(path, lambda data: _recorded(path, data))
+
+
+def read_scores(path: Path) -> Scores:
+    """The errors of every image in a recorded study; raises :class:`BadFileError` where ``path`` is none."""
+    return _read(path, _scores)
+
+
+def _read(path: Path, made: Callable[[Any], Found]) -> Found:
+    """What ``made`` finds in the record ``path``."""
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise ValueError(f"it has {path.stat().st_size:,} bytes; expected a few hundred thousand")
         data = json.loads(path.read_bytes())
         if data["kind"] != KIND:
             raise ValueError(f"it is a record of {data['kind']!r}")
-        name, protocol, trained = data["data"]["name"], data["data"]["protocol"], data["trained"]
-        return Recorded(
-            path, str(name), str(protocol), str(trained), frozenset(map(str, data["images"])), _losses(data)
-        )
-    except (OSError, ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError) as exc:
+        return made(data)
+    except (OSError, UsageError, ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise BadFileError(
             f"{path} is no recorded study ({exc!r})", hint="give the study.json of an earlier `dpt-deploy study`"
         ) from exc
+
+
+def _recorded(path: Path, data: Any) -> Recorded:
+    name, protocol, trained = data["data"]["name"], data["data"]["protocol"], data["trained"]
+    return Recorded(path, str(name), str(protocol), str(trained), frozenset(map(str, data["images"])), _losses(data))
+
+
+def _scores(data: Any) -> Scores:
+    values = np.array([list(by_size.values()) for by_size in data["abs_rel"].values()], float)
+    plane = np.array(data["abs_rel_of_plane"], float)
+    if not (np.isfinite(values).all() and np.isfinite(plane).all()):
+        raise ValueError("an error is not finite")
+    return Scores(
+        tuple(map(str, data["abs_rel"])),
+        tuple(parse_size(size, stride=1) for size in data["sizes"]),
+        parse_size(data["trained"], stride=1),
+        tuple(map(str, data["images"])),
+        values,
+        plane,
+        tuple(map(str, data["kinds"])),
+    )
 
 
 def _losses(data: Any) -> dict[tuple[Key, str], Estimate]:
@@ -170,7 +202,7 @@ def agreement(study: Study, recorded: Recorded) -> Agreement:
     """Every loss that both studies have, but those at the training size, which are 0 by definition.
 
     Where nothing has changed, intervals of 95 % still miss one another now and then; how often that makes a study of
-    other scenes disagree is measured by ``benchmarks/agreement.py``.
+    other scenes disagree is measured by :mod:`dpt_deploy.study.power`.
 
     Raises:
         IncompatibleError: they have no subject in common.
