@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +11,9 @@ from dpt_deploy.cli._engine_tables import cost_table, engine_rows, next_step
 from dpt_deploy.cli._options import PATH, artifact_argument, capabilities, json_option, ranges
 from dpt_deploy.cli._output import phase_bar, print_facts, print_json, print_table, say
 from dpt_deploy.core.record import EngineOptions
+
+if TYPE_CHECKING:
+    from dpt_deploy.workflow.build import Building
 
 
 @click.command()
@@ -48,18 +51,27 @@ def command(artifact: Path, as_json: bool, workspace: int | None, **options: Any
     dpt-deploy build out/hybrid-fp16.onnx --res 256..512 -o engines/
 
     With TensorRT-RTX this needs no GPU; running the engine does. Exit 5 when the graph does not compute in the
-    precision that its name promises, 6 when the library cannot build it.
+    precision that its name promises, 6 when the library cannot build it. Where --measure or --against-wide is given and
+    measuring fails, the engine stays and the exit code tells why.
     """
     from dpt_deploy.workflow.build import build_engine_artifact
-    from dpt_deploy.workflow.engine_order import engine_of
 
     names = ("level", "compute_capabilities", "hardware_compatible", "version_compatible", "strip_weights", "refit")
     chosen = {name: options.pop(name) for name in (*names, "tf32")}
+    by_name = bool(options["measure"] or options["against_wide"])
     order = EngineOptions(workspace_bytes=(workspace or 0) << 20, **chosen)
     with phase_bar() as advance:
         building = build_engine_artifact(
             artifact, options.pop("out"), options=order, say=say, advance=advance, **options
         )
+    _show(building, as_json=as_json)
+    if by_name and building.failed:
+        raise building.failed
+
+
+def _show(building: Building, *, as_json: bool) -> None:
+    from dpt_deploy.workflow.engine_order import engine_of
+
     if as_json:
         print_json(building.to_dict())
         return

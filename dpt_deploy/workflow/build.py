@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dpt_deploy.core.artifact import PLAN, Artifact, Sidecar, payload_of
 from dpt_deploy.core.environment import available_memory, free_device_memory, tool_versions
-from dpt_deploy.core.errors import BadFileError, IncompatibleError, ResourceError, UsageError
+from dpt_deploy.core.errors import BadFileError, DptError, IncompatibleError, ResourceError, UsageError
 from dpt_deploy.core.files import atomic_write_bytes, check_folder, write_errors
 from dpt_deploy.core.profile import ProfileCost, SizeRange
 from dpt_deploy.core.record import EngineOptions, EngineRecord
@@ -35,11 +35,12 @@ BUILD_COPIES = 3  # of the weights in host memory while an engine is built: the 
 @dataclass(frozen=True)
 class Building:
     """A finished build: the plan, and what each profile is predicted to cost. ``fresh`` is False where it lay there
-    already. What profiles were measured to cost stands in the sidecar."""
+    already. What profiles were measured to cost stands in the sidecar; ``failed`` is what kept one from being."""
 
     artifact: Artifact
     costs: tuple[ProfileCost, ...]
     fresh: bool
+    failed: DptError | None = None
 
     def to_dict(self) -> dict[str, Any]:
         record = engine_of(self.artifact)
@@ -62,6 +63,7 @@ class Building:
                 for cost in self.costs
             ],
             "measured_on": str(record.measured_on) if record.measured_on else None,
+            "not_measured": str(self.failed) if self.failed else None,
             "audit": asdict(record.audit),
         }
 
@@ -89,7 +91,7 @@ def build_engine_artifact(
 
     Where a GPU is, what each profile costs is then measured and kept in the sidecar (``measure`` False: not; True: no
     GPU is an error); ``against_wide`` builds a second engine, with one profile for all shapes, and times the two turn
-    by turn. A measurement that fails is said, and leaves the engine as it is.
+    by turn. A measurement that fails is said, leaves the engine as it is, and stands in what is returned.
 
     Raises:
         UsageError: a size or batch that the graph cannot take, or an option that the library does not have; or nothing
@@ -108,10 +110,11 @@ def build_engine_artifact(
     if done is not None:
         say(f"{target} is up to date (--force builds it again)")
     found = done or _built(order, target, timing_cache, say, advance)
+    failed = None
     if measure is not False and not order.options.strip_weights:  # what has no weights does not run
         wide = partial(_wide, order, out, timing_cache, say, advance) if against_wide else None
-        found = with_times(found, order.device, wide, say=say, advance=advance)
-    return Building(found, order.costs, fresh=done is None)
+        found, failed = with_times(found, order.device, wide, say=say, advance=advance)
+    return Building(found, order.costs, fresh=done is None, failed=failed)
 
 
 def _check_wish(order: Order, measure: bool | None, *, against_wide: bool) -> None:

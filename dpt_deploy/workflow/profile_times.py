@@ -17,7 +17,7 @@ import numpy as np
 
 from dpt_deploy.bench.timing import WARM_UP, Clock, Contender, alternate, interleave, measure, now, ratio
 from dpt_deploy.core.artifact import Artifact, Sidecar, record
-from dpt_deploy.core.errors import DptError
+from dpt_deploy.core.errors import DptError, ResourceError
 from dpt_deploy.core.profile import Profile, ProfileTime
 from dpt_deploy.core.record import EngineRecord, Gpu
 from dpt_deploy.parity.samples import structured_images
@@ -41,17 +41,18 @@ def with_times(
     *,
     say: Talk,
     advance: Advance = lambda *_: None,
-) -> Artifact:
-    """The engine with the times of its profiles in its sidecar; without them, and why is said, where that fails.
+) -> tuple[Artifact, DptError | None]:
+    """The engine with the times of its profiles in its sidecar, and what failed: that is said, and the engine stays.
 
     ``wide`` makes the engine to compare with; where that fails, the rest is measured without. What was measured before
     on this GPU and driver is kept.
     """
     if gpu is None:
         say("profiles: predicted only; the driver finds no NVIDIA GPU to measure them on")
-        return artifact
+        return artifact, None
     if _known(engine_of(artifact), gpu, beside=wide is not None):
-        return artifact
+        return artifact, None
+    failed: DptError | None = None
     for attempt in (wide, None) if wide else (None,):
         try:
             with ExitStack() as stack:
@@ -59,10 +60,16 @@ def with_times(
                 say(f"measuring {len(engine_of(artifact).profiles)} profiles on {gpu.name}")
                 times = measure_profiles(artifact, other.path if other else None, advance=advance)
             found = replace(engine_of(artifact), profile_times=times, measured_on=gpu)
-            return record(artifact, replace(artifact.sidecar, engine=found))
-        except (DptError, OSError) as exc:  # the engine is finished, and stays
+            return record(artifact, replace(artifact.sidecar, engine=found)), failed
+        except (DptError, OSError) as exc:
             say(f"profiles were not measured{' beside a wide one' if attempt else ''}: {exc}")
-    return artifact
+            failed = _told(exc)
+    return artifact, failed
+
+
+def _told(exc: DptError | OSError) -> DptError:
+    """The same complaint without its frames, which would keep what they hold of the device."""
+    return type(exc)(str(exc), hint=exc.hint) if isinstance(exc, DptError) else ResourceError(str(exc))
 
 
 def _known(engine: EngineRecord, gpu: Gpu, *, beside: bool) -> bool:

@@ -1,6 +1,7 @@
 """What profiles cost, measured by the stand-in's clock: real plans, runs whose seconds are made up."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -8,11 +9,12 @@ pytest.importorskip("cuda.bindings", reason="cuda-python is not installed: pip i
 
 from support import engine_checks
 from support.fake_gpu import GPU, Context, free_the_rest, install_over_builder
-from support.faults.calling import complaint, fine
+from support.faults.calling import checked, complaint, fine
 from support.faults.handmade import listing
 from support.tiny import exported
 
 from dpt_deploy.bench.timing import Contender, alternate, interleave
+from dpt_deploy.cli import call
 from dpt_deploy.core.artifact import open_artifact
 from dpt_deploy.core.decode import decode
 from dpt_deploy.core.profile import Profile, parse_ranges
@@ -175,7 +177,22 @@ def test_a_measurement_that_fails_leaves_the_engine_and_says_why(gpu, tmp_path, 
     assert open_artifact(building.artifact.path).sidecar == building.artifact.sidecar
     assert building.artifact.sidecar.engine.profile_times == ()
     assert said[-1] == "profiles were not measured: TensorRT did not start the run"
+    assert building.to_dict()["not_measured"] == "TensorRT did not start the run"
     assert cuda.held == {}
+
+
+@pytest.mark.parametrize(("asked", "code"), [(("--measure",), 7), (("--against-wide",), 7), ((), 0)])
+def test_the_command_fails_where_what_was_asked_for_by_name_could_not_be_measured(
+    asked, code, gpu, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(Context, "execute_async_v3", lambda *_: False)
+    found = call([str(arg) for arg in argv(tmp_path / "out", *asked)])
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-1].endswith("tiny-vit-fp16.plan")
+    assert Path(out.splitlines()[-1]).is_file()
+    assert found == code, err
+    if code:
+        assert "error: TensorRT did not start the run" in checked(found, code, err)
 
 
 def test_a_gpu_that_cannot_run_the_engine_is_said(gpu, tmp_path):
