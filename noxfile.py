@@ -48,7 +48,8 @@ def tests(session):
     if os.environ.get("DPT_APT") == "1":
         _compiler(session, "c++", "g++")
     session.env["OMP_NUM_THREADS"] = "1"
-    here(session, "pytest", "-n", WORKERS, *session.posargs)
+    # Neighbours share models that are made once: each process takes a half, and what the other has not begun when done.
+    here(session, "pytest", "-n", WORKERS, "--dist", "worksteal", *session.posargs)
 
 
 @nox.session(venv_backend="none")
