@@ -46,7 +46,8 @@ def layers(session):
 @nox.session(venv_backend="none")
 def tests(session):
     if os.environ.get("DPT_APT") == "1":
-        _compiler(session, "c++", "g++")
+        _tool(session, "c++", "g++")
+        _tool(session, "chromium", "chromium")
     session.env["OMP_NUM_THREADS"] = "1"
     # Neighbours share models that are made once: each process takes a half, and what the other has not begun when done.
     here(session, "pytest", "-n", WORKERS, "--dist", "worksteal", *session.posargs)
@@ -55,14 +56,14 @@ def tests(session):
 @nox.session(venv_backend="none")
 def cpp(session):
     """The C++ runtime, as it is used; what tests it is part of ``tests``."""
-    _compiler(session, "c++", "g++")
+    _tool(session, "c++", "g++")
     _cmake(session, "build/cpp")
 
 
 @nox.session(venv_backend="none")
 def fuzz(session):
     """Damaged sidecars and images, five minutes each; what crashes a reader stays in build/cpp-fuzz/."""
-    _compiler(session, "clang++", "clang", "libclang-rt-dev")
+    _tool(session, "clang++", "clang", "libclang-rt-dev")
     sanitize = "-DDPT_SANITIZE=fuzzer-no-link,address,undefined"
     compilers = ["-DCMAKE_C_COMPILER=clang", "-DCMAKE_CXX_COMPILER=clang++"]
     readers = ("sidecar", "image")
@@ -75,7 +76,7 @@ def fuzz(session):
         session.run(f"build/cpp-fuzz/tests/fuzz_{reader}", *limits, str(new), str(corpus), external=True)
 
 
-def _compiler(session, command, *packages):
+def _tool(session, command, *packages):
     """The system is changed only for who said so."""
     if shutil.which(command):
         return
