@@ -1,4 +1,4 @@
-"""Nothing of the machine it was made on is in the repository."""
+"""Nothing of the machine it was made on is in the repository, nothing unfinished, and no file too long to know."""
 
 import re
 import subprocess
@@ -13,6 +13,8 @@ UNFINISHED = re.compile("|".join(["TO" + "DO", "FIX" + "ME", "XX" + "X"]))
 LARGEST_BYTES = 2_000_000
 WEIGHTS = "dpt_deploy/data/weights/"  # of the models that ship
 LARGEST_WEIGHTS = 5_000_000
+SOURCES = (".py", ".cpp", ".hpp", ".h", ".cu")
+MOST_LINES = 500
 
 
 def complaints(name, data):
@@ -21,7 +23,9 @@ def complaints(name, data):
     found = [f"{name}: {len(data)} bytes"] if len(data) > largest else []
     if b"\0" in data:
         return found
-    for number, line in enumerate(data.decode().splitlines(), 1):
+    lines = data.decode().splitlines()
+    found += [f"{name}: {len(lines)} lines"] if name.endswith(SOURCES) and len(lines) > MOST_LINES else []
+    for number, line in enumerate(lines, 1):
         for pattern in (PATHS, UNFINISHED):
             found += [f"{name}:{number}: {match[0]}" for match in pattern.finditer(line)]
     return found
@@ -49,3 +53,8 @@ def test_tracked_files_are_clean():
 )
 def test_what_does_not_belong_is_noticed(data, complaint):
     assert complaints("x", data) == [complaint]
+
+
+@pytest.mark.parametrize(("name", "found"), [("x.py", ["x.py: 501 lines"]), ("x.csv", [])])
+def test_a_source_that_is_too_long_is_noticed(name, found):
+    assert complaints(name, b"x\n" * (MOST_LINES + 1)) == found

@@ -4,23 +4,22 @@ import csv
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import onnx
 import pytest
 from support.faults.calling import complaint, fine
 from support.faults.handmade import listing
+from support.study_runs import SIZES, arguments, outcome, plan_of
 from support.tiny import copied, exported, tampered, tiny_model, tiny_path
 
 from dpt_deploy.cli import call
 from dpt_deploy.core import metrics
-from dpt_deploy.core.artifact import write_sidecar
-from dpt_deploy.core.errors import BadFileError, ParityError, UsageError
+from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.spec import Size
 from dpt_deploy.model.weights import save_native
-from dpt_deploy.study.datasets.base import Dataset, depth_sample
 from dpt_deploy.study.datasets.evaluate import resize_bilinear
-from dpt_deploy.study.datasets.protocols import PROTOCOLS
 from dpt_deploy.study.scenes import render_scene
 from dpt_deploy.study.scenes.layouts import balanced
 from dpt_deploy.workflow import study, study_images, study_models, study_output
@@ -28,7 +27,6 @@ from dpt_deploy.workflow.export import export_model
 from dpt_deploy.workflow.predict import load
 
 SIDE = 96
-SIZES = "96,128"
 SEEDS = balanced(1_000_000, 4)
 SCENES = [f"scene-{seed}" for seed in SEEDS]
 
@@ -45,25 +43,7 @@ def paths():
 
 @pytest.fixture
 def calling(paths, tmp_path):
-    """The arguments of a small study without control and drawings."""
-
-    def arguments(*extra, models=paths, res=SIZES, scenes=3):
-        return (
-            "study",
-            *("--backbone", ",".join(models), "--res", res, "--scenes", scenes),
-            *("--control", "none", "--no-plot", "-o", tmp_path / "out", *extra),
-        )
-
-    return arguments
-
-
-def outcome(folder):
-    return json.loads((folder / "out" / "study.json").read_text())
-
-
-def plan_of(models, **changes):
-    asked = {"models": tuple(models), "sizes": (Size(96, 96), Size(128, 128)), "scenes": 3, "control": None}
-    return study.plan_study(study.Request(**{**asked, **changes}))
+    return partial(arguments, tmp_path, paths)
 
 
 # --- right ------------------------------------------------------------------------------------------------------------
@@ -423,87 +403,3 @@ def test_the_control_is_a_subject_like_any_other_and_the_same_at_the_training_si
 def test_a_study_of_models_without_positions_says_that_it_has_no_control(paths, tmp_path, capsys):
     arguments = ("--backbone", paths[1], "--res", SIZES, "--scenes", 2, "--no-plot", "-o", tmp_path)
     assert "No control was run: none of the models has positions to spoil" in fine(capsys, "study", *arguments)
-
-
-# --- data sets --------------------------------------------------------------------------------------------------------
-
-
-class Ramps:
-    """A reader of images twice as wide as high, whose depth grows to the right; the last one cannot be read."""
-
-    names = ("a", "b", "c", "broken")
-
-    def read(self, index):
-        if index == 3:
-            raise BadFileError("its depth map is cut short", hint="fetch it again")
-        rng = np.random.default_rng(index)
-        image = rng.integers(0, 256, (48, 96, 3), dtype=np.uint8)
-        return depth_sample(self.names[index], image, np.tile(np.linspace(1, 5 + index, 96), (48, 1)))
-
-
-@pytest.fixture
-def ramps(monkeypatch):
-    def open_dataset(spec):
-        name = spec.partition(":")[0]
-        return Dataset(name, PROTOCOLS[name], Ramps())
-
-    monkeypatch.setattr(study_images, "open_dataset", open_dataset)
-
-
-def test_a_data_set_is_judged_by_its_own_protocol_with_its_aspect_kept(
-    calling, ramps, paths, tmp_path, monkeypatch, capsys
-):
-    shapes = []
-    real = study_images.Images.errors
-    monkeypatch.setattr(
-        study_images.Images,
-        "errors",
-        lambda self, output, sample: shapes.append(output.shape) or real(self, output, sample),
-    )
-    fine(capsys, *calling("--data", f"eth3d:{tmp_path}", models=paths[:1], res="128,192"))
-    assert sorted(set(shapes)) == [(64, 96), (64, 128), (96, 192)]
-    found = outcome(tmp_path)
-    assert found["images"] == ["a", "b", "c"]
-    assert found["failures"][0]["image"] == "broken"
-    assert "72 m" in found["data"]["protocol"]
-
-
-def test_the_first_images_alone_on_request(calling, ramps, paths, tmp_path, capsys):
-    fine(capsys, *calling("--data", f"eth3d:{tmp_path}", "--limit", 2, models=paths[:1]))
-    assert outcome(tmp_path)["images"] == ["a", "b"]
-
-
-def test_the_papers_number_stands_beside_ours_at_the_papers_size(calling, ramps, tmp_path, capsys):
-    artifact = copied(exported("tiny-vit"), tmp_path / "models")
-    sidecar = artifact.sidecar
-    called = replace(
-        sidecar, model=replace(sidecar.model, name="hybrid"), image=replace(sidecar.image, height=384, width=384)
-    )
-    write_sidecar(artifact.path, called)
-    arguments = calling("--data", f"nyu:{tmp_path}", "--reference", "paper", models=[str(artifact.path)], res="416")
-    out = fine(capsys, *arguments)
-    (reference,) = outcome(tmp_path)["references"]
-    assert (reference["published"], reference["model"], reference["source"]) == (8.69, "hybrid", "Table 1")
-    assert reference["images"] == "3 of its 654 images"
-    assert 0 <= reference["ours"]["value"] <= 100
-    assert "8.69 in Table 1 of the paper" in out
-
-
-def test_a_number_that_the_paper_does_not_print_is_not_invented(calling, ramps, paths, tmp_path, capsys):
-    fine(capsys, *calling("--data", f"eth3d:{tmp_path}", "--reference", "paper", models=paths[:1]))
-    assert outcome(tmp_path)["references"] == []
-
-
-def test_a_data_set_of_metres_wants_a_model_of_metres(calling, ramps, paths, tmp_path, capsys):
-    said = complaint(capsys, 2, *calling("--data", f"nyu-metric:{tmp_path}", models=paths[:1]))
-    assert "judges depth in metres; tiny-vit returns inverse depth" in said
-
-
-def test_a_data_set_of_order_has_no_depth_to_measure(calling, ramps, paths, tmp_path, capsys):
-    assert "has no depth to measure" in complaint(capsys, 2, *calling("--data", f"diw:{tmp_path}", models=paths[:1]))
-
-
-def test_an_error_without_bound_is_an_error_of_the_model(calling, ramps, paths, tmp_path, monkeypatch):
-    monkeypatch.setattr(study_images.Images, "errors", lambda *_: {"abs_rel": float("inf")})
-    with pytest.raises(ParityError, match="tiny-vit errs without bound at 96 for a"):
-        study.run_study(plan_of(paths[:1], data=f"eth3d:{tmp_path}"), tmp_path / "out")

@@ -9,7 +9,8 @@ import pytest
 pytest.importorskip("cuda.bindings", reason="cuda-python is not installed: pip install -e '.[trt]'")
 
 from support import engine_checks
-from support.fake_gpu import SHAPES, OnDevice, free_the_rest, mean, runner_factory, view
+from support.device_arrays import OnDevice
+from support.fake_gpu import SHAPES, free_the_rest, mean, runner_factory, view
 
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.runtime import _device_arrays, _trt_engine

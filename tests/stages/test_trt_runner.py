@@ -10,7 +10,8 @@ import pytest
 pytest.importorskip("cuda.bindings", reason="cuda-python is not installed: pip install -e '.[trt]'")
 
 from support import engine_checks
-from support.fake_gpu import HOST_CODE, SHAPES, OnDevice, free_the_rest, mean, runner_factory
+from support.device_arrays import OnDevice
+from support.fake_gpu import HOST_CODE, SHAPES, free_the_rest, mean, runner_factory
 
 from dpt_deploy.core.environment import gpus
 from dpt_deploy.core.errors import DptError, IncompatibleError, ResourceError, UsageError

@@ -2,10 +2,14 @@
 
 import ctypes
 import subprocess
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+from support.fake_gpu import free_the_rest, runner_factory
 from support.tiny import run_folder
+
+from dpt_deploy.runtime import device_predictor
 
 ROOT = Path(__file__).parents[2]
 NAMES = {
@@ -47,3 +51,14 @@ class CpuKernels:
         given = bytes(job)  # the real launch copies its arguments too
         run = getattr(library(), f"run_{NAMES[name]}")
         self.cuda.queue(stream.handle, lambda: run(given))
+
+
+@contextmanager
+def standing_in(monkeypatch, folder):
+    """A running engine over stand-ins, which resizes there as well: (runner, cuda, kernels)."""
+    runner, cuda, _ = runner_factory(monkeypatch, folder)()
+    kernels = CpuKernels(cuda)
+    monkeypatch.setattr(device_predictor, "kernels_of", lambda _device: kernels)
+    with runner:
+        yield runner, cuda, kernels
+    free_the_rest()

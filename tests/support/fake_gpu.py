@@ -491,14 +491,3 @@ def engine_record(**changes):
     """What a sidecar says of an engine with the profiles of the stand-in's."""
     audit = AuditRecord("network", {}, {}, {})
     return replace(EngineRecord(NAME, "1", None, PROFILES, EngineOptions(), 0, 0, 0.0, audit), **changes)
-
-
-class OnDevice:
-    """What torch, CuPy and pycuda show of an array; the stand-in's device memory is this process's."""
-
-    def __init__(self, values, **changes):
-        self.values, self.changes = values, changes
-
-    @property
-    def __cuda_array_interface__(self):
-        return {**self.values.__array_interface__, "strides": None, **self.changes}

@@ -83,3 +83,10 @@ def repository(folder: Path) -> Path:
     shutil.copytree(ROOT / "kit", folder / "kit", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "kit/wheels.txt").write_text("# comment\nstand-in\nother==2.0  # pinned here\n")
     return folder
+
+
+def damaged(path: Path) -> None:
+    """One bit of a file is another."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)

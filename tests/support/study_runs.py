@@ -1,0 +1,26 @@
+"""A small study of miniature models, as the command runs it and as a plan, and what it leaves."""
+
+import json
+
+from dpt_deploy.core.spec import Size
+from dpt_deploy.workflow import study
+
+SIZES = "96,128"
+
+
+def arguments(folder, paths, *extra, models=None, res=SIZES, scenes=3):
+    """Of the command, without control and drawings, into ``folder / "out"``."""
+    return (
+        "study",
+        *("--backbone", ",".join(models or paths), "--res", res, "--scenes", scenes),
+        *("--control", "none", "--no-plot", "-o", folder / "out", *extra),
+    )
+
+
+def outcome(folder):
+    return json.loads((folder / "out" / "study.json").read_text())
+
+
+def plan_of(models, **changes):
+    asked = {"models": tuple(models), "sizes": (Size(96, 96), Size(128, 128)), "scenes": 3, "control": None}
+    return study.plan_study(study.Request(**{**asked, **changes}))
