@@ -10,8 +10,8 @@ import dpt_deploy
 
 
 def main(path=None, images="48", trials="300"):
-    newest = max((Path(__file__).parent / "results").glob("resolution-study-shipped-*.json"))
-    print(dpt_deploy.measure_check_power(Path(path or newest), images=int(images), trials=int(trials)))
+    path = path or max((Path(__file__).parent / "results").glob("resolution-study-shipped-*.json"))
+    print(dpt_deploy.measure_check_power(Path(path), images=int(images), trials=int(trials)))
 
 
 if __name__ == "__main__":

@@ -16,10 +16,10 @@ import numpy as np
 
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.study.recorded import read_scores
-from dpt_deploy.study.resolution import Estimate, Scores, analyse
+from dpt_deploy.study.resolution import RESAMPLES, Estimate, Scores, analyse
 
 POINTS = (10, 20, 40)  # of loss in percent that are planted
-_RESAMPLES = 1000  # of each of thousands of analyses; a quarter of a study's own
+_RESAMPLES = RESAMPLES // 4  # of each of thousands of analyses
 
 
 @dataclass(frozen=True)
@@ -114,15 +114,14 @@ def drawn(scores: Scores, count: int, rng: np.random.Generator) -> Scores:
 def changed(scores: Scores, subject: int, points: float) -> Scores:
     """The same scores, but that one subject loses ``points`` more at every size but the trained one."""
     values = scores.values.copy()
-    others = np.arange(len(scores.sizes)) != scores.reference
-    values[subject, others] += points / 100 * values[subject, scores.reference]
+    values[subject, scores.others] += points / 100 * values[subject, scores.reference]
     return replace(scores, values=values)
 
 
 def losses(scores: Scores, seed: int) -> list[Estimate]:
     """The loss in percent of every subject at every size but the trained one."""
     curves = analyse(scores, [], seed=seed, resamples=_RESAMPLES).curves
-    return [loss for curve in curves for index, loss in enumerate(curve.loss) if index != scores.reference]
+    return [curve.loss[index] for curve in curves for index in scores.others]
 
 
 def _noticed(

@@ -223,6 +223,6 @@ def agreement(study: Study, recorded: Recorded) -> Agreement:
 
 def _found(study: Study) -> Iterator[tuple[str, Key, str, Estimate]]:
     for subject in study.subjects:
-        for size, loss in zip(study.scores.sizes, study.curve(subject.name).loss, strict=True):
-            if size != study.scores.trained:
-                yield subject.name, _key(subject), str(size), loss
+        losses = study.curve(subject.name).loss
+        for index in study.scores.others:
+            yield subject.name, _key(subject), str(study.scores.sizes[index]), losses[index]

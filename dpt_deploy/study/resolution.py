@@ -85,6 +85,11 @@ class Scores:
         return self.sizes.index(self.trained)
 
     @property
+    def others(self) -> list[int]:
+        """Indices of the sizes beside it, where there is a loss to speak of."""
+        return [index for index, size in enumerate(self.sizes) if size != self.trained]
+
+    @property
     def stratified(self) -> bool:
         """Whether resamples keep the shares of kinds: there are two with enough images each."""
         return len(_strata(self.kinds)) > 1
@@ -229,10 +234,9 @@ def _comparison(
 def _control(scores: Scores, at: dict[str, Draws], names: tuple[str, str]) -> Control:
     planted, original = (scores.subjects.index(name) for name in names)
     more = at[names[0]] - at[names[1]]
-    others = [index for index in range(len(scores.sizes)) if index != scores.reference]
     there = scores.values[:, scores.reference]
     apart = float(np.abs(there[planted] - there[original]).max())
-    return Control(*names, _each(more), _over(more, others), apart)
+    return Control(*names, _each(more), _over(more, scores.others), apart)
 
 
 def image_weights(images: int | Sequence[str], seed: int, resamples: int) -> Draws:

@@ -69,7 +69,11 @@ def with_times(
 
 def _told(exc: DptError | OSError) -> DptError:
     """The same complaint without its frames, which would keep what they hold of the device."""
-    return type(exc)(str(exc), hint=exc.hint) if isinstance(exc, DptError) else ResourceError(str(exc))
+    return (
+        type(exc)(str(exc), hint=exc.hint, details=exc.details)
+        if isinstance(exc, DptError)
+        else ResourceError(str(exc))
+    )
 
 
 def _known(engine: EngineRecord, gpu: Gpu, *, beside: bool) -> bool:
