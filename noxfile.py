@@ -131,7 +131,7 @@ def partial(session, extra):
         session.run(*deploy, "verify", model, "--golden")
         session.run(*deploy, "run", model, photograph, "-o", f"{folder}/depth.png")
         session.install(*TEST_TOOLS, *pins)
-        session.run("pytest", "-n", WORKERS, "tests/unit", "tests/stages/test_images.py", *session.posargs)
+        session.run("pytest", "-n", WORKERS, "tests/unit", "tests/imaging/test_files.py", *session.posargs)
 
 
 @nox.session(python="3.11")

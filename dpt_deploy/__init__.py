@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     __version__: str
-    from dpt_deploy.core.images import read_image, write_pfm
-    from dpt_deploy.study.power import measure_check_power
-    from dpt_deploy.workflow.build import build_engine_artifact
-    from dpt_deploy.workflow.convert import convert_checkpoint
-    from dpt_deploy.workflow.export import export_model
-    from dpt_deploy.workflow.predict import load
-    from dpt_deploy.workflow.refit import refit_engine_artifact
-    from dpt_deploy.workflow.report import write_benchmark_report
-    from dpt_deploy.workflow.survey import survey_precisions
-    from dpt_deploy.workflow.verify import verify_artifact
+    from dpt_deploy.imaging.files import read_image, write_pfm
+    from dpt_deploy.jobs.build.build import build_engine_artifact
+    from dpt_deploy.jobs.build.refit import refit_engine_artifact
+    from dpt_deploy.jobs.export.convert import convert_checkpoint
+    from dpt_deploy.jobs.export.export import export_model
+    from dpt_deploy.jobs.predict.load import load
+    from dpt_deploy.jobs.study.power import measure_check_power
+    from dpt_deploy.jobs.survey import survey_precisions
+    from dpt_deploy.jobs.verify.verify import verify_artifact
+    from dpt_deploy.report.benchmark_page import write_benchmark_report
 
 __all__ = [
     "__version__",
@@ -37,17 +37,17 @@ __all__ = [
 ]
 
 _PUBLIC = {
-    "build_engine_artifact": "dpt_deploy.workflow.build",
-    "convert_checkpoint": "dpt_deploy.workflow.convert",
-    "refit_engine_artifact": "dpt_deploy.workflow.refit",
-    "export_model": "dpt_deploy.workflow.export",
-    "verify_artifact": "dpt_deploy.workflow.verify",
-    "load": "dpt_deploy.workflow.predict",
-    "measure_check_power": "dpt_deploy.study.power",
-    "read_image": "dpt_deploy.core.images",
-    "write_pfm": "dpt_deploy.core.images",
-    "survey_precisions": "dpt_deploy.workflow.survey",
-    "write_benchmark_report": "dpt_deploy.workflow.report",
+    "build_engine_artifact": "dpt_deploy.jobs.build.build",
+    "convert_checkpoint": "dpt_deploy.jobs.export.convert",
+    "refit_engine_artifact": "dpt_deploy.jobs.build.refit",
+    "export_model": "dpt_deploy.jobs.export.export",
+    "verify_artifact": "dpt_deploy.jobs.verify.verify",
+    "load": "dpt_deploy.jobs.predict.files",
+    "measure_check_power": "dpt_deploy.jobs.study.power",
+    "read_image": "dpt_deploy.imaging.files",
+    "write_pfm": "dpt_deploy.imaging.files",
+    "survey_precisions": "dpt_deploy.jobs.survey",
+    "write_benchmark_report": "dpt_deploy.report.benchmark_page",
 }
 
 

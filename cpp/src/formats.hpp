@@ -20,7 +20,7 @@ Picture read_pnm(const std::string& path);
 
 std::string pfm_of(const float* values, Size size);                // one channel, little-endian, bottom row first
 std::string png16_of(const std::uint16_t* values, Size size);      // grey
-// Pixels are the labels, colours those of dpt_deploy/core/palette.py. Throws Failure (usage) for a label past the
+// Pixels are the labels, colours those of dpt_deploy/imaging/palette.py. Throws Failure (usage) for a label past the
 // classes, or more than 255 of them.
 std::string palette_png_of(const std::uint16_t* labels, Size size, int num_classes);
 

@@ -1,4 +1,4 @@
-// Image to network input and network output to map, bit for bit as dpt_deploy/core/imaging.py computes them.
+// Image to network input and network output to map, bit for bit as dpt_deploy/imaging/rules.py computes them.
 //
 // The input filter is OpenCV's INTER_CUBIC in float64, the output filter PyTorch's bicubic (align_corners=False) in
 // float32; both a = -0.75, four taps a side, replicated border. Compile with -ffp-contract=off: a fused multiply-add

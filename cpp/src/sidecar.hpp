@@ -1,5 +1,5 @@
 // What an artefact's sidecar says of it, read and checked before anything is loaded. The format is that of
-// dpt_deploy/core/artifact.py; only what a runtime needs is kept.
+// dpt_deploy/artifact/store.py; only what a runtime needs is kept.
 #pragma once
 
 #include <cstdint>

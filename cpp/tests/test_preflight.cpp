@@ -1,5 +1,5 @@
 // A plan that cannot run here is refused from its sidecar: library, version, GPU, memory, shapes. The cases are those of
-// tests/unit/test_engine_preflight.py.
+// tests/engine/test_preflight.py.
 #include "preflight.hpp"
 
 #include "check.hpp"

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.text import Text
 
 from dpt_deploy.cli._output import print_table, results, talk
-from dpt_deploy.workflow.bench_tables import (
+from dpt_deploy.report.bench_tables import (
     Table,
     limits,
     parts_table,

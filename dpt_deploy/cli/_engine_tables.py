@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from dpt_deploy.core.artifact import Artifact
+from dpt_deploy.artifact.records import AuditRecord, EngineOptions, EngineRecord, LayerTimes
+from dpt_deploy.artifact.store import Artifact
 from dpt_deploy.core.profile import ProfileCost, ProfileTime
-from dpt_deploy.core.record import AuditRecord, EngineOptions, EngineRecord, LayerTimes
 
 TIME_COLUMNS = ("profile", "first run", "steady run (95 %)", "after another profile", "in one wide profile (95 %)")
 Rows = Sequence[Sequence[str]]

@@ -10,7 +10,7 @@ import click
 
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.profile import SizeRange, parse_ranges
-from dpt_deploy.core.spec import Size, parse_batches, parse_size, parse_sizes
+from dpt_deploy.core.size import Size, parse_batches, parse_size, parse_sizes
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)

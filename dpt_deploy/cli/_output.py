@@ -23,8 +23,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from dpt_deploy.artifact.records import CaseResult, WorthRecord
 from dpt_deploy.core.errors import DptError
-from dpt_deploy.core.record import CaseResult, WorthRecord
 
 talk = Console(stderr=True, highlight=False)
 # In a pipe a table is as wide as it needs to be: nothing is cut or folded for a terminal that is not there.

@@ -12,7 +12,7 @@ from dpt_deploy.cli._options import PATH, batch_option, json_option, res_option
 from dpt_deploy.cli._output import print_json, say
 from dpt_deploy.core.errors import ParityError
 from dpt_deploy.core.files import check_folder
-from dpt_deploy.core.spec import Size
+from dpt_deploy.core.size import Size
 
 
 @click.command()
@@ -54,7 +54,7 @@ def command(artifact: Path | None, out: Path | None, plot: Path | None, as_json:
     dpt-deploy bench out/base-fp32.onnx --res 384,768 --runtime torch,hf-ort,ort --check results/FILE.json
     dpt-deploy bench out/base-fp16.plan --res 384 --runtime trt,torch,torch-compile,ort       # on its GPU
     """
-    from dpt_deploy.workflow.bench_plot import check_plot, plot_result
+    from dpt_deploy.report.bench_plot import check_plot, plot_result
 
     if out:
         check_folder(out)  # what cannot be written is said before minutes of timing
@@ -87,11 +87,11 @@ def _measure(
     **limits: Any,
 ) -> tuple[Any, list[Any]]:
     """The result, and what in it is worse than the baseline."""
-    from dpt_deploy.core.artifact import open_artifact, open_model
-    from dpt_deploy.workflow.bench import bench_artifact, open_baseline
-    from dpt_deploy.workflow.bench_models import cached_artifact, cached_engine
-    from dpt_deploy.workflow.contenders import check_name
-    from dpt_deploy.workflow.photo import photograph
+    from dpt_deploy.artifact.store import open_artifact, open_model
+    from dpt_deploy.jobs.bench.bench import bench_artifact, open_baseline
+    from dpt_deploy.jobs.bench.cached import cached_artifact, cached_engine
+    from dpt_deploy.jobs.bench.contenders import check_name
+    from dpt_deploy.jobs.predict.photo import photograph
 
     engine = artifact is not None and artifact.suffix == ".plan"
     wanted = f"torch,{'trt' if engine else 'ort'}" if contenders is None else contenders

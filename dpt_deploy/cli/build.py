@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dpt_deploy.artifact.records import EngineOptions
 from dpt_deploy.cli._engine_tables import cost_table, engine_rows, next_step
 from dpt_deploy.cli._options import PATH, artifact_argument, capabilities, json_option, ranges
 from dpt_deploy.cli._output import phase_bar, print_facts, print_json, print_table, say
-from dpt_deploy.core.record import EngineOptions
 
 if TYPE_CHECKING:
-    from dpt_deploy.workflow.build import Building
+    from dpt_deploy.jobs.build.build import Building
 
 
 @click.command()
@@ -54,7 +54,7 @@ def command(artifact: Path, as_json: bool, workspace: int | None, **options: Any
     precision that its name promises, 6 when the library cannot build it. Where --measure or --against-wide is given and
     measuring fails, the engine stays and the exit code tells why.
     """
-    from dpt_deploy.workflow.build import build_engine_artifact
+    from dpt_deploy.jobs.build.build import build_engine_artifact
 
     names = ("level", "compute_capabilities", "hardware_compatible", "version_compatible", "strip_weights", "refit")
     chosen = {name: options.pop(name) for name in (*names, "tf32")}
@@ -70,7 +70,7 @@ def command(artifact: Path, as_json: bool, workspace: int | None, **options: Any
 
 
 def _show(building: Building, *, as_json: bool) -> None:
-    from dpt_deploy.workflow.engine_order import engine_of
+    from dpt_deploy.artifact.store import engine_of
 
     if as_json:
         print_json(building.to_dict())

@@ -24,7 +24,7 @@ def command(backbone: str, out: Path, as_json: bool, keys: bool, **options: Any)
     dpt-deploy convert --backbone hybrid --weights dpt_hybrid-midas-501f0c75.pt -o dpt-hybrid-hf/
     dpt-deploy convert --backbone large --to native -o weights/
     """
-    from dpt_deploy.workflow.convert import convert_checkpoint
+    from dpt_deploy.jobs.export.convert import convert_checkpoint
 
     with download_bar() as progress, checkpoint_keys(keys) as tell:
         written = convert_checkpoint(backbone, out, say=say, progress=progress, keys=tell, **options)

@@ -28,7 +28,7 @@ def command(backbone: str, out: Path, seconds: float) -> None:
     Nothing is downloaded: `tiny`, `tiny-vit` and `tiny-conv` use the trained weights that ship with the package, any
     other model random ones, which show that the pipeline works and nothing else.
     """
-    from dpt_deploy.workflow.demo import run_demo
+    from dpt_deploy.jobs.demo import run_demo
 
     demo = run_demo(backbone, out, seconds=seconds, say=say)
     weights = demo.artifact.sidecar.weights

@@ -11,8 +11,8 @@ from dpt_deploy.cli._options import artifact_argument, json_option, size
 from dpt_deploy.cli._output import print_facts, print_json, print_table, say
 
 if TYPE_CHECKING:
-    from dpt_deploy.workflow.diagnose import Diagnosis
-    from dpt_deploy.workflow.workshop import Noise
+    from dpt_deploy.jobs.verify.diagnose import Diagnosis
+    from dpt_deploy.jobs.verify.variants import Noise
 
 _SHOWN = 8  # tensors with the least headroom
 _NAMED = 12  # nodes to spare
@@ -36,7 +36,7 @@ def command(artifact: Path, as_json: bool, **options: Any) -> None:
     dpt-deploy diagnose out/hybrid-int8.onnx --max 0.05
     """
     from dpt_deploy.core.errors import ParityError
-    from dpt_deploy.workflow.diagnose import diagnose_artifact
+    from dpt_deploy.jobs.verify.diagnose import diagnose_artifact
 
     found = diagnose_artifact(artifact, say=say, **options)
     if as_json:

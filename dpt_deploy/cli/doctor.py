@@ -14,7 +14,7 @@ from dpt_deploy.cli._output import print_facts, print_json
 @json_option
 def command(as_json: bool) -> None:
     """Show what works on this machine, what to install for the rest, and the models of the zoo."""
-    from dpt_deploy.workflow.doctor import diagnose_machine, zoo_table
+    from dpt_deploy.jobs.doctor import diagnose_machine, zoo_table
 
     checks, fingerprint = diagnose_machine()
     zoo = zoo_table()

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from dpt_deploy.artifact.store import Artifact, open_artifact
 from dpt_deploy.cli._options import PATH, checkpoint_options, json_option, res_option, size
 from dpt_deploy.cli._output import (
     PARITY_COLUMNS,
@@ -20,7 +21,6 @@ from dpt_deploy.cli._output import (
     say,
     worth_rows,
 )
-from dpt_deploy.core.artifact import Artifact, open_artifact
 from dpt_deploy.core.spec import METHODS
 
 
@@ -62,7 +62,7 @@ def command(as_json: bool, keys: bool, backbone: str, out: Path, **options: Any)
     Without --weights: the weights that ship with the package (tiny, tiny-vit, tiny-conv), else the published checkpoint
     of that name, fetched once and its hash checked.
     """
-    from dpt_deploy.workflow.export import export_model
+    from dpt_deploy.jobs.export.export import export_model
 
     with download_bar() as progress, checkpoint_keys(keys) as tell:
         artifact = export_model(backbone, out, say=say, progress=progress, keys=tell, **options)

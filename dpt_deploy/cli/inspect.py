@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
+from dpt_deploy.artifact.records import OperationRecord
+from dpt_deploy.artifact.sidecar import Sidecar
 from dpt_deploy.cli._engine_tables import engine_rows, time_table
 from dpt_deploy.cli._options import artifact_argument, json_option
 from dpt_deploy.cli._output import PARITY_COLUMNS, case_rows, print_facts, print_json, print_table
-from dpt_deploy.core.artifact import Sidecar
-from dpt_deploy.core.record import OperationRecord
 from dpt_deploy.core.spec import TensorSpec
 
 
@@ -19,7 +19,7 @@ from dpt_deploy.core.spec import TensorSpec
 @json_option
 def command(artifact: Path, as_json: bool) -> None:
     """Show what an exported model is, what it costs, and how it was verified. Hashes are checked first."""
-    from dpt_deploy.workflow.inspect import inspect_artifact
+    from dpt_deploy.jobs.inspect import inspect_artifact
 
     found = inspect_artifact(artifact)
     if as_json:

@@ -27,8 +27,8 @@ def command(plan: Path, model: Path, out: Path | None, as_json: bool) -> None:
     it. The new plan is MODEL-refitted.plan, beside PLAN unless -o says otherwise; PLAN stays. Exit 6 when the plan
     cannot be refitted, when the model is of another graph, or when it changes what the plan cannot be given.
     """
-    from dpt_deploy.workflow.engine_order import engine_of
-    from dpt_deploy.workflow.refit import refit_engine_artifact
+    from dpt_deploy.artifact.store import engine_of
+    from dpt_deploy.jobs.build.refit import refit_engine_artifact
 
     done = refit_engine_artifact(plan, model, out, say=say)
     if as_json:

@@ -47,7 +47,7 @@ def command(artifact: Path, source: Path, as_json: bool, **options: Any) -> None
     dpt-deploy run out/hybrid-fp32.onnx photo.jpg -o depth.png
     dpt-deploy run out/hybrid-seg150-fp32.onnx photos/ -o labels/ --format overlay
     """
-    from dpt_deploy.workflow.predict import run_files
+    from dpt_deploy.jobs.predict.files import run_files
 
     with count_bar("images") as (start, advance):
         results = run_files(artifact, source, say=say, started=start, advance=advance, **options)

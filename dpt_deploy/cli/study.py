@@ -10,7 +10,7 @@ import click
 from dpt_deploy.cli._options import PATH, json_option, names, res_option
 from dpt_deploy.cli._output import count_bar, print_json, print_table, say
 from dpt_deploy.core.errors import ParityError
-from dpt_deploy.core.spec import Size
+from dpt_deploy.core.size import Size
 
 
 @click.command()
@@ -76,7 +76,8 @@ def command(out: Path, plot: bool, reference: str | None, recorded: Path | None,
     dpt-deploy study --seed 99 --check out/study/study.json -o out/other    # do other scenes say the same?
     dpt-deploy study --backbone hybrid-nyu --data nyu-metric:/data/nyu --res 480x640,544x736 --reference paper
     """
-    from dpt_deploy.workflow import study, study_output
+    from dpt_deploy.jobs.study import study
+    from dpt_deploy.report import study_files as study_output
 
     if plot:
         study_output.require_drawing()

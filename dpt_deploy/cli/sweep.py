@@ -11,10 +11,10 @@ import click
 from dpt_deploy.cli._options import PATH, json_option, names, res_option
 from dpt_deploy.cli._output import count_bar, print_json, print_table, say
 from dpt_deploy.core.files import atomic_write_bytes
-from dpt_deploy.core.spec import Size
+from dpt_deploy.core.size import Size
 
 if TYPE_CHECKING:
-    from dpt_deploy.workflow.sweep import Point
+    from dpt_deploy.jobs.study.sweep import Point
 
 
 @click.command()
@@ -53,8 +53,8 @@ def command(
     dpt-deploy sweep                                     # offline: the model that ships with the program
     dpt-deploy sweep --backbone tiny-vit --res 192,320 --precision fp32,int8-cpu
     """
-    from dpt_deploy.workflow import sweep
-    from dpt_deploy.workflow.study_output import require_drawing
+    from dpt_deploy.jobs.study import sweep
+    from dpt_deploy.report.study_files import require_drawing
 
     if plot:
         require_drawing()
@@ -64,7 +64,9 @@ def command(
     document = found.to_dict()
     atomic_write_bytes(out / "sweep.json", (json.dumps(document, indent=1) + "\n").encode())
     if plot:
-        sweep.draw(document, out / "sweep.svg")
+        from dpt_deploy.report.pareto_figure import draw_pareto
+
+        draw_pareto(document, out / "sweep.svg")
     if as_json:
         print_json(document)
         return

@@ -14,7 +14,7 @@ from dpt_deploy.cli._options import PATH, json_option
 from dpt_deploy.cli._output import print_facts, print_json, say, talk
 
 if TYPE_CHECKING:
-    from dpt_deploy.workflow.train import Listener, Trained, TrainingPlan
+    from dpt_deploy.jobs.train.train import Listener, Trained, TrainingPlan
 
 _REPORTS = 20  # lines of talk in all where there is no terminal to draw a bar on
 
@@ -35,7 +35,7 @@ def command(study: Path, out: Path, cache: Path | None, device: str, as_json: bo
     dpt-deploy train benchmarks/studies/tiny.toml -o out/train
     dpt-deploy export --backbone tiny --weights out/train/tiny.safetensors -o out/
     """
-    from dpt_deploy.workflow.train import read_plan, train_model
+    from dpt_deploy.jobs.train.train import read_plan, train_model
 
     plan = read_plan(study)
     with _progress(plan) as listener:
@@ -54,7 +54,7 @@ def command(study: Path, out: Path, cache: Path | None, device: str, as_json: bo
 @contextmanager
 def _progress(plan: TrainingPlan) -> Iterator[Listener]:
     """A bar for each part of the work; without a terminal a line of talk now and then."""
-    from dpt_deploy.workflow.train import Listener
+    from dpt_deploy.jobs.train.train import Listener
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     every = max(1, plan.schedule.steps // _REPORTS)
@@ -77,7 +77,7 @@ def _progress(plan: TrainingPlan) -> Iterator[Listener]:
 
 
 def _score(trained: Trained) -> list[list[str]]:
-    from dpt_deploy.workflow.train import DepthScore
+    from dpt_deploy.jobs.train.train import DepthScore
 
     score, scenes = trained.score, f"on {trained.plan.validation.scenes} unseen scenes"
     if isinstance(score, DepthScore):

@@ -31,7 +31,8 @@ def command(artifact: Path, as_json: bool, **options: Any) -> None:
     \b
     dpt-deploy verify out/hybrid-fp32.onnx --res 384,256x640,512x384 --batch 1,3
     """
-    from dpt_deploy.workflow.verify import raise_on_failure, verify_artifact
+    from dpt_deploy.jobs.verify.result import raise_on_failure
+    from dpt_deploy.jobs.verify.verify import verify_artifact
 
     verification = verify_artifact(
         artifact,

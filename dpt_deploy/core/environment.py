@@ -7,10 +7,9 @@ import platform
 import shutil
 import subprocess
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-
-from dpt_deploy.core.record import Gpu
 
 # Distribution name by the name it is known under; looked up in package metadata, not imported.
 _PACKAGES = (
@@ -148,3 +147,16 @@ def fingerprint() -> dict[str, object]:
         "gpus": gpus(),
         "system": f"{platform.system()} {platform.machine()}",
     }
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU as its driver names it; ``capability`` is its compute capability, for example ``9.0``."""
+
+    name: str
+    capability: str
+    driver: str
+    memory_bytes: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.name} (compute capability {self.capability}, driver {self.driver})"

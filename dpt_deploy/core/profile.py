@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from dpt_deploy.core.errors import UsageError
-from dpt_deploy.core.spec import Size, TensorSpec, check_size, parse_size
+from dpt_deploy.core.size import Size, check_size, parse_size
+from dpt_deploy.core.spec import TensorSpec
 
 Shape = tuple[int, int, int]  # (batch, height, width)
 

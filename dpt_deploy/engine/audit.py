@@ -14,8 +14,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from dpt_deploy.artifact.records import AuditRecord
 from dpt_deploy.core.errors import ParityError
-from dpt_deploy.core.record import AuditRecord
 from dpt_deploy.engine.compat import Edition, as_attention
 
 NARROW_SHARE = 0.5  # of time or arithmetic: below it the name of a narrow precision is a false one

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dpt_deploy.artifact.records import AuditRecord, EngineOptions
 from dpt_deploy.core.errors import BadFileError, DptError, IncompatibleError, ResourceError, UsageError
 from dpt_deploy.core.profile import Profile
-from dpt_deploy.core.record import AuditRecord, EngineOptions
 from dpt_deploy.engine.audit import audit_network, check_audit
 from dpt_deploy.engine.compat import Edition, Messages, as_attention, progress_monitor
 

@@ -1,8 +1,8 @@
 """The one place that tells TensorRT's editions apart: ``tensorrt`` from 10.12 on, and ``tensorrt_rtx``.
 
 Everything that this project uses has the same name in all of them; what differs is in the table below. Its first
-column is held to the real bindings of four releases and of TensorRT-RTX (``tests/unit/test_engine_compat.py``), the
-notes to builds that were tried (``tests/stages/test_engine_build.py``).
+column is held to the real bindings of four releases and of TensorRT-RTX (``tests/engine/test_compat.py``), the
+notes to builds that were tried (``tests/jobs/build/test_build.py``).
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from dpt_deploy.artifact.records import AuditRecord, LayerTimes
 from dpt_deploy.core.errors import DptError
-from dpt_deploy.core.record import AuditRecord, LayerTimes
 
 CASTS, QDQ, OTHER, UNKNOWN = "casts", "qdq", "other", "unknown"
 MOST_NAMED = 5  # casts and reformats that are kept by name: enough to find the place in the graph

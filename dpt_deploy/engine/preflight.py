@@ -10,9 +10,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
+from dpt_deploy.artifact.records import EngineRecord
 from dpt_deploy.core.decode import decode
+from dpt_deploy.core.environment import Gpu
 from dpt_deploy.core.errors import IncompatibleError, ResourceError
-from dpt_deploy.core.record import EngineRecord, Gpu
 
 RUNTIME_BYTES = 500 << 20  # of a CUDA context and the library's own code, roughly
 # Compute capabilities for which TensorRT-RTX 1.7.1 has a name: RTX plans run on these.

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.profile import Profile, ProfileCost, Shape, SizeRange
-from dpt_deploy.core.spec import Size
+from dpt_deploy.core.size import Size
 
 MOST = 24  # profiles: every one is planned, stored and warmed up by itself
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dpt_deploy.core.spec import Size
+from dpt_deploy.core.size import Size
 
 BATCH, HEIGHT, WIDTH = "batch", "height", "width"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from dpt_deploy.core.spec import ModelSpec
-from dpt_deploy.model.cnn import ConvEncoder
+from dpt_deploy.model.encoders.cnn import ConvEncoder
+from dpt_deploy.model.encoders.vit import ViTEncoder
 from dpt_deploy.model.fusion import Fusion
 from dpt_deploy.model.heads import DepthHead, MetricDepth, SegmentationHead
 from dpt_deploy.model.reassemble import KeepMap, Reassemble
-from dpt_deploy.model.vit import ViTEncoder
 
 REDUCTIONS = (4, 8, 16, 32)  # stride in the image of the four maps that are fused, finest first
 

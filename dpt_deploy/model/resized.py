@@ -11,7 +11,7 @@ from torch import Tensor
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.spec import ModelSpec
 from dpt_deploy.model.dpt import DPT
-from dpt_deploy.model.zoo import fresh_model
+from dpt_deploy.model.initial import fresh_model
 
 _PATCHES = "encoder.embed.proj.weight"
 _POSITIONS = "encoder.position.table"
@@ -33,7 +33,7 @@ def with_patches(source: DPT, spec: ModelSpec, *, seed: int) -> tuple[DPT, tuple
     2023, section 3.4): where patches grow, an image enlarged alike gives the tokens it gave before; where they shrink,
     a patch reduced alike gives about those, since a smaller patch cannot tell as much. Positions are interpolated.
     A convolution that makes of tokens a map of another resolution (paper Eq. 1) begins as
-    :func:`~dpt_deploy.model.zoo.fresh_model` does where its shape is another; one of the same shape is kept.
+    :func:`~dpt_deploy.model.initial.fresh_model` does where its shape is another; one of the same shape is kept.
 
     Raises:
         BadFileError: the networks differ in more than patch and grid.

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from dpt_deploy.core import imaging
-from dpt_deploy.core.artifact import Sidecar
+from dpt_deploy.artifact.sidecar import Sidecar
 from dpt_deploy.core.errors import ParityError, UsageError
 from dpt_deploy.core.runner import Runner
-from dpt_deploy.core.spec import ImageSpec, Size
+from dpt_deploy.core.size import Size
+from dpt_deploy.core.spec import ImageSpec
+from dpt_deploy.imaging import resample, rules
+from dpt_deploy.runtime.cuda.where import on_device
 from dpt_deploy.runtime.overlap import overlapped
-from dpt_deploy.runtime.where import on_device
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,11 @@ class Predictor:
 
     def network_size(self, height: int, width: int) -> Size:
         """The size at which an image of ``height`` x ``width`` pixels enters the network."""
-        return imaging.network_size(height, width, self._image, self._stride)
+        return rules.network_size(height, width, self._image, self._stride)
 
     def prepare(self, image: np.ndarray) -> dict[str, np.ndarray]:
         """RGB bytes (H, W, 3) to the network's feed, batch 1."""
-        to_input = imaging.resize_uint8_input if self._sidecar.input_kind == "uint8" else imaging.preprocess
+        to_input = rules.resize_uint8_input if self._sidecar.input_kind == "uint8" else rules.preprocess
         return {self._sidecar.inputs[0].name: to_input(image, self._image, self._stride)}
 
     def infer(self, feed: Mapping[str, Any]) -> Any:
@@ -80,12 +81,12 @@ class Predictor:
         if output.dtype.kind == "f":
             refuse_not_finite(bool(np.isfinite(output).all()))
         if model.task == "depth":
-            depth = imaging.resize_bicubic(output[0], size)
+            depth = resample.resize_bicubic(output[0], size)
             return Prediction(network_size, depth=depth, metric=model.metric is not None)
         if self._sidecar.output_kind == "labels":
-            labels = imaging.resize_labels(output[0].astype(np.uint16) + 1, size)
+            labels = resample.resize_labels(output[0].astype(np.uint16) + 1, size)
         else:
-            labels = imaging.labels_from_logits(output[0], size)
+            labels = resample.labels_from_logits(output[0], size)
         return Prediction(network_size, labels=labels, num_classes=model.num_classes)
 
     def predict(self, image: np.ndarray) -> Prediction:

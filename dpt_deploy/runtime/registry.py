@@ -13,16 +13,16 @@ from dpt_deploy.core.runner import Runner
 
 # name -> (module, class, the third-party module it needs, the extra that brings it)
 _RUNTIMES = {
-    "ort": ("dpt_deploy.runtime.ort_runner", "OrtRunner", "onnxruntime", "ort"),
-    "emu": ("dpt_deploy.runtime.emu_runner", "EmuRunner", "onnxruntime", "ort"),
+    "ort": ("dpt_deploy.runtime.onnxruntime", "OrtRunner", "onnxruntime", "ort"),
+    "emu": ("dpt_deploy.runtime.emulated", "EmuRunner", "onnxruntime", "ort"),
     "native": (
-        "dpt_deploy.runtime.native_runner",
+        "dpt_deploy.runtime.native.runner",
         "NativeRunner",
         "ctypes",
         "ort",
     ),  # a C++ library, found when it runs
-    "trt": ("dpt_deploy.runtime.trt_runner", "TrtRunner", "cuda", "trt"),
-    "torch": ("dpt_deploy.runtime.torch_runner", "TorchRunner", "torch", "export"),
+    "trt": ("dpt_deploy.runtime.tensorrt.runner", "TrtRunner", "cuda", "trt"),
+    "torch": ("dpt_deploy.runtime.pytorch", "TorchRunner", "torch", "export"),
 }
 FILE_RUNTIMES = ("ort", "emu", "native")  # those that run an artefact's file; torch is handed a module
 
@@ -57,7 +57,7 @@ def load_plan(path: Path, library: Any, logger: Any, *, host_code: bool = False)
         IncompatibleError: there is no GPU, or the library does not take the plan here.
     """
     with extra("trt", purpose="loading an engine"):
-        module: Any = import_module("dpt_deploy.runtime._trt_plan")
+        module: Any = import_module("dpt_deploy.runtime.tensorrt.plan")
     runtime, engine = module.deserialize(library, path, logger, host_code=host_code)
     return runtime, engine
 

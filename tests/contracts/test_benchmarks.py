@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from dpt_deploy.bench.baseline import read_baseline
-from dpt_deploy.workflow.report import kind_of, read_results, render
-from dpt_deploy.workflow.report_sections import Result
+from dpt_deploy.jobs.bench.baseline import read_baseline
+from dpt_deploy.report.benchmark_page import kind_of, read_results, render
+from dpt_deploy.report.sections import Result
 
 ROOT = Path(__file__).parents[2] / "benchmarks"
 RESULTS = read_results(ROOT / "results")

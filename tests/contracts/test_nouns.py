@@ -68,7 +68,7 @@ def test_a_script_is_short_and_public(script):
     [
         ('"""Doc."""\nfrom dpt_deploy.core import spec\n', "not public: dpt_deploy.core.spec"),
         ('"""Doc."""\nimport dpt_deploy.graph.lint\n', "not public: dpt_deploy.graph.lint"),
-        ('"""Doc."""\nimport dpt_deploy\ndpt_deploy.workflow.demo\n', "not public: dpt_deploy.workflow"),
+        ('"""Doc."""\nimport dpt_deploy\ndpt_deploy.jobs.demo\n', "not public: dpt_deploy.jobs"),
         ('"""Doc."""\ndef helper(): ...\n', "helper is for others to import"),
         ('"""Doc."""\n' + "x = 1\n" * MAX_LINES, "too long"),
         ("x = 1\n", "no docstring"),

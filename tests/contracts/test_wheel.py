@@ -46,7 +46,7 @@ def test_the_wheel_holds_what_run_time_needs_and_nothing_else(wheel, root):
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (lambda names: [*names, "tests/unit/test_cli.py"], "surplus tests/unit/test_cli.py"),
+        (lambda names: [*names, "tests/cli/test_cli.py"], "surplus tests/cli/test_cli.py"),
         (lambda names: [*names, "export/to_onnx.py"], "surplus export/to_onnx.py"),
         (lambda names: [name for name in names if not name.endswith("py.typed")], "missing dpt_deploy/py.typed"),
         (lambda names: [name for name in names if not name.endswith("/LICENSE")], "missing licence LICENSE"),

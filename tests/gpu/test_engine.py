@@ -1,4 +1,4 @@
-"""Engines on the GPU that they are built for: the assertions of ``tests/stages/test_trt_runner.py``, and the gate.
+"""Engines on the GPU that they are built for: the runner's assertions on a real device, and the gate.
 
 None of this has run yet. Skipped, with the reason, where there is no NVIDIA GPU or no TensorRT; ``--require gpu`` makes
 that a failure.
@@ -19,16 +19,16 @@ from support.faults.calling import fine
 from support.tiny import altered, copied, exported
 
 import dpt_deploy
-from dpt_deploy.core.artifact import open_artifact
+from dpt_deploy.artifact.records import EngineOptions
+from dpt_deploy.artifact.store import open_artifact
 from dpt_deploy.core.errors import ResourceError
 from dpt_deploy.core.profile import parse_ranges
-from dpt_deploy.core.record import EngineOptions
-from dpt_deploy.core.spec import Size
+from dpt_deploy.core.size import Size
+from dpt_deploy.jobs.build.build import build_engine_artifact
+from dpt_deploy.jobs.build.refit import refit_engine_artifact
+from dpt_deploy.jobs.common.runners import open_runner
 from dpt_deploy.runtime.predictor import Predictor
 from dpt_deploy.runtime.registry import runner_class
-from dpt_deploy.workflow.build import build_engine_artifact
-from dpt_deploy.workflow.refit import refit_engine_artifact
-from dpt_deploy.workflow.runners import open_runner
 
 pytestmark = [
     pytest.mark.gpu,
@@ -241,7 +241,7 @@ def test_a_context_a_stream_and_arrays_of_pycuda_work(engine, expected):
 
 
 def test_images_are_resized_on_the_device_as_on_the_host(engine, torch):
-    kind = import_module("dpt_deploy.runtime.device_predictor").DevicePredictor
+    kind = import_module("dpt_deploy.runtime.tensorrt.predictor").DevicePredictor
     sidecar = replace(engine.sidecar, image=replace(engine.sidecar.image, height=64, width=64, keep_aspect=False))
     with open_runner(engine.path, "trt") as runner:
         engine_checks.device_imaging_agrees(kind, runner, sidecar, tolerance=1e-6)

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from dpt_deploy.core.recipe import load_recipe
-from dpt_deploy.model.published import default_for, fetch, published
-from dpt_deploy.model.weights import load_weights
+from dpt_deploy.model.checkpoints.load import load_weights
+from dpt_deploy.model.checkpoints.published import default_for, fetch, published
 
 pytestmark = pytest.mark.online
 

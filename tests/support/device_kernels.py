@@ -9,7 +9,7 @@ from pathlib import Path
 from support.fake_gpu import free_the_rest, runner_factory
 from support.tiny import run_folder
 
-from dpt_deploy.runtime import device_predictor
+from dpt_deploy.runtime.tensorrt import predictor as device_predictor
 
 ROOT = Path(__file__).parents[2]
 NAMES = {

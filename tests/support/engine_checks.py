@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from dpt_deploy.core.artifact import open_artifact
+from dpt_deploy.artifact.store import open_artifact
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.runtime.predictor import Predictor
 

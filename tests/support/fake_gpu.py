@@ -22,12 +22,16 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from dpt_deploy.artifact.records import AuditRecord, EngineOptions, EngineRecord
+from dpt_deploy.core.environment import Gpu
 from dpt_deploy.core.profile import parse_ranges
-from dpt_deploy.core.record import AuditRecord, EngineOptions, EngineRecord, Gpu
 from dpt_deploy.engine.profiles import plan_profiles
-from dpt_deploy.runtime import _cuda, _device_arrays
-from dpt_deploy.runtime.trt_runner import TrtRunner
-from dpt_deploy.workflow import build, engine_order, targets
+from dpt_deploy.jobs.build import build
+from dpt_deploy.jobs.build import order as engine_order
+from dpt_deploy.jobs.common import targets
+from dpt_deploy.runtime.cuda import arrays as _device_arrays
+from dpt_deploy.runtime.cuda import driver as _cuda
+from dpt_deploy.runtime.tensorrt.runner import TrtRunner
 
 NAME = "fake_tensorrt"
 HOST_CODE = b"with host code"  # how a plan begins that brings some

@@ -19,15 +19,17 @@ from support.fake_gpu import FakeCuda
 from support.faults.calling import complaint
 from support.faults.handmade import listing
 
-from dpt_deploy.core.artifact import PLAN, payload_of, write_sidecar
+from dpt_deploy.artifact.records import AuditRecord, EngineOptions, EngineRecord
+from dpt_deploy.artifact.sidecar import PLAN
+from dpt_deploy.artifact.store import payload_of, write_sidecar
+from dpt_deploy.core.environment import Gpu
 from dpt_deploy.core.profile import parse_ranges
-from dpt_deploy.core.record import AuditRecord, EngineOptions, EngineRecord, Gpu
 from dpt_deploy.engine import compat
 from dpt_deploy.engine.profiles import plan_profiles
-from dpt_deploy.graph.fingerprint import fingerprint
-from dpt_deploy.runtime import _cuda
-from dpt_deploy.workflow import targets
-from dpt_deploy.workflow.same_graph import refit_record
+from dpt_deploy.graph.analysis.fingerprint import fingerprint
+from dpt_deploy.jobs.build.same_graph import refit_record
+from dpt_deploy.jobs.common import targets
+from dpt_deploy.runtime.cuda import driver as _cuda
 
 GPU = Gpu("Stand-in", "8.9", "580.1", 1 << 34)
 VERSIONS = {"tensorrt": "10.14.1.48", "tensorrt_rtx": "1.7.1.116"}

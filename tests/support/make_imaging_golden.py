@@ -1,4 +1,4 @@
-"""Golden vectors of ``dpt_deploy.core.imaging``, for Python and for a runtime in another language.
+"""Golden vectors of ``dpt_deploy.imaging``, for Python and for a runtime in another language.
 
 ``python tests/support/make_imaging_golden.py`` writes ``tests/golden/imaging.json`` (sizes, and the cases with their
 arguments) and ``tests/golden/imaging.npz`` (arrays ``<case>.input`` and ``<case>.output``, stored uncompressed). The
@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dpt_deploy.core import imaging
-from dpt_deploy.core.spec import ImageSpec, Size
+from dpt_deploy.core.size import Size
+from dpt_deploy.core.spec import ImageSpec
+from dpt_deploy.imaging import encode, resample, rules
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 HALF, IMAGENET = ((0.5,) * 3, (0.5,) * 3), ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -39,7 +40,8 @@ def run_case(case, values):
         arguments["spec"] = ImageSpec(**arguments["spec"])
     if "size" in arguments:
         arguments["size"] = Size(*arguments["size"])
-    return getattr(imaging, case["function"])(values, **arguments)
+    home = next(module for module in (rules, resample, encode) if hasattr(module, case["function"]))
+    return getattr(home, case["function"])(values, **arguments)
 
 
 def _pictures(rng):
@@ -85,7 +87,7 @@ def golden():
     for target, stride in TARGETS:
         spec = spec_of(*target)
         for image in IMAGES:
-            size = imaging.network_size(*image, spec, stride)
+            size = rules.network_size(*image, spec, stride)
             entry = {"image": image, "spec": asdict(spec), "stride": stride, "expected": (size.height, size.width)}
             sizes.append(entry)
     return {"order": "height, width", "sizes": sizes, "cases": cases}, arrays

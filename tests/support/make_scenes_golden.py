@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dpt_deploy.study.scenes import render_scene
+from dpt_deploy.scenes.render import render_scene
 
 SEEDS = (0, 1, 2, 3)  # a room, a table, a landscape and a close-up
 SIDE = 64

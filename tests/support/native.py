@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dpt_deploy.core.artifact import Artifact, write_sidecar
+from dpt_deploy.artifact.records import AuditRecord, EngineOptions, EngineRecord
+from dpt_deploy.artifact.store import Artifact, write_sidecar
 from dpt_deploy.core.profile import Profile
-from dpt_deploy.core.record import AuditRecord, EngineOptions, EngineRecord
 
 ROOT = Path(__file__).parents[2]
 _SECONDS = 900  # for the slowest machine; a build that hangs is a failure

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from dpt_deploy.study.rendered import RenderedScenes
+from dpt_deploy.jobs.train.rendered import RenderedScenes
 
 
 def main() -> None:

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from dpt_deploy.core.spec import Size
-from dpt_deploy.study.outcome import Data, Study, Subject, analysed, originals
-from dpt_deploy.study.prices import price
-from dpt_deploy.study.resolution import Scores
+from dpt_deploy.core.size import Size
+from dpt_deploy.jobs.study.outcome import Data, Study, Subject, analysed, originals
+from dpt_deploy.jobs.study.prices import price
+from dpt_deploy.jobs.study.resolution import Scores
 
 SIZES = tuple(Size(side, side) for side in (192, 256, 320, 512))
 GROWTH = {"hybrid": (0, 4, 8, 20), "vit": (0, 5, 10, 25), "conv": (0, 10, 20, 50), "vit-nearest": (0, 9, 18, 44)}

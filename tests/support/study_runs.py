@@ -2,8 +2,8 @@
 
 import json
 
-from dpt_deploy.core.spec import Size
-from dpt_deploy.workflow import study
+from dpt_deploy.core.size import Size
+from dpt_deploy.jobs.study import study
 
 SIZES = "96,128"
 

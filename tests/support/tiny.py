@@ -17,13 +17,14 @@ from unittest import mock
 
 import onnx
 
-from dpt_deploy.core.artifact import Artifact, open_artifact, payload_of, write_sidecar
+from dpt_deploy.artifact.store import Artifact, open_artifact, payload_of, write_sidecar
 from dpt_deploy.core.recipe import Recipe, load_recipe
-from dpt_deploy.core.spec import ModelSpec, Size
+from dpt_deploy.core.size import Size
+from dpt_deploy.core.spec import ModelSpec
+from dpt_deploy.jobs.export import worth
+from dpt_deploy.jobs.export.export import export_model
 from dpt_deploy.model.dpt import DPT
-from dpt_deploy.model.zoo import random_model
-from dpt_deploy.workflow import worth
-from dpt_deploy.workflow.export import export_model
+from dpt_deploy.model.random_weights import random_model
 
 RECIPES = Path(__file__).with_name("recipes")
 TINY = ("tiny-vit", "tiny-hybrid", "tiny-conv", "tiny-seg", "tiny-distilled", "tiny-metric", "tiny-midas")

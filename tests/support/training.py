@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dpt_deploy.cli import main as command_line
-from dpt_deploy.study import train
+from dpt_deploy.jobs.train import loop as train
 
 BASE = Path(__file__).with_name("recipes") / "tiny-vit.toml"
 EVERY = 2  # steps a checkpoint

@@ -15,8 +15,8 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from dpt_deploy.core.artifact import EXTERNAL_DATA_BYTES
-from dpt_deploy.graph.describe import element_types, read_graph
+from dpt_deploy.artifact.store import EXTERNAL_DATA_BYTES
+from dpt_deploy.graph.analysis.describe import element_types, read_graph
 
 _NARROW = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 _FLOATS = {TensorProto.FLOAT, *_NARROW}

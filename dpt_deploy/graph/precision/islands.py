@@ -7,7 +7,7 @@ from pathlib import Path
 
 from onnx import GraphProto, NodeProto
 
-from dpt_deploy.graph.describe import read_graph
+from dpt_deploy.graph.analysis.describe import read_graph
 from dpt_deploy.graph.precision.types import HalfPrecision
 
 LARGEST: dict[HalfPrecision, float] = {"fp16": 65504.0, "bf16": 3.39e38}

@@ -14,8 +14,8 @@ from dataclasses import asdict
 import pytest
 from support import kit as stand_in
 
+from dpt_deploy.artifact.records import LayerTimes
 from dpt_deploy.core.profile import Profile, ProfileTime
-from dpt_deploy.core.record import LayerTimes
 
 pytestmark = pytest.mark.skipif(not shutil.which("timeout"), reason="run.sh needs bash and coreutils")
 DONE = ["unpack", "machine", "export-tiny-fp16", "bench-tiny-fp16", "verify-onnx-tiny"]

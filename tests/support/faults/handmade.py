@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from dpt_deploy.core.artifact import Artifact, Sidecar, WeightsSource, open_artifact, payload_of, write_sidecar
+from dpt_deploy.artifact.records import Shapes
+from dpt_deploy.artifact.sidecar import Sidecar, WeightsSource
+from dpt_deploy.artifact.store import Artifact, open_artifact, payload_of, write_sidecar
 from dpt_deploy.core.recipe import Tolerance, VerifyMatrix
-from dpt_deploy.core.record import Shapes
 from dpt_deploy.core.spec import EncoderSpec, ImageSpec, ModelSpec, TensorSpec
 
 NAME = "small-fp32.onnx"

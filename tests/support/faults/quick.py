@@ -20,11 +20,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from dpt_deploy.artifact.sidecar import Sidecar
+from dpt_deploy.artifact.store import Artifact, open_artifact, payload_of
 from dpt_deploy.cli import main as command_line
-from dpt_deploy.core.artifact import Artifact, Sidecar, open_artifact, payload_of
 from dpt_deploy.core.environment import tool_versions
-from dpt_deploy.workflow import export
-from dpt_deploy.workflow.request import shapes_of
+from dpt_deploy.jobs.export import export
+from dpt_deploy.jobs.export.request import shapes_of
 
 Notice = Callable[[str], None]
 SetAttribute = Callable[[Any, str, Any], None]

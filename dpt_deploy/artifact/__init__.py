@@ -1,0 +1,1 @@
+"""The artefact: plain files, a sidecar that describes them, and the way they are written."""

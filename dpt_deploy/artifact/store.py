@@ -1,0 +1,189 @@
+"""An artefact: plain files any tool can read, and a JSON sidecar that says what they are and proves they are whole.
+
+``hybrid-fp32.onnx`` has the sidecar ``hybrid-fp32.onnx.json``. The sidecar is written last and atomically: it is the
+commit mark, and a model without one is unfinished. Hashes prove integrity, not origin: never load a file from a source
+you do not trust.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dpt_deploy.artifact.records import (
+    EngineRecord,
+)
+from dpt_deploy.artifact.sidecar import ONNX, Payload, Sidecar
+from dpt_deploy.core.errors import BadFileError
+from dpt_deploy.core.files import atomic_write_bytes
+
+EXTERNAL_DATA_BYTES = 1 << 30  # protobuf cannot hold 2 GiB, and a file of that size is awkward long before
+_CHUNK = 1 << 20
+_MAX_SIDECAR_BYTES = 1 << 24  # a real one has a few kilobytes
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished artefact on disk: the main file and its sidecar, already checked."""
+
+    path: Path
+    sidecar: Sidecar
+
+    @property
+    def golden_path(self) -> Path | None:
+        return self.path.with_name(self.sidecar.golden) if self.sidecar.golden else None
+
+
+def sidecar_path(path: Path) -> Path:
+    """Where the sidecar of ``path`` stands."""
+    return path.with_name(path.name + ".json")
+
+
+def sha256_of(path: Path, progress: Callable[[int], None] | None = None) -> str:
+    """Hex digest of a file; ``progress`` is called with the bytes read since the last call."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+            if progress:
+                progress(len(chunk))
+    return digest.hexdigest()
+
+
+def payload_of(path: Path) -> Payload:
+    """The payload entry of an existing file."""
+    return Payload(path.name, sha256_of(path), path.stat().st_size)
+
+
+def open_artifact(path: Path, *, check_hashes: bool = True) -> Artifact:
+    """Read the sidecar of ``path`` and check every payload, before anything is deserialised.
+
+    Raises:
+        BadFileError: the file or its sidecar is missing, the sidecar is damaged or of another version, or a payload is
+            missing, of another size, or does not match its hash.
+    """
+    with _read_errors(path):
+        _check_is_model(path)
+    sidecar = read_sidecar(path)
+    listed = {payload.name for payload in sidecar.payloads}
+    if path.name not in listed:
+        raise BadFileError(
+            f"the sidecar of {path} describes {', '.join(sorted(listed))}, not this file",
+            hint="files of an artefact keep their names: rename them back, or export again",
+        )
+    for payload in sidecar.payloads:
+        _check_payload(path.with_name(payload.name), payload, check_hashes=check_hashes)
+    return Artifact(path, sidecar)
+
+
+def open_model(path: Path) -> Artifact:
+    """The same for what must be an exported model, because its graph is read.
+
+    Raises:
+        BadFileError: as :func:`open_artifact`, or it is an engine.
+    """
+    artifact = open_artifact(path)
+    if artifact.sidecar.kind != ONNX:
+        made_of = ", ".join(payload.name for payload in artifact.sidecar.parents)
+        raise BadFileError(
+            f"{path} is an engine; expected an exported model, whose graph can be read",
+            hint=f"give the file it was built from: {made_of}",
+        )
+    return artifact
+
+
+def read_sidecar(path: Path) -> Sidecar:
+    """The sidecar of ``path``, without a look at the payloads."""
+    where = sidecar_path(path)
+    with _read_errors(where):
+        if not where.is_file():
+            raise BadFileError(
+                f"{path} has no sidecar {where.name}: it is unfinished, or was moved without it",
+                hint="copy the .json along with the model, or export again",
+            )
+        if where.stat().st_size > _MAX_SIDECAR_BYTES:
+            raise BadFileError(
+                f"sidecar {where} has {where.stat().st_size:,} bytes; expected a few thousand", hint="export again"
+            )
+        try:
+            return Sidecar.from_json(where.read_bytes())
+        except ValueError as exc:
+            raise BadFileError(f"sidecar {where} cannot be read: {exc}", hint="export again") from exc
+
+
+@contextmanager
+def _read_errors(path: Path) -> Iterator[None]:
+    """Turn an :class:`OSError` inside the block into the :class:`BadFileError` of reading ``path``."""
+    try:
+        yield
+    except OSError as exc:
+        raise BadFileError(
+            f"cannot read {path}: {exc.strerror or exc}", hint="check the path and its permissions"
+        ) from exc
+
+
+def _check_is_model(path: Path) -> None:
+    if path.is_dir():
+        sidecars = [*path.glob("*.onnx.json"), *path.glob("*.plan.json")]
+        found = sorted(entry.name.removesuffix(".json") for entry in sidecars)
+        hint = f"name one of its models: {', '.join(found)}" if found else "it holds no exported model"
+        raise BadFileError(f"{path} is a folder; expected the file of an exported model", hint=hint)
+    if not path.is_file():
+        raise BadFileError(
+            f"{path} does not exist", hint="give the path of an exported model, for example out/base-fp32.onnx"
+        )
+    model = path.with_suffix("")
+    if path.suffix == ".json" and model.is_file():
+        raise BadFileError(f"{path} is the sidecar of a model, not the model", hint=f"give {model}")
+
+
+def _check_payload(path: Path, payload: Payload, *, check_hashes: bool) -> None:
+    with _read_errors(path):
+        if not path.is_file():
+            raise BadFileError(
+                f"{path} is missing from the artefact", hint="copy every file of the artefact, or export again"
+            )
+        size = path.stat().st_size
+        if size != payload.size_bytes:
+            raise BadFileError(
+                f"{path} has {size} bytes, its sidecar says {payload.size_bytes}",
+                hint="the file was cut or changed: export again",
+            )
+        if check_hashes and (found := sha256_of(path)) != payload.sha256:
+            raise BadFileError(
+                f"{path} does not match its sidecar (sha256 {found[:12]}…, expected {payload.sha256[:12]}…)",
+                hint="the file was changed or swapped: export again",
+            )
+
+
+def write_sidecar(path: Path, sidecar: Sidecar) -> None:
+    """Commit: write the sidecar of ``path`` atomically."""
+    atomic_write_bytes(sidecar_path(path), sidecar.to_json().encode())
+
+
+def record(artifact: Artifact, sidecar: Sidecar) -> Artifact:
+    """Replace the sidecar of an artefact that still is the one that was opened.
+
+    Raises:
+        BadFileError: it was exported again, or removed, since.
+        ResourceError: the sidecar cannot be written; the one that is there stays.
+    """
+    if read_sidecar(artifact.path).payloads != artifact.sidecar.payloads:
+        raise BadFileError(f"{artifact.path} was exported again meanwhile; nothing was recorded", hint="run it again")
+    write_sidecar(artifact.path, sidecar)
+    return Artifact(artifact.path, sidecar)
+
+
+if TYPE_CHECKING:
+    pass
+
+
+def engine_of(artifact: Artifact) -> EngineRecord:
+    """What the sidecar of a plan says of its engine."""
+    if artifact.sidecar.engine is None:
+        raise BadFileError(f"{artifact.path} is no engine", hint="build one: dpt-deploy build MODEL.onnx")
+    return artifact.sidecar.engine

@@ -1,0 +1,138 @@
+"""One prediction under its data set's protocol, and many of them summed up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpt_deploy.core.size import Size
+from dpt_deploy.datasets.base import Sample
+from dpt_deploy.datasets.protocols import METRICS, Protocol
+from dpt_deploy.imaging.resample import labels_from_logits, resize_bicubic, resize_labels
+from dpt_deploy.measure import metrics
+from dpt_deploy.measure.metrics import Mask, SegmentationCounts
+
+Scores = dict[str, float] | SegmentationCounts  # of one image
+
+
+@dataclass(frozen=True)
+class Summary:
+    """``values`` by metric, as the paper prints them; ``images`` were measured, ``empty`` had nothing to measure."""
+
+    values: dict[str, float]
+    images: int
+    empty: int
+
+
+def evaluate_sample(protocol: Protocol, prediction: NDArray[Any], sample: Sample) -> Scores:
+    """What one prediction is worth, by the names of ``protocols.METRICS``; shares are 0..1 here.
+
+    ``prediction`` is what the network returned, at any size: inverse depth (h, w) for the kinds ``zero-shot`` and
+    ``ordinal``, metres (h, w) for ``metric``, logits (classes, h, w) or 1-based labels (h, w) for ``segmentation``.
+    It is brought to the sample's size as the authors do it: inverse depth bilinearly, metres and logits bicubically.
+
+    Empty for an image without a pixel to measure (19 frames of Sintel lie beyond 72 m altogether).
+    """
+    size = Size(*sample.valid.shape)
+    if protocol.kind == "segmentation":
+        return _segmentation(protocol, prediction, sample, size)
+    if protocol.kind == "metric":
+        metres = prediction.astype(np.float32)
+        return _metric(protocol, metres if metres.shape == sample.valid.shape else resize_bicubic(metres, size), sample)
+    inverse = resize_bilinear(prediction, size)
+    return _ordinal(inverse, sample) if protocol.kind == "ordinal" else _zero_shot(protocol, inverse, sample)
+
+
+def evaluate_plane(protocol: Protocol, sample: Sample) -> dict[str, float]:
+    """What the best plane in inverse depth is worth under a protocol of depth: the baseline beside every network."""
+    depth, measured = _truth(protocol, sample)
+    if not measured.any():
+        return {}
+    return _depth_scores(metrics.plane_depth(depth, measured, protocol.cap)[measured], depth[measured])
+
+
+def summarise(scores: Iterable[Scores]) -> Summary:
+    """The mean over images, or the quotients of summed class counts. Holds the numbers of one image at a time."""
+    totals: dict[str, float] = {}
+    counts: SegmentationCounts | None = None
+    images = empty = 0
+    for score in scores:
+        if isinstance(score, SegmentationCounts):
+            counts = counts + score if counts else score
+        for name, value in score.items() if isinstance(score, dict) else ():
+            totals[name] = totals.get(name, 0.0) + value
+        images, empty = images + bool(score), empty + (not score)
+    values = {name: total / images for name, total in totals.items()}
+    if counts:
+        values = {"pixel_accuracy": counts.pixel_accuracy, "mean_iou": counts.mean_iou}
+    printed = {name: value * (100.0 if METRICS[name].percent else 1.0) for name, value in values.items()}
+    return Summary(printed, images, empty)
+
+
+def resize_bilinear(values: NDArray[Any], size: Size) -> NDArray[np.float32]:
+    """A map (h, w) at ``size``: PyTorch's ``interpolate(mode="bilinear", align_corners=False)``, in float32."""
+    out = values.astype(np.float32)
+    with np.errstate(invalid="ignore"):  # 0 * inf, as in PyTorch
+        for axis, target in enumerate((size.height, size.width)):
+            out = _stretched(out, axis, target)
+    return out
+
+
+def _stretched(values: NDArray[np.float32], axis: int, target: int) -> NDArray[np.float32]:
+    length = values.shape[axis]
+    position = np.maximum((np.arange(target) + 0.5) * (length / target) - 0.5, 0.0)
+    low = position.astype(np.intp)
+    weight = (position - low).astype(np.float32).reshape((-1, 1) if axis == 0 else (1, -1))
+    blend: NDArray[np.float32] = np.take(values, low, axis) * (1 - weight)
+    blend += np.take(values, np.minimum(low + 1, length - 1), axis) * weight
+    return blend
+
+
+def _truth(protocol: Protocol, sample: Sample) -> tuple[NDArray[np.float32], Mask]:
+    """The depth of a sample, and where it is measured."""
+    if sample.depth is None:
+        raise ValueError(f"the sample {sample.name!r} has no depth")
+    depth = sample.depth
+    return depth, sample.valid & (depth > protocol.min_depth) & (depth < protocol.max_depth)
+
+
+def _zero_shot(protocol: Protocol, inverse: NDArray[np.float32], sample: Sample) -> dict[str, float]:
+    depth, measured = _truth(protocol, sample)
+    if not measured.any():
+        return {}
+    target = depth[measured]
+    everywhere = np.ones(target.shape, bool)
+    return _depth_scores(metrics.zero_shot_depth(inverse[measured], target, everywhere, protocol.cap), target)
+
+
+def _metric(protocol: Protocol, metres: NDArray[np.float32], sample: Sample) -> dict[str, float]:
+    depth, measured = _truth(protocol, sample)
+    if not measured.any():
+        return {}
+    return _depth_scores(metres[measured].clip(protocol.min_depth, protocol.cap), depth[measured])
+
+
+def _depth_scores(prediction: NDArray[Any], target: NDArray[Any]) -> dict[str, float]:
+    scores: dict[str, float] = asdict(metrics.depth_metrics(prediction, target, np.ones(target.shape, bool)))
+    return {**scores, "delta1_error": 1.0 - scores["delta1"]}
+
+
+def _ordinal(inverse: NDArray[np.float32], sample: Sample) -> dict[str, float]:
+    if not sample.pairs:
+        raise ValueError(f"the sample {sample.name!r} has no pairs of points")
+    far, near = (np.array([getattr(pair, end) for pair in sample.pairs], np.intp) for end in ("far", "near"))
+    return {"whdr": metrics.whdr(inverse, far, near)}
+
+
+def _segmentation(protocol: Protocol, prediction: NDArray[Any], sample: Sample, size: Size) -> SegmentationCounts:
+    if sample.labels is None:
+        raise ValueError(f"the sample {sample.name!r} has no labels")
+    if prediction.ndim == 3:
+        labels: NDArray[Any] = labels_from_logits(prediction.astype(np.float32), size)
+    else:
+        labels = resize_labels(prediction, size)
+    return metrics.segmentation_counts(labels, sample.labels, protocol.classes)

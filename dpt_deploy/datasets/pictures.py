@@ -1,0 +1,63 @@
+"""Image files of a data set, pixel by pixel as stored. Needs the extra ``images``.
+
+Ground truth lies on the pixels of the file, so that EXIF orientation is *not* applied here, unlike in ``core.images``;
+and maps keep their 16 bits or their label numbers, which no reader of photographs does. Pillow notices damage.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpt_deploy.core.errors import BadFileError
+from dpt_deploy.core.optional import extra
+from dpt_deploy.datasets.folders import read_bytes
+
+with extra("images", purpose="reading the images of a data set"):
+    from PIL import Image
+
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+_DEEP = ("I;16", "I;16B", "I")  # how Pillow calls 16 bits of grey, by its version
+
+
+def read_rgb(path: Path) -> NDArray[np.uint8]:
+    """The pixels of a photograph (H, W, 3) in RGB; raises :class:`BadFileError` when it is missing or damaged."""
+    return np.array(_loaded(path).convert("RGB"))
+
+
+def read_map(path: Path) -> NDArray[np.uint16]:
+    """The numbers (H, W) of a one-channel PNG: 8 or 16 bits of grey, or the entries of a palette.
+
+    Raises:
+        BadFileError: missing, damaged, or more than one channel.
+    """
+    image = _loaded(path)
+    if image.mode not in ("L", "P", *_DEEP):
+        raise BadFileError(
+            f"{path} has the mode {image.mode!r}; expected one channel of 8 or 16 bits, or a palette",
+            hint="ground truth must not be converted: download it again",
+        )
+    values: NDArray[Any] = np.asarray(image)
+    return values.astype(np.uint16)
+
+
+def _loaded(path: Path) -> Image.Image:
+    data = read_bytes(path)
+    try:
+        with warnings.catch_warnings():  # of odd metadata and large images: neither is our business
+            warnings.simplefilter("ignore")
+            image = Image.open(io.BytesIO(data))
+            image.load()
+    except _DAMAGE as exc:
+        reason = str(exc).splitlines()[0] if str(exc) and data else f"{len(data)} bytes"
+        raise BadFileError(
+            f"{path} cannot be decoded: {reason}", hint="the file is damaged or incomplete: download it again"
+        ) from exc
+    return image

@@ -1,0 +1,1 @@
+"""Facts about a graph: shapes, operations, activations, fingerprint."""

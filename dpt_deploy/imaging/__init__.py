@@ -1,0 +1,1 @@
+"""Pixels in, maps out: resampling, image rules, and files."""

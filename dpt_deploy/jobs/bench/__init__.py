@@ -1,0 +1,1 @@
+"""Time an artefact's candidates against each other."""

@@ -1,0 +1,49 @@
+"""What is timed where no artefact is named: a zoo model, exported or built once into the cache folder, offline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from dpt_deploy.artifact.store import Artifact
+from dpt_deploy.core.environment import gpu_devices
+from dpt_deploy.core.errors import IncompatibleError
+from dpt_deploy.core.profile import SizeRange
+from dpt_deploy.core.recipe import load_recipe
+from dpt_deploy.core.size import Size, check_size
+from dpt_deploy.jobs.common.reference import shipped_for
+from dpt_deploy.jobs.export.export import export_model
+from dpt_deploy.model.checkpoints import published
+
+Talk = Callable[[str], None]
+
+
+def cached_artifact(backbone: str, say: Talk, sizes: Sequence[Size] = (), *, precision: str = "fp32") -> Artifact:
+    """The export of a zoo model in the cache folder, made once, offline: with the weights that ship, else random ones.
+
+    Raises:
+        UsageError: no such model, or one of ``sizes`` is not for it (before anything is exported).
+    """
+    for size in sizes:
+        check_size(size, stride=load_recipe(backbone).model.stride)
+    folder = published.cache_folder().parent / "models"
+    weights = None if shipped_for(load_recipe(backbone)) else "random"
+    return export_model(backbone, folder, weights=weights, precision=precision, say=say)
+
+
+def cached_engine(backbone: str, say: Talk, sizes: Sequence[Size], batches: Sequence[int]) -> Artifact:
+    """An FP16 engine of a zoo model for these shapes in the cache folder, made once, offline, on this machine's GPU.
+
+    Raises:
+        IncompatibleError: there is no GPU: nothing is exported or built then.
+    """
+    if not gpu_devices():
+        raise IncompatibleError(
+            "an engine is timed on the GPU that runs it; the driver finds none",
+            hint="leave trt out of --runtime, or run this on a machine with an NVIDIA GPU",
+        )
+    from dpt_deploy.jobs.build.build import build_engine_artifact
+
+    model = cached_artifact(backbone, say, sizes, precision="fp16")
+    ranges = [SizeRange(size, size) for size in sizes]
+    out, largest = model.path.parent, max(batches)
+    return build_engine_artifact(model.path, out, res=ranges, batch=largest, measure=False, say=say).artifact

@@ -1,0 +1,84 @@
+"""Peak memory of a contender: measured in a process that loads it, runs it, and does nothing else.
+
+The libraries and the input image are there before the gauge is set; what counts is loading the model (its file or
+checkpoint, conversions and optimisations included; for random weights their making instead) and the runs after it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dpt_deploy.artifact.store import Artifact, open_artifact
+from dpt_deploy.core.size import Size, parse_size
+from dpt_deploy.jobs.bench import contenders
+from dpt_deploy.measure.memory import ChildError, Gauge, ask
+
+RUNS = 3  # ONNX Runtime plans its arena in the first run and allocates it whole in the second; then it stays
+METHOD = (
+    f"peak resident set of a fresh process that loads the model and runs it {RUNS} times, over what was resident with "
+    "the libraries imported and the input made; mapped files count; on a GPU what PyTorch's allocator held at most"
+)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes over the start: the peak of it all, of loading alone, and on the GPU. ``error`` says why there are none.
+
+    ``exact`` is False where the system cannot reset its mark; the numbers are lower bounds then.
+    """
+
+    peak_bytes: int | None = None
+    load_peak_bytes: int | None = None
+    device_peak_bytes: int | None = None
+    exact: bool = True
+    error: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def measure(
+    name: str, artifact: Artifact, file: Path | None, size: Size, batch: int, device: str = contenders.CPU
+) -> Memory:
+    """Peak memory of a prepared contender at one size and batch; of a process that dies, why it died."""
+    request = {
+        "name": name,
+        "artifact": str(artifact.path.resolve()),
+        "file": str(file.resolve()) if file else None,
+        "size": f"{size.height}x{size.width}",
+        "batch": batch,
+        "device": device,
+    }
+    try:
+        return Memory(**ask(__name__, request))
+    except ChildError as exc:
+        return Memory(error=str(exc))
+
+
+def answer(request: Mapping[str, Any]) -> dict[str, Any]:
+    """What the fresh process does."""
+    name, file = request["name"], request["file"]
+    artifact = open_artifact(Path(request["artifact"]), check_hashes=False)  # the parent has checked them
+    contenders.import_libraries(name)
+    images = contenders.images_of(parse_size(request["size"], stride=1), request["batch"])
+    gauge = Gauge()
+    module = None if file else contenders.reference_module(artifact)
+    path = Path(file) if file else None
+    with contenders.enter(name, artifact, path, module, images, request["device"]) as contender:
+        load_peak = gauge.read()
+        for _ in range(RUNS):
+            contender.run()
+            contender.synchronize()
+        return Memory(gauge.read(), load_peak, _device_peak(), gauge.exact).to_dict()
+
+
+def _device_peak() -> int | None:
+    """What PyTorch's allocator held at most on the GPU since the process began; None where it was not used."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return None
+    return int(torch.cuda.max_memory_allocated()) or None

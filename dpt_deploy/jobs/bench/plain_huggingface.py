@@ -1,0 +1,48 @@
+"""The rival in benchmarks: Hugging Face's DPT, exported as its users would. Needs the extra ``oracle``."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import DPTForDepthEstimation
+from transformers.utils import logging as hf_logging
+
+from dpt_deploy.core.size import Size
+from dpt_deploy.model.checkpoints.huggingface import save_huggingface
+
+
+class _DepthOnly(torch.nn.Module):
+    """Returns the one tensor that the export should have."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixel_values: torch.Tensor) -> Any:
+        return self.model(pixel_values).predicted_depth
+
+
+def export_plain(module: Any, size: Size, batch: int, folder: Path) -> Path:
+    """Save ``module`` for Hugging Face, load it there, and export it at one static shape with default options.
+
+    Raises:
+        UsageError: the network has no Hugging Face counterpart.
+    """
+    save_huggingface(module, folder / "hf")
+    hf_logging.set_verbosity_error()
+    hf_logging.disable_progress_bar()
+    model = DPTForDepthEstimation.from_pretrained(folder / "hf").eval()
+    model.config.image_size = size.height
+    target = folder / "plain.onnx"
+    example = torch.zeros((batch, 3, size.height, size.width))
+    with torch.inference_mode(), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            _DepthOnly(model), (example,), target, input_names=["pixel_values"], dynamo=True, verbose=False
+        )
+    return target

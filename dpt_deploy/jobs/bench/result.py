@@ -1,0 +1,185 @@
+"""What a benchmark found, as one JSON document: every number with what it must be read with."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dpt_deploy.artifact.store import Artifact
+from dpt_deploy.core.environment import fingerprint
+from dpt_deploy.core.files import atomic_write_bytes, ensure_folder
+from dpt_deploy.jobs.bench.baseline import SLOWER, Baseline, Regression, regressions
+from dpt_deploy.jobs.bench.peak_memory import METHOD, Memory
+from dpt_deploy.measure import ceiling
+from dpt_deploy.measure.scaling import scaling
+from dpt_deploy.measure.timing import Session, Timing
+
+KIND = "latency"
+PROTOCOL = (
+    "contenders interleaved in one run, order rotating, two runs of warm-up; host clock after synchronisation; "
+    "medians (p50), 95 % bootstrap intervals; ratios are medians of turn-by-turn ratios; the ceiling is the fastest "
+    "library's float32 product of two matrices of side 2048, its median in the same run"
+)
+ON_GPU = (
+    "; here of the GPU: PyTorch's product of two matrices of side 8192 in the type of PyTorch's rows; ratios of "
+    "contenders named -device are to the one of ours that is"
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One size and batch: which limit ended its rounds, and the medians of the products timed in them, of this side."""
+
+    size: str
+    batch: int
+    session: Session
+    products: Mapping[str, Timing]
+    side: int
+
+    def to_dict(self) -> dict[str, Any]:
+        rates = {name: ceiling.operations(self.side) / timing.median / 1e9 for name, timing in self.products.items()}
+        return {
+            "size": self.size,
+            "batch": self.batch,
+            "rounds": self.session.rounds,
+            "seconds": self.session.seconds,
+            "ended_by": self.session.ended_by,
+            "enough_rounds": self.session.enough,
+            "product_gflop_per_second": rates,
+        }
+
+
+@dataclass(frozen=True)
+class Row:
+    """One contender at one size and batch.
+
+    ``operations`` and ``attention`` are those of our graph: for a contender that does more work, the rate is its useful
+    one. ``against`` is how many times slower than ours it is, with its interval; ``share`` that of the ceiling.
+    ``parts`` are median seconds of what a run consists of, where each was timed by itself.
+    """
+
+    size: str
+    batch: int
+    contender: str
+    timing: Timing
+    operations: int
+    attention: int
+    share: float
+    against: tuple[float, float, float] | None
+    memory: Memory | None
+    ours: str = "ort"
+    parts: Mapping[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "size": self.size,
+            "batch": self.batch,
+            "contender": self.contender,
+            "p50_ms": self.timing.median * 1e3,
+            "interval_ms": [edge * 1e3 for edge in self.timing.interval()],
+            "p90_ms": self.timing.percentile(90) * 1e3,
+            "p99_ms": self.timing.percentile(99) * 1e3,
+            "samples": len(self.timing.seconds),
+            "images_per_second": self.batch / self.timing.median,
+            "gflop": self.operations / 1e9,
+            "attention_share": self.attention / self.operations,
+            "gflop_per_second": self.operations / self.timing.median / 1e9,
+            "share_of_ceiling": self.share,
+            f"{SLOWER}{self.ours}": self.against,
+            "memory": self.memory.to_dict() if self.memory else None,
+            **({"parts_ms": {name: value * 1e3 for name, value in self.parts.items()}} if self.parts else {}),
+        }
+
+
+@dataclass(frozen=True)
+class BenchResult:
+    """Rows by size, and what they must be read with.
+
+    ``steps`` are medians in seconds, by size, of a photograph's way through ``steps_with``, the contender that is ours;
+    ``clocks`` are those before and after.
+    ``contenders`` says of each what exactly was timed, and ``device`` where PyTorch computed.
+    """
+
+    artifact: Artifact
+    cases: tuple[Case, ...]
+    rows: tuple[Row, ...]
+    steps: Mapping[str, Mapping[str, float]]
+    steps_with: str
+    photograph: str
+    environment: Mapping[str, Any]
+    clocks: tuple[Mapping[str, Any], Mapping[str, Any]]
+    recorded: datetime.datetime
+    contenders: Mapping[str, str]
+    device: str = "cpu"
+
+    def to_dict(self) -> dict[str, Any]:
+        sidecar = self.artifact.sidecar
+        rows = [row.to_dict() for row in self.rows]
+        cases = [case.to_dict() for case in self.cases]
+        return {
+            "kind": KIND,
+            "recorded": self.recorded.isoformat(timespec="seconds"),
+            "model": self.artifact.path.stem,
+            "weights": str(sidecar.weights),
+            "sha256": {payload.name: payload.sha256 for payload in sidecar.payloads},
+            "protocol": PROTOCOL + (ON_GPU if self.device == "cuda" else ""),
+            "contenders": dict(self.contenders),
+            "memory_method": METHOD if any(row.memory for row in self.rows) else None,
+            "environment": {**self.environment, "clocks": dict(zip(("before", "after"), self.clocks, strict=True))},
+            "matrix_ceiling_gflop_per_second": max(max(case["product_gflop_per_second"].values()) for case in cases),
+            "cases": cases,
+            "rows": rows,
+            "scaling": [asdict(step) for step in scaling(rows)],
+            "photograph": self.photograph,
+            "end_to_end_with": self.steps_with,
+            "end_to_end_ms": {
+                size: {name: value * 1e3 for name, value in steps.items()} for size, steps in self.steps.items()
+            },
+        }
+
+    def worse_than(self, baseline: Baseline) -> list[Regression]:
+        """Ratios that fell below those recorded in ``baseline``."""
+        return regressions([row.to_dict() for row in self.rows], baseline)
+
+    @property
+    def file_name(self) -> str:
+        """Kind, model, weights, machine, versions and date: what tells one result from another."""
+        tools, weights = self.environment["tools"], self.artifact.sidecar.weights.kind
+        ours = tools.get("onnxruntime") or tools.get("onnxruntime-gpu", "")
+        parts = [KIND, self.artifact.path.stem, weights, *self._machine()]
+        parts += [f"torch{tools.get('torch', '')}", f"ort{ours}"]
+        return "-".join([*parts, f"{self.recorded:%Y%m%d}"]) + ".json"
+
+    def _machine(self) -> list[str]:
+        """The GPU and, of an engine, the library that built it; else the processor and its cores."""
+        engine = self.artifact.sidecar.engine
+        if self.device != "cuda":
+            return [_slug(self.environment["processor"]), f"{self.environment['cores']}c"]
+        gpu = _slug(str((self.environment["gpus"] or ["gpu"])[0]).partition(",")[0])
+        return [gpu, *([f"{_slug(engine.library)}{engine.version}"] if engine else [])]
+
+    def write(self, folder: Path) -> Path:
+        """Write the document into ``folder``, over one of the same name; where it stands now.
+
+        Raises:
+            ResourceError: it cannot be written; what stood there before stays.
+        """
+        ensure_folder(folder)
+        path = folder / self.file_name
+        atomic_write_bytes(path, (json.dumps(self.to_dict(), indent=2) + "\n").encode())
+        return path
+
+
+def machine() -> dict[str, Any]:
+    """Versions, processor, cores and GPU, and the number of threads where the environment sets it."""
+    return {**fingerprint(), "omp_num_threads": os.environ.get("OMP_NUM_THREADS")}
+
+
+def _slug(text: str) -> str:
+    return "-".join(re.findall(r"[a-z0-9]+", text.lower()))

@@ -1,0 +1,58 @@
+"""Golden tensors for an engine: what a target checks it by that has neither PyTorch nor the ONNX file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dpt_deploy.artifact.sidecar import Sidecar
+from dpt_deploy.artifact.store import Artifact
+from dpt_deploy.core.errors import DptError, UsageError
+from dpt_deploy.core.files import write_errors
+from dpt_deploy.core.optional import extra
+from dpt_deploy.core.profile import Profile, choose_profile
+from dpt_deploy.core.size import Size
+from dpt_deploy.jobs.common.inputs import parity_images
+from dpt_deploy.jobs.verify.golden import read_golden
+
+GOLDEN_BATCH = 2
+
+
+def write_golden(source: Artifact, profiles: Sequence[Profile], plan: Path, say: Callable[[str], None]) -> Path | None:
+    """Golden tensors for the target: those of the ONNX file where the engine takes their shape, else new ones.
+
+    New ones take PyTorch and the checkpoint. Where these are not, the engine is without, and says so.
+    """
+    golden = plan.with_name(f"{plan.name}.golden.npz")
+    stored = read_golden(source.path.with_name(source.sidecar.golden)) if source.sidecar.golden else None
+    if stored is None or not _takes(profiles, stored["images"]):
+        try:
+            stored = _new_golden(source.sidecar, profiles)
+        except DptError as exc:
+            say(f"without golden tensors, which `verify --golden` needs: {exc}")
+            return None
+    with write_errors(golden), golden.open("wb") as stream:
+        np.savez_compressed(stream, images=stored["images"], output=stored["output"])
+    return golden
+
+
+def _takes(profiles: Sequence[Profile], images: np.ndarray) -> bool:
+    try:
+        choose_profile(profiles, len(images), Size(*images.shape[1:3]))
+    except UsageError:
+        return False
+    return True
+
+
+def _new_golden(sidecar: Sidecar, profiles: Sequence[Profile]) -> dict[str, np.ndarray]:
+    """PyTorch's output at the smallest shape of the engine, of two images where it takes two."""
+    with extra("export", purpose="making golden tensors"):
+        from dpt_deploy.jobs.common.reference import reference_of
+        from dpt_deploy.jobs.verify.golden import reference_output
+    smallest = min(profiles, key=lambda profile: profile.low[1] * profile.low[2])
+    size = Size(*smallest.low[1:])
+    paired = any(profile.takes(GOLDEN_BATCH, size) for profile in profiles)
+    images = parity_images(sidecar.precision, GOLDEN_BATCH if paired else 1, size)
+    return {"images": images, "output": reference_output(reference_of(sidecar, None), sidecar, images)}

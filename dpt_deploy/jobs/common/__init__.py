@@ -1,0 +1,1 @@
+"""Shared by the jobs: runners, reference outputs, inputs and limits."""

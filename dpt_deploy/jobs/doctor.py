@@ -1,0 +1,99 @@
+"""What works on this machine, and what to install for the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from dpt_deploy.core.environment import cpu_flags, fingerprint, installed
+from dpt_deploy.core.recipe import load_recipe, zoo_names
+from dpt_deploy.engine import preflight
+from dpt_deploy.model.checkpoints import published
+
+# What a user can do, the modules it takes, and the extra that brings them.
+_CAPABILITIES = (
+    ("export and verify against PyTorch", ("torch", "timm", "onnx", "onnxscript", "safetensors"), "export"),
+    ("run ONNX artefacts", ("onnxruntime",), "ort"),
+    ("read and write images and video", ("cv2", "PIL"), "images"),
+    ("draw plots and reports", ("matplotlib", "h5py"), "study"),
+    ("time the plain Hugging Face export", ("transformers",), "oracle"),
+    ("run engines of TensorRT", ("tensorrt", "cuda"), "trt"),
+    ("build engines without a GPU (TensorRT-RTX)", ("tensorrt_rtx",), "rtx"),
+    ("hand engines a context and arrays of pycuda", ("pycuda",), "pycuda"),
+)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the doctor: fine or not, and the remedy."""
+
+    name: str
+    fine: bool
+    detail: str
+
+
+def diagnose_machine() -> tuple[list[Check], dict[str, Any]]:
+    """Checks in the order a user needs them, and the full fingerprint."""
+    found = fingerprint()
+    checks = [_capability(*entry) for entry in _CAPABILITIES]
+    checks += [check for check in (_torch_build(found), *_engine_libraries(), _vector_units(), _gpu(found)) if check]
+    return checks, found
+
+
+def zoo_table() -> list[dict[str, str]]:
+    """Every zoo model with its published checkpoints, or "ships with the package"."""
+    rows = []
+    for name in zoo_names():
+        recipe = load_recipe(name)
+        files = [entry.file for entry in published.published() if entry.recipe == name]
+        found = "ships with the package" if published.shipped_path(name) else ", ".join(files) or "none published"
+        rows.append({"name": name, "description": recipe.description, "checkpoints": found})
+    return rows
+
+
+def _capability(name: str, modules: tuple[str, ...], which: str) -> Check:
+    missing = [module for module in modules if find_spec(module) is None]
+    if missing:
+        return Check(name, False, f"missing {', '.join(missing)}: pip install -e '.[{which}]'")
+    return Check(name, True, "ready")
+
+
+def _torch_build(machine: dict[str, object]) -> Check | None:
+    """torch and torchvision of different builds crash when timm is imported; say so before it happens."""
+    versions = machine["tools"]
+    if not isinstance(versions, dict) or "torch" not in versions or "torchvision" not in versions:
+        return None
+    torch, vision = (str(versions[name]) for name in ("torch", "torchvision"))
+    local = {text.partition("+")[2] or "default" for text in (torch, vision)}
+    if len(local) > 1:
+        return Check(
+            "torch and torchvision match", False, f"torch {torch} beside torchvision {vision}: install one build"
+        )
+    return Check("torch and torchvision match", True, f"{torch}, {vision}")
+
+
+def _engine_libraries() -> list[Check]:
+    """What is known against the installed versions of TensorRT."""
+    rows = []
+    for library, package in (("tensorrt", "tensorrt"), ("tensorrt_rtx", "tensorrt-rtx")):
+        version = installed(package)
+        found = [str(row) for row in preflight.known_bad() if version and row.names(library, version)]
+        rows += [Check(f"{package} {version} computes rightly", False, line) for line in found]
+    return rows
+
+
+def _vector_units() -> Check:
+    flags = cpu_flags()
+    detail = ", ".join(flags) or "none known"
+    return Check("vector units for INT8 on the CPU", any("vnni" in flag or "amx" in flag for flag in flags), detail)
+
+
+def _gpu(machine: dict[str, object]) -> Check:
+    found = machine["gpus"]
+    names = found if isinstance(found, list) else []
+    return Check(
+        "NVIDIA GPU",
+        bool(names),
+        "; ".join(map(str, names)) or "none: all runs without but engines",
+    )

@@ -1,0 +1,1 @@
+"""Export a checkpoint to ONNX files of each precision."""

@@ -1,0 +1,109 @@
+"""Images to measure tensors on: a user's folder, or rendered scenes; one at a time, at every size asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpt_deploy.core.errors import BadFileError, UsageError
+from dpt_deploy.core.optional import extra
+from dpt_deploy.core.recipe import Recipe
+from dpt_deploy.core.size import Size, check_size
+from dpt_deploy.imaging import resample
+
+Pixels = NDArray[np.uint8]
+
+SCENES = 24  # rendered where no folder is given
+SCENE_SEED = 4_000_000  # far from those of training, validation and studies
+FEW = 16  # images below which a warning is due
+_SCENE_SIDE = 768
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """``images`` starts over at each call; ``source`` says in words where they come from."""
+
+    source: str
+    count: int
+    images: Callable[[], Iterator[Pixels]]
+
+    def at(self, sizes: Sequence[Size]) -> Iterator[tuple[Size, Pixels]]:
+        """Every image at every size, as a batch of one: (1, H, W, 3)."""
+        for image in self.images():
+            for size in sizes:
+                yield size, _resized(image, size)
+
+
+def from_scenes() -> Calibration:
+    """Rendered scenes that no training and no study uses."""
+    count = SCENES
+    with extra("export", purpose="rendering scenes"):
+        from dpt_deploy.scenes.render import render_scene
+
+    def images() -> Iterator[Pixels]:
+        for seed in range(SCENE_SEED, SCENE_SEED + count):
+            yield render_scene(seed, height=_SCENE_SIDE, width=_SCENE_SIDE).image
+
+    return Calibration(f"{count} rendered scenes", count, images)
+
+
+def from_folder(folder: Path, say: Callable[[str], None] = lambda _line: None) -> Calibration:
+    """The images of a folder and of those inside it; what is no image is left out, and said.
+
+    Raises:
+        BadFileError: no such folder, or not one image in it can be read.
+    """
+    from dpt_deploy.imaging.files import IMAGE_SUFFIXES, read_image
+
+    if not folder.is_dir():
+        raise BadFileError(f"{folder} is not a folder", hint="give a folder of photographs as --calibration")
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    good = []
+    for path in files:
+        try:
+            if not _constant(read_image(path)):
+                good.append(path)
+            else:
+                say(f"{path} is of one colour: left out")
+        except BadFileError as exc:
+            say(f"{exc}: left out")
+    if not good:
+        raise BadFileError(
+            f"{folder} holds no image to calibrate with ({len(files)} files look like one)",
+            hint="photographs like those the model will see, 100 or more",
+        )
+    if len(good) < FEW:
+        say(f"only {len(good)} images in {folder}: ranges of rare images may be missed; 100 or more are better")
+    return Calibration(f"{len(good)} images of {folder.name}", len(good), lambda: (read_image(path) for path in good))
+
+
+def default_sizes(recipe: Recipe, static: Size | None = None) -> tuple[Size, ...]:
+    """The size of training and 5/3 of it, the span of the paper's Figure 4; of a static graph its own."""
+    if static:
+        return (static,)
+    stride = recipe.model.stride
+    larger = (round(side * 5 / 3 / stride) * stride for side in (recipe.image.height, recipe.image.width))
+    return Size(recipe.image.height, recipe.image.width), Size(*larger)
+
+
+def check_sizes(sizes: Sequence[Size], recipe: Recipe, static: Size | None) -> tuple[Size, ...]:
+    """Those sizes, or the default ones where there are none; raises :class:`UsageError` where the graph takes none."""
+    for size in sizes:
+        check_size(size, stride=recipe.model.stride)
+        if static and size != static:
+            raise UsageError(f"--res {size}: the graph is static at {static}", hint="leave --res or --static out")
+    return tuple(sizes) or default_sizes(recipe, static)
+
+
+def _constant(image: Pixels) -> bool:
+    return bool((image == image[0, 0]).all())
+
+
+def _resized(image: Pixels, size: Size) -> Pixels:
+    """Exactly ``size``, for a static graph as well; that the aspect is not kept matters little to a range."""
+    values = resample.resize_cubic(image.astype(np.float64), size)
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)[None]

@@ -1,0 +1,63 @@
+"""A checkpoint in one layout becomes a checkpoint in another: Hugging Face's folder, or this project's own file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from dpt_deploy.core.errors import UsageError
+from dpt_deploy.core.files import check_folder, ensure_folder
+from dpt_deploy.core.optional import extra
+from dpt_deploy.core.recipe import load_recipe
+from dpt_deploy.core.spec import Task
+from dpt_deploy.jobs.common.reference import Progress, build_reference, resolve_weights
+
+LAYOUTS = ("huggingface", "native")
+
+
+def convert_checkpoint(
+    backbone: str,
+    out: Path,
+    *,
+    layout: str = "huggingface",
+    weights: str | None = None,
+    task: Task | None = None,
+    classes: int | None = None,
+    say: Callable[[str], None] = lambda _line: None,
+    progress: Progress | None = None,
+    keys: Callable[[Iterable[str]], None] = lambda _lines: None,
+) -> Path:
+    """Load a checkpoint strictly and save it in another layout; return what was written.
+
+    ``huggingface`` writes a folder that ``DPTForDepthEstimation`` or ``DPTForSemanticSegmentation`` loads; ``native``
+    one safetensors file whose header describes the network.
+
+    Raises:
+        UsageError: no such layout, the network has no counterpart in it, or the weights are random.
+        BadFileError: the checkpoint is unusable.
+        ResourceError: disk, memory or network.
+    """
+    if layout not in LAYOUTS:
+        raise UsageError(f"unknown layout {layout!r}", hint=f"known: {', '.join(LAYOUTS)}")
+    with extra("export", purpose="converting a checkpoint"):
+        from dpt_deploy.model.checkpoints.huggingface import save_huggingface
+        from dpt_deploy.model.checkpoints.load import save_native
+    recipe = load_recipe(backbone, task=task, classes=classes)
+    check_folder(out)  # before anything is downloaded
+    source = resolve_weights(weights, recipe, progress)
+    if source.is_random:
+        raise UsageError(
+            "random weights are not converted: once saved, nobody could tell them from trained ones",
+            hint="give --weights FILE or the name of a published checkpoint",
+        )
+    model, source, report = build_reference(recipe.model, source)
+    if report is not None:
+        keys(report.lines())
+        say(str(report))
+    ensure_folder(out)
+    if layout == "huggingface":
+        save_huggingface(model, out, image=recipe.image)
+        return out
+    target = out / f"{recipe.name}.safetensors"
+    save_native(model, target)
+    return target

@@ -1,0 +1,182 @@
+"""What an export was asked for, whether it can be had, and whether it is there already."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path, PureWindowsPath
+
+from dpt_deploy.artifact.records import Shapes
+from dpt_deploy.artifact.sidecar import Sidecar, WeightsSource
+from dpt_deploy.artifact.store import Artifact, open_artifact, read_sidecar, sidecar_path
+from dpt_deploy.core.environment import tool_versions
+from dpt_deploy.core.errors import BadFileError, UsageError
+from dpt_deploy.core.optional import extra
+from dpt_deploy.core.recipe import Recipe
+from dpt_deploy.core.size import Size, check_size
+from dpt_deploy.core.spec import HALF, METHODS, QUANTISED, InputKind, ModelSpec
+from dpt_deploy.jobs.common.limits import check_memory
+from dpt_deploy.jobs.export.calibration import check_sizes, from_scenes
+
+PRECISIONS = ("fp32", *HALF, *QUANTISED)
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What the user asked for, resolved: the identity of an artefact."""
+
+    recipe: Recipe
+    precision: str = "fp32"
+    opset: int = 23
+    input_kind: InputKind = "float32"
+    output_kind: str = "scores"
+    static: Size | None = None
+    calibration: Path | None = None
+    res: tuple[Size, ...] = ()
+    method: str = METHODS[0]
+    budget: float | None = None
+    smooth: bool = False
+
+    @property
+    def flavours(self) -> tuple[ExportRequest, ...]:
+        """The artefacts that answer the request: INT8 comes as two, the one asked for last."""
+        names = ("int8-cpu", "int8") if self.precision == "int8" else (self.precision,)
+        return tuple(replace(self, precision=name) for name in names)
+
+    @property
+    def stem(self) -> str:
+        """File name without suffix; every option that changes the graph shows in it."""
+        model = self.recipe.model
+        parts = [self.recipe.name]
+        parts += [f"seg{model.num_classes}"] if model.task == "segmentation" else []
+        parts += [self.precision]
+        parts += [f"{self.static.height}x{self.static.width}"] if self.static else []
+        parts += [f"opset{self.opset}"] if self.opset != self.recipe.opset else []
+        parts += [kind for kind in (self.input_kind, self.output_kind) if kind in ("uint8", "labels")]
+        return "-".join(parts)
+
+
+def check_export(request: ExportRequest) -> None:
+    """Raise unless the request can be honoured.
+
+    Raises:
+        UsageError: an option that the model or this version cannot honour.
+        BadFileError: the recipe lacks what the request needs.
+        ResourceError: a static size that no memory holds.
+    """
+    with extra("export", purpose="exporting"):
+        from dpt_deploy.graph.exporter import OPSETS
+    if request.opset not in OPSETS:
+        raise UsageError(
+            f"opset {request.opset} is not offered; expected one of {', '.join(map(str, OPSETS))}",
+            hint="23 keeps attention whole; 20 decomposes it for TensorRT before 10.14 and JetPack 6",
+        )
+    if request.precision not in PRECISIONS:
+        raise UsageError(
+            f"precision {request.precision!r} is not available in this version",
+            hint=f"available: {', '.join(PRECISIONS)}",
+        )
+    _check_calibration(request)
+    for each in request.flavours:
+        if each.precision not in request.recipe.parity:
+            raise BadFileError(
+                f"recipe {request.recipe.name!r} states no tolerance for {each.precision}",
+                hint=f"add a table [parity.{each.precision}] with max, mean and disagreement",
+            )
+    if PureWindowsPath(request.stem).name != request.stem:
+        raise BadFileError(
+            f"the recipe's name {request.recipe.name!r} is not the name of a file", hint="leave slashes and colons out"
+        )
+    if request.output_kind == "labels" and request.recipe.model.task != "segmentation":
+        raise UsageError("--output labels needs a segmentation model", hint="add --task segmentation")
+    if request.static:
+        check_size(request.static, stride=request.recipe.model.stride)
+        check_memory(request.recipe.model, request.static)
+
+
+def _check_calibration(request: ExportRequest) -> None:
+    if request.precision == "fp32" and (request.calibration or request.res):
+        raise UsageError(
+            "--calibration and --res choose what ranges are measured on; an fp32 graph needs none",
+            hint="leave them out, or give --precision",
+        )
+    if request.method not in METHODS:
+        raise UsageError(f"--method {request.method!r} is unknown", hint=f"known: {', '.join(METHODS)}")
+    if request.precision not in QUANTISED and (
+        request.method != METHODS[0] or request.budget is not None or request.smooth
+    ):
+        raise UsageError(
+            f"--method, --budget and --smooth are about quantisation; {request.precision} has none",
+            hint="leave them out, or give --precision int8 or fp8",
+        )
+    if request.budget is not None and not 0.0 < request.budget < 1.0:
+        raise UsageError(f"--budget {request.budget:g} is not a share", hint="give one in (0, 1), for example 0.01")
+
+
+def refuse_random_over_trained(path: Path, source: WeightsSource) -> None:
+    """Work with random weights must not cost an artefact that has learned something."""
+    try:
+        trained = sidecar_path(path).is_file() and not read_sidecar(path).weights.is_random
+    except BadFileError:
+        return
+    if trained and source.is_random:
+        raise UsageError(
+            f"{path} has trained weights; random ones would replace it", hint="write to another folder, or give --force"
+        )
+
+
+def finished(path: Path, request: ExportRequest, source: WeightsSource, spec: ModelSpec) -> Artifact | None:
+    """The artefact at ``path`` if it is whole and answers this very request."""
+    if not sidecar_path(path).is_file():
+        return None
+    try:
+        artifact = open_artifact(path)
+    except BadFileError:
+        return None
+    have = artifact.sidecar
+    same_weights = (have.weights.kind, have.weights.sha256, have.weights.seed) == (
+        source.kind,
+        source.sha256,
+        source.seed,
+    )
+    same_tools = have.tools == tool_versions()
+    same_graph = (have.precision, have.opset, have.input_kind, have.output_kind, have.shapes) == (
+        request.precision,
+        request.opset,
+        request.input_kind,
+        request.output_kind,
+        shapes_of(request),
+    )
+    recipe = request.recipe
+    same_recipe = (have.model, have.image, have.tolerance, have.verify) == (
+        spec,
+        recipe.image,
+        recipe.parity[request.precision],
+        recipe.verify,
+    )
+    if have.parity is not None and not have.parity.verified:
+        return None
+    if request.precision != "fp32" and not _same_calibration(have, request):
+        return None
+    return artifact if same_weights and same_tools and same_graph and same_recipe else None
+
+
+def _same_calibration(have: Sidecar, request: ExportRequest) -> bool:
+    """Whether ranges were measured where this request would measure them; a folder may hold other images by now."""
+    sizes = check_sizes(request.res, request.recipe, request.static)
+    default = have.ranges is not None and (have.ranges.source, have.ranges.sizes) == (
+        from_scenes().source,
+        tuple(map(str, sizes)),
+    )
+    quantised = have.quantisation
+    same_method = quantised is None or (quantised.method, quantised.budget, quantised.smooth) == (
+        request.method,
+        request.budget,
+        request.smooth,
+    )
+    return default and same_method and not request.calibration
+
+
+def shapes_of(request: ExportRequest) -> Shapes:
+    """Which sizes the graph will take."""
+    static = request.static
+    return Shapes(request.recipe.model.stride, (static.height, static.width) if static else None)

@@ -1,0 +1,46 @@
+"""What is this file? A summary of an artefact, checked before it is shown."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dpt_deploy.artifact.sidecar import PLAN, Sidecar
+from dpt_deploy.artifact.store import open_artifact
+from dpt_deploy.core.optional import extra
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """The sidecar, and what the graph itself says; an engine shows no graph."""
+
+    path: Path
+    sidecar: Sidecar
+    operators: dict[str, int] = field(default_factory=dict)
+    parameters: int = 0
+    weight_bytes: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "path": str(self.path),
+            "sidecar": asdict(self.sidecar),
+            "operators": self.operators,
+            "parameters": self.parameters,
+            "weight_bytes": self.weight_bytes,
+        }
+
+
+def inspect_artifact(path: Path) -> Inspection:
+    """Open, check and describe an artefact.
+
+    Raises:
+        BadFileError: it is missing, unfinished or damaged.
+    """
+    artifact = open_artifact(path)
+    if artifact.sidecar.kind == PLAN:
+        return Inspection(path, artifact.sidecar)
+    with extra("export", purpose="reading the graph"):
+        from dpt_deploy.graph.analysis.describe import describe
+    found = describe(path)
+    return Inspection(path, artifact.sidecar, found.operators, found.parameters, found.weight_bytes)

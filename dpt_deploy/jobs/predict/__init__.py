@@ -1,0 +1,1 @@
+"""Run an artefact on images, folders and videos."""

@@ -1,0 +1,63 @@
+"""The way from a photograph's file to its depth map, step by step, as things to time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from importlib.resources import as_file, files
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from dpt_deploy.artifact.store import Artifact
+from dpt_deploy.core.errors import UsageError
+from dpt_deploy.core.size import Size
+from dpt_deploy.measure.timing import Contender
+from dpt_deploy.runtime import registry
+from dpt_deploy.runtime.predictor import Predictor
+
+STEPS = ("decode", "prepare", "model", "finish")  # in their order; the model is a contender anyway
+SHIPPED = "coffee.jpg"
+
+
+def photograph(
+    path: Path | None, *, leave_out: bool = False, say: Callable[[str], None] = lambda _line: None
+) -> AbstractContextManager[Path | None]:
+    """The file whose way through is timed: ``path``, else the package's own, else (said) none that could be read.
+
+    Raises:
+        UsageError: a path that is to be left out.
+    """
+    if path and leave_out:
+        raise UsageError("--photo and --no-photo exclude each other", hint="leave one of them out")
+    if path or leave_out:
+        return nullcontext(path)
+    if not all(find_spec(name) for name in ("cv2", "PIL")):
+        say("no steps around the model: nothing that reads images is installed (pip install -e '.[images]')")
+        return nullcontext()
+    return as_file(files("dpt_deploy") / "data" / "photographs" / SHIPPED)
+
+
+def steps_around(artifact: Artifact, size: Size, photograph: Path, output: np.ndarray) -> dict[str, Contender]:
+    """Every step of :meth:`Predictor.predict` but the model, and the reading of the file before it.
+
+    ``output`` is what the model returned at ``size`` for one image; the last step brings it to the photograph's size.
+
+    Raises:
+        BadFileError: the photograph cannot be read.
+        MissingExtraError: the modules that read it are not installed.
+    """
+    from dpt_deploy.imaging.files import read_image
+
+    image = read_image(photograph)
+    height, width = image.shape[:2]
+    predictor = Predictor(
+        registry.open_file(artifact.path), artifact.sidecar, size=size
+    )  # not entered: it infers nothing
+    calls = {
+        "decode": lambda: read_image(photograph),
+        "prepare": lambda: predictor.prepare(image),
+        "finish": lambda: predictor.finish(output, height, width),
+    }
+    return {name: Contender(call, lambda: None) for name, call in calls.items()}

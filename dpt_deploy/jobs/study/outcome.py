@@ -1,0 +1,182 @@
+"""A finished resolution study as data: what was compared on what, what came out, and what it must be read with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from typing import Any, Literal
+
+from dpt_deploy.jobs.study.prices import Price
+from dpt_deploy.jobs.study.resolution import Analysis, Curve, Scores, analyse, ratio
+from dpt_deploy.measure.bootstrap import Estimate
+
+KIND = "resolution-study"
+Family = Literal["transformer", "convolutional"]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model on a runtime at a precision. ``weights`` is where they came from; ``control`` names a planted defect."""
+
+    name: str
+    model: str
+    family: Family
+    runtime: str
+    precision: str
+    file: str
+    sha256: str
+    weights: str
+    random: bool = False
+    control: str = ""
+
+
+@dataclass(frozen=True)
+class Data:
+    """What was measured on: the name of the set, how an image is scored, and what makes it the same set again."""
+
+    name: str
+    protocol: str
+    key: str
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A published number beside ours: the same measure, on ``images`` of the same data, in the units of the source."""
+
+    source: str
+    model: str
+    metric: str
+    published: float
+    ours: Estimate
+    images: str
+
+
+@dataclass(frozen=True)
+class Study:
+    """Scores, what they say, and their provenance; ``prices`` compare every precision with FP32.
+
+    ``failures`` are (image, reason) of those that could not be used; ``no_control`` says why there is none.
+    """
+
+    data: Data
+    subjects: tuple[Subject, ...]
+    scores: Scores
+    analysis: Analysis
+    failures: tuple[tuple[str, str], ...]
+    no_control: str
+    environment: dict[str, object]
+    seed: int
+    references: tuple[Reference, ...] = ()
+    prices: tuple[Price, ...] = ()
+
+    @property
+    def models(self) -> tuple[Subject, ...]:
+        """The subjects without the control."""
+        return tuple(subject for subject in self.subjects if not subject.control)
+
+    @property
+    def measures_something(self) -> bool:
+        """Whether the planted defect was noticed; True where none could be planted, which is said elsewhere."""
+        return self.analysis.control is None or self.analysis.control.noticed
+
+    @property
+    def random(self) -> tuple[str, ...]:
+        """Names of the models that have learned nothing."""
+        return tuple(subject.name for subject in self.models if subject.random)
+
+    @property
+    def interval(self) -> str:
+        """How the intervals were made."""
+        kept = ", shares of kinds kept" if self.scores.stratified else ""
+        return f"95 % percentile bootstrap over images, paired{kept}"
+
+    def curve(self, name: str) -> Curve:
+        """The curve of a subject."""
+        return next(curve for curve in self.analysis.curves if curve.subject == name)
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """The sizes as (ratio to the training size, label)."""
+        return [(ratio(size, self.scores.trained), str(size)) for size in self.scores.sizes]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row for each subject and size: every number of the figure."""
+        found = []
+        for subject in self.subjects:
+            curve = self.curve(subject.name)
+            for index, (times, size) in enumerate(self.ticks()):
+                row: dict[str, Any] = {"subject": subject.name, "size": size, "times_training_size": round(times, 4)}
+                row["images"] = len(self.scores.images)
+                for name, estimate in (
+                    ("abs_rel", curve.error[index]),
+                    ("loss_percent", curve.loss[index]),
+                    ("share_of_plane", curve.share_of_plane[index]),
+                ):
+                    row |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+                found.append(row)
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """The study as JSON takes it, with the error of every image."""
+        control = self.analysis.control
+        return {
+            "kind": KIND,
+            "measures_something": self.measures_something,
+            "data": {**asdict(self.data), "images": len(self.scores.images)},
+            "trained": str(self.scores.trained),
+            "sizes": [str(size) for size in self.scores.sizes],
+            "statistics": {"interval": self.interval, "seed": self.seed},
+            "subjects": [asdict(subject) for subject in self.subjects],
+            "rows": self.rows(),
+            "loss_in_paper_range": {curve.subject: asdict(curve.in_range) for curve in self.analysis.curves},
+            "plane_abs_rel": asdict(self.analysis.plane),
+            "comparisons": [{**asdict(each), "verdict": each.verdict} for each in self.analysis.comparisons],
+            "precisions": [asdict(each) for each in self.prices],
+            "control": {**asdict(control), "noticed": control.noticed} if control else {"none": self.no_control},
+            "references": [asdict(reference) for reference in self.references],
+            "failures": [{"image": image, "reason": reason} for image, reason in self.failures],
+            "environment": self.environment,
+            "images": list(self.scores.images),
+            "kinds": list(self.scores.kinds),
+            "abs_rel": {
+                subject: {str(size): self.scores.values[i, j].tolist() for j, size in enumerate(self.scores.sizes)}
+                for i, subject in enumerate(self.scores.subjects)
+            },
+            "abs_rel_of_plane": self.scores.plane.tolist(),
+        }
+
+
+def pairs(subjects: Sequence[Subject]) -> list[tuple[str, str]]:
+    """What the paper compares: each transformer with each convolutional network on the same runtime and precision."""
+    models = [subject for subject in subjects if not subject.control]
+    return [
+        (one.name, other.name)
+        for one, other in product(models, models)
+        if (one.family, other.family) == ("transformer", "convolutional")
+        and (one.runtime, one.precision) == (other.runtime, other.precision)
+    ]
+
+
+def originals(subjects: Sequence[Subject]) -> list[tuple[str, str]]:
+    """Every subject in another precision than FP32, with the same model in FP32, on its own runtime where it can be."""
+    models = [subject for subject in subjects if not subject.control]
+    found = []
+    for one in (each for each in models if each.precision != "fp32"):
+        full = [each for each in models if (each.model, each.precision) == (one.model, "fp32")]
+        if full:
+            found.append((one.name, min(full, key=lambda each, one=one: each.runtime != one.runtime).name))  # type: ignore[misc]
+    return found
+
+
+def analysed(subjects: Sequence[Subject], scores: Scores, original: str | None, seed: int) -> Analysis:
+    """The analysis of ``scores``; ``original`` is the subject that the control stands beside."""
+    control = next((subject.name for subject in subjects if subject.control), None)
+    return analyse(scores, pairs(subjects), (control, original) if control and original else None, seed=seed)
+
+
+def hardest(scores: Scores, subject: str, count: int) -> list[tuple[str, float]]:
+    """The images with the largest errors of a subject at the training size, worst first, with those errors."""
+    errors = scores.values[scores.subjects.index(subject), scores.reference]
+    order = errors.argsort(kind="stable")[::-1][:count]
+    return [(scores.images[index], float(errors[index])) for index in order]

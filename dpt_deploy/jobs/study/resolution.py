@@ -1,0 +1,221 @@
+"""Accuracy against inference resolution (paper, Figure 4): what the scores of many images say, and how surely.
+
+A *subject* is a model on a runtime at a precision. Its loss at a size is the mean error there over the mean error at
+the training size, minus one, in percent. Every interval is a 95 % percentile bootstrap over images, and every resample
+is one list of images for all subjects and sizes: what is hard about an image cancels in ratios and differences. Where
+images come in kinds whose shares are fixed, a resample keeps the shares.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpt_deploy.core.errors import BadFileError, ParityError
+from dpt_deploy.core.size import Size
+from dpt_deploy.measure.bootstrap import RESAMPLES, Draws, Estimate, image_weights, strata
+
+Verdict = Literal["holds", "reversed", "not distinguishable"]
+
+PAPER_RATIO = 640 / 384  # the largest size of Figure 4 over its training size
+DEFAULT_RATIOS = (1, 7 / 6, 4 / 3, 3 / 2, 5 / 3, 2, 7 / 3, 8 / 3)  # the paper's range, then as far again and more
+_SLACK = 1e-6  # of a ratio: 320 / 192 is the paper's end and must not fall outside by rounding
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Errors (AbsRel) of every subject at every size on every image: ``values`` is (subjects, sizes, images).
+
+    ``plane`` (images,) is the error of the best plane through each image's own truth: what no look at the image earns.
+    ``kinds`` (images,) are the kinds whose shares were fixed when the images were chosen; none: images are of one kind.
+
+    Raises:
+        BadFileError: fewer than two images are left; one has no spread.
+        ParityError: a subject makes no error at all at the training size: no loss is relative to that.
+    """
+
+    subjects: tuple[str, ...]
+    sizes: tuple[Size, ...]
+    trained: Size
+    images: tuple[str, ...]
+    values: NDArray[np.float64]
+    plane: NDArray[np.float64]
+    kinds: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        shape = (len(self.subjects), len(self.sizes), len(self.images))
+        fits = self.values.shape == shape and self.plane.shape == shape[2:] and len(self.kinds) in (0, shape[2])
+        if not fits or self.trained not in self.sizes:
+            raise ValueError(f"scores of shape {self.values.shape} and {self.plane.shape} for {shape}")
+        if shape[2] < 2:
+            raise BadFileError(f"{shape[2]} image(s) to measure on; expected two at least", hint="give more images")
+        exact = [name for name, row in zip(self.subjects, self.values[:, self.reference], strict=True) if not row.any()]
+        if exact:
+            raise ParityError(f"{exact[0]} makes no error at {self.trained}", hint="is the truth what was predicted?")
+
+    @property
+    def reference(self) -> int:
+        """Index of the training size."""
+        return self.sizes.index(self.trained)
+
+    @property
+    def others(self) -> list[int]:
+        """Indices of the sizes beside it, where there is a loss to speak of."""
+        return [index for index, size in enumerate(self.sizes) if size != self.trained]
+
+    @property
+    def stratified(self) -> bool:
+        """Whether resamples keep the shares of kinds: there are two with enough images each."""
+        return len(strata(self.kinds)) > 1
+
+    def weights(self, seed: int, resamples: int) -> Draws:
+        """:func:`image_weights` of these images."""
+        return image_weights(self.kinds or len(self.images), seed, resamples)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One subject over all sizes: mean error, loss in percent, error as a share of the plane's.
+
+    ``in_range`` is the mean loss over the sizes of the paper's range, ``beyond`` over those past it (None: none asked).
+    """
+
+    subject: str
+    error: tuple[Estimate, ...]
+    loss: tuple[Estimate, ...]
+    share_of_plane: tuple[Estimate, ...]
+    in_range: Estimate
+    beyond: Estimate | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How much more ``rival`` loses than ``subject``, in points of percent; the paper says: more than nothing."""
+
+    subject: str
+    rival: str
+    by_size: tuple[Estimate, ...]
+    in_range: Estimate
+    beyond: Estimate | None
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the interval over the paper's range allows to be said."""
+        return verdict(self.in_range)
+
+
+@dataclass(frozen=True)
+class Control:
+    """A subject with a planted defect beside the same without: how much more it loses over all sizes but the trained.
+
+    At the training size the defect does nothing; ``at_training`` is the largest difference of any image's error there.
+    """
+
+    planted: str
+    original: str
+    by_size: tuple[Estimate, ...]
+    overall: Estimate
+    at_training: float
+
+    @property
+    def noticed(self) -> bool:
+        return self.overall.low > 0
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Everything the scores say."""
+
+    curves: tuple[Curve, ...]
+    plane: Estimate
+    comparisons: tuple[Comparison, ...]
+    control: Control | None
+
+
+def verdict(difference: Estimate) -> Verdict:
+    """``holds`` when the whole interval lies above zero, ``reversed`` when below."""
+    if difference.low > 0:
+        return "holds"
+    return "reversed" if difference.high < 0 else "not distinguishable"
+
+
+def ratio(size: Size, trained: Size) -> float:
+    """Side over side: how many times larger than the training size (the root of the ratio of areas)."""
+    return math.sqrt(size.height * size.width / (trained.height * trained.width))
+
+
+def default_sizes(trained: Size, stride: int) -> tuple[Size, ...]:
+    """The sizes of :data:`DEFAULT_RATIOS`, each side at the nearest multiple of ``stride``."""
+
+    def side(length: int, factor: float) -> int:
+        return max(stride, round(length * factor / stride) * stride)
+
+    wanted = [Size(side(trained.height, factor), side(trained.width, factor)) for factor in DEFAULT_RATIOS[1:]]
+    return tuple(dict.fromkeys([trained, *wanted]))
+
+
+def paper_range(sizes: Sequence[Size], trained: Size) -> list[int]:
+    """Indices of the sizes whose ratio to the training size the paper plots; of all others where it plots none."""
+    inside = [i for i, size in enumerate(sizes) if 1 < ratio(size, trained) <= PAPER_RATIO + _SLACK]
+    return inside or [i for i, size in enumerate(sizes) if size != trained]
+
+
+def analyse(
+    scores: Scores,
+    pairs: Sequence[tuple[str, str]],
+    control: tuple[str, str] | None = None,
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Analysis:
+    """Curves of all subjects, a comparison for each (subject, rival), and the control (planted, original)."""
+    weights = scores.weights(seed, resamples)
+    errors = np.einsum("rn,skn->rsk", weights, scores.values)  # mean over the images of each draw
+    plane = weights @ scores.plane
+    losses = 100 * (errors / errors[:, :, [scores.reference]] - 1)
+    inside = paper_range(scores.sizes, scores.trained)
+    outside = [i for i, size in enumerate(scores.sizes) if ratio(size, scores.trained) > PAPER_RATIO + _SLACK]
+    outside = [i for i in outside if i not in inside]
+    at = {name: losses[:, index] for index, name in enumerate(scores.subjects)}
+    curves = tuple(
+        Curve(
+            name,
+            _each(errors[:, index]),
+            _each(at[name]),
+            _each(errors[:, index] / plane[:, None]),
+            _over(at[name], inside),
+            _over(at[name], outside) if outside else None,
+        )
+        for index, name in enumerate(scores.subjects)
+    )
+    comparisons = tuple(_comparison(subject, rival, at, inside, outside) for subject, rival in pairs)
+    return Analysis(curves, Estimate.of(plane), comparisons, _control(scores, at, control) if control else None)
+
+
+def _comparison(
+    subject: str, rival: str, at: dict[str, Draws], inside: Sequence[int], outside: Sequence[int]
+) -> Comparison:
+    more = at[rival] - at[subject]
+    beyond = _over(more, outside) if outside else None
+    return Comparison(subject, rival, _each(more), _over(more, inside), beyond)
+
+
+def _control(scores: Scores, at: dict[str, Draws], names: tuple[str, str]) -> Control:
+    planted, original = (scores.subjects.index(name) for name in names)
+    more = at[names[0]] - at[names[1]]
+    there = scores.values[:, scores.reference]
+    apart = float(np.abs(there[planted] - there[original]).max())
+    return Control(*names, _each(more), _over(more, scores.others), apart)
+
+
+def _each(draws: Draws) -> tuple[Estimate, ...]:
+    return tuple(Estimate.of(draws[:, index]) for index in range(draws.shape[1]))
+
+
+def _over(draws: Draws, sizes: Sequence[int]) -> Estimate:
+    return Estimate.of(draws[:, list(sizes)].mean(axis=1))

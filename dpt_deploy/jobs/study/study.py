@@ -1,0 +1,234 @@
+"""Figure 4 on exported models: what is asked is checked, then scored, then analysed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dpt_deploy.core.environment import fingerprint
+from dpt_deploy.core.errors import UsageError
+from dpt_deploy.core.files import check_folder, ensure_folder
+from dpt_deploy.core.size import Size
+from dpt_deploy.datasets.paper import paper_table, paper_value
+from dpt_deploy.datasets.protocols import METRICS
+from dpt_deploy.jobs.common.limits import check_request
+from dpt_deploy.jobs.study import images as study_images
+from dpt_deploy.jobs.study import models as study_models
+from dpt_deploy.jobs.study.agreement import (
+    Agreement,
+    Recorded,
+    agreement,
+    check_comparable,
+    check_subjects,
+    read_recorded,
+)
+from dpt_deploy.jobs.study.images import Images
+from dpt_deploy.jobs.study.journal import Journal
+from dpt_deploy.jobs.study.models import Contestant, Defect
+from dpt_deploy.jobs.study.outcome import Reference, Study, Subject, analysed, originals
+from dpt_deploy.jobs.study.prices import Price, price
+from dpt_deploy.jobs.study.resolution import Scores, default_sizes
+from dpt_deploy.jobs.study.scoring import Scoring
+from dpt_deploy.measure.bootstrap import mean_of
+from dpt_deploy.runtime import registry
+
+JOURNAL = "scores.jsonl"
+RECORD = "study.json"
+MODELS = "models"
+DEFAULT_MODELS = ("tiny", "tiny-vit", "tiny-conv")
+DEFAULT_SCENES = 48
+Talk = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked: models by name, recipe or file; sizes (none: the default ratios); and on what.
+
+    ``limit`` bounds the number of images; ``reference`` asks for the paper's number beside ours; ``control`` for a
+    model with a planted defect beside its original.
+    """
+
+    models: tuple[str, ...] = DEFAULT_MODELS
+    weights: str | None = None
+    sizes: tuple[Size, ...] = ()
+    runtimes: tuple[str, ...] = ("ort",)
+    precisions: tuple[str, ...] = ("fp32",)
+    scenes: int = DEFAULT_SCENES
+    seed: int = 0
+    data: str | None = None
+    limit: int | None = None
+    reference: bool = False
+    control: Defect | None = "tiled"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A request that was found feasible: the images, the sizes, and the one among them that was trained at."""
+
+    request: Request
+    images: Images
+    sizes: tuple[Size, ...]
+    trained: Size
+
+
+def plan_study(request: Request) -> Plan:
+    """Check everything that can be checked before anything is exported, rendered or written.
+
+    Raises:
+        UsageError: models, sizes, runtimes or data that do not go together.
+        BadFileError: an artefact or the data set's folder is missing or damaged.
+        MissingExtraError: what reads the data, renders scenes or runs models is not installed.
+    """
+    for runtime in request.runtimes:
+        registry.runner_class(runtime)
+    trained = study_models.trained_size(request.models)
+    study_models.check_precisions(request.models, request.precisions)
+    stride = max(study_models.described(name)[0].stride for name in request.models)
+    sizes = tuple(sorted({trained, *(request.sizes or default_sizes(trained, stride))}))
+    if len(sizes) < 2:
+        raise UsageError(f"--res names the training size {trained} only", hint="name a size to compare it with")
+    study_models.check_sizes(request.models, sizes)
+    images = _images(request)
+    for name in request.models:
+        images.check(study_models.described(name)[0])
+    return Plan(request, images, sizes, trained)
+
+
+def recorded_study(path: Path, plan: Plan, out: Path) -> Recorded:
+    """The study in ``path``, to compare that of ``plan``, which is written to ``out``, with.
+
+    Raises:
+        BadFileError: it is none.
+        IncompatibleError: it was measured otherwise, or has none of these sizes or models.
+        UsageError: it would be written over.
+    """
+    if (out / RECORD).resolve() == path.resolve():
+        raise UsageError(f"{path} would be written over before it is compared with", hint="give another folder with -o")
+    recorded, data = read_recorded(path), plan.images.data
+    check_comparable(
+        recorded,
+        data=data.name,
+        protocol=data.protocol,
+        trained=str(plan.trained),
+        sizes=[str(size) for size in plan.sizes],
+        models=[study_models.described(name)[0].name for name in plan.request.models],
+    )
+    return recorded
+
+
+def compared(found: Study, recorded: Recorded) -> Agreement:
+    """A study beside a recorded one; raises :class:`IncompatibleError` where they have no subject in common."""
+    return agreement(found, recorded)
+
+
+def run_study(
+    plan: Plan,
+    out: Path,
+    *,
+    baseline: Recorded | None = None,
+    say: Talk = lambda _line: None,
+    started: Callable[[int], None] = lambda _count: None,
+    advance: Callable[[str], None] = lambda _image: None,
+) -> tuple[Study, list[Contestant]]:
+    """Score what ``out`` has no score of yet, and analyse; return the study and the models behind it.
+
+    An image that cannot be used is named, counted and left out for everybody. With a ``baseline`` nothing is scored
+    that could not be compared with it.
+
+    Raises:
+        IncompatibleError: the baseline has none of these models on these runtimes at these precisions.
+        ParityError: a model returned NaN or infinity.
+        BadFileError: fewer than two images could be used, or a model is unusable.
+        ResourceError: disk or memory.
+    """
+    check_folder(out)
+    ensure_folder(out)
+    models, original, no_control = _models(plan, out / MODELS, say)
+    subjects = tuple(each.subject for each in models)
+    if baseline:
+        check_subjects(baseline, subjects)
+    journal = Journal(out / JOURNAL)
+    if journal.ignored:
+        say(f"{journal.ignored} line(s) of {out / JOURNAL} are no scores; what they stood for is scored again")
+    scoring = Scoring(models, plan.images, plan.sizes, journal)
+    with journal:
+        failures = scoring.run(say, started, advance)
+    scores = scoring.collected(plan.trained, {image for image, _ in failures})
+    study = Study(
+        data=plan.images.data,
+        subjects=subjects,
+        scores=scores,
+        analysis=analysed(subjects, scores, original, plan.request.seed),
+        failures=tuple(failures),
+        no_control=no_control,
+        environment=fingerprint(),
+        seed=plan.request.seed,
+        references=_references(plan, scoring, scores, subjects) if plan.request.reference else (),
+        prices=_prices(scoring, scores, subjects, plan.request.seed),
+    )
+    return study, models
+
+
+def _images(request: Request) -> Images:
+    if not request.data:
+        if request.reference:
+            raise UsageError(
+                "--reference paper needs --data: the paper has no numbers for rendered scenes",
+                hint="add --data NAME:DIR",
+            )
+        return study_images.scenes(min(request.scenes, request.limit or request.scenes), request.seed)
+    images = study_images.data_set(request.data, request.limit)
+    if request.reference:
+        paper_table(images.data.name)
+    return images
+
+
+def _models(plan: Plan, folder: Path, say: Talk) -> tuple[list[Contestant], str | None, str]:
+    """The models and, last, their control; the name of its original; and why there is none, if there is none."""
+    asked = plan.request
+    models = study_models.contestants(asked.models, asked.weights, asked.runtimes, asked.precisions, folder, say)
+    for each in models:
+        for size in plan.sizes:
+            check_request(each.artifact.sidecar, size)
+    if not asked.control:
+        return models, None, "it was not asked for"
+    able = [each for each in models if study_models.can_be_control(each)]
+    if not able:
+        return models, None, "none of the models has positions to spoil, in fp32 and with its weights at hand"
+    # A plain transformer before a hybrid, whose convolutional stages know no positions.
+    original = min(able, key=lambda each: each.artifact.sidecar.model.encoder.kind != "vit")
+    return [*models, study_models.control_of(original, asked.control, folder, say)], original.subject.name, ""
+
+
+def _prices(scoring: Scoring, scores: Scores, subjects: Sequence[Subject], seed: int) -> tuple[Price, ...]:
+    """Every other precision beside FP32."""
+    pairs = originals(subjects)
+    if not pairs:
+        return ()
+    delta1 = np.array(
+        [
+            [scoring.metric("delta1", subject, size, scores.images) for size in scores.sizes]
+            for subject in scores.subjects
+        ]
+    )
+    return tuple(price(scores, delta1, *pair, seed=seed) for pair in pairs)
+
+
+def _references(plan: Plan, scoring: Scoring, scores: Scores, subjects: Sequence[Subject]) -> tuple[Reference, ...]:
+    """The paper's numbers for these models, each beside the same measure here, at the size the paper measured at."""
+    protocol, found = plan.images.protocol, []
+    if protocol.size not in scores.sizes:
+        return ()
+    for subject in (each for each in subjects if not each.control):
+        printed = paper_value(plan.images.data.name, subject.model, protocol.metric)
+        if printed is None:
+            continue
+        values = scoring.metric(protocol.metric, subject.name, protocol.size, scores.images)
+        metric = METRICS[protocol.metric]
+        ours = mean_of(values * (100 if metric.percent else 1), seed=plan.request.seed)
+        part = f"{len(scores.images)} of its {protocol.images} images"
+        found.append(Reference(f"Table {printed.table}", subject.name, metric.title, printed.value, ours, part))
+    return tuple(found)

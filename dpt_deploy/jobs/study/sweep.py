@@ -1,0 +1,124 @@
+"""Precisions and sizes of one model against each other: what each costs in time, and what it is worth on the task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dpt_deploy.core.environment import fingerprint
+from dpt_deploy.core.size import Size
+from dpt_deploy.jobs.bench.contenders import images_of
+from dpt_deploy.jobs.common.inputs import model_feed
+from dpt_deploy.jobs.study.models import Contestant
+from dpt_deploy.jobs.study.outcome import Study
+from dpt_deploy.jobs.study.study import Plan, Request, plan_study, run_study
+from dpt_deploy.measure.timing import Contender, interleave
+
+SECONDS = 5.0  # of timing at each size, all precisions together
+TIMED = "ort"  # the runtime that computes in the precision of the file; the others stand in for an engine
+Talk = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One precision at one size: mean AbsRel over the images and, where this machine computes in it, milliseconds for
+    one image (median, and its 95 % interval). ``best`` says that none is both faster and more accurate."""
+
+    model: str
+    precision: str
+    size: str
+    runtime: str
+    abs_rel: float
+    ms: tuple[float, float, float] | None = None
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What was compared on what, and the points."""
+
+    study: Study
+    points: tuple[Point, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "kind": "sweep",
+            "data": asdict(self.study.data),
+            "images": len(self.study.scores.images),
+            "environment": fingerprint(),
+            "precisions": [asdict(each) for each in self.study.prices],
+            "points": [asdict(point) for point in self.points],
+        }
+
+
+def plan_sweep(
+    backbone: str, weights: str | None, sizes: tuple[Size, ...], precisions: tuple[str, ...], scenes: int
+) -> Plan:
+    """Check everything before anything is exported; raises what :func:`~.study.plan_study` does."""
+    return plan_study(Request((backbone,), weights, sizes=sizes, precisions=precisions, scenes=scenes, control=None))
+
+
+def run_sweep(
+    plan: Plan,
+    out: Path,
+    *,
+    say: Talk = lambda _line: None,
+    started: Callable[[int], None] = lambda _count: None,
+    advance: Callable[[str], None] = lambda _image: None,
+) -> Sweep:
+    """Export, score and time; what ``out`` has scores of is not scored again.
+
+    Raises:
+        ParityError: a model returned NaN or infinity.
+        BadFileError: a model is unusable.
+        ResourceError: disk or memory.
+    """
+    study, models = run_study(plan, out, say=say, started=started, advance=advance)
+    scores = study.scores
+    errors = scores.values.mean(axis=2)
+    points = []
+    for column, size in enumerate(scores.sizes):
+        say(f"timing at {size}")
+        times = _times([each for each in models if each.subject.runtime == TIMED], size)
+        for row, each in enumerate(models):
+            subject = each.subject
+            found = float(errors[row, column])
+            ms = times.get(subject.name)
+            points.append(Point(subject.model, subject.precision, str(size), subject.runtime, found, ms))
+    return Sweep(study, _marked(points))
+
+
+def _times(models: Sequence[Contestant], size: Size) -> dict[str, tuple[float, float, float]]:
+    """Milliseconds of one image by subject, turn by turn: median and 95 % interval."""
+    if not models:
+        return {}
+    with ExitStack() as stack:
+        calls = {}
+        for each in models:
+            runner = stack.enter_context(each.runner())
+            feed = model_feed(each.artifact.sidecar, images_of(size, 1))
+            calls[each.subject.name] = Contender(
+                lambda runner=runner, feed=feed: runner.infer(feed),  # type: ignore[misc]
+                runner.synchronize,
+            )
+        timings = interleave(calls, seconds=SECONDS).timings
+    found = {}
+    for name, timing in timings.items():
+        low, high = timing.interval()
+        found[name] = 1e3 * timing.median, 1e3 * low, 1e3 * high
+    return found
+
+
+def _marked(points: Sequence[Point]) -> tuple[Point, ...]:
+    """The same points, the best of those that were timed marked (the Pareto front)."""
+    timed = [(point.ms[0], point.abs_rel) for point in points if point.ms]
+
+    def beaten(ms: float, error: float) -> bool:
+        return any(a <= ms and b <= error and (a < ms or b < error) for a, b in timed)
+
+    return tuple(
+        replace(point, best=point.ms is not None and not beaten(point.ms[0], point.abs_rel)) for point in points
+    )

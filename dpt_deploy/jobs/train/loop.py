@@ -1,0 +1,224 @@
+"""Training: Adam or SGD over a schedule, resumable to the bit, with its loss on record (DPT §4.1 and §4.2)."""
+
+from __future__ import annotations
+
+import io
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from dpt_deploy.core.errors import BadFileError, ParityError, ResourceError
+from dpt_deploy.core.files import atomic_write_bytes
+from dpt_deploy.jobs.train.plan import Schedule
+
+Batches = Callable[[int], tuple[Tensor, Tensor]]  # step to images and targets
+
+_CHECKPOINT_EVERY_S = 60.0
+_RECORD_EVERY = 25  # steps a point of the loss curve
+
+
+@dataclass
+class History:
+    """The loss curve (step, mean loss since the point before) and the seconds spent in training, of all its runs."""
+
+    curve: list[tuple[int, float]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def fit(
+    network: nn.Module,
+    encoder: Iterable[nn.Parameter],
+    batches: Batches,
+    objective: nn.Module,
+    schedule: Schedule,
+    *,
+    checkpoint: Path,
+    identity: dict[str, Any],
+    seed: int = 0,
+    device: str = "cpu",
+    advance: Callable[[int, float], None] = lambda _step, _loss: None,
+) -> History:
+    """Train ``network`` in place; go on from ``checkpoint`` where it holds the same training (``identity``).
+
+    The checkpoint is written each minute and at the end. On one CPU an interrupted training ends in the same bits as
+    one that was not: batches and dropout depend on ``seed`` and step alone.
+
+    Args:
+        network: what is trained, on any device; left on ``device``.
+        encoder: its parameters that learn at ``encoder_rate``.
+        batches: step to images (B, 3, H, W) and targets, on the CPU.
+        objective: called with (network, images, targets) it returns the loss; its parameters are trained as well.
+        schedule: how long and how fast.
+        checkpoint: the file to go on from.
+        identity: what the training is, as plain data; a checkpoint with another one is refused.
+        seed: of what is random in the network, such as dropout.
+        device: where to train.
+        advance: hears the number of steps done and the loss of the last.
+
+    Raises:
+        BadFileError: the checkpoint is damaged or of another training.
+        ParityError: the loss is no longer finite.
+        ResourceError: the checkpoint cannot be written, or memory runs out.
+    """
+    for module in (network, objective):
+        module.to(device=device, memory_format=_memory_format(network))  # type: ignore[call-overload]
+    optimizer = _optimizer([*network.parameters(), *objective.parameters()], encoder, schedule)
+    state = _State(network, objective, optimizer, checkpoint, identity)
+    step = state.resume()
+    begun, saved, losses = time.monotonic(), time.monotonic(), []
+    while step < schedule.steps:
+        with _memory_errors(), _chance_of(seed, step, device):
+            loss = _step(network, optimizer, batches(step), objective, schedule, step, device)
+        losses.append(loss)
+        step += 1
+        if step % _RECORD_EVERY == 0 or step == schedule.steps:
+            state.history.curve.append((step, sum(losses) / len(losses)))
+            losses = []
+        advance(step, loss)
+        due = time.monotonic() - saved > _CHECKPOINT_EVERY_S and not losses  # a point of the curve is never cut in two
+        if due or step == schedule.steps:
+            state.history.seconds += time.monotonic() - begun
+            begun = saved = time.monotonic()
+            state.save(step)
+    return state.history
+
+
+def _step(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: tuple[Tensor, Tensor],
+    objective: nn.Module,
+    schedule: Schedule,
+    step: int,
+    device: str,
+) -> float:
+    """One step in place; its loss."""
+    images, targets = (tensor.to(device) for tensor in batch)
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * schedule.factor(step)
+    kind = torch.device(device).type
+    with _attention_of(kind), torch.autocast(kind, torch.bfloat16, enabled=schedule.precision == "bfloat16"):
+        loss = objective(network, images.contiguous(memory_format=_memory_format(network)), targets)
+    value = float(loss.item())
+    if not math.isfinite(value):
+        raise ParityError(f"the loss is {value} at step {step}", hint="lower the rates, or lengthen warm_up")
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_([*network.parameters(), *objective.parameters()], schedule.clip)
+    optimizer.step()
+    return value
+
+
+def _memory_format(network: nn.Module) -> torch.memory_format:
+    """Channels last is faster, but for group norm, whose backward pass on a CPU then takes several times as long."""
+    grouped = any(isinstance(module, nn.GroupNorm) for module in network.modules())
+    return torch.contiguous_format if grouped else torch.channels_last
+
+
+def _attention_of(kind: str) -> AbstractContextManager[None]:
+    """On a CPU, plain products: at a few hundred tokens the backward pass of the fused kernel is slower."""
+    return sdpa_kernel(SDPBackend.MATH) if kind == "cpu" else nullcontext()
+
+
+@contextmanager
+def _chance_of(seed: int, step: int, device: str) -> Iterator[None]:
+    """Random numbers of a step's own inside the block; those outside go on as if it had not been."""
+    where = torch.device(device)
+    with torch.random.fork_rng([where] if where.type == "cuda" else []):
+        torch.manual_seed(int(np.random.default_rng([seed, 13, step]).integers(2**63)))
+        yield
+
+
+@contextmanager
+def _memory_errors() -> Iterator[None]:
+    """Where memory runs out inside the block a :class:`ResourceError` says so."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as exc:  # the CPU's allocator has no class of its own
+        if isinstance(exc, RuntimeError) and "allocate" not in str(exc):
+            raise
+        raise ResourceError("out of memory", hint="set a smaller schedule.batch") from exc
+
+
+def _optimizer(
+    trained: Iterable[nn.Parameter], encoder: Iterable[nn.Parameter], schedule: Schedule
+) -> torch.optim.Optimizer:
+    """The optimiser over groups of one rate and one decay each."""
+    first = {id(parameter) for parameter in encoder}
+    parts: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in trained:
+        rate = schedule.encoder_rate if id(parameter) in first else schedule.decoder_rate
+        parts.setdefault((rate, _decay_of(parameter, schedule)), []).append(parameter)
+    groups = [
+        {"params": parameters, "lr": rate, "peak": rate, "weight_decay": decay}
+        for (rate, decay), parameters in parts.items()
+    ]
+    return torch.optim.SGD(groups, momentum=0.9) if schedule.optimizer == "sgd" else torch.optim.AdamW(groups)
+
+
+def _decay_of(parameter: nn.Parameter, schedule: Schedule) -> float:
+    """Matrices and convolutions decay; norms, biases, positions and read-out tokens do not (as in timm's recipes)."""
+    return schedule.weight_decay if parameter.ndim in (2, 4) else 0.0
+
+
+@dataclass
+class _State:
+    """What a training needs to go on: weights, optimiser, step, history. Batches and chance follow from the step."""
+
+    network: nn.Module
+    objective: nn.Module
+    optimizer: torch.optim.Optimizer
+    path: Path
+    identity: dict[str, Any]
+    history: History = field(default_factory=History)
+
+    def resume(self) -> int:
+        """Load the checkpoint if there is one; the number of steps done."""
+        if not self.path.exists():
+            return 0
+        try:
+            saved = torch.load(self.path, weights_only=True, map_location="cpu")
+            self._check_identity(saved["identity"])
+            history = History([(int(n), float(loss)) for n, loss in saved["curve"]], float(saved["seconds"]))
+            self.network.load_state_dict(saved["network"])
+            self.objective.load_state_dict(saved.get("objective", {}))  # depth has none, nor had older checkpoints
+            self.optimizer.load_state_dict(saved["optimizer"])
+            step = int(saved["step"])
+        except BadFileError:
+            raise
+        except Exception as exc:  # torch.load has no closed set of errors
+            raise BadFileError(f"{self.path} is no training state: {exc}", hint="remove it to begin anew") from exc
+        self.history = history
+        return step
+
+    def _check_identity(self, found: dict[str, Any]) -> None:
+        if found != self.identity:
+            keys = sorted(key for key in {*found, *self.identity} if found.get(key) != self.identity.get(key))
+            raise BadFileError(
+                f"{self.path} belongs to another training (different: {', '.join(keys)})",
+                hint="remove it to begin anew, or write to another folder",
+            )
+
+    def save(self, step: int) -> None:
+        """Write the checkpoint, whole or not at all."""
+        stream = io.BytesIO()  # torch.save names no reason where a file cannot be written
+        state = {
+            "identity": self.identity,
+            "step": step,
+            "curve": self.history.curve,
+            "seconds": self.history.seconds,
+            "network": self.network.state_dict(),
+            "objective": self.objective.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        torch.save(state, stream)
+        atomic_write_bytes(self.path, stream.getvalue())

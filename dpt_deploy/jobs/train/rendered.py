@@ -1,0 +1,193 @@
+"""Rendered scenes on disk: made once by all cores, resumed where it broke off, read without loading."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dpt_deploy.core.errors import ResourceError
+from dpt_deploy.core.files import ensure_folder, write_errors
+from dpt_deploy.scenes.render import Scene, render_scene
+from dpt_deploy.scenes.things import CLASSES
+
+_PROBE_SIDE = 64
+_WORTH_A_WORKER = 4  # scenes: fewer are done before another process has begun
+
+
+class RenderedScenes:
+    """``count`` scenes from seed ``first`` at ``side`` x ``side`` pixels, as arrays on disk.
+
+    ``images`` is uint8 (N, side, side, 3), ``inverse`` float16 (N, side, side): inverse depth in 1/m, 0 in the sky.
+    ``targets`` is what a network learns to say of them: here ``inverse``. The folder's name holds a digest of the
+    first scene: those of another generator are never mixed in.
+
+    Raises:
+        ResourceError: the arrays cannot be written, or there is no room for them.
+    """
+
+    def __init__(self, folder: Path, count: int, side: int, first: int = 0) -> None:
+        self.folder = folder / f"scenes-{side}-{first}-{count}-{_generator_digest(first)}"
+        self.count, self.side, self.first = count, side, first
+        ensure_folder(self.folder)
+        images, images_lost = _array(self.folder / "images.u8", np.uint8, (count, side, side, 3))
+        inverse, inverse_lost = _array(self.folder / "inverse.f16", np.float16, (count, side, side))
+        self.images = images
+        self.inverse = self.targets = inverse
+        self._done = _marks(self.folder / "done.u8", count, anew=images_lost or inverse_lost)
+
+    def missing(self) -> np.ndarray:
+        """Indices that are not rendered yet."""
+        return np.flatnonzero(self._done == 0)
+
+    def render(self, *, workers: int, device: str = "cpu", advance: Callable[[], None] = lambda: None) -> None:
+        """Render what is missing; ``advance`` hears of each scene done. Killed at any time, it goes on later.
+
+        On a GPU this process renders; on CPU ``workers`` others do, where more than one is asked for.
+
+        Raises:
+            ResourceError: a worker died.
+        """
+        todo = [int(index) for index in self.missing()]
+        with _mapper(min(workers, len(todo) // _WORTH_A_WORKER) if device == "cpu" else 1) as run:
+            for _ in run(partial(_render_into, self, device), todo):
+                advance()
+
+    def store(self, index: int, scene: Scene) -> None:
+        """Keep one scene; the mark comes last."""
+        self.images[index] = scene.image
+        self.inverse[index] = 1.0 / scene.depth
+        self._done[index] = 1
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """A worker opens the files itself."""
+        return type(self), (self.folder.parent, self.count, self.side, self.first)
+
+
+class LabelledScenes(RenderedScenes):
+    """The same scenes, beside them their labels: ``targets`` is uint8 (N, side, side), positions in ``CLASSES``.
+
+    Scenes that were rendered without are rendered again for their labels; image and depth stay as they are.
+    """
+
+    def __init__(self, folder: Path, count: int, side: int, first: int = 0) -> None:
+        super().__init__(folder, count, side, first)
+        name = f"labels-{_labels_digest(first)}"
+        self.targets, lost = _array(self.folder / f"{name}.u8", np.uint8, (count, side, side))
+        self._labelled = _marks(self.folder / f"{name}-done.u8", count, anew=lost)
+
+    def missing(self) -> np.ndarray:
+        return np.flatnonzero((self._done == 0) | (self._labelled == 0))
+
+    def store(self, index: int, scene: Scene) -> None:
+        if not self._done[index]:
+            super().store(index, scene)
+        self.targets[index] = scene.labels
+        self._labelled[index] = 1
+
+
+def _array(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> tuple[np.memmap, bool]:
+    """The array in a file, and whether the file was not there or had another size: then what it holds is lost."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    with write_errors(path):
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            lost = os.fstat(handle).st_size != size
+            if lost:
+                _reserve(handle, size)
+        finally:
+            os.close(handle)
+    return np.memmap(path, dtype=dtype, mode="r+", shape=shape), lost
+
+
+def _marks(path: Path, count: int, *, anew: bool) -> np.memmap:
+    """One byte a scene, 1 where it is whole; all 0 again where what they speak of was lost."""
+    marks, _ = _array(path, np.uint8, (count,))
+    if anew:
+        marks[:] = 0
+    return marks
+
+
+def _reserve(handle: int, size: int) -> None:
+    """Give a file ``size`` bytes that are really there: a disk that fills up later would kill who writes to the map.
+
+    What another process has mapped of the file stays mapped.
+    """
+    before = os.fstat(handle).st_size
+    if before > size or not hasattr(os, "posix_fallocate"):
+        os.ftruncate(handle, size)
+        return
+    try:
+        os.posix_fallocate(handle, 0, size)
+    except OSError:
+        os.ftruncate(handle, before)  # a part of it would fill the disk for nothing
+        raise
+
+
+def _render_into(store: RenderedScenes, device: str, index: int) -> None:
+    store.store(index, render_scene(store.first + index, height=store.side, width=store.side, device=device))
+
+
+@contextmanager
+def _mapper(workers: int) -> Iterator[Callable[..., Iterator[None]]]:
+    """The built-in ``map``, or one over processes."""
+    if workers <= 1:
+        yield map
+        return
+    others = multiprocessing.active_children()
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_begin_worker)
+    try:
+        yield pool.map
+    except BrokenProcessPool as exc:
+        raise ResourceError(
+            "a process that renders scenes was killed", hint="free some memory and begin again: what is done stays"
+        ) from exc
+    except BaseException:  # an interruption does not wait for scenes that take long
+        for worker in multiprocessing.active_children():
+            if worker not in others:
+                worker.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _begin_worker() -> None:
+    """One thread a worker; it ends with its parent, which alone hears of an interruption."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+@cache
+def _probe(seed: int) -> Scene:
+    return render_scene(seed, height=_PROBE_SIDE, width=_PROBE_SIDE)
+
+
+def _generator_digest(seed: int) -> str:
+    """Of what the generator draws, not of how it is written: a new comment makes no new scenes."""
+    scene = _probe(seed)
+    return hashlib.sha256(scene.image.tobytes() + scene.depth.astype(np.float16).tobytes()).hexdigest()[:8]
+
+
+def _labels_digest(seed: int) -> str:
+    """Of the classes, and of how they are given."""
+    return hashlib.sha256(" ".join(CLASSES).encode() + _probe(seed).labels.tobytes()).hexdigest()[:8]

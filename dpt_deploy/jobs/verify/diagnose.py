@@ -1,0 +1,125 @@
+"""What is wrong with a typed artefact: headroom, noise, where it stops being finite, and which nodes should be spared.
+
+The graph is compared with itself computed in FP32 (:mod:`dpt_deploy.graph.precision.emulate`), activations unrounded
+(:mod:`dpt_deploy.graph.precision.bypass`), so that neither PyTorch nor the checkpoint is needed, and what is found is
+due to the types of tensors alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dpt_deploy.artifact.store import Artifact, open_model
+from dpt_deploy.core.errors import UsageError
+from dpt_deploy.core.optional import extra
+from dpt_deploy.core.recipe import Tolerance
+from dpt_deploy.core.size import Size
+from dpt_deploy.core.spec import HALF, QUANTISED
+from dpt_deploy.jobs.common.inputs import model_feed, parity_images
+from dpt_deploy.jobs.common.limits import check_request
+from dpt_deploy.jobs.verify.bisect import Divergence, smallest_set
+from dpt_deploy.jobs.verify.golden import golden_size
+
+Talk = Callable[[str], None]
+
+if TYPE_CHECKING:
+    from dpt_deploy.jobs.verify.variants import Headroom, Noise, Workshop
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was found at one size. ``keep`` are nodes which, if they were spared (16 bits: left in FP32; 8 bits: left
+    unquantised), would meet the tolerance: none where it is met already, None where rounding is not the cause."""
+
+    artifact: Artifact
+    size: Size
+    largest_error: float
+    mean_error: float
+    tolerance: Tolerance
+    headroom: tuple[Headroom, ...]
+    noise: tuple[Noise, ...]
+    not_finite: str | None
+    diverges_at: Divergence | None
+    keep: tuple[str, ...] | None
+
+    @property
+    def passed(self) -> bool:
+        return self.keep == ()
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "artifact": str(self.artifact.path),
+            "precision": self.artifact.sidecar.precision,
+            "size": str(self.size),
+            "max": self.largest_error if np.isfinite(self.largest_error) else None,
+            "mean": self.mean_error if np.isfinite(self.mean_error) else None,
+            "tolerance": asdict(self.tolerance),
+            "headroom": [asdict(each) for each in self.headroom],
+            "noise": [asdict(each) for each in self.noise],
+            "not_finite": self.not_finite,
+            "diverges_at": self.diverges_at.tensor if self.diverges_at else None,
+            "spare": None if self.keep is None else list(self.keep),
+        }
+
+
+def diagnose_artifact(
+    path: Path, *, size: Size | None = None, allowed: float | None = None, say: Talk = lambda _line: None
+) -> Diagnosis:
+    """Diagnose the artefact of 16 or 8 bits at ``path`` at ``size`` (default: that of its golden tensors), batch 1.
+
+    ``allowed`` is the largest error, as a share of the output's range (default: the artefact's own tolerance).
+
+    Raises:
+        UsageError: it is FP32, returns labels, or does not take the size.
+        BadFileError: it is damaged.
+        ResourceError: disk or memory.
+    """
+    artifact = open_model(path)
+    size = _check(artifact, size)
+    tolerance = _tolerance(artifact, allowed)
+    with _workshop(artifact, size, tolerance) as workshop:
+        say(f"measuring headroom at {size}")
+        headroom, noise = workshop.headroom(), workshop.noise()
+        not_finite, divergence = workshop.first_trouble()
+        largest, mean = workshop.error(())
+        say("searching the nodes that should be spared")
+        found = smallest_set(workshop.nodes, lambda keep: workshop.within(keep, say))
+    keep = None if found is None else tuple(name for name in workshop.nodes if name in found)
+    return Diagnosis(artifact, size, largest, mean, tolerance, headroom, noise, not_finite, divergence, keep)
+
+
+def _check(artifact: Artifact, size: Size | None) -> Size:
+    sidecar = artifact.sidecar
+    if sidecar.precision not in (*HALF, *QUANTISED):
+        raise UsageError(
+            f"{artifact.path.name} is {sidecar.precision}: it has no narrow types to diagnose",
+            hint="`dpt-deploy verify` names the first tensor that diverges in it",
+        )
+    if sidecar.output_kind == "labels":
+        raise UsageError(
+            f"{artifact.path.name} returns labels, which have no range to measure errors by",
+            hint="export it with --output scores, diagnose that",
+        )
+    size = size or golden_size(sidecar)[1]
+    check_request(sidecar, size)
+    return size
+
+
+def _tolerance(artifact: Artifact, allowed: float | None) -> Tolerance:
+    own = artifact.sidecar.allowed
+    return own if allowed is None else replace(own, max=allowed, mean=min(own.mean, allowed))
+
+
+def _workshop(artifact: Artifact, size: Size, tolerance: Tolerance) -> Workshop:
+    with extra("export", purpose="diagnosing a graph"):
+        from dpt_deploy.jobs.verify.variants import QuantisedWorkshop, Workshop
+    sidecar = artifact.sidecar
+    feed = model_feed(sidecar, parity_images(sidecar.precision, 1, size))
+    if sidecar.quantisation is None:
+        return Workshop(artifact, feed, tolerance)
+    return QuantisedWorkshop(artifact, feed, tolerance, sidecar.quantisation)

@@ -1,0 +1,133 @@
+"""Name the tensor at which an artefact leaves its reference: module outputs of PyTorch against tensors of the graph.
+
+The exporter names a tensor after the module it comes from, so the same name means the same quantity on both sides. The
+comparison runs against the rewritten module (:mod:`dpt_deploy.model.rewrites.exact`),
+whose parts are those of the graph; if
+the rewriting itself were at fault, its own outputs against the reference's would show it first.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dpt_deploy.artifact.store import Artifact
+from dpt_deploy.core.recipe import Tolerance
+from dpt_deploy.core.size import Size
+from dpt_deploy.jobs.common.inputs import model_feed, parity_images, reference_input
+from dpt_deploy.jobs.common.runners import judge_of
+from dpt_deploy.jobs.verify.bisect import Divergence, first_divergence
+
+Values = dict[str, np.ndarray]
+_ROOT = ""  # the name of the whole network among its modules
+
+
+def locate_divergence(
+    artifact: Artifact, module: Any, batch: int, size: Size, tolerance: Tolerance
+) -> Divergence | None:
+    """The first diverging tensor of one case, or None when all that can be compared agrees."""
+    from dpt_deploy.graph.mark import tensor_names
+    from dpt_deploy.model.rewrites.exact import deployable
+
+    images = parity_images(artifact.sidecar.precision, batch, size)
+    rewritten = deployable(module)
+    rewriting = _rewriting_error(module, rewritten, artifact, images, tolerance)
+    if rewriting:
+        return rewriting
+    modules = dict(rewritten.named_modules())
+    tensors = {tensor: tensor for tensor in tensor_names(artifact.path) if tensor in modules}
+    if artifact.sidecar.output_kind == "scores":
+        tensors[_ROOT] = artifact.sidecar.outputs[0].name
+
+    def probe(chunk: Sequence[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        reference = _module_outputs(rewritten, reference_input(artifact.sidecar, images), chunk)
+        wanted = [tensors[name] for name in reference]
+        candidate = _graph_tensors(artifact, model_feed(artifact.sidecar, images), wanted)
+        same = {name: (candidate[tensors[name]], reference[name]) for name in reference}
+        return {name: same.get(name, (np.zeros(1), np.zeros(1))) for name in chunk}
+
+    found = first_divergence(list(tensors), probe, tolerance)
+    if found is None:
+        return None
+    return replace(found, tensor=tensors[found.tensor], last_good=tensors[found.last_good] if found.last_good else None)
+
+
+def _rewriting_error(
+    module: Any, rewritten: Any, artifact: Artifact, images: np.ndarray, tolerance: Tolerance
+) -> Divergence | None:
+    """Compare the parts whose meaning the rewriting keeps: encoder blocks, reassembled maps, fused paths."""
+    kept = [name for name, _ in module.named_modules() if _keeps_meaning(name)]
+    feed = reference_input(artifact.sidecar, images)
+
+    def probe(chunk: Sequence[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        before, after = _module_outputs(module, feed, chunk), _module_outputs(rewritten, feed, chunk)
+        empty = np.zeros(1)
+        return {name: (after.get(name, empty), before.get(name, empty)) for name in chunk}
+
+    found = first_divergence(kept, probe, tolerance)
+    return None if found is None else Divergence(f"{found.tensor} (rewritten)", found.max, found.mean, found.last_good)
+
+
+def _keeps_meaning(name: str) -> bool:
+    parts = name.split(".")
+    return (parts[0] in ("reassemble", "fusion", "neck") and len(parts) == 2) or (
+        parts[:2] == ["encoder", "blocks"] and len(parts) == 3
+    )
+
+
+def _module_outputs(module: Any, feed: Values, names: Sequence[str]) -> Values:
+    """Outputs of the named sub-modules in one forward pass.
+
+    Of several tensors the last counts, as it does in the graph; modules that return none are left out.
+    """
+    import torch
+
+    found: Values = {}
+    handles = []
+    modules = dict(module.named_modules())
+    for name in names:
+        if name in modules:
+
+            def keep(_module: Any, _inputs: Any, output: Any, name: str = name) -> None:
+                output = output[-1] if isinstance(output, tuple | list) else output
+                if isinstance(output, torch.Tensor):
+                    found[name] = output.detach().float().cpu().numpy().copy()
+
+            handles.append(modules[name].register_forward_hook(keep))
+    try:
+        with torch.inference_mode():
+            module(*(torch.from_numpy(value) for value in feed.values()))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def _graph_tensors(artifact: Artifact, feed: Values, names: list[str]) -> Values:
+    """The named tensors of the graph, computed by ONNX Runtime from a marked copy of its file.
+
+    Those of a typed graph are of its emulation, in which they have the same names.
+    """
+    from dpt_deploy.graph.mark import mark_outputs
+    from dpt_deploy.graph.precision.emulate import write_emulated
+    from dpt_deploy.runtime.onnxruntime import OrtRunner
+
+    if not names:
+        return {}
+    path = artifact.path
+    external = path.with_name(path.name + ".data").is_file()  # then the copy must stand where its weights are
+    with tempfile.TemporaryDirectory(prefix=".dpt-deploy-", dir=path.parent if external else None) as folder:
+        marked = Path(folder) / "marked.onnx"
+        if judge_of(artifact.sidecar) == "emu":
+            write_emulated(path, Path(folder) / "emulated.onnx")
+            path, external = Path(folder) / "emulated.onnx", False
+        mark_outputs(path, names, marked)
+        if external:
+            (Path(folder) / f"{path.name}.data").hardlink_to(path.with_name(path.name + ".data"))
+        with OrtRunner(marked) as runner:
+            return runner.infer(feed)

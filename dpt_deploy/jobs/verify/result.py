@@ -1,0 +1,63 @@
+"""What a verification found, and the error that a failed one becomes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from dpt_deploy.artifact.records import CaseResult
+from dpt_deploy.artifact.store import Artifact
+from dpt_deploy.core.errors import ParityError
+from dpt_deploy.core.recipe import Tolerance
+from dpt_deploy.jobs.verify.bisect import Divergence
+from dpt_deploy.jobs.verify.compare import Report
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Outcome of one ``verify``: the report, and where the computations part if they do."""
+
+    artifact: Artifact
+    report: Report
+    against: str
+    divergence: Divergence | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        found = self.divergence
+        where = None if found is None else {"tensor": found.tensor, "max": found.max, "last_good": found.last_good}
+        return {
+            "artifact": str(self.artifact.path),
+            "weights": str(self.artifact.sidecar.weights),
+            "against": self.against,
+            "verified": self.report.passed,
+            "tolerance": asdict(self.report.tolerance),
+            "cases": [asdict(case) for case in self.report.cases],
+            "diverges_at": where,
+        }
+
+
+def raise_on_failure(verification: Verification) -> None:
+    """Turn a failed verification into the error of exit code 5, naming the first tensor that diverges."""
+    if verification.report.passed:
+        return
+    failed = verification.report.failures
+    worst = max(failed, key=lambda case: float("inf") if case.note else case.max or 0.0)
+    measured = measured_error(worst, verification.report.tolerance)
+    found = verification.divergence
+    where = f"; first tensor that diverges: {found.tensor} (max {found.max:.2e})" if found else ""
+    raise ParityError(
+        f"{len(failed)} of {len(verification.report.cases)} cases disagree with {verification.against}; worst at size "
+        f"{worst.size}, batch {worst.batch}: {measured}{where}",
+        hint="do not ship this file; export it again, and report it if that does not help",
+    )
+
+
+def measured_error(case: CaseResult, tolerance: Tolerance) -> str:
+    """What was measured in one failed case, and what was allowed."""
+    if case.note:
+        return case.note
+    if case.max is not None and case.mean is not None:
+        limit = case.held_to or tolerance
+        allowed = f"allowed {limit.max:.0e} and {limit.mean:.0e}"
+        return f"max {case.max:.2e} and mean {case.mean:.2e} of range, {allowed}"
+    return f"agreement {case.agreement or 0.0:.5f}, needed {1 - tolerance.disagreement:.5f}"

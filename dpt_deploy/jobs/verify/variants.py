@@ -1,0 +1,183 @@
+"""Variants of one typed graph, each with other nodes spared from rounding, and what they make of one input."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, cast
+
+import numpy as np
+import onnx
+
+from dpt_deploy.artifact.records import QuantisationRecord
+from dpt_deploy.artifact.store import Artifact
+from dpt_deploy.core.recipe import Tolerance
+from dpt_deploy.graph.analysis.describe import read_graph
+from dpt_deploy.graph.mark import half_tensors, mark_outputs, tensor_names
+from dpt_deploy.graph.precision.bypass import bypass, pairs, quantised_nodes
+from dpt_deploy.graph.precision.emulate import write_emulated
+from dpt_deploy.graph.precision.islands import LARGEST
+from dpt_deploy.graph.precision.qdq import FLAVOURS
+from dpt_deploy.graph.precision.ranges import OUTPUT, write_probe
+from dpt_deploy.jobs.common.runners import open_runner
+from dpt_deploy.jobs.verify.bisect import Divergence, first_divergence
+from dpt_deploy.measure import metrics
+
+if TYPE_CHECKING:
+    from dpt_deploy.graph.precision.types import HalfPrecision
+
+Talk = Callable[[str], None]
+Values = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Headroom:
+    """The largest magnitude of a tensor in FP32, and how often that fits into the largest value of its type, or into
+    where it is clipped."""
+
+    tensor: str
+    largest: float
+    times: float
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What rounding does to one quantised tensor: signal over noise in dB (None: no noise), and the share of its
+    numbers that lie beyond the clipping value."""
+
+    tensor: str
+    sqnr: float | None
+    clipped: float
+
+
+class Workshop:
+    """Holds the variants while it is open. ``nodes`` are what can be spared, ``tensors`` where trouble is looked for.
+
+    This is the one for 16 bits: a spared node hands its numbers on in FP32.
+    """
+
+    def __init__(self, artifact: Artifact, feed: Values, tolerance: Tolerance) -> None:
+        self.artifact, self.feed, self.tolerance = artifact, feed, tolerance
+        model = read_graph(artifact.path)
+        self.nodes = [node.name for node in model.graph.node]
+        self.tensors = half_tensors(model)
+
+    def __enter__(self) -> Self:
+        self._scratch = tempfile.TemporaryDirectory(prefix="dpt-deploy-diagnose-")
+        self.folder = Path(self._scratch.name)
+        (self.exact,) = self._run(self._exact_variant()).values()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._scratch.cleanup()
+
+    def headroom(self) -> tuple[Headroom, ...]:
+        """Of every tensor that has a limit, least first."""
+        probe = write_probe(self._exact_variant(), self.folder / "probe.onnx")
+        largest = dict(zip(probe.tensors, self._run(probe.path)[OUTPUT].tolist(), strict=True))
+        found = []
+        for name, limit in self.limits().items():
+            value = largest.get(f"{name}.exact", largest.get(name))
+            if value is not None:
+                found.append(Headroom(name, value, limit / max(value, 1e-30)))
+        return tuple(sorted(found, key=lambda each: each.times))
+
+    def limits(self) -> Mapping[str, float]:
+        """The largest number that a tensor can hold."""
+        limit = LARGEST[cast("HalfPrecision", self.artifact.sidecar.precision)]
+        return dict.fromkeys(self.tensors, limit)
+
+    def noise(self) -> tuple[Noise, ...]:
+        """Of every quantised tensor, most noise first."""
+        return ()
+
+    def first_trouble(self) -> tuple[str | None, Divergence | None]:
+        """The first tensor that is not finite, and the first over the tolerance."""
+        not_finite: list[str] = []
+
+        def probe(names: Sequence[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+            rounded = self._tensors(self._variant(()), {name: name for name in names})
+            variant = self._exact_variant()
+            there = set(tensor_names(variant))
+            exact = {name: f"{name}.exact" if f"{name}.exact" in there else name for name in names}
+            full = self._tensors(variant, exact)
+            not_finite.extend(name for name in names if not np.isfinite(rounded[name]).all())
+            return {name: (rounded[name], full[name]) for name in names}
+
+        divergence = first_divergence(self.tensors, probe, self.tolerance)
+        return (not_finite[0] if not_finite else None), divergence
+
+    def error(self, keep: Collection[str]) -> tuple[float, float]:
+        """Largest and mean error over the range, of the output with those nodes spared."""
+        (output,) = self._run(self._variant(keep)).values()
+        return metrics.range_error(output, self.exact) if np.isfinite(output).all() else (float("inf"), float("inf"))
+
+    def within(self, keep: Collection[str], say: Talk) -> bool:
+        """Whether the output meets the tolerance with those nodes spared."""
+        largest, mean = self.error(keep)
+        say(f"{len(keep)} of {len(self.nodes)} nodes spared: max {largest:.1e} of range")
+        return largest <= self.tolerance.max and mean <= self.tolerance.mean
+
+    def _write(self, path: Path, keep: Collection[str], *, exact: bool) -> None:
+        write_emulated(self.artifact.path, path, self.nodes if exact else keep)
+
+    def _variant(self, keep: Collection[str], *, exact: bool = False) -> Path:
+        """The graph with those nodes spared; it replaces the variant before."""
+        path = self.folder / "variant.onnx"
+        for old in self.folder.glob("variant.onnx*"):
+            old.unlink()
+        self._write(path, keep, exact=exact)
+        return path
+
+    def _exact_variant(self) -> Path:
+        """The graph in FP32, nothing rounded but weights."""
+        return self._variant((), exact=True)
+
+    def _tensors(self, variant: Path, names: Mapping[str, str]) -> Values:
+        """What the tensors of ``variant`` are, by the keys of ``names``."""
+        marked = self.folder / "marked.onnx"
+        mark_outputs(variant, list(dict.fromkeys(names.values())), marked)
+        values = self._run(marked)
+        return {name: values[there] for name, there in names.items()}
+
+    def _run(self, path: Path) -> Values:
+        with open_runner(path) as runner:
+            return runner.infer(self.feed)
+
+
+class QuantisedWorkshop(Workshop):
+    """The one for 8 bits: a spared node multiplies unrounded activations."""
+
+    def __init__(self, artifact: Artifact, feed: Values, tolerance: Tolerance, record: QuantisationRecord) -> None:
+        super().__init__(artifact, feed, tolerance)
+        self._record = record
+        model = read_graph(artifact.path)
+        nodes = quantised_nodes(model)
+        self._pairs, self._all = pairs(model), self.nodes
+        self.nodes, self.tensors = [node.name for node in nodes], [node.output[0] for node in nodes]
+
+    def limits(self) -> Mapping[str, float]:
+        return self._record.clip
+
+    def noise(self) -> tuple[Noise, ...]:
+        wanted = dict.fromkeys(name for pair in self._pairs for name in (pair.source, pair.restored))
+        values = self._tensors(self._variant(()), {name: name for name in wanted})
+        noises = []
+        for pair in self._pairs:
+            source = np.maximum(values[pair.source], 0) if pair.bounded else values[pair.source]
+            clip = self._record.clip.get(pair.tensor, float("inf"))
+            beyond = float(np.mean(np.abs(source) > clip * 1.0001))
+            noises.append(Noise(pair.tensor, metrics.sqnr([(values[pair.restored], source)]), beyond))
+        return tuple(sorted(noises, key=lambda each: float("inf") if each.sqnr is None else each.sqnr))
+
+    def _write(self, path: Path, keep: Collection[str], *, exact: bool) -> None:
+        model = read_graph(self.artifact.path, weights=True)
+        flavour = FLAVOURS[self.artifact.sidecar.precision]
+        bypass(model, self.nodes if exact else keep, outputs=flavour.outputs)
+        bypassed = path.with_name("bypassed.onnx")
+        for old in path.parent.glob("bypassed.onnx*"):
+            old.unlink()
+        onnx.save(model, bypassed)
+        write_emulated(bypassed, path, self._all if exact else ())

@@ -1,0 +1,1 @@
+"""Read, match, convert and fetch checkpoints."""

@@ -1,0 +1,188 @@
+"""The keys and shapes of a checkpoint held against a network: what fits, what does not, and what it is instead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dpt_deploy.core.errors import BadFileError
+from dpt_deploy.core.recipe import load_recipe, zoo_names
+from dpt_deploy.core.spec import ModelSpec
+from dpt_deploy.model.build import build
+from dpt_deploy.model.checkpoints.keymaps import Family, Slot, foreign
+
+COUNTER = "num_batches_tracked"  # of batch norm: training only, so never required and always zero
+_CLASSIFIER = "head.classifier.weight"
+_SHOWN = 3  # keys of each kind in the one-line message; the report on the exception has all
+
+Shapes = Mapping[str, tuple[int, ...]]
+Plan = dict[str, list[tuple[str, Slot]]]  # the model's key to the file's keys that make it up
+
+
+@dataclass(frozen=True)
+class WrongShape:
+    """A tensor of the file that does not fit the parameter it is named for."""
+
+    key: str
+    found: str
+    expected: str
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What became of every key. ``used`` pairs the file's key with the model's; ``missing`` has the file's names."""
+
+    family: str
+    files: tuple[Path, ...]
+    used: tuple[tuple[str, str], ...]
+    unused: tuple[tuple[str, str], ...]
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    wrong_shape: tuple[WrongShape, ...] = ()
+
+    @property
+    def fits(self) -> bool:
+        return not (self.missing or self.unexpected or self.wrong_shape)
+
+    def lines(self) -> tuple[str, ...]:
+        """What became of every key, a line each; what is wrong comes last, where a terminal shows it."""
+        return (
+            *(f"used        {theirs} -> {ours}" for theirs, ours in self.used),
+            *(f"unused      {theirs}: {reason}" for theirs, reason in self.unused),
+            *(f"unexpected  {theirs}" for theirs in self.unexpected),
+            *(f"missing     {theirs}" for theirs in self.missing),
+            *(f"shape       {wrong.key}: {wrong.found}, expected {wrong.expected}" for wrong in self.wrong_shape),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.family}: {len(self.used)} tensors used, {len(self.unused)} unused on purpose"
+
+
+class CheckpointMismatchError(BadFileError):
+    """A checkpoint of another network; ``report`` lists every key."""
+
+    def __init__(self, message: str, *, hint: str, report: LoadReport) -> None:
+        super().__init__(message, hint=hint, details=report.lines())
+        self.report = report
+
+
+def match_keys(spec: ModelSpec, shapes: Shapes, family: Family) -> tuple[LoadReport, Plan]:
+    """The shapes of a checkpoint held against ``spec``: the report, and which keys make up each parameter."""
+    expected = {key: tuple(tensor.shape) for key, tensor in build(spec).state_dict().items() if COUNTER not in key}
+    plan: Plan = {}
+    used, unused, unexpected = [], [], []
+    for theirs in shapes:
+        slot = family.slot(theirs)
+        reason = family.reason_unused(theirs) or (slot and _past_last_tap(spec, slot.key))
+        if reason:
+            unused.append((theirs, reason))
+        elif slot is None or slot.key not in expected or any(s.part == slot.part for _, s in plan.get(slot.key, [])):
+            unexpected.append(theirs)
+        else:
+            used.append((theirs, slot.key))
+            plan.setdefault(slot.key, []).append((theirs, slot))
+    missing, wrong = _check_plan(plan, expected, shapes, family)
+    report = LoadReport(family.name, (), tuple(used), tuple(unused), tuple(missing), tuple(unexpected), tuple(wrong))
+    return report, plan
+
+
+def _check_plan(plan: Plan, expected: Shapes, shapes: Shapes, family: Family) -> tuple[list[str], list[WrongShape]]:
+    """What is missing and what has the wrong shape; sorts the pieces of each parameter."""
+    missing: list[str] = []
+    wrong: list[WrongShape] = []
+    for key, shape in expected.items():
+        pieces = plan[key] = sorted(plan.get(key, []), key=lambda piece: piece[1].part)
+        names = [theirs for theirs, _ in pieces]
+        if not pieces or len(pieces) < pieces[0][1].parts:
+            missing += _absent(key, names, family)
+        elif (found := _joined_shape([shapes[name] for name in names], pieces[0][1].axis)) != shape:
+            wrong.append(WrongShape(" + ".join(names), str(found), str(shape)))
+    return missing, wrong
+
+
+def _absent(ours: str, present: list[str], family: Family) -> list[str]:
+    """The file's names for the model's ``ours`` that are not there; alternatives (ViT's and hybrid's) as one entry."""
+    pieces: dict[int, list[str]] = {}
+    for theirs, rule in family.sources(ours):
+        optional = not rule.parts and rule.part > 0  # a second leading token: the shape tells whether it is wanted
+        if theirs not in present and not optional:
+            pieces.setdefault(rule.part, []).append(theirs)
+    return [" or ".join(names) for names in pieces.values()] or [ours]
+
+
+def _joined_shape(shapes: list[tuple[int, ...]], axis: int) -> tuple[int, ...]:
+    if len(shapes) == 1:
+        return shapes[0]
+    if any(len(shape) <= axis for shape in shapes):
+        return ()
+    first = shapes[0]
+    return (*first[:axis], sum(shape[axis] for shape in shapes), *first[axis + 1 :])
+
+
+def _past_last_tap(spec: ModelSpec, ours: str) -> str | None:
+    last = max((tap for tap in spec.taps if isinstance(tap, int)), default=-1)
+    prefix, _, rest = ours.partition("encoder.blocks.")
+    number = rest.partition(".")[0]
+    if prefix or not number.isdecimal() or not last < int(number) < spec.encoder.depth:
+        return None
+    return f"block after the last tap ({last})"
+
+
+def check_task(spec: ModelSpec, source: Path, family: Family) -> None:
+    """Raise :class:`BadFileError` when the checkpoint was made for the other task."""
+    if spec.task != family.task:
+        raise BadFileError(
+            f"{source} holds a {family.task} model; {spec.name!r} was asked for {spec.task}",
+            hint=f"use --task {family.task}, or give a checkpoint for {spec.task}",
+        )
+
+
+def mismatch_error(
+    spec: ModelSpec, source: Path, shapes: Shapes, family: Family, report: LoadReport
+) -> CheckpointMismatchError:
+    """The error for a checkpoint whose keys do not fit: what is wrong, and what the checkpoint is instead."""
+    classes = _classes(shapes, family)
+    if classes and classes != spec.num_classes and match_keys(spec.with_classes(classes), shapes, family)[0].fits:
+        return CheckpointMismatchError(
+            f"{source} has {classes} classes; {spec.name!r} was asked for {spec.num_classes}",
+            hint=f"use --classes {classes}",
+            report=report,
+        )
+    parts = (
+        _listed("missing", report.missing),
+        _listed("unexpected", report.unexpected),
+        _listed("of wrong shape", [f"{w.key} {w.found}, expected {w.expected}" for w in report.wrong_shape]),
+    )
+    problems = "; ".join(filter(None, parts))
+    message = f"{source} ({family.name} keys) does not fit {spec.name!r}: {problems}"
+    hint = f"{_advice(shapes, family, classes)}; --keys lists every key"
+    return CheckpointMismatchError(message, hint=hint, report=report)
+
+
+def _advice(shapes: Shapes, family: Family, classes: int) -> str:
+    names = _recipes_that_fit(shapes, family, classes)
+    if names:
+        more = f" --task segmentation --classes {classes}" if classes else ""
+        return f"it fits {' or '.join(names)}: use --backbone {names[0]}{more}"
+    what = foreign(shapes)
+    return f"this is {what}, which the zoo does not have" if what else "give the checkpoint of this very network"
+
+
+def _listed(what: str, keys: tuple[str, ...] | list[str]) -> str:
+    if not keys:
+        return ""
+    more = f", and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
+    return f"{len(keys)} {what} ({', '.join(keys[:_SHOWN])}{more})"
+
+
+def _classes(shapes: Shapes, family: Family) -> int:
+    """Number of classes of a segmentation checkpoint; 0 for depth."""
+    if family.task == "depth":
+        return 0
+    return next((shapes[theirs][0] for theirs, _ in family.sources(_CLASSIFIER) if theirs in shapes), 0)
+
+
+def _recipes_that_fit(shapes: Shapes, family: Family, classes: int) -> list[str]:
+    specs = (load_recipe(name, task=family.task, classes=classes or None).model for name in zoo_names())
+    return [spec.name for spec in specs if match_keys(spec, shapes, family)[0].fits]

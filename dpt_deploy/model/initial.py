@@ -1,0 +1,81 @@
+"""From a specification to a module: empty, or with documented random weights."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from dpt_deploy.core.spec import ModelSpec
+from dpt_deploy.model.build import build
+from dpt_deploy.model.dpt import DPT
+from dpt_deploy.model.fusion import ResidualConvUnit
+from dpt_deploy.model.heads import DepthHead
+
+
+def fresh_model(spec: ModelSpec, *, seed: int = 0) -> DPT:
+    """The network of ``spec`` to be trained from scratch, in training mode: usual initialisations, seeded.
+
+    Linear layers and read-out tokens from a normal distribution of deviation 0.02 cut at two deviations (ViT),
+    convolutions after He et al. 2015, norms at identity, positions as sines (:func:`_sine_table`); see
+    :func:`_calm_start` for the decoder.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    model = build(spec).to_empty(device="cpu")
+    for module in model.modules():
+        _initialise(module, generator)
+    for name, tensor in model.named_parameters():
+        if name.endswith("prefix"):
+            nn.init.trunc_normal_(tensor, std=0.02, a=-0.04, b=0.04, generator=generator)
+        elif name.endswith("table"):
+            tensor.data.copy_(_sine_table(tensor.shape[1], tensor.shape[2], spec.encoder.grid))
+    _calm_start(model)
+    return model.requires_grad_(True).train()
+
+
+def _sine_table(rows: int, width: int, grid: int) -> Tensor:
+    """Positions (rows, width) to begin with: zeros for the leading tokens, then sines and cosines of column and row.
+
+    From small random numbers a short training leaves positions too faint to matter, and a defect in them unnoticed.
+    Wavelengths run from four patches to four times the grid in geometric steps, as loud as the patches themselves.
+    """
+    frequency = torch.logspace(-1, -math.log2(2 * grid), width // 4, base=2) * math.pi
+    axis = torch.arange(grid)[:, None] * frequency
+    waves = torch.cat((axis.sin(), axis.cos()), dim=1)  # (grid, width / 2)
+    columns, down = waves.repeat(grid, 1), waves.repeat_interleave(grid, dim=0)
+    table = torch.zeros(rows, width)
+    table[rows - grid * grid :, : 4 * (width // 4)] = torch.cat((columns, down), dim=1)
+    return table
+
+
+def _calm_start(model: DPT) -> None:
+    """Residual units of the decoder begin as the identity, and the depth output as 1 give or take a little.
+
+    Without that the sum of units grows from level to level, most of the output starts below the final ReLU, and a loss
+    that does not see scale and shift never brings it back.
+    """
+    for module in model.modules():
+        if isinstance(module, ResidualConvUnit):
+            nn.init.zeros_(module.conv2.weight)
+    if isinstance(model.head, DepthHead) and model.head.conv3.bias is not None:
+        with torch.no_grad():
+            model.head.conv3.weight.mul_(0.03)
+        nn.init.ones_(model.head.conv3.bias)
+
+
+def _initialise(module: nn.Module, generator: torch.Generator) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04, generator=generator)
+    elif isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+    elif isinstance(module, NORMS):
+        nn.init.ones_(module.weight)
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+    bias = getattr(module, "bias", None)
+    if isinstance(bias, nn.Parameter):
+        nn.init.zeros_(bias)
+
+
+NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm2d)

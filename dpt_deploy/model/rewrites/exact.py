@@ -1,0 +1,196 @@
+"""The same function in fewer operations: exact algebra applied before export.
+
+    rewrite                                            why it is exact
+    1x1 convolution before the x2 bilinear upsample    both are linear, and interpolation weights sum to one (bias)
+    read-out projection split in two                   W [x; r] + b = W₁ x + (W₂ r + b): the second part once per image
+    reassemble's 1x1 convolution as a linear map       the same product, on tokens, before they are transposed
+    batch norm and weight standardisation folded       constants at inference; folded in float64
+    SAME padding made static                           every legal size is even at each stride-2 layer
+
+:func:`deployable` leaves the reference untouched and shares every tensor it does not change.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from timm.layers import StdConv2dSame
+from timm.layers.pool2d_same import MaxPool2dSame
+from torch import Tensor, nn
+
+from dpt_deploy.core.spec import ImageSpec
+from dpt_deploy.model.dpt import DPT
+from dpt_deploy.model.encoders.hybrid import SumStdConv2dSame
+from dpt_deploy.model.encoders.vit import PositionEmbedding, resize_grid
+from dpt_deploy.model.fusion import Fusion, upsample2
+from dpt_deploy.model.reassemble import ProjectReadout, Reassemble
+
+
+def deployable(model: DPT) -> DPT:
+    """A structural copy of ``model`` that computes the same numbers with fewer operations."""
+    tensors = [*model.parameters(), *model.buffers()]
+    copied = copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
+    _replace(copied)
+    return copied.requires_grad_(False).eval()
+
+
+def _replace(module: nn.Module) -> None:
+    """Replace children, innermost first."""
+    for name, child in list(module.named_children()):
+        _replace(child)
+        replacement = _rewritten(child)
+        if replacement is not child:
+            setattr(module, name, replacement)
+    _fold_batch_norms(module)
+
+
+def _rewritten(module: nn.Module) -> nn.Module:
+    if isinstance(module, StdConv2dSame):
+        return fold_weight_standardisation(module)
+    if isinstance(module, MaxPool2dSame):
+        return nn.MaxPool2d(3, stride=2, ceil_mode=True)  # for even sizes: pads (0, 1) with -inf, as SAME does
+    if isinstance(module, PositionEmbedding):
+        return DeployedPosition(module)
+    if isinstance(module, Reassemble):
+        return DeployedReassemble(module)
+    return DeployedFusion(module) if isinstance(module, Fusion) else module
+
+
+def fold_weight_standardisation(conv: StdConv2dSame) -> nn.Module:
+    """A plain convolution whose weights are already standardised (float64), with static padding.
+
+    For even input the SAME rule of a 7x7/2 pads (2, 3), of a 3x3/2 (0, 1), of a 1x1/2 nothing.
+    """
+    weight = conv.weight.detach().double()
+    variance, mean = torch.var_mean(weight, dim=(1, 2, 3), keepdim=True, correction=0)
+    deviation = variance.sqrt() + 1e-5 if isinstance(conv, SumStdConv2dSame) else (variance + conv.eps).sqrt()
+    folded = nn.Conv2d(
+        conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, bias=False, device="meta"
+    )
+    folded.weight = nn.Parameter(((weight - mean) / deviation).to(conv.weight.dtype), requires_grad=False)
+    before = (conv.kernel_size[0] - conv.stride[0]) // 2
+    after = conv.kernel_size[0] - conv.stride[0] - before
+    if not conv.same_pad or after <= 0:
+        return folded
+    return nn.Sequential(nn.ZeroPad2d((before, after, before, after)), folded)
+
+
+def _fold_batch_norms(module: nn.Module) -> None:
+    """Fold each batch norm of ``module`` into the convolution registered just before it."""
+    previous: tuple[str, nn.Module] | None = None
+    for name, child in list(module.named_children()):
+        if isinstance(child, nn.BatchNorm2d) and previous and isinstance(previous[1], nn.Conv2d):
+            setattr(module, previous[0], _conv_with_batch_norm(previous[1], child))
+            setattr(module, name, nn.Identity())
+        previous = (name, child)
+
+
+def _conv_with_batch_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
+    fused = torch.nn.utils.fuse_conv_bn_eval(copy.deepcopy(conv).double(), copy.deepcopy(norm).double())
+    return fused.to(conv.weight.dtype).requires_grad_(False)
+
+
+class DeployedPosition(nn.Module):
+    """:class:`PositionEmbedding` with its grid stored as an image (1, D, g, g)."""
+
+    def __init__(self, position: PositionEmbedding) -> None:
+        super().__init__()
+        table, prefix, side = position.table.detach(), position.prefix_tokens, position.grid
+        grid = table[:, prefix:].reshape(1, side, side, -1).permute(0, 3, 1, 2).contiguous()
+        self.resize = position.resize
+        self.grid = nn.Parameter(grid, requires_grad=False)
+        self.prefix = nn.Parameter(table[:, :prefix].clone(), requires_grad=False)
+
+    def forward(self, height: int, width: int) -> tuple[Tensor, Tensor]:
+        return self.prefix, resize_grid(self.grid, height, width, self.resize).flatten(2).transpose(1, 2)
+
+
+class DeployedReassemble(nn.Module):
+    """:class:`Reassemble` with the read-out split, its projections on tokens, and the leading tokens dropped last."""
+
+    def __init__(self, block: Reassemble) -> None:
+        super().__init__()
+        self.readout = SplitReadout(block.readout) if isinstance(block.readout, ProjectReadout) else block.readout
+        self.drops_prefix = not isinstance(self.readout, SplitReadout)
+        self.prefix_tokens = block.readout.prefix_tokens
+        conv = block.projection
+        self.projection = nn.Linear(conv.in_channels, conv.out_channels, device="meta")
+        self.projection.weight = nn.Parameter(conv.weight.detach().flatten(1), requires_grad=False)
+        self.projection.bias = _parameter(conv.bias)
+        self.resize = block.resize
+
+    def forward(self, tokens: Tensor, height: int, width: int) -> Tensor:
+        patches = self.projection(self.readout(tokens))
+        if not self.drops_prefix:
+            patches = patches[:, self.prefix_tokens :]
+        return self.resize(patches.transpose(1, 2).unflatten(2, (height, width)))
+
+
+def _parameter(tensor: Tensor | None) -> nn.Parameter:
+    """A bias that the original layers always have."""
+    if tensor is None:
+        raise TypeError("a layer of the reference has no bias")
+    return tensor if isinstance(tensor, nn.Parameter) else nn.Parameter(tensor, requires_grad=False)
+
+
+class SplitReadout(nn.Module):
+    """:class:`ProjectReadout` as ``gelu(W₁ x + (W₂ r + b))``; leading tokens stay in, dropped by the caller."""
+
+    def __init__(self, readout: ProjectReadout) -> None:
+        super().__init__()
+        width = readout.project.out_features
+        weight = readout.project.weight.detach()
+        self.token = nn.Linear(width, width, bias=False, device="meta")
+        self.token.weight = nn.Parameter(weight[:, :width].contiguous(), requires_grad=False)
+        self.image = nn.Linear(width, width, device="meta")
+        self.image.weight = nn.Parameter(weight[:, width:].contiguous(), requires_grad=False)
+        self.image.bias = readout.project.bias
+        self.act = readout.act
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.act(self.token(tokens) + self.image(tokens[:, :1]))
+
+
+class DeployedFusion(nn.Module):
+    """:class:`Fusion` with its 1x1 convolution on the small map, before the upsample."""
+
+    def __init__(self, block: Fusion) -> None:
+        super().__init__()
+        self.skip_unit = block.skip_unit
+        self.unit = block.unit
+        self.out_conv = block.out_conv
+
+    def forward(self, path: Tensor, skip: Tensor | None = None) -> Tensor:
+        if self.skip_unit is not None and skip is not None:
+            path = path + self.skip_unit(skip)
+        return upsample2(self.out_conv(self.unit(path)), align_corners=True)
+
+
+class Uint8Input(nn.Module):
+    """RGB bytes (B, H, W, 3) in front of a model: normalisation inside the graph (one multiply, one add)."""
+
+    gain: Tensor
+    offset: Tensor
+
+    def __init__(self, model: nn.Module, image: ImageSpec) -> None:
+        super().__init__()
+        self.model = model
+        mean, std = (torch.tensor(v, dtype=torch.float64).reshape(1, 3, 1, 1) for v in (image.mean, image.std))
+        self.register_buffer("gain", (1.0 / (255.0 * std)).float())
+        self.register_buffer("offset", (-mean / std).float())
+
+    def forward(self, image: Tensor) -> Tensor:
+        pixels = image.float().permute(0, 3, 1, 2)  # TensorRT casts bytes, and does nothing else with them
+        return self.model(pixels * self.gain + self.offset)
+
+
+class LabelsOutput(nn.Module):
+    """The most likely class of every pixel, int32 (B, H, W), counted from 0, instead of logits."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        return self.model(pixel_values).argmax(dim=1).to(torch.int32)

@@ -1,0 +1,265 @@
+"""A benchmark drawn: time over image size, time against arithmetic, memory (matplotlib, no display).
+
+It takes the document that ``dpt-deploy bench`` writes, as plain data. Colours are those of Okabe and Ito, and every
+line is named where it ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from dpt_deploy.core.files import atomic_path, write_errors
+from dpt_deploy.report.style import INK, QUIET, RULE, STYLE
+
+Data = Mapping[str, Any]
+Point = tuple[float, float, float]  # value, and the ends of its 95 % interval
+
+_COLOURS = {"ort": "#0072b2", "torch": "#d55e00", "hf-ort": "#009e73", "torch-compile": "#cc79a7"}
+_OTHER = "#e69f00"
+_MARKERS = {"ort": "o", "torch": "s", "hf-ort": "^", "torch-compile": "D"}
+_NAMES = {
+    "ort": "ours, ONNX Runtime",
+    "torch": "PyTorch eager",
+    "hf-ort": "Hugging Face export",
+    "torch-compile": "PyTorch compiled",
+}
+_DASHES = ("solid", (0, (5, 2)), (0, (2, 2)), (0, (1, 2)))  # by batch
+_HEAD = 0.62  # inches for what stands above the panels
+_GAP = 0.068  # of a panel's height: the least distance between two names
+_STYLE: Any = {**STYLE, "axes.labelcolor": QUIET}
+
+
+@dataclass(frozen=True, eq=False)
+class _Series:
+    """One contender at one batch: its rows, smallest size first."""
+
+    name: str
+    colour: str
+    marker: str
+    dash: Any
+    rows: tuple[Data, ...]
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """What is drawn of every row: a title with its unit, a note below it, and the point (None where there is none)."""
+
+    title: str
+    note: str
+    point: Callable[[Data], Point | None]
+
+
+def draw_latency(result: Data, path: Path) -> None:
+    """Write the picture of one result in the form that the suffix of ``path`` names.
+
+    With two sizes and more: time over size, and time against arithmetic beside the machine's ceiling. With one: time
+    alone. Memory stands beside them where it was measured.
+
+    Raises:
+        ResourceError: the file cannot be written.
+    """
+    series = _series(result["rows"])
+    sizes = _sizes(result["rows"])
+    over = _over_sizes if len(sizes) > 1 else _side_by_side
+    panels: list[Callable[[Any], None]] = [lambda axes: over(axes, series, _time(result["rows"]))]
+    if len(sizes) > 1:
+        panels.append(lambda axes: _per_operation(axes, series, result))
+    if any(map(_peak_bytes, result["rows"])):
+        panels.append(lambda axes: over(axes, series, _memory(result["rows"])))
+    height = 4.9 if len(sizes) > 1 else 2.5 + 0.4 * len(series)
+    with mpl.rc_context(_STYLE):
+        width = 3.7 + 0.09 * max(len(entry.name) for entry in series)
+        figure = Figure(figsize=(width * len(panels), height))
+        figure.set_layout_engine("constrained", w_pad=0.16, h_pad=0.1, rect=(0, 0, 1, 1 - _HEAD / height))
+        for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+            panel(axes)
+        _head(figure, result, height)
+        metadata: dict[str, Any] = {"Date": None} if path.suffix.lower() == ".svg" else {}
+        with atomic_path(path) as temporary, write_errors(path):
+            figure.savefig(temporary, dpi=200, metadata=metadata)
+
+
+def _series(rows: Sequence[Data]) -> list[_Series]:
+    batches = sorted({row["batch"] for row in rows})
+    members: dict[tuple[str, int], list[Data]] = {}
+    for row in sorted(rows, key=lambda row: float(row["gflop"])):
+        members.setdefault((str(row["contender"]), row["batch"]), []).append(row)
+    return [
+        _Series(
+            name=_NAMES.get(contender, contender) + ("" if len(batches) == 1 else f", batch {batch}"),
+            colour=_COLOURS.get(contender, _OTHER),
+            marker=_MARKERS.get(contender, "v"),
+            dash=_DASHES[batches.index(batch) % len(_DASHES)],
+            rows=tuple(own),
+        )
+        for (contender, batch), own in members.items()
+    ]
+
+
+def _sizes(rows: Sequence[Data]) -> list[str]:
+    """Names of the sizes, those with the least arithmetic for an image first."""
+    work = {str(row["size"]): row["gflop"] / row["batch"] for row in rows}
+    return sorted(work, key=lambda size: work[size])
+
+
+def _time(rows: Sequence[Data]) -> _Panel:
+    """Milliseconds, or seconds where most are many."""
+    long = max(row["p50_ms"] for row in rows) > 3000
+    scale = 1e-3 if long else 1.0
+
+    def point(row: Data) -> Point:
+        low, high = row["interval_ms"]
+        return row["p50_ms"] * scale, low * scale, high * scale
+
+    return _Panel(f"Latency [{'s' if long else 'ms'}]", "median and its 95 % interval; lower is better", point)
+
+
+def _peak_bytes(row: Data) -> float | None:
+    return (row.get("memory") or {}).get("peak_bytes")
+
+
+def _memory(rows: Sequence[Data]) -> _Panel:
+    """Megabytes, or gigabytes where there are many."""
+    large = max(_peak_bytes(row) or 0 for row in rows) > 3e9
+    scale = 1e-9 if large else 1e-6
+
+    def point(row: Data) -> Point | None:
+        peak = _peak_bytes(row)
+        return None if peak is None else (peak * scale,) * 3
+
+    note = "of a fresh process, beyond its libraries; lower is better"
+    return _Panel(f"Peak memory [{'GB' if large else 'MB'}]", note, point)
+
+
+def _over_sizes(axes: Any, series: Sequence[_Series], panel: _Panel) -> None:
+    """A line for each over the sizes, evenly spaced."""
+    sizes = _sizes([row for entry in series for row in entry.rows])
+    ends = {}
+    for entry in series:
+        points = [(sizes.index(str(row["size"])), point) for row in entry.rows if (point := panel.point(row))]
+        if points:
+            ends[entry] = points[-1][1][0]
+            _line(axes, entry, [place for place, _ in points], [point for _, point in points])
+    axes.set_xticks(range(len(sizes)), sizes)
+    axes.set_xlim(-0.12, len(sizes) - 1)
+    axes.set_ylim(bottom=0)
+    axes.margins(y=0.06)
+    axes.set_xlabel("image size [pixels]")
+    _dress(axes, panel)
+    _name(axes, ends)
+
+
+def _line(axes: Any, entry: _Series, places: Sequence[float], points: Sequence[Point]) -> None:
+    values = [value for value, _, _ in points]
+    spread = [[value - low for value, low, _ in points], [high - value for value, _, high in points]]
+    look = {"color": entry.colour, "linestyle": entry.dash, "marker": entry.marker}
+    bars = axes.errorbar(
+        places, values, spread, **look, linewidth=1.9, markersize=6, elinewidth=1.3, capsize=3, clip_on=False, zorder=3
+    )
+    for part in (*bars[1], *bars[2]):
+        part.set_clip_on(False)
+
+
+def _per_operation(axes: Any, series: Sequence[_Series], result: Data) -> None:
+    """Time for a fixed amount of arithmetic: flat where time grows in step with it, high where the machine idles."""
+
+    def point(row: Data) -> Point:
+        low, high = row["interval_ms"]
+        return row["p50_ms"] / row["gflop"], low / row["gflop"], high / row["gflop"]
+
+    note = "flat: time grows in step with arithmetic; lower is better"
+    _over_sizes(axes, series, _Panel("Time for a unit of arithmetic [ms/GFLOP]", note, point))
+    best = 1e3 / result["matrix_ceiling_gflop_per_second"]
+    axes.axhline(best, color=QUIET, linewidth=1, linestyle=(0, (4, 3)), zorder=2)
+    ground = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+    place = {"xytext": (6, -4), "textcoords": "offset points", "va": "top"}
+    axes.annotate("a large matrix product", (0, best), **place, fontsize=9, color=QUIET, bbox=ground)
+    rows = {str(row["size"]): row for row in result["rows"]}
+    sizes = _sizes(result["rows"])
+    axes.set_xticks(range(len(sizes)), [_arithmetic(rows[size]) for size in sizes])
+    axes.set_xlabel("image size [pixels]; GFLOP of it; attention's share")
+
+
+def _arithmetic(row: Data) -> str:
+    return f"{row['size']}\n{_digits(row['gflop'] / row['batch'])}\n{100 * row['attention_share']:.1f} %"
+
+
+def _side_by_side(axes: Any, series: Sequence[_Series], panel: _Panel) -> None:
+    """One size: a dot and its interval for each, named on the left."""
+    for place, entry in enumerate(reversed(series)):
+        point = panel.point(entry.rows[0])
+        if point:
+            value, low, high = point
+            axes.plot((0, value), (place, place), color=entry.colour, linewidth=5, alpha=0.25, solid_capstyle="butt")
+            axes.plot((low, high), (place, place), color=entry.colour, linewidth=1.6, zorder=3)
+            axes.plot(value, place, marker=entry.marker, color=entry.colour, markersize=7, zorder=4)
+            axes.annotate(_digits(value), (high, place), (8, 0), textcoords="offset points", va="center", fontsize=9)
+    axes.set_yticks(range(len(series)), [entry.name for entry in reversed(series)], color=INK)
+    axes.set_ylim(-0.6, len(series) - 0.4)
+    axes.set_xlim(left=0)
+    axes.margins(x=0.14)
+    _dress(axes, panel, along="x")
+    axes.spines["left"].set_visible(False)
+
+
+def _dress(axes: Any, panel: _Panel, *, along: str = "y") -> None:
+    axes.set_title(panel.title, loc="left", fontsize=11, color=INK, pad=20)
+    axes.text(0, 1.025, panel.note, transform=axes.transAxes, fontsize=9, color=QUIET, va="bottom")
+    axes.grid(axis=along, color=RULE, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(axis="y", length=0)
+
+
+def _name(axes: Any, ends: Mapping[_Series, float]) -> None:
+    """Names at the right end of the lines, moved apart where they would touch, and none above the panel."""
+    low, high = axes.get_ylim()
+    entries = sorted(ends, key=lambda entry: ends[entry])
+    places = _apart([(ends[entry] - low) / (high - low) for entry in entries])
+    for entry, place in zip(entries, places, strict=True):
+        axes.annotate(
+            entry.name,
+            (1, place),
+            (11, 0),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            color=entry.colour,
+            fontweight="bold",
+            va="center",
+            annotation_clip=False,
+        )
+
+
+def _apart(places: Sequence[float]) -> list[float]:
+    """Ascending places, pushed down from the top and then up from the bottom until they are ``_GAP`` apart."""
+    found = list(places)
+    for index in reversed(range(len(found))):
+        ceiling = 1.0 if index == len(found) - 1 else found[index + 1] - _GAP
+        found[index] = min(found[index], ceiling)
+    for index in range(len(found)):
+        floor = 0.0 if index == 0 else found[index - 1] + _GAP
+        found[index] = max(found[index], floor)
+    return found
+
+
+def _digits(value: float) -> str:
+    """A number of three digits, or of as many as it has before the point."""
+    return f"{value:.0f}" if value >= 100 else f"{value:#.3g}".rstrip(".")
+
+
+def _head(figure: Any, result: Data, height: float) -> None:
+    """The model, and what its numbers must be read with."""
+    machine = result["environment"]
+    tools = machine["tools"]
+    versions = [f"{name} {tools[name]}" for name in ("torch", "onnxruntime", "onnxruntime-gpu") if name in tools]
+    date = str(result.get("recorded", "")).partition("T")[0]
+    where = f"{machine['processor']}, {machine['cores']} cores"
+    line = ", ".join([where, *versions, f"weights: {result['weights']}", *([date] if date else [])])
+    place = 0.16 / figure.get_figwidth()
+    figure.text(place, 1 - 0.12 / height, result["model"], fontsize=13, fontweight="bold", va="top")
+    figure.text(place, 1 - 0.37 / height, line, fontsize=9, color=QUIET, va="top")

@@ -1,0 +1,79 @@
+"""Error against time, one line a precision, one point a size; the best of all points ringed (matplotlib)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from dpt_deploy.core.files import atomic_path, write_errors
+from dpt_deploy.report.style import INK, QUIET, RULE, STYLE
+
+Data = Mapping[str, Any]
+
+_COLOURS = {"fp32": "#0072b2", "int8-cpu": "#d55e00"}  # of Okabe and Ito
+_OTHER = "#009e73"
+_STYLE: Any = {**STYLE, "axes.labelcolor": QUIET}
+
+
+def draw_pareto(sweep: Data, path: Path) -> None:
+    """Write the picture of a sweep (the document of ``dpt-deploy sweep``) in the form that the suffix names.
+
+    Precisions that this machine does not compute in have no time: their errors stand below the title.
+
+    Raises:
+        ResourceError: the file cannot be written.
+    """
+    timed = [point for point in sweep["points"] if point["ms"]]
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(7.4, 4.8), layout="constrained")
+        axes = figure.subplots()
+        for index, precision in enumerate(dict.fromkeys(point["precision"] for point in timed)):
+            own = [point for point in timed if point["precision"] == precision]
+            _line(axes, precision, own, named=index == 0)
+        if timed:
+            axes.legend(frameon=False, loc="lower right")
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("{x:g}")
+        axes.set_xlabel("milliseconds for one image (median, 95 % interval)")
+        axes.set_ylabel("AbsRel, lower is better")
+        axes.grid(color=RULE, linewidth=0.6)
+        axes.set_axisbelow(True)
+        names = ", ".join(dict.fromkeys(point["model"] for point in sweep["points"]))
+        title = f"{names}: error against time, {sweep['images']} images of {sweep['data']['name']}"
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=INK)
+        axes.set_title(_untimed(sweep["points"]), loc="left", fontsize=8.5, color=QUIET)
+        metadata: dict[str, Any] = {"Date": None} if path.suffix.lower() == ".svg" else {}
+        with atomic_path(path) as temporary, write_errors(path):
+            figure.savefig(temporary, dpi=200, metadata=metadata)
+
+
+def _line(axes: Any, precision: str, points: Sequence[Data], *, named: bool) -> None:
+    """A line over the sizes, which are written at its points if it is the one that is ``named``."""
+    times, errors = [point["ms"][0] for point in points], [point["abs_rel"] for point in points]
+    spread = [
+        [point["ms"][0] - point["ms"][1] for point in points],
+        [point["ms"][2] - point["ms"][0] for point in points],
+    ]
+    colour = _COLOURS.get(precision, _OTHER)
+    axes.errorbar(
+        times, errors, xerr=spread, color=colour, marker="o", markersize=4, linewidth=1.4, capsize=2, label=precision
+    )
+    for point in points:
+        place = (point["ms"][0], point["abs_rel"])
+        if named:
+            axes.annotate(point["size"], place, (2, 7), textcoords="offset points", fontsize=8, color=QUIET)
+        if point["best"]:
+            axes.plot(*place, marker="o", markersize=10, markerfacecolor="none", markeredgecolor=INK)
+
+
+def _untimed(points: Sequence[Data]) -> str:
+    """The errors, at the first size, of precisions that have no time here."""
+    first = next(iter(points))["size"]
+    told = [f"{each['precision']} {each['abs_rel']:.4f}" for each in points if not each["ms"] and each["size"] == first]
+    ringed = "Ringed: none is both faster and better."
+    return f"{ringed} Not timed here, AbsRel at {first}: {', '.join(told)}" if told else ringed

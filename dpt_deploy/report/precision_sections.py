@@ -1,0 +1,153 @@
+"""How precisions are shown on the page: what each costs and gains, and what was made of every network in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dpt_deploy.core.optional import extra
+from dpt_deploy.report.bench_tables import Table
+from dpt_deploy.report.sections import Data, Result, Section, machine, markdown, source
+
+
+def _sweep(result: Result, folder: str) -> str:
+    data = result.data
+    points = data["points"]
+    facts = Table(
+        ("model", "precision", "size", "runtime", "AbsRel", "ms (95 %)", "best"),
+        tuple(
+            (
+                point["model"],
+                point["precision"],
+                point["size"],
+                point["runtime"],
+                f"{point['abs_rel']:.4f}",
+                _interval(point["ms"], 1),
+                "yes" if point["best"] else "",
+            )
+            for point in points
+        ),
+    )
+    where = f"{machine(data['environment'])}; {data['images']} images of {data['data']['name']}.\n"
+    picture = f"![error over time]({folder}/{result.picture})\n"
+    return "\n".join([where, markdown(facts), picture, source(result, folder)])
+
+
+def _precisions(result: Result, folder: str) -> str:
+    rows = result.data["rows"]
+    facts = Table(
+        (
+            "file",
+            "MB",
+            "size",
+            "max",
+            "mean",
+            "PyTorch's max",
+            "SQNR",
+            "ONNX Runtime",
+            "TensorRT-RTX",
+            "MB of plan",
+            "narrow",
+        ),
+        tuple(_file(row) for row in rows if row["exported"]),
+    )
+    refused = "".join(f"- {line}\n" for line in _refusals(rows))
+    parts = [f"{machine(result.data['environment'])}.\n", markdown(facts)]
+    parts += [f"What was refused:\n\n{refused}"] if refused else []
+    return "\n".join([*parts, source(result, folder)])
+
+
+def _file(row: Mapping[str, Any]) -> tuple[str, ...]:
+    found, engine = row["verify"], row["engine"]
+    worth = row["worth"] or {}
+    agreed = found.get("agreement")
+    errors = [f"{found[key]:.1e}" if found.get(key) is not None else "-" for key in ("max", "mean")]
+    return (
+        row["model"],
+        f"{row['bytes'] / 1e6:.1f}",
+        str(row["size"]),
+        errors[0],
+        errors[1] if agreed is None else f"{errors[1]}, labels {100 * agreed:.1f} %",
+        f"{row['pytorch']['max']:.1e}" if row.get("pytorch") else "-",
+        f"{worth['sqnr']:.1f} dB" if worth.get("sqnr") is not None else "-",
+        "runs" if row["onnxruntime"] == "runs" else "no",
+        "builds" if engine["built"] else "no",
+        f"{engine['bytes'] / 1e6:.1f}" if engine["built"] else "-",
+        f"{100 * (1 - engine['operations'].get('fp32', 0)):.0f} %" if engine["built"] else "-",
+    )
+
+
+def _refusals(rows: list[Mapping[str, Any]]) -> list[str]:
+    """Every message of a refusal once, with the files that it met."""
+    met: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if not row["exported"]:
+            met.setdefault(("export", row["message"]), []).append(f"{row['network']} {row['asked']}")
+            continue
+        if not row["verify"]["passed"]:
+            met.setdefault(("verify", row["verify"].get("message", "over its tolerance")), []).append(row["model"])
+        if row["onnxruntime"] != "runs":
+            met.setdefault(("ONNX Runtime", row["onnxruntime"]), []).append(row["model"])
+        if not row["engine"]["built"]:
+            message = row["engine"]["message"].replace(f"{row['model']}.onnx", "it")  # one message, many files
+            met.setdefault(("TensorRT-RTX", message), []).append(row["model"])
+    return [f"{who}, {', '.join(files)}: `{message.strip()}`" for (who, message), files in met.items()]
+
+
+def _memory(result: Result, folder: str) -> str:
+    data = result.data
+    facts = Table(
+        ("model", "images", "sizes", "weights", "peak", "peak of few", "of an FP32 export", "above that", "time"),
+        (
+            (
+                data["model"],
+                str(data["images"]),
+                ", ".join(data["sizes"]),
+                f"{data['weights_bytes'] / 1e9:.2f} GB",
+                f"{data['peak_bytes'] / 1e9:.2f} GB",
+                f"{data['peak_bytes_of_few'] / 1e9:.2f} GB ({data['few']} images)",
+                f"{data['peak_bytes_of_fp32'] / 1e9:.2f} GB",
+                f"{(data['peak_bytes'] - data['peak_bytes_of_fp32']) / 1e9:.2f} GB",
+                f"{data['seconds'] / 60:.0f} min",
+            ),
+        ),
+    )
+    return f"{markdown(facts)}\n{source(result, folder)}"
+
+
+def _interval(estimate: tuple[float, float, float] | None, digits: int) -> str:
+    if not estimate:
+        return "-"
+    value, low, high = estimate
+    return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def _draw(data: Data, path: Any) -> None:
+    with extra("study", purpose="drawing a sweep"):
+        from dpt_deploy.report.pareto_figure import draw_pareto
+    draw_pareto(dict(data), path)
+
+
+PRECISION_KINDS: dict[str, Section] = {
+    "sweep": Section(
+        "Precisions: error against time",
+        "`dpt-deploy sweep`: every precision at every size on the same images. What this machine computes in is\n"
+        "timed, turn by turn; the others stand for engines (`emu`). Best: none is both faster and more accurate.",
+        _sweep,
+        _draw,
+    ),
+    "precisions": Section(
+        "Precisions: every network",
+        "`python benchmarks/precisions.py`: each file was exported, checked, compared with PyTorch at the size\n"
+        "(largest and mean difference over the range of the output; 16 bits, `int8` and `fp8` by the runner `emu`),\n"
+        "loaded by ONNX Runtime at full optimisation, and built by TensorRT-RTX without a GPU. PyTorch's max: what it\n"
+        "loses itself in the same 16 bits on the same image. SQNR: against FP32.\n"
+        "Narrow: share of the engine's arithmetic in less than FP32. Weights are random, except those of `tiny`.",
+        _precisions,
+    ),
+    "calibration-memory": Section(
+        "Memory of a calibration",
+        "`python benchmarks/calibration_memory.py`: peak resident set of an INT8 export over many images and sizes.",
+        _memory,
+    ),
+}

@@ -1,0 +1,60 @@
+"""One run from host to host while others are on their way: memory of its own, and marks that tell how far it is.
+
+Not run on a GPU yet (see ``trt_runner``).
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from dpt_deploy.core.errors import DptError
+from dpt_deploy.runtime.cuda.driver import Event, Memory
+
+
+class Slot:
+    """Pinned and device memory for one run at the largest shape, held until its result was taken."""
+
+    def __init__(self, input_bytes: int, output_bytes: int) -> None:
+        with ExitStack() as undo:
+            self.host_input, self.host_output, self.input, self.output = (
+                self._made(undo, size_bytes, pinned=pinned)
+                for size_bytes, pinned in (
+                    (input_bytes, True),
+                    (output_bytes, True),
+                    (input_bytes, False),
+                    (output_bytes, False),
+                )
+            )
+            self.uploaded, self.computed, self.downloaded = (self._mark(undo) for _ in range(3))
+            self._held = undo.pop_all()
+
+    @staticmethod
+    def _made(undo: ExitStack, size_bytes: int, *, pinned: bool) -> Memory:
+        memory = Memory(size_bytes, pinned=pinned)
+        undo.callback(memory.close)
+        return memory
+
+    @staticmethod
+    def _mark(undo: ExitStack) -> Event:
+        event = Event()
+        undo.callback(event.close)
+        return event
+
+    def close(self) -> None:
+        """Free everything, whatever fails of it."""
+        self._held.close()
+
+
+@dataclass(eq=False)
+class Ticket:
+    """A run that was submitted; ``collect`` trades it for the output, once.
+
+    ``error`` is what went wrong when it was queued; it is raised when it is collected. ``thread`` submitted it.
+    """
+
+    thread: int
+    slot: Slot | None = None
+    output_shape: tuple[int, ...] = ()
+    error: DptError | None = None
+    taken: bool = False

@@ -1,0 +1,185 @@
+"""The edge of the program: what a wrong call says, where, and with which exit code. Base install only."""
+
+import json
+import signal
+from types import SimpleNamespace
+
+import click
+import pytest
+
+from dpt_deploy import cli
+from dpt_deploy.core import errors
+from dpt_deploy.core.recipe import zoo_names
+from dpt_deploy.jobs.export import export as export_workflow
+
+pytestmark = pytest.mark.fast
+
+KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.DptError)]
+
+
+def run(argv):
+    """The exit code of one call."""
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(argv)
+    return stopped.value.code
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_before():
+    """The program answers to SIGTERM; the test run keeps its own answer."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def calling(monkeypatch):
+    """Replace every command by one that does ``action``, and run it."""
+
+    def call(action):
+        monkeypatch.setattr(cli.LazyGroup, "get_command", lambda *_: click.Command("doctor", callback=action))
+        return run(["doctor"])
+
+    return call
+
+
+def raiser(error):
+    def action():
+        raise error
+
+    return action
+
+
+# --- usage ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("argv", "named"),
+    [
+        (["exprot"], "exprot"),
+        (["doctor", "--jsno"], "--jsno"),
+        (["export"], "--backbone"),
+        (["export", "--backbone", "base", "--task", "flow"], "flow"),
+        (["inspect"], "ARTIFACT"),
+        (["verify", "x.onnx", "--res", "12by4"], "12by4"),
+        (["verify", "x.onnx", "--batch", "0"], "'0'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_wrong_call_exits_2_and_names_what_is_wrong(argv, named, capsys):
+    assert run(argv) == errors.UsageError.exit_code
+    out, err = capsys.readouterr()
+    assert named in err
+    assert out == ""
+
+
+def test_an_unknown_backbone_exits_2_and_lists_the_known_ones(tmp_path, capsys):
+    assert run(["export", "--backbone", "hybird", "-o", str(tmp_path / "out")]) == 2
+    out, err = capsys.readouterr()
+    assert "'hybird'" in err
+    assert all(name in err for name in zoo_names())
+    assert out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_every_command_has_help(command, capsys):
+    assert run([command, "--help"]) == 0
+    assert "Usage: dpt-deploy" in capsys.readouterr().out
+
+
+def test_help_lists_every_command_with_its_line(capsys):
+    assert run(["--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert all(f"{name} {line}" in shown for name, (_, line) in cli.COMMANDS.items())
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_every_error_becomes_two_lines_and_its_exit_code(kind, calling, capsys):
+    assert calling(raiser(kind("found this,\nexpected that", hint="do the\nother thing"))) == kind.exit_code
+    out, err = capsys.readouterr()
+    assert err.splitlines() == ["error: found this, expected that", "       do the other thing"]
+    assert out == ""
+
+
+def test_an_error_without_a_hint_is_one_line(calling, capsys):
+    calling(raiser(errors.BadFileError("found this")))
+    assert capsys.readouterr().err == "error: found this\n"
+
+
+def test_exit_codes_are_distinct():
+    codes = [kind.exit_code for kind in KINDS]
+    assert sorted(codes) == list(range(1, 8))
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt(), click.Abort()], ids=["ctrl-c", "abort"])
+def test_an_interruption_exits_130(interruption, calling, capsys):
+    assert calling(raiser(interruption)) == cli.INTERRUPTED == 130
+    assert capsys.readouterr().err.strip().startswith("error: interrupted")
+
+
+def test_memory_used_up_is_an_error_of_the_machine(calling, capsys):
+    assert calling(raiser(MemoryError())) == errors.ResourceError.exit_code
+    assert "out of memory" in capsys.readouterr().err
+
+
+def test_a_defect_stays_loud(calling):
+    with pytest.raises(ZeroDivisionError):
+        calling(raiser(ZeroDivisionError()))
+
+
+def test_one_process_may_call_every_command_again_and_again():
+    assert [run([name, "--help"]) for name in cli.COMMANDS] == [0] * len(cli.COMMANDS)
+
+
+def test_success_exits_0(calling):
+    assert calling(lambda: None) == 0
+
+
+# --- results and talk -------------------------------------------------------------------------------------------------
+
+
+def test_json_is_all_of_standard_output(capsys):
+    assert run(["doctor", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert set(json.loads(out)) == {"checks", "environment", "zoo"}
+    assert err == ""
+
+
+@pytest.fixture
+def talkative_export(monkeypatch, tmp_path):
+    """An export that says and downloads, but does not export."""
+
+    def export_model(_backbone, _out, *, say, progress, **_options):
+        say("weights: such and such")
+        progress(1, 2)
+        return SimpleNamespace(
+            path=tmp_path / "m.onnx", sidecar=SimpleNamespace(weights="random", parity=None, quantisation=None)
+        )
+
+    monkeypatch.setattr(export_workflow, "export_model", export_model)
+    return ["export", "--backbone", "base"]
+
+
+def test_talk_goes_to_standard_error(talkative_export, tmp_path, capsys):
+    assert run([*talkative_export, "--json"]) == 0
+    out, err = capsys.readouterr()
+    told = json.loads(out)
+    assert told == {
+        "artifact": str(tmp_path / "m.onnx"),
+        "weights": "random",
+        "parity": None,
+        "worth": None,
+        "twin": None,
+    }
+    assert "weights: such and such" in err
+
+
+def test_without_json_standard_output_ends_with_the_artefact(talkative_export, tmp_path, capsys):
+    assert run(talkative_export) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-1] == str(tmp_path / "m.onnx")
+    assert "weights: such and such" in err

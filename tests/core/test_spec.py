@@ -1,0 +1,65 @@
+"""Sizes, batches and specifications."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from dpt_deploy.core.errors import UsageError
+from dpt_deploy.core.recipe import load_recipe, zoo_names
+from dpt_deploy.core.size import Size, parse_batches, parse_size, parse_sizes
+from dpt_deploy.core.spec import ModelSpec
+
+pytestmark = pytest.mark.fast
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("384", Size(384, 384)), ("384x672", Size(384, 672)), (" 32 ", Size(32, 32)), ("32x64", Size(32, 64))],
+)
+def test_height_comes_first(text, expected):
+    assert parse_size(text) == expected
+    assert parse_size(str(expected)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "nearest"),
+    [
+        ("100", "96 or 128"),
+        ("100x384", "96x384 or 128x384"),
+        ("384x100", "384x96 or 384x128"),
+        ("1", "32"),
+        ("0", "32"),
+        ("31x33", "32 or 32x64"),
+    ],
+)
+def test_an_illegal_size_names_the_nearest_legal_ones(text, nearest):
+    with pytest.raises(UsageError, match="not a multiple of 32") as caught:
+        parse_size(text)
+    assert caught.value.hint.endswith(nearest)
+
+
+@pytest.mark.parametrize("text", ["", "abc", "384x", "x384", "-32", "32.0", "32x32x32", "32 32"])
+def test_garbage_is_not_a_size(text):
+    with pytest.raises(UsageError, match="not understood"):
+        parse_size(text)
+
+
+def test_lists_drop_duplicates_and_keep_order():
+    assert parse_sizes("384,256x640,384") == (Size(384, 384), Size(256, 640))
+    assert parse_batches("3,1,3") == (3, 1)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "x", "1.5", "1,zwei"])
+def test_a_batch_is_a_positive_integer(text):
+    with pytest.raises(UsageError, match="not a positive integer"):
+        parse_batches(text)
+
+
+@pytest.mark.parametrize("name", zoo_names())
+def test_a_specification_survives_json(name):
+    spec = load_recipe(name).model
+    again = ModelSpec.from_dict(json.loads(json.dumps(spec.to_dict())))
+    assert again == spec
+    assert again != spec.with_classes(7)

@@ -1,0 +1,104 @@
+"""Ranges of tensors, and the nodes they keep in FP32."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+from support.tiny import exported, tampered
+
+from dpt_deploy.core.errors import BadFileError
+from dpt_deploy.graph.mark import float_tensors, mark_outputs
+from dpt_deploy.graph.precision.islands import HEADROOM, LARGEST, choose_islands
+from dpt_deploy.graph.precision.ranges import OUTPUT, Ranges, write_probe
+from dpt_deploy.jobs.common.inputs import model_feed
+from dpt_deploy.jobs.common.samples import structured_images
+from dpt_deploy.runtime.onnxruntime import OrtRunner
+
+SIZES = ((64, 96), (96, 64), (128, 128))
+
+
+def feeds(artifact):
+    return [model_feed(artifact.sidecar, structured_images(1, *size, seed=seed)) for seed, size in enumerate(SIZES)]
+
+
+def measured(artifact, tmp_path, order=(0, 1, 2)):
+    probe = write_probe(artifact.path, tmp_path / "probe.onnx")
+    ranges = Ranges(probe)
+    with OrtRunner(probe.path) as runner:
+        for index in order:
+            ranges.add(runner.infer(feeds(artifact)[index])[OUTPUT])
+    return ranges
+
+
+@pytest.mark.parametrize("name", ["tiny-vit", "tiny-hybrid"])
+def test_the_largest_magnitude_of_every_tensor_over_all_images(name, tmp_path):
+    artifact = exported(name)
+    ranges = measured(artifact, tmp_path).to_dict()
+    names = float_tensors(onnx.load(artifact.path))
+    assert list(ranges) == ["pixel_values", *names]
+    mark_outputs(artifact.path, names, tmp_path / "marked.onnx")
+    with OrtRunner(tmp_path / "marked.onnx") as runner:
+        runs = [runner.infer(feed) for feed in feeds(artifact)]
+    for tensor in names:
+        assert ranges[tensor] == pytest.approx(max(np.abs(run[tensor]).max() for run in runs), rel=1e-4), tensor
+
+
+def test_the_order_of_the_images_does_not_matter(tmp_path):
+    artifact = exported("tiny-vit")
+    there, back = (measured(artifact, tmp_path, order) for order in ((0, 1, 2), (2, 0, 1)))
+    assert there.to_dict() == back.to_dict()
+    assert there.images == 3
+
+
+def test_what_is_not_finite_is_named(tmp_path):
+    artifact = tampered(exported("tiny-vit"), tmp_path, lambda graph: spoil(graph, "fusion.2.unit.conv1.bias", np.nan))
+    with pytest.raises(BadFileError, match=r"'fusion.2.unit.conv1' is nan"):
+        measured(artifact, tmp_path)
+
+
+def spoil(model, name, value):
+    for tensor in model.graph.initializer:
+        if tensor.name == name:
+            tensor.CopyFrom(numpy_helper.from_array(np.full(tuple(tensor.dims), value, np.float32), name))
+
+
+def test_raw_depth_and_all_that_follows_stays_wide():
+    chosen = choose_islands(exported("tiny-vit").path, "fp16", {})
+    assert set(chosen) == {"head.conv3/Conv", "head/Relu_2", "head/Squeeze"}
+    assert "thousands" in chosen["head/Relu_2"]
+
+
+def test_the_metric_tail_stays_wide():
+    path = exported("tiny-metric").path
+    chosen = choose_islands(path, "fp16", {})
+    after = [node.name for node in onnx.load(path).graph.node]
+    tail = after[after.index("head.conv3/Conv") :]
+    assert set(tail) == set(chosen)
+    assert any(name.startswith("tail/") for name in tail)
+
+
+def test_segmentation_has_no_tail():
+    assert choose_islands(exported("tiny-seg").path, "fp16", {}) == {}
+
+
+def test_a_tensor_near_the_limit_keeps_who_makes_and_who_takes_it_wide():
+    path = exported("tiny-vit").path
+    limit = LARGEST["fp16"] / HEADROOM
+    tensor = "encoder.blocks.1.mlp.fc1"
+    graph = onnx.load(path).graph
+    touching = {node.name for node in graph.node if tensor in (*node.input, *node.output)}
+    assert len(touching) >= 2
+    tails, wide = (set(choose_islands(path, precision, {})) for precision in ("fp16", "bf16"))
+    assert set(choose_islands(path, "fp16", {tensor: limit * 0.99})) == tails
+    found = choose_islands(path, "fp16", {tensor: limit * 1.01})
+    assert set(found) == tails | touching
+    assert f"{tensor} reaches 8.27e+03" in {found[name] for name in touching}
+    assert set(choose_islands(path, "bf16", {tensor: limit * 1.01})) == wide
+
+
+def test_deconvolutions_stay_wide_in_bf16_which_tensorrt_cannot_build():
+    path = exported("tiny-vit").path
+    transposed = {node.name for node in onnx.load(path).graph.node if node.op_type == "ConvTranspose"}
+    assert len(transposed) == 2
+    assert transposed <= set(choose_islands(path, "bf16", {}))
+    assert not transposed & set(choose_islands(path, "fp16", {}))

@@ -1,0 +1,59 @@
+"""The published networks at their full size, in every narrow precision, through the real builder of TensorRT-RTX.
+
+What is built here is what a user builds; only calibration and comparison are short, because weights are random: what an
+engine is made of does not depend on their values. All precisions at all sizes stand in ``benchmarks/precisions.py``.
+"""
+
+import pytest
+from support.tiny import quick_judge
+
+from dpt_deploy.core.profile import parse_ranges
+from dpt_deploy.core.size import Size
+from dpt_deploy.graph import exporter
+from dpt_deploy.jobs.build.build import build_engine_artifact
+from dpt_deploy.jobs.export.export import export_model
+
+pytestmark = pytest.mark.needs("onnx", "torch", "onnxruntime", "tensorrt_rtx")
+
+LEAST = {("tiny", "fp16"): 0.65}  # its trained head overflows and stays FP32
+BLOCKS = {"tiny": 6, "base": 12, "hybrid": 12, "hybrid-segmentation": 12}
+NETWORKS = {
+    "tiny": {"backbone": "tiny"},
+    "base": {"backbone": "base", "weights": "random"},
+    "hybrid": {"backbone": "hybrid", "weights": "random"},
+    "hybrid-segmentation": {"backbone": "hybrid", "task": "segmentation", "weights": "random"},
+}
+CALIBRATED = {"tiny": Size(192, 192)}  # what has learned is measured at the size that it has learned at
+SMALL = Size(64, 64)
+
+
+_traced = {}  # the FP32 graph of one network: to trace it takes a third of an export
+
+
+@pytest.fixture
+def traced_once(name, monkeypatch):
+    """Every precision begins with the same graph; it is traced for the first."""
+    trace = exporter.onnx_from_module
+
+    def kept(module, plan):
+        if name not in _traced:
+            _traced.clear()
+            _traced[name] = trace(module, plan)
+        return _traced[name].clone()
+
+    monkeypatch.setattr(exporter, "onnx_from_module", kept)
+
+
+@pytest.mark.usefixtures("traced_once")
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "int8", "fp8"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_it_builds_in_the_precision_asked_for_with_attention_whole(name, precision, tmp_path):
+    with quick_judge():
+        artifact = export_model(**NETWORKS[name], out=tmp_path, precision=precision, res=(CALIBRATED.get(name, SMALL),))
+    assert artifact.sidecar.precision == precision
+    side = str(artifact.sidecar.image.height)
+    built = build_engine_artifact(artifact.path, tmp_path, res=parse_ranges(side), batch=4, library="tensorrt_rtx")
+    record = built.artifact.sidecar.engine
+    assert record.audit.share(precision) > LEAST.get((name, precision), 0.9)
+    assert record.audit.attention == {"whole": BLOCKS[name], "decomposable": 0}
+    assert [str(profile) for profile in record.profiles] == [f"{side} batch 1", f"{side} batch 2..4"]

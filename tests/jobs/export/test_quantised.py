@@ -1,0 +1,246 @@
+"""``export --precision int8|fp8``: one calibration, verified artefacts, what they are worth, and what is refused."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx import numpy_helper
+from support.faults.calling import complaint, fine
+from support.tiny import exported, exported_for_cpu, quick_judge, tampered, tiny_path
+
+from dpt_deploy.artifact.records import WorthRecord
+from dpt_deploy.artifact.store import open_artifact
+from dpt_deploy.cli import call
+from dpt_deploy.core.errors import ParityError
+from dpt_deploy.core.size import Size
+from dpt_deploy.graph.analysis.describe import describe
+from dpt_deploy.graph.precision.qdq import quantise, targets, watched
+from dpt_deploy.jobs.export import budget as sensitivity
+from dpt_deploy.jobs.export import worth
+from dpt_deploy.jobs.export.quantised import check_worth
+
+WORTH = WorthRecord("2 rendered scenes", 2, "64", "ort", drift=0.02, sqnr=25.0, speedup=(1.5, 1.4, 1.6))
+
+
+def twin(artifact):
+    return open_artifact(artifact.path.with_name(artifact.sidecar.quantisation.twin))
+
+
+def argv(folder, *more, precision="int8", name="tiny-vit"):
+    what = ["--backbone", tiny_path(name), "--weights", "random", "--precision", precision, "--res", "64x96"]
+    return ["export", *what, "-o", folder, *more]
+
+
+def talk(capsys, *args):
+    """What a call that succeeds says on standard error."""
+    assert call([str(arg) for arg in args]) == 0
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["tiny-vit", "tiny-hybrid", "tiny-conv", "tiny-seg", "tiny-metric"])
+def test_int8_comes_as_two_verified_artefacts_of_one_calibration(name, capsys):
+    engine = exported(name, precision="int8")
+    cpu = twin(engine)
+    assert (engine.sidecar.precision, cpu.sidecar.precision) == ("int8", "int8-cpu")
+    assert (engine.sidecar.parity.runtime, cpu.sidecar.parity.runtime) == ("emu", "ort")
+    one, other = engine.sidecar.quantisation, cpu.sidecar.quantisation
+    assert (one.clip, one.kept, one.method) == (other.clip, other.kept, other.method)
+    assert twin(cpu).path == engine.path
+    assert engine.sidecar.parity.verified
+    assert cpu.sidecar.parity.verified
+    assert np.isfinite(one.worth.drift)
+    for artifact in (engine, cpu):
+        assert call(["verify", str(artifact.path), "--res", "64x96", "--batch", "3"]) == 0
+
+
+@pytest.mark.parametrize("name", ["tiny-hybrid", "tiny-seg"])
+def test_fp8_is_verified_too(name, capsys):
+    artifact = exported(name, precision="fp8")
+    assert artifact.sidecar.parity.runtime == artifact.sidecar.quantisation.worth.runtime == "emu"
+    assert artifact.sidecar.quantisation.worth.speedup is None
+    assert call(["verify", str(artifact.path), "--res", "64", "--batch", "2"]) == 0
+
+
+def test_both_graphs_have_the_same_steps():
+    engine = exported("tiny-hybrid", precision="int8")
+    tables = []
+    for artifact in (engine, twin(engine)):
+        graph = onnx.load(artifact.path).graph
+        values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+        steps = {}
+        for node in graph.node:
+            if node.op_type == "DequantizeLinear":
+                steps[node.input[0]] = values[node.input[1]].astype(np.float32)
+        tables.append(steps)
+    shared = set(tables[0]) & set(tables[1])
+    assert len(shared) > len(tables[0]) / 2
+    for name in shared:
+        np.testing.assert_array_equal(tables[0][name], tables[1][name])
+
+
+def test_weights_are_counted_whatever_their_type(capsys):
+    """Steps and zeros are none; two products may share a weight, and a weight may be there in both types."""
+    wanted = describe(exported("tiny-vit").path).parameters
+    engine = exported("tiny-vit", precision="int8")
+    for artifact in (engine, twin(engine)):
+        assert describe(artifact.path).parameters == wanted
+
+
+def test_a_spoiled_step_fails_to_verify(tmp_path, capsys):
+    def spoil(graph):
+        for tensor in graph.graph.initializer:
+            if tensor.name.startswith("fusion.1") and tensor.name.endswith(".step"):
+                tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * 0.01, tensor.name))
+
+    spoiled = tampered(twin(exported("tiny-vit", precision="int8")), tmp_path, spoil)
+    assert call(["verify", str(spoiled.path), "--res", "64", "--batch", "1"]) == 5
+
+
+def test_what_is_there_already_is_not_made_again_unless_it_was_asked_for_differently(tmp_path, capsys):
+    with quick_judge():
+        assert "exporting" in talk(capsys, *argv(tmp_path))
+        assert talk(capsys, *argv(tmp_path)).count("is up to date") == 2
+        assert "exporting" in talk(capsys, *argv(tmp_path, "--method", "percentile"))
+        (tmp_path / "tiny-vit-int8-cpu.onnx").unlink()
+        assert "exporting" in talk(capsys, *argv(tmp_path, "--method", "percentile"))
+
+
+def test_the_command_tells_what_it_is_worth(tmp_path, capsys):
+    with quick_judge((1.25, 1.2, 1.3)):
+        out = fine(capsys, *argv(tmp_path))
+        told = json.loads(fine(capsys, *argv(tmp_path, "--json")))
+    assert "int8-cpu beside fp32: 2 rendered scenes" in out
+    assert "SQNR" in out
+    assert "1.25 times fp32 on ort here (95 %: 1.20-1.30)" in out
+    assert told["worth"]["runtime"] == "emu"
+    assert told["twin"]["worth"]["speedup"] == [1.25, 1.2, 1.3]
+
+
+def test_what_is_slower_is_not_written_unless_forced(tmp_path, capsys):
+    with quick_judge((0.5, 0.4, 0.6)):
+        said = complaint(capsys, 5, *argv(tmp_path))
+        assert "int8-cpu is no gain: 0.50 times as fast as fp32" in said
+        assert not list(tmp_path.iterdir())
+        fine(capsys, *argv(tmp_path, "--force"))
+    with quick_judge((0.9, 0.7, 1.1)):  # the interval reaches 1: nothing is proven
+        fine(capsys, *argv(tmp_path / "unsure"))
+
+
+def test_the_speed_is_that_of_two_sessions_turn_by_turn(monkeypatch):
+    monkeypatch.setattr(worth, "SECONDS", 0.01)
+    full = exported("tiny-vit")
+    feed = {full.sidecar.inputs[0].name: np.zeros((1, 3, 64, 64), np.float32)}
+    samples = worth.Samples("none", Size(64, 64), (worth.Sample(np.zeros((1, 64, 64, 3), np.uint8)),))
+    bench = worth.Bench(full.path, samples, lambda _pixels: feed, "depth")
+    median, low, high = bench.speedup(full.path)
+    assert 0 < low <= median <= high
+    same = bench.worth(full.path, "ort")
+    assert (same.drift, same.sqnr) == (0.0, None)
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (replace(WORTH, drift=float("inf")), "not finite"),
+        (replace(WORTH, drift=0.06), "changes the result by 6.00%"),
+        (replace(WORTH, abs_rel=(0.1, 0.12)), "changes the result by 20.00%"),
+        (replace(WORTH, speedup=(0.9, 0.8, 0.95)), "no gain"),
+    ],
+)
+def test_what_is_refused(found, message):
+    check_worth("int8", WORTH, 0.05, allow_slower=False)
+    with pytest.raises(ParityError, match=message):
+        check_worth("int8", found, 0.05, allow_slower=False)
+
+
+# --- the budget -------------------------------------------------------------------------------------------------------
+
+
+def test_a_budget_keeps_the_blocks_that_harm_most(tmp_path, monkeypatch):
+    """One block is made to harm: the search must name it, and keep little else."""
+    original = worth.Bench.worth
+    spoiler = "fusion.2.unit.conv1"
+
+    def judged(self, path, runtime):
+        found = original(self, path, runtime)
+        node = next(node for node in onnx.load(path).graph.node if node.name == f"{spoiler}/Conv")
+        made = {output: each.op_type for each in onnx.load(path).graph.node for output in each.output}
+        harmed = made.get(node.input[1]) == "DequantizeLinear"
+        return replace(found, drift=0.5 if harmed else 0.001, sqnr=0.0 if harmed else 40.0)
+
+    monkeypatch.setattr(worth.Bench, "worth", judged)
+    artifact, told = exported_for_cpu(tmp_path, budget=0.01)
+    kept = artifact.sidecar.quantisation.kept
+    assert {name for name, why in kept.items() if "more than 1.00%" in why} == {
+        "fusion.2.unit.conv1/Conv",
+        "fusion.2.unit.conv2/Conv",
+    }
+    assert any(line.startswith("kept: fusion.2.unit (1 of") for line in told)
+
+
+def test_images_that_chose_nothing_have_the_last_word(tmp_path, monkeypatch):
+    """Four blocks harm. The images of the search bear three of them, so that keeping one is enough; the others one."""
+    original = worth.Bench.worth
+    scenes = worth.from_scenes(Size(96, 96), truth=False, first=worth.FIRST_OF_SEARCH).images
+    chosen_on = {scene.pixels.tobytes() for scene in scenes}
+
+    def judged(self, path, runtime):
+        graph = onnx.load(path).graph
+        made = {output: node.op_type for node in graph.node for output in node.output}
+        quantised = {
+            node.name.partition(".unit")[0]
+            for node in graph.node
+            if ".unit.conv1/" in node.name and made.get(node.input[1]) == "DequantizeLinear"
+        }
+        borne = 3 if self._samples.images[0].pixels.tobytes() in chosen_on else 1
+        over = len(quantised) > borne
+        return replace(original(self, path, runtime), drift=0.5 if over else 0.001, sqnr=0.0 if quantised else 90.0)
+
+    monkeypatch.setattr(worth.Bench, "worth", judged)
+    artifact, told = exported_for_cpu(tmp_path, budget=0.01)
+    assert len([line for line in told if "images that chose nothing say 50.00%; one more" in line]) == 2, told
+    kept = {name.partition(".unit")[0] for name in artifact.sidecar.quantisation.kept if ".unit.conv1/" in name}
+    assert len(kept) == 3
+
+
+def test_a_budget_that_cannot_be_met_is_refused_and_the_best_is_told(tmp_path, capsys, monkeypatch):
+    original = worth.Bench.worth
+    monkeypatch.setattr(worth.Bench, "worth", lambda *args: replace(original(*args), drift=0.3))
+    with quick_judge():
+        said = complaint(capsys, 5, *argv(tmp_path, "--budget", "0.01", precision="fp8"))
+    assert "changes the result by 30.00% with every block left as it is" in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_budget_that_is_met_at_once_costs_no_search(tmp_path, monkeypatch):
+    monkeypatch.setattr(sensitivity._Variants, "by_harm", None)
+    artifact, _ = exported_for_cpu(tmp_path, budget=0.9)
+    assert artifact.sidecar.quantisation.budget == 0.9
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--precision", "int4"), "available: fp32, fp16, bf16, int8, int8-cpu, fp8"),
+        (("--precision", "int8", "--method", "guess"), "known: min-max, percentile, mse, entropy"),
+        (("--precision", "int8", "--budget", "7"), "not a share"),
+        (("--precision", "fp16", "--budget", "0.1"), "fp16 has none"),
+        (("--precision", "fp16", "--method", "mse"), "fp16 has none"),
+    ],
+)
+def test_mistakes_in_the_options(options, message, tmp_path, capsys):
+    what = ["export", "--backbone", tiny_path("tiny-vit"), "--weights", "random", "-o", str(tmp_path / "out"), *options]
+    assert message in complaint(capsys, 2, *what)
+
+
+def test_a_calibration_counts_every_tensor_that_is_quantised():
+    artifact = exported("tiny-hybrid", precision="int8")
+    model = ir.load(exported("tiny-hybrid").path)
+    table = artifact.sidecar.quantisation
+    assert set(watched(model, table.kept)) == set(table.clip)
+    assert all(value > 0 for value in table.clip.values())
+    done = quantise(model, "int8", table.clip, table.kept)
+    assert done.nodes == len(targets(ir.load(exported("tiny-hybrid").path))) - len(table.kept)

@@ -1,0 +1,116 @@
+"""Parity cases: what passes, what fails, and which references are refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dpt_deploy.core.errors import ParityError, UsageError
+from dpt_deploy.core.recipe import Tolerance
+from dpt_deploy.core.size import Size
+from dpt_deploy.jobs.verify.compare import check_reference, compare, compare_matrix
+
+pytestmark = pytest.mark.fast
+
+TOLERANCE = Tolerance(max=1e-4, mean=1e-5, disagreement=1e-3)
+SIZE = Size(32, 64)
+DEPTH = np.linspace(1.0, 5.0, 2 * 32 * 64).reshape(2, 32, 64).astype(np.float32)
+
+
+def _case(candidate, reference=DEPTH):
+    return compare(candidate, reference, batch=2, size=SIZE, tolerance=TOLERANCE)
+
+
+def test_equal_outputs_pass():
+    case = _case(DEPTH.copy())
+    assert case.passed
+    assert (case.max, case.mean, case.abs_rel) == (0.0, 0.0, pytest.approx(0.0, abs=1e-12))
+
+
+def test_one_pixel_over_the_maximum_fails():
+    off = DEPTH.copy()
+    off[1, 3, 5] += 4.0 * 2e-4
+    assert not _case(off).passed
+
+
+def test_a_small_error_everywhere_fails_the_mean():
+    case = _case(DEPTH + np.float32(4.0 * 5e-5))
+    assert case.max < TOLERANCE.max
+    assert not case.passed
+
+
+def test_a_candidate_with_nan_fails_with_a_note():
+    off = DEPTH.copy()
+    off[0, 0, 0] = np.nan
+    case = _case(off)
+    assert (case.passed, case.max, case.note) == (False, None, "NaN or Inf in the output")
+
+
+def test_labels_are_held_to_the_share_that_may_differ():
+    labels = np.arange(10_000, dtype=np.int32).reshape(1, 100, 100) % 7
+    off = labels.copy()
+    off[0, 0, :10] += 1
+    assert _case(off, labels).passed
+    off[0, 0, :11] = 99
+    assert not _case(off, labels).passed
+
+
+def test_another_shape_fails_with_a_note():
+    case = _case(DEPTH.transpose(0, 2, 1))
+    assert (case.passed, case.max) == (False, None)
+    assert case.note.startswith("output shape [2, 64, 32], expected [2, 32, 64]")
+
+
+def test_a_size_the_graph_refuses_is_a_failed_case_and_the_rest_is_measured():
+    def outputs(batch, _size):
+        if batch == 1:
+            raise UsageError("the model does not accept it")
+        return DEPTH, DEPTH
+
+    report = compare_matrix(outputs, [(1, SIZE), (2, SIZE)], TOLERANCE, min_span=0.5)
+    assert [(case.passed, case.note) for case in report.cases] == [(False, "the model does not accept it"), (True, "")]
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        pytest.param(np.zeros((1, 4, 4)), "flat", id="all zero"),
+        pytest.param(np.full((1, 4, 4), 7.0), "flat", id="constant"),
+        pytest.param(7.0 + np.linspace(0, 1, 16).reshape(1, 4, 4), "flat", id="span under half"),
+        pytest.param(np.full((1, 4, 4), np.nan), "not finite", id="NaN"),
+        pytest.param(np.ones((1, 4, 4), np.int32), "all the same", id="one label"),
+    ],
+)
+def test_a_reference_that_agrees_with_anything_is_refused(reference, message):
+    with pytest.raises(ParityError, match=message):
+        check_reference(reference, min_span=0.5)
+
+
+def test_a_varied_reference_is_accepted():
+    check_reference(DEPTH, min_span=0.5)
+    check_reference(np.array([[[0, 1]]], np.int32), min_span=0.5)
+
+
+def test_the_matrix_measures_every_case_even_after_a_failure():
+    def outputs(batch, _size):
+        return (DEPTH + (batch == 1), DEPTH)
+
+    seen = []
+    report = compare_matrix(outputs, [(1, SIZE), (2, SIZE)], TOLERANCE, min_span=0.5, progress=seen.append)
+    assert [case.passed for case in report.cases] == [False, True]
+    assert (len(seen), report.passed, len(report.failures)) == (2, False, 1)
+
+
+def test_an_empty_matrix_proves_nothing():
+    assert not compare_matrix(lambda _b, _s: (DEPTH, DEPTH), [], TOLERANCE, min_span=0.5).passed
+
+
+def test_a_case_that_failed_is_judged_again_and_no_other():
+    seen = []
+
+    def again(case):
+        seen.append(case.batch)
+        return case
+
+    compare_matrix(lambda b, _s: (DEPTH + (b - 1), DEPTH), [(1, SIZE), (2, SIZE)], TOLERANCE, min_span=0.0, again=again)
+    assert seen == [2]

@@ -1,0 +1,127 @@
+"""``dpt-deploy diagnose``: a planted overflow is named, with what must stay FP32; a sound file is found sound."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+from support.faults.calling import complaint
+from support.faults.precision import BLOCK, overflow
+from support.tiny import exported, tampered
+
+from dpt_deploy.artifact.store import open_artifact, sha256_of
+from dpt_deploy.cli import call
+from dpt_deploy.core.size import Size
+from dpt_deploy.jobs.common.inputs import model_feed, parity_images
+from dpt_deploy.jobs.verify.variants import QuantisedWorkshop
+
+
+@pytest.fixture(scope="module")
+def spoiled(tmp_path_factory):
+    return tampered(exported("tiny-vit", precision="fp16"), tmp_path_factory.mktemp("spoiled"), overflow)
+
+
+def diagnosed(capsys, code, path, *more):
+    assert call(["diagnose", str(path), "--res", "64", "--json", *more]) == code
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_planted_overflow_is_named_with_what_must_stay_wide(spoiled, capsys):
+    before = sha256_of(spoiled.path)
+    found = diagnosed(capsys, 5, spoiled.path)
+    assert found["max"] is None
+    assert found["not_finite"].startswith(f"{BLOCK}.qkv")
+    assert found["spare"]
+    assert all(name.startswith(BLOCK) for name in found["spare"])
+    assert f"{BLOCK}/Attention" in found["spare"]
+    assert found["headroom"][0]["times"] < 1
+    assert found["headroom"][0]["tensor"].startswith(BLOCK)
+    assert sha256_of(spoiled.path) == before
+
+
+def test_it_says_so_to_a_person(spoiled, capsys):
+    assert call(["diagnose", str(spoiled.path), "--res", "64"]) == 5
+    out, err = capsys.readouterr()
+    assert "least headroom at 64" in out
+    assert f"{BLOCK}/Attention" in out
+    assert f"is not finite from {BLOCK}.qkv" in " ".join(err.split())
+
+
+@pytest.mark.parametrize("name", ["tiny-vit", "tiny-metric"])
+def test_a_sound_file_is_found_sound(name, capsys):
+    found = diagnosed(capsys, 0, exported(name, precision="fp16").path)
+    assert (found["not_finite"], found["diverges_at"], found["spare"]) == (None, None, [])
+    assert 0 < found["max"] <= found["tolerance"]["max"]
+    assert min(each["times"] for each in found["headroom"]) > 8
+
+
+# --- 8 bits -----------------------------------------------------------------------------------------------------------
+
+FLAVOURS = ("int8", "int8-cpu", "fp8")
+
+
+def quantised(flavour, name="tiny-hybrid"):
+    if flavour == "int8-cpu":
+        engine = exported(name, precision="int8")
+        return open_artifact(engine.path.with_name(engine.sidecar.quantisation.twin))
+    return exported(name, precision=flavour)
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_a_sound_quantised_file_is_found_sound_and_its_noise_is_told(flavour, capsys):
+    found = diagnosed(capsys, 0, quantised(flavour).path)
+    assert (found["not_finite"], found["diverges_at"], found["spare"]) == (None, None, [])
+    assert 0 < found["max"] <= found["tolerance"]["max"]
+    tensors = [each["tensor"] for each in found["noise"]]
+    assert set(tensors) <= set(quantised(flavour).sidecar.quantisation.clip)
+    levels = [each["sqnr"] for each in found["noise"] if each["sqnr"] is not None]
+    assert levels == sorted(levels)
+    assert 10 < np.median(levels) < 60  # 127 levels a side: 6 dB a bit, less what peaks cost
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_with_every_node_spared_nothing_is_left_of_the_rounding_of_activations(flavour):
+    artifact = quantised(flavour)
+    feed = model_feed(artifact.sidecar, parity_images("int8", 1, Size(64, 64)))
+    with QuantisedWorkshop(artifact, feed, artifact.sidecar.tolerance, artifact.sidecar.quantisation) as workshop:
+        none, some, all_of_it = (workshop.error(keep)[0] for keep in ((), workshop.nodes[::2], workshop.nodes))
+    assert all_of_it < 5e-3 < none
+    assert all_of_it <= some
+
+
+@pytest.mark.parametrize("flavour", ["int8", "int8-cpu"])
+def test_a_layer_that_is_clipped_too_early_is_named(flavour, tmp_path, capsys):
+    """A step of a hundredth: the tensor is cut at a hundredth of its range."""
+    sound = quantised(flavour, "tiny-vit")
+    spoilt = "fusion.2.unit.conv1"
+    graph = onnx.load(sound.path).graph
+    read = next(each for each in graph.node if each.name == f"{spoilt}/Conv").input[0]
+    step = next(each for each in graph.node if read in each.output).input[1]
+
+    def spoil(model):
+        for tensor in model.graph.initializer:
+            if tensor.name == step:
+                values = numpy_helper.to_array(tensor)
+                tensor.CopyFrom(numpy_helper.from_array((values * 0.01).astype(values.dtype), step))
+
+    spoiled = tampered(sound, tmp_path, spoil)
+    usual = diagnosed(capsys, 0, sound.path)["max"]
+    found = diagnosed(capsys, 5, spoiled.path, "--max", str(1.5 * usual))
+    assert found["noise"][0]["tensor"] == read.removesuffix(".restored")
+    assert found["spare"]
+    assert f"{spoilt}/Conv" in found["spare"]
+    assert len(found["spare"]) <= 3
+
+
+def test_labels_have_no_range(capsys):
+    path = exported("tiny-seg", precision="fp16", output_kind="labels").path
+    assert "returns labels" in complaint(capsys, 2, "diagnose", path)
+
+
+def test_what_is_not_of_16_bits_is_refused(capsys):
+    assert "no narrow types" in complaint(capsys, 2, "diagnose", exported("tiny-vit").path)
+
+
+def test_a_size_that_cannot_be_is_refused(capsys):
+    assert "legal sizes" in complaint(capsys, 2, "diagnose", exported("tiny-vit", precision="fp16").path, "--res", "65")

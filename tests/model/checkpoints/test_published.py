@@ -1,0 +1,319 @@
+"""The whole path of a named checkpoint, from a server on this machine: no torch, no network."""
+
+import hashlib
+import http.server
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+
+from dpt_deploy.core.errors import BadFileError, ResourceError, UsageError
+from dpt_deploy.core.recipe import zoo_names
+from dpt_deploy.model.checkpoints import published as module
+from dpt_deploy.model.checkpoints.published import cache_folder, default_for, fetch, find, published
+
+pytestmark = pytest.mark.fast
+
+# The published files, as far as the zoo goes.
+PUBLISHED_FILES = {
+    "dpt_large-midas-2f21e586.pt": ("large", "depth"),
+    "dpt_hybrid-midas-501f0c75.pt": ("hybrid", "depth"),
+    "dpt_large-ade20k-b12dca68.pt": ("large", "segmentation"),
+    "dpt_hybrid-ade20k-53898607.pt": ("hybrid", "segmentation"),
+    "dpt_hybrid_kitti-cb926ef4.pt": ("hybrid-kitti", "depth"),
+    "dpt_hybrid_nyu-2ce69ec7.pt": ("hybrid-nyu", "depth"),
+    "dpt_hybrid_nyu_new-217f207d.pt": ("hybrid-nyu", "depth"),
+    "dpt_hybrid-midas-d889a10e.pt": ("hybrid", "depth"),
+    "dpt_large-midas-b53ba79e.pt": ("large", "depth"),
+    "dpt_hybrid-ade20k-a7d10e8d.pt": ("hybrid", "segmentation"),
+    "dpt_large-ade20k-078062de.pt": ("large", "segmentation"),
+    "dpt_hybrid-kitti-e7069aae.pt": ("hybrid-kitti", "depth"),
+    "dpt_hybrid-nyu-b3a2ef48.pt": ("hybrid-nyu", "depth"),
+    "dpt_large_384.pt": ("large", "depth"),
+    "dpt_hybrid_384.pt": ("hybrid", "depth"),
+    "midas_v21-f6b98070.pt": ("midas-v21", "depth"),
+    "midas_v21_384.pt": ("midas-v21", "depth"),
+}
+PAYLOAD = bytes(range(256)) * 20_000  # 5 MB: several chunks
+ENTRY = replace(
+    default_for("hybrid", "depth"), file="synthetic-cafe.pt", sha256=hashlib.sha256(PAYLOAD).hexdigest()[:8]
+)
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """One file with ranges; ``cuts`` are the numbers of bytes after which successive answers break off."""
+
+    payload = PAYLOAD
+    cuts: list[int]
+    requests: list[str | None]
+    ranges = True
+    length = True
+
+    def do_GET(self):
+        wanted = self.headers.get("Range")
+        self.requests.append(wanted)
+        if not self.path.endswith("/synthetic-cafe.pt"):
+            self.send_error(404)
+            return
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and self.ranges else 0
+        if start and start >= len(self.payload):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(self.payload)}")
+            self.end_headers()
+            return
+        body = self.payload[start:]
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(self.payload) - 1}/{len(self.payload)}")
+        if self.length:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        cut = self.cuts.pop(0) if self.cuts else len(body)
+        self.wfile.write(body[:cut])
+
+    def log_message(self, *args):
+        pass
+
+
+@contextmanager
+def serving(**settings):
+    handler = type("Handler", (Handler,), {"cuts": [], "requests": [], **settings})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield handler, f"http://127.0.0.1:{server.server_port}/weights"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("DPT_DEPLOY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+@pytest.fixture
+def served(monkeypatch):
+    with serving() as (handler, address):
+        monkeypatch.setenv("DPT_DEPLOY_WEIGHTS_URL", address)
+        yield handler
+
+
+def cached():
+    return sorted(path.name for path in cache_folder().iterdir()) if cache_folder().is_dir() else []
+
+
+# --- the table --------------------------------------------------------------------------------------------------------
+
+
+def test_the_table_has_every_published_file_that_the_zoo_can_build():
+    assert {entry.file: (entry.recipe, entry.task) for entry in published()} == PUBLISHED_FILES
+
+
+@pytest.mark.parametrize("entry", published(), ids=lambda entry: entry.file)
+def test_every_entry_is_consistent(entry):
+    assert entry.recipe in zoo_names()
+    assert entry.licence == "MIT"
+    assert entry.address == "" or entry.address.endswith(f"/{entry.file}")
+    assert entry.address.startswith("https://github.com/isl-org/") or not entry.address
+    assert entry.sha256 == "" or f"-{entry.sha256}.pt" in entry.file
+    assert entry.sha256 or "-" not in entry.file
+    assert not entry.default or (entry.address and entry.sha256)
+    assert find(entry.file) == find(entry.file.removesuffix(".pt")) == entry
+
+
+def test_at_most_one_default_for_a_recipe_and_task():
+    defaults = [(entry.recipe, entry.task) for entry in published() if entry.default]
+    assert len(defaults) == len(set(defaults)) == 7
+
+
+@pytest.mark.parametrize("recipe", ["base", "deit-distilled", "resnet50", "resnext101"])
+def test_a_network_without_a_published_checkpoint_says_so(recipe):
+    with pytest.raises(UsageError, match=f"no depth checkpoint of '{recipe}' was published") as caught:
+        default_for(recipe, "depth")
+    assert "--weights random" in caught.value.hint
+
+
+def test_an_unknown_name_is_not_found():
+    assert find("dpt_hybrid.pt") is None
+
+
+def test_the_cache_follows_the_environment(tmp_path, monkeypatch):
+    assert cache_folder() == tmp_path / "cache" / "weights"
+    monkeypatch.delenv("DPT_DEPLOY_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_folder() == tmp_path / "xdg" / "dpt-deploy" / "weights"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / ".cache" / "dpt-deploy" / "weights"
+
+
+def test_torch_is_not_imported():
+    code = "import sys, dpt_deploy.model.checkpoints.published; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# --- download ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_download_is_whole_checked_and_kept(served):
+    seen = []
+    path = fetch(ENTRY, lambda done, total: seen.append((done, total)))
+    assert path.read_bytes() == PAYLOAD
+    assert seen[-1] == (len(PAYLOAD), len(PAYLOAD))
+    assert fetch(ENTRY) == path
+    assert len(served.requests) == 1  # the second time nothing was asked
+    assert cached() == ["synthetic-cafe.pt", "synthetic-cafe.pt.verified"]
+
+
+def test_a_cut_connection_is_taken_up_where_it_broke_off(served):
+    served.cuts += [1_500_000, 2_000_000]
+    assert fetch(ENTRY).read_bytes() == PAYLOAD
+    assert served.requests == [None, "bytes=1500000-", "bytes=3500000-"]
+
+
+def test_a_download_resumes_in_the_next_run(served):
+    served.cuts += [1_000_000, 0, 0, 0]
+    with pytest.raises(ResourceError, match="cut short again and again"):
+        fetch(ENTRY)
+    assert cached() == ["synthetic-cafe.pt.part"]
+    assert fetch(ENTRY).read_bytes() == PAYLOAD
+    assert served.requests[-1] == "bytes=1000000-"
+
+
+def test_a_part_that_was_complete_is_not_fetched_again(served):
+    cache_folder().mkdir(parents=True)
+    (cache_folder() / "synthetic-cafe.pt.part").write_bytes(PAYLOAD)
+    assert fetch(ENTRY).read_bytes() == PAYLOAD
+
+
+def test_a_part_longer_than_the_file_is_thrown_away(served):
+    cache_folder().mkdir(parents=True)
+    (cache_folder() / "synthetic-cafe.pt.part").write_bytes(PAYLOAD + b"tail")
+    assert fetch(ENTRY).read_bytes() == PAYLOAD
+
+
+def test_a_server_without_ranges_starts_over(monkeypatch):
+    with serving(ranges=False) as (handler, address):
+        handler.cuts += [1_000_000]
+        monkeypatch.setenv("DPT_DEPLOY_WEIGHTS_URL", address)
+        assert fetch(ENTRY).read_bytes() == PAYLOAD
+
+
+def test_without_a_hash_a_cut_download_starts_over(served):
+    served.cuts += [1_000_000]
+    assert fetch(replace(ENTRY, sha256="")).read_bytes() == PAYLOAD
+    assert served.requests == [None, None]
+
+
+def test_a_wrong_hash_is_an_error_and_leaves_nothing(served):
+    served.payload = b"another file" * 1000
+    with pytest.raises(BadFileError, match=f"expected {ENTRY.sha256}") as caught:
+        fetch(ENTRY)
+    assert caught.value.exit_code == 4
+    assert cached() == []
+
+
+@pytest.mark.parametrize("entry", [ENTRY, replace(ENTRY, sha256="")], ids=["hash known", "hash not known"])
+def test_a_copy_damaged_since_is_fetched_again(entry, served):
+    path = fetch(entry)
+    path.write_bytes(PAYLOAD[:-1] + b"?")
+    os.utime(path, ns=(1, 1))
+    assert fetch(entry).read_bytes() == PAYLOAD
+    assert len(served.requests) == 2
+
+
+def test_a_file_put_there_by_hand_is_checked_and_used():
+    cache_folder().mkdir(parents=True)
+    (cache_folder() / ENTRY.file).write_bytes(PAYLOAD)
+    assert fetch(replace(ENTRY, address="")).read_bytes() == PAYLOAD
+
+
+# --- no way to the file -----------------------------------------------------------------------------------------------
+
+
+def assert_helpful(error, entry):
+    assert error.exit_code == 7
+    assert entry.file in str(error)
+    assert "http" in str(error)
+    assert "--weights FILE" in error.hint
+    assert "--weights random" in error.hint
+
+
+def test_a_missing_file_names_the_file_and_both_ways_on(served):
+    entry = replace(ENTRY, file="absent.pt")
+    with pytest.raises(ResourceError, match="the server answers 404") as caught:
+        fetch(entry)
+    assert_helpful(caught.value, entry)
+
+
+def test_no_network_names_the_file_and_both_ways_on(monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setenv("DPT_DEPLOY_WEIGHTS_URL", f"http://127.0.0.1:{port}")
+    with pytest.raises(ResourceError, match=r"no connection .*refused") as caught:
+        fetch(ENTRY)
+    assert_helpful(caught.value, ENTRY)
+
+
+def test_no_name_server_is_the_same(monkeypatch):
+    monkeypatch.setenv("DPT_DEPLOY_WEIGHTS_URL", "http://weights.invalid/")
+    with pytest.raises(ResourceError, match=r"cannot download synthetic-cafe\.pt") as caught:
+        fetch(ENTRY)
+    assert_helpful(caught.value, ENTRY)
+
+
+def test_silence_is_the_same(monkeypatch):
+    monkeypatch.setattr(module, "_TIMEOUT_S", 0.2)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        monkeypatch.setenv("DPT_DEPLOY_WEIGHTS_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(ResourceError, match="timed out"):
+            fetch(ENTRY)
+
+
+@pytest.mark.parametrize("address", ["file:///etc", "ftp://127.0.0.1", "/weights"])
+def test_only_http_is_spoken(address, monkeypatch):
+    monkeypatch.setenv("DPT_DEPLOY_WEIGHTS_URL", address)
+    with pytest.raises(UsageError, match="is not http or https"):
+        fetch(ENTRY)
+
+
+def test_a_file_without_an_address_must_be_given():
+    with pytest.raises(UsageError, match="no address that a program can fetch") as caught:
+        fetch(replace(ENTRY, address=""))
+    assert "--weights FILE" in caught.value.hint
+
+
+def test_a_full_disk_is_an_error_and_the_part_is_not_taken_for_the_file(served):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, hard))
+    try:
+        with pytest.raises(ResourceError, match="cannot write") as caught:
+            fetch(ENTRY)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, previous)
+    assert caught.value.exit_code == 7
+    assert "synthetic-cafe.pt" not in cached()
+    assert fetch(ENTRY).read_bytes() == PAYLOAD
+
+
+def test_a_cache_that_cannot_be_made_is_an_error(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("DPT_DEPLOY_CACHE", str(tmp_path / "file"))
+    with pytest.raises(ResourceError, match="cannot write"):
+        fetch(ENTRY)

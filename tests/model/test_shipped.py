@@ -1,0 +1,71 @@
+"""The weights in the package: small enough, whole, found by name, and better than nothing."""
+
+import os
+from pathlib import Path
+
+import pytest
+from support.paths import TESTS
+
+pytest.importorskip("torch", reason="the models need PyTorch")
+
+from dpt_deploy.artifact.sidecar import WeightsSource
+from dpt_deploy.core.recipe import load_recipe
+from dpt_deploy.jobs.common.reference import checkpoint_path, reference_of, resolve_weights, shipped_for
+from dpt_deploy.jobs.export.export import export_model
+from dpt_deploy.jobs.train.judge import judge
+from dpt_deploy.jobs.train.plan import Validation
+from dpt_deploy.model.checkpoints.load import save_native
+from dpt_deploy.model.checkpoints.published import shipped, shipped_path
+from dpt_deploy.model.random_weights import random_model
+
+NAMES = ("tiny", "tiny-conv", "tiny-vit")
+FEW = Validation(scenes=32)  # no training has seen them
+# Of the error of the best plane. Half of it is what is wanted, and met on the 128 scenes that judge a training (the
+# records in benchmarks/results); the plain ViT barely meets it, and these are fewer and smaller.
+SHARE = {"tiny": 0.5, "tiny-conv": 0.45, "tiny-vit": 0.55}
+
+
+@pytest.fixture(autouse=True)
+def small_scenes(monkeypatch):
+    monkeypatch.setattr("dpt_deploy.jobs.train.judge.SIDE", 256)
+
+
+def test_these_three_ship_in_at_most_12_megabytes():
+    assert {path.stem for path in shipped()} == set(NAMES)
+    assert sum(path.stat().st_size for path in shipped()) <= 12_000_000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_shipped_model_knows_more_than_a_plane_does(name):
+    score = judge(shipped_path(name), load_recipe(name), FEW)
+    assert score.abs_rel < SHARE[name] * score.plane_abs_rel
+
+
+def test_random_weights_know_less(tmp_path):
+    recipe = load_recipe("tiny-vit")
+    save_native(random_model(recipe.model), tmp_path / "random.safetensors")
+    score = judge(tmp_path / "random.safetensors", recipe, FEW)
+    assert score.abs_rel > 0.85 * score.plane_abs_rel
+
+
+def test_an_artefact_names_them_wherever_the_package_lies(tmp_path):
+    artifact = export_model("tiny-vit", tmp_path)
+    source = artifact.sidecar.weights
+    assert (source.kind, source.path, source.licence) == ("shipped", "tiny-vit.safetensors", "MIT")
+    assert not source.is_random
+    assert os.sep not in source.path
+    assert reference_of(artifact.sidecar).spec.name == "tiny-vit"
+
+
+def test_they_belong_to_the_networks_of_the_zoo_alone():
+    other = load_recipe(str(TESTS / "support/recipes/tiny-vit.toml"))
+    assert other.name == "tiny-vit"
+    assert shipped_for(other) is None
+    assert shipped_for(load_recipe("tiny-vit")) == shipped_path("tiny-vit")
+    assert shipped_for(load_recipe("tiny-vit", task="segmentation")) is None
+
+
+def test_they_can_be_named():
+    source = resolve_weights("tiny-conv", load_recipe("tiny-conv"))
+    assert checkpoint_path(source) == shipped_path("tiny-conv.safetensors")
+    assert checkpoint_path(WeightsSource("file", path="here.pt")) == Path("here.pt")

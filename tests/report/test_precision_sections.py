@@ -1,0 +1,117 @@
+"""Sweeps and precisions on the page: every number comes from the record, every refusal with its message."""
+
+import pytest
+
+from dpt_deploy.core.errors import BadFileError
+from dpt_deploy.report.benchmark_page import render
+from dpt_deploy.report.sections import Result
+
+pytestmark = pytest.mark.fast
+
+MACHINE = {"processor": "a processor", "cores": 2, "gpus": [], "tools": {"torch": "2.99.0"}}
+
+
+def point(precision, ms, *, best=False):
+    return {
+        "model": "small",
+        "precision": precision,
+        "size": "64",
+        "runtime": "ort" if ms else "emu",
+        "abs_rel": 0.25,
+        "ms": ms,
+        "best": best,
+    }
+
+
+SWEEP = {
+    "kind": "sweep",
+    "environment": MACHINE,
+    "images": 12,
+    "data": {"name": "rendered scenes"},
+    "points": [point("fp32", [20.0, 19.0, 21.0]), point("int8-cpu", [10.0, 9.5, 11.0], best=True), point("fp8", None)],
+}
+ENGINE = {"built": True, "bytes": 12_300_000, "operations": {"fp16": 0.75, "fp32": 0.25}}
+
+
+def file(name, **changes):
+    row = {
+        "network": name,
+        "asked": "fp16",
+        "exported": True,
+        "model": f"{name}-fp16",
+        "bytes": 4_500_000,
+        "size": 64,
+        "worth": None,
+        "verify": {"passed": True, "max": 0.00087, "mean": 0.0002, "agreement": None},
+        "pytorch": {"max": 0.0013, "mean": 0.0002},
+        "onnxruntime": "runs",
+        "engine": ENGINE,
+    }
+    return row | changes
+
+
+PRECISIONS = {
+    "kind": "precisions",
+    "environment": MACHINE,
+    "rows": [
+        file("small"),
+        file(
+            "wide",
+            worth={"sqnr": 25.04},
+            onnxruntime="no kernel",
+            engine={"built": False, "message": "error: no | deconv"},
+        ),
+        file(
+            "labels", verify={"passed": False, "max": None, "mean": None, "agreement": 0.985}, onnxruntime="no kernel"
+        ),
+        {"network": "odd", "asked": "fp8", "exported": False, "message": "error: too odd"},
+    ],
+}
+MEMORY = {
+    "kind": "calibration-memory",
+    "model": "small",
+    "images": 500,
+    "sizes": ["64", "96"],
+    "weights_bytes": 400_000_000,
+    "peak_bytes": 2_100_000_000,
+    "peak_bytes_of_fp32": 1_500_000_000,
+    "peak_bytes_of_few": 2_000_000_000,
+    "few": 10,
+    "seconds": 600.0,
+}
+
+
+def page(data):
+    return render([Result("result.json", data)]).text
+
+
+def test_a_sweep_shows_times_where_there_are_any():
+    shown = page(SWEEP)
+    assert "a processor, 2 cores, torch 2.99.0; 12 images of rendered scenes." in shown
+    assert "| small | int8-cpu | 64 | ort | 0.2500 | 10.0 (9.5 to 11.0) | yes |" in shown
+    assert "| small | fp8 | 64 | emu | 0.2500 | - |  |" in shown
+    assert "![error over time](results/result.svg)" in shown
+
+
+def test_every_file_has_a_row_and_every_refusal_its_message():
+    shown = page(PRECISIONS)
+    assert "| small-fp16 | 4.5 | 64 | 8.7e-04 | 2.0e-04 | 1.3e-03 | - | runs | builds | 12.3 | 75 % |" in shown
+    assert "| wide-fp16 | 4.5 | 64 | 8.7e-04 | 2.0e-04 | 1.3e-03 | 25.0 dB | no | no | - | - |" in shown
+    assert "labels 98.5 %" in shown
+    assert "- ONNX Runtime, wide-fp16, labels-fp16: `no kernel`" in shown
+    assert "- TensorRT-RTX, wide-fp16: `error: no | deconv`" in shown
+    assert "- verify, labels-fp16: `over its tolerance`" in shown
+    assert "- export, odd fp8: `error: too odd`" in shown
+    assert "What was refused" not in page({**PRECISIONS, "rows": [file("small")]})
+
+
+def test_memory_is_told_above_the_model():
+    assert "| small | 500 | 64, 96 | 0.40 GB | 2.10 GB | 2.00 GB (10 images) | 1.50 GB | 0.60 GB | 10 min |" in page(
+        MEMORY
+    )
+
+
+@pytest.mark.parametrize(("data", "key"), [(SWEEP, "points"), (PRECISIONS, "rows"), (MEMORY, "peak_bytes")])
+def test_a_record_that_lacks_something_is_named(data, key):
+    with pytest.raises(BadFileError, match=r"result\.json lacks"):
+        page({name: value for name, value in data.items() if name != key})
