@@ -11,7 +11,7 @@ from rich.text import Text
 
 from dpt_deploy.cli._output import print_table, results, talk
 from dpt_deploy.report.bench_tables import (
-    Table,
+    TimingTable,
     limits,
     parts_table,
     scaling_table,
@@ -46,5 +46,5 @@ def print_timing(title: str, result: Any) -> None:
         _print(f"from {steps_way(data)}", steps)
 
 
-def _print(title: str, table: Table) -> None:
+def _print(title: str, table: TimingTable) -> None:
     print_table(title, table.heads, table.rows)

@@ -82,7 +82,7 @@ def command(out: Path, plot: bool, reference: str | None, recorded: Path | None,
     if plot:
         study_output.require_drawing()
     sizes: tuple[Size, ...] = options.pop("res")
-    plan = study.plan_study(study.Request(sizes=sizes, reference=reference is not None, **options))
+    plan = study.prepare_study(study.StudyRequest(sizes=sizes, reference=reference is not None, **options))
     baseline = study.recorded_study(recorded, plan, out) if recorded else None
     with count_bar("images") as (start, advance):
         found, models = study.run_study(plan, out, baseline=baseline, say=say, started=start, advance=advance)

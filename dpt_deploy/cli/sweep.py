@@ -58,7 +58,7 @@ def command(
 
     if plot:
         require_drawing()
-    plan = sweep.plan_sweep(backbone, weights, res, precisions, scenes)
+    plan = sweep.prepare_sweep(backbone, weights, res, precisions, scenes)
     with count_bar("images") as (start, advance):
         found = sweep.run_sweep(plan, out, say=say, started=start, advance=advance)
     document = found.to_dict()

@@ -14,7 +14,7 @@ from dpt_deploy.cli._options import PATH, json_option
 from dpt_deploy.cli._output import print_facts, print_json, say, talk
 
 if TYPE_CHECKING:
-    from dpt_deploy.jobs.train.train import Listener, Trained, TrainingPlan
+    from dpt_deploy.jobs.train.train import Listener, Trained, TrainingConfig
 
 _REPORTS = 20  # lines of talk in all where there is no terminal to draw a bar on
 
@@ -32,12 +32,12 @@ def command(study: Path, out: Path, cache: Path | None, device: str, as_json: bo
     `export --weights`, and a record of the training beside it.
 
     \b
-    dpt-deploy train benchmarks/studies/tiny.toml -o out/train
+    dpt-deploy train benchmarks/trainings/tiny.toml -o out/train
     dpt-deploy export --backbone tiny --weights out/train/tiny.safetensors -o out/
     """
-    from dpt_deploy.jobs.train.train import read_plan, train_model
+    from dpt_deploy.jobs.train.train import read_training, train_model
 
-    plan = read_plan(study)
+    plan = read_training(study)
     with _progress(plan) as listener:
         trained = train_model(plan, out, cache=cache, device=device, listener=listener)
     if as_json:
@@ -52,7 +52,7 @@ def command(study: Path, out: Path, cache: Path | None, device: str, as_json: bo
 
 
 @contextmanager
-def _progress(plan: TrainingPlan) -> Iterator[Listener]:
+def _progress(plan: TrainingConfig) -> Iterator[Listener]:
     """A bar for each part of the work; without a terminal a line of talk now and then."""
     from dpt_deploy.jobs.train.train import Listener
 

@@ -19,7 +19,7 @@ from dpt_deploy.datasets.protocols import Protocol
 
 
 @dataclass(frozen=True)
-class Pair:
+class OrdinalPair:
     """Two points (row, column) of which people said that one is farther away."""
 
     far: tuple[int, int]
@@ -40,7 +40,7 @@ class Sample:
     valid: NDArray[np.bool_]
     depth: NDArray[np.float32] | None = None
     labels: NDArray[np.uint8] | None = None
-    pairs: tuple[Pair, ...] | None = None
+    pairs: tuple[OrdinalPair, ...] | None = None
 
 
 class Reader(typing.Protocol):

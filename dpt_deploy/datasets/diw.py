@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from dpt_deploy.core.errors import BadFileError
-from dpt_deploy.datasets.base import Pair, Sample
+from dpt_deploy.datasets.base import OrdinalPair, Sample
 from dpt_deploy.datasets.folders import Search, read_lines
 from dpt_deploy.datasets.pictures import read_rgb
 
@@ -38,7 +38,7 @@ def open_folder(root: Path, _name: str) -> OrderedPairs:
 class OrderedPairs:
     """Images of a list of paths, with one pair of points each."""
 
-    def __init__(self, root: Path, names: list[str], pairs: list[Pair]) -> None:
+    def __init__(self, root: Path, names: list[str], pairs: list[OrdinalPair]) -> None:
         self._root, self._pairs = root, pairs
         self.names = names
 
@@ -54,7 +54,7 @@ class OrderedPairs:
         return Sample(self.names[index], image, np.ones(image.shape[:2], bool), pairs=(pair,))
 
 
-def _pair(path: Path, line: str) -> Pair:
+def _pair(path: Path, line: str) -> OrdinalPair:
     words = [word.strip() for word in line.split(",")]
     if len(words) < 5 or words[4][:1] not in ("<", ">") or not all(word.isdecimal() for word in words[:4]):
         raise BadFileError(
@@ -63,4 +63,4 @@ def _pair(path: Path, line: str) -> Pair:
         )
     row_a, col_a, row_b, col_b = (int(word) - 1 for word in words[:4])
     a, b = (row_a, col_a), (row_b, col_b)
-    return Pair(far=a, near=b) if words[4][0] == ">" else Pair(far=b, near=a)
+    return OrdinalPair(far=a, near=b) if words[4][0] == ">" else OrdinalPair(far=b, near=a)

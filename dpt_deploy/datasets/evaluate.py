@@ -20,7 +20,7 @@ Scores = dict[str, float] | SegmentationCounts  # of one image
 
 
 @dataclass(frozen=True)
-class Summary:
+class DatasetSummary:
     """``values`` by metric, as the paper prints them; ``images`` were measured, ``empty`` had nothing to measure."""
 
     values: dict[str, float]
@@ -55,7 +55,7 @@ def evaluate_plane(protocol: Protocol, sample: Sample) -> dict[str, float]:
     return _depth_scores(metrics.plane_depth(depth, measured, protocol.cap)[measured], depth[measured])
 
 
-def summarise(scores: Iterable[Scores]) -> Summary:
+def summarise(scores: Iterable[Scores]) -> DatasetSummary:
     """The mean over images, or the quotients of summed class counts. Holds the numbers of one image at a time."""
     totals: dict[str, float] = {}
     counts: SegmentationCounts | None = None
@@ -70,7 +70,7 @@ def summarise(scores: Iterable[Scores]) -> Summary:
     if counts:
         values = {"pixel_accuracy": counts.pixel_accuracy, "mean_iou": counts.mean_iou}
     printed = {name: value * (100.0 if METRICS[name].percent else 1.0) for name, value in values.items()}
-    return Summary(printed, images, empty)
+    return DatasetSummary(printed, images, empty)
 
 
 def resize_bilinear(values: NDArray[Any], size: Size) -> NDArray[np.float32]:

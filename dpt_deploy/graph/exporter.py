@@ -24,7 +24,7 @@ OPSETS = (20, 23)
 
 
 @dataclass(frozen=True)
-class ExportPlan:
+class ExportInterface:
     """What the graph looks like from outside."""
 
     axes: Axes
@@ -34,7 +34,7 @@ class ExportPlan:
     opset: int = 23
 
 
-def onnx_from_module(module: nn.Module, plan: ExportPlan) -> ir.Model:
+def onnx_from_module(module: nn.Module, plan: ExportInterface) -> ir.Model:
     """Export ``module`` and return a linted model whose values are named after its modules.
 
     Opset 23 keeps attention as one ``Attention`` node; opset 20 decomposes it for parsers that do not know it.
@@ -70,18 +70,18 @@ def onnx_from_module(module: nn.Module, plan: ExportPlan) -> ir.Model:
     return model
 
 
-def _example(plan: ExportPlan) -> torch.Tensor:
+def _example(plan: ExportInterface) -> torch.Tensor:
     size, batch = plan.axes.trace_size, plan.axes.trace_batch
     if plan.input_kind == "uint8":
         return torch.zeros((batch, size.height, size.width, 3), dtype=torch.uint8)
     return torch.zeros((batch, 3, size.height, size.width))
 
 
-def _spatial_dims(plan: ExportPlan) -> tuple[int, int]:
+def _spatial_dims(plan: ExportInterface) -> tuple[int, int]:
     return (1, 2) if plan.input_name == INPUT_UINT8 else (2, 3)
 
 
-def _dynamic_shapes(plan: ExportPlan) -> tuple[dict[int, object]] | None:
+def _dynamic_shapes(plan: ExportInterface) -> tuple[dict[int, object]] | None:
     if plan.axes.static:
         return None
     stride = plan.axes.stride
@@ -91,7 +91,7 @@ def _dynamic_shapes(plan: ExportPlan) -> tuple[dict[int, object]] | None:
     return ({0: Dim(BATCH, min=1, max=MAX_BATCH), vertical: height, horizontal: width},)
 
 
-def _declare_dims(model: ir.Model, plan: ExportPlan) -> None:
+def _declare_dims(model: ir.Model, plan: ExportInterface) -> None:
     """Give the symbolic dimensions of inputs and outputs their public names."""
     if plan.axes.static:
         return

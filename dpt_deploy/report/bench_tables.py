@@ -17,7 +17,7 @@ Column = tuple[str, Callable[[Data], str]]
 
 
 @dataclass(frozen=True)
-class Table:
+class TimingTable:
     """Heads, and cells row by row."""
 
     heads: tuple[str, ...]
@@ -31,7 +31,7 @@ def upgraded(data: Data) -> dict[str, Any]:
     return {"cases": [], "recorded": "", "photograph": "", "end_to_end_with": "ort", **data, "rows": rows}
 
 
-def timing_table(data: Data) -> Table:
+def timing_table(data: Data) -> TimingTable:
     """Every row; without a column that would say the same or nothing in all of them."""
     rows = data["rows"]
     held = [row["memory"] or {} for row in rows]
@@ -44,7 +44,7 @@ def timing_table(data: Data) -> Table:
     return _table([*columns, (_head(rows), _against)], rows)
 
 
-def scaling_table(data: Data) -> Table | None:
+def scaling_table(data: Data) -> TimingTable | None:
     """How time grows beside how arithmetic grows; None where there is one size."""
     rows = {(row["contender"], row["batch"], row["size"]): row for row in data["rows"]}
     steps = [
@@ -59,7 +59,7 @@ def steps_way(data: Data) -> str:
     return f"{data['photograph']} to its map, with {data['end_to_end_with']}"
 
 
-def steps_table(data: Data) -> Table | None:
+def steps_table(data: Data) -> TimingTable | None:
     """Medians of the steps from a photograph's file to its map, a row for each size; None where not measured."""
     sizes: Mapping[str, Data] = data["end_to_end_ms"]
     if not sizes:
@@ -70,10 +70,10 @@ def steps_table(data: Data) -> Table | None:
         whole = sum(steps.values())
         around = f"{100 * (1 - steps['model'] / whole):.1f} %"
         rows.append((size, *(digits(steps[name]) for name in names), digits(whole), around))
-    return Table(("size", *(f"{name} ms" for name in names), "in all ms", "around the model"), tuple(rows))
+    return TimingTable(("size", *(f"{name} ms" for name in names), "in all ms", "around the model"), tuple(rows))
 
 
-def parts_table(data: Data) -> Table | None:
+def parts_table(data: Data) -> TimingTable | None:
     """Medians of the parts of a run, each timed by itself, beside the whole; None where nothing has parts."""
     rows = [row for row in data["rows"] if row.get("parts_ms")]
     if not rows:
@@ -89,7 +89,7 @@ def parts_table(data: Data) -> Table | None:
         )
         for row in rows
     ]
-    return Table(("contender", "size", *(f"{name} ms" for name in names), "in all ms", "in one ms"), tuple(cells))
+    return TimingTable(("contender", "size", *(f"{name} ms" for name in names), "in all ms", "in one ms"), tuple(cells))
 
 
 def limits(data: Data) -> list[tuple[str, bool]]:
@@ -160,6 +160,6 @@ _SCALING: tuple[Column, ...] = (
 )
 
 
-def _table(columns: Sequence[Column], rows: Sequence[Data]) -> Table:
+def _table(columns: Sequence[Column], rows: Sequence[Data]) -> TimingTable:
     cells = tuple(tuple(cell(row) for _, cell in columns) for row in rows)
-    return Table(tuple(name for name, _ in columns), cells)
+    return TimingTable(tuple(name for name, _ in columns), cells)

@@ -27,7 +27,7 @@ KINDS = {**STUDY_KINDS, **PRECISION_KINDS, **BENCH_KINDS}
 
 
 @dataclass(frozen=True)
-class Report:
+class BenchmarkPage:
     """The page, and the pictures it shows, by the name of the result that each is drawn from."""
 
     text: str
@@ -45,7 +45,7 @@ def read_results(folder: Path) -> list[Result]:
     return [_read(path) for path in sorted(folder.glob("*.json"))]
 
 
-def render(results: Sequence[Result], *, folder: str = "results") -> Report:
+def render(results: Sequence[Result], *, folder: str = "results") -> BenchmarkPage:
     """The page over ``results``, which it links to as files in ``folder``. The same results give the same page.
 
     Raises:
@@ -63,7 +63,7 @@ def render(results: Sequence[Result], *, folder: str = "results") -> Report:
     if rest:
         links = "".join(f"- [{result.name}]({folder}/{result.name})\n" for result in rest)
         parts.append(f"## {OTHER}\n\n{links}")
-    return Report("\n".join(parts), pictures)
+    return BenchmarkPage("\n".join(parts), pictures)
 
 
 def kind_of(result: Result) -> str | None:

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from dpt_deploy.core.optional import extra
-from dpt_deploy.report.bench_tables import Table
+from dpt_deploy.report.bench_tables import TimingTable
 from dpt_deploy.report.sections import Data, Result, Section, machine, markdown, source
 
 
 def _sweep(result: Result, folder: str) -> str:
     data = result.data
     points = data["points"]
-    facts = Table(
+    facts = TimingTable(
         ("model", "precision", "size", "runtime", "AbsRel", "ms (95 %)", "best"),
         tuple(
             (
@@ -35,7 +35,7 @@ def _sweep(result: Result, folder: str) -> str:
 
 def _precisions(result: Result, folder: str) -> str:
     rows = result.data["rows"]
-    facts = Table(
+    facts = TimingTable(
         (
             "file",
             "MB",
@@ -96,7 +96,7 @@ def _refusals(rows: list[Mapping[str, Any]]) -> list[str]:
 
 def _memory(result: Result, folder: str) -> str:
     data = result.data
-    facts = Table(
+    facts = TimingTable(
         ("model", "images", "sizes", "weights", "peak", "peak of few", "of an FP32 export", "above that", "time"),
         (
             (

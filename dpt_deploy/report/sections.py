@@ -10,7 +10,7 @@ from typing import Any
 
 from dpt_deploy.report.bench_plot import plot_result
 from dpt_deploy.report.bench_tables import (
-    Table,
+    TimingTable,
     limits,
     parts_table,
     scaling_table,
@@ -50,7 +50,7 @@ class Section:
     draw: Callable[[Data, Path], None] | None = None
 
 
-def markdown(table: Table) -> str:
+def markdown(table: TimingTable) -> str:
     """A table with its first column and names aligned left, numbers right."""
     rule = ["---" if index == 0 or head == "contender" else "---:" for index, head in enumerate(table.heads)]
     lines = [table.heads, rule, *table.rows]
@@ -93,13 +93,13 @@ def _latency(result: Result, folder: str) -> str:
     return "\n".join(filter(None, parts))
 
 
-def _titled(title: str, table: Table | None) -> list[str]:
+def _titled(title: str, table: TimingTable | None) -> list[str]:
     return [f"{title}\n", markdown(table)] if table else []
 
 
 def _export_memory(result: Result, folder: str) -> str:
     data = result.data
-    facts = Table(
+    facts = TimingTable(
         ("model", "weights", "peak", "peak over weights", "time", "torch", "recorded"),
         (
             (

@@ -21,8 +21,8 @@ from dpt_deploy.jobs.study import findings
 from dpt_deploy.jobs.study.models import Contestant
 from dpt_deploy.jobs.study.outcome import Study, Subject, hardest
 from dpt_deploy.jobs.study.resolution import paper_range
-from dpt_deploy.jobs.study.scoring import Bench
-from dpt_deploy.jobs.study.study import RECORD, Plan
+from dpt_deploy.jobs.study.scoring import ScoringBench
+from dpt_deploy.jobs.study.study import RECORD, StudySetup
 
 if TYPE_CHECKING:
     from dpt_deploy.report.exhibits import Exhibit
@@ -35,7 +35,7 @@ PICTURES = ("figure.svg", "figure.png", "report.html")
 
 
 @dataclass(frozen=True)
-class Summary:
+class StudySummary:
     """A study for a terminal: what must be known first, the loss at every size, and what follows from it."""
 
     cautions: list[str]
@@ -45,7 +45,7 @@ class Summary:
     sentences: list[str]
 
 
-def summary(study: Study) -> Summary:
+def summary(study: Study) -> StudySummary:
     """The study in a table and a few sentences."""
     trained, curves = str(study.scores.trained), study.analysis.curves
     rows = [
@@ -57,7 +57,7 @@ def summary(study: Study) -> Summary:
     rows.append(
         ["of a plane's", f"at {trained}", *(f"{100 * curve.share_of_plane[at].value:.0f} %" for curve in curves)]
     )
-    return Summary(
+    return StudySummary(
         cautions=findings.cautions(study),
         title=f"loss of accuracy in % against {trained}, {len(study.scores.images)} images of {study.data.name}",
         columns=["size", "times", *(curve.subject for curve in curves)],
@@ -88,7 +88,7 @@ def write_numbers(study: Study, out: Path) -> None:
     atomic_write_bytes(out / RECORD, (json.dumps(study.to_dict(), indent=1) + "\n").encode())
 
 
-def write_pictures(study: Study, models: Sequence[Contestant], plan: Plan, out: Path) -> None:
+def write_pictures(study: Study, models: Sequence[Contestant], plan: StudySetup, out: Path) -> None:
     """``figure.svg``, ``figure.png`` and ``report.html``; raises :class:`MissingExtraError` without matplotlib."""
     require_drawing()
     from dpt_deploy.report import resolution_figure as plots
@@ -101,7 +101,7 @@ def write_pictures(study: Study, models: Sequence[Contestant], plan: Plan, out: 
     atomic_write_bytes(out / "report.html", page.encode())
 
 
-def _gallery(study: Study, models: Sequence[Contestant], plan: Plan) -> Gallery:
+def _gallery(study: Study, models: Sequence[Contestant], plan: StudySetup) -> Gallery:
     from dpt_deploy.report.study_page import HARDEST, Gallery
 
     first = study.models[0]
@@ -110,7 +110,7 @@ def _gallery(study: Study, models: Sequence[Contestant], plan: Plan) -> Gallery:
     inside = paper_range(study.scores.sizes, study.scores.trained)
     sizes = sorted({study.scores.trained, study.scores.sizes[inside[-1]], study.scores.sizes[-1]})
     with ExitStack() as stack:
-        bench = Bench(stack, [each for each in models if each.subject.name in names], plan.images, sizes)
+        bench = ScoringBench(stack, [each for each in models if each.subject.name in names], plan.images, sizes)
         exhibits = [_exhibit(study, plan, bench, image, shown, sizes) for image in _typical(study, plan, names)]
         worst = {
             each.name: [
@@ -126,7 +126,7 @@ def _there(exhibits: Sequence[Exhibit | None]) -> tuple[Exhibit, ...]:
     return tuple(exhibit for exhibit in exhibits if exhibit is not None)
 
 
-def _typical(study: Study, plan: Plan, names: set[str]) -> list[str]:
+def _typical(study: Study, plan: StudySetup, names: set[str]) -> list[str]:
     """Of each kind of image the one of median difficulty at the training size; of a single kind, its quantiles."""
     rows = [index for index, name in enumerate(study.scores.subjects) if name in names]
     errors = study.scores.values[rows, study.scores.reference].mean(axis=0)
@@ -141,7 +141,7 @@ def _typical(study: Study, plan: Plan, names: set[str]) -> list[str]:
 
 
 def _exhibit(
-    study: Study, plan: Plan, bench: Bench, image: str, subjects: Sequence[Subject], sizes: Sequence[Size]
+    study: Study, plan: StudySetup, bench: ScoringBench, image: str, subjects: Sequence[Subject], sizes: Sequence[Size]
 ) -> Exhibit | None:
     """An image, its truth and what ``subjects`` see in it; None where it has become unreadable since it was scored."""
     from dpt_deploy.report.exhibits import Exhibit, View

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dpt_deploy.core.optional import extra
-from dpt_deploy.report.bench_tables import Table
+from dpt_deploy.report.bench_tables import TimingTable
 from dpt_deploy.report.sections import Result, Section, markdown, source
 
 
@@ -18,7 +18,7 @@ def _training(result: Result, folder: str) -> str:
     images = schedule["steps"] * schedule["batch"]
     study = result.name.removeprefix("training-").removesuffix(".json")  # a second one has a number behind its model
     what = (
-        f"`dpt-deploy train benchmarks/studies/{study}.toml`: {images:,} images of {scenes['count']:,} scenes, "
+        f"`dpt-deploy train benchmarks/trainings/{study}.toml`: {images:,} images of {scenes['count']:,} scenes, "
         f"{schedule['steps']:,} steps{_coarse(schedule)}, {_trimmed(plan)}, {data['seconds'] / 60:.0f} minutes on "
         f"{_machine(data['environment'])}.\n"
     )
@@ -54,11 +54,11 @@ def _study(result: Result, folder: str) -> str:
     sizes = data["sizes"]
     rows = {(row["subject"], row["size"]): row for row in data["rows"]}
     names = [subject["name"] for subject in data["subjects"]]
-    loss = Table(
+    loss = TimingTable(
         ("loss in % against " + data["trained"], *sizes),
         tuple((name, *(_interval(rows[name, size], "loss_percent") for size in sizes)) for name in names),
     )
-    error = Table(
+    error = TimingTable(
         ("AbsRel", *sizes), tuple((name, *(f"{rows[name, size]['abs_rel']:.3f}" for size in sizes)) for name in names)
     )
     prices = [markdown(each) for each in _prices(data)]
@@ -70,13 +70,13 @@ def _study(result: Result, folder: str) -> str:
     return "\n".join([*parts, picture, source(result, folder)])
 
 
-def _prices(data: Mapping[str, Any]) -> list[Table]:
+def _prices(data: Mapping[str, Any]) -> list[TimingTable]:
     """What other precisions cost beside FP32; studies before there were any say nothing of it."""
     found = data.get("precisions", [])
     if not found:
         return []
     return [
-        Table((title, *data["sizes"]), tuple((each["subject"], *map(_hundredths, each[key])) for each in found))
+        TimingTable((title, *data["sizes"]), tuple((each["subject"], *map(_hundredths, each[key])) for each in found))
         for title, key in (("AbsRel over that of FP32, %", "abs_rel"), ("δ1 over that of FP32, points", "delta1"))
     ]
 
@@ -108,7 +108,7 @@ def _verdicts(data: Mapping[str, Any]) -> list[str]:
 
 def _photographs(result: Result, folder: str) -> str:
     found = result.data["explained_variance"]
-    facts = Table(("model", "explained variance"), tuple((name, f"{value:.3f}") for name, value in found.items()))
+    facts = TimingTable(("model", "explained variance"), tuple((name, f"{value:.3f}") for name, value in found.items()))
     picture = Path(result.name).with_suffix(".png").name
     return (
         f"{result.data['photograph']}, share of the variance of the measured disparity:\n\n{markdown(facts)}\n"

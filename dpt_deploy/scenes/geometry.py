@@ -30,7 +30,7 @@ class Solid(Protocol):
 
 
 @dataclass(frozen=True)
-class Frame:
+class ObjectFrame:
     """Where a solid stands: its ``centre`` and its ``rotation`` (columns are its axes in the world)."""
 
     centre: np.ndarray
@@ -53,7 +53,7 @@ class Frame:
 class Box:
     """A cuboid; ``half`` are half its edges. Seen from inside (``room``) it is floor, walls and ceiling."""
 
-    frame: Frame
+    frame: ObjectFrame
     half: np.ndarray
     room: bool = False
 
@@ -80,7 +80,7 @@ class Box:
 class Ellipsoid:
     """An ellipsoid; ``radii`` are its half axes."""
 
-    frame: Frame
+    frame: ObjectFrame
     radii: np.ndarray
 
     def distance(self, origin: Tensor, direction: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ class Ellipsoid:
 class Cylinder:
     """A closed cylinder along its own y axis."""
 
-    frame: Frame
+    frame: ObjectFrame
     radius: float
     half_height: float
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dpt_deploy.scenes import things
-from dpt_deploy.scenes.geometry import UPRIGHT, Box, Frame, Ground, about_x, about_y, about_z, turned
+from dpt_deploy.scenes.geometry import UPRIGHT, Box, Ground, ObjectFrame, about_x, about_y, about_z, turned
 from dpt_deploy.scenes.materials import random_material, random_sky
 from dpt_deploy.scenes.texture import Material
 from dpt_deploy.scenes.things import Thing, Vector
@@ -94,9 +94,9 @@ def _room(rng: np.random.Generator) -> Layout:
     eye = np.array([rng.uniform(-0.35, 0.35) * width, rng.uniform(0.7, 2.0), -length / 2 + rng.uniform(0.2, 1.0)])
     camera = _camera(rng, eye, yaw=rng.normal(0, 0.5), pitch=rng.uniform(-0.45, 0.15))
     layout = Layout("room", camera, _indoor_light(rng, np.array([width, height, length])))
-    shell = Box(Frame(np.array([0, height / 2, 0]), UPRIGHT), np.array([width, height, length]) / 2, room=True)
+    shell = Box(ObjectFrame(np.array([0, height / 2, 0]), UPRIGHT), np.array([width, height, length]) / 2, room=True)
     layout.things.append(Thing(shell, random_material(rng, rng.uniform(0.3, 2), calm=True), "wall"))
-    floor = Box(Frame(np.array([0, -0.02, 0]), UPRIGHT), np.array([width / 2, 0.025, length / 2]))
+    floor = Box(ObjectFrame(np.array([0, -0.02, 0]), UPRIGHT), np.array([width / 2, 0.025, length / 2]))
     layout.things.append(Thing(floor, random_material(rng, rng.uniform(0.15, 1)), "ground"))
     for _ in range(rng.integers(1, 4)):
         layout.things += things.on_wall(rng, width, height, length)
@@ -129,10 +129,10 @@ def _table(rng: np.random.Generator) -> Layout:
     camera = _camera(rng, eye, yaw=rng.normal(0, 0.08), pitch=-down + rng.normal(0, 0.08))
     room = np.array([rng.uniform(2, 6), 6.0, rng.uniform(2, 6)])
     layout = Layout("table", camera, _indoor_light(rng, np.array([2, 2.5, 2])))
-    shell = Box(Frame(np.array([0, 2.2, 0]), turned(rng)), room / 2, room=True)
+    shell = Box(ObjectFrame(np.array([0, 2.2, 0]), turned(rng)), room / 2, room=True)
     layout.things.append(Thing(shell, random_material(rng, rng.uniform(0.2, 1)), "wall"))
     half = np.array([rng.uniform(0.4, 1.5), 0.02, rng.uniform(0.4, 1.2)])
-    top = Box(Frame(np.array([0, -0.02, 0.2]), turned(rng, 0.3)), half)
+    top = Box(ObjectFrame(np.array([0, -0.02, 0.2]), turned(rng, 0.3)), half)
     layout.things.append(Thing(top, random_material(rng, rng.uniform(0.04, 0.4)), "furniture"))
     for _ in range(rng.integers(2, 10)):
         spot = np.array([rng.normal(0, 0.22), 0, rng.normal(0.08, 0.25)])

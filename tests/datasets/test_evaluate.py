@@ -10,7 +10,7 @@ import pytest
 
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import ImageSpec
-from dpt_deploy.datasets.base import Pair, Sample
+from dpt_deploy.datasets.base import OrdinalPair, Sample
 from dpt_deploy.datasets.evaluate import evaluate_plane, evaluate_sample, resize_bilinear, summarise
 from dpt_deploy.datasets.protocols import METRICS, PROTOCOLS
 from dpt_deploy.imaging.rules import network_size
@@ -181,7 +181,7 @@ def test_metric_enlarges_as_the_original_tool_does():
 
 def test_ordinal_looks_at_the_images_own_pixels():
     """A map of one row and two columns, far (small) on the left: enlarged, left stays behind right."""
-    pairs = (Pair(far=(5, 0), near=(5, 63)), Pair(far=(5, 63), near=(5, 0)))
+    pairs = (OrdinalPair(far=(5, 0), near=(5, 63)), OrdinalPair(far=(5, 63), near=(5, 0)))
     sample = Sample("x", np.zeros((48, 64, 3), np.uint8), np.ones((48, 64), bool), pairs=pairs)
     prediction = np.array([[1.0, 2.0]])
     assert evaluate_sample(PROTOCOLS["diw"], prediction, sample) == {"whdr": 0.5}

@@ -13,7 +13,7 @@ from support import datasets as writers
 
 from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.recipe import zoo_names
-from dpt_deploy.datasets.base import Pair
+from dpt_deploy.datasets.base import OrdinalPair
 from dpt_deploy.datasets.paper import paper_table, paper_value
 from dpt_deploy.datasets.pictures import read_map, read_rgb
 from dpt_deploy.datasets.protocols import METRICS, PROTOCOLS
@@ -63,8 +63,8 @@ def test_diw_reads_rows_before_columns_from_1(tmp_path, folder):
     (tmp_path / folder).mkdir(exist_ok=True)
     (tmp_path / "DIW_test.csv").rename(tmp_path / folder / "DIW_test.csv")
     first, second = open_dataset(f"diw:{tmp_path}")
-    assert first.pairs == (Pair(far=(1, 2), near=(9, 19)),)
-    assert second.pairs == (Pair(far=(0, 0), near=(19, 29)),)
+    assert first.pairs == (OrdinalPair(far=(1, 2), near=(9, 19)),)
+    assert second.pairs == (OrdinalPair(far=(0, 0), near=(19, 29)),)
     assert np.array_equal(first.image, images[0])
     assert first.name.endswith(".thumb")
     assert first.valid.all()

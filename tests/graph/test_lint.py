@@ -17,7 +17,7 @@ from torch.export import Dim
 from dpt_deploy.core.errors import DptError
 from dpt_deploy.core.size import Size
 from dpt_deploy.graph.axes import Axes
-from dpt_deploy.graph.exporter import ExportPlan, onnx_from_module
+from dpt_deploy.graph.exporter import ExportInterface, onnx_from_module
 from dpt_deploy.graph.lint import LintError, findings, lint
 
 DYNAMIC = Axes(stride=32)
@@ -64,7 +64,7 @@ class Honest(nn.Module):
 
 
 def export(module):
-    return onnx_from_module(module.eval(), ExportPlan(DYNAMIC, "pixel_values", "predicted_depth"))
+    return onnx_from_module(module.eval(), ExportInterface(DYNAMIC, "pixel_values", "predicted_depth"))
 
 
 def test_a_module_that_keeps_its_sizes_symbolic_is_exported():

@@ -12,8 +12,8 @@ from dpt_deploy.artifact.sidecar import WeightsSource
 from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.jobs.common.reference import checkpoint_path, reference_of, resolve_weights, shipped_for
 from dpt_deploy.jobs.export.export import export_model
+from dpt_deploy.jobs.train.config import Validation
 from dpt_deploy.jobs.train.judge import judge
-from dpt_deploy.jobs.train.plan import Validation
 from dpt_deploy.model.checkpoints.load import save_native
 from dpt_deploy.model.checkpoints.published import shipped, shipped_path
 from dpt_deploy.model.random_weights import random_model

@@ -59,7 +59,7 @@ def page(name, data):
 
 def test_a_training_is_shown_with_its_command_its_time_and_its_score():
     shown = page("training-small", TRAINING)
-    assert "`dpt-deploy train benchmarks/studies/small.toml`: 120 images of 24 scenes, 30 steps, the largest" in shown
+    assert "`dpt-deploy train benchmarks/trainings/small.toml`: 120 images of 24 scenes, 30 steps, the largest" in shown
     assert "the largest 20 % of residuals left out, 2 minutes" in shown
     assert "On 7 unseen scenes: abs rel 0.250, plane abs rel 0.500, share of plane 0.500." in shown
     assert "![loss over steps](results/training-small.svg)" in shown

@@ -12,8 +12,8 @@ from dpt_deploy.scenes.geometry import (
     Box,
     Cylinder,
     Ellipsoid,
-    Frame,
     Ground,
+    ObjectFrame,
     about_x,
     about_y,
     about_z,
@@ -21,7 +21,7 @@ from dpt_deploy.scenes.geometry import (
 )
 
 ROTATION = about_y(0.7) @ about_x(-0.4) @ about_z(0.2)
-TILTED = Frame(np.array([0.3, -0.2, 0.5]), ROTATION)
+TILTED = ObjectFrame(np.array([0.3, -0.2, 0.5]), ROTATION)
 SOLIDS = {
     "box": Box(TILTED, np.array([0.5, 0.8, 0.3])),
     "room": Box(TILTED, np.array([4.0, 3.0, 5.0]), room=True),
@@ -139,7 +139,7 @@ def seen(solid, origin, direction):
     return float(solid.distance(*along(origin, direction)))
 
 
-STRAIGHT = Frame(np.zeros(3), UPRIGHT)
+STRAIGHT = ObjectFrame(np.zeros(3), UPRIGHT)
 
 
 @pytest.mark.parametrize(

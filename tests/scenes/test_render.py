@@ -10,7 +10,7 @@ from support.paths import TESTS
 
 from dpt_deploy.jobs.train.rendered import _generator_digest
 from dpt_deploy.scenes import layouts
-from dpt_deploy.scenes.geometry import UPRIGHT, Box, Frame, Ground, about_x, about_y
+from dpt_deploy.scenes.geometry import UPRIGHT, Box, Ground, ObjectFrame, about_x, about_y
 from dpt_deploy.scenes.layouts import SHARES, Camera, Layout, Light, balanced, compose, kind_of
 from dpt_deploy.scenes.render import _Renderer, render_scene
 from dpt_deploy.scenes.seeds import TRAINING_SEEDS
@@ -196,7 +196,7 @@ DOWN = Camera(np.array([0.0, 4.0, 0.0]), about_x(np.pi / 2), view=1.0)
 
 
 def test_depth_is_measured_along_the_optical_axis():
-    wall = Thing(Box(Frame(np.array([0.0, 0.0, 6.0]), UPRIGHT), np.array([50.0, 50.0, 1.0])), paint(), "wall")
+    wall = Thing(Box(ObjectFrame(np.array([0.0, 0.0, 6.0]), UPRIGHT), np.array([50.0, 50.0, 1.0])), paint(), "wall")
     depth, _, _ = photographed(wall, camera=AHEAD)
     assert np.allclose(depth, 5.0, atol=1e-5)
     x = np.tan(0.6) * np.linspace(-1, 1, 33)
@@ -221,8 +221,8 @@ def test_depth_of_the_ground_is_that_of_its_points():
 
 
 def test_the_nearer_of_two_things_is_seen_and_gives_the_label():
-    near = Thing(Box(Frame(np.array([-1.0, 1.0, 3.0]), UPRIGHT), np.ones(3)), paint(), "furniture")
-    far = Thing(Box(Frame(np.array([0.0, 1.0, 8.0]), UPRIGHT), np.array([9.0, 9.0, 1.0])), paint(), "building")
+    near = Thing(Box(ObjectFrame(np.array([-1.0, 1.0, 3.0]), UPRIGHT), np.ones(3)), paint(), "furniture")
+    far = Thing(Box(ObjectFrame(np.array([0.0, 1.0, 8.0]), UPRIGHT), np.array([9.0, 9.0, 1.0])), paint(), "building")
     for things in ((near, far), (far, near)):
         depth, labels, _ = photographed(*things, camera=AHEAD)
         assert np.array_equal(labels == CLASSES.index("furniture"), depth < 3)
@@ -231,7 +231,7 @@ def test_the_nearer_of_two_things_is_seen_and_gives_the_label():
 
 
 def test_what_stands_in_the_light_shades_what_is_below_it():
-    plate = Thing(Box(Frame(np.array([0.0, 6.0, 0.0]), UPRIGHT), np.array([1.0, 0.1, 1.0])), paint(), "furniture")
+    plate = Thing(Box(ObjectFrame(np.array([0.0, 6.0, 0.0]), UPRIGHT), np.array([1.0, 0.1, 1.0])), paint(), "furniture")
     _, _, open_air = photographed(FLAT, camera=DOWN)
     _, _, shaded = photographed(FLAT, plate, camera=DOWN)  # it hangs above the camera, between ground and sun
     assert np.allclose(open_air, 0.5 * (0.4 + 0.6), atol=1e-5)
@@ -243,9 +243,9 @@ def test_what_stands_in_the_light_shades_what_is_below_it():
 
 def test_a_lamp_shades_only_what_lies_behind_a_thing_and_walls_shade_nothing():
     lamp = Light(np.array([0.0, 1.0, 0.0]), np.array([0.0, 3.0, 0.0]), strength=0.6, ambient=0.4, tint=np.ones(3))
-    shell = Thing(Box(Frame(np.array([0.0, 2.5, 0.0]), UPRIGHT), np.full(3, 5.0), room=True), paint(), "wall")
+    shell = Thing(Box(ObjectFrame(np.array([0.0, 2.5, 0.0]), UPRIGHT), np.full(3, 5.0), room=True), paint(), "wall")
     above, below = (
-        Thing(Box(Frame(np.array([0.0, y, 0.0]), UPRIGHT), np.array([0.3, 0.02, 0.3])), paint(), "furniture")
+        Thing(Box(ObjectFrame(np.array([0.0, y, 0.0]), UPRIGHT), np.array([0.3, 0.02, 0.3])), paint(), "furniture")
         for y in (4.5, 2.5)
     )
     camera = Camera(np.array([0.0, 2.0, 0.0]), about_x(np.pi / 2), view=1.0)
@@ -258,7 +258,9 @@ def test_a_lamp_shades_only_what_lies_behind_a_thing_and_walls_shade_nothing():
 
 
 def test_haze_hides_what_is_far():
-    wall = Thing(Box(Frame(np.array([0.0, 0.0, 61.0]), UPRIGHT), np.array([90.0, 90.0, 1.0])), paint(), "building")
+    wall = Thing(
+        Box(ObjectFrame(np.array([0.0, 0.0, 61.0]), UPRIGHT), np.array([90.0, 90.0, 1.0])), paint(), "building"
+    )
     layout = Layout("test", AHEAD, SUN, [wall], haze=20.0)
     _, _, hazy = _Renderer(layout, 9, 9, torch.device("cpu")).render()
     assert torch.allclose(hazy, torch.full_like(hazy, 0.7), atol=0.05)  # three times that distance: 95 % hidden

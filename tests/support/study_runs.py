@@ -23,4 +23,4 @@ def outcome(folder):
 
 def plan_of(models, **changes):
     asked = {"models": tuple(models), "sizes": (Size(96, 96), Size(128, 128)), "scenes": 3, "control": None}
-    return study.plan_study(study.Request(**{**asked, **changes}))
+    return study.prepare_study(study.StudyRequest(**{**asked, **changes}))

@@ -109,7 +109,7 @@ def quick_judge(speedup: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> Iterat
     """What a precision is worth is measured on two images, and its speed not at all: timing is never a test."""
     with (
         mock.patch.object(worth, "SCENES", 2),
-        mock.patch.object(worth.Bench, "speedup", return_value=speedup),
+        mock.patch.object(worth.TaskErrorBench, "speedup", return_value=speedup),
     ):
         yield
 

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from dpt_deploy.jobs.train.config import Schedule
 from dpt_deploy.jobs.train.loop import fit
 from dpt_deploy.jobs.train.objectives import DepthObjective, SegmentationObjective
-from dpt_deploy.jobs.train.plan import Schedule
 
 CLASSES_HERE = 4
 SCHEDULE = Schedule(steps=8, batch=2, encoder_rate=1e-3, decoder_rate=1e-2, warm_up=2)

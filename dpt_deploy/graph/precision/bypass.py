@@ -14,7 +14,7 @@ _MULTIPLIES = ("Conv", "MatMul")
 
 
 @dataclass(frozen=True)
-class Pair:
+class QuantisationPair:
     """A quantised activation: its name in the FP32 graph is ``tensor``; ``source`` goes in, ``restored`` comes out.
     ``bounded``: what lies below zero is cut on the way, because a ReLU became a bound on integers."""
 
@@ -24,7 +24,7 @@ class Pair:
     bounded: bool
 
 
-def pairs(model: ModelProto) -> list[Pair]:
+def pairs(model: ModelProto) -> list[QuantisationPair]:
     """The pairs around activations, in execution order; those of weights begin with integers and are none."""
     producers = _producers(model)
     found = []
@@ -35,7 +35,7 @@ def pairs(model: ModelProto) -> list[Pair]:
         bounded = inner.op_type == "Clip"
         quantise = producers[inner.input[0]] if bounded else inner
         restored = node.output[0]
-        found.append(Pair(restored.removesuffix(".restored"), quantise.input[0], restored, bounded))
+        found.append(QuantisationPair(restored.removesuffix(".restored"), quantise.input[0], restored, bounded))
     return found
 
 
@@ -62,7 +62,7 @@ def bypass(model: ModelProto, keep: Collection[str], *, outputs: bool) -> None:
         _add_relu(model, pair)
 
 
-def _add_relu(model: ModelProto, pair: Pair) -> None:
+def _add_relu(model: ModelProto, pair: QuantisationPair) -> None:
     """The ReLU that became a bound, for whoever reads around the integers."""
     place = next(index for index, node in enumerate(model.graph.node) if pair.source in node.output) + 1
     model.graph.node.insert(place, helper.make_node("Relu", [pair.source], [pair.tensor], name=f"{pair.tensor}/relu"))

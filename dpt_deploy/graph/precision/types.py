@@ -29,7 +29,7 @@ _STATISTICS = {"LayerNormalization": "stash_type", "GroupNormalization": "stash_
 
 
 @dataclass(frozen=True)
-class Typing:
+class TypedValues:
     """What a rewrite did: nodes computed in 16 bits and in FP32, and casts it inserted."""
 
     half: int
@@ -37,7 +37,7 @@ class Typing:
     casts: int
 
 
-def to_half(model: ir.Model, precision: HalfPrecision, islands: Collection[str] = ()) -> Typing:
+def to_half(model: ir.Model, precision: HalfPrecision, islands: Collection[str] = ()) -> TypedValues:
     """Type ``model`` (FP32, changed in place) as ``precision``, but for the nodes named in ``islands``.
 
     Quantised tensors (see :mod:`~dpt_deploy.graph.precision.qdq`) stay so; their steps take the 16-bit type.
@@ -53,7 +53,7 @@ def to_half(model: ir.Model, precision: HalfPrecision, islands: Collection[str] 
     _check_operators(model, precision, full, floats)
     rewriter = _Rewriter(model, TYPES[precision], full, floats)
     rewriter.run()
-    return Typing(rewriter.half, rewriter.full, rewriter.casts)
+    return TypedValues(rewriter.half, rewriter.full, rewriter.casts)
 
 
 def is_typed(model: ir.Model) -> bool:

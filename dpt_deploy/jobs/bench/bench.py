@@ -21,7 +21,7 @@ from dpt_deploy.jobs.bench.baseline import Baseline, check_machine, comparable, 
 from dpt_deploy.jobs.bench.ceilings import products, side_of
 from dpt_deploy.jobs.bench.contenders import OURS
 from dpt_deploy.jobs.bench.gpu_contenders import check_device, torch_type
-from dpt_deploy.jobs.bench.peak_memory import Memory, measure
+from dpt_deploy.jobs.bench.peak_memory import PeakMemory, measure
 from dpt_deploy.jobs.bench.result import BenchResult, Case, Row, machine
 from dpt_deploy.jobs.common.limits import check_request
 from dpt_deploy.jobs.common.targets import check_target_of
@@ -37,7 +37,7 @@ Talk = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _Setup:
     """What is measured, in the order given."""
 
     artifact: Artifact
@@ -59,7 +59,7 @@ class _Measured:
     """One size and batch, as it came out."""
 
     session: Session
-    memory: Mapping[str, Memory]
+    memory: Mapping[str, PeakMemory]
     notes: Mapping[str, str]
 
     def named(self, prefix: str) -> dict[str, Timing]:
@@ -121,7 +121,7 @@ def bench_artifact(
     graph = kinds.graph_of(artifact)
     counted = {case: _count(graph, *case) for case in product(sizes, batches)}
     module = kinds.reference_module(artifact) if any(map(kinds.needs_module, contenders)) else None
-    plan = _Plan(artifact, tuple(dict.fromkeys(contenders)), seconds, rounds, photograph, memory, module, device)
+    plan = _Setup(artifact, tuple(dict.fromkeys(contenders)), seconds, rounds, photograph, memory, module, device)
     before, recorded = clocks(), datetime.datetime.now(datetime.UTC)
     measured = {case: _measure(plan, *case, say, progress) for case in product(sizes, batches)}
     return BenchResult(
@@ -182,7 +182,7 @@ def _count(artifact: Artifact, size: Size, batch: int) -> tuple[int, int]:
     return counted.total, counted.attention
 
 
-def _measure(plan: _Plan, size: Size, batch: int, say: Talk, progress: Callable[[float], None]) -> _Measured:
+def _measure(plan: _Setup, size: Size, batch: int, say: Talk, progress: Callable[[float], None]) -> _Measured:
     with tempfile.TemporaryDirectory(prefix="dpt-deploy-") as folder:
         say(f"preparing {', '.join(plan.names)} at {size}, batch {batch}")
         files = {
@@ -200,7 +200,7 @@ def _measure(plan: _Plan, size: Size, batch: int, say: Talk, progress: Callable[
 
 
 def _time(
-    plan: _Plan, files: Mapping[str, Path | None], size: Size, batch: int, progress: Callable[[float], None]
+    plan: _Setup, files: Mapping[str, Path | None], size: Size, batch: int, progress: Callable[[float], None]
 ) -> tuple[Session, dict[str, str]]:
     images = kinds.images_of(size, batch)
     with ExitStack() as stack:
@@ -224,18 +224,18 @@ def _parts(contender: Contender) -> dict[str, Contender]:
     return {name: Contender(part, contender.synchronize) for name, part in contender.parts.items()}
 
 
-def _described(name: str, plan: _Plan, measured: Iterable[_Measured]) -> str:
+def _described(name: str, plan: _Setup, measured: Iterable[_Measured]) -> str:
     """What was timed, and what turned out to run it."""
     notes = dict.fromkeys(note for each in measured if (note := each.notes[name]))
     return f"{kinds.describe(name, plan.artifact, plan.device)}{''.join(f' ({note})' for note in notes)}"
 
 
-def _products(plan: _Plan) -> AbstractContextManager[dict[str, Contender]]:
+def _products(plan: _Setup) -> AbstractContextManager[dict[str, Contender]]:
     """On a GPU in the type that its rows compute in: 16 bits, but for an FP32 model."""
     return products(plan.names, plan.device, torch_type(plan.artifact.sidecar.precision))
 
 
-def _rows(plan: _Plan, size: Size, batch: int, measured: _Measured, operations: int, attention: int) -> list[Row]:
+def _rows(plan: _Setup, size: Size, batch: int, measured: _Measured, operations: int, attention: int) -> list[Row]:
     timings, yardstick = measured.session.timings, ceiling.best(measured.named(_PRODUCT))
     side = side_of(plan.device)
     beside = {name: kinds.counterpart(name, plan.names) for name in plan.names}

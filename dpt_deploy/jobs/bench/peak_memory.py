@@ -25,7 +25,7 @@ METHOD = (
 
 
 @dataclass(frozen=True)
-class Memory:
+class PeakMemory:
     """Bytes over the start: the peak of it all, of loading alone, and on the GPU. ``error`` says why there are none.
 
     ``exact`` is False where the system cannot reset its mark; the numbers are lower bounds then.
@@ -43,7 +43,7 @@ class Memory:
 
 def measure(
     name: str, artifact: Artifact, file: Path | None, size: Size, batch: int, device: str = contenders.CPU
-) -> Memory:
+) -> PeakMemory:
     """Peak memory of a prepared contender at one size and batch; of a process that dies, why it died."""
     request = {
         "name": name,
@@ -54,9 +54,9 @@ def measure(
         "device": device,
     }
     try:
-        return Memory(**ask(__name__, request))
+        return PeakMemory(**ask(__name__, request))
     except ChildError as exc:
-        return Memory(error=str(exc))
+        return PeakMemory(error=str(exc))
 
 
 def answer(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
         for _ in range(RUNS):
             contender.run()
             contender.synchronize()
-        return Memory(gauge.read(), load_peak, _device_peak(), gauge.exact).to_dict()
+        return PeakMemory(gauge.read(), load_peak, _device_peak(), gauge.exact).to_dict()
 
 
 def _device_peak() -> int | None:

@@ -15,7 +15,7 @@ from dpt_deploy.artifact.store import Artifact
 from dpt_deploy.core.environment import fingerprint
 from dpt_deploy.core.files import atomic_write_bytes, ensure_folder
 from dpt_deploy.jobs.bench.baseline import SLOWER, Baseline, Regression, regressions
-from dpt_deploy.jobs.bench.peak_memory import METHOD, Memory
+from dpt_deploy.jobs.bench.peak_memory import METHOD, PeakMemory
 from dpt_deploy.measure import ceiling
 from dpt_deploy.measure.scaling import scaling
 from dpt_deploy.measure.timing import Session, Timing
@@ -72,7 +72,7 @@ class Row:
     attention: int
     share: float
     against: tuple[float, float, float] | None
-    memory: Memory | None
+    memory: PeakMemory | None
     ours: str = "ort"
     parts: Mapping[str, float] = field(default_factory=dict)
 

@@ -68,7 +68,7 @@ def order_of(path: Path, res: tuple[SizeRange, ...], batch: int, options: Engine
         from dpt_deploy.graph.analysis.describe import describe
     from dpt_deploy.engine import compat
 
-    profiles = plan(sidecar, res, batch)
+    profiles = choose_profiles(sidecar, res, batch)
     edition = compat.load(library)
     gpus = gpu_devices()
     costs, weights = _costs(path, profiles), describe(path).weight_bytes
@@ -97,7 +97,7 @@ def _costs(path: Path, profiles: tuple[Profile, ...]) -> tuple[ProfileCost, ...]
     )
 
 
-def plan(sidecar: Sidecar, res: tuple[SizeRange, ...], batch: int) -> tuple[Profile, ...]:
+def choose_profiles(sidecar: Sidecar, res: tuple[SizeRange, ...], batch: int) -> tuple[Profile, ...]:
     """Profiles of an engine for a graph; raises :class:`UsageError` for a size or batch that it cannot take."""
     from dpt_deploy.engine.profiles import plan_profiles
 

@@ -21,7 +21,7 @@ from dpt_deploy.jobs.common.runners import RUNTIMES
 from dpt_deploy.jobs.common.samples import normalised
 from dpt_deploy.jobs.export import worth
 from dpt_deploy.jobs.export.calibration import Calibration, check_sizes, from_folder, from_scenes
-from dpt_deploy.jobs.export.quantised import Table, calibrate, check_worth, quantised, smoothed
+from dpt_deploy.jobs.export.quantised import CalibrationTable, calibrate, check_worth, quantised, smoothed
 from dpt_deploy.jobs.export.request import ExportRequest, shapes_of
 from dpt_deploy.jobs.export.typed import Talk, save_graph, type_graph
 from dpt_deploy.jobs.verify.golden import golden_size, reference_output
@@ -50,7 +50,7 @@ class Work:
     def graph(self) -> ir.Model:
         """The FP32 graph."""
         from dpt_deploy.graph.axes import Axes
-        from dpt_deploy.graph.exporter import ExportPlan, onnx_from_module
+        from dpt_deploy.graph.exporter import ExportInterface, onnx_from_module
         from dpt_deploy.model.rewrites.exact import LabelsOutput, Uint8Input, deployable
 
         request = self.request
@@ -59,7 +59,7 @@ class Work:
             module = Uint8Input(module, request.recipe.image)
         if request.output_kind == "labels":
             module = LabelsOutput(module)
-        plan = ExportPlan(
+        plan = ExportInterface(
             axes=Axes(request.recipe.model.stride, request.static),
             input_name=INPUT_UINT8 if request.input_kind == "uint8" else INPUT_FLOAT,
             output_name=OUTPUT_LABELS if request.output_kind == "labels" else request.recipe.model.output_name,
@@ -77,7 +77,7 @@ class Work:
         return smoothed(self.graph, self.bench.full, self.calibration, self.sizes, self.feed, limit, self._say)
 
     @cached_property
-    def table(self) -> Table:
+    def table(self) -> CalibrationTable:
         """The calibration of a quantised graph, with as much kept as the budget asks for."""
         from dpt_deploy.jobs.export.budget import within_budget
 
@@ -93,17 +93,17 @@ class Work:
         )
 
     @cached_property
-    def bench(self) -> worth.Bench:
+    def bench(self) -> worth.TaskErrorBench:
         """FP32, to compare precisions with, on the images that the sidecar reports on."""
         if self.request.calibration:
             return self._bench(worth.from_photographs(self.calibration, self._size))
         return self._bench(worth.from_scenes(self._size, truth=self._learned))
 
-    def _bench(self, samples: worth.Samples) -> worth.Bench:
+    def _bench(self, samples: worth.Samples) -> worth.TaskErrorBench:
         full = self._folder / "full.onnx"
         if not full.exists():
             save_graph(self.graph, full)
-        return worth.Bench(full, samples, self.feed, self.spec.task)
+        return worth.TaskErrorBench(full, samples, self.feed, self.spec.task)
 
     def _samples_of_search(self) -> worth.Samples:
         """Images that blocks are chosen on for a budget: not those of the verdict, if there are enough of them."""

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from dpt_deploy.artifact.records import WorthRecord
 from dpt_deploy.core.errors import ParityError
 from dpt_deploy.jobs.common.runners import RUNTIMES
-from dpt_deploy.jobs.export.quantised import Table, quantised
+from dpt_deploy.jobs.export.quantised import CalibrationTable, quantised
 from dpt_deploy.jobs.export.typed import Talk, save_graph
-from dpt_deploy.jobs.export.worth import Bench
+from dpt_deploy.jobs.export.worth import TaskErrorBench
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 def within_budget(
     graph: ir.Model,
     flavour: str,
-    table: Table,
-    search: Bench,
-    verdict: Bench,
+    table: CalibrationTable,
+    search: TaskErrorBench,
+    verdict: TaskErrorBench,
     budget: float,
     folder: Path,
     say: Talk,
-) -> Table:
+) -> CalibrationTable:
     """The table with as many more nodes kept as it takes to change the result by no more than ``budget``.
 
     Blocks are quantised one at a time to learn the noise that each makes; those with most noise for the operations they
@@ -66,7 +66,7 @@ def within_budget(
 class _Variants:
     """Graphs that are quantised but for some of their blocks, and what they are worth."""
 
-    def __init__(self, graph: ir.Model, flavour: str, table: Table, folder: Path) -> None:
+    def __init__(self, graph: ir.Model, flavour: str, table: CalibrationTable, folder: Path) -> None:
         from dpt_deploy.graph.precision.qdq import targets
 
         self.graph, self.flavour, self.table, self.folder = graph, flavour, table, folder
@@ -75,11 +75,11 @@ class _Variants:
             if node.name not in table.kept:
                 self.blocks.setdefault(_block(node.name or ""), []).append(node.name or "")
 
-    def change(self, kept: Sequence[str], bench: Bench) -> float:
+    def change(self, kept: Sequence[str], bench: TaskErrorBench) -> float:
         """Of the result, with those blocks kept."""
         return self._worth(kept, bench).change
 
-    def by_harm(self, bench: Bench, say: Talk) -> list[str]:
+    def by_harm(self, bench: TaskErrorBench, say: Talk) -> list[str]:
         """The blocks, most noise per operation saved first."""
         from dpt_deploy.graph.analysis.operations import operations_of_nodes
 
@@ -92,7 +92,7 @@ class _Variants:
             say(f"{index + 1}/{len(self.blocks)} {block}: {_told(worth)}")
         return sorted(harm, key=lambda block: -harm[block])
 
-    def _worth(self, kept: Sequence[str], bench: Bench) -> WorthRecord:
+    def _worth(self, kept: Sequence[str], bench: TaskErrorBench) -> WorthRecord:
         nodes = {name: "" for block in kept for name in self.blocks[block]}
         model = quantised(self.graph, self.flavour, replace(self.table, kept={**self.table.kept, **nodes}))
         with tempfile.TemporaryDirectory(dir=self.folder) as scratch:

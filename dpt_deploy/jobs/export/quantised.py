@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Table:
+class CalibrationTable:
     """One calibration: the magnitude at which each tensor is clipped, the nodes that are not quantised (``kept``) and
     those that stay FP32 in a graph whose other nodes have 16 bits (``islands``), both with reasons."""
 
@@ -31,7 +31,9 @@ class Table:
     islands: dict[str, str]
 
 
-def calibrate(full: Path, calibration: Calibration, sizes: Sequence[Size], feed: Feed, method: str, say: Talk) -> Table:
+def calibrate(
+    full: Path, calibration: Calibration, sizes: Sequence[Size], feed: Feed, method: str, say: Talk
+) -> CalibrationTable:
     """The table of the FP32 graph at ``full``; memory is that of one image and a tenth of its tensors.
 
     Raises:
@@ -51,7 +53,7 @@ def calibrate(full: Path, calibration: Calibration, sizes: Sequence[Size], feed:
     names = watched(model, kept)
     histograms = Histograms(names)
     ranges = measure_ranges(full, calibration, sizes, feed, names, histograms.add)
-    return Table(
+    return CalibrationTable(
         ranges,
         {name: clipping_value(histograms.counts(name), ranges.largest[name], method) for name in names},
         kept,
@@ -92,7 +94,7 @@ def smoothed(
     return model, len(outcome.fired)
 
 
-def quantised(graph: ir.Model, flavour: str, table: Table) -> ir.Model:
+def quantised(graph: ir.Model, flavour: str, table: CalibrationTable) -> ir.Model:
     """A copy of the FP32 ``graph`` as ``flavour``; what is not quantised has 16 bits, for the CPU 32."""
     from dpt_deploy.graph.precision.qdq import quantise
     from dpt_deploy.graph.precision.types import to_half

@@ -26,7 +26,7 @@ Feed = Callable[[np.ndarray], dict[str, np.ndarray]]  # bytes (B, H, W, 3) to wh
 
 
 @dataclass(frozen=True)
-class Typing:
+class TypedGraph:
     """What made a graph typed: the nodes that stayed FP32, with their reasons, and the ranges they were chosen by."""
 
     islands: dict[str, str]
@@ -42,7 +42,7 @@ def type_graph(
     *,
     folder: Path,
     say: Talk = lambda _line: None,
-) -> Typing:
+) -> TypedGraph:
     """Type an FP32 ``graph`` in place as ``precision``; ``folder`` holds files of a moment.
 
     Raises:
@@ -61,7 +61,7 @@ def type_graph(
         islands = choose_islands(full, kind, ranges.largest)
     done = to_half(graph, kind, islands)
     say(f"{precision}: {done.half} nodes in 16 bits, {done.full} stay FP32, {done.casts} casts")
-    return Typing(islands, ranges)
+    return TypedGraph(islands, ranges)
 
 
 def measure_ranges(

@@ -27,7 +27,7 @@ SECONDS = 3.0  # of timing, after warm-up
 
 
 @dataclass(frozen=True)
-class Sample:
+class JudgedImage:
     """An image (1, H, W, 3) as bytes and, where it is known, its depth (H, W) in metres."""
 
     pixels: np.ndarray
@@ -40,7 +40,7 @@ class Samples:
 
     source: str
     size: Size
-    images: tuple[Sample, ...]
+    images: tuple[JudgedImage, ...]
 
 
 def from_scenes(size: Size, *, truth: bool, first: int = FIRST_SCENE) -> Samples:
@@ -48,17 +48,17 @@ def from_scenes(size: Size, *, truth: bool, first: int = FIRST_SCENE) -> Samples
     from dpt_deploy.scenes.render import render_scene
 
     scenes = [render_scene(first + index, height=size.height, width=size.width) for index in range(SCENES)]
-    images = tuple(Sample(scene.image[None], scene.depth if truth else None) for scene in scenes)
+    images = tuple(JudgedImage(scene.image[None], scene.depth if truth else None) for scene in scenes)
     return Samples(f"{SCENES} rendered scenes", size, images)
 
 
 def from_photographs(calibration: Calibration, size: Size, *, skip: int = 0) -> Samples:
     """The first images of a folder after ``skip`` others."""
-    images = [Sample(pixels) for _, pixels in islice(calibration.at([size]), skip, skip + SCENES)]
+    images = [JudgedImage(pixels) for _, pixels in islice(calibration.at([size]), skip, skip + SCENES)]
     return Samples(f"{len(images)} of {calibration.source}", size, tuple(images))
 
 
-class Bench:
+class TaskErrorBench:
     """Holds FP32's output on the samples, and compares other files with it."""
 
     def __init__(self, full: Path, samples: Samples, feed: Feed, task: Task) -> None:
@@ -107,7 +107,7 @@ def _drift(ours: np.ndarray, full: np.ndarray, task: Task) -> float:
     return metrics.aligned_abs_rel(ours, full) if task == "depth" else 1.0 - metrics.pixel_agreement(ours, full)
 
 
-def _score(outputs: Sequence[np.ndarray], images: Sequence[Sample]) -> tuple[float, float] | None:
+def _score(outputs: Sequence[np.ndarray], images: Sequence[JudgedImage]) -> tuple[float, float] | None:
     """Mean AbsRel and δ1 of inverse depth after alignment to the truth; None where the truth is not known."""
     scores = []
     for output, image in zip(outputs, images, strict=True):

@@ -24,7 +24,7 @@ _PROTOCOL = 1  # raised when the same image and weights would score otherwise
 Talk = Callable[[str], None]
 
 
-class Bench:
+class ScoringBench:
     """Models held open, each at every size: what turns an image into outputs."""
 
     def __init__(
@@ -69,7 +69,7 @@ class Scoring:
         todo = [name for name in self._images.names if self._missing(name)]
         started(len(todo))
         with ExitStack() as stack:
-            bench = Bench(stack, self._contestants if todo else [], self._images, self._sizes)
+            bench = ScoringBench(stack, self._contestants if todo else [], self._images, self._sizes)
             for name in todo:
                 try:
                     self._score(bench, name)
@@ -113,7 +113,7 @@ class Scoring:
             return every
         return [(each, size) for each, size in every if self._journal.get(self._key(each), str(size), image) is None]
 
-    def _score(self, bench: Bench, image: str) -> None:
+    def _score(self, bench: ScoringBench, image: str) -> None:
         sample, plane = self._images.read(image)
         for each, size in self._missing(image):
             errors = self._images.errors(bench.output(each.subject.name, size, sample), sample)

@@ -44,7 +44,7 @@ Talk = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Request:
+class StudyRequest:
     """What is asked: models by name, recipe or file; sizes (none: the default ratios); and on what.
 
     ``limit`` bounds the number of images; ``reference`` asks for the paper's number beside ours; ``control`` for a
@@ -65,16 +65,16 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Plan:
+class StudySetup:
     """A request that was found feasible: the images, the sizes, and the one among them that was trained at."""
 
-    request: Request
+    request: StudyRequest
     images: Images
     sizes: tuple[Size, ...]
     trained: Size
 
 
-def plan_study(request: Request) -> Plan:
+def prepare_study(request: StudyRequest) -> StudySetup:
     """Check everything that can be checked before anything is exported, rendered or written.
 
     Raises:
@@ -94,10 +94,10 @@ def plan_study(request: Request) -> Plan:
     images = _images(request)
     for name in request.models:
         images.check(study_models.described(name)[0])
-    return Plan(request, images, sizes, trained)
+    return StudySetup(request, images, sizes, trained)
 
 
-def recorded_study(path: Path, plan: Plan, out: Path) -> Recorded:
+def recorded_study(path: Path, plan: StudySetup, out: Path) -> Recorded:
     """The study in ``path``, to compare that of ``plan``, which is written to ``out``, with.
 
     Raises:
@@ -125,7 +125,7 @@ def compared(found: Study, recorded: Recorded) -> Agreement:
 
 
 def run_study(
-    plan: Plan,
+    plan: StudySetup,
     out: Path,
     *,
     baseline: Recorded | None = None,
@@ -172,7 +172,7 @@ def run_study(
     return study, models
 
 
-def _images(request: Request) -> Images:
+def _images(request: StudyRequest) -> Images:
     if not request.data:
         if request.reference:
             raise UsageError(
@@ -186,7 +186,7 @@ def _images(request: Request) -> Images:
     return images
 
 
-def _models(plan: Plan, folder: Path, say: Talk) -> tuple[list[Contestant], str | None, str]:
+def _models(plan: StudySetup, folder: Path, say: Talk) -> tuple[list[Contestant], str | None, str]:
     """The models and, last, their control; the name of its original; and why there is none, if there is none."""
     asked = plan.request
     models = study_models.contestants(asked.models, asked.weights, asked.runtimes, asked.precisions, folder, say)
@@ -217,7 +217,9 @@ def _prices(scoring: Scoring, scores: Scores, subjects: Sequence[Subject], seed:
     return tuple(price(scores, delta1, *pair, seed=seed) for pair in pairs)
 
 
-def _references(plan: Plan, scoring: Scoring, scores: Scores, subjects: Sequence[Subject]) -> tuple[Reference, ...]:
+def _references(
+    plan: StudySetup, scoring: Scoring, scores: Scores, subjects: Sequence[Subject]
+) -> tuple[Reference, ...]:
     """The paper's numbers for these models, each beside the same measure here, at the size the paper measured at."""
     protocol, found = plan.images.protocol, []
     if protocol.size not in scores.sizes:

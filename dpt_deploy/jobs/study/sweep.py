@@ -14,7 +14,7 @@ from dpt_deploy.jobs.bench.contenders import images_of
 from dpt_deploy.jobs.common.inputs import model_feed
 from dpt_deploy.jobs.study.models import Contestant
 from dpt_deploy.jobs.study.outcome import Study
-from dpt_deploy.jobs.study.study import Plan, Request, plan_study, run_study
+from dpt_deploy.jobs.study.study import StudyRequest, StudySetup, prepare_study, run_study
 from dpt_deploy.measure.timing import Contender, interleave
 
 SECONDS = 5.0  # of timing at each size, all precisions together
@@ -54,15 +54,17 @@ class Sweep:
         }
 
 
-def plan_sweep(
+def prepare_sweep(
     backbone: str, weights: str | None, sizes: tuple[Size, ...], precisions: tuple[str, ...], scenes: int
-) -> Plan:
-    """Check everything before anything is exported; raises what :func:`~.study.plan_study` does."""
-    return plan_study(Request((backbone,), weights, sizes=sizes, precisions=precisions, scenes=scenes, control=None))
+) -> StudySetup:
+    """Check everything before anything is exported; raises what :func:`~.study.prepare_study` does."""
+    return prepare_study(
+        StudyRequest((backbone,), weights, sizes=sizes, precisions=precisions, scenes=scenes, control=None)
+    )
 
 
 def run_sweep(
-    plan: Plan,
+    plan: StudySetup,
     out: Path,
     *,
     say: Talk = lambda _line: None,

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dpt_deploy.jobs.train.plan import Augmentation
+from dpt_deploy.jobs.train.config import Augmentation
 from dpt_deploy.jobs.train.rendered import RenderedScenes
 
 

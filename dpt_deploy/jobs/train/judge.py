@@ -14,7 +14,7 @@ from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.recipe import Recipe
 from dpt_deploy.core.size import Size
 from dpt_deploy.imaging import resample, rules
-from dpt_deploy.jobs.train.plan import Validation
+from dpt_deploy.jobs.train.config import Validation
 from dpt_deploy.measure.metrics import (
     SegmentationCounts,
     depth_metrics,

@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dpt_deploy.core.errors import BadFileError, ParityError, ResourceError
 from dpt_deploy.core.files import atomic_write_bytes
-from dpt_deploy.jobs.train.plan import Schedule
+from dpt_deploy.jobs.train.config import Schedule
 
 Batches = Callable[[int], tuple[Tensor, Tensor]]  # step to images and targets
 

@@ -16,8 +16,8 @@ from dpt_deploy.core.files import atomic_write_bytes, check_folder, ensure_folde
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.recipe import Recipe, load_recipe
 from dpt_deploy.jobs.common.reference import build_reference, checkpoint_path, resolve_weights
+from dpt_deploy.jobs.train.config import TrainingConfig
 from dpt_deploy.jobs.train.judge import DepthScore, Score, SegmentationScore, judge
-from dpt_deploy.jobs.train.plan import TrainingPlan, read_plan
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,7 +39,7 @@ class Trained:
     history: History
     score: Score
     name: str
-    plan: TrainingPlan
+    plan: TrainingConfig
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -68,7 +68,7 @@ _NOBODY = Listener()
 
 
 def train_model(
-    plan: TrainingPlan,
+    plan: TrainingConfig,
     out: Path,
     *,
     cache: Path | None = None,
@@ -121,13 +121,13 @@ def train_model(
     return trained
 
 
-def _identity(plan: TrainingPlan, recipe: Recipe, start: str) -> dict[str, Any]:
+def _identity(plan: TrainingConfig, recipe: Recipe, start: str) -> dict[str, Any]:
     """The plan's, with what its names stand for: recipes and weights change, and keep their names."""
     names = {"backbone": recipe.name, **({"start": start} if start else {})}
     return plan.identity | names | {"model": recipe.model.to_dict(), "image": asdict(recipe.image)}
 
 
-def _network(plan: TrainingPlan, recipe: Recipe, say: Callable[[str], None]) -> tuple[DPT, str]:
+def _network(plan: TrainingConfig, recipe: Recipe, say: Callable[[str], None]) -> tuple[DPT, str]:
     """The network to train, and the hash of the weights that the plan starts from; patches are resized if need be."""
     if not plan.start:
         from dpt_deploy.model.initial import fresh_model
@@ -163,7 +163,7 @@ def check_device(name: str) -> None:
         )
 
 
-def _recipe(plan: TrainingPlan) -> Recipe:
+def _recipe(plan: TrainingConfig) -> Recipe:
     """The recipe of the plan's network; raises :class:`UsageError` for one that cannot be trained so."""
     if plan.task == "segmentation":
         from dpt_deploy.scenes.things import CLASSES
@@ -195,7 +195,7 @@ def _name(recipe: Recipe) -> str:
     return f"{recipe.name}-seg{recipe.model.num_classes}" if recipe.model.task == "segmentation" else recipe.name
 
 
-def _batches(plan: TrainingPlan, recipe: Recipe, cache: Path, device: str, listener: Listener) -> SceneBatches:
+def _batches(plan: TrainingConfig, recipe: Recipe, cache: Path, device: str, listener: Listener) -> SceneBatches:
     from dpt_deploy.jobs.train.batches import SceneBatches
     from dpt_deploy.jobs.train.rendered import LabelledScenes, RenderedScenes
 
@@ -219,7 +219,7 @@ def _batches(plan: TrainingPlan, recipe: Recipe, cache: Path, device: str, liste
     return SceneBatches(scenes, schedule.batch, side, plan.seed, image.mean, image.std, plan.augmentation)
 
 
-def _objective(model: DPT, plan: TrainingPlan) -> nn.Module:
+def _objective(model: DPT, plan: TrainingConfig) -> nn.Module:
     from dpt_deploy.jobs.train.objectives import DepthObjective, SegmentationObjective
 
     if plan.task == "depth":
@@ -228,4 +228,4 @@ def _objective(model: DPT, plan: TrainingPlan) -> nn.Module:
     return SegmentationObjective(_PENULTIMATE, spec.fusion_channels, spec.num_classes, seed=plan.seed)
 
 
-__all__ = ["DepthScore", "Listener", "SegmentationScore", "Trained", "TrainingPlan", "read_plan", "train_model"]
+__all__ = ["DepthScore", "Listener", "SegmentationScore", "Trained", "TrainingConfig", "read_training", "train_model"]

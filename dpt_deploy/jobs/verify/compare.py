@@ -22,7 +22,7 @@ Outputs = Callable[[int, Size], tuple[np.ndarray, np.ndarray]]  # (batch, size) 
 
 
 @dataclass(frozen=True)
-class Report:
+class ParityComparison:
     """All cases, with the tolerance they were held to."""
 
     cases: tuple[CaseResult, ...]
@@ -91,7 +91,7 @@ def compare_matrix(
     min_span: float,
     again: Callable[[CaseResult], CaseResult] = lambda case: case,
     progress: Callable[[CaseResult], None] | None = None,
-) -> Report:
+) -> ParityComparison:
     """Run every case; all of them are measured even when one fails. ``again`` judges a case that failed once more."""
     results = []
     for batch, size in cases:
@@ -105,4 +105,4 @@ def compare_matrix(
             results.append(found if found.passed else again(found))
         if progress:
             progress(results[-1])
-    return Report(tuple(results), tolerance)
+    return ParityComparison(tuple(results), tolerance)

@@ -16,7 +16,7 @@ from dpt_deploy.core.spec import INPUT_FLOAT, TensorSpec
 from dpt_deploy.jobs.common.inputs import reference_input
 from dpt_deploy.jobs.common.runners import judge_of, open_runner
 from dpt_deploy.jobs.verify.cases import paired_outputs, smallest_span
-from dpt_deploy.jobs.verify.compare import Report, compare_matrix
+from dpt_deploy.jobs.verify.compare import ParityComparison, compare_matrix
 
 if TYPE_CHECKING:
     from dpt_deploy.model.dpt import DPT
@@ -45,7 +45,7 @@ def reference_output(model: DPT, sidecar: Sidecar, images: np.ndarray) -> np.nda
     return output.argmax(axis=1).astype(np.int32) if sidecar.output_kind == "labels" else output
 
 
-def golden_report(sidecar: Sidecar, path: Path, runtime: str | None = None) -> Report:
+def golden_report(sidecar: Sidecar, path: Path, runtime: str | None = None) -> ParityComparison:
     """Compare with the tensors stored beside the artefact; only the runtime is needed."""
     if not sidecar.golden:
         raise BadFileError(f"{path} has no golden tensors", hint="export it again")

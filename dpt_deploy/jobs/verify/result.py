@@ -10,7 +10,7 @@ from dpt_deploy.artifact.store import Artifact
 from dpt_deploy.core.errors import ParityError
 from dpt_deploy.core.recipe import Tolerance
 from dpt_deploy.jobs.verify.bisect import Divergence
-from dpt_deploy.jobs.verify.compare import Report
+from dpt_deploy.jobs.verify.compare import ParityComparison
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Verification:
     """Outcome of one ``verify``: the report, and where the computations part if they do."""
 
     artifact: Artifact
-    report: Report
+    report: ParityComparison
     against: str
     divergence: Divergence | None = None
 

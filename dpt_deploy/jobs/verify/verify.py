@@ -22,7 +22,7 @@ from dpt_deploy.jobs.common.inputs import model_feed
 from dpt_deploy.jobs.common.runners import judge_of, open_runner
 from dpt_deploy.jobs.verify.bisect import Divergence
 from dpt_deploy.jobs.verify.cases import Cases, list_cases, paired_outputs, smallest_span
-from dpt_deploy.jobs.verify.compare import MIN_SPAN_TRAINED, Report, compare_matrix
+from dpt_deploy.jobs.verify.compare import MIN_SPAN_TRAINED, ParityComparison, compare_matrix
 from dpt_deploy.jobs.verify.golden import golden_report
 from dpt_deploy.jobs.verify.result import Verification
 
@@ -109,7 +109,7 @@ def _torch_output(module: Any, sidecar: Sidecar, images: np.ndarray) -> np.ndarr
 
 def _against_artifact(
     artifact: Artifact, other: Artifact, cases: Cases, runtime: str, progress: Progress | None
-) -> Report:
+) -> ParityComparison:
     same = (artifact.sidecar.output_kind, artifact.sidecar.model.task) == (
         other.sidecar.output_kind,
         other.sidecar.model.task,
@@ -127,7 +127,7 @@ def _against_artifact(
         )
 
 
-def _locate(artifact: Artifact, module: Any, report: Report) -> Divergence | None:
+def _locate(artifact: Artifact, module: Any, report: ParityComparison) -> Divergence | None:
     from dpt_deploy.jobs.verify.locate import locate_divergence
 
     # Naming the tensor is a service on top of a verdict that stands: a full disk must not lose the verdict.
@@ -154,7 +154,7 @@ def _audited(artifact: Artifact, runner: Runner) -> Artifact:
     return replace(artifact, sidecar=replace(artifact.sidecar, engine=replace(engine, audit=found)))
 
 
-def _record(artifact: Artifact, report: Report, runtime: str, cases: Cases) -> Artifact:
+def _record(artifact: Artifact, report: ParityComparison, runtime: str, cases: Cases) -> Artifact:
     """Put the measured numbers, passed or not, into the sidecar."""
     whole = set(list_cases(artifact.sidecar, (), ())) <= set(cases)
     measured = report.record(matrix=whole, runtime=runtime, tools=tool_versions(), processor=_where(artifact))

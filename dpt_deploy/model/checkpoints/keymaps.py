@@ -32,7 +32,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Slot:
+class TensorSlot:
     """The place of one tensor of the file in the model (see :class:`Rule`)."""
 
     key: str
@@ -55,12 +55,12 @@ class Family:
     rules: tuple[Rule, ...]
     unused: tuple[tuple[str, str], ...]
 
-    def slot(self, theirs: str) -> Slot | None:
+    def slot(self, theirs: str) -> TensorSlot | None:
         """Where the file's key ``theirs`` goes; None when no rule knows it."""
         for rule in self.rules:
             ours = _rewrite(rule.theirs, rule.ours, theirs)
             if ours is not None:
-                return Slot(ours, rule.part, rule.parts, rule.axis)
+                return TensorSlot(ours, rule.part, rule.parts, rule.axis)
         return None
 
     def reason_unused(self, theirs: str) -> str | None:

@@ -10,14 +10,14 @@ from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.recipe import load_recipe, zoo_names
 from dpt_deploy.core.spec import ModelSpec
 from dpt_deploy.model.build import build
-from dpt_deploy.model.checkpoints.keymaps import Family, Slot, foreign
+from dpt_deploy.model.checkpoints.keymaps import Family, TensorSlot, foreign
 
 COUNTER = "num_batches_tracked"  # of batch norm: training only, so never required and always zero
 _CLASSIFIER = "head.classifier.weight"
 _SHOWN = 3  # keys of each kind in the one-line message; the report on the exception has all
 
 Shapes = Mapping[str, tuple[int, ...]]
-Plan = dict[str, list[tuple[str, Slot]]]  # the model's key to the file's keys that make it up
+Plan = dict[str, list[tuple[str, TensorSlot]]]  # the model's key to the file's keys that make it up
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 from cuda.core.utils import StridedMemoryView
 
 from dpt_deploy.core.errors import DptError, UsageError
-from dpt_deploy.runtime.cuda.driver import Event, Memory, Stream, current_device
+from dpt_deploy.runtime.cuda.driver import DeviceMemory, Event, Stream, current_device
 from dpt_deploy.runtime.cuda.where import CUDA_DEVICE, on_device
 
 _LEGACY_STREAM = 1  # what DLPack means where a consumer names no stream
@@ -32,7 +32,7 @@ class DeviceArray:
         with ExitStack() as undo:
             self._ready = Event()
             undo.callback(self._ready.close)
-            self._memory = Memory(int(np.prod(shape, dtype=np.int64)) * dtype.itemsize)
+            self._memory = DeviceMemory(int(np.prod(shape, dtype=np.int64)) * dtype.itemsize)
             undo.pop_all()
 
     @property

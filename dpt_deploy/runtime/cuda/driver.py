@@ -55,7 +55,7 @@ def on_device_of(device: int) -> Iterator[None]:
         call("cudaSetDevice", before)
 
 
-class Memory:
+class DeviceMemory:
     """Device memory, or pinned host memory that NumPy can see; freed when it is closed."""
 
     def __init__(self, size_bytes: int, *, pinned: bool = False) -> None:

@@ -71,7 +71,7 @@ class Image(Structure):
     ]
 
 
-class Timing(Structure):
+class NativeTiming(Structure):
     """``dpt_timing``, in seconds."""
 
     _fields_ = [
@@ -101,7 +101,7 @@ _SIGNATURES: dict[str, list[Any]] = {
     "dpt_network_size": [c_uint64, c_int32, c_int32, POINTER(c_int32), POINTER(c_int32)],
     "dpt_predict_depth": [c_uint64, POINTER(Image), c_void_p, c_size_t],
     "dpt_predict_labels": [c_uint64, POINTER(Image), c_void_p, c_size_t],
-    "dpt_get_timing": [c_uint64, POINTER(Timing)],
+    "dpt_get_timing": [c_uint64, POINTER(NativeTiming)],
     "dpt_infer": [c_uint64, POINTER(Tensor), POINTER(Tensor)],
     "dpt_write_depth": [c_char_p, c_void_p, c_int32, c_int32, c_double],
     "dpt_write_labels": [c_char_p, c_void_p, c_int32, c_int32, c_int32],

@@ -98,9 +98,9 @@ class NativeRunner:
         self._library.call(function, self._open(), byref(given), values.ctypes.data, values.size)
         return values
 
-    def timing(self) -> native.Timing:
+    def timing(self) -> native.NativeTiming:
         """Seconds of the last prediction, by step."""
-        found = native.Timing(struct_size=sizeof(native.Timing))
+        found = native.NativeTiming(struct_size=sizeof(native.NativeTiming))
         self._library.call("dpt_get_timing", self._open(), byref(found))
         return found
 

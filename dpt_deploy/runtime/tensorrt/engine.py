@@ -21,10 +21,10 @@ from dpt_deploy.core.profile import Profile, choose_profile, largest_bytes
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import TensorSpec
 from dpt_deploy.runtime.cuda.arrays import DeviceArray, DeviceView
-from dpt_deploy.runtime.cuda.driver import Capture, Graph, Memory, Stream, current_device
+from dpt_deploy.runtime.cuda.driver import Capture, DeviceMemory, Graph, Stream, current_device
 from dpt_deploy.runtime.tensorrt.frames import Streams
 from dpt_deploy.runtime.tensorrt.plan import deserialize
-from dpt_deploy.runtime.tensorrt.slots import Slot
+from dpt_deploy.runtime.tensorrt.slots import BufferSlot
 
 KEPT_GRAPHS = 8  # of one shape: one a slot, and those of callers that run between the same arrays again and again
 _DTYPES = {"FLOAT": "float32", "HALF": "float16", "UINT8": "uint8", "INT32": "int32", "INT64": "int64"}
@@ -71,8 +71,8 @@ class OpenEngine:
     ) -> None:
         self.trt, self._profiles, self._kept = trt, profiles, kept_shapes
         self._lanes: OrderedDict[tuple[int, Size], Lane] = OrderedDict()
-        self._slots: list[Slot] = []
-        self._free: list[Slot] = []
+        self._slots: list[BufferSlot] = []
+        self._free: list[BufferSlot] = []
         with ExitStack() as undo:
             self.stream, self._up, self._down = (self._streamed(undo, handle) for handle in (stream, None, None))
             self._runtime, self._engine = deserialize(trt, path, host_code=host_code)
@@ -80,7 +80,7 @@ class OpenEngine:
             self.device = current_device()  # of the thread that opens it; others are led there
             self.input, self.output = _tensors(trt, self._engine, path)
             self._slot_bytes = largest_bytes(self.input, profiles), largest_bytes(self.output, profiles)
-            self._scratch = Memory(self._engine.device_memory_size_v2)
+            self._scratch = DeviceMemory(self._engine.device_memory_size_v2)
             undo.callback(self._scratch.close)
             self._free.append(self._new_slot())  # most callers need one; the next is made when two runs overlap
             undo.pop_all()
@@ -137,20 +137,20 @@ class OpenEngine:
         choose_profile(self._profiles, int(batch), size)
         return int(batch), size
 
-    def take_slot(self) -> Slot:
+    def take_slot(self) -> BufferSlot:
         """Memory for one more run at a time; the caller bounds how many there are, and gives it back."""
         return self._free.pop() if self._free else self._new_slot()
 
-    def give_slot(self, slot: Slot) -> None:
+    def give_slot(self, slot: BufferSlot) -> None:
         """The run is over, or was never queued as a whole: then what was queued of it has to end first."""
         self._free.append(slot)
 
-    def _new_slot(self) -> Slot:
-        slot = Slot(*self._slot_bytes)
+    def _new_slot(self) -> BufferSlot:
+        slot = BufferSlot(*self._slot_bytes)
         self._slots.append(slot)
         return slot
 
-    def start(self, slot: Slot, value: np.ndarray, batch: int, size: Size) -> tuple[int, ...]:
+    def start(self, slot: BufferSlot, value: np.ndarray, batch: int, size: Size) -> tuple[int, ...]:
         """Queue copy, run and copy, each on a stream of its own, so that those of other runs overlap with them.
 
         Returns the shape of what :meth:`finish` will return.
@@ -168,7 +168,7 @@ class OpenEngine:
         slot.downloaded.record(self._down)
         return lane.output_shape
 
-    def finish(self, slot: Slot, shape: tuple[int, ...]) -> np.ndarray:
+    def finish(self, slot: BufferSlot, shape: tuple[int, ...]) -> np.ndarray:
         """Wait for the output of a slot; the array returned is the caller's."""
         slot.downloaded.wait()
         return slot.host_output.array(shape, np.dtype(self.output.dtype)).copy()

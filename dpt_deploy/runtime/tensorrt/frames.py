@@ -13,9 +13,9 @@ import numpy as np
 
 from dpt_deploy.core.size import Size
 from dpt_deploy.runtime.cuda.arrays import DeviceArray, DeviceView
-from dpt_deploy.runtime.cuda.driver import Event, Memory, Stream
+from dpt_deploy.runtime.cuda.driver import DeviceMemory, Event, Stream
 
-Held = TypeVar("Held", Memory, Event, "_Staging")
+Held = TypeVar("Held", DeviceMemory, Event, "_Staging")
 _KEPT_SIZES = 4
 _FLAG_BYTES = 4
 
@@ -32,27 +32,27 @@ class _Staging:
     """Memory for one thing at a time, grown to the largest asked for."""
 
     def __init__(self, *, pinned: bool) -> None:
-        self._pinned, self._held = pinned, Memory(0, pinned=pinned)
+        self._pinned, self._held = pinned, DeviceMemory(0, pinned=pinned)
 
     @property
     def address(self) -> int:
         return self._held.address
 
-    def memory(self, size_bytes: int) -> Memory:
+    def memory(self, size_bytes: int) -> DeviceMemory:
         """At least ``size_bytes``; nothing may be on its way through what was there before.
 
         Where there is not so much, what was there is gone too, and the next call tries again.
         """
         if self._held.size_bytes < size_bytes:
             self._held.close()
-            self._held = Memory(size_bytes, pinned=self._pinned)
+            self._held = DeviceMemory(size_bytes, pinned=self._pinned)
         return self._held
 
     def close(self) -> None:
         self._held.close()
 
 
-class Frame:
+class DeviceFrame:
     """Where one image, its map and the network's two ends lie; used again when its map was taken.
 
     The order of calls: :meth:`upload` or :meth:`take`, :meth:`follow`, the work on the stream of runs,
@@ -66,8 +66,8 @@ class Frame:
             self._host_image, self._image, self._host_map, self._map = (
                 self._made(undo, _Staging(pinned=pinned)) for pinned in (True, False, True, False)
             )
-            self._host_flag = self._made(undo, Memory(_FLAG_BYTES, pinned=True))
-            self._flag = self._made(undo, Memory(_FLAG_BYTES))
+            self._host_flag = self._made(undo, DeviceMemory(_FLAG_BYTES, pinned=True))
+            self._flag = self._made(undo, DeviceMemory(_FLAG_BYTES))
             self._uploaded, self._computed, self._downloaded = (self._made(undo, Event()) for _ in range(3))
             self._held = undo.pop_all()
 

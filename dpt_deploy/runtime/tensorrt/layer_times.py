@@ -16,7 +16,7 @@ import numpy as np
 
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.size import Size
-from dpt_deploy.runtime.cuda.driver import Memory
+from dpt_deploy.runtime.cuda.driver import DeviceMemory
 from dpt_deploy.runtime.tensorrt.engine import OpenEngine
 
 WARM_UP = 3  # runs before the profiler stands there: kernels are compiled, clocks are up
@@ -49,8 +49,8 @@ def layer_seconds(opened: OpenEngine, value: np.ndarray, batch: int, size: Size,
     return {name: seconds / runs for name, seconds in recorder.seconds.items()}
 
 
-def _held(undo: ExitStack, size_bytes: int) -> Memory:
-    memory = Memory(size_bytes)
+def _held(undo: ExitStack, size_bytes: int) -> DeviceMemory:
+    memory = DeviceMemory(size_bytes)
     undo.callback(memory.close)
     return memory
 

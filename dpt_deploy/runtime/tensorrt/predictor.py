@@ -21,7 +21,7 @@ from dpt_deploy.runtime.cuda.arrays import DeviceArray, device_view
 from dpt_deploy.runtime.cuda.where import on_device
 from dpt_deploy.runtime.predictor import Prediction, Predictor, refuse_not_finite
 from dpt_deploy.runtime.tensorrt.engine import OpenEngine
-from dpt_deploy.runtime.tensorrt.frames import Frame
+from dpt_deploy.runtime.tensorrt.frames import DeviceFrame
 from dpt_deploy.runtime.tensorrt.kernels import kernels_of
 from dpt_deploy.runtime.tensorrt.resizing import DeviceImaging
 from dpt_deploy.runtime.tensorrt.runner import TrtRunner
@@ -31,7 +31,7 @@ from dpt_deploy.runtime.tensorrt.runner import TrtRunner
 class _Underway:
     """An image whose map is queued: its frame, its size, and the map where it stays on the device."""
 
-    frame: Frame
+    frame: DeviceFrame
     size: Size
     there: DeviceArray | None
 
@@ -48,8 +48,8 @@ class DevicePredictor(Predictor):
         super().__init__(runner, sidecar, size=size)
         self._engine = runner
         self._resizing: DeviceImaging | None = None
-        self._frames: list[Frame] = []
-        self._free: list[Frame] = []
+        self._frames: list[DeviceFrame] = []
+        self._free: list[DeviceFrame] = []
 
     def __enter__(self) -> Self:
         with self._engine.exclusive() as opened:
@@ -141,7 +141,7 @@ class DevicePredictor(Predictor):
                 self._free.append(frame)
                 raise
 
-    def _queue(self, opened: OpenEngine, frame: Frame, image: Any, size: Size, *, there: bool) -> _Underway:
+    def _queue(self, opened: OpenEngine, frame: DeviceFrame, image: Any, size: Size, *, there: bool) -> _Underway:
         address = frame.take(image) if there else frame.upload(image)
         frame.follow()
         if there:
@@ -185,15 +185,15 @@ class DevicePredictor(Predictor):
     def _map_bytes(self, size: Size) -> int:
         return size.height * size.width * self._map_type.itemsize
 
-    def _take_frame(self) -> Frame:
+    def _take_frame(self) -> DeviceFrame:
         with self._engine.exclusive() as opened:
             _ = self._imaging
             if not self._free:
-                self._frames.append(Frame(opened.streams))
+                self._frames.append(DeviceFrame(opened.streams))
                 return self._frames[-1]
             return self._free.pop()
 
-    def _through_network(self, frame: Frame, image: int, size: Size) -> DeviceArray:
+    def _through_network(self, frame: DeviceFrame, image: int, size: Size) -> DeviceArray:
         """The raw output, in memory that the frame's next image of this size uses again: the run is replayed then."""
         network_size = self.network_size(size.height, size.width)
         given, out = frame.ends(network_size) or (self._new_input(network_size), None)
@@ -214,7 +214,7 @@ class DevicePredictor(Predictor):
         shape = (1, size.height, size.width, 3) if bytes_in else (1, 3, size.height, size.width)
         return self._imaging.new(shape, np.dtype(np.uint8 if bytes_in else np.float32))
 
-    def _resize(self, frame: Frame, output: DeviceArray, size: Size, target: int) -> None:
+    def _resize(self, frame: DeviceFrame, output: DeviceArray, size: Size, target: int) -> None:
         if output.dtype.kind == "f":
             self._imaging.check(output, frame.flag)
         finish = self._imaging.depth if self._sidecar.model.task == "depth" else self._imaging.labels

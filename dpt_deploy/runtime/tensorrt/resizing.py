@@ -18,7 +18,7 @@ from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import ImageSpec
 from dpt_deploy.imaging import resample
 from dpt_deploy.runtime.cuda.arrays import DeviceArray
-from dpt_deploy.runtime.cuda.driver import Memory, Stream
+from dpt_deploy.runtime.cuda.driver import DeviceMemory, Stream
 from dpt_deploy.runtime.tensorrt.kernels import Kernels
 
 _KEPT_FILTERS = 16
@@ -107,7 +107,7 @@ class _DeviceTaps:
     def __init__(self, taps: resample.Taps, stream: Stream) -> None:
         table = np.ascontiguousarray(taps.weight), np.ascontiguousarray(taps.index, np.int32)
         count = taps.index.shape[1]
-        self._memory = Memory(sum(part.nbytes for part in table))
+        self._memory = DeviceMemory(sum(part.nbytes for part in table))
         self.view, address = TapView(), self._memory.address
         for name, part in zip(("weight", "index"), table, strict=True):
             stream.to_device(address, part.ctypes.data, part.nbytes)

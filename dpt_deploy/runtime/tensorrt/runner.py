@@ -24,7 +24,7 @@ from dpt_deploy.runtime.cuda.arrays import DeviceArray, device_view
 from dpt_deploy.runtime.cuda.driver import on_device_of
 from dpt_deploy.runtime.tensorrt.engine import OpenEngine
 from dpt_deploy.runtime.tensorrt.layer_times import layer_seconds
-from dpt_deploy.runtime.tensorrt.slots import Slot, Ticket
+from dpt_deploy.runtime.tensorrt.slots import BufferSlot, Ticket
 
 KEPT_SHAPES = 8
 LAYER_RUNS = 20  # of which the mean of each layer's time is taken
@@ -309,7 +309,7 @@ def _only(feed: Mapping[str, Any], spec: TensorSpec) -> Any:
     return feed[spec.name]
 
 
-def _held(ticket: Ticket) -> Slot:
+def _held(ticket: Ticket) -> BufferSlot:
     if ticket.slot is None:
         raise DptError("a run without error has no slot")
     return ticket.slot

@@ -9,10 +9,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from dpt_deploy.core.errors import DptError
-from dpt_deploy.runtime.cuda.driver import Event, Memory
+from dpt_deploy.runtime.cuda.driver import DeviceMemory, Event
 
 
-class Slot:
+class BufferSlot:
     """Pinned and device memory for one run at the largest shape, held until its result was taken."""
 
     def __init__(self, input_bytes: int, output_bytes: int) -> None:
@@ -30,8 +30,8 @@ class Slot:
             self._held = undo.pop_all()
 
     @staticmethod
-    def _made(undo: ExitStack, size_bytes: int, *, pinned: bool) -> Memory:
-        memory = Memory(size_bytes, pinned=pinned)
+    def _made(undo: ExitStack, size_bytes: int, *, pinned: bool) -> DeviceMemory:
+        memory = DeviceMemory(size_bytes, pinned=pinned)
         undo.callback(memory.close)
         return memory
 
@@ -54,7 +54,7 @@ class Ticket:
     """
 
     thread: int
-    slot: Slot | None = None
+    slot: BufferSlot | None = None
     output_shape: tuple[int, ...] = ()
     error: DptError | None = None
     taken: bool = False

@@ -21,7 +21,7 @@ from dpt_deploy.engine import builder, preflight
 from dpt_deploy.engine.compat import load
 from dpt_deploy.jobs.build import build as workflow
 from dpt_deploy.jobs.build.build import build_engine_artifact
-from dpt_deploy.jobs.build.order import plan
+from dpt_deploy.jobs.build.order import choose_profiles
 
 pytestmark = pytest.mark.needs("onnx", "torch", "onnxruntime", "tensorrt_rtx")
 
@@ -210,7 +210,7 @@ def workflow_edition():
 
 
 def request(artifact, **options):
-    profiles = plan(artifact.sidecar, parse_ranges("64"), 1)
+    profiles = choose_profiles(artifact.sidecar, parse_ranges("64"), 1)
     return builder.BuildRequest(
         artifact.path, artifact.sidecar.precision, profiles, EngineOptions(**options), operations={}
     )

@@ -133,8 +133,8 @@ def test_the_speed_is_that_of_two_sessions_turn_by_turn(monkeypatch):
     monkeypatch.setattr(worth, "SECONDS", 0.01)
     full = exported("tiny-vit")
     feed = {full.sidecar.inputs[0].name: np.zeros((1, 3, 64, 64), np.float32)}
-    samples = worth.Samples("none", Size(64, 64), (worth.Sample(np.zeros((1, 64, 64, 3), np.uint8)),))
-    bench = worth.Bench(full.path, samples, lambda _pixels: feed, "depth")
+    samples = worth.Samples("none", Size(64, 64), (worth.JudgedImage(np.zeros((1, 64, 64, 3), np.uint8)),))
+    bench = worth.TaskErrorBench(full.path, samples, lambda _pixels: feed, "depth")
     median, low, high = bench.speedup(full.path)
     assert 0 < low <= median <= high
     same = bench.worth(full.path, "ort")
@@ -161,7 +161,7 @@ def test_what_is_refused(found, message):
 
 def test_a_budget_keeps_the_blocks_that_harm_most(tmp_path, monkeypatch):
     """One block is made to harm: the search must name it, and keep little else."""
-    original = worth.Bench.worth
+    original = worth.TaskErrorBench.worth
     spoiler = "fusion.2.unit.conv1"
 
     def judged(self, path, runtime):
@@ -171,7 +171,7 @@ def test_a_budget_keeps_the_blocks_that_harm_most(tmp_path, monkeypatch):
         harmed = made.get(node.input[1]) == "DequantizeLinear"
         return replace(found, drift=0.5 if harmed else 0.001, sqnr=0.0 if harmed else 40.0)
 
-    monkeypatch.setattr(worth.Bench, "worth", judged)
+    monkeypatch.setattr(worth.TaskErrorBench, "worth", judged)
     artifact, told = exported_for_cpu(tmp_path, budget=0.01)
     kept = artifact.sidecar.quantisation.kept
     assert {name for name, why in kept.items() if "more than 1.00%" in why} == {
@@ -183,7 +183,7 @@ def test_a_budget_keeps_the_blocks_that_harm_most(tmp_path, monkeypatch):
 
 def test_images_that_chose_nothing_have_the_last_word(tmp_path, monkeypatch):
     """Four blocks harm. The images of the search bear three of them, so that keeping one is enough; the others one."""
-    original = worth.Bench.worth
+    original = worth.TaskErrorBench.worth
     scenes = worth.from_scenes(Size(96, 96), truth=False, first=worth.FIRST_OF_SEARCH).images
     chosen_on = {scene.pixels.tobytes() for scene in scenes}
 
@@ -199,7 +199,7 @@ def test_images_that_chose_nothing_have_the_last_word(tmp_path, monkeypatch):
         over = len(quantised) > borne
         return replace(original(self, path, runtime), drift=0.5 if over else 0.001, sqnr=0.0 if quantised else 90.0)
 
-    monkeypatch.setattr(worth.Bench, "worth", judged)
+    monkeypatch.setattr(worth.TaskErrorBench, "worth", judged)
     artifact, told = exported_for_cpu(tmp_path, budget=0.01)
     assert len([line for line in told if "images that chose nothing say 50.00%; one more" in line]) == 2, told
     kept = {name.partition(".unit")[0] for name in artifact.sidecar.quantisation.kept if ".unit.conv1/" in name}
@@ -207,8 +207,8 @@ def test_images_that_chose_nothing_have_the_last_word(tmp_path, monkeypatch):
 
 
 def test_a_budget_that_cannot_be_met_is_refused_and_the_best_is_told(tmp_path, capsys, monkeypatch):
-    original = worth.Bench.worth
-    monkeypatch.setattr(worth.Bench, "worth", lambda *args: replace(original(*args), drift=0.3))
+    original = worth.TaskErrorBench.worth
+    monkeypatch.setattr(worth.TaskErrorBench, "worth", lambda *args: replace(original(*args), drift=0.3))
     with quick_judge():
         said = complaint(capsys, 5, *argv(tmp_path, "--budget", "0.01", precision="fp8"))
     assert "changes the result by 30.00% with every block left as it is" in said

@@ -172,7 +172,7 @@ def counted(monkeypatch):
         seen.append((subject, str(size), sample.name))
         return original(self, subject, size, sample)
 
-    monkeypatch.setattr("dpt_deploy.jobs.study.scoring.Bench.output", output)
+    monkeypatch.setattr("dpt_deploy.jobs.study.scoring.ScoringBench.output", output)
     return seen
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dpt_deploy.jobs.train.batches import SceneBatches
-from dpt_deploy.jobs.train.plan import Augmentation
+from dpt_deploy.jobs.train.config import Augmentation
 
 cv2 = pytest.importorskip("cv2")
 

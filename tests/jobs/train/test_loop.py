@@ -23,9 +23,9 @@ from torch import nn
 
 from dpt_deploy.core.errors import BadFileError, ParityError, ResourceError
 from dpt_deploy.jobs.train import loop as train
+from dpt_deploy.jobs.train.config import Schedule
 from dpt_deploy.jobs.train.loop import fit
 from dpt_deploy.jobs.train.objectives import DepthObjective
-from dpt_deploy.jobs.train.plan import Schedule
 
 
 def names(folder):

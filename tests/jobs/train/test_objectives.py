@@ -10,10 +10,10 @@ from torch import nn
 from dpt_deploy.core.spec import ModelSpec
 from dpt_deploy.jobs.train import loop as train
 from dpt_deploy.jobs.train.batches import SceneBatches
+from dpt_deploy.jobs.train.config import Augmentation, Schedule
 from dpt_deploy.jobs.train.loop import fit
 from dpt_deploy.jobs.train.losses import depth_loss, segmentation_loss
 from dpt_deploy.jobs.train.objectives import AuxiliaryHead, DepthObjective, SegmentationObjective
-from dpt_deploy.jobs.train.plan import Augmentation, Schedule
 from dpt_deploy.jobs.train.rendered import LabelledScenes, RenderedScenes
 from dpt_deploy.model.initial import fresh_model
 from dpt_deploy.scenes.things import CLASSES

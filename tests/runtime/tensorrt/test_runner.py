@@ -336,4 +336,4 @@ def test_a_sidecar_that_does_not_fit_the_plan_is_told(make):
 @pytest.mark.skipif(bool(gpus()), reason="there is a GPU here")
 def test_the_real_cuda_runtime_without_a_gpu_is_incompatible():
     with pytest.raises(IncompatibleError, match=r"cudaMalloc: .*driver|device"):
-        _cuda.Memory(16)
+        _cuda.DeviceMemory(16)

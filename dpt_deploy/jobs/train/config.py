@@ -86,8 +86,8 @@ class Validation:
 
 
 @dataclass(frozen=True)
-class TrainingPlan:
-    """A study file (``benchmarks/studies/*.toml``): which network of the zoo learns what from which scenes, and how.
+class TrainingConfig:
+    """A study file (``benchmarks/trainings/*.toml``): which network of the zoo learns what from which scenes, and how.
 
     ``backbone`` is a name of the zoo, or a recipe's file, seen from the study's. ``start`` names weights to go on from,
     as ``--weights`` does (a file, or those that ship under a name); without it training is from scratch.
@@ -116,19 +116,19 @@ class TrainingPlan:
         return {key: value for key, value in found.items() if added.get(key) != value}
 
 
-def read_plan(path: Path) -> TrainingPlan:
+def read_training(path: Path) -> TrainingConfig:
     """The plan in a TOML file; raises :class:`BadFileError` where it is missing, no TOML, or a key is wrong."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-        _refuse_unknown(TrainingPlan, table, "")
-        plan: TrainingPlan = decode(TrainingPlan, table)
+        _refuse_unknown(TrainingConfig, table, "")
+        plan: TrainingConfig = decode(TrainingConfig, table)
         _check(plan)
         if plan.backbone.endswith(".toml"):
             plan = replace(plan, backbone=str(path.parent / plan.backbone))
     except OSError as exc:
-        raise BadFileError(f"study {path} cannot be read: {exc.strerror}", hint="see benchmarks/studies/") from exc
+        raise BadFileError(f"study {path} cannot be read: {exc.strerror}", hint="see benchmarks/trainings/") from exc
     except ValueError as exc:
-        raise BadFileError(f"study {path}: {exc}", hint="see benchmarks/studies/ for examples") from exc
+        raise BadFileError(f"study {path}: {exc}", hint="see benchmarks/trainings/ for examples") from exc
     return plan
 
 
@@ -143,7 +143,7 @@ def _refuse_unknown(kind: Any, table: dict[str, Any], where: str) -> None:
             _refuse_unknown(hints[key], value, f"{where}{key}.")
 
 
-def _check(plan: TrainingPlan) -> None:
+def _check(plan: TrainingConfig) -> None:
     for key, value, fine, expected in _limits(plan):
         if not fine:
             raise ValueError(f"{key} is {value}; expected {expected}")
@@ -151,7 +151,7 @@ def _check(plan: TrainingPlan) -> None:
             raise ValueError(f"{key} is {value}; expected a smaller number")
 
 
-def _limits(plan: TrainingPlan) -> Iterator[tuple[str, float, bool, str]]:
+def _limits(plan: TrainingConfig) -> Iterator[tuple[str, float, bool, str]]:
     """Every number of a plan, whether it is within its limits, and what those are."""
     scenes, schedule, augmentation, validation = plan.scenes, plan.schedule, plan.augmentation, plan.validation
     counts = {

@@ -7,11 +7,11 @@ from support.paths import ROOT
 
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.recipe import load_recipe
-from dpt_deploy.jobs.train.plan import Augmentation, Loss, Schedule, Validation, read_plan
+from dpt_deploy.jobs.train.config import Augmentation, Loss, Schedule, Validation, read_training
 
 pytestmark = pytest.mark.fast
 
-STUDIES = ROOT / "benchmarks" / "studies"
+STUDIES = ROOT / "benchmarks" / "trainings"
 SHIPPED = ("tiny", "tiny-vit", "tiny-conv")
 TABLES = {
     "": {"backbone": '"tiny"', "seed": "1"},
@@ -36,7 +36,7 @@ def study(tmp_path, **changes):
 
 
 def test_a_study_is_read_with_its_defaults(tmp_path):
-    plan = read_plan(study(tmp_path))
+    plan = read_training(study(tmp_path))
     assert (plan.backbone, plan.seed, plan.task) == ("tiny", 1, "depth")
     assert (plan.scenes.count, plan.scenes.side, plan.scenes.first) == (20, 96, 0)
     assert plan.schedule == Schedule(steps=100, batch=4, encoder_rate=1e-4, decoder_rate=1e-3)
@@ -62,7 +62,7 @@ def test_every_key_is_taken(tmp_path):
         "validation__scenes": "3",
         "validation__first": "1000000",
     }
-    found = asdict(read_plan(study(tmp_path, **keys)))
+    found = asdict(read_training(study(tmp_path, **keys)))
     for name, text in keys.items():
         table, _, key = name.rpartition("__")
         value = found[table][key] if table else found[key]
@@ -117,7 +117,7 @@ WRONG = {
 @pytest.mark.parametrize(("changes", "said"), WRONG.values(), ids=WRONG)
 def test_a_wrong_key_is_named(changes, said, tmp_path):
     with pytest.raises(BadFileError) as caught:
-        read_plan(study(tmp_path, **changes))
+        read_training(study(tmp_path, **changes))
     assert said in str(caught.value)
     assert "study.toml" in str(caught.value)
     assert caught.value.hint
@@ -130,17 +130,17 @@ def test_a_file_that_is_no_study_is_refused(content, tmp_path):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(BadFileError, match=r"study\.toml") as caught:
-        read_plan(path)
-    assert "benchmarks/studies" in caught.value.hint
+        read_training(path)
+    assert "benchmarks/trainings" in caught.value.hint
     with pytest.raises(BadFileError, match="cannot be read"):
-        read_plan(tmp_path)
+        read_training(tmp_path)
 
 
 # --- identity ---------------------------------------------------------------------------------------------------------
 
 
 def test_the_identity_of_a_depth_training_is_what_it_was_before_there_was_another_task(tmp_path):
-    assert read_plan(study(tmp_path)).identity == {
+    assert read_training(study(tmp_path)).identity == {
         "backbone": "tiny",
         "seed": 1,
         "scenes": {"count": 20, "side": 96, "first": 0},
@@ -161,7 +161,7 @@ def test_the_identity_of_a_depth_training_is_what_it_was_before_there_was_anothe
 
 
 def test_how_a_training_is_judged_makes_no_other_training(tmp_path):
-    plan = read_plan(study(tmp_path))
+    plan = read_training(study(tmp_path))
     assert replace(plan, validation=Validation(scenes=3)).identity == plan.identity
     assert replace(plan, task="segmentation").identity == {**plan.identity, "task": "segmentation"}
     assert replace(plan, seed=2).identity != plan.identity
@@ -206,22 +206,24 @@ def test_a_schedule_that_is_all_warm_up_is_no_division_by_zero():
 
 @pytest.mark.parametrize("path", sorted(STUDIES.glob("*.toml")), ids=lambda path: path.stem)
 def test_every_shipped_study_can_be_run(path):
-    plan = read_plan(path)
+    plan = read_training(path)
     recipe = load_recipe(plan.backbone, task=plan.task)
     assert recipe.image.height == recipe.image.width <= plan.scenes.side
-    assert path.read_text().startswith(f"# dpt-deploy train benchmarks/studies/{path.name} ")
+    assert path.read_text().startswith(f"# dpt-deploy train benchmarks/trainings/{path.name} ")
 
 
 def test_the_first_training_of_the_shipped_models_differs_in_nothing_but_backbone():
-    plans = {name: read_plan(STUDIES / f"{name}.toml") for name in SHIPPED}
+    plans = {name: read_training(STUDIES / f"{name}.toml") for name in SHIPPED}
     recipes = [load_recipe(plan.backbone).model for plan in plans.values()]
     assert [recipe.name.removesuffix("-16") for recipe in recipes] == list(SHIPPED)
     assert len({str(replace(plan, backbone="")) for plan in plans.values()}) == 1
-    assert str(replace(read_plan(STUDIES / "tiny-seg.toml"), backbone="")) != str(replace(plans["tiny"], backbone=""))
+    assert str(replace(read_training(STUDIES / "tiny-seg.toml"), backbone="")) != str(
+        replace(plans["tiny"], backbone="")
+    )
 
 
 def test_patches_are_all_that_a_later_training_of_the_plain_transformer_changes():
-    before, now = (load_recipe(read_plan(STUDIES / f"tiny-vit{n}.toml").backbone).model for n in ("-2", "-3"))
+    before, now = (load_recipe(read_training(STUDIES / f"tiny-vit{n}.toml").backbone).model for n in ("-2", "-3"))
     assert (before.encoder.patch, now.encoder.patch) == (16, 8)
     assert before.encoder.patch * before.encoder.grid == now.encoder.patch * now.encoder.grid
     assert replace(before, name=now.name, encoder=now.encoder) == now
