@@ -13,7 +13,7 @@ from support.training import write_study
 
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.recipe import load_recipe
-from dpt_deploy.jobs.train.train import Listener, read_plan, train_model
+from dpt_deploy.jobs.train.train import Listener, read_training, train_model
 from dpt_deploy.model.checkpoints.load import save_native
 from dpt_deploy.model.random_weights import random_model
 from dpt_deploy.model.resized import same_but_for_patches, with_patches
@@ -84,7 +84,7 @@ def test_a_network_that_differs_in_more_is_refused(source):
 
 
 def test_a_training_starts_from_weights_of_other_patches_and_says_so(tmp_path):
-    plan = read_plan(write_study(tmp_path))
+    plan = read_training(write_study(tmp_path))
     coarse = load_recipe(plan.backbone).model
     save_native(random_model(coarse), tmp_path / "coarse.safetensors")
     fine = tmp_path / "fine.toml"

@@ -108,7 +108,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
 
 
 def test_a_bar_in_a_cell_does_not_cut_it():
-    table = report_sections.Table(("a", "b"), (("x|y", "1"),))
+    table = report_sections.TimingTable(("a", "b"), (("x|y", "1"),))
     assert markdown(table) == "| a | b |\n| --- | ---: |\n| x/y | 1 |\n"
 
 

@@ -11,7 +11,7 @@ from support.training import write_study
 
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.recipe import load_recipe
-from dpt_deploy.jobs.train.train import read_plan, train_model
+from dpt_deploy.jobs.train.train import read_training, train_model
 from dpt_deploy.model.checkpoints.load import save_native
 from dpt_deploy.model.random_weights import random_model
 
@@ -27,7 +27,7 @@ def weights(plan, folder, cache):
 
 
 def test_a_training_begins_with_the_weights_it_is_given(tmp_path):
-    plan = read_plan(write_study(tmp_path))
+    plan = read_training(write_study(tmp_path))
     first = train_model(plan, tmp_path / "first", cache=tmp_path / "cache")
     then = weights(still(plan, start=str(first.weights)), tmp_path / "then", tmp_path / "cache")
     saved = load_file(first.weights)
@@ -37,20 +37,20 @@ def test_a_training_begins_with_the_weights_it_is_given(tmp_path):
 
 
 def test_weights_that_are_not_there_are_refused(tmp_path):
-    plan = replace(read_plan(write_study(tmp_path)), start="nobody.safetensors")
+    plan = replace(read_training(write_study(tmp_path)), start="nobody.safetensors")
     with pytest.raises(BadFileError, match="nobody"):
         train_model(plan, tmp_path / "out", cache=tmp_path / "cache")
     assert not (tmp_path / "cache").exists()  # nothing was rendered for it
 
 
 def test_a_training_that_starts_elsewhere_is_another_one(tmp_path):
-    plan = read_plan(write_study(tmp_path))
+    plan = read_training(write_study(tmp_path))
     assert "start" not in plan.identity  # as before there was a choice
     assert replace(plan, start="tiny").identity != plan.identity
 
 
 def test_weights_that_are_others_under_the_same_name_make_another_training(tmp_path):
-    plan = read_plan(write_study(tmp_path))
+    plan = read_training(write_study(tmp_path))
     start = tmp_path / "start.safetensors"
     model = load_recipe(plan.backbone).model
     save_native(random_model(model), start)
