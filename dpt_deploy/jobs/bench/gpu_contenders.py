@@ -53,7 +53,7 @@ def check_device() -> None:
 def engine(artifact: Artifact, _file: Any, images: np.ndarray) -> Iterator[Contender]:
     """The engine from host to host."""
     feed = model_feed(artifact.sidecar, images)
-    with open_runner(artifact.path, "trt") as runner:
+    with open_runner(artifact, "trt") as runner:
         yield Contender(lambda: runner.infer(feed), runner.synchronize)
 
 
@@ -80,7 +80,7 @@ def frames(*, overlap: bool) -> Callable[[Artifact, Any, np.ndarray], Any]:  # a
         from dpt_deploy.runtime.tensorrt.predictor import DevicePredictor
 
         frame = structured_images(1, *FRAME)[0]
-        runner: Any = open_runner(artifact.path, "trt")
+        runner: Any = open_runner(artifact, "trt")
         with runner, DevicePredictor(runner, artifact.sidecar, size=Size(*images.shape[1:3])) as predictor:
             if overlap:
 
@@ -100,7 +100,7 @@ def frames(*, overlap: bool) -> Callable[[Artifact, Any, np.ndarray], Any]:  # a
 def _between_arrays(artifact: Artifact, images: np.ndarray) -> Iterator[tuple[Any, dict[str, Any], Any]]:
     """A runner, its input on the device, and an array for its output."""
     (name, value), *_ = model_feed(artifact.sidecar, images).items()
-    runner: Any = open_runner(artifact.path, "trt")
+    runner: Any = open_runner(artifact, "trt")
     with runner:
         feed = {name: runner.to_device(value)}
         yield runner, feed, runner.infer_device(feed)[artifact.sidecar.outputs[0].name]

@@ -136,7 +136,7 @@ def _times(
 
 def _first(artifact: Artifact, profile: Profile, clock: Clock) -> float:
     """Seconds of the first run in a runner just opened."""
-    runner: Any = open_runner(artifact.path, "trt")
+    runner: Any = open_runner(artifact, "trt")
     with runner:
         return measure(_contender(runner, artifact.sidecar, profile), clock)
 

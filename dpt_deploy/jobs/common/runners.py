@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dpt_deploy.artifact.sidecar import PLAN, Sidecar
-from dpt_deploy.artifact.store import read_sidecar
+from dpt_deploy.artifact.store import Artifact, read_sidecar
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.runner import Runner
@@ -16,16 +16,17 @@ from dpt_deploy.runtime import registry
 RUNTIMES = {"fp32": "ort", "fp16": "emu", "bf16": "emu", "int8": "emu", "int8-cpu": "ort", "fp8": "emu"}
 
 
-def open_runner(path: Path, runtime: str = "ort", *, threads: int | None = None) -> Runner:
-    """A runner over an artefact's file (not yet entered).
+def open_runner(model: Artifact | Path, runtime: str = "ort", *, threads: int | None = None) -> Runner:
+    """A runner (not yet entered) over an artefact that was opened, or over a bare ONNX file.
 
     Raises:
         UsageError: the runtime does not run files of this kind, or is unknown.
         MissingExtraError: what it needs is not installed.
         IncompatibleError: an engine that this machine cannot run.
     """
+    path = model.path if isinstance(model, Artifact) else model
     if runtime == "trt":
-        return _engine_runner(path)
+        return _engine_runner(path, model.sidecar if isinstance(model, Artifact) else read_sidecar(path))
     if path.suffix == f".{PLAN}" and runtime != "native":  # the C++ library runs both
         raise UsageError(
             f"runtime {runtime!r} runs ONNX files; {path.name} is an engine",
@@ -38,11 +39,11 @@ def open_runner(path: Path, runtime: str = "ort", *, threads: int | None = None)
     return registry.open_file(path, runtime, threads=threads, emulate=write_emulated)
 
 
-def _engine_runner(path: Path) -> Runner:
-    """The runner of a plan, after a look at whether this machine can run it; nothing is deserialised yet."""
+def _engine_runner(path: Path, sidecar: Sidecar) -> Runner:
+    """The runner of a plan that this machine can run; nothing is deserialised yet."""
     from dpt_deploy.jobs.common.targets import check_target_of
 
-    record = read_sidecar(path).engine
+    record = sidecar.engine
     if record is None:
         raise UsageError(
             f"runtime 'trt' runs engines; {path.name} is an exported model",

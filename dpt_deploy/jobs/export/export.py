@@ -129,7 +129,7 @@ def _with_first_parity(sidecar: Sidecar, path: Path, say: Talk) -> Sidecar:
     if not registry.available("ort"):
         say("onnxruntime is not installed: not verified (pip install -e '.[ort]', then dpt-deploy verify)")
         return sidecar
-    report = golden_report(sidecar, path)
+    report = golden_report(Artifact(path, sidecar))
     if not report.passed:
         worst = report.failures[0]
         raise ParityError(

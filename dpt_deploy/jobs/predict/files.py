@@ -68,7 +68,7 @@ def run_files(
         say(f"weights: {artifact.sidecar.weights}")
     started(len(sources))
     results = []
-    with load(path, runtime=runtime, size=size, device_imaging=device_imaging) as predictor:
+    with load(artifact, runtime=runtime, size=size, device_imaging=device_imaging) as predictor:
         writer = _Writer(predictor, artifact, kitti_crop)
         run = writer.video if video else writer.image
         for item, target in zip(sources, targets, strict=True):

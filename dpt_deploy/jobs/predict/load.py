@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from dpt_deploy.artifact.sidecar import PLAN
-from dpt_deploy.artifact.store import open_artifact
+from dpt_deploy.artifact.store import Artifact, open_artifact
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.common.limits import check_request
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 @contextmanager
 def load(
-    path: Path | str,
+    artifact: Artifact | Path | str,
     *,
     runtime: str | None = None,
     size: Size | None = None,
     threads: int | None = None,
     device_imaging: bool = False,
 ) -> Iterator[Predictor]:
-    """A predictor over a finished artefact; use it in a ``with`` block.
+    """A predictor over a finished artefact, already open or named by its path; use it in a ``with`` block.
 
     ``device_imaging``: the GPU that runs an engine resizes images and maps as well, and takes images that lie there.
 
@@ -38,7 +38,7 @@ def load(
         IncompatibleError: the runtime has no kernels for the artefact's precision.
         UsageError: ``device_imaging`` is asked of something else than an engine.
     """
-    artifact = open_artifact(Path(path))
+    artifact = artifact if isinstance(artifact, Artifact) else open_artifact(Path(artifact))
     if device_imaging and (artifact.sidecar.kind != PLAN or runtime not in (None, "trt")):
         raise UsageError(
             f"{artifact.path.name} in {runtime or 'ort'} runs on the processor; only the GPU of an engine can resize",
@@ -52,7 +52,7 @@ def load(
         with NativeRunner(artifact.path, threads=threads, size=size) as native:
             yield NativePredictor(native, artifact.sidecar, size=size)
         return
-    with open_runner(artifact.path, runtime or default_runtime(artifact.sidecar), threads=threads) as runner:
+    with open_runner(artifact, runtime or default_runtime(artifact.sidecar), threads=threads) as runner:
         if not device_imaging:
             yield Predictor(runner, artifact.sidecar, size=size)
             return

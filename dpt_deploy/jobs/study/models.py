@@ -54,7 +54,7 @@ class Contestant:
         """The model, ready to run."""
         sidecar = self.artifact.sidecar
         if self.subject.runtime != "torch":
-            with open_runner(self.artifact.path, self.subject.runtime) as runner:
+            with open_runner(self.artifact, self.subject.runtime) as runner:
                 yield runner
             return
         with registry.runner_class("torch")(reference_of(sidecar), sidecar.inputs, sidecar.outputs) as runner:

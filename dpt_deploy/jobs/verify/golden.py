@@ -10,6 +10,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from dpt_deploy.artifact.sidecar import Sidecar
+from dpt_deploy.artifact.store import Artifact
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import INPUT_FLOAT, TensorSpec
@@ -45,14 +46,15 @@ def reference_output(model: DPT, sidecar: Sidecar, images: np.ndarray) -> np.nda
     return output.argmax(axis=1).astype(np.int32) if sidecar.output_kind == "labels" else output
 
 
-def golden_report(sidecar: Sidecar, path: Path, runtime: str | None = None) -> ParityComparison:
-    """Compare with the tensors stored beside the artefact; only the runtime is needed."""
-    if not sidecar.golden:
-        raise BadFileError(f"{path} has no golden tensors", hint="export it again")
-    stored = read_golden(path.with_name(sidecar.golden))
+def golden_report(artifact: Artifact, runtime: str | None = None) -> ParityComparison:
+    """Compare with the golden tensors stored next to the artefact; only the runtime is needed."""
+    sidecar = artifact.sidecar
+    if artifact.golden_path is None:
+        raise BadFileError(f"{artifact.path} has no golden tensors", hint="export it again")
+    stored = read_golden(artifact.golden_path)
     images, reference = stored["images"], stored["output"]
     size = Size(*images.shape[1:3])
-    with open_runner(path, runtime or judge_of(sidecar)) as runner:
+    with open_runner(artifact, runtime or judge_of(sidecar)) as runner:
         outputs = paired_outputs(runner, sidecar, lambda _images: reference, images=images)
         return compare_matrix(outputs, [(len(images), size)], sidecar.allowed, min_span=smallest_span(sidecar))
 

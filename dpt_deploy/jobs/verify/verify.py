@@ -59,7 +59,7 @@ def verify_artifact(
             raise UsageError(
                 "--golden compares the stored tensors at their own size", hint="leave the other options out"
             )
-        return Verification(artifact, golden_report(sidecar, path, runtime), "golden tensors")
+        return Verification(artifact, golden_report(artifact, runtime), "golden tensors")
     if against and weights:
         raise UsageError("--against and --weights exclude each other", hint="leave one out")
     if against is not None and not against.exists():
@@ -69,7 +69,7 @@ def verify_artifact(
         report = _against_artifact(artifact, open_artifact(against), cases, runtime, progress)
         return Verification(artifact, report, str(against))
     module = _reference(sidecar, weights, against)
-    with open_runner(path, runtime) as runner:
+    with open_runner(artifact, runtime) as runner:
         outputs = paired_outputs(runner, sidecar, lambda images: _torch_output(module, sidecar, images))
         min_span = MIN_SPAN_TRAINED if against else smallest_span(sidecar)
         report = compare_matrix(
@@ -116,7 +116,7 @@ def _against_artifact(
     )
     if not same:
         raise UsageError("the two artefacts return different kinds of output", hint="compare like with like")
-    with open_runner(artifact.path, runtime) as runner, open_runner(other.path, judge_of(other.sidecar)) as second:
+    with open_runner(artifact, runtime) as runner, open_runner(other, judge_of(other.sidecar)) as second:
 
         def reference(images: np.ndarray) -> np.ndarray:
             return second.infer(model_feed(other.sidecar, images))[other.sidecar.outputs[0].name]
