@@ -13,7 +13,6 @@ from dpt_deploy.scenes import layouts
 from dpt_deploy.scenes.geometry import UPRIGHT, Box, Ground, ObjectFrame, about_x, about_y
 from dpt_deploy.scenes.layouts import SHARES, Camera, Layout, Light, balanced, compose, kind_of
 from dpt_deploy.scenes.render import _Renderer, render_scene
-from dpt_deploy.scenes.seeds import TRAINING_SEEDS
 from dpt_deploy.scenes.texture import PATTERNS, Material
 from dpt_deploy.scenes.things import CLASSES, Thing
 
@@ -102,10 +101,6 @@ def test_balanced_seeds_have_the_shares_of_kinds_at_any_length(count):
 def test_seeds_in_a_row_are_not_balanced():
     kinds = [kind_of(seed) for seed in range(1_000_000, 1_000_160)]
     assert max(abs(kinds.count(kind) - share * 160) for kind, share in SHARES.items()) > 10
-
-
-def test_studies_draw_from_seeds_that_training_may_not_use():
-    assert (TRAINING_SEEDS.start, TRAINING_SEEDS.stop) == (0, 1_000_000)
 
 
 # --- fit to train on --------------------------------------------------------------------------------------------------

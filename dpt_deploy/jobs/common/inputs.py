@@ -9,8 +9,7 @@ from dpt_deploy.core.optional import extra
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import INPUT_FLOAT, QUANTISED
 from dpt_deploy.jobs.common.samples import normalised, structured_images
-
-PARITY_SCENE = 4_200_000  # the first of those that outputs are compared on; nothing else uses them
+from dpt_deploy.scenes.seeds import PARITY
 
 
 def reference_input(sidecar: Sidecar, images: np.ndarray) -> dict[str, np.ndarray]:
@@ -35,5 +34,5 @@ def parity_images(precision: str, batch: int, size: Size) -> np.ndarray:
         return structured_images(batch, size.height, size.width)
     with extra("export", purpose="rendering scenes"):
         from dpt_deploy.scenes.render import render_scene
-    seeds = range(PARITY_SCENE, PARITY_SCENE + batch)
-    return np.stack([render_scene(seed, height=size.height, width=size.width).image for seed in seeds])
+    scenes = [render_scene(seed, height=size.height, width=size.width) for seed in PARITY[:batch]]
+    return np.stack([scene.image for scene in scenes])

@@ -26,6 +26,7 @@ from dpt_deploy.jobs.export.request import ExportRequest, shapes_of
 from dpt_deploy.jobs.export.typed import Talk, save_graph, type_graph
 from dpt_deploy.jobs.verify.golden import golden_size, reference_output
 from dpt_deploy.jobs.verify.type_loss import type_loss
+from dpt_deploy.scenes.seeds import ACCURACY_SEARCH
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -108,7 +109,7 @@ class Work:
     def _samples_of_search(self) -> worth.Samples:
         """Images that blocks are chosen on for a budget: not those of the verdict, if there are enough of them."""
         if not self.request.calibration:
-            return worth.from_scenes(self._size, truth=self._learned, first=worth.FIRST_OF_SEARCH)
+            return worth.from_scenes(self._size, truth=self._learned, first=ACCURACY_SEARCH.start)
         spare = self.calibration.count - worth.SCENES
         if spare <= 0:
             self._say(f"{self.calibration.count} images are too few to choose blocks on some and judge by others")

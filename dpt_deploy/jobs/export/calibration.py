@@ -14,11 +14,11 @@ from dpt_deploy.core.optional import extra
 from dpt_deploy.core.recipe import Recipe
 from dpt_deploy.core.size import Size, check_size
 from dpt_deploy.imaging import resample
+from dpt_deploy.scenes.seeds import CALIBRATION
 
 Pixels = NDArray[np.uint8]
 
 SCENES = 24  # rendered where no folder is given
-SCENE_SEED = 4_000_000  # far from those of training, validation and studies
 FEW = 16  # images below which a warning is due
 _SCENE_SIDE = 768
 
@@ -45,7 +45,7 @@ def from_scenes() -> Calibration:
         from dpt_deploy.scenes.render import render_scene
 
     def images() -> Iterator[Pixels]:
-        for seed in range(SCENE_SEED, SCENE_SEED + count):
+        for seed in CALIBRATION[:count]:
             yield render_scene(seed, height=_SCENE_SIDE, width=_SCENE_SIDE).image
 
     return Calibration(f"{count} rendered scenes", count, images)

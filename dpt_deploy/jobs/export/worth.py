@@ -17,12 +17,11 @@ from dpt_deploy.jobs.export.calibration import Calibration
 from dpt_deploy.jobs.train.judge import CAP
 from dpt_deploy.measure import metrics
 from dpt_deploy.measure.timing import Contender, interleave, ratio
+from dpt_deploy.scenes.seeds import ACCURACY
 
 Feed = Callable[[np.ndarray], dict[str, np.ndarray]]  # bytes (B, H, W, 3) to what the graph takes
 
 SCENES = 8
-FIRST_SCENE = 4_100_000  # far from those of training, validation, studies and calibration
-FIRST_OF_SEARCH = 4_150_000  # what blocks are chosen on for a budget
 SECONDS = 3.0  # of timing, after warm-up
 
 
@@ -43,7 +42,7 @@ class Samples:
     images: tuple[JudgedImage, ...]
 
 
-def from_scenes(size: Size, *, truth: bool, first: int = FIRST_SCENE) -> Samples:
+def from_scenes(size: Size, *, truth: bool, first: int = ACCURACY.start) -> Samples:
     """Rendered scenes that nothing else uses, from number ``first`` on; with ``truth``, their depth."""
     from dpt_deploy.scenes.render import render_scene
 

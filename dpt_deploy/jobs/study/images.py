@@ -22,6 +22,7 @@ from dpt_deploy.datasets.protocols import Protocol
 from dpt_deploy.datasets.registry import open_dataset
 from dpt_deploy.jobs.study.outcome import Data
 from dpt_deploy.measure.metrics import zero_shot_depth
+from dpt_deploy.scenes.seeds import STUDIES
 
 Map = NDArray[np.floating[Any]]
 SCENE_SIDE = 768  # pixels: more than any default size, so that no network is fed an enlarged image
@@ -99,19 +100,25 @@ class Images:
 
 
 def scenes(count: int, seed: int) -> Images:
-    """``count`` rendered scenes that no training has seen, from the ``seed``-th after those on, with kinds balanced.
+    """``count`` rendered scenes from the ``seed``-th of :data:`~dpt_deploy.scenes.seeds.STUDIES` on, kinds balanced.
 
     Raises:
-        UsageError: fewer than two scenes.
+        UsageError: fewer than two scenes, or some of them are not kept for studies.
         MissingExtraError: PyTorch is not installed.
     """
     with extra("export", purpose="rendering scenes"):
         from dpt_deploy.scenes.layouts import balanced, kind_of
         from dpt_deploy.scenes.render import render_scene
-        from dpt_deploy.scenes.seeds import TRAINING_SEEDS
     if count < 2:
         raise UsageError(f"--scenes {count}: an interval needs two images at least", hint="give more, for example 64")
-    first = TRAINING_SEEDS.stop + seed
+    first = STUDIES.start + seed
+    numbers = balanced(first, count) if first in STUDIES else []
+    if not numbers or max(numbers) not in STUDIES:
+        raise UsageError(
+            f"--seed {seed}: {count} scenes from there on are not all kept for studies; expected a seed below "
+            f"{len(STUDIES):,} with all its scenes below number {STUDIES.stop:,}",
+            hint="scenes with larger numbers belong to validation and calibration: choose a smaller --seed",
+        )
 
     def read(name: str) -> Sample:
         with _one_thread():
@@ -128,7 +135,7 @@ def scenes(count: int, seed: int) -> Images:
     )
     return Images(
         Data("rendered scenes", _described(protocol), f"scenes {SCENE_SIDE} {digest}", seed=first),
-        [f"scene-{number}" for number in balanced(first, count)],
+        [f"scene-{number}" for number in numbers],
         protocol,
         read,
         lambda name: kind_of(_seed(name)),

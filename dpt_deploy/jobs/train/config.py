@@ -12,7 +12,7 @@ from typing import Any, Literal, get_type_hints
 from dpt_deploy.core.decode import decode
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.spec import Task
-from dpt_deploy.scenes.seeds import TRAINING_SEEDS
+from dpt_deploy.scenes.seeds import TRAINING, VALIDATION
 
 _LARGEST = 2**63  # what a seed must stay below
 
@@ -79,10 +79,10 @@ class SceneSet:
 
 @dataclass(frozen=True)
 class Validation:
-    """How many scenes judge the result, from which seed on (not one of :data:`TRAINING_SEEDS`)."""
+    """How many scenes judge the result, from which number on (within :data:`~dpt_deploy.scenes.seeds.VALIDATION`)."""
 
     scenes: int = 64
-    first: int = 2_000_000
+    first: int = VALIDATION.start
 
 
 @dataclass(frozen=True)
@@ -180,6 +180,9 @@ def _limits(plan: TrainingConfig) -> Iterator[tuple[str, float, bool, str]]:
     yield "loss.trim", plan.loss.trim, 0 <= plan.loss.trim < 1, "0 to less than 1"
     crop = augmentation.smallest_crop
     yield "augmentation.smallest_crop", crop, 0 < crop <= 1, "above 0, at most 1"
-    last, end = scenes.first + scenes.count - 1, TRAINING_SEEDS.stop
-    yield "scenes.first", scenes.first, scenes.first >= 0 and last < end, f"0 to {end} less scenes.count"
-    yield "validation.first", validation.first, validation.first >= end, f"at least {end}: unseen in any training"
+    for key, first, count, allowed in (
+        ("scenes", scenes.first, scenes.count, TRAINING),
+        ("validation", validation.first, validation.scenes, VALIDATION),
+    ):
+        last = allowed.stop - count
+        yield f"{key}.first", first, allowed.start <= first <= last, f"{allowed.start} to {last}, the scenes for {key}"

@@ -21,6 +21,7 @@ from dpt_deploy.graph.precision.qdq import quantise, targets, watched
 from dpt_deploy.jobs.export import budget as sensitivity
 from dpt_deploy.jobs.export import worth
 from dpt_deploy.jobs.export.quantised import check_worth
+from dpt_deploy.scenes.seeds import ACCURACY_SEARCH
 
 WORTH = WorthRecord("2 rendered scenes", 2, "64", "ort", drift=0.02, sqnr=25.0, speedup=(1.5, 1.4, 1.6))
 
@@ -184,7 +185,7 @@ def test_a_budget_keeps_the_blocks_that_harm_most(tmp_path, monkeypatch):
 def test_images_that_chose_nothing_have_the_last_word(tmp_path, monkeypatch):
     """Four blocks harm. The images of the search bear three of them, so that keeping one is enough; the others one."""
     original = worth.TaskErrorBench.worth
-    scenes = worth.from_scenes(Size(96, 96), truth=False, first=worth.FIRST_OF_SEARCH).images
+    scenes = worth.from_scenes(Size(96, 96), truth=False, first=ACCURACY_SEARCH.start).images
     chosen_on = {scene.pixels.tobytes() for scene in scenes}
 
     def judged(self, path, runtime):

@@ -28,9 +28,10 @@ from dpt_deploy.model.checkpoints.load import save_native
 from dpt_deploy.report import study_files as study_output
 from dpt_deploy.scenes.layouts import balanced
 from dpt_deploy.scenes.render import render_scene
+from dpt_deploy.scenes.seeds import STUDIES
 
 SIDE = 96
-SEEDS = balanced(1_000_000, 4)
+SEEDS = balanced(STUDIES.start, 4)
 SCENES = [f"scene-{seed}" for seed in SEEDS]
 
 
@@ -216,6 +217,20 @@ def test_other_scenes_are_other_scores(paths, tmp_path, monkeypatch):
     seen = counted(monkeypatch)
     study.run_study(plan_of(paths[:1], seed=1), tmp_path)
     assert len(seen) == 3 * 2  # the first scene is the mark of the generator, so all of them
+
+
+@pytest.mark.parametrize("seed", [1_000_000, 3_000_000, 999_999, 10**30], ids=str)
+def test_scenes_of_other_purposes_are_refused(seed, calling, tmp_path, capsys):
+    """2,000,000 on are validation's scenes, 4,000,000 on those of calibration."""
+    said = complaint(capsys, 2, *calling("--seed", seed))
+    assert f"--seed {seed}" in said
+    assert "expected a seed below 1,000,000" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_last_scenes_of_studies_can_be_used():
+    names = study_images.scenes(2, 999_900).names
+    assert all(int(name.removeprefix("scene-")) in STUDIES for name in names)
 
 
 # --- wrong data -------------------------------------------------------------------------------------------------------

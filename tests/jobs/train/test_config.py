@@ -60,7 +60,7 @@ def test_every_key_is_taken(tmp_path):
         "augmentation__smallest_crop": "0.5",
         "augmentation__colour": "0",
         "validation__scenes": "3",
-        "validation__first": "1000000",
+        "validation__first": "2000500",
     }
     found = asdict(read_training(study(tmp_path, **keys)))
     for name, text in keys.items():
@@ -109,8 +109,13 @@ WRONG = {
     "crop beyond the image": ({"augmentation__smallest_crop": "1.1"}, "augmentation.smallest_crop"),
     "negative colour": ({"augmentation__colour": "-1"}, "augmentation.colour"),
     "scenes from before the first": ({"scenes__first": "-1"}, "scenes.first"),
-    "scenes of the validation": ({"scenes__first": "999990"}, "scenes.first"),
-    "validation on training scenes": ({"validation__first": "10"}, "validation.first is 10; expected at least 1000000"),
+    "scenes of the studies": ({"scenes__first": "999990"}, "scenes.first is 999990; expected 0 to 999980"),
+    "validation on scenes of the studies": ({"validation__first": "1000000"}, "validation.first"),
+    "validation beyond its scenes": ({"validation__first": "2999990"}, "validation.first"),
+    "validation on training scenes": (
+        {"validation__first": "10"},
+        "validation.first is 10; expected 2000000 to 2999936",
+    ),
 }
 
 
