@@ -1,28 +1,28 @@
-# `make demo` and `make test` are the two commands a newcomer needs; each prepares .venv/ first, once.
-# What a check runs stands in noxfile.py; this file only makes sure that there is an environment to run it in.
+# `make demo` and `make test` are the two commands a newcomer needs. Each one prepares .venv/ first, once.
+# noxfile.py defines the checks. This file only makes sure that there is an environment to run them in.
 
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.prepared
 
-# Everything a command writes stays in this folder (but for pip's own cache).
+# Everything a command writes stays in this folder, except pip's own cache.
 SCRATCH := $(CURDIR)/build/tmp
 export TMPDIR := $(SCRATCH)
 export DPT_DEPLOY_CACHE := $(CURDIR)/build/cache
 export PIP_NO_INPUT := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# The commands work on .venv/, whatever environment the shell has active.
+# The commands use .venv/, even if another environment is active in the shell.
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test cpp fuzz lint types layers online wheel gpu-kit clean
+.PHONY: help setup demo check test docs cpp fuzz lint types layers online wheel gpu-kit clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
-# The stamp is written last and says for which folder and which requirements the environment is good, so that a second
-# run is instant, an interrupted one starts over, and a change of either file (or a moved folder) is noticed.
+# The stamp is written last. It records the folder and the requirements that the environment was made for. A second run
+# is therefore instant, an interrupted one starts again, and a changed requirement or a moved folder is noticed.
 setup: ## prepare .venv/ with the tested set of packages
 	@mkdir -p '$(SCRATCH)'
 	@wanted="$(CURDIR) $$(cat pyproject.toml constraints.txt | cksum)"; \
@@ -40,16 +40,22 @@ setup: ## prepare .venv/ with the tested set of packages
 	$(RUN) -m pip install -e '.[all,oracle,rtx]' --group dev -c constraints.txt; \
 	echo "$$wanted" > $(STAMP)
 
-demo: setup ## the main job on a photograph, offline: export, verify, predict, time; results in out/demo/
+demo: setup ## export, verify, run and time a small model on a photograph, offline; results in out/demo/
 	@$(RUN) -m dpt_deploy demo -o out/demo
 
-test: setup ## every check: lint, types, layers, tests
+check: setup ## the inner loop: lint, types, layers and the fast tests
+	@$(RUN) -m nox -s check
+
+test: setup ## every check: lint, types, layers, all tests
 	@$(RUN) -m nox
+
+docs: setup ## build the documentation into build/docs/
+	@$(RUN) -m nox -s docs
 
 cpp: setup ## build the C++ runtime into build/cpp/ (libdpt.so, dpt_run, dpt_bench)
 	@$(RUN) -m nox -s cpp
 
-fuzz: setup ## damaged sidecars and images for the C++ readers, five minutes each (needs Clang)
+fuzz: setup ## fuzz the C++ sidecar and image readers, five minutes each (needs Clang)
 	@$(RUN) -m nox -s fuzz
 
 lint: setup ## style and formatting (ruff)
@@ -58,18 +64,18 @@ lint: setup ## style and formatting (ruff)
 types: setup ## types (mypy, strict)
 	@$(RUN) -m nox -s types
 
-layers: setup ## the architecture (import-linter)
+layers: setup ## import rules between rooms (import-linter)
 	@$(RUN) -m nox -s layers
 
-online: setup ## download the published weights and hold them to known outputs
+online: setup ## download the published weights and compare them with known outputs
 	@$(RUN) -m nox -s online
 
 wheel: setup ## build the wheel into dist/
 	@$(RUN) -m build --wheel
 
-gpu-kit: setup ## pack what a GPU machine without a registry lacks into build/gpu-kit/ (16 minutes of one core)
+gpu-kit: setup ## pack everything an offline GPU machine needs into build/gpu-kit/ (slow)
 	@$(RUN) kit/pack.py
 
-clean: ## remove everything that was made here, the environment included
+clean: ## remove everything made here, including the environment
 	rm -rf $(VENV) .nox build dist out *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

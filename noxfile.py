@@ -1,8 +1,8 @@
 #!/usr/bin/env python
-"""What is checked, and how. ``nox`` alone is ``make test``: lint, types, layers, tests, with the Python that runs nox.
+"""The checks. Plain ``nox`` is ``make test``: lint, types, layers and tests, in the Python that runs nox.
 
-The other sessions make environments of their own in .nox/ (gigabytes): an installation of one extra, the oldest
-versions that pyproject.toml admits, the wheel far away from the sources.
+``partial``, ``oldest`` and ``wheel`` make environments of their own in .nox/, which take gigabytes: an installation
+with one extra, the oldest versions that pyproject.toml admits, and the wheel outside the sources.
 """
 
 import os
@@ -18,12 +18,12 @@ nox.options.sessions = ["lint", "types", "layers", "tests"]
 ROOT = Path(__file__).parent
 TINY = ROOT / "tests/support/recipes/tiny-vit.toml"
 TEST_TOOLS = ["pytest>=8", "pytest-xdist>=3.6", "scikit-image>=0.24"]
-# One process a core, of one thread each: the time goes into building small graphs, which has no use for threads.
+# One single-threaded process per core: most of the time goes into building small graphs, which threads cannot speed up.
 WORKERS = os.environ.get("DPT_TEST_WORKERS", "2")
 
 
 def here(session, *arguments):
-    """Run a module of the environment that runs nox."""
+    """Run a module in the environment that runs nox."""
     session.run(sys.executable, "-m", *arguments)
 
 
@@ -44,25 +44,41 @@ def layers(session):
 
 
 @nox.session(venv_backend="none")
+def check(session):
+    """The inner loop: lint, types, layers and the tests that need the base install only."""
+    lint(session)
+    types(session)
+    layers(session)
+    session.env["OMP_NUM_THREADS"] = "1"
+    here(session, "pytest", "-n", WORKERS, "-m", "fast", "-q", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def docs(session):
+    """The documentation site; a warning is an error."""
+    here(session, "sphinx", "-W", "--keep-going", "-q", "-b", "html", "docs", "build/docs", *session.posargs)
+
+
+@nox.session(venv_backend="none")
 def tests(session):
     if os.environ.get("DPT_APT") == "1":
         _tool(session, "c++", "g++")
         _tool(session, "chromium", "chromium")
     session.env["OMP_NUM_THREADS"] = "1"
-    # Neighbours share models that are made once: each process takes a half, and what the other has not begun when done.
+    # Neighbouring tests share models that are made once, so each process starts with one half of the list.
     here(session, "pytest", "-n", WORKERS, "--dist", "worksteal", *session.posargs)
 
 
 @nox.session(venv_backend="none")
 def cpp(session):
-    """The C++ runtime, as it is used; what tests it is part of ``tests``."""
+    """Build the C++ runtime; its tests are part of ``tests``."""
     _tool(session, "c++", "g++")
     _cmake(session, "build/cpp")
 
 
 @nox.session(venv_backend="none")
 def fuzz(session):
-    """Damaged sidecars and images, five minutes each; what crashes a reader stays in build/cpp-fuzz/."""
+    """Fuzz the sidecar and image readers, five minutes each; crashing inputs stay in build/cpp-fuzz/."""
     _tool(session, "clang++", "clang", "libclang-rt-dev")
     sanitize = "-DDPT_SANITIZE=fuzzer-no-link,address,undefined"
     compilers = ["-DCMAKE_C_COMPILER=clang", "-DCMAKE_CXX_COMPILER=clang++"]
@@ -77,18 +93,18 @@ def fuzz(session):
 
 
 def _tool(session, command, *packages):
-    """The system is changed only for who said so."""
+    """Make sure that ``command`` exists; install it only if DPT_APT=1 allows that."""
     if shutil.which(command):
         return
     if os.environ.get("DPT_APT") != "1":
-        session.error(f"{command} is not here: install it (Debian: {' '.join(packages)}), or let DPT_APT=1 do so")
+        session.error(f"{command} was not found: install it (Debian: {' '.join(packages)}), or set DPT_APT=1")
     session.run("apt-get", "-qq", "update", external=True)
     session.run("apt-get", "-qq", "install", "--yes", *packages, external=True)
 
 
 def _cmake(session, folder, *options, targets=()):
-    beside = Path(sys.executable).with_name("cmake")
-    cmake = str(beside) if beside.exists() else "cmake"
+    bundled = Path(sys.executable).with_name("cmake")
+    cmake = str(bundled) if bundled.exists() else "cmake"
     chosen = [f"-DPython3_EXECUTABLE={sys.executable}", *options]
     session.run(cmake, "-S", str(ROOT / "cpp"), "-B", folder, *chosen, external=True, silent=True)
     wanted = ["--target", *targets] if targets else []
@@ -103,7 +119,7 @@ def online(session):
 @nox.session
 @nox.parametrize("extra", ["bare", "ort,images", "export"])
 def partial(session, extra):
-    """One extra and nothing else: what must work there works, and what cannot says what is missing."""
+    """Install one extra only: what must work there works, and everything else names what is missing."""
     pins = ["-c", "constraints.txt"]
     session.install("." if extra == "bare" else f".[{extra}]", *pins)
     folder = session.create_tmp()
@@ -121,17 +137,18 @@ def partial(session, extra):
         session.run(*deploy, "run", model, photograph, success_codes=[3])
         return
     session.run(*deploy, *export, success_codes=[3])
-    session.run(sys.executable, "-m", "dpt_deploy", *export, external=True)  # made where it can be made
+    session.run(sys.executable, "-m", "dpt_deploy", *export, external=True)  # by the environment that can
     if extra == "bare":
         session.run(*deploy, "run", model, photograph, success_codes=[3])
         session.run(*deploy, "verify", model, "--golden", success_codes=[3])
         session.install(*TEST_TOOLS[:2], *pins)
-        session.run("pytest", "-n", WORKERS, "tests/unit", *session.posargs)
+        session.run("pytest", "-n", WORKERS, "-m", "fast", *session.posargs)
     else:
         session.run(*deploy, "verify", model, "--golden")
         session.run(*deploy, "run", model, photograph, "-o", f"{folder}/depth.png")
         session.install(*TEST_TOOLS, *pins)
-        session.run("pytest", "-n", WORKERS, "tests/unit", "tests/imaging/test_files.py", *session.posargs)
+        session.run("pytest", "-n", WORKERS, "-m", "fast", *session.posargs)
+        session.run("pytest", "-n", WORKERS, "tests/imaging/test_files.py", *session.posargs)
 
 
 @nox.session(python="3.11")
@@ -144,12 +161,12 @@ def oldest(session):
     session.install("--no-deps", "-e", ".")
     session.install(*TEST_TOOLS, "-c", _installed(session))
     session.env["OMP_NUM_THREADS"] = "1"
-    chosen = session.posargs or ["tests/stages", "-k", "export or parity"]
+    chosen = session.posargs or ["tests/graph/test_exporter.py", "tests/jobs/export", "tests/jobs/verify"]
     session.run("pytest", "-n", WORKERS, *chosen)
 
 
 def _installed(session):
-    """A constraints file that keeps what is installed as it is."""
+    """Write a constraints file that pins what is installed."""
     frozen = session.run("python", "-m", "pip", "freeze", "--exclude-editable", silent=True)
     path = Path(session.create_tmp(), "installed.txt")
     path.write_text(frozen)
@@ -158,7 +175,7 @@ def _installed(session):
 
 @nox.session
 def wheel(session):
-    """The wheel, installed alone, does its work in an empty folder outside the repository."""
+    """Install the wheel alone and use it in an empty folder outside the repository."""
     session.install("build")
     dist = session.create_tmp()
     for old in Path(dist).glob("*.whl"):

@@ -1,6 +1,6 @@
-"""``make setup`` prepares once, notices change, and never takes an interrupted preparation for a finished one.
+"""``make setup`` runs once, notices changes, and starts again after an interruption.
 
-A shell script plays Python: it writes down what it is asked to do, and "makes" an environment with itself in it.
+A shell script stands in for Python: it logs its arguments, and "makes" an environment that contains a copy of itself.
 """
 
 import os
@@ -21,7 +21,7 @@ esac
 
 @pytest.fixture
 def make(root, tmp_path):
-    """Run make in a copy of the repository's head; returns the exit code, what was said, what Python was asked."""
+    """Run make in a copy of the Makefile and requirements; return exit code, output, and the calls of Python."""
     if not shutil.which("make"):
         pytest.skip("make is not installed")
     log = tmp_path / "log"
@@ -107,6 +107,8 @@ def test_an_old_python_is_one_clear_line(make, tmp_path):
     [
         ("demo", "-m dpt_deploy demo -o out/demo"),
         ("test", "-m nox"),
+        ("check", "-m nox -s check"),
+        ("docs", "-m nox -s docs"),
         ("cpp", "-m nox -s cpp"),
         ("gpu-kit", "kit/pack.py"),
     ],
@@ -118,4 +120,4 @@ def test_the_commands_prepare_first(make, target, asked):
 def test_without_a_target_make_explains_itself(make):
     code, said, asked = make()
     assert (code, asked) == (0, "")
-    assert all(f"make {target}" in said for target in ("setup", "demo", "test", "gpu-kit", "clean"))
+    assert all(f"make {target}" in said for target in ("setup", "demo", "check", "test", "docs", "gpu-kit", "clean"))
