@@ -21,7 +21,7 @@ from dpt_deploy.cli._output import (
     say,
     worth_rows,
 )
-from dpt_deploy.core.spec import METHODS
+from dpt_deploy.core.precision import CLIPPING_METHODS, FP32, PRECISIONS
 
 
 @click.command()
@@ -31,14 +31,17 @@ from dpt_deploy.core.spec import METHODS
 )
 @click.option(
     "--precision",
-    default="fp32",
+    default=FP32,
     show_default=True,
-    help="Number format of the graph: fp32, fp16, bf16, int8, int8-cpu, fp8.",
+    help=f"Number format of the graph: {', '.join(PRECISIONS)}.",
 )
 @click.option("--calibration", type=PATH, help="Photographs to measure ranges on (default: a few rendered scenes).")
 @res_option("Sizes to measure ranges at.  [default: the training size, and 5/3 of it]")
 @click.option(
-    "--method", default=METHODS[0], show_default=True, help=f"Where to clip 8-bit tensors: {', '.join(METHODS)}."
+    "--method",
+    default=CLIPPING_METHODS[0],
+    show_default=True,
+    help=f"Where to clip 8-bit tensors: {', '.join(CLIPPING_METHODS)}.",
 )
 @click.option("--budget", type=float, metavar="SHARE", help="Leave blocks unquantised until the error grows by less.")
 @click.option("--smooth", is_flag=True, help="Even out the channels behind LayerNorms before 8-bit quantisation.")

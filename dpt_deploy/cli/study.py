@@ -10,6 +10,7 @@ import click
 from dpt_deploy.cli._options import PATH, json_option, names, res_option
 from dpt_deploy.cli._output import count_bar, print_json, print_table, say
 from dpt_deploy.core.errors import ParityError
+from dpt_deploy.core.precision import FP32
 from dpt_deploy.core.size import Size
 
 
@@ -30,7 +31,7 @@ from dpt_deploy.core.size import Size
 @click.option(
     "--precision",
     "precisions",
-    default="fp32",
+    default=FP32,
     show_default=True,
     callback=names,
     help="Any of fp32, fp16, bf16, int8, int8-cpu, fp8.",

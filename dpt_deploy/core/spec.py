@@ -19,10 +19,6 @@ PositionResize = Literal["bilinear", "nearest", "tiled"]
 WeightStandardisation = Literal["sqrt", "sum"]  # divide by sqrt(σ²+1e-8) (timm >= 0.4.12) or by σ+1e-5 (timm 0.4.5)
 Tap = int | str  # a transformer block (0-based), or "stage0" … of the convolutional encoder
 
-HALF = ("fp16", "bf16")  # precisions of 16 bits
-QUANTISED = ("int8", "int8-cpu", "fp8")  # precisions of 8 bits
-METHODS = ("min-max", "percentile", "mse", "entropy")  # of choosing where to clip before quantisation
-
 INPUT_FLOAT = "pixel_values"
 INPUT_UINT8 = "image"
 OUTPUT_DEPTH = "predicted_depth"

@@ -16,13 +16,22 @@ from typing import Any
 
 from dpt_deploy.artifact.records import AuditRecord
 from dpt_deploy.core.errors import ParityError
+from dpt_deploy.core.precision import FP32
 from dpt_deploy.engine.compat import Edition, as_attention
 
 NARROW_SHARE = 0.5  # of time or arithmetic: below it the name of a narrow precision is a false one
-WIDE = "fp32"
+WIDE = FP32
 
-# TensorRT's names of floating-point and quantised types, and ours.
-PRECISIONS = {"FLOAT": WIDE, "HALF": "fp16", "BF16": "bf16", "INT8": "int8", "FP8": "fp8", "INT4": "int4", "FP4": "fp4"}
+# TensorRT's names of element types, and ours.
+_NAMES = {
+    "FLOAT": WIDE,
+    "HALF": "fp16",
+    "BF16": "bf16",
+    "INT8": "int8",
+    "FP8": "fp8",
+    "INT4": "int4",
+    "FP4": "fp4",
+}
 _QUANTISED = ("int8", "fp8", "int4", "fp4")
 _MATRIX = ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "EINSUM", "ATTENTION_OUTPUT")
 # Attention is two layers, of which the second bears the node's name.
@@ -78,7 +87,7 @@ def check_audit(found: AuditRecord, precision: str, name: str) -> None:
             hint="export it again with --precision; an FP32 graph under another name stays FP32",
         )
     kind = precision.partition("-")[0]
-    if kind in PRECISIONS.values() and not found.share(kind):
+    if kind in _NAMES.values() and not found.share(kind):
         raise ParityError(
             f"{name} is named {precision} but {_DOES[found.basis]} none of its {found.basis} in {kind} "
             f"({_counts(found)})",
@@ -110,7 +119,7 @@ def _precision(layer: Any, producers: Mapping[str, Any]) -> str | None:
     """
     if layer.num_outputs == 0 or layer.get_output(0) is None:
         return None
-    computed = PRECISIONS.get(layer.get_output(0).dtype.name)
+    computed = _NAMES.get(layer.get_output(0).dtype.name)
     if computed is None or layer.type.name not in _MATRIX:
         return computed
     operands = [_quantised_as(layer.get_input(index), producers) for index in range(min(2, layer.num_inputs))]
@@ -125,7 +134,7 @@ def _quantised_as(tensor: Any, producers: Mapping[str, Any]) -> str | None:
         layer = producers.get(layer.get_input(0).name)
     if layer is None or layer.type.name != "DEQUANTIZE":
         return None
-    return PRECISIONS.get(layer.get_input(0).dtype.name)
+    return _NAMES.get(layer.get_input(0).dtype.name)
 
 
 def _node_of(layer: Any) -> str:
@@ -136,4 +145,4 @@ def _node_of(layer: Any) -> str:
 def _casts_floats(layer: Any) -> bool:
     if layer.type.name != "CAST":
         return False
-    return all(tensor.dtype.name in PRECISIONS for tensor in (layer.get_input(0), layer.get_output(0)))
+    return all(tensor.dtype.name in _NAMES for tensor in (layer.get_input(0), layer.get_output(0)))

@@ -20,11 +20,12 @@ import numpy as np
 from dpt_deploy.artifact.store import read_sidecar
 from dpt_deploy.core.environment import fingerprint
 from dpt_deploy.core.files import atomic_write_bytes
+from dpt_deploy.core.precision import PRECISIONS, find_precision
 from dpt_deploy.core.size import Size
-from dpt_deploy.core.spec import HALF
 
 Row = dict[str, Any]
-PRECISIONS = ("fp32", "fp16", "bf16", "int8", "fp8")  # int8 comes as two files
+_VARIANTS = {name for precision in PRECISIONS.values() for name in precision.variants if name != precision.name}
+ASKED = tuple(name for name in PRECISIONS if name not in _VARIANTS)  # int8-cpu comes with int8
 LARGEST_RUN = 192  # side of the image that ONNX Runtime is given: whether it runs, not how fast
 
 
@@ -43,7 +44,7 @@ def survey_precisions(
     """
     result: Row = json.loads(target.read_text()) if target.is_file() else {"kind": "precisions", "rows": []}
     for network, options in networks.items():
-        for precision in PRECISIONS:
+        for precision in ASKED:
             if any((row["network"], row["asked"]) == (network, precision) for row in result["rows"]):
                 continue
             rows = _measured([*options, "--precision", precision], size, photographs)
@@ -111,7 +112,7 @@ def in_pytorch(model: str, side: int) -> str:
     from dpt_deploy.jobs.verify.type_loss import type_loss
 
     sidecar = read_sidecar(Path(model))
-    if sidecar.precision not in HALF:
+    if not find_precision(sidecar.precision).is_half:
         return "null"
     images, network = parity_images(sidecar.precision, 1, Size(side, side)), reference_of(sidecar)
     (pixels,) = reference_input(sidecar, images).values()

@@ -13,7 +13,7 @@ from dpt_deploy.jobs.survey import in_pytorch, run_once, survey_precisions
 
 
 def test_a_file_is_exported_compared_loaded_and_built_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(survey, "PRECISIONS", ("fp16",))
+    monkeypatch.setattr(survey, "ASKED", ("fp16",))
     target, said = tmp_path / "precisions.json", []
     small = ("--backbone", str(tiny_path("tiny-vit")), "--weights", "random")
     survey_precisions(target, {"small": small, "odd": ("--backbone", "no-such")}, size=64, say=said.append)

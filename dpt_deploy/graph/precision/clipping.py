@@ -20,7 +20,7 @@ _FINITE = np.isfinite(MIDDLES)
 
 
 def clipping_value(counts: Counts, largest: float, method: str) -> float:
-    """The magnitude beyond which numbers are clipped, at most ``largest``; ``method`` is one of ``core.spec.METHODS``.
+    """The magnitude beyond which numbers are clipped, at most ``largest``; :data:`CLIPPING_METHODS` lists methods.
 
     Args:
         counts: a histogram of magnitudes (BINS,), see :mod:`~dpt_deploy.graph.precision.histograms`.

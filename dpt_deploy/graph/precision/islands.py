@@ -7,10 +7,9 @@ from pathlib import Path
 
 from onnx import GraphProto, NodeProto
 
+from dpt_deploy.core.precision import find_precision
 from dpt_deploy.graph.analysis.describe import read_graph
-from dpt_deploy.graph.precision.types import HalfPrecision
 
-LARGEST: dict[HalfPrecision, float] = {"fp16": 65504.0, "bf16": 3.39e38}
 HEADROOM = 8.0  # times what was seen must still fit: other images, sizes and fused kernels come later
 
 # Modules from whose output on, to the end of the graph, numbers need FP32.
@@ -19,21 +18,19 @@ _TAILS = {
     "tail": "the scale of metric depth is subnormal in 16 bits",
 }
 
-# Operators that a builder cannot compute in the type.
-_UNSUPPORTED: dict[HalfPrecision, dict[str, str]] = {
-    "fp16": {},
-    "bf16": {"ConvTranspose": "TensorRT-RTX 1.7.1 cannot infer the type of a deconvolution in BF16"},
-}
+# Operators that a builder cannot compute, by element type.
+_UNSUPPORTED = {"BFLOAT16": {"ConvTranspose": "TensorRT-RTX 1.7.1 cannot infer the type of a deconvolution in BF16"}}
 
 
-def choose_islands(path: Path, precision: HalfPrecision, ranges: Mapping[str, float]) -> dict[str, str]:
+def choose_islands(path: Path, precision: str, ranges: Mapping[str, float]) -> dict[str, str]:
     """Node to the reason why it stays FP32; ``ranges`` is the largest magnitude seen of each tensor."""
     graph = read_graph(path).graph
-    chosen = _by_name(graph)
+    chosen, kind = _by_name(graph), find_precision(precision)
+    unsupported = _UNSUPPORTED.get(kind.float_type, {})
     for node in graph.node:
-        if reason := _UNSUPPORTED[precision].get(node.op_type):
+        if reason := unsupported.get(node.op_type):
             chosen.setdefault(node.name, reason)
-    for name, reason in _by_range(graph, precision, ranges).items():
+    for name, reason in _by_range(graph, kind.largest_float / HEADROOM, ranges).items():
         chosen.setdefault(name, reason)
     return chosen
 
@@ -52,9 +49,8 @@ def _by_name(graph: GraphProto) -> dict[str, str]:
     return chosen
 
 
-def _by_range(graph: GraphProto, precision: HalfPrecision, ranges: Mapping[str, float]) -> dict[str, str]:
+def _by_range(graph: GraphProto, limit: float, ranges: Mapping[str, float]) -> dict[str, str]:
     """Whatever makes or takes a tensor that might not fit."""
-    limit = LARGEST[precision] / HEADROOM
     large = {name: value for name, value in ranges.items() if value > limit}
     return {node.name: _reason(node, large) for node in graph.node if _touches(node, large)}
 

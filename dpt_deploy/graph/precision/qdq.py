@@ -1,16 +1,17 @@
-"""Quantisation written into the graph: pairs of QuantizeLinear and DequantizeLinear around what is to be multiplied.
+"""Quantise a graph: QuantizeLinear and DequantizeLinear pairs around the operands of convolutions and products.
 
-A pair says "these numbers are multiples of one step". Runtimes that see pairs on both operands of a convolution or a
-product compute it in 8 bits; all else reads it as plain rounding. Steps are symmetric (no offset), as TensorRT wants:
-one per activation, one per output channel of a weight, whose rounding is done here. Biases are not quantised.
+A pair states that its numbers are multiples of one step. Runtimes that see pairs on both operands of a convolution or
+a product compute it in 8 bits; everything else reads a pair as plain rounding. Steps are symmetric (no offset), as
+TensorRT requires: one per activation, one per output channel of a weight. Weights are rounded here. Biases are not
+quantised.
 
-Three flavours come from one table of clipping values (DESIGN: one calibration, several graphs):
+Three precisions use one table of clipping values, so one calibration serves several graphs:
 
-- ``int8``: signed, pairs on inputs only, so that an engine fuses convolution, addition and ReLU before it rounds;
-- ``int8-cpu``: unsigned with the zero point 128, which holds the same multiples of the same steps and is what the
-  integer kernels of ONNX Runtime's CPU are fastest with. Its integer convolution returns integers, so the outputs of
-  convolutions are quantised as well; before a ReLU with the ReLU's step, where rounding twice rounds once;
-- ``fp8``: E4M3 (Micikevicius et al. 2022, FP8 Formats for Deep Learning); its largest number is the clipping value.
+- ``int8``: signed, pairs on inputs only, so that an engine fuses convolution, addition and ReLU before it rounds.
+- ``int8-cpu``: unsigned with the zero point 128. It holds the same multiples of the same steps, and the integer kernels
+  of ONNX Runtime's CPU are fastest with it. Its integer convolution returns integers, so the outputs of convolutions
+  are quantised too. In front of a ReLU they take the ReLU's step: rounding twice is then rounding once.
+- ``fp8``: E4M3 (Micikevicius et al. 2022, FP8 Formats for Deep Learning). Its largest number is the clipping value.
 """
 
 from __future__ import annotations
@@ -21,28 +22,11 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from dpt_deploy.core.errors import BadFileError, DptError
+from dpt_deploy.core.errors import BadFileError, DptError, UsageError
+from dpt_deploy.core.precision import QuantisedFormat, find_precision
 from dpt_deploy.graph.precision.types import is_typed
 
 _TINY = float(np.finfo(np.float16).smallest_subnormal)  # the least step: it must not vanish in an FP16 graph
-
-
-@dataclass(frozen=True)
-class Flavour:
-    """How numbers are quantised: types, the integer that means zero, and how many steps reach the clipping value."""
-
-    activations: ir.DataType
-    weights: ir.DataType
-    zero: int
-    largest: float
-    outputs: bool = False  # whether what convolutions return is quantised too
-
-
-FLAVOURS = {
-    "int8": Flavour(ir.DataType.INT8, ir.DataType.INT8, 0, 127.0),
-    "int8-cpu": Flavour(ir.DataType.UINT8, ir.DataType.INT8, 128, 127.0, outputs=True),
-    "fp8": Flavour(ir.DataType.FLOAT8E4M3FN, ir.DataType.FLOAT8E4M3FN, 0, 448.0),
-}
 
 
 @dataclass(frozen=True)
@@ -78,7 +62,7 @@ def watched(model: ir.Model, keep: Collection[str] = ()) -> list[str]:
     return list(names)
 
 
-def quantise(model: ir.Model, flavour: str, clip: Mapping[str, float], keep: Collection[str] = ()) -> Placement:
+def quantise(model: ir.Model, precision: str, clip: Mapping[str, float], keep: Collection[str] = ()) -> Placement:
     """Quantise the targets of ``model`` (FP32, changed in place) but for the nodes named in ``keep``.
 
     ``clip`` holds, of every tensor of :func:`watched`, the magnitude that the last step reaches.
@@ -93,12 +77,24 @@ def quantise(model: ir.Model, flavour: str, clip: Mapping[str, float], keep: Col
         raise BadFileError(f"there is no node {min(missing)!r} to keep", hint="names are those of the FP32 graph")
     if unknown := set(watched(model, keep)) - set(clip):
         raise BadFileError(f"tensor {min(unknown)!r} was not calibrated", hint="calibrate the graph anew")
-    quantiser = _Quantiser(model, FLAVOURS[flavour], clip)
+    quantiser = _Quantiser(model, quantised_format(precision), clip)
     nodes = [node for node in targets(model) if node.name not in keep]
     for node in nodes:
         quantiser.quantise(node)
     quantiser.drop_unused()
     return Placement(len(nodes), len(quantiser.done))
+
+
+def quantised_format(precision: str) -> QuantisedFormat:
+    """Return the 8-bit format of ``precision``.
+
+    Raises:
+        UsageError: it is not a precision of 8 bits.
+    """
+    found = find_precision(precision).quantised
+    if found is None:
+        raise UsageError(f"precision {precision!r} is not quantised", hint="use int8, int8-cpu or fp8")
+    return found
 
 
 def step(clip: float, largest: float) -> np.float32:
@@ -135,10 +131,11 @@ def _returned(conv: ir.Node) -> ir.Value:
 
 
 class _Quantiser:
-    def __init__(self, model: ir.Model, flavour: Flavour, clip: Mapping[str, float]) -> None:
-        self.graph, self.flavour, self.clip = model.graph, flavour, clip
+    def __init__(self, model: ir.Model, form: QuantisedFormat, clip: Mapping[str, float]) -> None:
+        self.graph, self.form, self.clip = model.graph, form, clip
+        self.activations, self.weights = ir.DataType[form.activations], ir.DataType[form.weights]
         self.done: dict[str, ir.Value] = {}  # tensor to what stands for it after its pair
-        self.zero = self._constant("quantised zero", np.array(flavour.zero), flavour.activations)
+        self.zero = self._constant("quantised zero", np.array(form.zero), self.activations)
 
     def quantise(self, node: ir.Node) -> None:
         value, weight, axis = node.inputs[0], node.inputs[1], _axis(node)
@@ -146,7 +143,7 @@ class _Quantiser:
             raise DptError(f"{node.name} cannot be quantised", hint="please report it with the recipe")
         node.replace_input_with(0, self._pair(value))
         node.replace_input_with(1, self._weight(weight, axis))
-        if node.op_type == "Conv" and self.flavour.outputs and not node.outputs[0].is_graph_output():
+        if node.op_type == "Conv" and self.form.outputs and not node.outputs[0].is_graph_output():
             self._quantise_output(node.outputs[0])
 
     def drop_unused(self) -> None:
@@ -195,11 +192,11 @@ class _Quantiser:
 
     def _name_outputs(self, name: str, quantised: ir.Node, restored: ir.Node) -> None:
         quantised.outputs[0].name, restored.outputs[0].name = f"{name}.quantised", f"{name}.restored"
-        quantised.outputs[0].type = ir.TensorType(self.flavour.activations)
+        quantised.outputs[0].type = ir.TensorType(self.activations)
         restored.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
 
     def _scale(self, name: str) -> ir.Value:
-        return self._constant(f"{name}.step", np.array(step(self.clip[name], self.flavour.largest)), ir.DataType.FLOAT)
+        return self._constant(f"{name}.step", np.array(step(self.clip[name], self.form.largest)), ir.DataType.FLOAT)
 
     def _weight(self, weight: ir.Value, axis: int) -> ir.Value:
         """The weight in 8 bits, one step per output channel, and the node that restores it."""
@@ -208,10 +205,10 @@ class _Quantiser:
             tensor = weight.const_value
             if tensor is None:
                 raise DptError(f"weight {name!r} has no values", hint="please report it with the recipe")
-            steps, whole = quantised_weight(tensor.numpy(), axis, self.flavour)
-            values = self._constant(f"{name}.quantised", whole, self.flavour.weights)
+            steps, whole = quantised_weight(tensor.numpy(), axis, self.form)
+            values = self._constant(f"{name}.quantised", whole, self.weights)
             scale = self._constant(f"{name}.step", steps, ir.DataType.FLOAT)
-            zero = self._constant(f"{name}.zero", np.zeros(len(steps)), self.flavour.weights)
+            zero = self._constant(f"{name}.zero", np.zeros(len(steps)), self.weights)
             node = ir.node("DequantizeLinear", [values, scale, zero], {"axis": axis}, name=f"{name}/restore")
             node.outputs[0].name, node.outputs[0].type = f"{name}.restored", ir.TensorType(ir.DataType.FLOAT)
             self.graph.insert_before(self.graph[0], node)
@@ -225,12 +222,12 @@ class _Quantiser:
         return value
 
 
-def quantised_weight(weight: np.ndarray, axis: int, flavour: Flavour) -> tuple[np.ndarray, np.ndarray]:
+def quantised_weight(weight: np.ndarray, axis: int, form: QuantisedFormat) -> tuple[np.ndarray, np.ndarray]:
     """Steps (channels,) of a weight along ``axis``, and the weight in steps: whole numbers, or E4M3 ones."""
     others = tuple(index for index in range(weight.ndim) if index != axis)
     largest = np.abs(weight).max(axis=others)
-    steps = np.array([step(float(value), flavour.largest) for value in largest], np.float32)
+    steps = np.array([step(float(value), form.largest) for value in largest], np.float32)
     shape = [1] * weight.ndim
     shape[axis] = -1
-    scaled = (weight / steps.reshape(shape)).clip(-flavour.largest, flavour.largest)
-    return steps, scaled if flavour.weights == ir.DataType.FLOAT8E4M3FN else np.rint(scaled)
+    scaled = (weight / steps.reshape(shape)).clip(-form.largest, form.largest)
+    return steps, scaled if ir.DataType[form.weights] == ir.DataType.FLOAT8E4M3FN else np.rint(scaled)

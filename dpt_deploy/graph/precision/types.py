@@ -10,16 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
 
 import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
 from dpt_deploy.core.errors import BadFileError, DptError, IncompatibleError
+from dpt_deploy.core.precision import PRECISIONS, find_precision
 
-HalfPrecision = Literal["fp16", "bf16"]
-TYPES: dict[HalfPrecision, ir.DataType] = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
+_HALF_TYPES = {each.name: ir.DataType[each.float_type] for each in PRECISIONS.values() if each.is_half}
 
 # Inputs that stay FP32 in a 16-bit node, as ONNX defines the operator: sizes in disguise.
 _FP32_INPUTS = {"Resize": (1, 2)}
@@ -37,8 +36,8 @@ class TypedValues:
     casts: int
 
 
-def to_half(model: ir.Model, precision: HalfPrecision, islands: Collection[str] = ()) -> TypedValues:
-    """Type ``model`` (FP32, changed in place) as ``precision``, but for the nodes named in ``islands``.
+def to_half(model: ir.Model, precision: str, islands: Collection[str] = ()) -> TypedValues:
+    """Give ``model`` (FP32, changed in place) the 16-bit type of ``precision``, except the nodes named in ``islands``.
 
     Quantised tensors (see :mod:`~dpt_deploy.graph.precision.qdq`) stay so; their steps take the 16-bit type.
     Statistics of norms are kept in FP32 inside their operator, by its own attribute.
@@ -47,11 +46,12 @@ def to_half(model: ir.Model, precision: HalfPrecision, islands: Collection[str] 
         BadFileError: the graph is typed already, or an island is not in it.
         IncompatibleError: ONNX has an operator of the graph not in 16 bits; the island that would do is named.
     """
+    kind = ir.DataType[find_precision(precision).float_type]
     _check(model, islands)
     full = frozenset(islands) | _restoring(model, islands)
     floats = _float_values(model)
-    _check_operators(model, precision, full, floats)
-    rewriter = _Rewriter(model, TYPES[precision], full, floats)
+    _check_operators(model, kind, full, floats)
+    rewriter = _Rewriter(model, kind, full, floats)
     rewriter.run()
     return TypedValues(rewriter.half, rewriter.full, rewriter.casts)
 
@@ -62,7 +62,7 @@ def is_typed(model: ir.Model) -> bool:
 
 
 def _is_half(model: ir.Model) -> bool:
-    narrow = {*TYPES.values()}
+    narrow = {*_HALF_TYPES.values()}
     if any(value.dtype in narrow for value in model.graph.initializers.values()):
         return True
     casts = {node.attributes["to"].as_int() for node in model.graph if node.op_type == "Cast"}
@@ -79,16 +79,14 @@ def _check(model: ir.Model, islands: Collection[str]) -> None:
         )
 
 
-def _check_operators(
-    model: ir.Model, precision: HalfPrecision, islands: Collection[str], floats: Collection[int]
-) -> None:
+def _check_operators(model: ir.Model, kind: ir.DataType, islands: Collection[str], floats: Collection[int]) -> None:
     """Nothing is rewritten of a graph that could not be typed as a whole."""
     opset = model.opset_imports[""]
     for node in model.graph:
         made = [index for index, value in enumerate(node.outputs) if id(value) in floats]
-        if made and node.name not in islands and not _exists(node, made[0], TYPES[precision], opset):
+        if made and node.name not in islands and not _exists(node, made[0], kind, opset):
             raise IncompatibleError(
-                f"{node.op_type} ({node.name}) does not exist in {precision} in ONNX opset {opset}",
+                f"{node.op_type} ({node.name}) does not exist in {_suffix(kind)} in ONNX opset {opset}",
                 hint=f"it works with the island {node.name!r}, kept in FP32; please report the recipe",
             )
 
@@ -221,4 +219,4 @@ def _float_values(model: ir.Model) -> set[int]:
 
 
 def _suffix(kind: ir.DataType) -> str:
-    return {ir.DataType.FLOAT: "fp32", **{kind: name for name, kind in TYPES.items()}}[kind]
+    return {ir.DataType.FLOAT: "fp32", **{kind: name for name, kind in _HALF_TYPES.items()}}[kind]

@@ -15,12 +15,13 @@ from dpt_deploy.artifact.sidecar import PLAN
 from dpt_deploy.artifact.store import Artifact
 from dpt_deploy.core.environment import clocks
 from dpt_deploy.core.optional import extra
+from dpt_deploy.core.precision import find_precision
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.bench import contenders as kinds
 from dpt_deploy.jobs.bench.baseline import Baseline, check_machine, comparable, describe, read_baseline
 from dpt_deploy.jobs.bench.ceilings import products, side_of
 from dpt_deploy.jobs.bench.contenders import OURS
-from dpt_deploy.jobs.bench.gpu_contenders import check_device, torch_type
+from dpt_deploy.jobs.bench.gpu_contenders import check_device
 from dpt_deploy.jobs.bench.peak_memory import PeakMemory, measure
 from dpt_deploy.jobs.bench.result import BenchResult, Case, Row, machine
 from dpt_deploy.jobs.common.limits import check_request
@@ -232,7 +233,7 @@ def _described(name: str, plan: _Setup, measured: Iterable[_Measured]) -> str:
 
 def _products(plan: _Setup) -> AbstractContextManager[dict[str, Contender]]:
     """On a GPU in the type that its rows compute in: 16 bits, but for an FP32 model."""
-    return products(plan.names, plan.device, torch_type(plan.artifact.sidecar.precision))
+    return products(plan.names, plan.device, find_precision(plan.artifact.sidecar.precision).torch_type)
 
 
 def _rows(plan: _Setup, size: Size, batch: int, measured: _Measured, operations: int, attention: int) -> list[Row]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dpt_deploy.artifact.store import Artifact
 from dpt_deploy.core.environment import gpu_devices
 from dpt_deploy.core.errors import IncompatibleError
+from dpt_deploy.core.precision import FP32
 from dpt_deploy.core.profile import SizeRange
 from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.core.size import Size, check_size
@@ -17,7 +18,7 @@ from dpt_deploy.model.checkpoints import published
 Talk = Callable[[str], None]
 
 
-def cached_artifact(backbone: str, say: Talk, sizes: Sequence[Size] = (), *, precision: str = "fp32") -> Artifact:
+def cached_artifact(backbone: str, say: Talk, sizes: Sequence[Size] = (), *, precision: str = FP32) -> Artifact:
     """The export of a zoo model in the cache folder, made once, offline: with the weights that ship, else random ones.
 
     Raises:

@@ -20,6 +20,7 @@ from dpt_deploy.artifact.sidecar import PLAN
 from dpt_deploy.artifact.store import Artifact, open_artifact
 from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.optional import extra
+from dpt_deploy.core.precision import find_precision
 from dpt_deploy.core.runner import Runner
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import INPUT_FLOAT
@@ -73,7 +74,7 @@ def describe(name: str, artifact: Artifact, device: str) -> str:
     """What exactly is timed under this name."""
     kind = _KINDS[name]
     if kind.runs_module and device == CUDA:
-        return f"{kind.what}, {gpu_contenders.torch_type(artifact.sidecar.precision)} on the GPU"
+        return f"{kind.what}, {find_precision(artifact.sidecar.precision).torch_type} on the GPU"
     return kind.what
 
 

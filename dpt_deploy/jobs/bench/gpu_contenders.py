@@ -17,6 +17,7 @@ import numpy as np
 from dpt_deploy.artifact.store import Artifact
 from dpt_deploy.core.errors import IncompatibleError
 from dpt_deploy.core.optional import extra
+from dpt_deploy.core.precision import find_precision
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import INPUT_FLOAT
 from dpt_deploy.jobs.common.inputs import model_feed, reference_input
@@ -29,13 +30,6 @@ CUDA = "cuda"
 _COMPILED = "max-autotune"
 FRAME = (1080, 1920)
 BURST = 32  # frames: the first has nothing to overlap with, nor has the end of the last
-# What PyTorch computes in beside an engine: 8 bits are not PyTorch's own, so it gets the better 16.
-_TYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "int8": "float16", "fp8": "float16"}
-
-
-def torch_type(precision: str) -> str:
-    """PyTorch's name of the type that the module is given on the GPU."""
-    return _TYPES[precision]
 
 
 def check_device() -> None:
@@ -115,7 +109,7 @@ def torch_contender(
     def enter(artifact: Artifact, module: Any, images: np.ndarray) -> Iterator[Contender]:
         import torch
 
-        dtype = getattr(torch, torch_type(artifact.sidecar.precision))
+        dtype = getattr(torch, find_precision(artifact.sidecar.precision).torch_type)
         moved = copy.deepcopy(module).to(CUDA, dtype)  # the module itself is others' reference
         called = torch.compile(moved, mode=_COMPILED) if compiled else moved
         feed = reference_input(artifact.sidecar, images)[INPUT_FLOAT]

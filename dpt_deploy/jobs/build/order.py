@@ -12,14 +12,13 @@ from dpt_deploy.artifact.store import Artifact, open_artifact, open_model, sidec
 from dpt_deploy.core.environment import Gpu, gpu_devices, tool_versions
 from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.optional import extra
+from dpt_deploy.core.precision import find_precision
 from dpt_deploy.core.profile import Profile, ProfileCost, SizeRange, check_ranges, largest_bytes
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.common.limits import check_request
 
 if TYPE_CHECKING:
     from dpt_deploy.engine.compat import Edition
-
-CPU_ONLY = "int8-cpu"
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def order_of(path: Path, res: tuple[SizeRange, ...], batch: int, options: Engine
     """
     artifact = open_model(path)
     sidecar = artifact.sidecar
-    if sidecar.precision == CPU_ONLY:
+    if not find_precision(sidecar.precision).for_engines:
         raise UsageError(
             f"{path.name} is quantised for ONNX Runtime's CPU; engines take no zero points",
             hint="build its twin, the file with -int8 in its name",

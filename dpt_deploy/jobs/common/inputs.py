@@ -6,8 +6,9 @@ import numpy as np
 
 from dpt_deploy.artifact.sidecar import Sidecar
 from dpt_deploy.core.optional import extra
+from dpt_deploy.core.precision import find_precision
 from dpt_deploy.core.size import Size
-from dpt_deploy.core.spec import INPUT_FLOAT, QUANTISED
+from dpt_deploy.core.spec import INPUT_FLOAT
 from dpt_deploy.jobs.common.samples import normalised, structured_images
 from dpt_deploy.scenes.seeds import PARITY
 
@@ -30,7 +31,7 @@ def parity_images(precision: str, batch: int, size: Size) -> np.ndarray:
 
     For a quantised graph rendered scenes: its ranges are those of images as they occur; a pattern would be clipped.
     """
-    if precision not in QUANTISED:
+    if find_precision(precision).quantised is None:
         return structured_images(batch, size.height, size.width)
     with extra("export", purpose="rendering scenes"):
         from dpt_deploy.scenes.render import render_scene

@@ -8,12 +8,9 @@ from dpt_deploy.artifact.sidecar import PLAN, Sidecar
 from dpt_deploy.artifact.store import Artifact, read_sidecar
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.optional import extra
+from dpt_deploy.core.precision import find_precision
 from dpt_deploy.core.runner import Runner
 from dpt_deploy.runtime import registry
-
-# Precision to the runtime whose numbers are evidence on a CPU: ONNX Runtime computes 16-bit graphs in FP32, ``emu``
-# rounds; quantised graphs for engines have 16 bits between their integers.
-RUNTIMES = {"fp32": "ort", "fp16": "emu", "bf16": "emu", "int8": "emu", "int8-cpu": "ort", "fp8": "emu"}
 
 
 def open_runner(model: Artifact | Path, runtime: str = "ort", *, threads: int | None = None) -> Runner:
@@ -61,6 +58,6 @@ def default_runtime(sidecar: Sidecar) -> str:
     return "trt" if sidecar.kind == PLAN else "ort"
 
 
-def judge_of(sidecar: Sidecar) -> str:
+def reference_runtime(sidecar: Sidecar) -> str:
     """The runtime whose numbers are evidence: an engine's own, else one on a CPU."""
-    return "trt" if sidecar.kind == PLAN else RUNTIMES.get(sidecar.precision, "ort")
+    return "trt" if sidecar.kind == PLAN else find_precision(sidecar.precision).reference_runtime

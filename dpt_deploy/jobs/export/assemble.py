@@ -14,10 +14,10 @@ from dpt_deploy.artifact.sidecar import Sidecar, WeightsSource
 from dpt_deploy.artifact.store import payload_of
 from dpt_deploy.core.environment import tool_versions
 from dpt_deploy.core.files import write_errors
+from dpt_deploy.core.precision import find_precision
 from dpt_deploy.core.size import Size
-from dpt_deploy.core.spec import HALF, INPUT_FLOAT, INPUT_UINT8, OUTPUT_LABELS, QUANTISED, ModelSpec
+from dpt_deploy.core.spec import INPUT_FLOAT, INPUT_UINT8, OUTPUT_LABELS, ModelSpec
 from dpt_deploy.jobs.common.inputs import parity_images
-from dpt_deploy.jobs.common.runners import RUNTIMES
 from dpt_deploy.jobs.common.samples import normalised
 from dpt_deploy.jobs.export import worth
 from dpt_deploy.jobs.export.calibration import Calibration, check_sizes, from_folder, from_scenes
@@ -144,9 +144,10 @@ class Work:
 
     def write_graph(self, precision: str, path: Path) -> dict[str, Any]:
         """Write the graph in ``precision`` to ``path``; what its sidecar says of it."""
-        if precision in QUANTISED:
+        kind = find_precision(precision)
+        if kind.quantised:
             return self._write_quantised(precision, path)
-        if precision not in HALF:
+        if not kind.is_half:
             save_graph(self.graph, path)
             return {}
         model = self.graph.clone()
@@ -160,12 +161,13 @@ class Work:
         table = self.table
         save_graph(quantised(self.quantisable[0], precision, table), path)
         self._say(f"{precision}: comparing with fp32")
-        found = self.bench.worth(path, RUNTIMES[precision])
-        if RUNTIMES[precision] == "ort":
+        kind = find_precision(precision)
+        found = self.bench.worth(path, kind.reference_runtime)
+        if kind.for_cpu:
             found = replace(found, speedup=self.bench.speedup(path))
         check_worth(precision, found, self.request.budget, allow_slower=self._allow_slower)
         return {
-            "islands": {} if precision == "int8-cpu" else table.islands,
+            "islands": table.islands if kind.for_engines else {},
             "ranges": table.ranges,
             "quantisation": QuantisationRecord(
                 self.request.method,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dpt_deploy.artifact.records import WorthRecord
 from dpt_deploy.core.errors import ParityError
-from dpt_deploy.jobs.common.runners import RUNTIMES
+from dpt_deploy.core.precision import find_precision
 from dpt_deploy.jobs.export.quantised import CalibrationTable, quantised
 from dpt_deploy.jobs.export.typed import Talk, save_graph
 from dpt_deploy.jobs.export.worth import TaskErrorBench
@@ -98,7 +98,7 @@ class _Variants:
         with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
             path = Path(scratch) / "variant.onnx"
             save_graph(model, path)
-            return bench.worth(path, RUNTIMES[self.flavour])
+            return bench.worth(path, find_precision(self.flavour).reference_runtime)
 
 
 def _block(name: str) -> str:

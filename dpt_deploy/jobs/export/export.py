@@ -13,9 +13,10 @@ from dpt_deploy.artifact.store import Artifact
 from dpt_deploy.core.environment import processor, tool_versions
 from dpt_deploy.core.errors import ParityError
 from dpt_deploy.core.files import check_folder
+from dpt_deploy.core.precision import CLIPPING_METHODS, FP32
 from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.core.size import Size
-from dpt_deploy.core.spec import METHODS, InputKind, ModelSpec, Task
+from dpt_deploy.core.spec import InputKind, ModelSpec, Task
 from dpt_deploy.jobs.common.reference import Progress, build_reference, resolve_weights
 from dpt_deploy.jobs.export.assemble import Work, write_payloads
 from dpt_deploy.jobs.export.request import ExportRequest, check_export, finished, refuse_random_over_trained
@@ -29,14 +30,14 @@ def export_model(
     weights: str | None = None,
     task: Task | None = None,
     classes: int | None = None,
-    precision: str = "fp32",
+    precision: str = FP32,
     opset: int | None = None,
     static: Size | None = None,
     input_kind: InputKind = "float32",
     output_kind: str = "scores",
     calibration: Path | None = None,
     res: Iterable[Size] = (),
-    method: str = METHODS[0],
+    method: str = CLIPPING_METHODS[0],
     budget: float | None = None,
     smooth: bool = False,
     force: bool = False,
@@ -121,7 +122,7 @@ def _made(work: Work, request: ExportRequest, path: Path, say: Talk) -> Sidecar:
 
 def _with_first_parity(sidecar: Sidecar, path: Path, say: Talk) -> Sidecar:
     """Compare at the golden size before anything is committed; the full matrix is ``verify``."""
-    from dpt_deploy.jobs.common.runners import judge_of
+    from dpt_deploy.jobs.common.runners import reference_runtime
     from dpt_deploy.jobs.verify.golden import golden_report
     from dpt_deploy.jobs.verify.result import measured_error
     from dpt_deploy.runtime import registry
@@ -137,5 +138,7 @@ def _with_first_parity(sidecar: Sidecar, path: Path, say: Talk) -> Sidecar:
             f"{measured_error(worst, report.tolerance)}; nothing was written",
             hint="please report it with the recipe",
         )
-    measured = report.record(matrix=False, runtime=judge_of(sidecar), tools=tool_versions(), processor=processor())
+    measured = report.record(
+        matrix=False, runtime=reference_runtime(sidecar), tools=tool_versions(), processor=processor()
+    )
     return replace(sidecar, parity=measured)

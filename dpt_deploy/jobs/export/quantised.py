@@ -11,6 +11,7 @@ import numpy as np
 
 from dpt_deploy.artifact.records import RangeRecord, WorthRecord
 from dpt_deploy.core.errors import ParityError
+from dpt_deploy.core.precision import find_precision
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.export.calibration import Calibration
 from dpt_deploy.jobs.export.typed import Feed, Talk, measure_ranges, save_graph
@@ -101,8 +102,8 @@ def quantised(graph: ir.Model, flavour: str, table: CalibrationTable) -> ir.Mode
 
     model = graph.clone()
     quantise(model, flavour, table.clip, table.kept)
-    if flavour != "int8-cpu":
-        to_half(model, "fp16", table.islands)
+    if find_precision(flavour).has_half_floats:
+        to_half(model, flavour, table.islands)
     return model
 
 

@@ -11,13 +11,12 @@ from dpt_deploy.artifact.store import Artifact, open_artifact, read_sidecar, sid
 from dpt_deploy.core.environment import tool_versions
 from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.optional import extra
+from dpt_deploy.core.precision import CLIPPING_METHODS, FP32, find_precision
 from dpt_deploy.core.recipe import Recipe
 from dpt_deploy.core.size import Size, check_size
-from dpt_deploy.core.spec import HALF, METHODS, QUANTISED, InputKind, ModelSpec
+from dpt_deploy.core.spec import InputKind, ModelSpec
 from dpt_deploy.jobs.common.limits import check_memory
 from dpt_deploy.jobs.export.calibration import check_sizes, from_scenes
-
-PRECISIONS = ("fp32", *HALF, *QUANTISED)
 
 
 @dataclass(frozen=True)
@@ -25,22 +24,21 @@ class ExportRequest:
     """What the user asked for, resolved: the identity of an artefact."""
 
     recipe: Recipe
-    precision: str = "fp32"
+    precision: str = FP32
     opset: int = 23
     input_kind: InputKind = "float32"
     output_kind: str = "scores"
     static: Size | None = None
     calibration: Path | None = None
     res: tuple[Size, ...] = ()
-    method: str = METHODS[0]
+    method: str = CLIPPING_METHODS[0]
     budget: float | None = None
     smooth: bool = False
 
     @property
     def flavours(self) -> tuple[ExportRequest, ...]:
         """The artefacts that answer the request: INT8 comes as two, the one asked for last."""
-        names = ("int8-cpu", "int8") if self.precision == "int8" else (self.precision,)
-        return tuple(replace(self, precision=name) for name in names)
+        return tuple(replace(self, precision=name) for name in find_precision(self.precision).files)
 
     @property
     def stem(self) -> str:
@@ -70,11 +68,7 @@ def check_export(request: ExportRequest) -> None:
             f"opset {request.opset} is not offered; expected one of {', '.join(map(str, OPSETS))}",
             hint="23 keeps attention whole; 20 decomposes it for TensorRT before 10.14 and JetPack 6",
         )
-    if request.precision not in PRECISIONS:
-        raise UsageError(
-            f"precision {request.precision!r} is not available in this version",
-            hint=f"available: {', '.join(PRECISIONS)}",
-        )
+    find_precision(request.precision)
     _check_calibration(request)
     for each in request.flavours:
         if each.precision not in request.recipe.parity:
@@ -94,15 +88,15 @@ def check_export(request: ExportRequest) -> None:
 
 
 def _check_calibration(request: ExportRequest) -> None:
-    if request.precision == "fp32" and (request.calibration or request.res):
+    if request.precision == FP32 and (request.calibration or request.res):
         raise UsageError(
             "--calibration and --res choose what ranges are measured on; an fp32 graph needs none",
             hint="leave them out, or give --precision",
         )
-    if request.method not in METHODS:
-        raise UsageError(f"--method {request.method!r} is unknown", hint=f"known: {', '.join(METHODS)}")
-    if request.precision not in QUANTISED and (
-        request.method != METHODS[0] or request.budget is not None or request.smooth
+    if request.method not in CLIPPING_METHODS:
+        raise UsageError(f"--method {request.method!r} is unknown", hint=f"known: {', '.join(CLIPPING_METHODS)}")
+    if find_precision(request.precision).quantised is None and (
+        request.method != CLIPPING_METHODS[0] or request.budget is not None or request.smooth
     ):
         raise UsageError(
             f"--method, --budget and --smooth are about quantisation; {request.precision} has none",
@@ -155,7 +149,7 @@ def finished(path: Path, request: ExportRequest, source: WeightsSource, spec: Mo
     )
     if have.parity is not None and not have.parity.verified:
         return None
-    if request.precision != "fp32" and not _same_calibration(have, request):
+    if request.precision != FP32 and not _same_calibration(have, request):
         return None
     return artifact if same_weights and same_tools and same_graph and same_recipe else None
 

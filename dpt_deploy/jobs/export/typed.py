@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,7 +19,6 @@ from dpt_deploy.jobs.export.calibration import Calibration
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from dpt_deploy.graph.precision.types import HalfPrecision
 
 Talk = Callable[[str], None]
 Feed = Callable[[np.ndarray], dict[str, np.ndarray]]  # bytes (B, H, W, 3) to what the graph takes
@@ -52,14 +51,13 @@ def type_graph(
     from dpt_deploy.graph.precision.islands import choose_islands
     from dpt_deploy.graph.precision.types import to_half
 
-    kind = cast("HalfPrecision", precision)
     say(f"measuring ranges on {calibration.source} at {', '.join(map(str, sizes))}")
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         full = Path(scratch) / "full.onnx"
         save_graph(graph, full)
         ranges = measure_ranges(full, calibration, sizes, feed)
-        islands = choose_islands(full, kind, ranges.largest)
-    done = to_half(graph, kind, islands)
+        islands = choose_islands(full, precision, ranges.largest)
+    done = to_half(graph, precision, islands)
     say(f"{precision}: {done.half} nodes in 16 bits, {done.full} stay FP32, {done.casts} casts")
     return TypedGraph(islands, ranges)
 

@@ -18,15 +18,15 @@ from dpt_deploy.core.environment import installed
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.files import atomic_write_bytes, ensure_folder
 from dpt_deploy.core.optional import extra
+from dpt_deploy.core.precision import FP32, PRECISIONS, find_precision
 from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.core.runner import Runner
 from dpt_deploy.core.size import Size, check_size
 from dpt_deploy.core.spec import ImageSpec, ModelSpec
 from dpt_deploy.jobs.common.limits import check_memory, check_request
 from dpt_deploy.jobs.common.reference import checkpoint_path, reference_of
-from dpt_deploy.jobs.common.runners import judge_of, open_runner
+from dpt_deploy.jobs.common.runners import open_runner, reference_runtime
 from dpt_deploy.jobs.export.export import export_model
-from dpt_deploy.jobs.export.request import PRECISIONS
 from dpt_deploy.jobs.study.outcome import Subject
 from dpt_deploy.runtime import registry
 
@@ -84,9 +84,7 @@ def check_precisions(models: Sequence[str], precisions: Sequence[str]) -> None:
     """Raise :class:`UsageError` for one that nothing can be exported in; a file has the one it has."""
     unknown = [precision for precision in precisions if precision not in PRECISIONS]
     if unknown and not all(map(is_file, models)):
-        raise UsageError(
-            f"precision {unknown[0]!r} is not available in this version", hint=f"available: {', '.join(PRECISIONS)}"
-        )
+        find_precision(unknown[0])
 
 
 def check_sizes(models: Sequence[str], sizes: Sequence[Size]) -> None:
@@ -144,7 +142,7 @@ def contestants(
         parts += [artifact.sidecar.precision] if several else []
         parts += [runtime] if len(runtimes) > 1 else []
         found.append(
-            _contestant(artifact, judge_of(artifact.sidecar) if runtime == "ort" else runtime, " ".join(parts))
+            _contestant(artifact, reference_runtime(artifact.sidecar) if runtime == "ort" else runtime, " ".join(parts))
         )
     names = [each.subject.name for each in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -173,7 +171,7 @@ def can_be_control(contestant: Contestant) -> bool:
     """Whether the model has positions, and a weights file to make its twin from."""
     sidecar = contestant.artifact.sidecar
     there = sidecar.weights.is_random or checkpoint_path(sidecar.weights).exists()
-    return sidecar.model.encoder.kind != "cnn" and sidecar.precision == "fp32" and there
+    return sidecar.model.encoder.kind != "cnn" and sidecar.precision == FP32 and there
 
 
 def _check(models: Sequence[str], weights: str | None, runtimes: Sequence[str]) -> None:
@@ -185,7 +183,7 @@ def _check(models: Sequence[str], weights: str | None, runtimes: Sequence[str]) 
 
 
 def _check_torch(artifacts: Sequence[Artifact], runtimes: Sequence[str]) -> None:
-    typed = [artifact.sidecar.precision for artifact in artifacts if artifact.sidecar.precision != "fp32"]
+    typed = [artifact.sidecar.precision for artifact in artifacts if artifact.sidecar.precision != FP32]
     if typed and "torch" in runtimes:
         raise UsageError(
             f"runtime torch runs the FP32 reference, not {typed[0]}", hint="leave it out, or study fp32 by itself"

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any, Literal
 
+from dpt_deploy.core.precision import FP32
 from dpt_deploy.jobs.study.prices import Price
 from dpt_deploy.jobs.study.resolution import Analysis, Curve, Scores, analyse, ratio
 from dpt_deploy.measure.bootstrap import Estimate
@@ -162,8 +163,8 @@ def originals(subjects: Sequence[Subject]) -> list[tuple[str, str]]:
     """Every subject in another precision than FP32, with the same model in FP32, on its own runtime where it can be."""
     models = [subject for subject in subjects if not subject.control]
     found = []
-    for one in (each for each in models if each.precision != "fp32"):
-        full = [each for each in models if (each.model, each.precision) == (one.model, "fp32")]
+    for one in (each for each in models if each.precision != FP32):
+        full = [each for each in models if (each.model, each.precision) == (one.model, FP32)]
         if full:
             found.append((one.name, min(full, key=lambda each, one=one: each.runtime != one.runtime).name))  # type: ignore[misc]
     return found

@@ -11,6 +11,7 @@ import numpy as np
 from dpt_deploy.core.environment import fingerprint
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.files import check_folder, ensure_folder
+from dpt_deploy.core.precision import FP32
 from dpt_deploy.core.size import Size
 from dpt_deploy.datasets.paper import paper_table, paper_value
 from dpt_deploy.datasets.protocols import METRICS
@@ -55,7 +56,7 @@ class StudyRequest:
     weights: str | None = None
     sizes: tuple[Size, ...] = ()
     runtimes: tuple[str, ...] = ("ort",)
-    precisions: tuple[str, ...] = ("fp32",)
+    precisions: tuple[str, ...] = (FP32,)
     scenes: int = DEFAULT_SCENES
     seed: int = 0
     data: str | None = None

@@ -17,9 +17,9 @@ import numpy as np
 from dpt_deploy.artifact.store import Artifact, open_model
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.optional import extra
+from dpt_deploy.core.precision import find_precision
 from dpt_deploy.core.recipe import Tolerance
 from dpt_deploy.core.size import Size
-from dpt_deploy.core.spec import HALF, QUANTISED
 from dpt_deploy.jobs.common.inputs import model_feed, parity_images
 from dpt_deploy.jobs.common.limits import check_request
 from dpt_deploy.jobs.verify.bisect import Divergence, smallest_set
@@ -95,7 +95,7 @@ def diagnose_artifact(
 
 def _check(artifact: Artifact, size: Size | None) -> Size:
     sidecar = artifact.sidecar
-    if sidecar.precision not in (*HALF, *QUANTISED):
+    if not find_precision(sidecar.precision).is_narrow:
         raise UsageError(
             f"{artifact.path.name} is {sidecar.precision}: it has no narrow types to diagnose",
             hint="`dpt-deploy verify` names the first tensor that diverges in it",

@@ -15,7 +15,7 @@ from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import INPUT_FLOAT, TensorSpec
 from dpt_deploy.jobs.common.inputs import reference_input
-from dpt_deploy.jobs.common.runners import judge_of, open_runner
+from dpt_deploy.jobs.common.runners import open_runner, reference_runtime
 from dpt_deploy.jobs.verify.cases import paired_outputs, smallest_span
 from dpt_deploy.jobs.verify.compare import ParityComparison, compare_matrix
 
@@ -54,7 +54,7 @@ def golden_report(artifact: Artifact, runtime: str | None = None) -> ParityCompa
     stored = read_golden(artifact.golden_path)
     images, reference = stored["images"], stored["output"]
     size = Size(*images.shape[1:3])
-    with open_runner(artifact, runtime or judge_of(sidecar)) as runner:
+    with open_runner(artifact, runtime or reference_runtime(sidecar)) as runner:
         outputs = paired_outputs(runner, sidecar, lambda _images: reference, images=images)
         return compare_matrix(outputs, [(len(images), size)], sidecar.allowed, min_span=smallest_span(sidecar))
 

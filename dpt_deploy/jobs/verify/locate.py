@@ -20,7 +20,7 @@ from dpt_deploy.artifact.store import Artifact
 from dpt_deploy.core.recipe import Tolerance
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.common.inputs import model_feed, parity_images, reference_input
-from dpt_deploy.jobs.common.runners import judge_of
+from dpt_deploy.jobs.common.runners import reference_runtime
 from dpt_deploy.jobs.verify.bisect import Divergence, first_divergence
 
 Values = dict[str, np.ndarray]
@@ -123,7 +123,7 @@ def _graph_tensors(artifact: Artifact, feed: Values, names: list[str]) -> Values
     external = path.with_name(path.name + ".data").is_file()  # then the copy must stand where its weights are
     with tempfile.TemporaryDirectory(prefix=".dpt-deploy-", dir=path.parent if external else None) as folder:
         marked = Path(folder) / "marked.onnx"
-        if judge_of(artifact.sidecar) == "emu":
+        if reference_runtime(artifact.sidecar) == "emu":
             write_emulated(path, Path(folder) / "emulated.onnx")
             path, external = Path(folder) / "emulated.onnx", False
         mark_outputs(path, names, marked)

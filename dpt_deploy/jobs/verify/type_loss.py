@@ -9,8 +9,8 @@ import numpy as np
 
 from dpt_deploy.artifact.records import CaseResult, TypeLossRecord
 from dpt_deploy.artifact.sidecar import Sidecar
+from dpt_deploy.core.precision import find_precision
 from dpt_deploy.core.size import parse_size
-from dpt_deploy.core.spec import HALF, QUANTISED
 from dpt_deploy.jobs.common.inputs import parity_images, reference_input
 from dpt_deploy.measure.metrics import range_error
 
@@ -27,10 +27,10 @@ def type_loss(model: DPT, sidecar: Sidecar, images: np.ndarray, reference: np.nd
     """
     import torch
 
-    if sidecar.precision not in (*HALF, *QUANTISED) or sidecar.output_kind == "labels":
+    kind = find_precision(sidecar.precision).loss_precision
+    if not kind or sidecar.output_kind == "labels":
         return None
-    kind = "fp16" if sidecar.precision == "fp16" else "bf16"
-    narrow = {"fp16": torch.float16, "bf16": torch.bfloat16}[kind]
+    narrow = getattr(torch, find_precision(kind).torch_type)
     (pixels,) = reference_input(sidecar, images).values()
     # Copies: the graph that is still to be written refers to the model's own tensors.
     numbers = {

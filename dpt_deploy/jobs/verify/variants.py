@@ -6,27 +6,24 @@ import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, cast
+from typing import Self
 
 import numpy as np
 import onnx
 
 from dpt_deploy.artifact.records import QuantisationRecord
 from dpt_deploy.artifact.store import Artifact
+from dpt_deploy.core.precision import find_precision
 from dpt_deploy.core.recipe import Tolerance
 from dpt_deploy.graph.analysis.describe import read_graph
 from dpt_deploy.graph.mark import half_tensors, mark_outputs, tensor_names
 from dpt_deploy.graph.precision.bypass import bypass, pairs, quantised_nodes
 from dpt_deploy.graph.precision.emulate import write_emulated
-from dpt_deploy.graph.precision.islands import LARGEST
-from dpt_deploy.graph.precision.qdq import FLAVOURS
+from dpt_deploy.graph.precision.qdq import quantised_format
 from dpt_deploy.graph.precision.ranges import OUTPUT, write_probe
 from dpt_deploy.jobs.common.runners import open_runner
 from dpt_deploy.jobs.verify.bisect import Divergence, first_divergence
 from dpt_deploy.measure import metrics
-
-if TYPE_CHECKING:
-    from dpt_deploy.graph.precision.types import HalfPrecision
 
 Talk = Callable[[str], None]
 Values = dict[str, np.ndarray]
@@ -86,8 +83,7 @@ class Workshop:
 
     def limits(self) -> Mapping[str, float]:
         """The largest number that a tensor can hold."""
-        limit = LARGEST[cast("HalfPrecision", self.artifact.sidecar.precision)]
-        return dict.fromkeys(self.tensors, limit)
+        return dict.fromkeys(self.tensors, find_precision(self.artifact.sidecar.precision).largest_float)
 
     def noise(self) -> tuple[Noise, ...]:
         """Of every quantised tensor, most noise first."""
@@ -174,8 +170,7 @@ class QuantisedWorkshop(Workshop):
 
     def _write(self, path: Path, keep: Collection[str], *, exact: bool) -> None:
         model = read_graph(self.artifact.path, weights=True)
-        flavour = FLAVOURS[self.artifact.sidecar.precision]
-        bypass(model, self.nodes if exact else keep, outputs=flavour.outputs)
+        bypass(model, self.nodes if exact else keep, outputs=quantised_format(self.artifact.sidecar.precision).outputs)
         bypassed = path.with_name("bypassed.onnx")
         for old in path.parent.glob("bypassed.onnx*"):
             old.unlink()

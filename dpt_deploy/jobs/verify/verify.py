@@ -19,7 +19,7 @@ from dpt_deploy.core.optional import extra
 from dpt_deploy.core.runner import Runner
 from dpt_deploy.core.size import Size, parse_size
 from dpt_deploy.jobs.common.inputs import model_feed
-from dpt_deploy.jobs.common.runners import judge_of, open_runner
+from dpt_deploy.jobs.common.runners import open_runner, reference_runtime
 from dpt_deploy.jobs.verify.bisect import Divergence
 from dpt_deploy.jobs.verify.cases import Cases, list_cases, paired_outputs, smallest_span
 from dpt_deploy.jobs.verify.compare import MIN_SPAN_TRAINED, ParityComparison, compare_matrix
@@ -44,7 +44,7 @@ def verify_artifact(
 
     The reference is PyTorch with the artefact's own weights; ``against`` names another artefact (or a checkpoint)
     instead, ``golden`` the stored tensors, which need neither PyTorch nor the checkpoint. Without ``res`` and ``batch``
-    the matrix of the recipe is run; without ``runtime`` the one whose numbers are evidence (:func:`judge_of`).
+    the matrix of the recipe is run; without ``runtime`` the one whose numbers are evidence (:func:`reference_runtime`).
 
     Raises:
         UsageError: a size or batch that the artefact cannot take.
@@ -53,7 +53,7 @@ def verify_artifact(
     """
     artifact = open_artifact(path)
     sidecar = artifact.sidecar
-    runtime = runtime or judge_of(sidecar)
+    runtime = runtime or reference_runtime(sidecar)
     if golden:
         if res or batch or against or weights:
             raise UsageError(
@@ -116,7 +116,7 @@ def _against_artifact(
     )
     if not same:
         raise UsageError("the two artefacts return different kinds of output", hint="compare like with like")
-    with open_runner(artifact, runtime) as runner, open_runner(other, judge_of(other.sidecar)) as second:
+    with open_runner(artifact, runtime) as runner, open_runner(other, reference_runtime(other.sidecar)) as second:
 
         def reference(images: np.ndarray) -> np.ndarray:
             return second.infer(model_feed(other.sidecar, images))[other.sidecar.outputs[0].name]

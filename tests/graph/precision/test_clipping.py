@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from onnxruntime.quantization.calibrate import HistogramCollector
 
-from dpt_deploy.core.spec import METHODS
+from dpt_deploy.core.precision import CLIPPING_METHODS
 from dpt_deploy.graph.precision.clipping import STEPS, clipping_value
 from dpt_deploy.graph.precision.histograms import BINS, MIDDLES, Histograms
 
@@ -79,12 +79,12 @@ def test_entropy_clips_where_onnx_runtimes_own_does():
     assert clipped(heavy, "entropy") < 0.8 * largest
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", CLIPPING_METHODS)
 def test_a_tensor_of_zeros_has_a_value_all_the_same(method):
     assert clipped(np.zeros(10, np.float32), method) == 0.0
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", CLIPPING_METHODS)
 def test_no_more_than_the_largest(method):
     assert clipped(np.full(100, 3.0, np.float32), method) == pytest.approx(3.0, rel=0.05)
     assert clipped(np.full(100, 3.0, np.float32), method) <= 3.0

@@ -12,7 +12,7 @@ import dpt_deploy
 from dpt_deploy.core.errors import BadFileError, IncompatibleError, UsageError
 from dpt_deploy.graph.precision.types import to_half
 from dpt_deploy.jobs.common.inputs import model_feed
-from dpt_deploy.jobs.common.runners import judge_of, open_runner
+from dpt_deploy.jobs.common.runners import open_runner, reference_runtime
 from dpt_deploy.jobs.common.samples import structured_images
 from dpt_deploy.runtime import registry
 
@@ -92,8 +92,8 @@ def test_networks_lose_what_their_type_loses(precision):
 
 
 def test_what_is_evidence_depends_on_the_precision():
-    assert judge_of(exported("tiny-vit").sidecar) == "ort"
-    assert judge_of(exported("tiny-vit", precision="fp16").sidecar) == "emu"
+    assert reference_runtime(exported("tiny-vit").sidecar) == "ort"
+    assert reference_runtime(exported("tiny-vit", precision="fp16").sidecar) == "emu"
 
 
 def test_a_file_that_is_no_model_is_refused(tmp_path):

@@ -1,4 +1,4 @@
-"""Quantised graphs: what is quantised, where pairs stand, and that every flavour holds the same real numbers."""
+"""Quantised graphs: what is quantised, where pairs stand, and that every precision holds the same real numbers."""
 
 import numpy as np
 import onnx
@@ -9,8 +9,9 @@ from onnx import TensorProto, helper, numpy_helper
 from support.tiny import TINY, exported
 
 from dpt_deploy.core.errors import BadFileError
+from dpt_deploy.core.precision import PRECISIONS
 from dpt_deploy.graph.analysis.describe import element_types
-from dpt_deploy.graph.precision.qdq import FLAVOURS, ends, quantise, quantised_weight, step, targets, watched
+from dpt_deploy.graph.precision.qdq import ends, quantise, quantised_weight, step, targets, watched
 from dpt_deploy.graph.precision.types import is_typed, to_half
 
 LEVELS = (
@@ -19,6 +20,8 @@ LEVELS = (
     ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
     ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
 )
+
+FORMATS = {name: each.quantised for name, each in PRECISIONS.items() if each.quantised}
 
 
 def loaded(name):
@@ -42,12 +45,12 @@ def session(path, level=LEVELS[0]):
     return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-@pytest.mark.parametrize("flavour", FLAVOURS)
+@pytest.mark.parametrize("precision", FORMATS)
 @pytest.mark.parametrize("name", TINY)
-def test_every_convolution_and_product_multiplies_quantised_numbers(name, flavour, tmp_path):
+def test_every_convolution_and_product_multiplies_quantised_numbers(name, precision, tmp_path):
     model = loaded(name)
     wanted = {node.name for node in targets(model)}
-    done = quantise(model, flavour, clips(model))
+    done = quantise(model, precision, clips(model))
     after = written(model, tmp_path / "quantised.onnx")
     made = {output: node for node in after.graph.node for output in node.output}
     types = element_types(after)
@@ -56,7 +59,10 @@ def test_every_convolution_and_product_multiplies_quantised_numbers(name, flavou
             pairs = [made[name] for name in node.input[:2]]
             assert [pair.op_type for pair in pairs] == ["DequantizeLinear"] * 2, node.name
             activation, weight = (types[pair.input[0]] for pair in pairs)
-            assert (activation, weight) == (int(FLAVOURS[flavour].activations), int(FLAVOURS[flavour].weights))
+            form = FORMATS[precision]
+            assert (activation, weight) == tuple(
+                TensorProto.DataType.Value(name) for name in (form.activations, form.weights)
+            )
             assert all(types[name] == TensorProto.FLOAT for name in node.input[2:]), "a bias is not quantised"
     constants = [node for node in after.graph.node if node.op_type == "Conv" and node.name not in wanted]
     assert not constants
@@ -70,12 +76,12 @@ def test_products_of_two_activations_are_no_targets():
     assert 0 < len([node for node in products if node.name not in found]) < len(products)
 
 
-@pytest.mark.parametrize("flavour", FLAVOURS)
-def test_what_is_kept_is_left_alone(flavour, tmp_path):
+@pytest.mark.parametrize("precision", FORMATS)
+def test_what_is_kept_is_left_alone(precision, tmp_path):
     model = loaded("tiny-hybrid")
     keep = ends(model)
     assert list(keep) == [targets(model)[0].name, targets(model)[-1].name]
-    quantise(model, flavour, clips(model), keep)
+    quantise(model, precision, clips(model), keep)
     after = written(model, tmp_path / "kept.onnx")
     weights = {tensor.name: tensor.data_type for tensor in after.graph.initializer}
     for node in after.graph.node:
@@ -83,13 +89,13 @@ def test_what_is_kept_is_left_alone(flavour, tmp_path):
             assert weights[node.input[1]] == TensorProto.FLOAT
 
 
-def test_both_integer_flavours_hold_the_same_real_numbers():
+def test_both_integer_precisions_hold_the_same_real_numbers():
     """Signed, and unsigned with the zero point 128: every quantised value of one is one of the other."""
     rng = np.random.default_rng(0)
     numbers = np.concatenate([rng.normal(0, 2, 5000), np.linspace(-9, 9, 5000), [0.0, 4.0, -4.0]]).astype(np.float32)
     restored = {}
-    for flavour in ("int8", "int8-cpu"):
-        kind = FLAVOURS[flavour]
+    for precision in ("int8", "int8-cpu"):
+        kind = FORMATS[precision]
         nodes = [
             helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
             helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"]),
@@ -105,16 +111,16 @@ def test_both_integer_flavours_hold_the_same_real_numbers():
             ],
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10)
-        restored[flavour] = session(model.SerializeToString()).run(None, {"x": numbers})[0]
+        restored[precision] = session(model.SerializeToString()).run(None, {"x": numbers})[0]
     np.testing.assert_array_equal(restored["int8"], restored["int8-cpu"])
     assert np.unique(restored["int8"]).size == 256  # and they are not all the same
     weight = rng.normal(size=(3, 4))
-    weights = [quantised_weight(weight, 0, FLAVOURS[flavour]) for flavour in restored]
+    weights = [quantised_weight(weight, 0, FORMATS[precision]) for precision in restored]
     for one, other in zip(*weights, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-def conv_relu(tmp_path, flavour, *, clip):
+def conv_relu(tmp_path, precision, *, clip):
     """x → conv → relu → conv, quantised; and its FP32 original."""
     rng = np.random.default_rng(1)
     weights = [
@@ -129,18 +135,18 @@ def conv_relu(tmp_path, flavour, *, clip):
     ends_ = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in "xy"]
     graph = helper.make_graph(nodes, "relu", ends_[:1], ends_[1:], weights)
     model = ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10))
-    quantise(model, flavour, {"x": 3.0, "a": 9.0, "r": clip, "y": 9.0})
-    path = tmp_path / f"{flavour}.onnx"
+    quantise(model, precision, {"x": 3.0, "a": 9.0, "r": clip, "y": 9.0})
+    path = tmp_path / f"{precision}.onnx"
     written(model, path)
     return path
 
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_rounding_before_a_relu_and_after_it_is_the_same(level, tmp_path):
-    """The CPU's flavour quantises what the convolution returns, with the step of the ReLU: no other numbers reach b."""
+    """``int8-cpu`` quantises the convolution's output with the ReLU's step; the same numbers reach ``b``."""
     x = np.random.default_rng(2).normal(size=(1, 4, 8, 8)).astype(np.float32)
     engine, cpu = (
-        session(conv_relu(tmp_path, name, clip=5.0), level).run(None, {"x": x})[0] for name in FLAVOURS if name != "fp8"
+        session(conv_relu(tmp_path, name, clip=5.0), level).run(None, {"x": x})[0] for name in FORMATS if name != "fp8"
     )
     np.testing.assert_allclose(engine, cpu, rtol=1e-5, atol=1e-5)
     other = session(conv_relu(tmp_path, "int8", clip=0.5), level).run(None, {"x": x})[0]
@@ -155,12 +161,12 @@ def test_a_relu_between_becomes_a_bound_on_integers(tmp_path):
     assert "Relu" in [node.op_type for node in onnx.load(conv_relu(tmp_path, "int8", clip=5.0)).graph.node]
 
 
-@pytest.mark.parametrize("flavour", ["int8", "int8-cpu"])
+@pytest.mark.parametrize("precision", ["int8", "int8-cpu"])
 @pytest.mark.parametrize("name", ["tiny-vit", "tiny-hybrid", "tiny-midas"])
-def test_onnx_runtime_loads_it_at_every_level_of_optimisation(name, flavour, tmp_path):
+def test_onnx_runtime_loads_it_at_every_level_of_optimisation(name, precision, tmp_path):
     model = loaded(name)
-    quantise(model, flavour, clips(model), ends(model))
-    if flavour == "int8":  # as it is shipped: what is not quantised has 16 bits
+    quantise(model, precision, clips(model), ends(model))
+    if precision == "int8":  # as it is shipped: what is not quantised has 16 bits
         to_half(model, "fp16")
     path = tmp_path / "quantised.onnx"
     written(model, path)
@@ -185,12 +191,12 @@ def test_quantised_tensors_stay_so_in_a_16_bit_graph_and_islands_read_them_witho
 def test_weights_have_a_step_a_channel_and_steps_are_exact_in_fp16():
     rng = np.random.default_rng(3)
     weight = rng.normal(size=(5, 3, 3, 3)).astype(np.float32) * np.logspace(-4, 2, 5).reshape(-1, 1, 1, 1)
-    steps, whole = quantised_weight(weight, 0, FLAVOURS["int8"])
+    steps, whole = quantised_weight(weight, 0, FORMATS["int8"])
     assert steps.shape == (5,)
     np.testing.assert_array_equal(steps, steps.astype(np.float16).astype(np.float32))
     assert np.abs(whole).max() == 127
     assert (np.abs(whole * steps.reshape(-1, 1, 1, 1) - weight) <= 0.51 * steps.reshape(-1, 1, 1, 1)).all()
-    nothing, zeros = quantised_weight(np.zeros((2, 2), np.float32), 1, FLAVOURS["int8"])
+    nothing, zeros = quantised_weight(np.zeros((2, 2), np.float32), 1, FORMATS["int8"])
     assert (nothing > 0).all()
     assert not zeros.any()
 

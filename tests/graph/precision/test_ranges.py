@@ -7,8 +7,9 @@ from onnx import numpy_helper
 from support.tiny import exported, tampered
 
 from dpt_deploy.core.errors import BadFileError
+from dpt_deploy.core.precision import find_precision
 from dpt_deploy.graph.mark import float_tensors, mark_outputs
-from dpt_deploy.graph.precision.islands import HEADROOM, LARGEST, choose_islands
+from dpt_deploy.graph.precision.islands import HEADROOM, choose_islands
 from dpt_deploy.graph.precision.ranges import OUTPUT, Ranges, write_probe
 from dpt_deploy.jobs.common.inputs import model_feed
 from dpt_deploy.jobs.common.samples import structured_images
@@ -83,7 +84,7 @@ def test_segmentation_has_no_tail():
 
 def test_a_tensor_near_the_limit_keeps_who_makes_and_who_takes_it_wide():
     path = exported("tiny-vit").path
-    limit = LARGEST["fp16"] / HEADROOM
+    limit = find_precision("fp16").largest_float / HEADROOM
     tensor = "encoder.blocks.1.mlp.fc1"
     graph = onnx.load(path).graph
     touching = {node.name for node in graph.node if tensor in (*node.input, *node.output)}

@@ -16,6 +16,7 @@ from support.faults.calling import complaint, fine
 from support.tiny import copied, exported, tiny_model
 
 from dpt_deploy.core.environment import Gpu
+from dpt_deploy.core.precision import find_precision
 from dpt_deploy.core.profile import parse_ranges
 from dpt_deploy.jobs.bench import bench, ceilings, contenders, gpu_contenders
 from dpt_deploy.jobs.bench import cached as bench_models
@@ -163,7 +164,7 @@ def test_pytorch_computes_in_the_type_of_the_engine(precision, on_device, monkey
         found = contender.run()
     found = found if on_device else torch.from_numpy(found["predicted_depth"])
     if on_device:
-        assert str(found.dtype) == f"torch.{gpu_contenders.torch_type(precision)}"
+        assert str(found.dtype) == f"torch.{find_precision(precision).torch_type}"
     error = np.abs(found.float().numpy() - wanted).max() / np.ptp(wanted)
     assert 0 < error < 0.1  # it is not the same type, and it is the same network
     assert next(module.parameters()).dtype == torch.float32
