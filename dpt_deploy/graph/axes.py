@@ -1,4 +1,4 @@
-"""The dimensions of an exported model: what is symbolic, what it is called, and the sizes used while tracing."""
+"""Dimensions of an exported model: which are symbolic, their names, and the sizes used while tracing."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dpt_deploy.core.size import Size
 
 BATCH, HEIGHT, WIDTH = "batch", "height", "width"
 
-# Traced at a size and batch whose every derived number (grid, tokens, strides) is far from any channel count, so that a
-# traced number which leaked into a constant is recognised by the lint.
+# The size and batch used while tracing. None of the numbers derived from them (grid, tokens, strides) is a channel
+# count, so the lint recognises one that leaked into a constant.
 TRACE_BATCH = 11
 TRACE_MULTIPLES = (13, 19)
 MAX_MULTIPLE = 256  # of the stride: sides up to 8192 pixels at stride 32
@@ -18,7 +18,7 @@ MAX_BATCH = 1024
 
 @dataclass(frozen=True)
 class Axes:
-    """How the input varies: fully dynamic, or fixed to one size (``static``) and batch 1."""
+    """Variation of the input: fully dynamic, or fixed to one size (``static``) and batch 1."""
 
     stride: int
     static: Size | None = None
@@ -33,7 +33,7 @@ class Axes:
         return 1 if self.static else TRACE_BATCH
 
     def traced_numbers(self) -> frozenset[int]:
-        """Numbers that betray a baked size: the traced sides at every stride, the token counts, the batch product."""
+        """Numbers that reveal a baked size: traced sides at every stride, token counts, products with the batch."""
         if self.static:
             return frozenset()
         size = self.trace_size

@@ -1,4 +1,4 @@
-"""A module becomes an ONNX model with symbolic batch, height and width (only this file of the stage needs torch)."""
+"""Export a PyTorch module as an ONNX model with symbolic batch, height and width; the one user of torch in ``graph``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OPSETS = (20, 23)
 
 @dataclass(frozen=True)
 class ExportInterface:
-    """What the graph looks like from outside."""
+    """Inputs and outputs of the exported graph: their names, dimensions and types, and the opset."""
 
     axes: Axes
     input_name: str
@@ -34,25 +34,25 @@ class ExportInterface:
     opset: int = 23
 
 
-def onnx_from_module(module: nn.Module, plan: ExportInterface) -> ir.Model:
+def onnx_from_module(module: nn.Module, interface: ExportInterface) -> ir.Model:
     """Export ``module`` and return a linted model whose values are named after its modules.
 
-    Opset 23 keeps attention as one ``Attention`` node; opset 20 decomposes it for parsers that do not know it.
+    Opset 23 keeps attention as one ``Attention`` node; opset 20 decomposes it for parsers that do not support it.
 
     Raises:
-        DptError: the exporter failed, or the lint refused the graph (a defect of this program, with the finding).
+        DptError: the exporter failed, or the lint found a defect of this program in the graph.
     """
-    example = _example(plan)
+    example = _example(interface)
     try:
         with torch.inference_mode(), _quiet():
             program = torch.onnx.export(
                 module,
                 (example,),
                 dynamo=True,
-                opset_version=plan.opset,
-                input_names=[plan.input_name],
-                output_names=[plan.output_name],
-                dynamic_shapes=_dynamic_shapes(plan),
+                opset_version=interface.opset,
+                input_names=[interface.input_name],
+                output_names=[interface.output_name],
+                dynamic_shapes=_dynamic_shapes(interface),
                 optimize=True,
                 verbose=False,
             )
@@ -63,40 +63,40 @@ def onnx_from_module(module: nn.Module, plan: ExportInterface) -> ir.Model:
     if program is None:
         raise DptError("the ONNX exporter returned nothing", hint="please report it with the recipe")
     model = program.model
-    _declare_dims(model, plan)
+    _declare_dims(model, interface)
     name_after_modules(model)
-    lint(model, plan.axes.traced_numbers())
+    lint(model, interface.axes.traced_numbers())
     _forget_inferred(model)
     return model
 
 
-def _example(plan: ExportInterface) -> torch.Tensor:
-    size, batch = plan.axes.trace_size, plan.axes.trace_batch
-    if plan.input_kind == "uint8":
+def _example(interface: ExportInterface) -> torch.Tensor:
+    size, batch = interface.axes.trace_size, interface.axes.trace_batch
+    if interface.input_kind == "uint8":
         return torch.zeros((batch, size.height, size.width, 3), dtype=torch.uint8)
     return torch.zeros((batch, 3, size.height, size.width))
 
 
-def _spatial_dims(plan: ExportInterface) -> tuple[int, int]:
-    return (1, 2) if plan.input_name == INPUT_UINT8 else (2, 3)
+def _spatial_dims(interface: ExportInterface) -> tuple[int, int]:
+    return (1, 2) if interface.input_name == INPUT_UINT8 else (2, 3)
 
 
-def _dynamic_shapes(plan: ExportInterface) -> tuple[dict[int, object]] | None:
-    if plan.axes.static:
+def _dynamic_shapes(interface: ExportInterface) -> tuple[dict[int, object]] | None:
+    if interface.axes.static:
         return None
-    stride = plan.axes.stride
-    vertical, horizontal = _spatial_dims(plan)
+    stride = interface.axes.stride
+    vertical, horizontal = _spatial_dims(interface)
     height = stride * Dim("height_in_strides", min=1, max=MAX_MULTIPLE)
     width = stride * Dim("width_in_strides", min=1, max=MAX_MULTIPLE)
     return ({0: Dim(BATCH, min=1, max=MAX_BATCH), vertical: height, horizontal: width},)
 
 
-def _declare_dims(model: ir.Model, plan: ExportInterface) -> None:
+def _declare_dims(model: ir.Model, interface: ExportInterface) -> None:
     """Give the symbolic dimensions of inputs and outputs their public names."""
-    if plan.axes.static:
+    if interface.axes.static:
         return
     (value,) = model.graph.inputs
-    vertical, horizontal = _spatial_dims(plan)
+    vertical, horizontal = _spatial_dims(interface)
     shape = _shape(value)
     names = {str(shape[0]): BATCH, str(shape[vertical]): HEIGHT, str(shape[horizontal]): WIDTH}
     for tensor in (*model.graph.inputs, *model.graph.outputs):
@@ -105,7 +105,7 @@ def _declare_dims(model: ir.Model, plan: ExportInterface) -> None:
 
 
 def _forget_inferred(model: ir.Model) -> None:
-    """Intermediate shapes are expressions in the exporter's own symbols; every reader infers its own."""
+    """Remove intermediate shapes: they use the exporter's own symbols, and every reader infers its own."""
     for node in model.graph:
         for value in node.outputs:
             if not value.is_graph_output():
@@ -120,7 +120,7 @@ def _shape(value: ir.Value) -> ir.Shape:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter prints progress and warns about its own internals; its errors still arrive as exceptions."""
+    """Silence the exporter, which prints progress and warns about its own internals; errors are still raised."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     try:

@@ -1,4 +1,4 @@
-"""What an exported graph must not contain, checked before it is written."""
+"""Lint an exported graph before it is written: nothing that makes it wrong or unportable may be in it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from dpt_deploy.core.errors import DptError
 
-# Inputs that say where data goes: a traced number in one of them is a baked size.
+# Inputs that hold sizes and positions: a traced number in one of them is a baked size.
 _SHAPE_INPUTS = {
     "Reshape": (1,),
     "Expand": (1,),
@@ -22,9 +22,9 @@ _SHAPE_INPUTS = {
     "Gather": (1,),
     "Pad": (1,),
 }
-_SCALES = frozenset({0.25, 0.5, 1.0, 2.0, 4.0})  # of a network's own design; any other is a ratio of traced sizes
+_SCALES = frozenset({0.25, 0.5, 1.0, 2.0, 4.0})  # by design of the network; any other is a ratio of traced sizes
 _CHANNELS = 3  # of an RGB image
-_SHAPE_ARITHMETIC = frozenset({"Concat", "Add", "Sub", "Mul", "Div"})  # of integers: a shape in the making
+_SHAPE_ARITHMETIC = frozenset({"Concat", "Add", "Sub", "Mul", "Div"})  # on integers these compute shapes
 _CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 
 
@@ -45,7 +45,7 @@ def lint(model: ir.Model, traced: frozenset[int] = frozenset()) -> None:
 
 
 def findings(model: ir.Model, traced: frozenset[int] = frozenset()) -> Iterator[str]:
-    """Baked sizes, float64, control flow, unknown operators, undeclared dimensions.
+    """Yield findings: baked sizes, float64, control flow, unknown operators, undeclared dimensions.
 
     ``traced`` are the numbers derived from the size used while tracing (:meth:`Axes.traced_numbers`).
     """

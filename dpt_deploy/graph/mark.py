@@ -1,4 +1,4 @@
-"""Expose chosen tensors of a model as outputs, so that a runner returns them."""
+"""Add chosen tensors of a model to its outputs, so that a runner returns them."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ _HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 
 def tensor_names(path: Path) -> list[str]:
-    """Every tensor that a node of the graph computes, in execution order."""
+    """Names of all tensors that nodes of the graph compute, in execution order."""
     model = onnx.load(path, load_external_data=False)
     return [name for node in model.graph.node for name in node.output if name]
 
 
 def float_tensors(model: ModelProto) -> list[str]:
-    """Every floating-point tensor that a node of the graph computes, in execution order."""
+    """Names of all floating-point tensors that nodes of the graph compute, in execution order."""
     return _computed(model, (TensorProto.FLOAT, *_HALVES))
 
 
 def half_tensors(model: ModelProto) -> list[str]:
-    """Every 16-bit tensor that a node of the graph computes, in execution order."""
+    """Names of all 16-bit tensors that nodes of the graph compute, in execution order."""
     return _computed(model, _HALVES)
 
 
@@ -38,7 +38,7 @@ def _computed(model: ModelProto, kinds: tuple[int, ...]) -> list[str]:
 def mark_outputs(path: Path, names: Sequence[str], target: Path) -> None:
     """Write to ``target`` the graph of ``path`` with ``names`` (float32 tensors) as its outputs, weights left in place.
 
-    Weights inside the file travel along; external data is referred to by name, so it must stand beside ``target``.
+    Weights inside the file are copied. External data is referred to by name: its file must be next to ``target``.
     """
     model = onnx.load(path, load_external_data=False)
     have = {output.name: output for output in model.graph.output}

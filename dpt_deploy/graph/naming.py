@@ -1,4 +1,4 @@
-"""Names a reader can follow: nodes and tensors called after the PyTorch modules they come from.
+"""Name nodes and tensors after the PyTorch modules that they come from.
 
 ``encoder.blocks.3.attn.qkv`` is the output tensor of that module; its nodes are ``encoder.blocks.3.attn.qkv/MatMul``.
 The exporter's own metadata (stack traces with paths of the exporting machine) is removed.
@@ -51,7 +51,7 @@ def name_after_modules(model: ir.Model) -> None:
 
 
 def _name_module_outputs(last_of: dict[str, ir.Node], outputs: set[str | None]) -> None:
-    """The last tensor computed inside a module is its output; the outermost such module gives the name."""
+    """Name the last tensor computed inside a module after it; the outermost such module gives the name."""
     named: set[int] = set()
     for module in sorted(last_of, key=lambda name: name.count(".")):
         node = last_of[module]
@@ -69,7 +69,7 @@ def _name_parameters(model: ir.Model) -> None:
 
 
 def _name_constants(model: ir.Model) -> None:
-    """Initializers that the exporter derived (a transposed weight, a shape) are named after the node that reads them.
+    """Name initializers that the exporter derived (a transposed weight, a shape) after the first node that reads them.
 
     Parameters of modules keep their dotted names.
     """
@@ -83,7 +83,7 @@ def _name_constants(model: ir.Model) -> None:
 
 
 def _scopes(node: ir.Node) -> list[str]:
-    """Module paths from outermost to innermost, without the root and without the operator's own entry."""
+    """Module paths from outermost to innermost, without the root and the operator's own entry."""
     text = node.metadata_props.get(_SCOPES)
     if not text:
         return []
@@ -92,7 +92,7 @@ def _scopes(node: ir.Node) -> list[str]:
 
 
 def _unwrapped(path: str) -> str:
-    """The path inside the network: what takes bytes or returns labels holds it as ``model``, and changes no name."""
+    """Path inside the network, without the ``model.`` of wrappers for uint8 input and label output."""
     while path == _WRAPPED or path.startswith(f"{_WRAPPED}."):
         path = path.removeprefix(_WRAPPED).removeprefix(".")
     return path

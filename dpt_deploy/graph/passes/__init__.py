@@ -1,7 +1,7 @@
-"""Rewrites of the FP32 graph that leave its numbers as they are: one a file, the algebra in its docstring.
+"""Rewrites of the FP32 graph that keep its numbers: one per module, with the algebra in its docstring.
 
-A pass says what it did and, with reasons, what it left alone. Whether numbers really stayed is not taken on trust:
-``workflow.quantise`` compares outputs before and after, and drops a rewrite that moved them.
+A pass reports the nodes that it rewrote and, with reasons, those that it left alone. :mod:`dpt_deploy.jobs.export`
+compares the outputs before and after, and drops a rewrite that moved them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Outcome:
-    """The nodes that a pass rewrote, and those that it refused, with the reason."""
+    """Nodes that a pass rewrote (``fired``), and nodes that it refused, with reasons."""
 
     fired: tuple[str, ...] = ()
     refused: dict[str, str] = field(default_factory=dict)

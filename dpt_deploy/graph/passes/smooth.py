@@ -1,8 +1,8 @@
-"""Moves the spread between channels from a LayerNorm's output into the weights that read it.
+"""Move the spread between channels from a LayerNorm's output into the weights that read it.
 
-One step per tensor has to serve its largest channel; where channels differ by factors of ten, small ones are rounded to
-a few levels. LayerNorm ends in a scale and a shift per channel, which can be divided by any factors sⱼ > 0 if the rows
-of the matrices behind it are multiplied by them::
+A tensor has one step, which has to fit its largest channel. If channels differ by factors of ten, small ones are
+rounded to a few levels. LayerNorm ends in a scale and a shift per channel. Both can be divided by any factors sⱼ > 0 if
+the rows of the matrices that read it are multiplied by them::
 
     (γ x̂ + β) W  =  ((γ/s) x̂ + β/s) (diag(s) W)
 
@@ -24,14 +24,14 @@ _TINY = 1e-5
 
 
 def candidates(model: ir.Model) -> list[str]:
-    """The tensors whose largest magnitude per channel :func:`smooth` needs: what LayerNorms return."""
+    """Names of the outputs of LayerNorms; :func:`smooth` needs their largest magnitude per channel."""
     return [str(node.outputs[0].name) for node in model.graph if node.op_type == "LayerNormalization"]
 
 
 def smooth(model: ir.Model, largest: Mapping[str, np.ndarray], alpha: float = ALPHA) -> Outcome:
-    """Smooth every LayerNorm that only products with constant matrices read (``model`` is changed in place).
+    """Smooth every LayerNorm whose only readers are products with constant matrices (``model`` is changed in place).
 
-    ``largest`` holds the largest magnitude of each channel (C,) of the tensors of :func:`candidates`.
+    ``largest`` maps each tensor of :func:`candidates` to the largest magnitude of its channels, (C,).
     """
     fired, refused = [], {}
     for node in model.graph:
@@ -47,7 +47,7 @@ def smooth(model: ir.Model, largest: Mapping[str, np.ndarray], alpha: float = AL
 
 
 def _obstacle(norm: ir.Node, largest: Mapping[str, np.ndarray]) -> str:
-    """Why a LayerNorm cannot be smoothed; empty where it can."""
+    """Return the reason why a LayerNorm cannot be smoothed; empty if it can."""
     output = norm.outputs[0]
     if len(norm.inputs) < 3 or any(value is None or not value.is_initializer() for value in norm.inputs[1:3]):
         return "its scale or shift is not constant"
@@ -66,7 +66,9 @@ def _rewrite(model: ir.Model, norm: ir.Node, largest: np.ndarray, alpha: float) 
     readers = [use.node for use in norm.outputs[0].uses()]
     rows = np.max([np.abs(_numbers(node.inputs[1])).max(axis=1) for node in readers], axis=0)
     factors = np.maximum(largest, _TINY) ** alpha / np.maximum(rows, _TINY) ** (1.0 - alpha)
-    factors = (factors / np.exp(np.log(factors).mean())).astype(np.float64)  # the overall size stays what it was
+    factors = (factors / np.exp(np.log(factors).mean())).astype(
+        np.float64
+    )  # geometric mean 1: the overall scale does not change
     for index in (1, 2):
         _replace(model, norm, index, _numbers(norm.inputs[index]) / factors)
     for node in readers:
@@ -80,7 +82,7 @@ def _numbers(value: ir.Value | None) -> np.ndarray:
 
 
 def _replace(model: ir.Model, node: ir.Node, index: int, numbers: np.ndarray) -> None:
-    """A constant of its own for this node: the exporter shares equal ones."""
+    """Give this node a constant of its own: the exporter shares equal ones."""
     tensor = ir.Tensor(numbers.astype(np.float32))
     value = ir.Value(name=f"{node.name}.smooth{index}", const_value=tensor)
     value.shape, value.type = ir.Shape(numbers.shape), ir.TensorType(ir.DataType.FLOAT)

@@ -1,1 +1,1 @@
-"""Precision as a property of the graph: which tensors are FP16 or BF16, and which stay FP32 and why."""
+"""Precision as a rewrite of the graph: measure ranges, choose the FP32 nodes, type or quantise the rest."""

@@ -1,6 +1,6 @@
-"""A quantised graph with some of its activations left as they are: what does the rounding of each cost?
+"""Leave some activations of a quantised graph unrounded, to measure what rounding them costs.
 
-Weights stay rounded, for the file holds no others.
+Weights stay rounded, because the file holds no others.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ _MULTIPLIES = ("Conv", "MatMul")
 
 @dataclass(frozen=True)
 class QuantisationPair:
-    """A quantised activation: its name in the FP32 graph is ``tensor``; ``source`` goes in, ``restored`` comes out.
-    ``bounded``: what lies below zero is cut on the way, because a ReLU became a bound on integers."""
+    """A quantised activation.
+
+    ``tensor`` is its name in the FP32 graph, ``source`` the input of the pair and ``restored`` its output. ``bounded``:
+    the pair cuts what lies below zero, because a ReLU became a bound on integers.
+    """
 
     tensor: str
     source: str
@@ -25,7 +28,7 @@ class QuantisationPair:
 
 
 def pairs(model: ModelProto) -> list[QuantisationPair]:
-    """The pairs around activations, in execution order; those of weights begin with integers and are none."""
+    """Find the pairs around activations, in execution order. Weights are stored as integers and have no pair."""
     producers = _producers(model)
     found = []
     for node in model.graph.node:
@@ -40,7 +43,7 @@ def pairs(model: ModelProto) -> list[QuantisationPair]:
 
 
 def quantised_nodes(model: ModelProto) -> list[NodeProto]:
-    """The nodes that multiply quantised numbers, in execution order."""
+    """Find the nodes that multiply quantised numbers, in execution order."""
     restored = {pair.restored for pair in pairs(model)}
     return [node for node in model.graph.node if node.op_type in _MULTIPLIES and node.input[0] in restored]
 
@@ -48,7 +51,7 @@ def quantised_nodes(model: ModelProto) -> list[NodeProto]:
 def bypass(model: ModelProto, keep: Collection[str], *, outputs: bool) -> None:
     """Let the nodes named in ``keep`` read their activations unrounded (``model`` is changed in place).
 
-    ``outputs``: what a kept node returns is not rounded either, as in the flavour that quantises outputs.
+    ``outputs``: do not round the outputs of kept nodes either, for formats that quantise outputs.
     """
     producers, found = _producers(model), pairs(model)
     free = {pair.restored for pair in found if outputs and _name(producers.get(pair.source)) in keep}
@@ -63,7 +66,7 @@ def bypass(model: ModelProto, keep: Collection[str], *, outputs: bool) -> None:
 
 
 def _add_relu(model: ModelProto, pair: QuantisationPair) -> None:
-    """The ReLU that became a bound, for whoever reads around the integers."""
+    """Add the ReLU that had become a bound, for nodes that bypass the integers."""
     place = next(index for index, node in enumerate(model.graph.node) if pair.source in node.output) + 1
     model.graph.node.insert(place, helper.make_node("Relu", [pair.source], [pair.tensor], name=f"{pair.tensor}/relu"))
 

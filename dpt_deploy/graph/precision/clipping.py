@@ -1,7 +1,7 @@
-"""Where to clip a tensor before it is quantised: rare large numbers cost all others their resolution.
+"""Choose the clipping value of a tensor before it is quantised: rare large numbers cost all others resolution.
 
-Four methods, as the field has them: ``min-max`` clips nothing; ``percentile`` clips one number in ten thousand; ``mse``
-minimises the mean squared error of rounding and clipping together; ``entropy`` minimises the information lost
+Four methods are in common use. ``min-max`` clips nothing. ``percentile`` clips one number in ten thousand. ``mse``
+minimises the mean squared error of rounding and clipping together. ``entropy`` minimises the information lost
 (Migacz 2017, 8-bit Inference with TensorRT).
 """
 
@@ -12,19 +12,20 @@ import numpy as np
 from dpt_deploy.graph.precision.histograms import BINS, MIDDLES, Counts
 
 PERCENTILE = 99.99
-STEPS = 127  # of 8 bits with sign, from zero to the clipping value
+STEPS = 127  # of signed 8-bit numbers, from zero to the clipping value
 _CANDIDATES = 2.0 ** (-np.arange(40) / 8)  # shares of the largest magnitude, down to a thirtieth
 _LINEAR = 2048  # bins of equal width for the entropy
-_UNTOLD = 1e-9  # the probability of a level that nothing but clipped numbers have
+_FLOOR = 1e-9  # probability of a level that only clipped numbers have
 _FINITE = np.isfinite(MIDDLES)
 
 
 def clipping_value(counts: Counts, largest: float, method: str) -> float:
-    """The magnitude beyond which numbers are clipped, at most ``largest``; :data:`CLIPPING_METHODS` lists methods.
+    """Return the magnitude beyond which numbers are clipped, at most ``largest``.
 
     Args:
         counts: a histogram of magnitudes (BINS,), see :mod:`~dpt_deploy.graph.precision.histograms`.
-        largest: the largest magnitude, in (0, ∞); the histogram may have missed it, where it counts a sample.
+        largest: the largest magnitude, in [0, ∞). The histogram counts a sample and may have missed it.
+        method: one of :data:`~dpt_deploy.core.precision.CLIPPING_METHODS`.
     """
     if method == "min-max" or largest <= 0.0 or not counts[1:].any():
         return largest
@@ -37,7 +38,7 @@ def _percentile(counts: Counts, _largest: float) -> float:
 
 
 def _mse(counts: Counts, largest: float) -> float:
-    """The candidate of least squared error; a number under half a step rounds to zero and is all error."""
+    """Return the candidate of least squared error; a number below half a step rounds to zero and is all error."""
     used = np.flatnonzero(counts * _FINITE)
     values, weights = MIDDLES[used], counts[used]
 
@@ -50,7 +51,7 @@ def _mse(counts: Counts, largest: float) -> float:
 
 
 def _entropy(counts: Counts, largest: float) -> float:
-    """The candidate whose 128 levels tell most of the distribution: least Kullback-Leibler divergence."""
+    """Return the candidate whose 128 levels have the least Kullback-Leibler divergence from the distribution."""
     used = np.flatnonzero(counts * _FINITE)
     values = np.minimum(MIDDLES[used], largest)
     linear = np.histogram(values, bins=_LINEAR, range=(0.0, largest), weights=counts[used])[0]
@@ -60,17 +61,20 @@ def _entropy(counts: Counts, largest: float) -> float:
 
 
 def _divergence(linear: np.ndarray, size: int) -> float:
-    """Of the first ``size`` bins, what lies beyond added to the last, from the same told in ``STEPS + 1`` levels."""
+    """Divergence of the first ``size`` bins, in ``STEPS + 1`` levels, from the clipped distribution.
+
+    Clipping adds the counts beyond ``size`` to the last bin.
+    """
     kept = linear[:size].copy()
     reference = kept.copy()
     reference[-1] += linear[size:].sum()
     level = np.arange(size) * (STEPS + 1) // size
     there = kept > 0
     sums, bins = np.bincount(level, kept, STEPS + 1), np.bincount(level, there, STEPS + 1)
-    told = np.where(there, (sums / np.maximum(bins, 1))[level], 0.0)
-    if told.sum() == 0.0:
+    coarse = np.where(there, (sums / np.maximum(bins, 1))[level], 0.0)
+    if coarse.sum() == 0.0:
         return np.inf  # everything would be clipped
-    p, q = reference / reference.sum(), np.maximum(told / told.sum(), _UNTOLD)
+    p, q = reference / reference.sum(), np.maximum(coarse / coarse.sum(), _FLOOR)
     used = p > 0
     return float((p[used] * np.log(p[used] / q[used])).sum())
 

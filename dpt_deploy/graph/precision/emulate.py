@@ -1,9 +1,9 @@
-"""A typed graph in FP32 that rounds as the types say: evidence about precision from a machine without such hardware.
+"""Emulate a typed graph in FP32: evidence about 16 bits from a machine without 16-bit hardware.
 
-ONNX Runtime's CPU computes FP16 graphs in FP32 and has no BF16 kernels, so to run the typed file there proves nothing.
-Here every 16-bit tensor becomes FP32 followed by a cast to its type and back, which rounds to nearest even and
-overflows exactly as the type does. Inside an operator sums stay FP32, as they do in the matrix units of GPUs; where a
-GPU kernel rounds less often than once a tensor, because it was fused, the emulation is the more pessimistic.
+ONNX Runtime's CPU computes FP16 graphs in FP32 and has no BF16 kernels, so running the typed file there proves nothing.
+The emulation computes in FP32 and casts every 16-bit tensor to its type and back. The casts round to nearest even and
+overflow exactly as the type does. Sums inside an operator stay FP32, as in the matrix units of GPUs. A fused GPU kernel
+rounds less often than once per tensor; the emulation is then the more pessimistic of the two.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _FLOATS = {TensorProto.FLOAT, *_NARROW}
 def write_emulated(source: Path, target: Path, keep: Collection[str] = ()) -> None:
     """Write to ``target`` the model at ``source`` with every 16-bit tensor as FP32 that is rounded to that type.
 
-    Nodes named in ``keep`` are islands of a moment: they hand their numbers to one another unrounded. (Their weights
-    stay rounded: the file holds no others.)
+    Nodes named in ``keep`` pass their numbers to one another unrounded. Their weights stay rounded, because the file
+    holds no others.
 
     Raises:
         BadFileError: not an ONNX file, or one whose types cannot be inferred.
@@ -45,11 +45,11 @@ def write_emulated(source: Path, target: Path, keep: Collection[str] = ()) -> No
 
 
 class _Emulator:
-    """Turns nodes, in execution order, into FP32 ones with a rounding after each 16-bit output."""
+    """Turn nodes, in execution order, into FP32 nodes with a rounding after each 16-bit output."""
 
     def __init__(self, types: dict[str, int], keep: frozenset[str]) -> None:
         self.types, self.keep = types, keep
-        self.exact: dict[str, str] = {}  # tensor of a kept node to the same before rounding
+        self.exact: dict[str, str] = {}  # output of a kept node to its value before rounding
 
     def emulate(self, node: NodeProto) -> list[NodeProto]:
         kept = node.name in self.keep
@@ -68,7 +68,7 @@ class _Emulator:
         return [new, *after]
 
     def _only_changes_type(self, node: NodeProto) -> bool:
-        """Whether ``node`` casts one floating-point type to another."""
+        """Return True if ``node`` casts one floating-point type to another."""
         return node.op_type == "Cast" and {node.attribute[0].i, self.types[node.input[0]]} <= _FLOATS
 
 
@@ -77,7 +77,7 @@ def _cast_away(node: NodeProto) -> NodeProto:
 
 
 def _in_fp32(node: NodeProto) -> NodeProto:
-    """A copy of ``node`` whose attributes ask for FP32 where they asked for 16 bits."""
+    """Copy ``node``; its attributes name FP32 instead of 16-bit types."""
     new = NodeProto()
     new.CopyFrom(node)
     for attribute in new.attribute:
@@ -95,7 +95,7 @@ def _widened(tensor: TensorProto) -> TensorProto:
 
 
 def _rounding(source: str, target: str, kind: int, name: str) -> list[NodeProto]:
-    """``target`` is ``source`` rounded to ``kind``; both are FP32."""
+    """Make the nodes that round ``source`` to ``kind`` and store it in ``target``; both are FP32."""
     narrow = f"{target}.narrow"
     return [
         helper.make_node("Cast", [source], [narrow], name=f"{name}.down", to=kind),

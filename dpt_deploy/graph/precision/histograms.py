@@ -1,7 +1,7 @@
-"""Histograms of magnitudes, streamed: how the numbers of a tensor are spread, over any number of images in any order.
+"""Streaming histograms of magnitudes, over any number of images in any order.
 
-A bin is what the first 15 bits of an FP32 number say: its exponent and six bits of its mantissa, 64 bins an octave. So
-bins need no range beforehand, one pass over the images is enough, and counts add up whatever the order.
+The bin of an FP32 number is given by its exponent and the first six bits of its mantissa: 64 bins per octave. Such bins
+need no range beforehand, one pass over the images is enough, and the order of the images does not matter.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 Counts = NDArray[np.int64]
 
-_SHIFT = 17  # bits of an FP32 number that a bin does not look at
+_SHIFT = 17  # low bits of an FP32 number that do not choose its bin
 _SIGN = 0x7FFF_FFFF
 BINS = (_SIGN >> _SHIFT) + 1
-with np.errstate(invalid="ignore"):  # the last bins are those of infinity and NaN
+with np.errstate(invalid="ignore"):  # the last bins hold infinity and NaN
     MIDDLES = ((np.arange(BINS, dtype=np.uint32) << _SHIFT) + (1 << (_SHIFT - 1))).view(np.float32).astype(np.float64)
-"""The magnitude in the middle of each bin, (BINS,); those of infinities and NaN are not finite."""
+"""Magnitude in the middle of each bin, (BINS,); infinity and NaN have their own bins, which are not finite."""
 
 
 class Histograms:
@@ -34,5 +34,5 @@ class Histograms:
             self._counts[name] += np.bincount(bins.ravel(), minlength=BINS)
 
     def counts(self, name: str) -> Counts:
-        """How many numbers of a tensor fell into each bin, (BINS,)."""
+        """Return the count of each bin of a tensor, (BINS,)."""
         return self._counts[name]

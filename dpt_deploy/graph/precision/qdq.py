@@ -26,33 +26,33 @@ from dpt_deploy.core.errors import BadFileError, DptError, UsageError
 from dpt_deploy.core.precision import QuantisedFormat, find_precision
 from dpt_deploy.graph.precision.types import is_typed
 
-_TINY = float(np.finfo(np.float16).smallest_subnormal)  # the least step: it must not vanish in an FP16 graph
+_TINY = float(np.finfo(np.float16).smallest_subnormal)  # the least step: a smaller one would be zero in an FP16 graph
 
 
 @dataclass(frozen=True)
 class Placement:
-    """What a rewrite did: nodes that multiply quantised numbers, and tensors that were quantised."""
+    """Counts of a rewrite: nodes that multiply quantised numbers, and quantised tensors."""
 
     nodes: int
     tensors: int
 
 
 def targets(model: ir.Model) -> list[ir.Node]:
-    """The nodes that can be quantised, in execution order: convolutions and products with a constant matrix."""
+    """Find the nodes that can be quantised, in execution order: convolutions and products with a constant matrix."""
     return [node for node in model.graph if _axis(node) is not None]
 
 
 def ends(model: ir.Model) -> dict[str, str]:
-    """The first and the last target, which stay as they are, with reasons."""
+    """Map the first and the last target, which are not quantised, to the reasons."""
     first, last = targets(model)[0], targets(model)[-1]
     return {
-        str(first.name): "it takes the image itself, of which steps without an offset would lose half the levels",
-        str(last.name): "it makes the output: its rounding would show in every pixel, and it costs next to nothing",
+        str(first.name): "it reads the image, and steps without an offset would lose half of its levels",
+        str(last.name): "it computes the output: rounding would show in every pixel, and the node is cheap",
     }
 
 
 def watched(model: ir.Model, keep: Collection[str] = ()) -> list[str]:
-    """The tensors whose clipping values are needed: inputs of targets outside ``keep``, outputs of convolutions."""
+    """Names of the tensors to calibrate: inputs of targets outside ``keep``, outputs of convolutions."""
     names: dict[str, None] = {}
     for node in targets(model):
         if node.name not in keep:
@@ -63,9 +63,9 @@ def watched(model: ir.Model, keep: Collection[str] = ()) -> list[str]:
 
 
 def quantise(model: ir.Model, precision: str, clip: Mapping[str, float], keep: Collection[str] = ()) -> Placement:
-    """Quantise the targets of ``model`` (FP32, changed in place) but for the nodes named in ``keep``.
+    """Quantise the targets of ``model`` (FP32, changed in place), except the nodes named in ``keep``.
 
-    ``clip`` holds, of every tensor of :func:`watched`, the magnitude that the last step reaches.
+    ``clip`` maps each tensor of :func:`watched` to the magnitude that the last step reaches.
 
     Raises:
         BadFileError: the graph is typed already, a node to keep is not in it, or a clipping value is missing.
@@ -98,12 +98,12 @@ def quantised_format(precision: str) -> QuantisedFormat:
 
 
 def step(clip: float, largest: float) -> np.float32:
-    """The distance of two quantised numbers: exact in FP16, so that graphs of both types hold the same numbers."""
+    """Distance of two quantised numbers. It is exact in FP16, so FP16 and FP32 graphs hold equal numbers."""
     return np.float32(np.float16(max(clip / largest, _TINY)))
 
 
 def _axis(node: ir.Node) -> int | None:
-    """The axis of output channels of a target's weight; None for nodes that are not targets."""
+    """Axis of the output channels of a target's weight; None for nodes that are not targets."""
     weight = node.inputs[1] if len(node.inputs) > 1 else None
     if weight is None or not weight.is_initializer() or weight.shape is None or weight.dtype != ir.DataType.FLOAT:
         return None
@@ -119,13 +119,13 @@ def _name(value: ir.Value | None) -> str:
 
 
 def _only_relu(value: ir.Value) -> ir.Node | None:
-    """The ReLU that alone reads ``value``."""
+    """Return the ReLU that is the only reader of ``value``; None if there is none."""
     users = [use.node for use in value.uses()]
     return users[0] if len(users) == 1 and users[0].op_type == "Relu" and not value.is_graph_output() else None
 
 
 def _returned(conv: ir.Node) -> ir.Value:
-    """The tensor whose step a convolution's output takes: behind the ReLU where one follows."""
+    """Return the tensor whose step a convolution's output takes: the ReLU's output if one follows."""
     relu = _only_relu(conv.outputs[0])
     return relu.outputs[0] if relu is not None else conv.outputs[0]
 
@@ -134,7 +134,7 @@ class _Quantiser:
     def __init__(self, model: ir.Model, form: QuantisedFormat, clip: Mapping[str, float]) -> None:
         self.graph, self.form, self.clip = model.graph, form, clip
         self.activations, self.weights = ir.DataType[form.activations], ir.DataType[form.weights]
-        self.done: dict[str, ir.Value] = {}  # tensor to what stands for it after its pair
+        self.done: dict[str, ir.Value] = {}  # tensor to its restored value, behind the pair
         self.zero = self._constant("quantised zero", np.array(form.zero), self.activations)
 
     def quantise(self, node: ir.Node) -> None:
@@ -154,7 +154,7 @@ class _Quantiser:
     def _pair(self, value: ir.Value) -> ir.Value:
         name, producer = _name(value), value.producer()
         if producer is not None and producer.op_type == "DequantizeLinear":
-            return value  # what a convolution returned
+            return value  # the restored output of a convolution
         if name not in self.done:
             scale = self._scale(name)
             quantised = ir.node("QuantizeLinear", [value, scale, self.zero], name=f"{name}/quantise")
@@ -168,7 +168,7 @@ class _Quantiser:
         return self.done[name]
 
     def _quantise_output(self, value: ir.Value) -> None:
-        """All readers of a convolution's output get what its pair restores; a ReLU between becomes a bound."""
+        """Give all readers of a convolution's output the restored value; a ReLU between becomes a lower bound."""
         relu, conv = _only_relu(value), value.producer()
         target = relu.outputs[0] if relu is not None else value
         name = _name(target)
@@ -199,7 +199,7 @@ class _Quantiser:
         return self._constant(f"{name}.step", np.array(step(self.clip[name], self.form.largest)), ir.DataType.FLOAT)
 
     def _weight(self, weight: ir.Value, axis: int) -> ir.Value:
-        """The weight in 8 bits, one step per output channel, and the node that restores it."""
+        """Add the weight in 8 bits, one step per output channel, and the node that restores it."""
         name = f"{_name(weight)}.axis{axis}"
         if name not in self.done:
             tensor = weight.const_value
@@ -223,7 +223,7 @@ class _Quantiser:
 
 
 def quantised_weight(weight: np.ndarray, axis: int, form: QuantisedFormat) -> tuple[np.ndarray, np.ndarray]:
-    """Steps (channels,) of a weight along ``axis``, and the weight in steps: whole numbers, or E4M3 ones."""
+    """Return the steps (channels,) of a weight along ``axis``, and the weight in steps: integers, or E4M3 values."""
     others = tuple(index for index in range(weight.ndim) if index != axis)
     largest = np.abs(weight).max(axis=others)
     steps = np.array([step(float(value), form.largest) for value in largest], np.float32)

@@ -1,7 +1,7 @@
-"""How large every tensor of a graph becomes: a copy of the graph returns its largest magnitudes, and samples if wanted.
+"""Measure the largest magnitude of every tensor: a copy of the graph returns them, with samples of chosen tensors.
 
-The reduction runs inside the graph, so that any number of images of any size costs the memory of one. A sample is every
-eleventh number of a tensor: enough for a histogram, at a tenth of the memory; eleven divides no usual channel count.
+The reduction runs inside the graph, so any number of images of any size costs the memory of one. A sample is every
+eleventh number of a tensor: enough for a histogram at a tenth of the memory. Eleven divides no usual channel count.
 """
 
 from __future__ import annotations
@@ -24,22 +24,25 @@ STRIDE = 11  # of samples
 
 @dataclass(frozen=True)
 class Probe:
-    """A graph that returns, as the vector :data:`OUTPUT`, the largest magnitude of each of ``tensors``, and a sample of
-    each of ``sampled``."""
+    """A graph with extra outputs.
+
+    The vector :data:`OUTPUT` holds the largest magnitude of each of ``tensors``. One more output for each name in
+    ``sampled`` holds a sample of that tensor.
+    """
 
     path: Path
     tensors: tuple[str, ...]
     sampled: tuple[str, ...] = ()
 
     def samples(self, outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Tensor to its sample, of what the graph returned."""
+        """Map each sampled tensor to its sample, taken from the outputs of the graph."""
         return {name: outputs[_sample(index)] for index, name in enumerate(self.sampled)}
 
 
 def write_probe(source: Path, target: Path, sampled: Sequence[str] = ()) -> Probe:
     """Write to ``target`` the graph of ``source`` (FP32) with its tensors' largest magnitudes and samples as outputs.
 
-    Weights in a file of their own are referred to by name: that file must stand beside ``target``.
+    External weights are referred to by name: their file must be in the folder of ``target``.
 
     Raises:
         BadFileError: not an ONNX file.
@@ -87,7 +90,7 @@ def _sample(index: int) -> str:
 
 
 class Ranges:
-    """Largest magnitude of each tensor over all images seen, in any order."""
+    """Largest magnitude of each tensor over all images, in any order."""
 
     def __init__(self, probe: Probe) -> None:
         self._tensors = probe.tensors
@@ -95,10 +98,10 @@ class Ranges:
         self.images = 0
 
     def add(self, largest: np.ndarray, images: int = 1) -> None:
-        """Hear of a run on ``images`` images.
+        """Add the result of a run on ``images`` images.
 
         Raises:
-            BadFileError: a tensor is not finite, named.
+            BadFileError: a tensor is not finite; the message names it.
         """
         broken = np.flatnonzero(~np.isfinite(largest))
         if len(broken):
@@ -110,5 +113,5 @@ class Ranges:
         self.images += images
 
     def to_dict(self) -> dict[str, float]:
-        """Tensor to its largest magnitude, in execution order."""
+        """Map each tensor to its largest magnitude, in execution order."""
         return {name: float(value) for name, value in zip(self._tensors, self._largest, strict=True)}

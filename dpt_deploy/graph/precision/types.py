@@ -1,9 +1,8 @@
-"""An FP32 graph becomes a strongly typed 16-bit one.
+"""Rewrite an FP32 graph as a strongly typed 16-bit graph.
 
-TensorRT 11 has no precision flags: an engine computes what the ONNX says (strong typing). So precision is a rewrite.
-Every floating-point tensor gets the 16-bit type, but for *islands*: nodes that stay FP32. Where a value crosses from
-one side to the other it is cast once. Inputs and outputs of the graph stay FP32, hence the callers of all precisions
-are alike.
+TensorRT 11 has no precision flags: an engine computes in the types of the ONNX file (strong typing). So precision is a
+rewrite of the graph. Every floating-point tensor gets the 16-bit type, except those of chosen FP32 nodes. A value that
+crosses between the two is cast once. Inputs and outputs of the graph stay FP32, so all precisions are called alike.
 """
 
 from __future__ import annotations
@@ -20,35 +19,35 @@ from dpt_deploy.core.precision import PRECISIONS, find_precision
 
 _HALF_TYPES = {each.name: ir.DataType[each.float_type] for each in PRECISIONS.values() if each.is_half}
 
-# Inputs that stay FP32 in a 16-bit node, as ONNX defines the operator: sizes in disguise.
+# Inputs that stay FP32 in a 16-bit node: ONNX defines them so, because they are sizes.
 _FP32_INPUTS = {"Resize": (1, 2)}
-# Operators that keep their statistics in FP32, if this attribute says so. Attention has one like it for its softmax,
-# which TensorRT's parser refuses ("Setting softmax precision is not supported"); its kernels add up in FP32 unasked.
+# Operators with an attribute that keeps their statistics in FP32. Attention has a similar one for its softmax, but
+# TensorRT's parser refuses it ("Setting softmax precision is not supported"); TensorRT's kernels sum in FP32 anyway.
 _STATISTICS = {"LayerNormalization": "stash_type", "GroupNormalization": "stash_type"}
 
 
 @dataclass(frozen=True)
 class TypedValues:
-    """What a rewrite did: nodes computed in 16 bits and in FP32, and casts it inserted."""
+    """Counts of a rewrite: nodes in 16 bits, nodes in FP32, and inserted casts."""
 
     half: int
     full: int
     casts: int
 
 
-def to_half(model: ir.Model, precision: str, islands: Collection[str] = ()) -> TypedValues:
-    """Give ``model`` (FP32, changed in place) the 16-bit type of ``precision``, except the nodes named in ``islands``.
+def to_half(model: ir.Model, precision: str, fp32_nodes: Collection[str] = ()) -> TypedValues:
+    """Give ``model`` (FP32, changed in place) the 16-bit type of ``precision``, except the nodes in ``fp32_nodes``.
 
-    Quantised tensors (see :mod:`~dpt_deploy.graph.precision.qdq`) stay so; their steps take the 16-bit type.
-    Statistics of norms are kept in FP32 inside their operator, by its own attribute.
+    Quantised tensors (see :mod:`~dpt_deploy.graph.precision.qdq`) stay quantised; their steps take the 16-bit type. An
+    attribute of each norm keeps its statistics in FP32.
 
     Raises:
-        BadFileError: the graph is typed already, or an island is not in it.
-        IncompatibleError: ONNX has an operator of the graph not in 16 bits; the island that would do is named.
+        BadFileError: the graph is typed already, or one of ``fp32_nodes`` is not in it.
+        IncompatibleError: ONNX does not define an operator of the graph in 16 bits; the message names the node.
     """
     kind = ir.DataType[find_precision(precision).float_type]
-    _check(model, islands)
-    full = frozenset(islands) | _restoring(model, islands)
+    _check(model, fp32_nodes)
+    full = frozenset(fp32_nodes) | _restoring(model, fp32_nodes)
     floats = _float_values(model)
     _check_operators(model, kind, full, floats)
     rewriter = _Rewriter(model, kind, full, floats)
@@ -57,7 +56,7 @@ def to_half(model: ir.Model, precision: str, islands: Collection[str] = ()) -> T
 
 
 def is_typed(model: ir.Model) -> bool:
-    """Whether a weight or a cast of the graph is 16 bits wide, or a tensor quantised."""
+    """Return True if the graph has 16-bit weights or casts, or quantised tensors."""
     return _is_half(model) or any("QuantizeLinear" in node.op_type for node in model.graph)
 
 
@@ -69,58 +68,61 @@ def _is_half(model: ir.Model) -> bool:
     return bool(casts & {int(kind) for kind in narrow})
 
 
-def _check(model: ir.Model, islands: Collection[str]) -> None:
+def _check(model: ir.Model, fp32_nodes: Collection[str]) -> None:
     if _is_half(model):
         raise BadFileError("the graph is typed already", hint="start from the FP32 export of the model")
-    missing = set(islands) - {node.name for node in model.graph}
+    missing = set(fp32_nodes) - {node.name for node in model.graph}
     if missing:
         raise BadFileError(
             f"there is no node {min(missing)!r} to keep in FP32", hint="names are those of the FP32 graph"
         )
 
 
-def _check_operators(model: ir.Model, kind: ir.DataType, islands: Collection[str], floats: Collection[int]) -> None:
-    """Nothing is rewritten of a graph that could not be typed as a whole."""
+def _check_operators(model: ir.Model, kind: ir.DataType, fp32_nodes: Collection[str], floats: Collection[int]) -> None:
+    """Check every operator first, so that a graph is rewritten as a whole or not at all."""
     opset = model.opset_imports[""]
     for node in model.graph:
         made = [index for index, value in enumerate(node.outputs) if id(value) in floats]
-        if made and node.name not in islands and not _exists(node, made[0], kind, opset):
+        if made and node.name not in fp32_nodes and not _exists(node, made[0], kind, opset):
             raise IncompatibleError(
                 f"{node.op_type} ({node.name}) does not exist in {_suffix(kind)} in ONNX opset {opset}",
-                hint=f"it works with the island {node.name!r}, kept in FP32; please report the recipe",
+                hint=f"it works if the node {node.name!r} stays FP32; please report the recipe",
             )
 
 
 def _exists(node: ir.Node, output: int, kind: ir.DataType, opset: int) -> bool:
-    """Whether ONNX defines the operator with an output of this type."""
+    """Return True if ONNX defines the operator with an output of this type."""
     schema = onnx.defs.get_schema(node.op_type, max_inclusive_version=opset, domain=node.domain)
     wanted = schema.outputs[min(output, len(schema.outputs) - 1)].type_str  # the last one may stand for many
     allowed = {entry.type_param_str: entry.allowed_type_strs for entry in schema.type_constraints}
     return f"tensor({kind.name.lower()})" in allowed.get(wanted, [wanted])
 
 
-def _restoring(model: ir.Model, islands: Collection[str]) -> set[str]:
-    """The nodes that restore quantised numbers for an island: a cast after them would hide what they are."""
-    producers = [value.producer() for node in model.graph if node.name in islands for value in node.inputs if value]
+def _restoring(model: ir.Model, fp32_nodes: Collection[str]) -> set[str]:
+    """Find the nodes that restore quantised numbers for an FP32 node.
+
+    They stay FP32 too: runtimes recognise a pair only if no cast follows it.
+    """
+    producers = [value.producer() for node in model.graph if node.name in fp32_nodes for value in node.inputs if value]
     return {str(node.name) for node in producers if node is not None and node.op_type == "DequantizeLinear"}
 
 
 class _Rewriter:
-    """Walks the nodes in order and gives each the inputs of the type it computes in."""
+    """Walk the nodes in execution order; give each the inputs of the type that it computes in."""
 
-    def __init__(self, model: ir.Model, kind: ir.DataType, islands: frozenset[str], floats: set[int]) -> None:
-        self.graph, self.kind, self.islands = model.graph, kind, islands
+    def __init__(self, model: ir.Model, kind: ir.DataType, fp32_nodes: frozenset[str], floats: set[int]) -> None:
+        self.graph, self.kind, self.fp32_nodes = model.graph, kind, fp32_nodes
         self.half = self.full = self.casts = 0
         self.floats = floats  # ids of values that hold floating-point numbers, before the rewrite
-        self.narrow: set[int] = set()  # ids of values that are 16 bits wide by now
-        self.other: dict[int, ir.Value] = {}  # id of a value to the same numbers in the other type
+        self.narrow: set[int] = set()  # ids of values that are 16 bits wide so far
+        self.other: dict[int, ir.Value] = {}  # id of a value to its copy in the other type
 
     def run(self) -> None:
         for node in list(self.graph):
             outputs = [value for value in node.outputs if id(value) in self.floats]
             inputs = [index for index, value in enumerate(node.inputs) if id(value) in self.floats]
             if outputs:
-                self._type(node, inputs, outputs, narrow=node.name not in self.islands)
+                self._type(node, inputs, outputs, narrow=node.name not in self.fp32_nodes)
             elif node.op_type == "QuantizeLinear":
                 for index in inputs:
                     self._give(node, index, narrow=True)
@@ -131,12 +133,12 @@ class _Rewriter:
     def _check_takes_any(self, node: ir.Node) -> None:
         if node.op_type not in ("Shape", "Size", "Cast", "ArgMax"):
             raise DptError(
-                f"{node.op_type} ({node.name}) turns numbers into something else; it cannot be typed",
+                f"{node.op_type} ({node.name}) turns floats into another kind of value; it cannot be typed",
                 hint="please report it with the recipe",
             )
 
     def _give(self, node: ir.Node, index: int, *, narrow: bool) -> None:
-        """Input ``index`` of ``node`` in the type wanted."""
+        """Give input ``index`` of ``node`` the wanted type."""
         value = node.inputs[index]
         if value is None or (id(value) in self.narrow) == narrow:
             return
@@ -145,7 +147,7 @@ class _Rewriter:
         node.replace_input_with(index, self.other[id(value)])
 
     def _constant(self, value: ir.Value) -> ir.Value:
-        """The 16-bit copy of a weight; saturated, because a weight beyond the range would be infinite."""
+        """Copy a weight in 16 bits. It saturates: a weight beyond the range would become infinite."""
         tensor = value.const_value
         if tensor is None:
             raise DptError(f"weight {value.name!r} has no values", hint="please report it with the recipe")
@@ -172,7 +174,7 @@ class _Rewriter:
         return node.outputs[0]
 
     def _type(self, node: ir.Node, inputs: list[int], outputs: list[ir.Value], *, narrow: bool) -> None:
-        """Give ``node`` inputs of the type it computes in, and its outputs that type."""
+        """Give the inputs and outputs of ``node`` the type that it computes in."""
         for index in inputs:
             if not narrow or index not in _FP32_INPUTS.get(node.op_type, ()):
                 self._give(node, index, narrow=narrow)
@@ -193,7 +195,7 @@ class _Rewriter:
             self.narrow.add(id(value))
 
     def _widen_outputs(self) -> None:
-        """What the graph returns is FP32 and keeps its name."""
+        """Cast the outputs of the graph back to FP32 under their own names."""
         for index, value in enumerate(self.graph.outputs):
             if id(value) not in self.narrow:
                 continue
@@ -207,7 +209,7 @@ class _Rewriter:
 
 
 def _float_values(model: ir.Model) -> set[int]:
-    """Ids of every FP32 value. The exporter's intermediate types are forgotten, so they are inferred again."""
+    """Ids of every FP32 value; types of intermediate values are inferred, because the exporter's are removed."""
     inferred = ShapeInferencePass(check_type=True)(model.clone()).model
     names = {value.name for node in inferred.graph for value in node.outputs if value.dtype == ir.DataType.FLOAT}
     unknown = [value.name for node in inferred.graph for value in node.outputs if value.name and value.dtype is None]

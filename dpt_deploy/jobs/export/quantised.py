@@ -44,8 +44,8 @@ def calibrate(
     import onnx_ir as ir
 
     from dpt_deploy.graph.precision.clipping import clipping_value
+    from dpt_deploy.graph.precision.fp32_nodes import choose_fp32_nodes
     from dpt_deploy.graph.precision.histograms import Histograms
-    from dpt_deploy.graph.precision.islands import choose_islands
     from dpt_deploy.graph.precision.qdq import ends, watched
 
     model = ir.load(full)
@@ -58,7 +58,7 @@ def calibrate(
         ranges,
         {name: clipping_value(histograms.counts(name), ranges.largest[name], method) for name in names},
         kept,
-        choose_islands(full, "fp16", ranges.largest),
+        choose_fp32_nodes(full, "fp16", ranges.largest),
     )
 
 

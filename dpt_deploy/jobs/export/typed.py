@@ -48,7 +48,7 @@ def type_graph(
         BadFileError: the graph is typed already, or a tensor is not finite in FP32.
         ResourceError: disk or memory.
     """
-    from dpt_deploy.graph.precision.islands import choose_islands
+    from dpt_deploy.graph.precision.fp32_nodes import choose_fp32_nodes
     from dpt_deploy.graph.precision.types import to_half
 
     say(f"measuring ranges on {calibration.source} at {', '.join(map(str, sizes))}")
@@ -56,7 +56,7 @@ def type_graph(
         full = Path(scratch) / "full.onnx"
         save_graph(graph, full)
         ranges = measure_ranges(full, calibration, sizes, feed)
-        islands = choose_islands(full, precision, ranges.largest)
+        islands = choose_fp32_nodes(full, precision, ranges.largest)
     done = to_half(graph, precision, islands)
     say(f"{precision}: {done.half} nodes in 16 bits, {done.full} stay FP32, {done.casts} casts")
     return TypedGraph(islands, ranges)

@@ -174,18 +174,18 @@ def test_onnx_runtime_loads_it_at_every_level_of_optimisation(name, precision, t
         session(path, level)
 
 
-def test_quantised_tensors_stay_so_in_a_16_bit_graph_and_islands_read_them_without_a_cast(tmp_path):
+def test_quantised_tensors_stay_so_in_a_16_bit_graph_and_fp32_nodes_read_them_without_a_cast(tmp_path):
     model = loaded("tiny-vit")
-    island = "fusion.0.unit.conv1/Conv"
+    fp32_node = "fusion.0.unit.conv1/Conv"
     quantise(model, "int8", clips(model), ends(model))
-    to_half(model, "fp16", [island])
+    to_half(model, "fp16", [fp32_node])
     after = written(model, tmp_path / "typed.onnx")
     types = element_types(after)
     made = {output: node for node in after.graph.node for output in node.output}
     for node in after.graph.node:
         if node.op_type == "Conv" and made.get(node.input[1]) is not None:
             assert made[node.input[0]].op_type == made[node.input[1]].op_type == "DequantizeLinear"
-            assert types[node.output[0]] == (TensorProto.FLOAT if node.name == island else TensorProto.FLOAT16)
+            assert types[node.output[0]] == (TensorProto.FLOAT if node.name == fp32_node else TensorProto.FLOAT16)
 
 
 def test_weights_have_a_step_a_channel_and_steps_are_exact_in_fp16():

@@ -1,4 +1,4 @@
-"""Ranges of tensors, and the nodes they keep in FP32."""
+"""Largest magnitudes of tensors over images of several sizes."""
 
 import numpy as np
 import onnx
@@ -7,9 +7,7 @@ from onnx import numpy_helper
 from support.tiny import exported, tampered
 
 from dpt_deploy.core.errors import BadFileError
-from dpt_deploy.core.precision import find_precision
 from dpt_deploy.graph.mark import float_tensors, mark_outputs
-from dpt_deploy.graph.precision.islands import HEADROOM, choose_islands
 from dpt_deploy.graph.precision.ranges import OUTPUT, Ranges, write_probe
 from dpt_deploy.jobs.common.inputs import model_feed
 from dpt_deploy.jobs.common.samples import structured_images
@@ -61,45 +59,3 @@ def spoil(model, name, value):
     for tensor in model.graph.initializer:
         if tensor.name == name:
             tensor.CopyFrom(numpy_helper.from_array(np.full(tuple(tensor.dims), value, np.float32), name))
-
-
-def test_raw_depth_and_all_that_follows_stays_wide():
-    chosen = choose_islands(exported("tiny-vit").path, "fp16", {})
-    assert set(chosen) == {"head.conv3/Conv", "head/Relu_2", "head/Squeeze"}
-    assert "thousands" in chosen["head/Relu_2"]
-
-
-def test_the_metric_tail_stays_wide():
-    path = exported("tiny-metric").path
-    chosen = choose_islands(path, "fp16", {})
-    after = [node.name for node in onnx.load(path).graph.node]
-    tail = after[after.index("head.conv3/Conv") :]
-    assert set(tail) == set(chosen)
-    assert any(name.startswith("tail/") for name in tail)
-
-
-def test_segmentation_has_no_tail():
-    assert choose_islands(exported("tiny-seg").path, "fp16", {}) == {}
-
-
-def test_a_tensor_near_the_limit_keeps_who_makes_and_who_takes_it_wide():
-    path = exported("tiny-vit").path
-    limit = find_precision("fp16").largest_float / HEADROOM
-    tensor = "encoder.blocks.1.mlp.fc1"
-    graph = onnx.load(path).graph
-    touching = {node.name for node in graph.node if tensor in (*node.input, *node.output)}
-    assert len(touching) >= 2
-    tails, wide = (set(choose_islands(path, precision, {})) for precision in ("fp16", "bf16"))
-    assert set(choose_islands(path, "fp16", {tensor: limit * 0.99})) == tails
-    found = choose_islands(path, "fp16", {tensor: limit * 1.01})
-    assert set(found) == tails | touching
-    assert f"{tensor} reaches 8.27e+03" in {found[name] for name in touching}
-    assert set(choose_islands(path, "bf16", {tensor: limit * 1.01})) == wide
-
-
-def test_deconvolutions_stay_wide_in_bf16_which_tensorrt_cannot_build():
-    path = exported("tiny-vit").path
-    transposed = {node.name for node in onnx.load(path).graph.node if node.op_type == "ConvTranspose"}
-    assert len(transposed) == 2
-    assert transposed <= set(choose_islands(path, "bf16", {}))
-    assert not transposed & set(choose_islands(path, "fp16", {}))

@@ -170,7 +170,7 @@ def test_an_operator_without_the_type_is_named_with_the_island_that_would_do(ope
         return
     with pytest.raises(IncompatibleError, match=rf"{operator} \(odd\) does not exist in {precision} in ONNX") as caught:
         to_half(model, precision)
-    assert "the island 'odd'" in caught.value.hint
+    assert "the node 'odd'" in caught.value.hint
     assert not is_typed(model)  # nothing was begun
     to_half(model, precision, ["odd"])
     assert element_types(written(model, tmp_path))["r"] == KINDS[precision]

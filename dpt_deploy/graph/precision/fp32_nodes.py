@@ -1,4 +1,4 @@
-"""Which nodes stay FP32 in a 16-bit graph, each with the reason: by name, by operator, or by the range seen."""
+"""Choose the nodes of a 16-bit graph that stay FP32: by module name, by operator, or by the range of a tensor."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from onnx import GraphProto, NodeProto
 from dpt_deploy.core.precision import find_precision
 from dpt_deploy.graph.analysis.describe import read_graph
 
-HEADROOM = 8.0  # times what was seen must still fit: other images, sizes and fused kernels come later
+HEADROOM = 8.0  # times the largest magnitude must fit: other images, sizes and fused kernels give larger ones
 
-# Modules from whose output on, to the end of the graph, numbers need FP32.
+# From these modules to the end of the graph, numbers need FP32.
 _TAILS = {
     "head.conv3": "raw depth runs to thousands, where 16 bits have steps of 2 and more",
     "tail": "the scale of metric depth is subnormal in 16 bits",
@@ -22,8 +22,8 @@ _TAILS = {
 _UNSUPPORTED = {"BFLOAT16": {"ConvTranspose": "TensorRT-RTX 1.7.1 cannot infer the type of a deconvolution in BF16"}}
 
 
-def choose_islands(path: Path, precision: str, ranges: Mapping[str, float]) -> dict[str, str]:
-    """Node to the reason why it stays FP32; ``ranges`` is the largest magnitude seen of each tensor."""
+def choose_fp32_nodes(path: Path, precision: str, ranges: Mapping[str, float]) -> dict[str, str]:
+    """Map each node that stays FP32 to the reason; ``ranges`` is the largest magnitude measured of each tensor."""
     graph = read_graph(path).graph
     chosen, kind = _by_name(graph), find_precision(precision)
     unsupported = _UNSUPPORTED.get(kind.float_type, {})
@@ -36,7 +36,7 @@ def choose_islands(path: Path, precision: str, ranges: Mapping[str, float]) -> d
 
 
 def _by_name(graph: GraphProto) -> dict[str, str]:
-    """The tails: each such module, and all that follows it."""
+    """Choose each module of ``_TAILS``, and every node downstream of it."""
     chosen: dict[str, str] = {}
     reasons: dict[str, str] = {}  # of tensors
     for node in graph.node:
@@ -50,7 +50,7 @@ def _by_name(graph: GraphProto) -> dict[str, str]:
 
 
 def _by_range(graph: GraphProto, limit: float, ranges: Mapping[str, float]) -> dict[str, str]:
-    """Whatever makes or takes a tensor that might not fit."""
+    """Choose the producers and consumers of tensors above ``limit``."""
     large = {name: value for name, value in ranges.items() if value > limit}
     return {node.name: _reason(node, large) for node in graph.node if _touches(node, large)}
 
