@@ -1,4 +1,4 @@
-"""Export a PyTorch module as an ONNX model with symbolic batch, height and width; the one user of torch in ``graph``."""
+"""Export a PyTorch module as an ONNX model with symbolic batch, height and width."""
 
 from __future__ import annotations
 
