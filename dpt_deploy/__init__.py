@@ -16,10 +16,7 @@ if TYPE_CHECKING:
     from dpt_deploy.jobs.export.convert import convert_checkpoint
     from dpt_deploy.jobs.export.export import export_model
     from dpt_deploy.jobs.predict.load import load
-    from dpt_deploy.jobs.study.power import measure_check_power
-    from dpt_deploy.jobs.survey import survey_precisions
     from dpt_deploy.jobs.verify.verify import verify_artifact
-    from dpt_deploy.report.benchmark_page import write_benchmark_report
 
 __all__ = [
     "__version__",
@@ -27,12 +24,9 @@ __all__ = [
     "convert_checkpoint",
     "export_model",
     "load",
-    "measure_check_power",
     "read_image",
     "refit_engine_artifact",
-    "survey_precisions",
     "verify_artifact",
-    "write_benchmark_report",
     "write_pfm",
 ]
 
@@ -43,11 +37,8 @@ _PUBLIC = {
     "export_model": "dpt_deploy.jobs.export.export",
     "verify_artifact": "dpt_deploy.jobs.verify.verify",
     "load": "dpt_deploy.jobs.predict.files",
-    "measure_check_power": "dpt_deploy.jobs.study.power",
     "read_image": "dpt_deploy.imaging.files",
     "write_pfm": "dpt_deploy.imaging.files",
-    "survey_precisions": "dpt_deploy.jobs.survey",
-    "write_benchmark_report": "dpt_deploy.report.benchmark_page",
 }
 
 

@@ -73,7 +73,7 @@ def kind_of(result: Result) -> str | None:
     return next((kind for kind in KINDS if result.name.startswith(f"{kind}-")), None)
 
 
-def write_benchmark_report(folder: Path | str, target: Path | str, *, redraw: bool = False) -> list[Path]:
+def write_benchmark_page(folder: Path | str, target: Path | str, *, redraw: bool = False) -> list[Path]:
     """Write the page over the results in ``folder`` to ``target`` beside it, and the pictures it shows into ``folder``.
 
     A picture that is there stays, unless ``redraw``. Returns what was written.

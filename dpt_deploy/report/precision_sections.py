@@ -138,7 +138,7 @@ PRECISION_KINDS: dict[str, Section] = {
     ),
     "precisions": Section(
         "Precisions: every network",
-        "`python benchmarks/precisions.py`: each file was exported, checked, compared with PyTorch at the size\n"
+        "`python benchmarks/precision_survey.py`: each file was exported, checked, compared with PyTorch at the size\n"
         "(largest and mean difference over the range of the output; 16 bits, `int8` and `fp8` by the runner `emu`),\n"
         "loaded by ONNX Runtime at full optimisation, and built by TensorRT-RTX without a GPU. PyTorch's max: what it\n"
         "loses itself in the same 16 bits on the same image. SQNR: against FP32.\n"

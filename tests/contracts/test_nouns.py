@@ -1,4 +1,4 @@
-"""``export/`` and ``benchmarks/`` hold recipes that load and scripts that are short, and nothing to import."""
+"""``export/`` and ``benchmarks/`` hold recipes that load and short scripts; those in ``export/`` use public names."""
 
 import ast
 from pathlib import Path
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = ("export", "benchmarks")
 RECIPES = sorted((ROOT / "export/recipes").rglob("*.toml"))
 SCRIPTS = sorted(script for folder in FOLDERS for script in (ROOT / folder).rglob("*.py"))
-MAX_LINES = 80
+MAX_LINES = {"export": 80, "benchmarks": 200}
 PUBLIC = set(dpt_deploy.__all__)
 
 
@@ -29,13 +29,15 @@ def private_names(tree):
             yield from {f"dpt_deploy.{node.attr}"} - {f"dpt_deploy.{name}" for name in PUBLIC}
 
 
-def complaints(source):
-    """What is wrong with a script."""
+def complaints(source, folder="export"):
+    """What is wrong with a script of a folder. Scripts in ``benchmarks/`` measure the package's own modules."""
     tree = ast.parse(source)
-    found = [f"not public: {name}" for name in private_names(tree)]
-    found += ["too long"] if len(source.splitlines()) > MAX_LINES else []
+    found = ["too long"] if len(source.splitlines()) > MAX_LINES[folder] else []
     found += ["no docstring"] if not ast.get_docstring(tree) else []
+    if folder == "benchmarks":
+        return found
     names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    found += [f"not public: {name}" for name in private_names(tree)]
     return found + [f"{name} is for others to import" for name in names if not name.startswith("_") and name != "main"]
 
 
@@ -60,7 +62,7 @@ def test_there_are_scripts_and_recipes():
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: str(script.relative_to(ROOT)))
 def test_a_script_is_short_and_public(script):
-    assert complaints(script.read_text()) == []
+    assert complaints(script.read_text(), script.relative_to(ROOT).parts[0]) == []
 
 
 @pytest.mark.parametrize(
@@ -70,13 +72,19 @@ def test_a_script_is_short_and_public(script):
         ('"""Doc."""\nimport dpt_deploy.graph.lint\n', "not public: dpt_deploy.graph.lint"),
         ('"""Doc."""\nimport dpt_deploy\ndpt_deploy.jobs.demo\n', "not public: dpt_deploy.jobs"),
         ('"""Doc."""\ndef helper(): ...\n', "helper is for others to import"),
-        ('"""Doc."""\n' + "x = 1\n" * MAX_LINES, "too long"),
+        ('"""Doc."""\n' + "x = 1\n" * MAX_LINES["export"], "too long"),
         ("x = 1\n", "no docstring"),
     ],
     ids=lambda value: value if value.count("\n") == 0 else "",
 )
 def test_a_wrong_script_is_noticed(source, complaint):
     assert complaints(source) == [complaint]
+
+
+def test_a_benchmark_may_be_longer_and_import_the_package():
+    script = '"""Doc."""\nfrom dpt_deploy.core import spec\n'
+    assert complaints(script + "x = 1\n" * 150, "benchmarks") == []
+    assert complaints(script + "x = 1\n" * 200, "benchmarks") == ["too long"]
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

@@ -9,7 +9,7 @@ from support import latency
 
 from dpt_deploy.core.errors import BadFileError, ResourceError, UsageError
 from dpt_deploy.report import sections as report_sections
-from dpt_deploy.report.benchmark_page import KINDS, kind_of, read_results, render, write_benchmark_report
+from dpt_deploy.report.benchmark_page import KINDS, kind_of, read_results, render, write_benchmark_page
 from dpt_deploy.report.sections import Result, Section, markdown
 
 pytestmark = pytest.mark.fast
@@ -134,7 +134,7 @@ def folder(tmp_path, monkeypatch):
 )
 def test_pictures_that_are_there_stay_unless_asked(redraw, expected, folder):
     where, drawn = folder
-    written = write_benchmark_report(where / "results", where / "REPORT.md", redraw=redraw)
+    written = write_benchmark_page(where / "results", where / "REPORT.md", redraw=redraw)
     assert drawn == expected
     assert [path.name for path in written] == [*expected, "REPORT.md"]
     assert (where / "REPORT.md").read_text() == render(read_results(where / "results")).text
@@ -143,6 +143,6 @@ def test_pictures_that_are_there_stay_unless_asked(redraw, expected, folder):
 def test_a_page_that_cannot_be_written_is_told_of(folder):
     where, _ = folder
     with pytest.raises(ResourceError, match="cannot write"):
-        write_benchmark_report(where / "results", where / "absent" / "REPORT.md")
+        write_benchmark_page(where / "results", where / "absent" / "REPORT.md")
     with pytest.raises(UsageError, match="not a regular file"):
-        write_benchmark_report(where / "results", where)
+        write_benchmark_page(where / "results", where)

@@ -203,7 +203,7 @@ def agreement(study: Study, recorded: Recorded) -> Agreement:
     """Every loss that both studies have, but those at the training size, which are 0 by definition.
 
     Where nothing has changed, intervals of 95 % still miss one another now and then; how often that makes a study of
-    other scenes disagree is measured by :mod:`dpt_deploy.jobs.study.power`.
+    other scenes disagree is measured by ``benchmarks/check_power.py``.
 
     Raises:
         IncompatibleError: they have no subject in common.

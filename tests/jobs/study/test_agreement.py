@@ -9,10 +9,11 @@ from support.paths import ROOT
 from support.study import GROWTH, made
 
 from dpt_deploy.core.errors import BadFileError, IncompatibleError, ParityError
-from dpt_deploy.jobs.study.agreement import agreement, check_comparable, check_subjects, read_recorded
+from dpt_deploy.jobs.study.agreement import agreement, check_comparable, check_subjects, read_recorded, read_scores
 
 pytestmark = pytest.mark.fast
 
+KINDS = ("room",) * 20 + ("table",) * 12 + ("close-up",) * 8
 STEEPER = {**GROWTH, "vit": (0, 5, 10, 60)}
 
 
@@ -136,3 +137,29 @@ def test_committed_studies_can_be_compared_with():
     found = [read_recorded(path) for path in sorted(results.glob("resolution-study-*.json"))]
     assert found
     assert all(each.trained == "192" for each in found)
+
+
+def test_the_scores_of_a_record_are_those_that_were_written(tmp_path):
+    study = made()
+    study = replace(study, scores=replace(study.scores, kinds=KINDS))
+    found = read_scores(written(study, tmp_path))
+    assert (found.values == study.scores.values).all()
+    assert (found.plane == study.scores.plane).all()
+    assert replace(found, values=study.scores.values, plane=study.scores.plane) == study.scores
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"abs_rel_of_plane": [1.0]},
+        {"abs_rel_of_plane": [float("nan")] * 40},
+        {"sizes": ["192", "big", "320", "512"]},
+        {"trained": "64"},
+        {"kinds": None},
+        {"abs_rel": {"vit": {"192": [0.5]}}},
+    ],
+    ids=str,
+)
+def test_a_record_with_other_scores_than_it_says_is_refused(change, tmp_path):
+    with pytest.raises(BadFileError, match="is no recorded study"):
+        read_scores(written(made(), tmp_path, **change))

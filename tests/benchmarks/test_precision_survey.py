@@ -1,4 +1,4 @@
-"""A survey of precisions: every file with what was made of it, every refusal with its message, nothing twice."""
+"""The survey of precisions: a row for every file, a message for every refusal, nothing measured twice."""
 
 import json
 
@@ -6,17 +6,19 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from support.scripts import load_script
 from support.tiny import exported, tiny_path
 
-from dpt_deploy.jobs import survey
-from dpt_deploy.jobs.survey import in_pytorch, run_once, survey_precisions
+pytest.importorskip("skimage", reason="the survey uses photographs of scikit-image")
+script = load_script("precision_survey")
 
 
-def test_a_file_is_exported_compared_loaded_and_built_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(survey, "ASKED", ("fp16",))
-    target, said = tmp_path / "precisions.json", []
+def test_a_file_is_exported_compared_loaded_and_built_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(script, "ASKED", ("fp16",))
+    target = tmp_path / "precisions.json"
     small = ("--backbone", str(tiny_path("tiny-vit")), "--weights", "random")
-    survey_precisions(target, {"small": small, "odd": ("--backbone", "no-such")}, size=64, say=said.append)
+    script.survey(target, "small", small, 64)
+    script.survey(target, "odd", ("--backbone", "no-such"), 64)
     rows = json.loads(target.read_text())["rows"]
     good, bad = rows
     assert (good["network"], good["asked"], good["precision"], good["size"]) == ("small", "fp16", "fp16", 64)
@@ -30,20 +32,20 @@ def test_a_file_is_exported_compared_loaded_and_built_once(tmp_path, monkeypatch
         assert good["engine"]["message"].startswith("error:")
     assert not bad["exported"]
     assert "no-such" in bad["message"]
-    assert len(said) == 2
-    survey_precisions(target, {"small": small}, size=64, say=said.append)
-    assert len(said) == 2  # it is recorded already
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    script.survey(target, "small", small, 64)
+    assert capsys.readouterr().out == ""  # it is recorded already
     assert json.loads(target.read_text())["rows"] == rows
 
 
 def test_what_onnx_runtime_returns_must_be_finite(tmp_path):
-    run_once(str(exported("tiny-vit").path), 64)
+    script.run_once(str(exported("tiny-vit").path), 64)
     with pytest.raises(ValueError, match="not finite"):
-        run_once(str(_spoiled(tmp_path)), 64)
+        script.run_once(str(_spoiled(tmp_path)), 64)
 
 
 def test_only_16_bits_are_computed_in_pytorch():
-    assert in_pytorch(str(exported("tiny-vit").path), 64) == "null"
+    assert script.in_pytorch(str(exported("tiny-vit").path), 64) is None
 
 
 def _spoiled(folder):
