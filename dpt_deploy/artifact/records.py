@@ -107,6 +107,19 @@ class WorthRecord:
 
 
 @dataclass(frozen=True)
+class ApproximationRecord:
+    """An approximate rewrite of the network, its ``parameters``, and its cost compared with the exact network in FP32.
+
+    ``limit`` is the largest change of the result that was allowed.
+    """
+
+    name: str
+    parameters: dict[str, float]
+    limit: float
+    accuracy: WorthRecord
+
+
+@dataclass(frozen=True)
 class QuantisationRecord:
     """How a graph was quantised: the magnitude at which each tensor is clipped, chosen by ``method``; the nodes that
     are not quantised, with reasons; the largest change allowed, and what came of it. ``twin`` is the file beside it

@@ -8,6 +8,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Self
 
 from dpt_deploy.artifact.records import (
+    ApproximationRecord,
     EngineRecord,
     OperationRecord,
     ParityRecord,
@@ -79,6 +80,7 @@ class Sidecar:
     islands: dict[str, str] = field(default_factory=dict)
     ranges: RangeRecord | None = None
     quantisation: QuantisationRecord | None = None
+    approximation: ApproximationRecord | None = None
     golden: str = ""
     type_loss: TypeLossRecord | None = None
     parity: ParityRecord | None = None
@@ -112,7 +114,7 @@ class Sidecar:
         found = data.get("format") if isinstance(data, dict) else None
         if found != FORMAT:
             raise ValueError(f"its format is {found!r}; this program reads {FORMAT}")
-        for later in ("engine", "type_loss"):  # sidecars from before there were any
+        for later in ("engine", "type_loss", "approximation"):  # sidecars from before there were any
             data.setdefault(later, None)
         if missing := {entry.name for entry in fields(cls)} - set(data):
             raise ValueError(f"{min(missing)} is missing")

@@ -106,7 +106,12 @@ def reference_of(sidecar: Sidecar, weights: str | None = None, *, against: Path 
             f"the checkpoint {source.path} is not there",
             hint="name the artefact's own with --weights FILE, or use --golden, which needs neither it nor PyTorch",
         )
-    return build_reference(sidecar.model, source)[0]
+    model = build_reference(sidecar.model, source)[0]
+    if (approximation := sidecar.approximation) is None:
+        return model
+    with extra("export", purpose="approximating the PyTorch reference"):
+        from dpt_deploy.model.rewrites.registry import approximated
+    return approximated(model, approximation.name, approximation.parameters)
 
 
 def _digest(files: tuple[Path, ...]) -> str:

@@ -32,10 +32,10 @@ def locate_divergence(
 ) -> Divergence | None:
     """The first diverging tensor of one case, or None when all that can be compared agrees."""
     from dpt_deploy.graph.mark import tensor_names
-    from dpt_deploy.model.rewrites.exact import deployable
+    from dpt_deploy.model.rewrites.registry import exactly_rewritten
 
     images = parity_images(artifact.sidecar.precision, batch, size)
-    rewritten = deployable(module)
+    rewritten = exactly_rewritten(module)
     rewriting = _rewriting_error(module, rewritten, artifact, images, tolerance)
     if rewriting:
         return rewriting

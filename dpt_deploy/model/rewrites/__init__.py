@@ -1,1 +1,1 @@
-"""Rewrites of a built network before export."""
+"""Rewrites of a built network before export: exact ones, and approximate ones on request."""

@@ -1,6 +1,7 @@
 """Each way to spoil a graph fails ``verify`` with exit code 5, and the first wrong tensor is named after its module."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -14,7 +15,7 @@ from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.verify.locate import locate_divergence
 from dpt_deploy.jobs.verify.result import raise_on_failure
 from dpt_deploy.jobs.verify.verify import verify_artifact
-from dpt_deploy.model.rewrites import exact as deploy
+from dpt_deploy.model.rewrites.registry import REWRITES
 
 SIZE = Size(64, 96)
 
@@ -186,12 +187,12 @@ def change_a_bias_of_the_classifier(model):
 
 def test_an_error_of_the_rewriting_itself_is_told_apart(monkeypatch):
     def lossy(model):
-        rewritten = rewrite(model)
+        rewritten = rewrite.apply(model)
         rewritten.reassemble[1].readout.image.bias = None
         return rewritten
 
-    rewrite = deploy.deployable
-    monkeypatch.setattr(deploy, "deployable", lossy)
+    rewrite = REWRITES["fewer-operations"]
+    monkeypatch.setitem(REWRITES, rewrite.name, replace(rewrite, apply=lossy))
     assert located("tiny-vit", exported("tiny-vit")).tensor == "reassemble.1 (rewritten)"
 
 
