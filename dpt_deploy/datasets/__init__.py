@@ -1,1 +1,1 @@
-"""Real data: readers of the sets the paper evaluates on, their protocols, and the paper's own numbers."""
+"""Real data: readers of the data sets that the paper evaluates on, their protocols, and the paper's numbers."""

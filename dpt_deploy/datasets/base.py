@@ -1,7 +1,7 @@
-"""What a data set is to the rest of the program: named samples, read one at a time.
+"""A data set: named samples, read one at a time.
 
-Opening reads the index only; a sample's files are opened when it is asked for and closed again, so that memory does not
-grow with the set.
+Opening a data set reads its index only. The files of a sample are opened when the sample is requested and closed
+afterwards, so memory does not grow with the data set.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dpt_deploy.datasets.protocols import Protocol
 
 @dataclass(frozen=True)
 class OrdinalPair:
-    """Two points (row, column) of which people said that one is farther away."""
+    """Two points (row, column), one of which annotators called farther away."""
 
     far: tuple[int, int]
     near: tuple[int, int]
@@ -28,11 +28,11 @@ class OrdinalPair:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One image and what is known of it.
+    """One image with its ground truth.
 
-    ``image`` is RGB (H, W, 3), as the network is to see it before any resizing. ``valid`` (H, W) is where there is
-    truth to measure against. One of the others is not None: ``depth`` (H, W) in metres, 0 where not valid; ``labels``
-    (H, W), 1-based, 0 where nobody said; or ``pairs``.
+    ``image`` is RGB (H, W, 3) before any resizing. ``valid`` (H, W) marks the pixels that have ground truth. Exactly
+    one of the others is not None: ``depth`` (H, W) in metres, 0 where not valid; ``labels`` (H, W), 1-based, 0 where
+    unlabelled; or ``pairs``.
     """
 
     name: str
@@ -49,15 +49,15 @@ class Reader(typing.Protocol):
     names: Sequence[str]
 
     def read(self, index: int) -> Sample:
-        """The sample ``names[index]``; raises :class:`BadFileError` when a file of it is missing or damaged."""
+        """Read the sample ``names[index]``; raises :class:`BadFileError` if a file of it is missing or damaged."""
         ...
 
 
 class Dataset:
-    """A data set on disk and the protocol that its samples are judged by.
+    """A data set on disk and its evaluation protocol.
 
-    Indexing and iteration read samples, and raise :class:`BadFileError` with the sample's name where one cannot be
-    read; :func:`iterate` goes on past it.
+    Indexing and iteration read samples. They raise :class:`BadFileError` with the sample's name when one cannot be
+    read; :func:`iterate` skips it instead.
     """
 
     def __init__(self, name: str, protocol: Protocol, reader: Reader) -> None:
@@ -66,7 +66,7 @@ class Dataset:
 
     @property
     def names(self) -> Sequence[str]:
-        """Names of the samples, in the order in which they come."""
+        """Names of the samples, in their order."""
         return self._reader.names
 
     def __len__(self) -> int:
@@ -84,7 +84,7 @@ class Dataset:
 
 
 def iterate(dataset: Dataset, on_error: Callable[[BadFileError], None]) -> Iterator[Sample]:
-    """The samples that can be read; ``on_error`` hears of the others (``failures.append`` names and counts them)."""
+    """Iterate over the readable samples; ``on_error`` is called with the error of each other one."""
     for index in range(len(dataset)):
         try:
             sample = dataset[index]
@@ -95,10 +95,10 @@ def iterate(dataset: Dataset, on_error: Callable[[BadFileError], None]) -> Itera
 
 
 def depth_sample(name: str, image: NDArray[np.uint8], depth: NDArray[Any]) -> Sample:
-    """A sample whose depth is valid where it is finite and positive.
+    """Make a sample whose depth is valid where it is finite and positive.
 
     Raises:
-        BadFileError: the map is not of the image's size.
+        BadFileError: the map and the image differ in size.
     """
     check_shape(depth, image, "the depth map")
     valid = np.isfinite(depth) & (depth > 0)
@@ -106,7 +106,7 @@ def depth_sample(name: str, image: NDArray[np.uint8], depth: NDArray[Any]) -> Sa
 
 
 def check_shape(values: NDArray[Any], image: NDArray[np.uint8], what: str) -> None:
-    """Raise :class:`BadFileError` unless the map ``values`` (H, W) is of the size of ``image``."""
+    """Raise :class:`BadFileError` unless the map ``values`` (H, W) and ``image`` have the same size."""
     if values.shape != image.shape[:2]:
         raise BadFileError(
             f"{what} is {_size(values.shape)}, the image {_size(image.shape)} (height x width)",

@@ -22,7 +22,7 @@ _HINT = "unpack DIW_test and DIW_Annotations_splitted into one folder"
 
 
 def open_folder(root: Path, _name: str) -> OrderedPairs:
-    """Every listed image; raises :class:`BadFileError` for a list that is not understood, or no first image."""
+    """Open every listed image; raises :class:`BadFileError` for a malformed list or a missing first image."""
     search = Search(root, "Depth in the Wild", _HINT)
     listed = search.one("DIW_test.csv", "DIW_Annotations/DIW_test.csv")
     search.finish()
@@ -58,7 +58,7 @@ def _pair(path: Path, line: str) -> OrdinalPair:
     words = [word.strip() for word in line.split(",")]
     if len(words) < 5 or words[4][:1] not in ("<", ">") or not all(word.isdecimal() for word in words[:4]):
         raise BadFileError(
-            f"{path} has a line that is not understood: {line[:80]!r}",
+            f"{path} has a line that is malformed: {line[:80]!r}",
             hint="expected y_A,x_A,y_B,x_B,relation,width,height with < or > as the relation",
         )
     row_a, col_a, row_b, col_b = (int(word) - 1 for word in words[:4])

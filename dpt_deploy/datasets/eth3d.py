@@ -1,10 +1,10 @@
 """ETH3D's high-resolution multi-view training set (Schöps et al. 2017): 454 photographs of 13 scenes.
 
     <scene>/images/dslr_images/DSC_0001.JPG                  as distorted as the camera made them, 4032 x 6048
-    <scene>/ground_truth_depth/dslr_images/DSC_0001.JPG      no JPEG: float32 metres by rows, no header, inf where none
+    <scene>/ground_truth_depth/dslr_images/DSC_0001.JPG      raw float32 metres by rows, inf where none
 
-The archives are ``multi_view_training_dslr_jpg`` and, a scene each, ``<scene>_dslr_depth``. The undistorted images have
-no depth maps.
+The archives are ``multi_view_training_dslr_jpg`` and, one per scene, ``<scene>_dslr_depth``. The undistorted images
+have no depth maps.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SUFFIXES = (".jpg", ".png")
 
 
 def open_folder(root: Path, _name: str) -> PairedFiles:
-    """The photographs of every scene; raises :class:`BadFileError` when image or depth is missing."""
+    """Open the photographs of every scene; raises :class:`BadFileError` when an image or a depth map is missing."""
     search = Search(root, "ETH3D", "unpack multi_view_training_dslr_jpg and each <scene>_dslr_depth into one folder")
     images = search.some("*/images/dslr_images/*", suffixes=_SUFFIXES)
     depths = search.some("*/ground_truth_depth/dslr_images/*", suffixes=_SUFFIXES)

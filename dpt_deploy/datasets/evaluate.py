@@ -1,4 +1,4 @@
-"""One prediction under its data set's protocol, and many of them summed up."""
+"""Evaluation of one prediction under the protocol of its data set, and summaries of many."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Scores = dict[str, float] | SegmentationCounts  # of one image
 
 @dataclass(frozen=True)
 class DatasetSummary:
-    """``values`` by metric, as the paper prints them; ``images`` were measured, ``empty`` had nothing to measure."""
+    """``values`` by metric, in the paper's units; ``images`` were measured, ``empty`` had no pixel to measure."""
 
     values: dict[str, float]
     images: int
@@ -29,13 +29,13 @@ class DatasetSummary:
 
 
 def evaluate_sample(protocol: Protocol, prediction: NDArray[Any], sample: Sample) -> Scores:
-    """What one prediction is worth, by the names of ``protocols.METRICS``; shares are 0..1 here.
+    """Score one prediction; the keys are those of ``protocols.METRICS``, shares are in 0..1.
 
-    ``prediction`` is what the network returned, at any size: inverse depth (h, w) for the kinds ``zero-shot`` and
+    ``prediction`` is the output of the network, at any size: inverse depth (h, w) for the kinds ``zero-shot`` and
     ``ordinal``, metres (h, w) for ``metric``, logits (classes, h, w) or 1-based labels (h, w) for ``segmentation``.
-    It is brought to the sample's size as the authors do it: inverse depth bilinearly, metres and logits bicubically.
+    It is resized to the sample as the authors do it: inverse depth bilinearly, metres and logits bicubically.
 
-    Empty for an image without a pixel to measure (19 frames of Sintel lie beyond 72 m altogether).
+    The result is empty for an image without a pixel to measure (19 frames of Sintel lie entirely beyond 72 m).
     """
     size = Size(*sample.valid.shape)
     if protocol.kind == "segmentation":
@@ -48,7 +48,7 @@ def evaluate_sample(protocol: Protocol, prediction: NDArray[Any], sample: Sample
 
 
 def evaluate_plane(protocol: Protocol, sample: Sample) -> dict[str, float]:
-    """What the best plane in inverse depth is worth under a protocol of depth: the baseline beside every network."""
+    """Score the best plane in inverse depth under a depth protocol: the baseline for every network."""
     depth, measured = _truth(protocol, sample)
     if not measured.any():
         return {}
@@ -56,7 +56,7 @@ def evaluate_plane(protocol: Protocol, sample: Sample) -> dict[str, float]:
 
 
 def summarise(scores: Iterable[Scores]) -> DatasetSummary:
-    """The mean over images, or the quotients of summed class counts. Holds the numbers of one image at a time."""
+    """Average over images, or divide summed class counts. Only the numbers of one image are held at a time."""
     totals: dict[str, float] = {}
     counts: SegmentationCounts | None = None
     images = empty = 0
@@ -74,7 +74,7 @@ def summarise(scores: Iterable[Scores]) -> DatasetSummary:
 
 
 def resize_bilinear(values: NDArray[Any], size: Size) -> NDArray[np.float32]:
-    """A map (h, w) at ``size``: PyTorch's ``interpolate(mode="bilinear", align_corners=False)``, in float32."""
+    """Resize a map (h, w) to ``size``: PyTorch's ``interpolate(mode="bilinear", align_corners=False)``, in float32."""
     out = values.astype(np.float32)
     with np.errstate(invalid="ignore"):  # 0 * inf, as in PyTorch
         for axis, target in enumerate((size.height, size.width)):
@@ -93,7 +93,7 @@ def _stretched(values: NDArray[np.float32], axis: int, target: int) -> NDArray[n
 
 
 def _truth(protocol: Protocol, sample: Sample) -> tuple[NDArray[np.float32], Mask]:
-    """The depth of a sample, and where it is measured."""
+    """Depth of a sample, and the mask of the pixels that count."""
     if sample.depth is None:
         raise ValueError(f"the sample {sample.name!r} has no depth")
     depth = sample.depth

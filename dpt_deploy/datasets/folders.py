@@ -1,4 +1,4 @@
-"""Finding a data set's files: what was looked for, what was found, and one error that tells both."""
+"""Search for the files of a data set, with one error that lists what was expected and what was found."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SHOWN = 5  # names in a message
 
 
 class Search:
-    """Looks for the parts of a data set under ``root``, keeps account, and complains once: :meth:`finish`."""
+    """Search for the parts of a data set under ``root``; :meth:`finish` reports all missing ones in one error."""
 
     def __init__(self, root: Path, title: str, hint: str) -> None:
         self._root, self._title, self._hint = root, title, hint
@@ -20,38 +20,38 @@ class Search:
         self._complete = True
 
     def one(self, *choices: str) -> Path:
-        """The first of these paths under the root that exists, or else the first of them."""
+        """Find the first of these paths under the root that exists; the first of them if none does."""
         paths = [self._root / choice for choice in choices]
         found = next((path for path in paths if path.exists()), None)
         self._note(" or ".join(choices), "found" if found else "")
         return found or paths[0]
 
     def some(self, *patterns: str, suffixes: tuple[str, ...]) -> list[Path]:
-        """The files that match a pattern and end in one of ``suffixes``, whatever their case, sorted."""
+        """Find the files that match a pattern and end in one of ``suffixes`` (in any case), sorted."""
         everything = {path for pattern in patterns for path in self._root.glob(pattern)}
         paths = sorted(path for path in everything if path.suffix.lower() in suffixes and not _hidden(path))
         self._note(f"{' or '.join(patterns)} ({', '.join(suffixes)})", f"{len(paths)} found" if paths else "")
         return paths
 
     def finish(self) -> None:
-        """Raise :class:`BadFileError` when something was not found."""
+        """Raise :class:`BadFileError` if anything is missing."""
         if not self._complete:
             self.fail(f"looked for {'; '.join(self._account)}; it holds {shown(self._held(), 'nothing')}")
 
     def fail(self, reason: str) -> NoReturn:
-        """Raise the :class:`BadFileError` of this folder for another reason."""
+        """Raise a :class:`BadFileError` about this folder for another reason."""
         raise BadFileError(f"{self._root} is not a whole {self._title} folder: {reason}", hint=self._hint)
 
     def every(self, paths: list[Path], what: str) -> None:
-        """Raise the :class:`BadFileError` of this folder unless all these files are there."""
+        """Raise a :class:`BadFileError` about this folder unless all these files exist."""
         if absent := [path.relative_to(self._root).as_posix() for path in paths if not path.is_file()]:
             self.fail(f"{len(absent)} of {len(paths)} {what} are missing: {shown(absent)}")
 
     def pairs(self, images: list[Path], truths: list[Path], key: Callable[[Path], str]) -> list[tuple[str, Path, Path]]:
-        """``(key, image, truth)`` of every image, sorted by key.
+        """Match images and ground truths by key: ``(key, image, truth)``, sorted by key.
 
         Raises:
-            BadFileError: an image has no ground truth, or the other way round.
+            BadFileError: an image has no ground truth, or a ground truth no image.
         """
         left, right = ({key(path): path for path in paths} for paths in (images, truths))
         self._refuse(left, right, "has no ground truth")
@@ -71,17 +71,17 @@ class Search:
 
 
 def _hidden(path: Path) -> bool:
-    return path.name.startswith(".")  # "._x.png" of an archive made on a Mac is not a picture
+    return path.name.startswith(".")  # "._x.png" of an archive made on a Mac is not an image
 
 
 def shown(names: list[str], otherwise: str = "") -> str:
-    """The first few of ``names`` and how many more there are, for a message."""
+    """Join the first few of ``names`` and the number of the others, for a message."""
     more = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more if names else otherwise
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a file; raises :class:`BadFileError` where it cannot be read."""
+    """Read a file; raises :class:`BadFileError` when that fails."""
     try:
         return path.read_bytes()
     except OSError as exc:
@@ -91,7 +91,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a text file in UTF-8, stripped; raises :class:`BadFileError` where it is none."""
+    """Read the stripped lines of a UTF-8 text file; raises :class:`BadFileError` for any other file."""
     try:
         return [line.strip() for line in read_bytes(path).decode("utf-8-sig").splitlines()]
     except UnicodeDecodeError as exc:

@@ -1,4 +1,4 @@
-"""HDF5 files. Needs the extra ``study``; the library is imported when a file is opened."""
+"""HDF5 files. Needs the extra ``study``; h5py is imported when a file is opened."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.optional import extra
 
-# What h5py raises for a file that cannot be opened, an array that is not there, a damaged chunk, type or header.
+# Raised by h5py for a file that cannot be opened, a missing array, or a damaged chunk, type or header.
 _DAMAGE = (OSError, KeyError, ValueError, TypeError, RuntimeError)
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """The ``h5py.File`` of a path; what goes wrong inside the block, which only reads, is a :class:`BadFileError`.
+    """Open ``path`` as an ``h5py.File``; an error inside the block becomes a :class:`BadFileError`.
 
-    MATLAB 7.3 files are HDF5 with the axes of every array in reverse.
+    MATLAB 7.3 files are HDF5 files with the axes of every array reversed.
     """
     with extra("study", purpose="reading HDF5 files"):
         h5py = import_module("h5py")

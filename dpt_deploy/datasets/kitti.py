@@ -8,8 +8,8 @@
                                                                            (Monodepth's "DATE/DRIVE FRAME l")
 
 ``kitti`` is the zero-shot protocol: the listed frames of the official validation drives, which lie under ``val/``
-(161), in full. ``kitti-metric`` takes both folders (652: the other 45 frames have no improved ground truth), cut to the
-benchmark's 352 x 1216, and measures inside Garg's crop of the full frame, as the evaluation code of BTS does.
+(161), in full. ``kitti-metric`` takes both folders (652: the other 45 frames have no improved ground truth), cropped to
+the benchmark's 352 x 1216, and measures inside Garg's crop of the full frame, as the evaluation code of BTS does.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class _Frame(NamedTuple):
 
 
 def open_folder(root: Path, name: str) -> PairedFiles | BenchmarkFrames:
-    """The listed frames that have ground truth; raises :class:`BadFileError` when a part is missing."""
+    """Open the listed frames that have ground truth; raises :class:`BadFileError` when a part is missing."""
     search = Search(root, "KITTI", _HINT)
     listed = search.one(*_LISTS)
     splits = [search.one("val", "data_depth_annotated/val")]
@@ -83,21 +83,21 @@ def _frames(path: Path) -> list[_Frame]:
             found.append(_Frame(match["date"], match["drive"], match["number"]))
         elif line and not match:
             raise BadFileError(
-                f"{path} line {number} is not understood: {line[:80]!r}",
+                f"{path} line {number} is malformed: {line[:80]!r}",
                 hint="expected DATE/DRIVE/image_02/data/FRAME.png …, or DATE/DRIVE FRAME l",
             )
     return found
 
 
 def _require_drives(search: Search, frames: list[_Frame], splits: list[Path]) -> None:
-    """A frame may lack ground truth, a whole drive may not."""
+    """Refuse a drive without any ground truth; single frames may lack it."""
     drives = sorted({frame.drive for frame in frames})
     if absent := [drive for drive in drives if not any((split / drive).is_dir() for split in splits)]:
         search.fail(f"{len(absent)} of {len(drives)} drives have no ground truth: {shown(absent)}")
 
 
 class BenchmarkFrames:
-    """Full frames cut to 352 x 1216 and valid inside Garg's crop of the full frame only."""
+    """Full frames cropped to 352 x 1216; only pixels inside Garg's crop of the full frame are valid."""
 
     def __init__(self, files: PairedFiles) -> None:
         self._files = files

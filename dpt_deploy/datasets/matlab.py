@@ -1,7 +1,8 @@
-"""One matrix of numbers out of a MATLAB 5 file (The MathWorks, "MAT-File Format", level 5).
+"""Read one numeric matrix of a MATLAB 5 file (The MathWorks, "MAT-File Format", level 5).
 
-SciPy reads all of MATLAB's types, and takes the process down with it where a file is damaged (1.17, a bus error); this
-reads what is needed here, and refuses the rest.
+The only such file here is NYU's ``splits.mat``, which holds the numbers of the 654 test images. The numbers belong to
+the data set and are not shipped with the package, so the file of the user's copy is read. SciPy could read it, too, but
+crashes the process on a damaged file (1.17, a bus error); this reader raises an error instead.
 """
 
 from __future__ import annotations
@@ -30,16 +31,16 @@ Element = tuple[int, bytes]  # type and content
 
 
 def read_matrix(path: Path, name: str) -> NDArray[Any]:
-    """The real numeric array ``name`` of a MATLAB 5 file, in the shape it has there.
+    """Read the real numeric array ``name`` of a MATLAB 5 file, in its stored shape.
 
     Raises:
-        BadFileError: not such a file, damaged, or without such an array.
+        BadFileError: the file is of another kind, is damaged, or has no such array.
     """
     data = read_bytes(path)
     order = _ORDERS.get(data[_HEADER - 2 : _HEADER])
     try:
         if order is None:
-            raise ValueError("it does not begin with the header of one")
+            raise ValueError("the header is that of another format")
         return _find(data[_HEADER:], order, name)
     except (ValueError, KeyError, struct.error, zlib.error) as exc:
         raise BadFileError(
@@ -53,7 +54,7 @@ def _find(data: bytes, order: str, name: str) -> NDArray[Any]:
         (_, flags), (_, sides), (_, title), *values = _elements(matrix, order)
         if title.rstrip(b"\0") == name.encode():
             if struct.unpack_from(f"{order}I", flags)[0] & 0xFF not in _NUMERIC or len(values) != 1:
-                raise ValueError("it is no array of real numbers")
+                raise ValueError("it is not an array of real numbers")
             return _array(np.frombuffer(sides, f"{order}i4").tolist(), *values[0], order)
     raise ValueError("there is no such array")
 
@@ -75,14 +76,14 @@ def _array(shape: list[int], kind: int, content: bytes, order: str) -> NDArray[A
 
 
 def _elements(data: bytes, order: str) -> Iterator[Element]:
-    """Type and content of each element: a tag of 8 bytes, and as many as it says, filled up to a multiple of 8."""
+    """Type and content of each element: a tag of 8 bytes, then the content, padded to a multiple of 8 bytes."""
     position = 0
     while position < len(data):
         kind, size = struct.unpack_from(f"{order}II", data, position)
         start = position + 8
-        if kind >> 16:  # up to 4 bytes stand in the tag itself
+        if kind >> 16:  # up to 4 bytes are stored in the tag itself
             kind, size, start = kind & 0xFFFF, kind >> 16, position + 4
         if start + size > len(data):
-            raise ValueError("it is shorter than it says")
+            raise ValueError("it is shorter than its header states")
         yield kind, data[start : start + size]
         position = start + size if kind == _COMPRESSED else -(-(start + size) // 8) * 8

@@ -4,9 +4,9 @@
                                  float32 metres, 0 where the sensor saw nothing; columns before rows
     splits.mat                   MATLAB 5: testNdxs (654, 1), 1-based
 
-``nyu`` is the zero-shot protocol: the whole frame of ``rawDepths``. ``nyu-metric`` is what the evaluation code of BTS
-prepares from the same file: the white frame of the photographs is black, and only Eigen's crop is measured. (Its images
-are JPEG, its depths whole millimetres; neither is repeated here.)
+``nyu`` is the zero-shot protocol: the whole frame of ``rawDepths``. ``nyu-metric`` follows the evaluation code of BTS:
+the white border of the photographs is black, and only Eigen's crop is measured. (BTS stores images as JPEG and depth
+as whole millimetres; neither is repeated here.)
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from dpt_deploy.datasets.matlab import read_matrix
 from dpt_deploy.datasets.protocols import PROTOCOLS
 from dpt_deploy.measure.metrics import evaluation_crop
 
-_INSIDE = np.s_[7:474, 7:632]  # rows and columns that BTS keeps of the photograph
+_INSIDE = np.s_[7:474, 7:632]  # rows and columns of the photograph that BTS keeps
 _FRAME = (640, 480)  # columns, rows
 _HINT = "download nyu_depth_v2_labeled.mat and splits.mat (of the toolbox for the indoor split) into one folder"
 
 
 def open_folder(root: Path, name: str) -> NyuReader:
-    """The test split; raises :class:`BadFileError` when a file is missing or is not what its name says."""
+    """Open the test split; raises :class:`BadFileError` when a file is missing or of another kind."""
     search = Search(root, "NYU Depth v2", _HINT)
     labelled, splits = search.one("nyu_depth_v2_labeled.mat"), search.one("splits.mat")
     search.finish()
@@ -62,7 +62,7 @@ def _as_bts(sample: Sample) -> Sample:
 
 
 def _count(labelled: Path) -> int:
-    """How many images the labelled set holds."""
+    """Number of images in the labelled set."""
     with opened(labelled) as file:
         images, depths = (file[key].shape for key in ("images", "rawDepths"))
     if images[1:] != (3, *_FRAME) or depths != (images[0], *_FRAME):

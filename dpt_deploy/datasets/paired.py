@@ -1,4 +1,4 @@
-"""The commonest reader: an image file and a depth file a sample."""
+"""The most common reader: one image file and one depth file per sample."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class PairedFiles:
 
 
 def png_depth(scale: float) -> ReadDepth:
-    """The reader of 16-bit PNG whose values are metres times ``scale``, 0 where nothing was measured."""
+    """Make a reader of 16-bit PNGs whose values are metres times ``scale``, 0 where nothing was measured."""
 
     def read(path: Path, _size: tuple[int, int]) -> NDArray[np.float32]:
         return read_map(path).astype(np.float32) / np.float32(scale)

@@ -1,4 +1,4 @@
-"""The paper's own numbers, read from ``data/paper.toml``, to stand beside what was measured here."""
+"""The paper's numbers, read from ``data/paper.toml``, for comparison with measured ones."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from dpt_deploy.core.errors import UsageError
 
 @dataclass(frozen=True)
 class PaperTable:
-    """What the paper prints for one data set.
+    """The paper's numbers for one data set.
 
-    ``values`` is by model (a name of the zoo where the zoo has it) and metric (``protocols.METRICS``), printed units:
-    percent where ``Metric.percent`` says so. ``released`` is the same of the authors' evaluation of the weights they
-    published, where there is one. ``notes`` says what to know before comparing.
+    ``values`` maps a model (its name in the zoo, if it has one) and a metric (``protocols.METRICS``) to a number in the
+    printed unit: percent where ``Metric.percent`` is set. ``released`` holds the authors' own evaluation of the weights
+    they published, if there is one. ``notes`` states what to know before comparing.
     """
 
     table: int
@@ -30,7 +30,7 @@ class PaperTable:
 
 @dataclass(frozen=True)
 class PaperValue:
-    """One printed number: of table ``table``, in the units of ``protocols.METRICS[metric]``."""
+    """One number of the paper's table ``table``, in the unit of ``protocols.METRICS[metric]``."""
 
     value: float
     metric: str
@@ -39,7 +39,7 @@ class PaperValue:
 
 
 def paper_table(dataset: str) -> PaperTable:
-    """Everything that the paper prints for a data set.
+    """Return all numbers that the paper prints for a data set.
 
     Raises:
         UsageError: the paper has no table for it.
@@ -51,7 +51,7 @@ def paper_table(dataset: str) -> PaperTable:
 
 
 def paper_value(dataset: str, model: str, metric: str) -> PaperValue | None:
-    """The paper's number for a model of the zoo, or None where it prints none (raises as :func:`paper_table`)."""
+    """Return the paper's number for a model of the zoo, or None if there is none (raises as :func:`paper_table`)."""
     table = paper_table(dataset)
     value = table.values.get(model, {}).get(metric)
     return None if value is None else PaperValue(value, metric, table.table, table.notes)

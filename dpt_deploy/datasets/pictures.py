@@ -1,7 +1,7 @@
-"""Image files of a data set, pixel by pixel as stored. Needs the extra ``images``.
+"""Image files of a data set, with their pixels as stored. Needs the extra ``images``.
 
-Ground truth lies on the pixels of the file, so that EXIF orientation is *not* applied here, unlike in ``core.images``;
-and maps keep their 16 bits or their label numbers, which no reader of photographs does. Pillow notices damage.
+Ground truth is aligned with the stored pixels, so EXIF orientation is *not* applied here, unlike in
+:mod:`dpt_deploy.imaging.files`. Maps keep their 16 bits or label numbers. Pillow detects damaged files.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ with extra("images", purpose="reading the images of a data set"):
     from PIL import Image
 
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
-_DEEP = ("I;16", "I;16B", "I")  # how Pillow calls 16 bits of grey, by its version
+_DEEP = ("I;16", "I;16B", "I")  # 16-bit grey in different versions of Pillow
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """The pixels of a photograph (H, W, 3) in RGB; raises :class:`BadFileError` when it is missing or damaged."""
+    """Read a photograph (H, W, 3) in RGB; raises :class:`BadFileError` when it is missing or damaged."""
     return np.array(_loaded(path).convert("RGB"))
 
 
 def read_map(path: Path) -> NDArray[np.uint16]:
-    """The numbers (H, W) of a one-channel PNG: 8 or 16 bits of grey, or the entries of a palette.
+    """Read the values (H, W) of a one-channel PNG: 8 or 16 bits of grey, or palette entries.
 
     Raises:
         BadFileError: missing, damaged, or more than one channel.
@@ -51,7 +51,7 @@ def read_map(path: Path) -> NDArray[np.uint16]:
 def _loaded(path: Path) -> Image.Image:
     data = read_bytes(path)
     try:
-        with warnings.catch_warnings():  # of odd metadata and large images: neither is our business
+        with warnings.catch_warnings():  # about odd metadata and large images, which do not matter here
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(data))
             image.load()

@@ -1,6 +1,6 @@
-"""How each data set is judged in the paper, as data (Tables 1-5; the MiDaS paper §6 and its authors' script).
+"""Evaluation protocols of the paper's data sets (Tables 1-5; the MiDaS paper §6 and its authors' script).
 
-What the numbers mean: ``abs_rel``, lengths (``rmse`` in metres) and ``delta1`` … ``delta3`` are printed as they are
+Units: ``abs_rel``, lengths (``rmse`` in metres) and ``delta1`` … ``delta3`` are printed as they are
 (Tables 1-3); what the paper prints in percent (``delta1_error`` of Table 1, ``whdr``, ``pixel_accuracy``, ``mean_iou``,
 and ``silog`` as the evaluation code prints it) is multiplied by 100 when samples are summed up, and only then.
 """
@@ -19,7 +19,7 @@ Kind = Literal["zero-shot", "metric", "segmentation", "ordinal"]
 
 @dataclass(frozen=True)
 class Metric:
-    """How a number is called and printed; ``percent`` says that the paper prints it times 100."""
+    """Title and unit of a metric; with ``percent`` the paper prints it times 100."""
 
     title: str
     percent: bool
@@ -45,11 +45,11 @@ METRICS = {
 
 @dataclass(frozen=True)
 class Protocol:
-    """How one data set is judged.
+    """Evaluation protocol of one data set.
 
-    ``kind`` says what a prediction is: inverse depth up to scale and shift (``zero-shot``, and for the order of points
-    ``ordinal``), metres (``metric``), or class scores (``segmentation``). ``metric`` is the number that the paper
-    compares by. ``images`` is how many samples the paper's set has, to tell a part from the whole. The image enters the
+    ``kind`` is the kind of prediction: inverse depth up to scale and shift (``zero-shot``, and for the order of points
+    ``ordinal``), metres (``metric``), or class scores (``segmentation``). ``metric`` is the number by which
+    the paper compares. ``images`` is the size of the paper's set, to tell a subset from the whole. The image enters the
     network at about ``size`` by ``resize`` (as in :class:`~dpt_deploy.core.spec.ImageSpec`, aspect kept). Depth is
     measured where the truth lies strictly between ``min_depth`` and ``max_depth`` and inside ``crop``; predictions end
     at ``cap``. Lengths are in metres.

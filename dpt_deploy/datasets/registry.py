@@ -26,21 +26,21 @@ _READERS = {
 
 
 def names() -> list[str]:
-    """Every data set this version knows."""
+    """Names of all known data sets."""
     return sorted(_READERS)
 
 
 def open_dataset(spec: str) -> Dataset:
-    """The data set of ``NAME:DIR``, with its index read and nothing else.
+    """Open the data set ``NAME:DIR``; only its index is read.
 
     Raises:
-        UsageError: not of that form, or no such name.
-        BadFileError: the folder is missing or not whole; the message says what was looked for and what was found.
+        UsageError: the text has another form, or the name is unknown.
+        BadFileError: the folder is missing or incomplete; the message lists the expected and the existing files.
         MissingExtraError: a module that reads its files is not installed.
     """
     name, colon, folder = spec.partition(":")
     if not colon or not folder:
-        raise UsageError(f"data set {spec!r} is not understood; expected NAME:DIR", hint="for example --data nyu:DIR")
+        raise UsageError(f"--data {spec!r} has the wrong form; expected NAME:DIR", hint="for example --data nyu:DIR")
     if name not in _READERS:
         raise UsageError(f"unknown data set {name!r}", hint=f"known: {', '.join(names())}")
     root = Path(folder).expanduser()

@@ -9,8 +9,8 @@ from ``trainval_merged.json`` (classes in alphabetical order: a model must have 
 
     JPEGImages/2008_000002.jpg      SegmentationClassContext/2008_000002.png      ImageSets/SegmentationContext/val.txt
 
-In both, 0 is what nobody labelled (Pascal Context's 60th class, the background, is left out as in the paper's line of
-work), and 1 is the first class.
+In both, 0 marks unlabelled pixels and 1 is the first class. Pascal Context's 60th class, the background, is left out as
+in the works that the paper compares with.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from dpt_deploy.datasets.protocols import PROTOCOLS
 
 
 def open_folder(root: Path, name: str) -> Labelled:
-    """The validation images; raises :class:`BadFileError` when an image, a label map or the list is missing."""
+    """Open the validation images; raises :class:`BadFileError` when an image, a label map or the list is missing."""
     entries = _ade20k(root) if name == "ade20k" else _pascal_context(root)
     return Labelled(entries, PROTOCOLS[name].classes)
 

@@ -3,7 +3,7 @@
     training/final/<sequence>/frame_0001.png     or clean/: the pass without blur and fog, data set ``sintel-clean``
     training/depth/<sequence>/frame_0001.dpt     float32 tag 202021.25, int32 width and height, float32 metres by rows
 
-All numbers are little-endian. The paper does not say which pass it used.
+All numbers are little-endian. The paper does not state which pass it used.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _HEADER = struct.Struct("<4sii")
 
 
 def open_folder(root: Path, name: str) -> PairedFiles:
-    """The frames of the pass that ``name`` means; raises :class:`BadFileError` when image or depth is missing."""
+    """Open the frames of the pass ``name``; raises :class:`BadFileError` when an image or a depth map is missing."""
     search = Search(root, "MPI Sintel", "unpack the training images and the depth archive into one folder")
     images = search.some(f"training/{'clean' if name == 'sintel-clean' else 'final'}/*/*", suffixes=(".png",))
     depths = search.some("training/depth/*/*", suffixes=(".dpt",))
@@ -33,10 +33,10 @@ def open_folder(root: Path, name: str) -> PairedFiles:
 
 
 def read_dpt(path: Path, _size: tuple[int, int]) -> NDArray[Any]:
-    """Metres (H, W) of a ``.dpt`` file.
+    """Read the depth in metres (H, W) of a ``.dpt`` file.
 
     Raises:
-        BadFileError: not this format, or not as long as its header says.
+        BadFileError: the format is another one, or the length does not match the header.
     """
     data = read_bytes(path)
     tag, width, height = _HEADER.unpack_from(data) if len(data) >= _HEADER.size else (b"", 0, 0)

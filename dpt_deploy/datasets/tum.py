@@ -5,13 +5,13 @@ anywhere under the folder:
 
     *.h5        /gt/img_1 (H, W, 3) float, RGB in 0..1;  /gt/gt_depth (H, W) float metres, 0 where none
 
-Otherwise the folder holds sequences as the benchmark publishes them (or is one); which ones, the user decides:
+Otherwise the folder holds sequences as the benchmark publishes them (or is one). The user chooses the sequences:
 
     <sequence>/rgb.txt, depth.txt      lines "timestamp path", comments begin with #
-    <sequence>/associations.txt        optional: "timestamp path timestamp path", colour first, names the frames to take
+    <sequence>/associations.txt        optional list of frames: "timestamp path timestamp path", colour first
     <sequence>/depth/*.png             16 bits: metres x 5000, 0 where none, on the pixels of the colour image
 
-Without ``associations.txt`` colour and depth are paired by time, as the benchmark's tool does it.
+Without ``associations.txt`` colour and depth are paired by time, as in the benchmark's own tool.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Stamped = tuple[float, str]
 
 
 def open_folder(root: Path, _name: str) -> PairedFiles | Hdf5Frames:
-    """The frames of either layout; raises :class:`BadFileError` when there is neither, or a part is missing."""
+    """Open the frames of either layout; raises :class:`BadFileError` when neither is found or a part is missing."""
     if files := sorted(root.rglob("*.h5")):
         return Hdf5Frames(root, files)
     search = Search(root, "TUM RGB-D", _HINT)
@@ -48,7 +48,7 @@ def open_folder(root: Path, _name: str) -> PairedFiles | Hdf5Frames:
 
 
 class Hdf5Frames:
-    """One HDF5 file a frame."""
+    """Frames stored as one HDF5 file each."""
 
     def __init__(self, root: Path, files: list[Path]) -> None:
         self._files = files
@@ -79,19 +79,19 @@ def _stamped(path: Path) -> list[Stamped]:
 
 
 def _words(path: Path, least: int) -> list[list[str]]:
-    """The words of every line that is no comment; raises :class:`BadFileError` where the first is no timestamp."""
+    """Split every line that is not a comment; raises :class:`BadFileError` unless it begins with a timestamp."""
     lines = [(number, line.split()) for number, line in enumerate(read_lines(path), 1) if line and line[0] != "#"]
     for number, words in lines:
         if len(words) < least or not words[0].replace(".", "", 1).isdecimal():
             raise BadFileError(
-                f"{path} line {number} is not understood: {' '.join(words)[:80]!r}",
-                hint=f"expected a timestamp and a path{', twice' if least > 2 else ''}",
+                f"{path} line {number} is malformed: {' '.join(words)[:80]!r}",
+                hint=f"expected a timestamp and a path{', two times' if least > 2 else ''}",
             )
     return [words for _, words in lines]
 
 
 def _associated(colours: list[Stamped], depths: list[Stamped]) -> list[tuple[str, str]]:
-    """Pairs within 0.02 s, the closest in time first, each file once; in the order of the colour images."""
+    """Pair files within 0.02 s, the closest first, each file once; the order is that of the colour images."""
     times = [time for time, _ in depths]
     near = [
         (abs(time - times[j]), i, j)

@@ -1,4 +1,4 @@
-"""Estimates with an interval, by resampling images."""
+"""Estimates with bootstrap intervals over images."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-Draws = NDArray[np.float64]  # first axis: the images as they are, then every resample of them
-
+Draws = NDArray[np.float64]  # first axis: the images themselves, then every resample
 
 RESAMPLES = 4000
-
-
-_LEAST = 4  # images of a kind: fewer do not tell how much its images differ
+_LEAST = 4  # images of a kind; fewer do not show how much its images differ
 
 
 @dataclass(frozen=True)
@@ -28,26 +25,26 @@ class Estimate:
 
     @classmethod
     def of(cls, draws: Draws) -> Self:
-        """From the value itself (first) and its resamples (the rest)."""
+        """Make an estimate of the value itself (first draw) and its resamples (the rest)."""
         low, high = np.percentile(draws[1:], (2.5, 97.5))
         return cls(float(draws[0]), float(low), float(high))
 
     def meets(self, other: Estimate) -> bool:
-        """Whether the intervals have a number in common."""
+        """True if the intervals overlap."""
         return self.low <= other.high and other.low <= self.high
 
 
 def mean_of(values: NDArray[np.float64], *, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
-    """The mean of one number of every image of one kind, with its interval."""
+    """Mean of one number per image, with its interval."""
     return Estimate.of(image_weights(len(values), seed, resamples) @ values)
 
 
 def image_weights(images: int | Sequence[str], seed: int, resamples: int) -> Draws:
-    """What each image counts for in each draw, adding up to 1: (1 + resamples, images).
+    """Weight of each image in each draw, adding up to 1: (1 + resamples, images).
 
-    ``images`` is their number, or the kind of each. A resample draws within each kind, one image fewer than there are
-    (each for more accordingly): drawn as often as there are images, the mean of ``n`` would vary by too little, by the
-    factor ``(n - 1) / n`` (Rao & Wu, "Resampling inference with complex survey data", JASA 1988).
+    ``images`` is their number, or the kind of each. A resample draws ``n - 1`` of the ``n`` images of each kind and
+    weights them by ``n / (n - 1)``. Drawing ``n`` would underestimate the variance of the mean by the factor
+    ``(n - 1) / n`` (Rao & Wu, "Resampling inference with complex survey data", JASA 1988).
     """
     kinds = [""] * images if isinstance(images, int) else list(images)
     rng = np.random.default_rng(seed)
@@ -60,7 +57,7 @@ def image_weights(images: int | Sequence[str], seed: int, resamples: int) -> Dra
 
 
 def strata(kinds: Sequence[str]) -> list[list[int]]:
-    """The images of each kind; kinds of too few to tell their spread stand together, or with the next larger one."""
+    """Group the images by kind; kinds with too few images are merged with each other or the next larger one."""
     members: dict[str, list[int]] = {}
     for index, kind in enumerate(kinds):
         members.setdefault(kind, []).append(index)

@@ -1,7 +1,7 @@
-"""What the machine can do at best: a large matrix product, the yardstick for every share printed.
+"""Ceiling of a machine: the rate of a large matrix product, to which printed shares refer.
 
-No library is the fastest everywhere, so several multiply the same matrices in turn and the best of them is the ceiling.
-On a GPU the matrices are larger, or launching the product would be what is timed.
+No library is the fastest everywhere. Several multiply the same matrices, interleaved, and the fastest is the ceiling.
+Matrices are larger on a GPU, where the launch of a small product would dominate its time.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ DEVICE_SIDE = 8192
 
 
 def operations(side: int) -> int:
-    """Of a product of two square matrices."""
+    """Number of operations of a product of two square matrices."""
     return 2 * side**3
 
 
 def matrices() -> tuple[np.ndarray, np.ndarray]:
-    """Two float32 matrices (``SIDE``, ``SIDE``)."""
+    """Make two float32 matrices (``SIDE``, ``SIDE``)."""
     rng = np.random.default_rng(0)
     left, right = (rng.standard_normal((SIDE, SIDE), dtype=np.float32) for _ in range(2))
     return left, right
 
 
 def numpy_product() -> Contender:
-    """The product as NumPy computes it."""
+    """The product computed by NumPy."""
     left, right = matrices()
     return Contender(lambda: left @ right, lambda: None)
 
@@ -40,9 +40,8 @@ def best(products: Mapping[str, Timing]) -> Timing:
 
 
 def share(timing: Timing, done: int, ceiling: Timing, side: int) -> float:
-    """Share of the ceiling that ``done`` operations in ``timing`` reached: the ratio of the median rates.
+    """Share of the ceiling that ``done`` operations reached in ``timing``: the ratio of the median rates.
 
-    ``ceiling`` is the product of matrices of this ``side``, of the same run: where the machine slows down for a while,
-    both slow down.
+    ``ceiling`` is the product of matrices of this ``side`` in the same run, so both slow down when the machine does.
     """
     return float(done / timing.median / (operations(side) / ceiling.median))

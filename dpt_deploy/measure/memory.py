@@ -1,7 +1,7 @@
-"""How much memory does it take: the peak of a fresh process, over what it held before the model was loaded.
+"""Peak memory of a fresh process, above what it held before the model was loaded.
 
-A process that has timed other things holds their memory, its allocators keep what was freed, and a peak once reached
-stays the peak. So every number comes from a process of its own: :func:`ask` starts it, :class:`Gauge` reads inside it.
+A process that has timed other models still holds their memory, its allocators keep freed blocks, and its recorded peak
+never falls. Every number therefore comes from a process of its own: :func:`ask` starts it, :class:`Gauge` reads inside.
 """
 
 from __future__ import annotations
@@ -26,15 +26,14 @@ _RESET_PEAK = "5"  # proc(5): sets the peak resident set to the current one
 
 
 class ChildError(Exception):
-    """The measuring process gave no answer; the text says why."""
+    """The measuring process returned no result; the message gives the reason."""
 
 
 class Gauge:
-    """Peak resident set of this process since the gauge was made, in bytes over what was resident then.
+    """Peak resident set of this process since the gauge was made, in bytes above what was resident then.
 
-    Resident means what lies in physical memory: allocations that were touched, and the mapped parts of files. Where the
-    system cannot set its mark back (anything but Linux), a peak from before hides what stays below it, and the number
-    is a lower bound: ``exact`` says which it is.
+    Resident memory is physical memory: touched allocations and mapped parts of files. Only Linux can reset its recorded
+    peak. Elsewhere an earlier peak may hide a lower one, and the number is a lower bound; ``exact`` tells which.
     """
 
     def __init__(self) -> None:
@@ -58,19 +57,17 @@ def _peak_bytes() -> int:
     line = next((line for line in text.splitlines() if line.startswith("VmHWM:")), "")
     if line:
         return int(line.split()[1]) * 1024
-    import resource  # noqa: PLC0415  not there on Windows
+    import resource  # noqa: PLC0415  missing on Windows
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
 
 def ask(module: str, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Call ``answer(request)`` of ``module`` in a fresh process that finds modules where this one does.
-
-    Returns the JSON object that it made.
+    """Call ``answer(request)`` of ``module`` in a fresh process with the same module path; return its JSON object.
 
     Raises:
-        ChildError: the process died, or made no such object.
+        ChildError: the process died or returned no JSON object.
     """
     command = [sys.executable, "-P", "-c", _CHILD, json.dumps(sys.path), module, json.dumps(request)]
     try:

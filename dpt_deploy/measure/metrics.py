@@ -1,11 +1,11 @@
-"""Every number that says how close two outputs are, or an output and the truth.
+"""Metrics: how close two outputs are to each other, or an output to the ground truth.
 
 Two outputs: error is measured against the *range* of the reference (largest minus smallest value), because depth is
-known only up to scale and shift; AbsRel after affine alignment is the paper's own measure (§4.1, supplement; MiDaS
+known only up to scale and shift. AbsRel after affine alignment is the paper's own measure (§4.1, supplement; MiDaS
 Eq. 2-4). An output and the truth: the evaluation protocols of the paper's Tables 1-5, one image at a time, in float64.
 
-Maps of one image are (H, W) in metres or inverse metres, a mask ``valid`` is bool of the same shape; both may be flat
-unless a function says otherwise. An output that is not finite is infinitely wrong wherever it is measured.
+Maps of one image are (H, W) in metres or inverse metres; a mask ``valid`` is bool of the same shape. Both may be flat
+unless a function states otherwise. An output that is not finite has an infinite error wherever it is measured.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Crop = Literal["none", "garg", "eigen"]
 
-_EIGEN_FRAME = (480, 640)  # the one size that NYU's crop is defined for
+_EIGEN_FRAME = (480, 640)  # the only size for which NYU's crop is defined
 
 
 def span(values: np.ndarray) -> float:
@@ -43,12 +43,12 @@ def range_error(candidate: np.ndarray, reference: np.ndarray) -> tuple[float, fl
 def sqnr(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> float | None:
     """Variance of references over mean squared error of candidates, in dB, over (candidate, reference) pairs.
 
-    None where that is no number: no error at all, or one that is not finite.
+    None if that is not a number: there is no error, or it is not finite.
     """
     signal = noise = 0.0
-    for ours, full in pairs:
-        signal += float(full.var())
-        noise += float(np.mean((ours.astype(np.float64) - full) ** 2))
+    for candidate, reference in pairs:
+        signal += float(reference.var())
+        noise += float(np.mean((candidate.astype(np.float64) - reference) ** 2))
     return float(10.0 * np.log10(signal / noise)) if 0.0 < noise < np.inf and signal > 0.0 else None
 
 
@@ -131,10 +131,10 @@ def zero_shot_depth(prediction: np.ndarray, depth: np.ndarray, valid: Mask, cap:
 
 
 def plane_depth(depth: np.ndarray, valid: Mask, cap: float) -> Array:
-    """What a network must beat: metres of the plane ``a x + b y + c`` in inverse depth that fits ``depth`` (H, W) best.
+    """Metres of the plane ``a x + b y + c`` in inverse depth that fits ``depth`` (H, W) best: the baseline.
 
-    Least squares over ``valid``, of smallest norm where several planes fit equally; floored at ``1 / cap``. It has seen
-    the truth and nothing of the image.
+    Least squares over ``valid``, of smallest norm if several planes fit equally well; floored at ``1 / cap``. The plane
+    is fitted to the ground truth and uses nothing of the image.
     """
     height, width = depth.shape
     y, x, weight = np.linspace(-1, 1, height), np.linspace(-1, 1, width), valid.astype(np.float64)
@@ -163,7 +163,7 @@ def depth_metrics(prediction: np.ndarray, depth: np.ndarray, valid: Mask) -> Dep
     """Errors of ``prediction`` against ``depth``, both in metres, over ``valid``.
 
     The formulas are those of Eigen et al. (2014) as the evaluation code of BTS, which the paper's Tables 2-3 were made
-    with, computes them. A prediction that is not a positive number somewhere is infinitely wrong.
+    with, computes them. The error is infinite if the prediction is not a positive number everywhere.
 
     Raises:
         ValueError: nothing is valid, or a valid ``depth`` is not positive.
@@ -200,9 +200,9 @@ def evaluation_crop(crop: Crop, height: int, width: int) -> tuple[slice, slice]:
 def whdr(prediction: np.ndarray, far: NDArray[np.intp], near: NDArray[np.intp]) -> float:
     """Share of point pairs whose order ``prediction`` (H, W; inverse depth, larger is nearer) gets wrong.
 
-    ``far`` and ``near`` are (N, 2): row and column of what people called farther and nearer. As in the test of Chen et
-    al. (2016, "Depth in the Wild") there is no threshold and every pair weighs the same: a tie is a disagreement, and
-    so is a value that is not a number.
+    ``far`` and ``near`` are (N, 2): row and column of the points that annotators called farther and nearer. As in Chen
+    et al. (2016, "Depth in the Wild") there is no threshold and every pair has the same weight. A tie counts as a
+    disagreement, and so does a value that is not a number.
     """
     agree = prediction[far[:, 0], far[:, 1]] < prediction[near[:, 0], near[:, 1]]
     return float(1.0 - np.mean(agree))
@@ -210,9 +210,9 @@ def whdr(prediction: np.ndarray, far: NDArray[np.intp], near: NDArray[np.intp]) 
 
 @dataclass(frozen=True)
 class SegmentationCounts:
-    """Pixels of each class, summed over any number of images: (classes,) each, so that a stream needs no more memory.
+    """Pixels of each class, (classes,) each, summed over any number of images.
 
-    ``intersection`` was predicted rightly; ``predicted`` and ``labelled`` count the labelled pixels by either map.
+    ``intersection`` counts correct predictions; ``predicted`` and ``labelled`` count the labelled pixels by either map.
     """
 
     intersection: NDArray[np.int64]
@@ -226,20 +226,20 @@ class SegmentationCounts:
 
     @property
     def pixel_accuracy(self) -> float:
-        """Share of the labelled pixels that are right; NaN when there is none."""
+        """Share of the labelled pixels predicted correctly; NaN if no pixel is labelled."""
         total = int(self.labelled.sum())
         return int(self.intersection.sum()) / total if total else float("nan")
 
     @property
     def mean_iou(self) -> float:
-        """Intersection over union, averaged over the classes that occur in either map; NaN when none does."""
+        """Intersection over union, averaged over the classes that occur in either map; NaN if none does."""
         union = self.predicted + self.labelled - self.intersection
         there = union > 0
         return float(np.mean(self.intersection[there] / union[there])) if there.any() else float("nan")
 
 
 def segmentation_counts(prediction: np.ndarray, labels: np.ndarray, classes: int) -> SegmentationCounts:
-    """Counts of one image: maps (H, W) of labels 1..``classes``; where ``labels`` is 0 nobody said, nothing counts.
+    """Count the pixels of one image: maps (H, W) of labels 1..``classes``; pixels with label 0 are ignored.
 
     Raises:
         ValueError: shapes differ, or a label is outside 0..``classes``.

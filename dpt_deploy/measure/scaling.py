@@ -1,4 +1,4 @@
-"""How time grows with the image, against how arithmetic grows: both over the smallest size measured."""
+"""Growth of time and of arithmetic with the image, relative to the smallest size measured."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Step:
-    """One contender at one size. ``operations`` and ``time`` are ratios to the same contender's smallest size."""
+    """One candidate at one size. ``operations`` and ``time`` are ratios to its smallest size."""
 
     contender: str
     batch: int
@@ -22,10 +22,10 @@ class Step:
 
 
 def scaling(rows: Iterable[Mapping[str, Any]]) -> list[Step]:
-    """Growth of every contender and batch that was timed at two sizes or more, smallest first.
+    """Growth for every candidate and batch timed at two sizes or more, smallest first.
 
-    ``rows`` are those of a recorded result (``contender``, ``batch``, ``size``, ``gflop``, ``p50_ms``). Time that grows
-    faster than operations means that larger images use the machine less well, and the other way round.
+    ``rows`` are those of a recorded result (``contender``, ``batch``, ``size``, ``gflop``, ``p50_ms``). If time grows
+    faster than operations, larger images use the machine less efficiently.
     """
     series: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
     for row in rows:

@@ -1,4 +1,4 @@
-"""Rays against solids: the exact distance to boxes, ellipsoids, cylinders and planes (torch, any device).
+"""Ray casting: exact distances to boxes, ellipsoids, cylinders and planes (torch, any device).
 
 A ray is ``origin + t * direction``. Directions are scaled such that their component along the camera's axis is 1, so
 ``t`` *is* the depth that a depth map holds: metres along the optical axis, not along the ray. Coordinates come first in
@@ -14,44 +14,44 @@ import numpy as np
 import torch
 from torch import Tensor
 
-UPRIGHT = np.eye(3)  # the rotation of what stands straight
-_NEAR = 1e-3  # metres; what is nearer belongs to the surface the ray starts from
+UPRIGHT = np.eye(3)  # the rotation of an upright solid
+_NEAR = 1e-3  # metres; nearer hits belong to the surface that the ray starts from
 _TINY = 1e-9
 
 
 class Solid(Protocol):
-    """A body in the world's coordinates (metres, y up)."""
+    """A body in world coordinates (metres, y up)."""
 
     def distance(self, origin: Tensor, direction: Tensor) -> Tensor:
-        """``t`` (N,) of the first surface on rays (3, N) from ``origin`` (3, N) or (3, 1), infinite for none."""
+        """Return ``t`` (N,) of the first hit on rays (3, N) from ``origin`` (3, N) or (3, 1); infinite for none."""
 
     def surface(self, point: Tensor) -> tuple[Tensor, Tensor]:
-        """Points (3, N) on the surface to outward unit normals (3, N) and texture coordinates (2, N) in metres."""
+        """Return outward unit normals (3, N) and texture coordinates (2, N) in metres of surface points (3, N)."""
 
 
 @dataclass(frozen=True)
 class ObjectFrame:
-    """Where a solid stands: its ``centre`` and its ``rotation`` (columns are its axes in the world)."""
+    """Pose of a solid: its ``centre`` and its ``rotation`` (columns are its axes in the world)."""
 
     centre: np.ndarray
     rotation: np.ndarray
 
     def inward(self, origin: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
-        """Rays of the world in the solid's own coordinates."""
+        """Transform world rays to the coordinates of the solid."""
         return self.local(origin), _like(self.rotation.T, origin) @ direction
 
     def local(self, point: Tensor) -> Tensor:
-        """A point of the world in the solid's own coordinates."""
+        """Transform a world point to the coordinates of the solid."""
         return _like(self.rotation.T, point) @ (point - _column(self.centre, point))
 
     def outward(self, vector: Tensor) -> Tensor:
-        """A direction of the solid in the world."""
+        """Transform a direction of the solid to world coordinates."""
         return _like(self.rotation, vector) @ vector
 
 
 @dataclass(frozen=True)
 class Box:
-    """A cuboid; ``half`` are half its edges. Seen from inside (``room``) it is floor, walls and ceiling."""
+    """A cuboid; ``half`` holds half its edge lengths. Seen from inside (``room``) it forms floor, walls and ceiling."""
 
     frame: ObjectFrame
     half: np.ndarray
@@ -72,7 +72,7 @@ class Box:
         sign = torch.sign(local.gather(0, axis))
         normal = torch.zeros_like(local).scatter_(0, axis, -sign if self.room else sign)
         others = torch.tensor([[2, 0, 0], [1, 2, 1]], device=point.device)[:, axis[0]]
-        # Each face has its own corner of the texture: opposite walls must not look alike.
+        # Each face uses its own part of the texture, so opposite walls look different.
         return self.frame.outward(normal), local.gather(0, others) + 3.7 * axis + 1.3 * sign
 
 

@@ -1,6 +1,6 @@
-"""What stands where: rooms, landscapes, table tops and people-like close-ups, drawn from a seed (NumPy only).
+"""Layouts of scenes: rooms, landscapes, table tops and person-like close-ups, drawn from a seed (NumPy only).
 
-The kinds are chosen for what they teach about depth: rooms for perspective and occlusion, landscapes for horizon and
+Each kind teaches something about depth: rooms for perspective and occlusion, landscapes for horizon and
 sky, table tops for cameras that look down, close-ups for a near body in front of a far background.
 """
 
@@ -18,13 +18,13 @@ from dpt_deploy.scenes.materials import random_material, random_sky
 from dpt_deploy.scenes.texture import Material
 from dpt_deploy.scenes.things import Thing, Vector
 
-# How often each kind is drawn.
+# probability of each kind
 SHARES = {"room": 0.4, "landscape": 0.3, "table": 0.15, "close-up": 0.15}
 
 
 @dataclass(frozen=True)
 class Camera:
-    """Columns of ``rotation`` are the camera's right, up and forward; ``view`` is the horizontal angle in radians."""
+    """A camera; the columns of ``rotation`` are right, up and forward, ``view`` is the horizontal angle in radians."""
 
     position: Vector
     rotation: Vector
@@ -33,7 +33,7 @@ class Camera:
 
 @dataclass(frozen=True)
 class Light:
-    """Direction towards the sun (``position`` None), or a lamp; plus light from everywhere."""
+    """The sun (``direction`` towards it, ``position`` None) or a lamp, plus ambient light."""
 
     direction: Vector
     position: Vector | None
@@ -44,7 +44,7 @@ class Light:
 
 @dataclass
 class Layout:
-    """Everything there is in one scene. ``haze`` is the distance in metres at which air hides 63 % (None: clear)."""
+    """Contents of one scene. ``haze`` is the distance in metres at which air absorbs 63 % (None: clear air)."""
 
     kind: str
     camera: Camera
@@ -55,13 +55,13 @@ class Layout:
 
 
 def compose(seed: int) -> Layout:
-    """The scene of a seed."""
+    """Draw the scene of a seed."""
     rng = np.random.default_rng([seed, 0x0D97])
     return _KINDS[_kind(rng)](rng)
 
 
 def kind_of(seed: int) -> str:
-    """The kind of the scene of a seed."""
+    """Return the kind of a seed's scene without drawing it."""
     return _kind(np.random.default_rng([seed, 0x0D97]))
 
 
@@ -70,11 +70,11 @@ def _kind(rng: np.random.Generator) -> str:
 
 
 def balanced(first: int, count: int) -> list[int]:
-    """``count`` seeds from ``first`` on whose kinds have their :data:`SHARES` to within one scene, however few.
+    """Choose ``count`` seeds from ``first`` on whose kinds match :data:`SHARES` to within one scene.
 
-    Kinds differ far more in difficulty than scenes of one kind do: of 48 seeds in a row 4 to 9 may be close-ups, and
-    that alone moves a mean. Each seed stands for the kind that is the most behind its share; the first ``n`` of a
-    longer list are the list of ``n``.
+    Kinds differ far more in difficulty than scenes of one kind. Of 48 consecutive seeds, 4 to 9 are close-ups, which
+    alone shifts a mean. The next seed is always of the kind furthest below its share. A shorter list is a prefix of a
+    longer one.
     """
     waiting: dict[str, list[int]] = {kind: [] for kind in SHARES}
     taken = dict.fromkeys(SHARES, 0)
@@ -141,7 +141,7 @@ def _table(rng: np.random.Generator) -> Layout:
 
 
 def _close_up(rng: np.random.Generator) -> Layout:
-    """A head and shoulders, or an animal's rounded body, near the camera in one of the other worlds."""
+    """Draw a head and shoulders near the camera, in a room or a landscape."""
     layout = _room(rng) if rng.random() < 0.6 else _landscape(rng)
     layout.kind = "close-up"
     camera = layout.camera

@@ -1,4 +1,4 @@
-"""What surfaces are made of, drawn at random: colours, patterns, gloss (NumPy only)."""
+"""Random surface materials: colours, patterns, gloss (NumPy only)."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def random_material(
     pattern: Pattern | None = None,
     hue: np.ndarray | None = None,
 ) -> Material:
-    """A material whose pattern has a period of ``scale`` metres.
+    """Draw a material whose pattern has a period of ``scale`` metres.
 
-    A ``calm`` one has at most faint structure, as painted walls and skin do; ``pattern`` and ``hue`` (linear RGB) fix
-    what is otherwise drawn.
+    A ``calm`` material has at most faint structure, like painted walls and skin. ``pattern`` and ``hue`` (linear RGB)
+    replace random choices.
     """
     first = np.clip((_hue(rng) if hue is None else hue) * rng.uniform(0.5, 1.5), 0.02, 0.95)
     if calm and pattern is None:
@@ -35,12 +35,12 @@ def random_material(
 
 
 def building_material(rng: np.random.Generator) -> Material:
-    """Rows of bricks or windows, or plaster."""
+    """Draw a material of bricks, windows or plaster."""
     return random_material(rng, rng.uniform(0.6, 3), pattern=_one_of(rng, ("bricks", "checker", "stripes", "noise")))
 
 
 def random_sky(rng: np.random.Generator) -> Material:
-    """Blue or grey, with clouds of the ``second`` colour."""
+    """Draw a blue or grey sky with clouds of the ``second`` colour."""
     blue = np.array([0.25, 0.45, 0.85]) * rng.uniform(0.7, 1.2)
     grey = np.full(3, rng.uniform(0.5, 0.95))
     first = blue if rng.random() < 0.6 else grey * rng.uniform(0.8, 1.0)
@@ -52,7 +52,7 @@ def _one_of(rng: np.random.Generator, patterns: tuple[Pattern, ...]) -> Pattern:
 
 
 def _hue(rng: np.random.Generator) -> np.ndarray:
-    """Mostly the muted colours of real things, sometimes a strong one."""
+    """Draw a colour: usually muted, as of real things, sometimes strong."""
     grey, colour = rng.uniform(0.05, 0.9), rng.uniform(0, 1, 3)
     strength = rng.choice([0.15, 0.4, 0.9], p=[0.5, 0.3, 0.2])
     return np.asarray(grey + strength * (colour - 0.5)).clip(0.02, 0.95)

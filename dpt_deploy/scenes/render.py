@@ -1,4 +1,4 @@
-"""From a layout to an image, its exact depth and its labels: cast, shade, expose (torch, CPU or GPU)."""
+"""Rendering of a layout to an image with exact depth and labels: cast, shade, expose (torch, CPU or GPU)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LIFT = 1e-3  # metres per metre of depth: a shadow ray starts this far off its 
 
 @dataclass(frozen=True)
 class Scene:
-    """What a camera saw, and the truth about it.
+    """A rendered image with its ground truth.
 
     ``image`` is (H, W, 3) uint8 RGB; ``depth`` (H, W) float32, metres along the optical axis, infinite in the sky;
     ``labels`` (H, W) uint8, positions in :data:`CLASSES`; ``kind`` the layout's: room, landscape, table or close-up.
@@ -32,9 +32,9 @@ class Scene:
 
 
 def render_scene(seed: int, *, height: int = 768, width: int = 768, device: str = "cpu") -> Scene:
-    """The scene of ``seed`` at ``height`` x ``width`` pixels.
+    """Render the scene of ``seed`` at ``height`` x ``width`` pixels.
 
-    The same seed is the same scene at every size and on every device (to rounding).
+    A seed gives the same scene at every size and on every device (up to rounding).
     """
     layout = compose(seed)
     with torch.inference_mode():
@@ -124,13 +124,13 @@ def _cast(layout: Layout, origin: Tensor, direction: Tensor) -> tuple[Tensor, Te
 
 
 def _labels(things: list[Thing], nearest: Tensor) -> Tensor:
-    """Classes (N,) of the things of those indices; where there is none is sky."""
+    """Classes (N,) of the things with these indices; -1 is sky."""
     table = torch.tensor([CLASSES.index("sky"), *(CLASSES.index(thing.kind) for thing in things)], dtype=torch.uint8)
     return table.to(nearest.device)[nearest + 1]
 
 
 def _towards(light: Light, point: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Unit directions (3, N) to the light, how far it is, and how much of its strength arrives (N,)."""
+    """Unit directions (3, N) to the light, its distance (N,), and the share of its strength that arrives (N,)."""
     if light.position is None:
         direction = _tensor(light.direction, point.device)[:, None].expand_as(point)
         far = torch.full(point.shape[1:], torch.inf, device=point.device)
@@ -141,7 +141,7 @@ def _towards(light: Light, point: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _lit(layout: Layout, point: Tensor, to_light: Tensor, reach: Tensor) -> Tensor:
-    """1 where nothing stands between a point and the light, else 0 (N,)."""
+    """1 where nothing blocks the light at a point, else 0 (N,)."""
     free = torch.ones_like(reach)
     for thing in layout.things:
         if not _encloses(thing):
@@ -150,12 +150,12 @@ def _lit(layout: Layout, point: Tensor, to_light: Tensor, reach: Tensor) -> Tens
 
 
 def _encloses(thing: Thing) -> bool:
-    """The walls around a scene shade nothing in it."""
+    """True for the walls around a scene, which cast no shadow inside it."""
     return isinstance(thing.solid, Box) and thing.solid.room
 
 
 def _expose(colour: Tensor, seed: int) -> Tensor:
-    """Linear light to an 8-bit photograph: exposure, white balance, vignette, gamma, sensor noise."""
+    """Convert linear light to an 8-bit photograph: exposure, white balance, vignette, gamma, sensor noise."""
     rng = np.random.default_rng([seed, 0xCA3])
     height, width, _ = colour.shape
     middle = colour.mean().clamp_min(1e-4)

@@ -1,7 +1,7 @@
-"""Procedural materials: what a surface looks like at a point, free of aliasing at any distance.
+"""Procedural materials: the colour of a surface at a point, without aliasing at any distance.
 
-Every pattern is a sum of octaves of lattice noise or a rounded square wave. A frequency that a pixel can no longer
-resolve is faded out (the pixel's footprint on the surface is known exactly), as optics and a sensor would do.
+Every pattern is a sum of octaves of lattice noise or a rounded square wave. Frequencies that a pixel cannot resolve
+fade out, as they would in a camera; the footprint of a pixel on the surface is known exactly.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from torch import Tensor
 Pattern = Literal["plain", "noise", "spots", "grain", "checker", "stripes", "bricks"]
 PATTERNS: tuple[Pattern, ...] = ("plain", "noise", "spots", "grain", "checker", "stripes", "bricks")
 
-LATTICE = 64  # noise values a side, after which they repeat
+LATTICE = 64  # noise values per side; the lattice repeats
 _OCTAVES = 5
-_RESOLVED, _LOST = 0.25, 0.6  # cycles a pixel: below the one a frequency is seen fully, above the other not at all
+_RESOLVED, _LOST = 0.25, 0.6  # cycles per pixel: fully visible below, invisible above
 
 
 @dataclass(frozen=True)
 class Material:
     """``first`` and ``second`` are linear RGB in [0, 1]; ``scale`` is the pattern's period in metres.
 
-    ``roughness`` is the strength of the fine noise that every real surface has; ``gloss`` that of a highlight.
+    ``roughness`` is the strength of fine noise; ``gloss`` that of a highlight.
     """
 
     pattern: Pattern
@@ -39,7 +39,7 @@ class Material:
     lattice: np.ndarray  # (64, 64) noise values in [-1, 1], repeating
 
     def colour(self, uv: Tensor, footprint: Tensor) -> Tensor:
-        """Texture coordinates (2, N) in metres and the size of a pixel there (N,) to linear RGB (3, N)."""
+        """Return linear RGB (3, N) at texture coordinates (2, N) in metres, for pixels of size ``footprint`` (N,)."""
         turned = _turn(uv, self.angle) / self.scale
         footprint = footprint / self.scale
         lattice = torch.as_tensor(self.lattice, dtype=uv.dtype, device=uv.device)
@@ -53,7 +53,7 @@ class Material:
 
 
 def fractal(uv: Tensor, footprint: Tensor, lattice: Tensor, *, octaves: int = _OCTAVES) -> Tensor:
-    """Octaves of noise with falling amplitude: (2, N) to about [-1, 1] (N,)."""
+    """Sum octaves of noise with falling amplitude at (2, N): values (N,) in about [-1, 1]."""
     total = torch.zeros_like(footprint)
     for octave in range(octaves):
         frequency = 2.0**octave
@@ -75,7 +75,7 @@ def _lattice_noise(uv: Tensor, lattice: Tensor) -> Tensor:
 
 
 def _seen(cycles: Tensor) -> Tensor:
-    """1 for a frequency that a pixel resolves, 0 for one that it averages out."""
+    """Visibility of a frequency: 1 if a pixel resolves it, 0 if it averages it out."""
     return ((_LOST - cycles) / (_LOST - _RESOLVED)).clamp(0, 1)
 
 

@@ -1,4 +1,4 @@
-"""Things that stand in scenes, each with its class: furniture, trees, people, cars, houses (NumPy only)."""
+"""Objects in scenes, each with its class: furniture, trees, people, cars, houses (NumPy only)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Vector = np.ndarray
 
 @dataclass(frozen=True)
 class Thing:
-    """A solid, what its surface is made of, and the class of which it is."""
+    """A solid with its material and its class."""
 
     solid: Solid
     material: Material
@@ -37,7 +37,7 @@ class Thing:
 
 
 def furniture(rng: np.random.Generator, spot: Vector) -> list[Thing]:
-    """Something that stands on the floor of a room."""
+    """Draw an object that stands on the floor of a room."""
     size = np.array([rng.uniform(0.15, 0.9), rng.uniform(0.15, 1.1), rng.uniform(0.15, 0.7)])
     choice = rng.random()
     if choice < 0.35:
@@ -52,7 +52,7 @@ def furniture(rng: np.random.Generator, spot: Vector) -> list[Thing]:
 
 
 def on_wall(rng: np.random.Generator, width: float, height: float, length: float) -> list[Thing]:
-    """A picture, a cupboard or a shelf at a wall of a room of that size."""
+    """Draw a picture, a cupboard or a shelf on a wall of a room of that size."""
     size = np.array([rng.uniform(0.3, 1.5), rng.uniform(0.2, 1.2), rng.choice([0.04, rng.uniform(0.1, 0.6)])])
     up = rng.uniform(0.3, 0.8) * height
     if rng.random() < 0.5:
@@ -66,7 +66,7 @@ def on_wall(rng: np.random.Generator, width: float, height: float, length: float
 
 
 def outdoor_thing(rng: np.random.Generator, spot: Vector) -> list[Thing]:
-    """Something that stands in a landscape."""
+    """Draw an object that stands in a landscape."""
     choice = rng.random()
     if choice < 0.35:
         return _tree(rng, spot)
@@ -82,7 +82,7 @@ def outdoor_thing(rng: np.random.Generator, spot: Vector) -> list[Thing]:
 
 
 def small_thing(rng: np.random.Generator, spot: Vector) -> list[Thing]:
-    """Something that lies on a table."""
+    """Draw an object that lies on a table."""
     choice = rng.random()
     if choice < 0.35:
         return [_block(rng, spot, rng.uniform(0.02, 0.16, 3))]
@@ -95,7 +95,7 @@ def small_thing(rng: np.random.Generator, spot: Vector) -> list[Thing]:
 
 
 def stick(rng: np.random.Generator, centre: Vector, length: float, material: Material, *, flat: bool = False) -> Thing:
-    """A thin rod of ``length`` metres: a pencil on a table (``flat``), an arm, a branch."""
+    """Draw a thin rod of ``length`` metres: a pencil on a table (``flat``), an arm, a branch."""
     tilt = np.pi / 2 if flat else rng.uniform(-1.2, 1.2)
     rotation = turned(rng) @ about_x(tilt)
     return Thing(
@@ -104,7 +104,7 @@ def stick(rng: np.random.Generator, centre: Vector, length: float, material: Mat
 
 
 def bust(rng: np.random.Generator, head: Vector, size: float, rotation: Vector) -> list[Thing]:
-    """A head of about ``size`` metres at ``head``, and the shoulders below it."""
+    """Draw a head of about ``size`` metres at ``head``, and the shoulders below it."""
     skin = random_material(rng, size, calm=True)
     skull = Ellipsoid(ObjectFrame(head, turned(rng)), size * rng.uniform(0.8, 1.3, 3))
     below = head - np.array([0, size * rng.uniform(2.0, 2.8), 0])
@@ -113,7 +113,7 @@ def bust(rng: np.random.Generator, head: Vector, size: float, rotation: Vector) 
 
 
 def hill(rng: np.random.Generator) -> Thing:
-    """A rounded rise at 40 to 250 m."""
+    """Draw a rounded hill at 40 to 250 m."""
     depth = rng.uniform(40, 250)
     radii = depth * np.array([rng.uniform(0.3, 1.2), rng.uniform(0.05, 0.3), rng.uniform(0.2, 0.5)])
     centre = np.array([rng.uniform(-1, 1) * depth, 0, depth])
@@ -122,7 +122,7 @@ def hill(rng: np.random.Generator) -> Thing:
 
 
 def street(rng: np.random.Generator) -> list[Thing]:
-    """One or two rows of houses along the view."""
+    """Draw one or two rows of houses along the view."""
     half = rng.uniform(3, 12)
     things: list[Thing] = []
     sides = (-1, 1) if rng.random() < 0.7 else (rng.choice([-1, 1]),)

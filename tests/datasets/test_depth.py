@@ -200,7 +200,7 @@ def test_kitti_refuses_a_list_that_is_none(tmp_path, line):
     writers.write_kitti(tmp_path)
     content = f"\n2011_09_26/{DRIVE_VAL} 0000000069 l\n{line}\n".encode("utf-8", "surrogateescape")
     (tmp_path / EIGEN_LIST).write_bytes(content)
-    refuses(f"kitti:{tmp_path}", EIGEN_LIST, "not a text file" if line == "\udcff" else "line 3 is not understood")
+    refuses(f"kitti:{tmp_path}", EIGEN_LIST, "not a text file" if line == "\udcff" else "line 3 is malformed")
 
 
 def _one_truth(root):
@@ -381,9 +381,9 @@ def test_tum_takes_the_users_associations(tmp_path):
 @pytest.mark.parametrize(
     ("name", "line", "message"),
     [
-        ("rgb.txt", "1.0", "rgb.txt line 1 is not understood: '1.0'"),
-        ("depth.txt", "now depth/x.png", "depth.txt line 1 is not understood: 'now depth/x.png'"),
-        ("associations.txt", "1.0 rgb/a.png", "associations.txt line 1 is not understood"),
+        ("rgb.txt", "1.0", "rgb.txt line 1 is malformed: '1.0'"),
+        ("depth.txt", "now depth/x.png", "depth.txt line 1 is malformed: 'now depth/x.png'"),
+        ("associations.txt", "1.0 rgb/a.png", "associations.txt line 1 is malformed"),
         ("depth.txt", "", "no colour image has a depth map within 0.02 s"),
         ("depth.txt", "7.0 depth/x.png", "no colour image has a depth map within 0.02 s"),
     ],

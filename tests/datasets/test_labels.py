@@ -83,7 +83,7 @@ def test_diw_takes_a_list_with_absolute_paths(tmp_path):
 )
 def test_diw_refuses_an_annotation_that_is_none(tmp_path, annotation):
     writers.write_diw(tmp_path, ("1,1,2,2,>,30,20", annotation))
-    refuses(f"diw:{tmp_path}", "DIW_test.csv has a line that is not understood", annotation)
+    refuses(f"diw:{tmp_path}", "DIW_test.csv has a line that is malformed", annotation)
 
 
 @pytest.mark.parametrize("annotation", ["21,1,2,2,>,30,20", "1,1,2,31,>,30,20", "0,1,2,2,>,30,20"])
