@@ -10,27 +10,40 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     __version__: str
+    from dpt_deploy.core.progress import LineReporter, Reporter, reporting
+    from dpt_deploy.core.recipe import load_recipe
     from dpt_deploy.imaging.files import read_image, write_pfm
     from dpt_deploy.jobs.build.build import build_engine_artifact
     from dpt_deploy.jobs.build.refit import refit_engine_artifact
     from dpt_deploy.jobs.export.convert import convert_checkpoint
     from dpt_deploy.jobs.export.export import export_model
+    from dpt_deploy.jobs.export.request import ExportRequest
     from dpt_deploy.jobs.predict.load import load
     from dpt_deploy.jobs.verify.verify import verify_artifact
 
 __all__ = [
+    "ExportRequest",
+    "LineReporter",
+    "Reporter",
     "__version__",
     "build_engine_artifact",
     "convert_checkpoint",
     "export_model",
     "load",
+    "load_recipe",
     "read_image",
     "refit_engine_artifact",
+    "reporting",
     "verify_artifact",
     "write_pfm",
 ]
 
 _PUBLIC = {
+    "ExportRequest": "dpt_deploy.jobs.export.request",
+    "LineReporter": "dpt_deploy.core.progress",
+    "Reporter": "dpt_deploy.core.progress",
+    "reporting": "dpt_deploy.core.progress",
+    "load_recipe": "dpt_deploy.core.recipe",
     "build_engine_artifact": "dpt_deploy.jobs.build.build",
     "convert_checkpoint": "dpt_deploy.jobs.export.convert",
     "refit_engine_artifact": "dpt_deploy.jobs.build.refit",

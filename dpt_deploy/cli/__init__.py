@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from dpt_deploy.core.errors import DptError, ResourceError
+from dpt_deploy.core.progress import reporting
 
 # name -> (module, one line for --help). The line stands here so that --help imports no command.
 COMMANDS = {
@@ -51,6 +52,12 @@ class LazyGroup(click.Group):
         module = import_module(f"dpt_deploy.cli.{COMMANDS[cmd_name][0]}")
         command: click.Command = module.command
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from dpt_deploy.cli._reporter import ConsoleReporter
+
+        with reporting(ConsoleReporter()):
+            return super().invoke(ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):

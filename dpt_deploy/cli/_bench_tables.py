@@ -1,15 +1,12 @@
-"""How a benchmark looks in a terminal: its tables, and a bar while it runs."""
+"""How a benchmark looks in a terminal: its tables."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.text import Text
 
-from dpt_deploy.cli._output import print_table, results, talk
+from dpt_deploy.cli._output import print_table, results
 from dpt_deploy.report.bench_tables import (
     TimingTable,
     limits,
@@ -19,15 +16,6 @@ from dpt_deploy.report.bench_tables import (
     steps_way,
     timing_table,
 )
-
-
-@contextmanager
-def timing_bar() -> Iterator[Callable[[float], None]]:
-    """A bar on standard error; call it with the share of the present size that is done."""
-    columns = (TextColumn("timing"), BarColumn(), TaskProgressColumn())
-    with Progress(*columns, console=talk, transient=True, disable=not talk.is_terminal) as bar:
-        task = bar.add_task("timing", total=1.0)
-        yield lambda share: bar.update(task, completed=share, visible=share < 1)
 
 
 def print_timing(title: str, result: Any) -> None:

@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import click
 from rich import box
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
 from dpt_deploy.artifact.records import CaseResult, WorthRecord
-from dpt_deploy.core.errors import DptError
 
 talk = Console(stderr=True, highlight=False)
 # In a pipe a table is as wide as it needs to be: nothing is cut or folded for a terminal that is not there.
@@ -119,66 +108,3 @@ def _number(value: float | None) -> str:
 
 def _share(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.4f} %"
-
-
-@contextmanager
-def checkpoint_keys(wanted: bool) -> Iterator[Callable[[Iterable[str]], None]]:
-    """For ``--keys``: say what became of every key of a checkpoint, of one that does not fit as well."""
-
-    def tell(lines: Iterable[str]) -> None:
-        if wanted:
-            for line in lines:
-                say(line)
-
-    try:
-        yield tell
-    except DptError as exc:
-        tell(exc.details)
-        raise
-
-
-@contextmanager
-def download_bar() -> Iterator[Callable[[int, int | None], None]]:
-    """A progress bar that appears with the first byte; call it with (bytes done, bytes in all)."""
-    columns = (TextColumn("downloading"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    bar = Progress(*columns, console=talk, transient=True)
-
-    def advance(done: int, total: int | None) -> None:
-        if not bar.tasks:
-            bar.start()
-            bar.add_task("download", total=total)
-        bar.update(bar.tasks[0].id, completed=done)
-        if done == total:
-            bar.stop()
-
-    try:
-        yield advance
-    finally:
-        if bar.tasks:
-            bar.stop()
-
-
-@contextmanager
-def count_bar(label: str) -> Iterator[tuple[Callable[[int], None], Callable[[Any], None]]]:
-    """A progress bar over a number of things: ``start(total)`` and ``advance(thing)``."""
-    columns = (TextColumn(label), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn())
-    with Progress(*columns, console=talk, transient=True, disable=not talk.is_terminal) as bar:
-        task = bar.add_task(label, total=None)
-        yield (lambda total: bar.update(task, total=total)), (lambda _thing: bar.advance(task))
-
-
-@contextmanager
-def phase_bar() -> Iterator[Callable[[str, int, int], None]]:
-    """Progress bars over phases that nest: call it with (phase, steps done, steps in all); a finished phase goes."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
-    with Progress(*columns, console=talk, transient=True, disable=not talk.is_terminal) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def advance(phase: str, done: int, total: int) -> None:
-            if phase not in tasks:
-                tasks[phase] = bar.add_task(phase, total=total)
-            bar.update(tasks[phase], completed=done)
-            if done >= total:
-                bar.remove_task(tasks.pop(phase))
-
-        yield advance

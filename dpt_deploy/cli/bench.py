@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from dpt_deploy.cli._bench_tables import print_timing, timing_bar
+from dpt_deploy.cli._bench_tables import print_timing
 from dpt_deploy.cli._options import PATH, batch_option, json_option, res_option
 from dpt_deploy.cli._output import print_json, say
 from dpt_deploy.core.errors import ParityError
@@ -100,26 +100,23 @@ def _measure(
         check_name(name)  # an unknown one is refused before anything is exported
     recorded = open_baseline(baseline) if baseline else None
     sizes = res or (Size(384, 384),)
-    with photograph(photo, leave_out=no_photo, say=say) as path:
+    with photograph(photo, leave_out=no_photo) as path:
         if artifact:
             opened = open_artifact(artifact) if engine else open_model(artifact)
         elif "trt" in names:
-            opened = cached_engine(backbone, say, sizes, batch or (1,))
+            opened = cached_engine(backbone, sizes, batch or (1,))
         else:
-            opened = cached_artifact(backbone, say, sizes)
-        with timing_bar() as progress:
-            result = bench_artifact(
-                opened,
-                sizes,
-                batches=batch or (1,),
-                contenders=names,
-                device=device or "",
-                photograph=path,
-                baseline=recorded,
-                say=say,
-                progress=progress,
-                **limits,
-            )
+            opened = cached_artifact(backbone, sizes)
+        result = bench_artifact(
+            opened,
+            sizes,
+            batches=batch or (1,),
+            contenders=names,
+            device=device or "",
+            photograph=path,
+            baseline=recorded,
+            **limits,
+        )
     return result, result.worse_than(recorded) if recorded else []
 
 

@@ -10,7 +10,7 @@ import click
 from dpt_deploy.artifact.records import EngineOptions
 from dpt_deploy.cli._engine_tables import cost_table, engine_rows, next_step
 from dpt_deploy.cli._options import PATH, artifact_argument, capabilities, json_option, ranges
-from dpt_deploy.cli._output import phase_bar, print_facts, print_json, print_table, say
+from dpt_deploy.cli._output import print_facts, print_json, print_table, say
 
 if TYPE_CHECKING:
     from dpt_deploy.jobs.build.build import Building
@@ -60,10 +60,7 @@ def command(artifact: Path, as_json: bool, workspace: int | None, **options: Any
     chosen = {name: options.pop(name) for name in (*names, "tf32")}
     by_name = bool(options["measure"] or options["against_wide"])
     order = EngineOptions(workspace_bytes=(workspace or 0) << 20, **chosen)
-    with phase_bar() as advance:
-        building = build_engine_artifact(
-            artifact, options.pop("out"), options=order, say=say, advance=advance, **options
-        )
+    building = build_engine_artifact(artifact, options.pop("out"), options=order, **options)
     _show(building, as_json=as_json)
     if by_name and building.failed:
         raise building.failed

@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from dpt_deploy.cli._options import PATH, checkpoint_options, json_option
-from dpt_deploy.cli._output import checkpoint_keys, download_bar, print_json, say
+from dpt_deploy.cli._output import print_json
+from dpt_deploy.cli._reporter import checkpoint_keys
 
 
 @click.command()
@@ -26,8 +27,8 @@ def command(backbone: str, out: Path, as_json: bool, keys: bool, **options: Any)
     """
     from dpt_deploy.jobs.export.convert import convert_checkpoint
 
-    with download_bar() as progress, checkpoint_keys(keys) as tell:
-        written = convert_checkpoint(backbone, out, say=say, progress=progress, keys=tell, **options)
+    with checkpoint_keys(keys):
+        written = convert_checkpoint(backbone, out, **options)
     if as_json:
         print_json({"written": str(written)})
     else:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from dpt_deploy.cli._options import PATH
-from dpt_deploy.cli._output import PARITY_COLUMNS, case_rows, print_table, say
+from dpt_deploy.cli._output import PARITY_COLUMNS, case_rows, print_table
 from dpt_deploy.cli.bench import print_timing
 from dpt_deploy.core.recipe import load_recipe
 
@@ -30,7 +30,7 @@ def command(backbone: str, out: Path, seconds: float) -> None:
     """
     from dpt_deploy.jobs.demo import run_demo
 
-    demo = run_demo(backbone, out, seconds=seconds, say=say)
+    demo = run_demo(backbone, out, seconds=seconds)
     weights = demo.artifact.sidecar.weights
     description = load_recipe(backbone).description
     title = f"{demo.artifact.path.name} against PyTorch (weights: {weights})"

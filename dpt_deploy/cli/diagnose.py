@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dpt_deploy.cli._options import artifact_argument, json_option, size
-from dpt_deploy.cli._output import print_facts, print_json, print_table, say
+from dpt_deploy.cli._output import print_facts, print_json, print_table
 
 if TYPE_CHECKING:
     from dpt_deploy.jobs.verify.diagnose import Diagnosis
@@ -38,7 +38,7 @@ def command(artifact: Path, as_json: bool, **options: Any) -> None:
     from dpt_deploy.core.errors import ParityError
     from dpt_deploy.jobs.verify.diagnose import diagnose_artifact
 
-    found = diagnose_artifact(artifact, say=say, **options)
+    found = diagnose_artifact(artifact, **options)
     if as_json:
         print_json(found.to_dict())
     else:

@@ -13,15 +13,16 @@ from dpt_deploy.cli._options import PATH, checkpoint_options, json_option, res_o
 from dpt_deploy.cli._output import (
     PARITY_COLUMNS,
     case_rows,
-    checkpoint_keys,
-    download_bar,
     print_facts,
     print_json,
     print_table,
-    say,
     worth_rows,
 )
+from dpt_deploy.cli._reporter import checkpoint_keys
 from dpt_deploy.core.precision import CLIPPING_METHODS, FP32, PRECISIONS
+from dpt_deploy.core.recipe import load_recipe
+from dpt_deploy.core.size import Size
+from dpt_deploy.core.spec import Task
 
 
 @click.command()
@@ -52,7 +53,17 @@ from dpt_deploy.core.precision import CLIPPING_METHODS, FP32, PRECISIONS
 @click.option("-o", "--out", type=PATH, default=Path("out"), show_default=True, help="Folder of the artefact.")
 @click.option("--force", is_flag=True, help="Export again even if the artefact is up to date.")
 @json_option
-def command(as_json: bool, keys: bool, backbone: str, out: Path, **options: Any) -> None:
+def command(
+    as_json: bool,
+    keys: bool,
+    backbone: str,
+    task: Task | None,
+    classes: int | None,
+    res: tuple[Size, ...],
+    out: Path,
+    force: bool,
+    **options: Any,
+) -> None:
     """Turn a checkpoint into a verified ONNX model.
 
     \b
@@ -66,9 +77,11 @@ def command(as_json: bool, keys: bool, backbone: str, out: Path, **options: Any)
     of that name, fetched once and its hash checked.
     """
     from dpt_deploy.jobs.export.export import export_model
+    from dpt_deploy.jobs.export.request import ExportRequest
 
-    with download_bar() as progress, checkpoint_keys(keys) as tell:
-        artifact = export_model(backbone, out, say=say, progress=progress, keys=tell, **options)
+    request = ExportRequest(load_recipe(backbone, task=task, classes=classes), res=res, **options)
+    with checkpoint_keys(keys):
+        artifact = export_model(request, out, force=force)
     made = [artifact]
     if artifact.sidecar.quantisation and (twin := artifact.sidecar.quantisation.twin):
         made.insert(0, open_artifact(artifact.path.with_name(twin)))

@@ -30,7 +30,7 @@ def command(plan: Path, model: Path, out: Path | None, as_json: bool) -> None:
     from dpt_deploy.artifact.store import engine_of
     from dpt_deploy.jobs.build.refit import refit_engine_artifact
 
-    done = refit_engine_artifact(plan, model, out, say=say)
+    done = refit_engine_artifact(plan, model, out)
     if as_json:
         print_json(done.to_dict())
         return

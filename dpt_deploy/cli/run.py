@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from dpt_deploy.cli._options import PATH, artifact_argument, json_option, size
-from dpt_deploy.cli._output import count_bar, print_json, say
+from dpt_deploy.cli._output import print_json, say
 from dpt_deploy.core.errors import BadFileError
 
 
@@ -49,8 +49,7 @@ def command(artifact: Path, source: Path, as_json: bool, **options: Any) -> None
     """
     from dpt_deploy.jobs.predict.files import run_files
 
-    with count_bar("images") as (start, advance):
-        results = run_files(artifact, source, say=say, started=start, advance=advance, **options)
+    results = run_files(artifact, source, **options)
     failed = [result for result in results if result.error]
     if as_json:
         print_json(

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from dpt_deploy.cli._options import PATH, json_option, names, res_option
-from dpt_deploy.cli._output import count_bar, print_json, print_table, say
+from dpt_deploy.cli._output import print_json, print_table, say
 from dpt_deploy.core.errors import ParityError
 from dpt_deploy.core.precision import FP32
 from dpt_deploy.core.size import Size
@@ -85,8 +85,7 @@ def command(out: Path, plot: bool, reference: str | None, recorded: Path | None,
     sizes: tuple[Size, ...] = options.pop("res")
     plan = study.prepare_study(study.StudyRequest(sizes=sizes, reference=reference is not None, **options))
     baseline = study.recorded_study(recorded, plan, out) if recorded else None
-    with count_bar("images") as (start, advance):
-        found, models = study.run_study(plan, out, baseline=baseline, say=say, started=start, advance=advance)
+    found, models = study.run_study(plan, out, baseline=baseline)
     study_output.write_numbers(found, out)
     if plot:
         say("drawing")

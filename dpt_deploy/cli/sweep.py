@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dpt_deploy.cli._options import PATH, json_option, names, res_option
-from dpt_deploy.cli._output import count_bar, print_json, print_table, say
+from dpt_deploy.cli._output import print_json, print_table
 from dpt_deploy.core.files import atomic_write_bytes
 from dpt_deploy.core.size import Size
 
@@ -59,8 +59,7 @@ def command(
     if plot:
         require_drawing()
     plan = sweep.prepare_sweep(backbone, weights, res, precisions, scenes)
-    with count_bar("images") as (start, advance):
-        found = sweep.run_sweep(plan, out, say=say, started=start, advance=advance)
+    found = sweep.run_sweep(plan, out)
     document = found.to_dict()
     atomic_write_bytes(out / "sweep.json", (json.dumps(document, indent=1) + "\n").encode())
     if plot:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dpt_deploy.cli._options import PATH, json_option
-from dpt_deploy.cli._output import print_facts, print_json, say, talk
+from dpt_deploy.cli._output import print_facts, print_json
 
 if TYPE_CHECKING:
-    from dpt_deploy.jobs.train.train import Listener, Trained, TrainingConfig
-
-_REPORTS = 20  # lines of talk in all where there is no terminal to draw a bar on
+    from dpt_deploy.jobs.train.train import Trained
 
 
 @click.command()
@@ -38,8 +33,7 @@ def command(study: Path, out: Path, cache: Path | None, device: str, as_json: bo
     from dpt_deploy.jobs.train.train import read_training, train_model
 
     plan = read_training(study)
-    with _progress(plan) as listener:
-        trained = train_model(plan, out, cache=cache, device=device, listener=listener)
+    trained = train_model(plan, out, cache=cache, device=device)
     if as_json:
         print_json({"weights": str(trained.weights), "record": str(trained.record), **trained.to_dict()})
         return
@@ -49,31 +43,6 @@ def command(study: Path, out: Path, cache: Path | None, device: str, as_json: bo
         ["record", str(trained.record)],
     ]
     print_facts(f"{plan.backbone}: {trained.weights}", rows)
-
-
-@contextmanager
-def _progress(plan: TrainingConfig) -> Iterator[Listener]:
-    """A bar for each part of the work; without a terminal a line of talk now and then."""
-    from dpt_deploy.jobs.train.train import Listener
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
-    every = max(1, plan.schedule.steps // _REPORTS)
-    with Progress(*columns, TimeRemainingColumn(), console=talk, disable=not talk.is_terminal) as bar:
-        scenes = bar.add_task("scenes", total=plan.scenes.count)
-        steps = bar.add_task("training", total=plan.schedule.steps, start=False)
-        judged = bar.add_task("judging", total=plan.validation.scenes, start=False)
-
-        def stepped(done: int, total: int, loss: float) -> None:
-            bar.start_task(steps)
-            bar.update(steps, completed=done, description=f"training, loss {loss:.3f}")
-            if bar.disable and done % every == 0:
-                say(f"step {done} of {total}, loss {loss:.3f}")
-
-        def judging(done: int, _total: int) -> None:
-            bar.start_task(judged)
-            bar.update(judged, completed=done)
-
-        yield Listener(say, lambda done, _total: bar.update(scenes, completed=done), stepped, judging)
 
 
 def _score(trained: Trained) -> list[list[str]]:

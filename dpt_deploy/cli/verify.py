@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from dpt_deploy.cli._options import PATH, artifact_argument, batch_option, json_option, res_option
-from dpt_deploy.cli._output import PARITY_COLUMNS, case_rows, print_json, print_table, say
+from dpt_deploy.cli._output import PARITY_COLUMNS, case_rows, print_json, print_table
 
 
 @click.command()
@@ -34,11 +34,7 @@ def command(artifact: Path, as_json: bool, **options: Any) -> None:
     from dpt_deploy.jobs.verify.result import raise_on_failure
     from dpt_deploy.jobs.verify.verify import verify_artifact
 
-    verification = verify_artifact(
-        artifact,
-        progress=lambda case: say(f"{case.size}, batch {case.batch}: {'pass' if case.passed else 'FAIL'}"),
-        **options,
-    )
+    verification = verify_artifact(artifact, **options)
     if as_json:
         print_json(verification.to_dict())
     else:

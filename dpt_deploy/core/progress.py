@@ -11,6 +11,7 @@ starts without one: code that is called back from another thread must take :func
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -60,6 +61,15 @@ class SilentReporter:
 
     def close(self) -> None:
         """End nothing."""
+
+
+class LineReporter(SilentReporter):
+    """A reporter that prints messages, one line each, on standard error; progress and details are not shown."""
+
+    def say(self, text: str, *, detail: bool = False) -> None:
+        """Print the line."""
+        if not detail:
+            sys.stderr.write(f"{text}\n")
 
 
 SILENT = SilentReporter()

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ from dpt_deploy.engine.audit import audit_network, check_audit
 from dpt_deploy.engine.compat import Edition, Messages, as_attention, progress_monitor
 
 LEVELS = range(6)
-Advance = Callable[[str, int, int], None]  # phase, steps done, steps in all
 
 _NODE = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
 
@@ -52,7 +52,7 @@ class Built:
     warnings: tuple[str, ...]
 
 
-def build_engine(edition: Edition, request: BuildRequest, advance: Advance = lambda *_: None) -> Built:
+def build_engine(edition: Edition, request: BuildRequest) -> Built:
     """Parse, audit and build.
 
     Raises:
@@ -77,14 +77,15 @@ def build_engine(edition: Edition, request: BuildRequest, advance: Advance = lam
         config = _config(edition, builder, request)
         for profile in request.profiles:
             config.add_optimization_profile(_profile(builder, network, profile, channels_last=request.channels_last))
-        monitor = progress_monitor(edition, advance)
+        monitor = progress_monitor(edition)
         config.progress_monitor = monitor
         cache = _use_timing_cache(edition, config, request.timing_cache)
         begun = time.monotonic()
-        plan = builder.build_serialized_network(network, config)
+        with closing(monitor.phases):
+            plan = builder.build_serialized_network(network, config)
         took = time.monotonic() - begun
-        if monitor.failure is not None:
-            raise monitor.failure
+        if monitor.phases.failure is not None:
+            raise monitor.phases.failure
         if plan is None:
             raise _not_built(edition, request, messages)
         kept = bytes(config.get_timing_cache().serialize()) if cache is not None else None

@@ -8,7 +8,8 @@ notes to builds that were tried (``tests/jobs/build/test_build.py``).
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -17,6 +18,7 @@ from typing import Any
 
 from dpt_deploy.core.errors import IncompatibleError, UsageError
 from dpt_deploy.core.optional import extra
+from dpt_deploy.core.progress import TaskProgress, current_reporter
 
 Version = tuple[int, ...]
 
@@ -190,38 +192,67 @@ def _logger(library: str) -> Any:
     return Logger()
 
 
-def progress_monitor(edition: Edition, advance: Callable[[str, int, int], None]) -> Any:
-    """The library's progress monitor over ``advance(phase, done, steps)``.
+class BuildPhases:
+    """The phases of one build, each a task of the reporter that was current when the build began.
 
-    What ``advance`` raises (or a Ctrl-C) must not travel through the library's own code: it ends the build and waits in
-    ``failure`` for who started it.
+    The library calls from threads of its own. What the reporter raises (or a Ctrl-C) must not travel through the
+    library's code: it ends the build and is kept in ``failure`` for the caller.
     """
 
+    def __init__(self) -> None:
+        self.failure: BaseException | None = None
+        self._reporter = current_reporter()
+        self._open: dict[str, TaskProgress] = {}
+
+    def start(self, name: str, steps: int) -> None:
+        """Begin a phase; phases nest."""
+        with self._keeping_failure():
+            self._open[name] = self._reporter.task(name, steps)
+
+    def step(self, name: str, done: int) -> bool:
+        """Report ``done`` steps of a phase; False asks the library to stop."""
+        if self.failure is None and name in self._open:
+            with self._keeping_failure():
+                self._open[name].update(done=done)
+        return self.failure is None
+
+    def finish(self, name: str) -> None:
+        """End a phase."""
+        if name in self._open:
+            with self._keeping_failure():
+                self._open.pop(name).close()
+
+    def close(self) -> None:
+        """End the phases that a cancelled build has left open."""
+        for name in list(self._open):
+            self.finish(name)
+
+    @contextmanager
+    def _keeping_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as exc:  # noqa: BLE001  raised again by the builder
+            self.failure = self.failure or exc
+
+
+def progress_monitor(edition: Edition) -> Any:
+    """Return the library's progress monitor, which reports to the :class:`BuildPhases` in its ``phases``."""
+
     class Monitor(edition.module.IProgressMonitor):  # type: ignore[misc, name-defined]
-        """Phases nest; each has its own number of steps."""
+        """The library's interface over :class:`BuildPhases`."""
 
         def __init__(self) -> None:
             super().__init__()
-            self.steps: dict[str, int] = {}
-            self.failure: BaseException | None = None
+            self.phases = BuildPhases()
 
         def phase_start(self, phase_name: str, _parent_phase: str | None, num_steps: int) -> None:
-            self.steps[phase_name] = num_steps
-            self._tell(phase_name, 0)
+            self.phases.start(phase_name, num_steps)
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            return self._tell(phase_name, step + 1)
+            return self.phases.step(phase_name, step + 1)
 
         def phase_finish(self, phase_name: str) -> None:
-            self._tell(phase_name, self.steps.get(phase_name, 0))
-
-        def _tell(self, phase: str, done: int) -> bool:
-            try:
-                if self.failure is None:
-                    advance(phase, done, self.steps.get(phase, 0))
-            except BaseException as exc:  # noqa: BLE001  kept, and raised again by the builder
-                self.failure = exc
-            return self.failure is None
+            self.phases.finish(phase_name)
 
     return Monitor()
 

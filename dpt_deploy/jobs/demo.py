@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 
 from dpt_deploy.artifact.store import Artifact
 from dpt_deploy.core.files import write_errors
+from dpt_deploy.core.progress import SILENT, reporting, say
 from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.bench.bench import BenchResult, bench_artifact
 from dpt_deploy.jobs.common.reference import shipped_for
 from dpt_deploy.jobs.export.export import export_model
+from dpt_deploy.jobs.export.request import ExportRequest
 from dpt_deploy.jobs.predict.files import run_files
 from dpt_deploy.jobs.predict.photo import SHIPPED
 from dpt_deploy.jobs.verify.result import Verification, raise_on_failure
@@ -35,22 +36,26 @@ class Demo:
     picture: Path
 
 
-def run_demo(backbone: str, out: Path, *, seconds: float, say: Callable[[str], None]) -> Demo:
+def run_demo(backbone: str, out: Path, *, seconds: float) -> Demo:
     """Export ``backbone``, verify it, predict the shipped photograph, time it beside PyTorch at its own size.
 
     A model whose weights do not ship with the package gets random ones: nothing is downloaded.
     """
-    weights = None if shipped_for(load_recipe(backbone)) else "random"
-    artifact = export_model(backbone, out, weights=weights, say=say)
+    recipe = load_recipe(backbone)
+    weights = None if shipped_for(recipe) else "random"
+    artifact = export_model(ExportRequest(recipe, weights=weights), out)
     photograph = out / SHIPPED
     with as_file(files("dpt_deploy") / "data" / "photographs" / SHIPPED) as shipped, write_errors(photograph):
         shutil.copyfile(shipped, photograph)
     say(f"verifying {artifact.path}")
-    verification = verify_artifact(artifact.path, res=SIZES, batch=BATCHES)
+    with reporting(SILENT):
+        verification = verify_artifact(artifact.path, res=SIZES, batch=BATCHES)
     raise_on_failure(verification)
     picture = out / f"{artifact.path.stem}-{photograph.stem}.png"
-    run_files(artifact.path, photograph, picture, formats=("color",))
+    with reporting(SILENT):
+        run_files(artifact.path, photograph, picture, formats=("color",))
     say("timing")
     image = artifact.sidecar.image
-    timing = bench_artifact(artifact, [Size(image.height, image.width)], seconds=seconds, photograph=photograph)
+    with reporting(SILENT):
+        timing = bench_artifact(artifact, [Size(image.height, image.width)], seconds=seconds, photograph=photograph)
     return Demo(artifact, verification, timing, photograph, picture)

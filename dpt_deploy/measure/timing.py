@@ -14,6 +14,8 @@ from typing import Literal
 
 import numpy as np
 
+from dpt_deploy.core.progress import progress
+
 MIN_ROUNDS = 3  # without which there is no median to speak of, whatever the time box says
 ENOUGH_ROUNDS = 30  # a run with fewer says so
 MAX_ROUNDS = 200
@@ -101,15 +103,13 @@ def interleave(
     seconds: float,
     rounds: int = MAX_ROUNDS,
     yardsticks: Mapping[str, Contender] | None = None,
-    progress: Callable[[float], None] = lambda _share: None,
     clock: Clock = now,
 ) -> Session:
     """Time every contender turn by turn until ``seconds`` are used up or ``rounds`` are had, whichever is first.
 
     Two rounds of warm-up come before, and three rounds are kept even where the time box is too small for them. The
     order within a round rotates, so that none always follows the same other. ``yardsticks`` come after the first three
-    rounds, and then after as many as cost a tenth of the contenders' time; their own is not counted. ``progress``
-    is told the share that is done, of the limit that is nearer.
+    rounds, and then after as many as cost a tenth of the contenders' time; their own is not counted.
     """
     yardsticks = yardsticks or {}
     everyone = {**contenders, **yardsticks}
@@ -119,19 +119,20 @@ def interleave(
     names = list(contenders)
     samples: dict[str, list[float]] = {name: [] for name in everyone}
     done, used, lent = 0, 0.0, 0.0
-    while done < MIN_ROUNDS or (used < seconds and done < rounds):
-        begin = clock()
-        for offset in range(len(names)):
-            name = names[(done + offset) % len(names)]
-            samples[name].append(measure(contenders[name], clock))
-        done += 1
-        used += clock() - begin
-        if yardsticks and (done <= MIN_ROUNDS or lent < YARDSTICK_SHARE * used):
-            for name, yardstick in yardsticks.items():
-                samples[name].append(measure(yardstick, clock))
-                lent += samples[name][-1]
-            time.sleep(SETTLE_SECONDS)
-        progress(min(1.0, max(used / seconds, done / rounds)))
+    with progress("timing", 1.0, unit="share") as share:
+        while done < MIN_ROUNDS or (used < seconds and done < rounds):
+            begin = clock()
+            for offset in range(len(names)):
+                name = names[(done + offset) % len(names)]
+                samples[name].append(measure(contenders[name], clock))
+            done += 1
+            used += clock() - begin
+            if yardsticks and (done <= MIN_ROUNDS or lent < YARDSTICK_SHARE * used):
+                for name, yardstick in yardsticks.items():
+                    samples[name].append(measure(yardstick, clock))
+                    lent += samples[name][-1]
+                time.sleep(SETTLE_SECONDS)
+            share.update(done=min(1.0, max(used / seconds, done / rounds)))
     timings = {name: Timing(np.asarray(values)) for name, values in samples.items()}
     return Session(timings, done, used, "rounds" if done >= rounds else "time box")
 

@@ -9,6 +9,7 @@ import pytest
 
 from dpt_deploy import cli
 from dpt_deploy.core import errors
+from dpt_deploy.core.progress import progress, say
 from dpt_deploy.core.recipe import zoo_names
 from dpt_deploy.jobs.export import export as export_workflow
 
@@ -153,9 +154,11 @@ def test_json_is_all_of_standard_output(capsys):
 def talkative_export(monkeypatch, tmp_path):
     """An export that says and downloads, but does not export."""
 
-    def export_model(_backbone, _out, *, say, progress, **_options):
+    def export_model(_request, _out, *, force):
+        assert not force
         say("weights: such and such")
-        progress(1, 2)
+        with progress("downloading", unit="bytes") as transfer:
+            transfer.update(done=1, total=2)
         return SimpleNamespace(
             path=tmp_path / "m.onnx", sidecar=SimpleNamespace(weights="random", parity=None, quantisation=None)
         )

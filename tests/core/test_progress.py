@@ -4,9 +4,9 @@ import contextvars
 import threading
 
 import pytest
-from support.reporting import RecordingReporter, recorded
+from support.reporting import RecordingReporter, recording
 
-from dpt_deploy.core.progress import SILENT, current_reporter, progress, reporting, say
+from dpt_deploy.core.progress import SILENT, LineReporter, current_reporter, progress, reporting, say
 
 pytestmark = pytest.mark.fast
 
@@ -21,7 +21,7 @@ def test_reporting_is_silent_by_default(capfd):
 
 
 def test_the_reporter_receives_lines_and_tasks():
-    with recorded() as found:
+    with recording() as found:
         say("begun")
         say("key by key", detail=True)
         with progress("images", unit="steps") as images:
@@ -35,17 +35,25 @@ def test_the_reporter_receives_lines_and_tasks():
 
 
 def test_the_inner_reporter_replaces_the_outer_one_and_gives_way_again():
-    with recorded() as outer:
+    with recording() as outer:
         say("one")
-        with recorded() as inner:
+        with recording() as inner:
             say("two")
         say("three")
     assert (outer.lines, inner.lines) == (["one", "three"], ["two"])
     assert current_reporter() is SILENT
 
 
+def test_lines_go_to_standard_error(capsys):
+    with reporting(LineReporter()), progress("work", 1) as work:
+        say("begun")
+        say("key by key", detail=True)
+        work.advance()
+    assert capsys.readouterr() == ("", "begun\n")
+
+
 def test_an_inner_silence_hides_what_a_job_calls():
-    with recorded() as outer, reporting(SILENT):
+    with recording() as outer, reporting(SILENT):
         say("hidden")
     assert outer.lines == []
 
@@ -55,7 +63,7 @@ def test_the_previous_reporter_is_restored_after_an_exception():
         with reporting(RecordingReporter()):
             raise ValueError
 
-    with recorded() as outer:
+    with recording() as outer:
         with pytest.raises(ValueError):  # noqa: PT011  raised above
             fails()
         say("still here")
@@ -64,14 +72,14 @@ def test_the_previous_reporter_is_restored_after_an_exception():
 
 
 def test_a_task_is_closed_after_an_exception():
-    with recorded() as found, pytest.raises(KeyboardInterrupt), progress("work"):
+    with recording() as found, pytest.raises(KeyboardInterrupt), progress("work"):
         raise KeyboardInterrupt
     assert found.tasks[0].closed
 
 
 def test_nested_tasks_are_closed_inside_out():
     closed = []
-    with recorded() as found, progress("outer"), progress("inner"):
+    with recording() as found, progress("outer"), progress("inner"):
         for task in found.tasks:
             task.close = lambda name=task.name: closed.append(name)
     assert closed == ["inner", "outer"]
@@ -81,7 +89,7 @@ def test_interleaved_contexts_keep_their_own_reporter():
     found = {}
 
     def job(name):
-        with recorded() as found[name]:
+        with recording() as found[name]:
             for step in range(3):
                 say(f"{name} {step}")
                 yield
@@ -99,7 +107,7 @@ def test_interleaved_contexts_keep_their_own_reporter():
 
 
 def test_a_thread_reports_only_through_a_reporter_that_was_taken_along():
-    with recorded() as found:
+    with recording() as found:
         mine = current_reporter()
 
         def other():

@@ -3,11 +3,13 @@
 import ast
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from types import SimpleNamespace
 
 import pytest
 from support.paths import ROOT
+from support.reporting import recording
 
 from dpt_deploy.core.errors import IncompatibleError, MissingExtraError, UsageError
 from dpt_deploy.engine import compat
@@ -241,27 +243,44 @@ def test_an_option_that_means_nothing_is_refused(option, library, fine):
 # --- progress ---------------------------------------------------------------------------------------------------------
 
 
-def monitor(advance):
+def monitor():
     module = SimpleNamespace(__version__="10.14.1.48", IProgressMonitor=object)
-    return progress_monitor(Edition(module, "tensorrt", (10, 14)), advance)
+    return progress_monitor(Edition(module, "tensorrt", (10, 14)))
 
 
-def test_progress_is_told_phase_by_phase():
-    told = []
-    watched = monitor(lambda *step: told.append(step))
-    watched.phase_start("Building", None, 2)
-    assert watched.step_complete("Building", 0)
-    watched.phase_finish("Building")
-    assert told == [("Building", 0, 2), ("Building", 1, 2), ("Building", 2, 2)]
+def test_each_phase_is_a_task():
+    with recording() as reporter:
+        watched = monitor()
+        watched.phase_start("Building", None, 2)
+        watched.phase_start("Tactics", "Building", 5)
+        assert watched.step_complete("Building", 0)
+        assert not any(phase.closed for phase in reporter.tasks)
+        watched.phase_finish("Tactics")
+        watched.phase_finish("Building")
+    assert [(phase.name, phase.total, phase.done) for phase in reporter.tasks] == [
+        ("Building", 2, 1),
+        ("Tactics", 5, 0),
+    ]
+    assert all(phase.closed for phase in reporter.tasks)
+
+
+def test_phases_are_reported_from_threads_of_the_library():
+    with recording() as reporter:
+        watched = monitor()
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(watched.phase_start, "Building", None, 2).result()
+            assert pool.submit(watched.step_complete, "Building", 0).result()
+    assert [(phase.name, phase.done) for phase in reporter.tasks] == [("Building", 1)]
 
 
 def test_an_interruption_ends_the_build_and_does_not_pass_through_the_library():
-    def advance(_phase, done, _steps):
-        if done:
-            raise KeyboardInterrupt
+    def interrupt(_phase):
+        raise KeyboardInterrupt
 
-    watched = monitor(advance)
-    watched.phase_start("Building", None, 2)
-    assert not watched.step_complete("Building", 0)
-    watched.phase_finish("Building")
-    assert isinstance(watched.failure, KeyboardInterrupt)
+    with recording(interrupt) as reporter:
+        watched = monitor()
+        watched.phase_start("Building", None, 2)
+        assert not watched.step_complete("Building", 0)
+        watched.phases.close()
+    assert isinstance(watched.phases.failure, KeyboardInterrupt)
+    assert reporter.tasks[0].closed

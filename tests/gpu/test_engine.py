@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from support import engine_checks
 from support.faults.calling import fine
+from support.reporting import recording
 from support.tiny import altered, copied, exported
 
 import dpt_deploy
@@ -275,11 +276,11 @@ def test_layers_are_timed_by_the_names_of_the_inspector(engine, expected):
 
 
 def test_profiles_are_measured_beside_a_wide_engine(tmp_path):
-    said = []
-    options = {"batch": 3, "measure": True, "against_wide": True, "say": said.append}
+    options = {"batch": 3, "measure": True, "against_wide": True}
     model = exported("tiny-vit", precision="fp16").path
-    record = build_engine_artifact(model, tmp_path, res=parse_ranges("64,64x96"), **options).artifact.sidecar.engine
-    engine_checks.profiles_are_measured(record, said, wide=True)
+    with recording() as reporter:
+        record = build_engine_artifact(model, tmp_path, res=parse_ranges("64,64x96"), **options).artifact.sidecar.engine
+    engine_checks.profiles_are_measured(record, reporter.lines, wide=True)
 
 
 def test_an_engine_is_timed_beside_pytorch(engine, capsys, torch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support.reporting import recording
 
 from dpt_deploy.measure import ceiling, timing
 from dpt_deploy.measure.timing import Contender, Timing, interleave, ratio
@@ -73,11 +74,12 @@ def test_a_run_says_how_many_rounds_it_had_and_what_ended_them(limits, expected,
 
 
 def test_progress_ends_at_one_and_never_falls(clock):
-    told = []
-    interleave({"a": clock.work(1.0)}, seconds=8.0, rounds=100, progress=told.append)
-    assert told == sorted(told)
-    assert told[-1] == 1.0
-    assert len(told) == 8
+    with recording() as reporter:
+        interleave({"a": clock.work(1.0)}, seconds=8.0, rounds=100)
+    (task,) = reporter.tasks
+    shares = [share for share, _, _ in task.states]
+    assert shares == sorted(shares)
+    assert (shares[-1], len(shares), task.unit, task.closed) == (1.0, 8, "share", True)
 
 
 def test_yardsticks_have_three_samples_and_then_little_of_the_time(clock, monkeypatch):

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from support.reporting import recording
 
 pytest.importorskip("torch", reason="the networks need PyTorch")
 
@@ -13,7 +14,7 @@ from support.training import write_study
 
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.recipe import load_recipe
-from dpt_deploy.jobs.train.train import Listener, read_training, train_model
+from dpt_deploy.jobs.train.train import read_training, train_model
 from dpt_deploy.model.checkpoints.load import save_native
 from dpt_deploy.model.random_weights import random_model
 from dpt_deploy.model.resized import same_but_for_patches, with_patches
@@ -93,9 +94,9 @@ def test_a_training_starts_from_weights_of_other_patches_and_says_so(tmp_path):
     )
     still = replace(plan.schedule, steps=1, warm_up=0, encoder_rate=0.0, decoder_rate=0.0)
     plan = replace(plan, backbone=str(fine), start=str(tmp_path / "coarse.safetensors"), schedule=still)
-    said = []
-    trained = train_model(plan, tmp_path / "out", cache=tmp_path / "cache", listener=Listener(say=said.append))
-    assert any("coarse.safetensors has patches of 16 pixels, resized; begin anew: " in line for line in said)
+    with recording() as reporter:
+        trained = train_model(plan, tmp_path / "out", cache=tmp_path / "cache")
+    assert any("coarse.safetensors has patches of 16 pixels, resized; begin anew: " in line for line in reporter.lines)
     after, before = load_file(trained.weights), load_file(tmp_path / "coarse.safetensors")
     assert torch.equal(after["encoder.blocks.0.attn.qkv.weight"], before["encoder.blocks.0.attn.qkv.weight"].half())
     assert after["encoder.embed.proj.weight"].shape[2:] == (8, 8)

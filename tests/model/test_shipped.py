@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from support.paths import TESTS
 
+from dpt_deploy.jobs.export.request import ExportRequest
+
 pytest.importorskip("torch", reason="the models need PyTorch")
 
 from dpt_deploy.artifact.sidecar import WeightsSource
@@ -49,7 +51,7 @@ def test_random_weights_know_less(tmp_path):
 
 
 def test_an_artefact_names_them_wherever_the_package_lies(tmp_path):
-    artifact = export_model("tiny-vit", tmp_path)
+    artifact = export_model(ExportRequest(load_recipe("tiny-vit")), tmp_path)
     source = artifact.sidecar.weights
     assert (source.kind, source.path, source.licence) == ("shipped", "tiny-vit.safetensors", "MIT")
     assert not source.is_random

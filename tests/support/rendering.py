@@ -8,19 +8,20 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from support.reporting import RecordedTask, recording
+
 from dpt_deploy.jobs.train.rendered import RenderedScenes
 
 
 def main() -> None:
     _, folder, count, side = sys.argv
-    said = []
 
-    def advance() -> None:
-        if not said:
-            said.append(True)
+    def ready(task: RecordedTask) -> None:
+        if task.done == 1:
             print("ready", flush=True)
 
-    RenderedScenes(Path(folder), int(count), int(side)).render(workers=2, advance=advance)
+    with recording(ready):
+        RenderedScenes(Path(folder), int(count), int(side)).render(workers=2)
 
 
 if __name__ == "__main__":

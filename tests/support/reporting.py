@@ -54,7 +54,7 @@ class RecordingReporter:
 
 
 @contextmanager
-def recorded(on_change: Callable[[RecordedTask], None] = lambda _task: None) -> Iterator[RecordingReporter]:
+def recording(on_change: Callable[[RecordedTask], None] = lambda _task: None) -> Iterator[RecordingReporter]:
     """Record what is reported inside the block."""
     reporter = RecordingReporter(on_change)
     with reporting(reporter):

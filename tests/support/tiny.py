@@ -16,13 +16,15 @@ from typing import IO, Any
 from unittest import mock
 
 import onnx
+from support.reporting import recording
 
 from dpt_deploy.artifact.store import Artifact, open_artifact, payload_of, write_sidecar
 from dpt_deploy.core.recipe import Recipe, load_recipe
 from dpt_deploy.core.size import Size
-from dpt_deploy.core.spec import ModelSpec
+from dpt_deploy.core.spec import InputKind, ModelSpec
 from dpt_deploy.jobs.export import worth
 from dpt_deploy.jobs.export.export import export_model
+from dpt_deploy.jobs.export.request import ExportRequest
 from dpt_deploy.model.dpt import DPT
 from dpt_deploy.model.random_weights import random_model
 
@@ -85,15 +87,14 @@ def exported(
     precision: str = "fp32",
     opset: int | None = None,
     static: Size | None = None,
-    input_kind: str = "float32",
+    input_kind: InputKind = "float32",
     output_kind: str = "scores",
 ) -> Artifact:
     """The exported artefact of a tiny recipe, made once a test run; do not change it (see :func:`copied`)."""
     opset = opset or tiny_recipe(name).opset
     with run_folder(f"{name}-{precision}-{opset}-{static}-{input_kind}-{output_kind}") as folder, quick_judge():
-        return export_model(
-            tiny_path(name),
-            folder,
+        request = ExportRequest(
+            tiny_recipe(name),
             weights="random",
             precision=precision,
             res=() if precision == "fp32" else (Size(64, 96),),  # where ranges are measured
@@ -102,6 +103,7 @@ def exported(
             input_kind=input_kind,
             output_kind=output_kind,
         )
+        return export_model(request, folder)
 
 
 @contextmanager
@@ -116,18 +118,11 @@ def quick_judge(speedup: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> Iterat
 
 def exported_for_cpu(folder: Path, **options: Any) -> tuple[Artifact, list[str]]:
     """``tiny-vit`` as ``int8-cpu`` in a folder of its own, and what was said meanwhile."""
-    told: list[str] = []
-    with quick_judge():
-        artifact = export_model(
-            tiny_path("tiny-vit"),
-            folder,
-            weights="random",
-            precision="int8-cpu",
-            res=[Size(64, 64)],
-            say=told.append,
-            **options,
-        )
-    return artifact, told
+    request = ExportRequest(
+        tiny_recipe("tiny-vit"), weights="random", precision="int8-cpu", res=(Size(64, 64),), **options
+    )
+    with quick_judge(), recording() as reporter:
+        return export_model(request, folder), reporter.lines
 
 
 def copied(artifact: Artifact, folder: Path) -> Artifact:

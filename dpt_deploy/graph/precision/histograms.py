@@ -25,6 +25,7 @@ class Histograms:
     """Counts of the magnitudes of each of ``tensors``."""
 
     def __init__(self, tensors: Sequence[str]) -> None:
+        self.tensors = tuple(tensors)
         self._counts = {name: np.zeros(BINS, np.int64) for name in tensors}
 
     def add(self, samples: Mapping[str, np.ndarray]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from itertools import product
@@ -16,6 +16,7 @@ from dpt_deploy.artifact.store import Artifact
 from dpt_deploy.core.environment import clocks
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.precision import find_precision
+from dpt_deploy.core.progress import say
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.bench import contenders as kinds
 from dpt_deploy.jobs.bench.baseline import Baseline, check_machine, comparable, describe, read_baseline
@@ -33,8 +34,6 @@ from dpt_deploy.measure.timing import MAX_ROUNDS, Contender, Session, Timing, in
 DEFAULT = ("torch", OURS)
 SECONDS = 60.0
 _PRODUCT, _STEP, _PART = "product ", "step ", "part "  # what else takes turns, told by a space in its name
-
-Talk = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -96,8 +95,6 @@ def bench_artifact(
     photograph: Path | None = None,
     memory: bool = False,
     baseline: Baseline | None = None,
-    say: Talk = lambda _line: None,
-    progress: Callable[[float], None] = lambda _share: None,
 ) -> BenchResult:
     """Time ``contenders`` at each size and batch, interleaved, for about ``seconds`` or ``rounds`` each.
 
@@ -118,13 +115,13 @@ def bench_artifact(
     _check(artifact, sizes, batches, contenders, photograph, device)
     if baseline:
         planned = ((str(size), batch, name) for size, batch, name in product(sizes, batches, contenders))
-        _hold_to(baseline, artifact, list(planned), say)
+        _hold_to(baseline, artifact, list(planned))
     graph = kinds.graph_of(artifact)
     counted = {case: _count(graph, *case) for case in product(sizes, batches)}
     module = kinds.reference_module(artifact) if any(map(kinds.needs_module, contenders)) else None
     plan = _Setup(artifact, tuple(dict.fromkeys(contenders)), seconds, rounds, photograph, memory, module, device)
     before, recorded = clocks(), datetime.datetime.now(datetime.UTC)
-    measured = {case: _measure(plan, *case, say, progress) for case in product(sizes, batches)}
+    measured = {case: _measure(plan, *case) for case in product(sizes, batches)}
     return BenchResult(
         artifact=artifact,
         cases=tuple(
@@ -166,7 +163,7 @@ def _check(
         check_device()
 
 
-def _hold_to(baseline: Baseline, artifact: Artifact, planned: list[tuple[str, int, str]], say: Talk) -> None:
+def _hold_to(baseline: Baseline, artifact: Artifact, planned: list[tuple[str, int, str]]) -> None:
     names = {name for _, _, name in planned}
     measured = planned if kinds.ours(names) in names else []  # no ratio without ours
     common, left = comparable(baseline, artifact.path.stem, measured)
@@ -183,14 +180,14 @@ def _count(artifact: Artifact, size: Size, batch: int) -> tuple[int, int]:
     return counted.total, counted.attention
 
 
-def _measure(plan: _Setup, size: Size, batch: int, say: Talk, progress: Callable[[float], None]) -> _Measured:
+def _measure(plan: _Setup, size: Size, batch: int) -> _Measured:
     with tempfile.TemporaryDirectory(prefix="dpt-deploy-") as folder:
         say(f"preparing {', '.join(plan.names)} at {size}, batch {batch}")
         files = {
             name: kinds.prepare(name, plan.artifact, plan.module, size, batch, Path(folder)) for name in plan.names
         }
         say(f"timing {', '.join(plan.names)} at {size}, batch {batch}")
-        session, notes = _time(plan, files, size, batch, progress)
+        session, notes = _time(plan, files, size, batch)
         memory = {}
         for name in plan.names if plan.memory else ():
             say(f"measuring the memory of {name} at {size}, batch {batch}")
@@ -200,9 +197,7 @@ def _measure(plan: _Setup, size: Size, batch: int, say: Talk, progress: Callable
         return _Measured(session, memory, notes)
 
 
-def _time(
-    plan: _Setup, files: Mapping[str, Path | None], size: Size, batch: int, progress: Callable[[float], None]
-) -> tuple[Session, dict[str, str]]:
+def _time(plan: _Setup, files: Mapping[str, Path | None], size: Size, batch: int) -> tuple[Session, dict[str, str]]:
     images = kinds.images_of(size, batch)
     with ExitStack() as stack:
         entered: dict[str, Contender] = {
@@ -217,8 +212,7 @@ def _time(
         multiply = {_PRODUCT + name: call for name, call in stack.enter_context(_products(plan)).items()}
         notes = {name: entered[name].note for name in files}
         entered |= {f"{_PART}{name} {part}": call for name in files for part, call in _parts(entered[name]).items()}
-        limits: dict[str, Any] = {"seconds": plan.seconds, "rounds": plan.rounds, "progress": progress}
-        return interleave(entered, yardsticks=multiply, **limits), notes
+        return interleave(entered, yardsticks=multiply, seconds=plan.seconds, rounds=plan.rounds), notes
 
 
 def _parts(contender: Contender) -> dict[str, Contender]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from dpt_deploy.artifact.store import Artifact
 from dpt_deploy.core.environment import gpu_devices
@@ -13,25 +13,25 @@ from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.core.size import Size, check_size
 from dpt_deploy.jobs.common.reference import shipped_for
 from dpt_deploy.jobs.export.export import export_model
+from dpt_deploy.jobs.export.request import ExportRequest
 from dpt_deploy.model.checkpoints import published
 
-Talk = Callable[[str], None]
 
-
-def cached_artifact(backbone: str, say: Talk, sizes: Sequence[Size] = (), *, precision: str = FP32) -> Artifact:
+def cached_artifact(backbone: str, sizes: Sequence[Size] = (), *, precision: str = FP32) -> Artifact:
     """The export of a zoo model in the cache folder, made once, offline: with the weights that ship, else random ones.
 
     Raises:
         UsageError: no such model, or one of ``sizes`` is not for it (before anything is exported).
     """
+    recipe = load_recipe(backbone)
     for size in sizes:
-        check_size(size, stride=load_recipe(backbone).model.stride)
+        check_size(size, stride=recipe.model.stride)
     folder = published.cache_folder().parent / "models"
-    weights = None if shipped_for(load_recipe(backbone)) else "random"
-    return export_model(backbone, folder, weights=weights, precision=precision, say=say)
+    weights = None if shipped_for(recipe) else "random"
+    return export_model(ExportRequest(recipe, weights=weights, precision=precision), folder)
 
 
-def cached_engine(backbone: str, say: Talk, sizes: Sequence[Size], batches: Sequence[int]) -> Artifact:
+def cached_engine(backbone: str, sizes: Sequence[Size], batches: Sequence[int]) -> Artifact:
     """An FP16 engine of a zoo model for these shapes in the cache folder, made once, offline, on this machine's GPU.
 
     Raises:
@@ -44,7 +44,7 @@ def cached_engine(backbone: str, say: Talk, sizes: Sequence[Size], batches: Sequ
         )
     from dpt_deploy.jobs.build.build import build_engine_artifact
 
-    model = cached_artifact(backbone, say, sizes, precision="fp16")
+    model = cached_artifact(backbone, sizes, precision="fp16")
     ranges = [SizeRange(size, size) for size in sizes]
     out, largest = model.path.parent, max(batches)
-    return build_engine_artifact(model.path, out, res=ranges, batch=largest, measure=False, say=say).artifact
+    return build_engine_artifact(model.path, out, res=ranges, batch=largest, measure=False).artifact

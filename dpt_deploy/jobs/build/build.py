@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -18,6 +18,7 @@ from dpt_deploy.core.environment import available_memory, free_device_memory, to
 from dpt_deploy.core.errors import BadFileError, DptError, IncompatibleError, ResourceError, UsageError
 from dpt_deploy.core.files import atomic_write_bytes, check_folder, write_errors
 from dpt_deploy.core.profile import ProfileCost, SizeRange
+from dpt_deploy.core.progress import say
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.build.golden import write_golden
 from dpt_deploy.jobs.build.order import Order, finished, order_of, widened
@@ -27,8 +28,6 @@ from dpt_deploy.jobs.build.same_graph import refit_record
 if TYPE_CHECKING:
     from dpt_deploy.engine.compat import Edition
 
-Talk = Callable[[str], None]
-Advance = Callable[[str, int, int], None]
 
 BUILD_COPIES = 3  # of the weights in host memory while an engine is built: the file, the network, the plan
 
@@ -81,8 +80,6 @@ def build_engine_artifact(
     force: bool = False,
     measure: bool | None = None,
     against_wide: bool = False,
-    say: Talk = lambda _line: None,
-    advance: Advance = lambda *_: None,
 ) -> Building:
     """Build an engine of the ONNX artefact at ``path`` into ``out``; return the finished artefact.
 
@@ -110,11 +107,11 @@ def build_engine_artifact(
     done = None if force else finished(target, order)
     if done is not None:
         say(f"{target} is up to date (--force builds it again)")
-    found = done or _built(order, target, timing_cache, say, advance)
+    found = done or _built(order, target, timing_cache)
     failed = None
     if measure is not False and not order.options.strip_weights:  # what has no weights does not run
-        wide = partial(_wide, order, out, timing_cache, say, advance) if against_wide else None
-        found, failed = with_times(found, order.device, wide, say=say, advance=advance)
+        wide = partial(_wide, order, out, timing_cache) if against_wide else None
+        found, failed = with_times(found, order.device, wide)
     return Building(found, order.costs, fresh=done is None, failed=failed)
 
 
@@ -139,26 +136,24 @@ def _check_wish(order: Order, measure: bool | None, *, against_wide: bool) -> No
         )
 
 
-def _built(
-    order: Order, target: Path, timing_cache: Path | None, say: Talk, advance: Advance, *, golden: bool = True
-) -> Artifact:
-    _preflight(order, say)
+def _built(order: Order, target: Path, timing_cache: Path | None, *, golden: bool = True) -> Artifact:
+    _preflight(order)
     with staged(target) as folder:
         say(f"building with {order.edition} for {'; '.join(map(str, order.profiles))}")
-        sidecar = _build(order, folder / target.name, timing_cache, say, advance, golden=golden)
+        sidecar = _build(order, folder / target.name, timing_cache, golden=golden)
         return commit(target, folder, sidecar)
 
 
 @contextmanager
-def _wide(order: Order, out: Path, timing_cache: Path | None, say: Talk, advance: Advance) -> Iterator[Artifact]:
+def _wide(order: Order, out: Path, timing_cache: Path | None) -> Iterator[Artifact]:
     """The engine with one profile for everything, in scratch beside the other."""
     with write_errors(out):
         scratch = tempfile.TemporaryDirectory(prefix=".dpt-deploy-", dir=out)
     with scratch as folder:
-        yield _built(widened(order), Path(folder) / "wide.plan", timing_cache, say, advance, golden=False)
+        yield _built(widened(order), Path(folder) / "wide.plan", timing_cache, golden=False)
 
 
-def _preflight(order: Order, say: Talk) -> None:
+def _preflight(order: Order) -> None:
     """Say what is known against it, and refuse what cannot be."""
     from dpt_deploy.engine import preflight
 
@@ -183,9 +178,7 @@ def _preflight(order: Order, say: Talk) -> None:
         )
 
 
-def _build(
-    order: Order, plan: Path, timing_cache: Path | None, say: Talk, advance: Advance, *, golden: bool
-) -> Sidecar:
+def _build(order: Order, plan: Path, timing_cache: Path | None, *, golden: bool) -> Sidecar:
     """Build into the staging folder: the plan, and golden tensors at a size that it takes."""
     from dpt_deploy.engine.audit import AWAITS_DEVICE
     from dpt_deploy.engine.builder import BuildRequest, build_engine
@@ -202,7 +195,7 @@ def _build(
         source.sidecar.input_kind == "uint8",
         _read_cache(order.edition, timing_cache),
     )
-    built = build_engine(order.edition, request, advance)
+    built = build_engine(order.edition, request)
     if order.device is None:
         say(f"audited before the build; {AWAITS_DEVICE}")
     with write_errors(plan):
@@ -222,7 +215,7 @@ def _build(
         order.ends_bytes,
         refit_record(source.path, order.options),
     )
-    tensors = write_golden(source, order.profiles, plan, say) if golden else None
+    tensors = write_golden(source, order.profiles, plan) if golden else None
     return replace(
         source.sidecar,
         kind=PLAN,

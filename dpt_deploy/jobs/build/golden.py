@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from dpt_deploy.core.errors import DptError, UsageError
 from dpt_deploy.core.files import write_errors
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.profile import Profile, choose_profile
+from dpt_deploy.core.progress import say
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.common.inputs import parity_images
 from dpt_deploy.jobs.verify.golden import read_golden
@@ -20,7 +21,7 @@ from dpt_deploy.jobs.verify.golden import read_golden
 GOLDEN_BATCH = 2
 
 
-def write_golden(source: Artifact, profiles: Sequence[Profile], plan: Path, say: Callable[[str], None]) -> Path | None:
+def write_golden(source: Artifact, profiles: Sequence[Profile], plan: Path) -> Path | None:
     """Golden tensors for the target: those of the ONNX file where the engine takes their shape, else new ones.
 
     New ones take PyTorch and the checkpoint. Where these are not, the engine is without, and says so.

@@ -21,6 +21,7 @@ from dpt_deploy.artifact.store import Artifact, engine_of, record
 from dpt_deploy.core.environment import Gpu
 from dpt_deploy.core.errors import DptError, ResourceError
 from dpt_deploy.core.profile import Profile, ProfileTime
+from dpt_deploy.core.progress import progress, say
 from dpt_deploy.jobs.common.inputs import model_feed
 from dpt_deploy.jobs.common.runners import open_runner
 from dpt_deploy.jobs.common.samples import structured_images
@@ -30,8 +31,6 @@ NARROW, WIDE = "narrow", "wide"
 SECONDS = 2.0  # of steady runs, for each profile
 SWITCHES = 20  # of which the median is taken
 
-Talk = Callable[[str], None]
-Advance = Callable[[str, int, int], None]
 MakeWide = Callable[[], AbstractContextManager[Artifact]]
 
 
@@ -39,9 +38,6 @@ def with_times(
     artifact: Artifact,
     gpu: Gpu | None,
     wide: MakeWide | None = None,
-    *,
-    say: Talk,
-    advance: Advance = lambda *_: None,
 ) -> tuple[Artifact, DptError | None]:
     """The engine with the times of its profiles in its sidecar, and what failed: that is said, and the engine stays.
 
@@ -59,7 +55,7 @@ def with_times(
             with ExitStack() as stack:
                 other = stack.enter_context(attempt()) if attempt else None
                 say(f"measuring {len(engine_of(artifact).profiles)} profiles on {gpu.name}")
-                times = measure_profiles(artifact, other.path if other else None, advance=advance)
+                times = measure_profiles(artifact, other.path if other else None)
             found = replace(engine_of(artifact), profile_times=times, measured_on=gpu)
             return record(artifact, replace(artifact.sidecar, engine=found)), failed
         except (DptError, OSError) as exc:
@@ -86,7 +82,6 @@ def measure_profiles(
     artifact: Artifact,
     wide: Path | None = None,
     *,
-    advance: Advance = lambda *_: None,
     clock: Clock = now,
 ) -> tuple[ProfileTime, ...]:
     """Times of every profile of an engine; of the plan ``wide`` too, turn by turn, where one is given.
@@ -97,20 +92,17 @@ def measure_profiles(
         ResourceError: the GPU ran out of memory, or failed.
     """
     sidecar, profiles = artifact.sidecar, engine_of(artifact).profiles
-    steps = 2 * len(profiles)
-    firsts = []
-    for index, profile in enumerate(profiles):
-        advance("measuring", index, steps)
-        firsts.append(_first(artifact, profile, clock))
-    found = []
-    with ExitStack() as stack:
+    firsts, found = [], []
+    with ExitStack() as stack, progress("measuring", 2 * len(profiles)) as runs:
+        for profile in profiles:
+            firsts.append(_first(artifact, profile, clock))
+            runs.advance()
         paths = {NARROW: artifact.path, **({WIDE: wide} if wide else {})}
         runners = {name: stack.enter_context(open_runner(path, "trt")) for name, path in paths.items()}
         for index, profile in enumerate(profiles):
-            advance("measuring", len(profiles) + index, steps)
             other = profiles[index - 1] if len(profiles) > 1 else None
             found.append(_times(runners, sidecar, profile, other, firsts[index], clock))
-    advance("measuring", steps, steps)
+            runs.advance()
     return tuple(found)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from dpt_deploy.artifact.store import Artifact, engine_of, open_artifact, open_m
 from dpt_deploy.core.environment import tool_versions
 from dpt_deploy.core.errors import IncompatibleError
 from dpt_deploy.core.files import check_folder, write_errors
+from dpt_deploy.core.progress import say
 from dpt_deploy.jobs.build.golden import write_golden
 from dpt_deploy.jobs.build.same_graph import check_same_graph
 from dpt_deploy.jobs.common.targets import check_machine_for
@@ -22,7 +22,6 @@ from dpt_deploy.jobs.common.targets import check_machine_for
 if TYPE_CHECKING:
     from dpt_deploy.engine.compat import Edition, Messages
 
-Talk = Callable[[str], None]
 NOT_SINCE = "the engine has got other weights since"
 
 
@@ -72,9 +71,7 @@ class _Order:
         return frozenset(name for name, digest in self.after.weights.items() if before.get(name) != digest)
 
 
-def refit_engine_artifact(
-    plan: Path, model: Path, out: Path | None = None, *, say: Talk = lambda _line: None
-) -> Refitting:
+def refit_engine_artifact(plan: Path, model: Path, out: Path | None = None) -> Refitting:
     """Put the weights of the ONNX artefact ``model`` into the refittable or stripped ``plan``; a new, finished plan.
 
     It is ``MODEL-refitted.plan``, beside the plan or in the folder ``out``; ``plan`` stays as it is, unless it has that
@@ -93,12 +90,12 @@ def refit_engine_artifact(
     check_folder(folder)
     for line in check_machine_for(order.record):
         say(line)
-    _warn(order, say)
+    _warn(order)
     target = folder / f"{model.stem}-refitted.plan"
     with staged(target) as stage:
         say(f"putting the weights of {model.name} into {plan.name}")
         begun = time.monotonic()
-        weights, sidecar = _refit(order, stage / target.name, say)
+        weights, sidecar = _refit(order, stage / target.name)
         took = round(time.monotonic() - begun, 3)
         return Refitting(commit(target, stage, sidecar), plan, weights, len(order.changed), took)
 
@@ -116,7 +113,7 @@ def _order(plan: Path, model: Path) -> _Order:
     return _Order(source, given, record, record.refit or found, found)
 
 
-def _warn(order: _Order, say: Talk) -> None:
+def _warn(order: _Order) -> None:
     from dpt_deploy.engine import preflight
 
     record, sidecar = order.record, order.model.sidecar
@@ -126,7 +123,7 @@ def _warn(order: _Order, say: Talk) -> None:
         say(f"known to go wrong: {line}")
 
 
-def _refit(order: _Order, plan: Path, say: Talk) -> tuple[int, Sidecar]:
+def _refit(order: _Order, plan: Path) -> tuple[int, Sidecar]:
     """Write plan and golden tensors into the staging folder; how many weights it took, and its sidecar."""
     from dpt_deploy.engine import compat
 
@@ -135,7 +132,7 @@ def _refit(order: _Order, plan: Path, say: Talk) -> tuple[int, Sidecar]:
         weights = _write_plan(edition, order, plan, messages)
         lasting = _can_be_refitted(edition, plan, messages, host_code=order.record.options.version_compatible)
     source = order.model
-    golden = write_golden(source, order.record.profiles, plan, say)
+    golden = write_golden(source, order.record.profiles, plan)
     record = replace(
         order.record,
         options=replace(order.record.options, strip_weights=False, refit=lasting),

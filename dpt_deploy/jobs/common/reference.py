@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,10 +22,9 @@ if TYPE_CHECKING:
 
 _OWN_LICENCE = "MIT"
 _RANDOM = re.compile(r"random(?::(\d+))?")
-Progress = Callable[[int, int | None], None]  # bytes done, bytes in all where known
 
 
-def resolve_weights(text: str | None, recipe: Recipe, progress: Progress | None = None) -> WeightsSource:
+def resolve_weights(text: str | None, recipe: Recipe) -> WeightsSource:
     """What ``--weights`` names.
 
     ``text`` is ``random`` or ``random:SEED``, a file or folder, the name of a shipped or published checkpoint, or None
@@ -52,7 +50,7 @@ def resolve_weights(text: str | None, recipe: Recipe, progress: Progress | None 
             f"weights {text!r}: no such file, and no published checkpoint of that name",
             hint="give a file, a folder of Hugging Face, a name listed by `dpt-deploy doctor`, or random",
         )
-    path = published.fetch(entry, progress)
+    path = published.fetch(entry)
     return WeightsSource("published", path=str(path), licence=entry.licence)
 
 

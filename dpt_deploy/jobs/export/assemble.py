@@ -15,6 +15,7 @@ from dpt_deploy.artifact.store import payload_of
 from dpt_deploy.core.environment import tool_versions
 from dpt_deploy.core.files import write_errors
 from dpt_deploy.core.precision import find_precision
+from dpt_deploy.core.progress import say
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import INPUT_FLOAT, INPUT_UINT8, OUTPUT_LABELS, ModelSpec
 from dpt_deploy.jobs.common.inputs import parity_images
@@ -23,7 +24,7 @@ from dpt_deploy.jobs.export import worth
 from dpt_deploy.jobs.export.calibration import Calibration, check_sizes, from_folder, from_scenes
 from dpt_deploy.jobs.export.quantised import CalibrationTable, calibrate, check_worth, quantised, smoothed
 from dpt_deploy.jobs.export.request import ExportRequest, shapes_of
-from dpt_deploy.jobs.export.typed import Talk, save_graph, type_graph
+from dpt_deploy.jobs.export.typed import save_graph, type_graph
 from dpt_deploy.jobs.verify.golden import golden_size, reference_output
 from dpt_deploy.jobs.verify.type_loss import type_loss
 from dpt_deploy.scenes.seeds import ACCURACY_SEARCH
@@ -41,10 +42,10 @@ class Work:
     ``folder`` holds files of a moment."""
 
     def __init__(
-        self, model: DPT, request: ExportRequest, source: WeightsSource, folder: Path, say: Talk, *, allow_slower: bool
+        self, model: DPT, request: ExportRequest, source: WeightsSource, folder: Path, *, allow_slower: bool
     ) -> None:
         self.request, self.source, self.spec = request, source, model.spec
-        self._model, self._folder, self._say, self._allow_slower = model, folder, say, allow_slower
+        self._model, self._folder, self._allow_slower = model, folder, allow_slower
         self._golden: tuple[np.ndarray, np.ndarray, TypeLossRecord | None] | None = None
 
     @cached_property
@@ -65,7 +66,7 @@ class Work:
             input_name=INPUT_UINT8 if request.input_kind == "uint8" else INPUT_FLOAT,
             output_name=OUTPUT_LABELS if request.output_kind == "labels" else request.recipe.model.output_name,
             input_kind=request.input_kind,
-            opset=request.opset,
+            opset=request.graph_opset,
         )
         return onnx_from_module(module, plan)
 
@@ -75,7 +76,7 @@ class Work:
         if not self.request.smooth:
             return self.graph, 0
         limit = self.request.recipe.parity["fp32"].max
-        return smoothed(self.graph, self.bench.full, self.calibration, self.sizes, self.feed, limit, self._say)
+        return smoothed(self.graph, self.bench.full, self.calibration, self.sizes, self.feed, limit)
 
     @cached_property
     def table(self) -> CalibrationTable:
@@ -84,14 +85,12 @@ class Work:
 
         request, full = self.request, self._folder / "quantise.onnx"
         save_graph(self.quantisable[0], full)
-        table = calibrate(full, self.calibration, self.sizes, self.feed, request.method, self._say)
+        table = calibrate(full, self.calibration, self.sizes, self.feed, request.method)
         if request.budget is None:
             return table
         first = request.flavours[0].precision
         search, verdict = self._bench(self._samples_of_search()), self.bench
-        return within_budget(
-            self.quantisable[0], first, table, search, verdict, request.budget, self._folder, self._say
-        )
+        return within_budget(self.quantisable[0], first, table, search, verdict, request.budget, self._folder)
 
     @cached_property
     def bench(self) -> worth.TaskErrorBench:
@@ -112,7 +111,7 @@ class Work:
             return worth.from_scenes(self._size, truth=self._learned, first=ACCURACY_SEARCH.start)
         spare = self.calibration.count - worth.SCENES
         if spare <= 0:
-            self._say(f"{self.calibration.count} images are too few to choose blocks on some and judge by others")
+            say(f"{self.calibration.count} images are too few to choose blocks on some and judge by others")
         return worth.from_photographs(self.calibration, self._size, skip=max(0, min(worth.SCENES, spare)))
 
     @property
@@ -128,7 +127,7 @@ class Work:
     @cached_property
     def calibration(self) -> Calibration:
         """The images that ranges are measured on."""
-        return from_folder(self.request.calibration, self._say) if self.request.calibration else from_scenes()
+        return from_folder(self.request.calibration) if self.request.calibration else from_scenes()
 
     @property
     def sizes(self) -> tuple[Size, ...]:
@@ -151,16 +150,14 @@ class Work:
             save_graph(self.graph, path)
             return {}
         model = self.graph.clone()
-        typing = type_graph(
-            model, precision, self.calibration, self.sizes, self.feed, folder=self._folder, say=self._say
-        )
+        typing = type_graph(model, precision, self.calibration, self.sizes, self.feed, folder=self._folder)
         save_graph(model, path)
         return {"islands": typing.islands, "ranges": typing.ranges}
 
     def _write_quantised(self, precision: str, path: Path) -> dict[str, Any]:
         table = self.table
         save_graph(quantised(self.quantisable[0], precision, table), path)
-        self._say(f"{precision}: comparing with fp32")
+        say(f"{precision}: comparing with fp32")
         kind = find_precision(precision)
         found = self.bench.worth(path, kind.reference_runtime)
         if kind.for_cpu:

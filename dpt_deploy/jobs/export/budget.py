@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from dpt_deploy.artifact.records import WorthRecord
 from dpt_deploy.core.errors import ParityError
 from dpt_deploy.core.precision import find_precision
+from dpt_deploy.core.progress import say
 from dpt_deploy.jobs.export.quantised import CalibrationTable, quantised
-from dpt_deploy.jobs.export.typed import Talk, save_graph
+from dpt_deploy.jobs.export.typed import save_graph
 from dpt_deploy.jobs.export.worth import TaskErrorBench
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ def within_budget(
     verdict: TaskErrorBench,
     budget: float,
     folder: Path,
-    say: Talk,
 ) -> CalibrationTable:
     """The table with as many more nodes kept as it takes to change the result by no more than ``budget``.
 
@@ -44,7 +44,7 @@ def within_budget(
     if change <= budget and (change := variants.change([], verdict)) <= budget:
         return table
     say(f"all of it quantised changes the result by {change:.2%}, more than {budget:.2%}: looking for what to keep")
-    order = variants.by_harm(search, say)
+    order = variants.by_harm(search)
     if (least := max(variants.change(order, bench) for bench in (search, verdict))) > budget:
         raise ParityError(
             f"{flavour} changes the result by {least:.2%} with every block left as it is; allowed are {budget:.2%}",
@@ -79,7 +79,7 @@ class _Variants:
         """Of the result, with those blocks kept."""
         return self._worth(kept, bench).change
 
-    def by_harm(self, bench: TaskErrorBench, say: Talk) -> list[str]:
+    def by_harm(self, bench: TaskErrorBench) -> list[str]:
         """The blocks, most noise per operation saved first."""
         from dpt_deploy.graph.analysis.operations import operations_of_nodes
 

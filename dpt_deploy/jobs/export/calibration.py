@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.optional import extra
+from dpt_deploy.core.progress import say
 from dpt_deploy.core.recipe import Recipe
 from dpt_deploy.core.size import Size, check_size
 from dpt_deploy.imaging import resample
@@ -51,7 +52,7 @@ def from_scenes() -> Calibration:
     return Calibration(f"{count} rendered scenes", count, images)
 
 
-def from_folder(folder: Path, say: Callable[[str], None] = lambda _line: None) -> Calibration:
+def from_folder(folder: Path) -> Calibration:
     """The images of a folder and of those inside it; what is no image is left out, and said.
 
     Raises:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.files import check_folder, ensure_folder
 from dpt_deploy.core.optional import extra
+from dpt_deploy.core.progress import say
 from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.core.spec import Task
-from dpt_deploy.jobs.common.reference import Progress, build_reference, resolve_weights
+from dpt_deploy.jobs.common.reference import build_reference, resolve_weights
 
 LAYOUTS = ("huggingface", "native")
 
@@ -23,9 +23,6 @@ def convert_checkpoint(
     weights: str | None = None,
     task: Task | None = None,
     classes: int | None = None,
-    say: Callable[[str], None] = lambda _line: None,
-    progress: Progress | None = None,
-    keys: Callable[[Iterable[str]], None] = lambda _lines: None,
 ) -> Path:
     """Load a checkpoint strictly and save it in another layout; return what was written.
 
@@ -44,7 +41,7 @@ def convert_checkpoint(
         from dpt_deploy.model.checkpoints.load import save_native
     recipe = load_recipe(backbone, task=task, classes=classes)
     check_folder(out)  # before anything is downloaded
-    source = resolve_weights(weights, recipe, progress)
+    source = resolve_weights(weights, recipe)
     if source.is_random:
         raise UsageError(
             "random weights are not converted: once saved, nobody could tell them from trained ones",
@@ -52,7 +49,8 @@ def convert_checkpoint(
         )
     model, source, report = build_reference(recipe.model, source)
     if report is not None:
-        keys(report.lines())
+        for line in report.lines():
+            say(line, detail=True)
         say(str(report))
     ensure_folder(out)
     if layout == "huggingface":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -13,78 +13,37 @@ from dpt_deploy.artifact.store import Artifact
 from dpt_deploy.core.environment import processor, tool_versions
 from dpt_deploy.core.errors import ParityError
 from dpt_deploy.core.files import check_folder
-from dpt_deploy.core.precision import CLIPPING_METHODS, FP32
-from dpt_deploy.core.recipe import load_recipe
-from dpt_deploy.core.size import Size
-from dpt_deploy.core.spec import InputKind, ModelSpec, Task
-from dpt_deploy.jobs.common.reference import Progress, build_reference, resolve_weights
+from dpt_deploy.core.progress import say
+from dpt_deploy.core.spec import ModelSpec
+from dpt_deploy.jobs.common.reference import build_reference, resolve_weights
 from dpt_deploy.jobs.export.assemble import Work, write_payloads
 from dpt_deploy.jobs.export.request import ExportRequest, check_export, finished, refuse_random_over_trained
-from dpt_deploy.jobs.export.typed import Talk
 
 
-def export_model(
-    backbone: str,
-    out: Path,
-    *,
-    weights: str | None = None,
-    task: Task | None = None,
-    classes: int | None = None,
-    precision: str = FP32,
-    opset: int | None = None,
-    static: Size | None = None,
-    input_kind: InputKind = "float32",
-    output_kind: str = "scores",
-    calibration: Path | None = None,
-    res: Iterable[Size] = (),
-    method: str = CLIPPING_METHODS[0],
-    budget: float | None = None,
-    smooth: bool = False,
-    force: bool = False,
-    allow_slower: bool = False,
-    say: Talk = lambda _line: None,
-    progress: Progress | None = None,
-    keys: Callable[[Iterable[str]], None] = lambda _lines: None,
-) -> Artifact:
-    """Export a zoo model or recipe to ``out`` and verify it; return the finished artefact.
+def export_model(request: ExportRequest, out: Path, *, force: bool = False) -> Artifact:
+    """Export a model to the folder ``out`` and verify it; return the finished artefact.
 
-    An artefact of the same request and weights that stands there already is returned as it is, unless ``force``.
-    ``keys`` is told what became of every key of the checkpoint. Which nodes of a 16-bit graph stay FP32 is chosen by
-    the ranges of its tensors on the images of ``calibration`` (default: a few rendered scenes) at the sizes ``res``
-    (default: the size of training, and 5/3 of it). INT8 comes as two artefacts of one calibration, ``int8`` for
-    engines, which is returned, and ``int8-cpu`` beside it. There ``method`` chooses where tensors are clipped, and as
-    many blocks stay unquantised as it takes to change the result by no more than ``budget``, a share; ``smooth`` moves
-    the spread of channels behind norms into weights first.
+    An artefact of the same request and weights that is there already is returned as it is, unless ``force``. The nodes
+    of a 16-bit graph that stay FP32 are chosen by the ranges of its tensors on the calibration images. INT8 comes as
+    two artefacts of one calibration: ``int8`` for engines, which is returned, and ``int8-cpu`` next to it.
 
     Raises:
         UsageError: an option that the model or this version cannot honour.
         BadFileError: the checkpoint is unusable.
         ParityError: the exported graph does not agree with PyTorch, is over the budget, or is slower than FP32 (which
-            ``force`` and ``allow_slower`` let pass); nothing is written.
+            ``force`` and ``request.allow_slower`` permit); nothing is written.
         ResourceError: disk, memory or network.
     """
-    recipe = load_recipe(backbone, task=task, classes=classes)
-    request = ExportRequest(
-        recipe,
-        precision,
-        recipe.opset if opset is None else opset,
-        input_kind,
-        output_kind,
-        static,
-        calibration,
-        tuple(res),
-        method,
-        budget,
-        smooth,
-    )
     check_export(request)
     check_folder(out)  # before anything is downloaded
-    source = resolve_weights(weights, recipe, progress)
+    recipe = request.recipe
+    source = resolve_weights(request.weights, recipe)
     paths = [out / f"{each.stem}.onnx" for each in request.flavours]
     say(f"weights: {source}")
     model, source, report = build_reference(recipe.model, source)
     if report is not None:
-        keys(report.lines())
+        for line in report.lines():
+            say(line, detail=True)
         say(str(report))
     if not force:
         if done := _all_finished(request, paths, source, model.spec):
@@ -96,10 +55,10 @@ def export_model(
     with ExitStack() as stack:
         folders = [stack.enter_context(staged(path)) for path in paths]
         say("exporting")
-        work = Work(model, request, source, folders[-1], say, allow_slower=force or allow_slower)
+        work = Work(model, request, source, folders[-1], allow_slower=force or request.allow_slower)
         del model  # the work lets go of it as soon as it can
         sidecars = [
-            _made(work, each, folder / path.name, say)
+            _made(work, each, folder / path.name)
             for each, path, folder in zip(request.flavours, paths, folders, strict=True)
         ]
         return [commit(*each) for each in zip(paths, folders, sidecars, strict=True)][-1]
@@ -113,14 +72,14 @@ def _all_finished(
     return [artifact for artifact in found if artifact is not None] if all(found) else []
 
 
-def _made(work: Work, request: ExportRequest, path: Path, say: Talk) -> Sidecar:
+def _made(work: Work, request: ExportRequest, path: Path) -> Sidecar:
     """Everything of one artefact, in its private folder."""
     sidecar = write_payloads(work, request, path)
     say("comparing with PyTorch")
-    return _with_first_parity(sidecar, path, say)
+    return _with_first_parity(sidecar, path)
 
 
-def _with_first_parity(sidecar: Sidecar, path: Path, say: Talk) -> Sidecar:
+def _with_first_parity(sidecar: Sidecar, path: Path) -> Sidecar:
     """Compare at the golden size before anything is committed; the full matrix is ``verify``."""
     from dpt_deploy.jobs.common.runners import reference_runtime
     from dpt_deploy.jobs.verify.golden import golden_report

@@ -12,9 +12,10 @@ import numpy as np
 from dpt_deploy.artifact.records import RangeRecord, WorthRecord
 from dpt_deploy.core.errors import ParityError
 from dpt_deploy.core.precision import find_precision
+from dpt_deploy.core.progress import say
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.export.calibration import Calibration
-from dpt_deploy.jobs.export.typed import Feed, Talk, measure_ranges, save_graph
+from dpt_deploy.jobs.export.typed import Feed, measure_ranges, save_graph
 from dpt_deploy.measure.metrics import range_error
 
 if TYPE_CHECKING:
@@ -32,9 +33,7 @@ class CalibrationTable:
     islands: dict[str, str]
 
 
-def calibrate(
-    full: Path, calibration: Calibration, sizes: Sequence[Size], feed: Feed, method: str, say: Talk
-) -> CalibrationTable:
+def calibrate(full: Path, calibration: Calibration, sizes: Sequence[Size], feed: Feed, method: str) -> CalibrationTable:
     """The table of the FP32 graph at ``full``; memory is that of one image and a tenth of its tensors.
 
     Raises:
@@ -53,7 +52,7 @@ def calibrate(
     say(f"measuring {method} ranges on {calibration.source} at {', '.join(map(str, sizes))}")
     names = watched(model, kept)
     histograms = Histograms(names)
-    ranges = measure_ranges(full, calibration, sizes, feed, names, histograms.add)
+    ranges = measure_ranges(full, calibration, sizes, feed, histograms)
     return CalibrationTable(
         ranges,
         {name: clipping_value(histograms.counts(name), ranges.largest[name], method) for name in names},
@@ -63,7 +62,7 @@ def calibrate(
 
 
 def smoothed(
-    graph: ir.Model, full: Path, calibration: Calibration, sizes: Sequence[Size], feed: Feed, limit: float, say: Talk
+    graph: ir.Model, full: Path, calibration: Calibration, sizes: Sequence[Size], feed: Feed, limit: float
 ) -> tuple[ir.Model, int]:
     """The FP32 ``graph``, which lies at ``full``, smoothed, and at how many norms; as it was, where that moves it.
 

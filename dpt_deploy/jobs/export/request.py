@@ -21,11 +21,30 @@ from dpt_deploy.jobs.export.calibration import check_sizes, from_scenes
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """What the user asked for, resolved: the identity of an artefact."""
+    """Options of one export.
+
+    Attributes:
+        recipe: the network, its image rule and its tolerances; see :func:`dpt_deploy.core.recipe.load_recipe`.
+        weights: a checkpoint file, a Hugging Face folder, a published name, ``random`` or ``random:SEED``; None: the
+            weights that belong to the recipe.
+        precision: number format of the graph. ``int8`` makes two artefacts from one calibration: ``int8`` for engines
+            and ``int8-cpu`` for ONNX Runtime.
+        opset: ONNX opset; None: the recipe's.
+        input_kind: ``float32`` (normalised RGB) or ``uint8`` (normalisation inside the graph).
+        output_kind: ``scores`` or, for segmentation, ``labels``.
+        static: the only size of a graph without dynamic axes; None: every multiple of the stride, any batch.
+        calibration: folder of photographs to measure tensor ranges on; None: rendered scenes.
+        res: sizes to measure ranges at; empty: the training size and 5/3 of it.
+        method: rule that chooses where 8-bit tensors are clipped.
+        budget: largest relative increase of the error; blocks are left unquantised to meet it. None: no limit.
+        smooth: move the spread of channels behind norms into weights before quantisation.
+        allow_slower: accept an ``int8-cpu`` file that is not faster than FP32.
+    """
 
     recipe: Recipe
+    weights: str | None = None
     precision: str = FP32
-    opset: int = 23
+    opset: int | None = None
     input_kind: InputKind = "float32"
     output_kind: str = "scores"
     static: Size | None = None
@@ -34,6 +53,12 @@ class ExportRequest:
     method: str = CLIPPING_METHODS[0]
     budget: float | None = None
     smooth: bool = False
+    allow_slower: bool = False
+
+    @property
+    def graph_opset(self) -> int:
+        """ONNX opset of the graph."""
+        return self.recipe.opset if self.opset is None else self.opset
 
     @property
     def flavours(self) -> tuple[ExportRequest, ...]:
@@ -48,7 +73,7 @@ class ExportRequest:
         parts += [f"seg{model.num_classes}"] if model.task == "segmentation" else []
         parts += [self.precision]
         parts += [f"{self.static.height}x{self.static.width}"] if self.static else []
-        parts += [f"opset{self.opset}"] if self.opset != self.recipe.opset else []
+        parts += [f"opset{self.opset}"] if self.graph_opset != self.recipe.opset else []
         parts += [kind for kind in (self.input_kind, self.output_kind) if kind in ("uint8", "labels")]
         return "-".join(parts)
 
@@ -63,9 +88,9 @@ def check_export(request: ExportRequest) -> None:
     """
     with extra("export", purpose="exporting"):
         from dpt_deploy.graph.exporter import OPSETS
-    if request.opset not in OPSETS:
+    if request.graph_opset not in OPSETS:
         raise UsageError(
-            f"opset {request.opset} is not offered; expected one of {', '.join(map(str, OPSETS))}",
+            f"opset {request.graph_opset} is not offered; expected one of {', '.join(map(str, OPSETS))}",
             hint="23 keeps attention whole; 20 decomposes it for TensorRT before 10.14 and JetPack 6",
         )
     find_precision(request.precision)
@@ -135,7 +160,7 @@ def finished(path: Path, request: ExportRequest, source: WeightsSource, spec: Mo
     same_tools = have.tools == tool_versions()
     same_graph = (have.precision, have.opset, have.input_kind, have.output_kind, have.shapes) == (
         request.precision,
-        request.opset,
+        request.graph_opset,
         request.input_kind,
         request.output_kind,
         shapes_of(request),

@@ -13,14 +13,15 @@ import numpy as np
 from dpt_deploy.artifact.records import RangeRecord
 from dpt_deploy.artifact.store import EXTERNAL_DATA_BYTES
 from dpt_deploy.core.files import write_errors
+from dpt_deploy.core.progress import say
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.export.calibration import Calibration
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from dpt_deploy.graph.precision.histograms import Histograms
 
-Talk = Callable[[str], None]
 Feed = Callable[[np.ndarray], dict[str, np.ndarray]]  # bytes (B, H, W, 3) to what the graph takes
 
 
@@ -40,7 +41,6 @@ def type_graph(
     feed: Feed,
     *,
     folder: Path,
-    say: Talk = lambda _line: None,
 ) -> TypedGraph:
     """Type an FP32 ``graph`` in place as ``precision``; ``folder`` holds files of a moment.
 
@@ -67,25 +67,25 @@ def measure_ranges(
     calibration: Calibration,
     sizes: Sequence[Size],
     feed: Feed,
-    sampled: Sequence[str] = (),
-    hear: Callable[[dict[str, np.ndarray]], None] = lambda _samples: None,
+    histograms: Histograms | None = None,
 ) -> RangeRecord:
     """The largest magnitude of every tensor over all images at all sizes; memory is that of one image.
 
-    ``hear`` is handed a sample of each tensor of ``sampled``, run by run.
+    ``histograms`` counts a sample of each of its tensors, run by run.
     """
     from dpt_deploy.graph.precision.ranges import OUTPUT, Ranges, write_probe
     from dpt_deploy.runtime.onnxruntime import OrtRunner
 
     probe_path = full.with_name("probe.onnx")  # beside the weights, which it may refer to
     with write_errors(probe_path):
-        probe = write_probe(full, probe_path, sampled)
+        probe = write_probe(full, probe_path, histograms.tensors if histograms else ())
     ranges = Ranges(probe)
     with OrtRunner(probe.path) as runner:
         for _size, pixels in calibration.at(sizes):
             found = runner.infer(feed(pixels))
             ranges.add(found[OUTPUT])
-            hear(probe.samples(found))
+            if histograms:
+                histograms.add(probe.samples(found))
     return RangeRecord(calibration.source, calibration.count, tuple(map(str, sizes)), ranges.to_dict())
 
 

@@ -14,6 +14,7 @@ from dpt_deploy.artifact.store import Artifact, open_artifact
 from dpt_deploy.core.errors import BadFileError, DptError, ParityError, UsageError
 from dpt_deploy.core.files import check_folder, ensure_folder
 from dpt_deploy.core.optional import extra
+from dpt_deploy.core.progress import progress, say
 from dpt_deploy.core.size import Size
 from dpt_deploy.imaging import encode, rules
 from dpt_deploy.jobs.predict.load import load
@@ -41,9 +42,6 @@ def run_files(
     formats: tuple[str, ...] = (),
     kitti_crop: bool = False,
     device_imaging: bool = False,
-    say: Callable[[str], None] = lambda _line: None,
-    started: Callable[[int], None] = lambda _count: None,
-    advance: Callable[[FileResult], None] = lambda _result: None,
 ) -> list[FileResult]:
     """Run an artefact over an image, a video, or every image of a folder, and write the results.
 
@@ -66,14 +64,16 @@ def run_files(
     check_folder(next(iter(targets[0].values())).parent)
     if artifact.sidecar.weights.is_random:
         say(f"weights: {artifact.sidecar.weights}")
-    started(len(sources))
     results = []
-    with load(artifact, runtime=runtime, size=size, device_imaging=device_imaging) as predictor:
+    with (
+        load(artifact, runtime=runtime, size=size, device_imaging=device_imaging) as predictor,
+        progress("images", len(sources)) as images_done,
+    ):
         writer = _Writer(predictor, artifact, kitti_crop)
         run = writer.video if video else writer.image
         for item, target in zip(sources, targets, strict=True):
             results.append(_one(run, item, target, single=not source.is_dir()))
-            advance(results[-1])
+            images_done.advance(item=item.name)
     return results
 
 

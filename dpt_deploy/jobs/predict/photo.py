@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from importlib.resources import as_file, files
 from importlib.util import find_spec
@@ -12,6 +11,7 @@ import numpy as np
 
 from dpt_deploy.artifact.store import Artifact
 from dpt_deploy.core.errors import UsageError
+from dpt_deploy.core.progress import say
 from dpt_deploy.core.size import Size
 from dpt_deploy.measure.timing import Contender
 from dpt_deploy.runtime import registry
@@ -21,9 +21,7 @@ STEPS = ("decode", "prepare", "model", "finish")  # in their order; the model is
 SHIPPED = "coffee.jpg"
 
 
-def photograph(
-    path: Path | None, *, leave_out: bool = False, say: Callable[[str], None] = lambda _line: None
-) -> AbstractContextManager[Path | None]:
+def photograph(path: Path | None, *, leave_out: bool = False) -> AbstractContextManager[Path | None]:
     """The file whose way through is timed: ``path``, else the package's own, else (said) none that could be read.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -19,6 +19,7 @@ from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.files import atomic_write_bytes, ensure_folder
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.precision import FP32, PRECISIONS, find_precision
+from dpt_deploy.core.progress import say
 from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.core.runner import Runner
 from dpt_deploy.core.size import Size, check_size
@@ -27,10 +28,10 @@ from dpt_deploy.jobs.common.limits import check_memory, check_request
 from dpt_deploy.jobs.common.reference import checkpoint_path, reference_of
 from dpt_deploy.jobs.common.runners import open_runner, reference_runtime
 from dpt_deploy.jobs.export.export import export_model
+from dpt_deploy.jobs.export.request import ExportRequest
 from dpt_deploy.jobs.study.outcome import Subject
 from dpt_deploy.runtime import registry
 
-Talk = Callable[[str], None]
 _PACKAGES = {"ort": "onnxruntime", "emu": "onnxruntime", "torch": "torch"}  # whose version may move a score
 Defect = Literal["nearest", "tiled"]  # how a control treats its positions, see ``model.vit.resize_grid``
 
@@ -118,7 +119,6 @@ def contestants(
     runtimes: Sequence[str],
     precisions: Sequence[str],
     folder: Path,
-    say: Talk,
 ) -> list[Contestant]:
     """Every model at every precision on every runtime; what is not exported yet is exported to ``folder``.
 
@@ -130,7 +130,7 @@ def contestants(
     """
     _check(models, weights, runtimes)
     artifacts = [
-        _artifact(name, weights, precision, folder, say)
+        _artifact(name, weights, precision, folder)
         for name in models
         for precision in ([None] if is_file(name) else precisions)
     ]
@@ -150,7 +150,7 @@ def contestants(
     return found
 
 
-def control_of(original: Contestant, defect: Defect, folder: Path, say: Talk) -> Contestant:
+def control_of(original: Contestant, defect: Defect, folder: Path) -> Contestant:
     """The same model with the same weights, whose positions are not interpolated.
 
     It is exported like any other, from a recipe written to ``folder``.
@@ -163,7 +163,7 @@ def control_of(original: Contestant, defect: Defect, folder: Path, say: Talk) ->
     source = sidecar.weights
     weights = f"random:{source.seed}" if source.is_random else str(checkpoint_path(source))
     say(f"exporting the control {name}")
-    artifact = export_model(str(recipe), folder, weights=weights, opset=sidecar.opset, say=say)
+    artifact = export_model(ExportRequest(load_recipe(str(recipe)), weights=weights, opset=sidecar.opset), folder)
     return _contestant(artifact, original.subject.runtime, name, control=defect)
 
 
@@ -190,12 +190,13 @@ def _check_torch(artifacts: Sequence[Artifact], runtimes: Sequence[str]) -> None
         )
 
 
-def _artifact(name: str, weights: str | None, precision: str | None, folder: Path, say: Talk) -> Artifact:
+def _artifact(name: str, weights: str | None, precision: str | None, folder: Path) -> Artifact:
     if precision is None:
         return open_model(Path(name))
     say(f"exporting {name} in {precision}")
     with extra("export", purpose="exporting"):
-        return export_model(name, folder, weights=weights, precision=precision, allow_slower=True, say=say)
+        request = ExportRequest(load_recipe(name), weights=weights, precision=precision, allow_slower=True)
+        return export_model(request, folder)
 
 
 def _contestant(artifact: Artifact, runtime: str, name: str, *, control: str = "") -> Contestant:

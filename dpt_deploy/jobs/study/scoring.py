@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
 import numpy as np
 
 from dpt_deploy.core.errors import BadFileError, ParityError
+from dpt_deploy.core.progress import progress, say
 from dpt_deploy.core.size import Size
 from dpt_deploy.datasets.base import Sample
 from dpt_deploy.jobs.study.images import Images
@@ -21,7 +22,6 @@ from dpt_deploy.runtime.predictor import Predictor
 BASELINE = "abs_rel"  # what the figure is drawn from
 _PLANE = "plane"  # the journal's name for the baseline, which has no size
 _PROTOCOL = 1  # raised when the same image and weights would score otherwise
-Talk = Callable[[str], None]
 
 
 class ScoringBench:
@@ -58,7 +58,7 @@ class Scoring:
     ) -> None:
         self._contestants, self._images, self._sizes, self._journal = contestants, images, sizes, journal
 
-    def run(self, say: Talk, started: Callable[[int], None], advance: Callable[[str], None]) -> list[tuple[str, str]]:
+    def run(self) -> list[tuple[str, str]]:
         """Add every score that is missing; return the images that cannot be used, with the reasons.
 
         Raises:
@@ -67,8 +67,7 @@ class Scoring:
         """
         failures = []
         todo = [name for name in self._images.names if self._missing(name)]
-        started(len(todo))
-        with ExitStack() as stack:
+        with ExitStack() as stack, progress("images", len(todo)) as images:
             bench = ScoringBench(stack, self._contestants if todo else [], self._images, self._sizes)
             for name in todo:
                 try:
@@ -76,7 +75,7 @@ class Scoring:
                 except BadFileError as exc:
                     say(f"left out: {exc}")
                     failures.append((name, str(exc)))
-                advance(name)
+                images.advance(item=name)
         return failures
 
     def collected(self, trained: Size, left_out: set[str]) -> Scores:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from dpt_deploy.core.environment import fingerprint
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.files import check_folder, ensure_folder
 from dpt_deploy.core.precision import FP32
+from dpt_deploy.core.progress import say
 from dpt_deploy.core.size import Size
 from dpt_deploy.datasets.paper import paper_table, paper_value
 from dpt_deploy.datasets.protocols import METRICS
@@ -41,7 +42,6 @@ RECORD = "study.json"
 MODELS = "models"
 DEFAULT_MODELS = ("tiny", "tiny-vit", "tiny-conv")
 DEFAULT_SCENES = 48
-Talk = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -130,9 +130,6 @@ def run_study(
     out: Path,
     *,
     baseline: Recorded | None = None,
-    say: Talk = lambda _line: None,
-    started: Callable[[int], None] = lambda _count: None,
-    advance: Callable[[str], None] = lambda _image: None,
 ) -> tuple[Study, list[Contestant]]:
     """Score what ``out`` has no score of yet, and analyse; return the study and the models behind it.
 
@@ -147,7 +144,7 @@ def run_study(
     """
     check_folder(out)
     ensure_folder(out)
-    models, original, no_control = _models(plan, out / MODELS, say)
+    models, original, no_control = _models(plan, out / MODELS)
     subjects = tuple(each.subject for each in models)
     if baseline:
         check_subjects(baseline, subjects)
@@ -156,7 +153,7 @@ def run_study(
         say(f"{journal.ignored} line(s) of {out / JOURNAL} are no scores; what they stood for is scored again")
     scoring = Scoring(models, plan.images, plan.sizes, journal)
     with journal:
-        failures = scoring.run(say, started, advance)
+        failures = scoring.run()
     scores = scoring.collected(plan.trained, {image for image, _ in failures})
     study = Study(
         data=plan.images.data,
@@ -187,10 +184,10 @@ def _images(request: StudyRequest) -> Images:
     return images
 
 
-def _models(plan: StudySetup, folder: Path, say: Talk) -> tuple[list[Contestant], str | None, str]:
+def _models(plan: StudySetup, folder: Path) -> tuple[list[Contestant], str | None, str]:
     """The models and, last, their control; the name of its original; and why there is none, if there is none."""
     asked = plan.request
-    models = study_models.contestants(asked.models, asked.weights, asked.runtimes, asked.precisions, folder, say)
+    models = study_models.contestants(asked.models, asked.weights, asked.runtimes, asked.precisions, folder)
     for each in models:
         for size in plan.sizes:
             check_request(each.artifact.sidecar, size)
@@ -201,7 +198,7 @@ def _models(plan: StudySetup, folder: Path, say: Talk) -> tuple[list[Contestant]
         return models, None, "none of the models has positions to spoil, in fp32 and with its weights at hand"
     # A plain transformer before a hybrid, whose convolutional stages know no positions.
     original = min(able, key=lambda each: each.artifact.sidecar.model.encoder.kind != "vit")
-    return [*models, study_models.control_of(original, asked.control, folder, say)], original.subject.name, ""
+    return [*models, study_models.control_of(original, asked.control, folder)], original.subject.name, ""
 
 
 def _prices(scoring: Scoring, scores: Scores, subjects: Sequence[Subject], seed: int) -> tuple[Price, ...]:

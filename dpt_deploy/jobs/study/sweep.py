@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from dpt_deploy.core.environment import fingerprint
+from dpt_deploy.core.progress import say
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.bench.contenders import images_of
 from dpt_deploy.jobs.common.inputs import model_feed
@@ -19,7 +20,6 @@ from dpt_deploy.measure.timing import Contender, interleave
 
 SECONDS = 5.0  # of timing at each size, all precisions together
 TIMED = "ort"  # the runtime that computes in the precision of the file; the others stand in for an engine
-Talk = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,6 @@ def prepare_sweep(
 def run_sweep(
     plan: StudySetup,
     out: Path,
-    *,
-    say: Talk = lambda _line: None,
-    started: Callable[[int], None] = lambda _count: None,
-    advance: Callable[[str], None] = lambda _image: None,
 ) -> Sweep:
     """Export, score and time; what ``out`` has scores of is not scored again.
 
@@ -78,7 +74,7 @@ def run_sweep(
         BadFileError: a model is unusable.
         ResourceError: disk or memory.
     """
-    study, models = run_study(plan, out, say=say, started=started, advance=advance)
+    study, models = run_study(plan, out)
     scores = study.scores
     errors = scores.values.mean(axis=2)
     points = []

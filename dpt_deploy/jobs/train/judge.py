@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpt_deploy.core.errors import UsageError
+from dpt_deploy.core.progress import progress
 from dpt_deploy.core.recipe import Recipe
 from dpt_deploy.core.size import Size
 from dpt_deploy.imaging import resample, rules
@@ -27,7 +28,6 @@ SIDE = 768  # pixels of a scene: more than any network is trained at
 CAP = 80.0  # metres; what is farther counts as sky, as in the paper's outdoor protocols
 
 Network = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # RGB (H, W, 3) to the output for one image
-Advance = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class SegmentationScore:
 Score = DepthScore | SegmentationScore
 
 
-def judge(weights: Path, recipe: Recipe, validation: Validation, advance: Advance = lambda _done, _all: None) -> Score:
+def judge(weights: Path, recipe: Recipe, validation: Validation) -> Score:
     """The score of saved ``weights`` on the scenes of ``validation``.
 
     Raises:
@@ -65,7 +65,7 @@ def judge(weights: Path, recipe: Recipe, validation: Validation, advance: Advanc
         BadFileError: the weights are not finite.
     """
     network = _network(weights, recipe)
-    scenes = _scenes(validation, advance)
+    scenes = _scenes(validation)
     return _judge_depth(network, scenes) if recipe.model.task == "depth" else _judge_labels(network, scenes)
 
 
@@ -85,12 +85,13 @@ def _network(weights: Path, recipe: Recipe) -> Network:
     return run
 
 
-def _scenes(validation: Validation, advance: Advance) -> Iterator[Any]:
+def _scenes(validation: Validation) -> Iterator[Any]:
     from dpt_deploy.scenes.render import render_scene
 
-    for done in range(validation.scenes):
-        yield render_scene(validation.first + done, height=SIDE, width=SIDE)
-        advance(done + 1, validation.scenes)
+    with progress("judging", validation.scenes) as judged:
+        for index in range(validation.scenes):
+            yield render_scene(validation.first + index, height=SIDE, width=SIDE)
+            judged.advance()
 
 
 def _judge_depth(network: Network, scenes: Iterator[Any]) -> DepthScore:

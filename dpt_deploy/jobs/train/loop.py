@@ -18,6 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dpt_deploy.core.errors import BadFileError, ParityError, ResourceError
 from dpt_deploy.core.files import atomic_write_bytes
+from dpt_deploy.core.progress import progress
 from dpt_deploy.jobs.train.config import Schedule
 
 Batches = Callable[[int], tuple[Tensor, Tensor]]  # step to images and targets
@@ -45,7 +46,6 @@ def fit(
     identity: dict[str, Any],
     seed: int = 0,
     device: str = "cpu",
-    advance: Callable[[int, float], None] = lambda _step, _loss: None,
 ) -> History:
     """Train ``network`` in place; go on from ``checkpoint`` where it holds the same training (``identity``).
 
@@ -62,7 +62,6 @@ def fit(
         identity: what the training is, as plain data; a checkpoint with another one is refused.
         seed: of what is random in the network, such as dropout.
         device: where to train.
-        advance: hears the number of steps done and the loss of the last.
 
     Raises:
         BadFileError: the checkpoint is damaged or of another training.
@@ -75,20 +74,23 @@ def fit(
     state = _State(network, objective, optimizer, checkpoint, identity)
     step = state.resume()
     begun, saved, losses = time.monotonic(), time.monotonic(), []
-    while step < schedule.steps:
-        with _memory_errors(), _chance_of(seed, step, device):
-            loss = _step(network, optimizer, batches(step), objective, schedule, step, device)
-        losses.append(loss)
-        step += 1
-        if step % _RECORD_EVERY == 0 or step == schedule.steps:
-            state.history.curve.append((step, sum(losses) / len(losses)))
-            losses = []
-        advance(step, loss)
-        due = time.monotonic() - saved > _CHECKPOINT_EVERY_S and not losses  # a point of the curve is never cut in two
-        if due or step == schedule.steps:
-            state.history.seconds += time.monotonic() - begun
-            begun = saved = time.monotonic()
-            state.save(step)
+    with progress("training", schedule.steps, unit="steps") as steps:
+        while step < schedule.steps:
+            with _memory_errors(), _chance_of(seed, step, device):
+                loss = _step(network, optimizer, batches(step), objective, schedule, step, device)
+            losses.append(loss)
+            step += 1
+            if step % _RECORD_EVERY == 0 or step == schedule.steps:
+                state.history.curve.append((step, sum(losses) / len(losses)))
+                losses = []
+            steps.update(done=step, item=f"loss {loss:.3f}")
+            due = (
+                time.monotonic() - saved > _CHECKPOINT_EVERY_S and not losses
+            )  # a point of the curve is never cut in two
+            if due or step == schedule.steps:
+                state.history.seconds += time.monotonic() - begun
+                begun = saved = time.monotonic()
+                state.save(step)
     return state.history
 
 

@@ -20,6 +20,7 @@ import torch
 
 from dpt_deploy.core.errors import ResourceError
 from dpt_deploy.core.files import ensure_folder, write_errors
+from dpt_deploy.core.progress import progress
 from dpt_deploy.scenes.render import Scene, render_scene
 from dpt_deploy.scenes.things import CLASSES
 
@@ -52,8 +53,8 @@ class RenderedScenes:
         """Indices that are not rendered yet."""
         return np.flatnonzero(self._done == 0)
 
-    def render(self, *, workers: int, device: str = "cpu", advance: Callable[[], None] = lambda: None) -> None:
-        """Render what is missing; ``advance`` hears of each scene done. Killed at any time, it goes on later.
+    def render(self, *, workers: int, device: str = "cpu") -> None:
+        """Render what is missing. Killed at any time, it goes on later.
 
         On a GPU this process renders; on CPU ``workers`` others do, where more than one is asked for.
 
@@ -61,9 +62,11 @@ class RenderedScenes:
             ResourceError: a worker died.
         """
         todo = [int(index) for index in self.missing()]
-        with _mapper(min(workers, len(todo) // _WORTH_A_WORKER) if device == "cpu" else 1) as run:
+        workers = min(workers, len(todo) // _WORTH_A_WORKER) if device == "cpu" else 1
+        with _mapper(workers) as run, progress("scenes", self.count) as scenes:
+            scenes.update(done=self.count - len(todo))
             for _ in run(partial(_render_into, self, device), todo):
-                advance()
+                scenes.advance()
 
     def store(self, index: int, scene: Scene) -> None:
         """Keep one scene; the mark comes last."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from dpt_deploy.core.environment import cpu_count, fingerprint
 from dpt_deploy.core.errors import IncompatibleError, UsageError
 from dpt_deploy.core.files import atomic_write_bytes, check_folder, ensure_folder
 from dpt_deploy.core.optional import extra
+from dpt_deploy.core.progress import say
 from dpt_deploy.core.recipe import Recipe, load_recipe
 from dpt_deploy.jobs.common.reference import build_reference, checkpoint_path, resolve_weights
 from dpt_deploy.jobs.train.config import TrainingConfig, read_training
@@ -53,27 +53,12 @@ class Trained:
         }
 
 
-@dataclass(frozen=True)
-class Listener:
-    """Who hears how a training goes: ``say`` a line; ``rendered`` and ``judged`` scenes done, of how many; ``stepped``
-    steps done, of how many, and the loss of the last."""
-
-    say: Callable[[str], None] = lambda _line: None
-    rendered: Callable[[int, int], None] = lambda _done, _all: None
-    stepped: Callable[[int, int, float], None] = lambda _done, _all, _loss: None
-    judged: Callable[[int, int], None] = lambda _done, _all: None
-
-
-_NOBODY = Listener()
-
-
 def train_model(
     plan: TrainingConfig,
     out: Path,
     *,
     cache: Path | None = None,
     device: str = "cpu",
-    listener: Listener = _NOBODY,
 ) -> Trained:
     """Train the model of ``plan`` into ``out/<name>.safetensors``; an interrupted training goes on.
 
@@ -94,12 +79,10 @@ def train_model(
     recipe = _recipe(plan)
     check_folder(out)
     ensure_folder(out)
-    model, start = _network(
-        plan, recipe, listener.say
-    )  # weights that are not there are missed before minutes of rendering
-    batches = _batches(plan, recipe, cache or out, device, listener)
+    model, start = _network(plan, recipe)  # before minutes of rendering: a missing file is reported at once
+    batches = _batches(plan, recipe, cache or out, device)
     name, schedule = _name(recipe), plan.schedule
-    listener.say(f"training {name}: {schedule.steps} steps of {schedule.batch} images")
+    say(f"training {name}: {schedule.steps} steps of {schedule.batch} images")
     history = fit(
         model,
         model.encoder.parameters(),
@@ -110,12 +93,11 @@ def train_model(
         identity=_identity(plan, recipe, start),
         seed=plan.seed,
         device=device,
-        advance=lambda done, loss: listener.stepped(done, schedule.steps, loss),
     )
     weights = out / f"{name}.safetensors"
     save_native(model.cpu().eval(), weights, half=True)
-    listener.say("judging on unseen scenes")
-    score = judge(weights, recipe, plan.validation, listener.judged)
+    say("judging on unseen scenes")
+    score = judge(weights, recipe, plan.validation)
     trained = Trained(weights, out / f"training-{name}.json", history, score, name, plan)
     atomic_write_bytes(trained.record, (json.dumps(trained.to_dict(), indent=1) + "\n").encode())
     return trained
@@ -127,7 +109,7 @@ def _identity(plan: TrainingConfig, recipe: Recipe, start: str) -> dict[str, Any
     return plan.identity | names | {"model": recipe.model.to_dict(), "image": asdict(recipe.image)}
 
 
-def _network(plan: TrainingConfig, recipe: Recipe, say: Callable[[str], None]) -> tuple[DPT, str]:
+def _network(plan: TrainingConfig, recipe: Recipe) -> tuple[DPT, str]:
     """The network to train, and the hash of the weights that the plan starts from; patches are resized if need be."""
     if not plan.start:
         from dpt_deploy.model.initial import fresh_model
@@ -195,21 +177,13 @@ def _name(recipe: Recipe) -> str:
     return f"{recipe.name}-seg{recipe.model.num_classes}" if recipe.model.task == "segmentation" else recipe.name
 
 
-def _batches(plan: TrainingConfig, recipe: Recipe, cache: Path, device: str, listener: Listener) -> SceneBatches:
+def _batches(plan: TrainingConfig, recipe: Recipe, cache: Path, device: str) -> SceneBatches:
     from dpt_deploy.jobs.train.batches import SceneBatches
     from dpt_deploy.jobs.train.rendered import LabelledScenes, RenderedScenes
 
     kind = LabelledScenes if plan.task == "segmentation" else RenderedScenes
     scenes = kind(cache, plan.scenes.count, plan.scenes.side, plan.scenes.first)
-    done = plan.scenes.count - len(scenes.missing())
-    listener.rendered(done, plan.scenes.count)
-
-    def count() -> None:
-        nonlocal done
-        done += 1
-        listener.rendered(done, plan.scenes.count)
-
-    scenes.render(workers=cpu_count(), device=device, advance=count)
+    scenes.render(workers=cpu_count(), device=device)
     image = recipe.image
     schedule = plan.schedule
 
@@ -228,4 +202,4 @@ def _objective(model: DPT, plan: TrainingConfig) -> nn.Module:
     return SegmentationObjective(_PENULTIMATE, spec.fusion_channels, spec.num_classes, seed=plan.seed)
 
 
-__all__ = ["DepthScore", "Listener", "SegmentationScore", "Trained", "TrainingConfig", "read_training", "train_model"]
+__all__ = ["DepthScore", "SegmentationScore", "Trained", "TrainingConfig", "read_training", "train_model"]

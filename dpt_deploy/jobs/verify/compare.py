@@ -9,6 +9,7 @@ import numpy as np
 
 from dpt_deploy.artifact.records import CaseResult, ParityRecord
 from dpt_deploy.core.errors import ParityError, UsageError
+from dpt_deploy.core.progress import say
 from dpt_deploy.core.recipe import Tolerance
 from dpt_deploy.core.size import Size
 from dpt_deploy.measure import metrics
@@ -90,7 +91,6 @@ def compare_matrix(
     *,
     min_span: float,
     again: Callable[[CaseResult], CaseResult] = lambda case: case,
-    progress: Callable[[CaseResult], None] | None = None,
 ) -> ParityComparison:
     """Run every case; all of them are measured even when one fails. ``again`` judges a case that failed once more."""
     results = []
@@ -103,6 +103,5 @@ def compare_matrix(
             check_reference(reference, min_span=min_span)
             found = compare(candidate, reference, batch=batch, size=size, tolerance=tolerance)
             results.append(found if found.passed else again(found))
-        if progress:
-            progress(results[-1])
+        say(f"{size}, batch {batch}: {'pass' if results[-1].passed else 'FAIL'}")
     return ParityComparison(tuple(results), tolerance)

@@ -7,7 +7,6 @@ due to the types of tensors alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,14 +17,13 @@ from dpt_deploy.artifact.store import Artifact, open_model
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.precision import find_precision
+from dpt_deploy.core.progress import say
 from dpt_deploy.core.recipe import Tolerance
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.common.inputs import model_feed, parity_images
 from dpt_deploy.jobs.common.limits import check_request
 from dpt_deploy.jobs.verify.bisect import Divergence, smallest_set
 from dpt_deploy.jobs.verify.golden import golden_size
-
-Talk = Callable[[str], None]
 
 if TYPE_CHECKING:
     from dpt_deploy.jobs.verify.variants import Headroom, Noise, Workshop
@@ -67,9 +65,7 @@ class Diagnosis:
         }
 
 
-def diagnose_artifact(
-    path: Path, *, size: Size | None = None, allowed: float | None = None, say: Talk = lambda _line: None
-) -> Diagnosis:
+def diagnose_artifact(path: Path, *, size: Size | None = None, allowed: float | None = None) -> Diagnosis:
     """Diagnose the artefact of 16 or 8 bits at ``path`` at ``size`` (default: that of its golden tensors), batch 1.
 
     ``allowed`` is the largest error, as a share of the output's range (default: the artefact's own tolerance).
@@ -88,7 +84,7 @@ def diagnose_artifact(
         not_finite, divergence = workshop.first_trouble()
         largest, mean = workshop.error(())
         say("searching the nodes that should be spared")
-        found = smallest_set(workshop.nodes, lambda keep: workshop.within(keep, say))
+        found = smallest_set(workshop.nodes, workshop.within)
     keep = None if found is None else tuple(name for name in workshop.nodes if name in found)
     return Diagnosis(artifact, size, largest, mean, tolerance, headroom, noise, not_finite, divergence, keep)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -14,6 +14,7 @@ import onnx
 from dpt_deploy.artifact.records import QuantisationRecord
 from dpt_deploy.artifact.store import Artifact
 from dpt_deploy.core.precision import find_precision
+from dpt_deploy.core.progress import say
 from dpt_deploy.core.recipe import Tolerance
 from dpt_deploy.graph.analysis.describe import read_graph
 from dpt_deploy.graph.mark import half_tensors, mark_outputs, tensor_names
@@ -25,7 +26,6 @@ from dpt_deploy.jobs.common.runners import open_runner
 from dpt_deploy.jobs.verify.bisect import Divergence, first_divergence
 from dpt_deploy.measure import metrics
 
-Talk = Callable[[str], None]
 Values = dict[str, np.ndarray]
 
 
@@ -110,7 +110,7 @@ class Workshop:
         (output,) = self._run(self._variant(keep)).values()
         return metrics.range_error(output, self.exact) if np.isfinite(output).all() else (float("inf"), float("inf"))
 
-    def within(self, keep: Collection[str], say: Talk) -> bool:
+    def within(self, keep: Collection[str]) -> bool:
         """Whether the output meets the tolerance with those nodes spared."""
         largest, mean = self.error(keep)
         say(f"{len(keep)} of {len(self.nodes)} nodes spared: max {largest:.1e} of range")

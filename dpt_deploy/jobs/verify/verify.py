@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,8 +26,6 @@ from dpt_deploy.jobs.verify.compare import MIN_SPAN_TRAINED, ParityComparison, c
 from dpt_deploy.jobs.verify.golden import golden_report
 from dpt_deploy.jobs.verify.result import Verification
 
-Progress = Callable[[CaseResult], None]
-
 
 def verify_artifact(
     path: Path,
@@ -38,7 +36,6 @@ def verify_artifact(
     golden: bool = False,
     against: Path | None = None,
     weights: str | None = None,
-    progress: Progress | None = None,
 ) -> Verification:
     """Compare an artefact with its reference over batches x sizes and write the numbers into its sidecar.
 
@@ -66,7 +63,7 @@ def verify_artifact(
         raise BadFileError(f"{against} does not exist", hint="give a checkpoint or an exported model (.onnx)")
     cases = list_cases(sidecar, tuple(res), tuple(batch))
     if against is not None and against.suffix in (".onnx", ".plan"):
-        report = _against_artifact(artifact, open_artifact(against), cases, runtime, progress)
+        report = _against_artifact(artifact, open_artifact(against), cases, runtime)
         return Verification(artifact, report, str(against))
     module = _reference(sidecar, weights, against)
     with open_runner(artifact, runtime) as runner:
@@ -79,7 +76,6 @@ def verify_artifact(
             min_span=min_span,
             # Against another checkpoint a failure stands: what that one loses in 16 bits is no measure here.
             again=(lambda case: case) if against else partial(_again, module, sidecar),
-            progress=progress,
         )
         artifact = _audited(artifact, runner)
     if against is None:  # else not the artefact's own numbers: its sidecar keeps those
@@ -107,9 +103,7 @@ def _torch_output(module: Any, sidecar: Sidecar, images: np.ndarray) -> np.ndarr
     return reference_output(module, sidecar, images)
 
 
-def _against_artifact(
-    artifact: Artifact, other: Artifact, cases: Cases, runtime: str, progress: Progress | None
-) -> ParityComparison:
+def _against_artifact(artifact: Artifact, other: Artifact, cases: Cases, runtime: str) -> ParityComparison:
     same = (artifact.sidecar.output_kind, artifact.sidecar.model.task) == (
         other.sidecar.output_kind,
         other.sidecar.model.task,
@@ -122,9 +116,7 @@ def _against_artifact(
             return second.infer(model_feed(other.sidecar, images))[other.sidecar.outputs[0].name]
 
         outputs = paired_outputs(runner, artifact.sidecar, reference)
-        return compare_matrix(
-            outputs, cases, artifact.sidecar.allowed, min_span=smallest_span(other.sidecar), progress=progress
-        )
+        return compare_matrix(outputs, cases, artifact.sidecar.allowed, min_span=smallest_span(other.sidecar))
 
 
 def _locate(artifact: Artifact, module: Any, report: ParityComparison) -> Divergence | None:

@@ -12,7 +12,6 @@ import re
 import tomllib
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -22,12 +21,12 @@ from urllib.parse import quote
 
 from dpt_deploy.core.errors import BadFileError, ResourceError, UsageError
 from dpt_deploy.core.files import atomic_write_bytes, write_errors
+from dpt_deploy.core.progress import TaskProgress, progress
 from dpt_deploy.core.spec import Task
 
 CACHE_VARIABLE = "DPT_DEPLOY_CACHE"
 ADDRESS_VARIABLE = "DPT_DEPLOY_WEIGHTS_URL"
 SHIPPED_SUFFIX = ".safetensors"
-Progress = Callable[[int, int | None], None]  # bytes so far, and in all where the server says so
 
 _CHUNK = 1 << 20
 _TIMEOUT_S = 30  # of silence
@@ -93,7 +92,7 @@ def cache_folder() -> Path:
     return (Path(shared) if shared else Path.home() / ".cache") / "dpt-deploy" / "weights"
 
 
-def fetch(entry: PublishedWeights, progress: Progress | None = None) -> Path:
+def fetch(entry: PublishedWeights) -> Path:
     """The file of ``entry`` in the cache, downloaded when it is not there, with its hash checked.
 
     A download that was cut is taken up at the next call. ``$DPT_DEPLOY_WEIGHTS_URL``, the address of a folder,
@@ -111,7 +110,8 @@ def fetch(entry: PublishedWeights, progress: Progress | None = None) -> Path:
     with write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
-    _download(entry, address, part, progress)
+    with progress(f"downloading {entry.file}", unit="bytes") as transfer:
+        _download(entry, address, part, transfer)
     digest = _hash(part)
     if not digest.startswith(entry.sha256):
         part.unlink()
@@ -181,14 +181,14 @@ def _hash(path: Path) -> str:
 # --- the transfer -----------------------------------------------------------------------------------------------------
 
 
-def _download(entry: PublishedWeights, address: str, part: Path, progress: Progress | None) -> None:
+def _download(entry: PublishedWeights, address: str, part: Path, transfer: TaskProgress) -> None:
     """Bring ``part`` to its full length, from where an earlier attempt left it."""
     error: Exception | None = None
     for _ in range(_ATTEMPTS):
         if not entry.sha256:
             part.unlink(missing_ok=True)  # without a hash a resumed file could not be checked as a whole
         try:
-            if _transfer(address, part, progress):
+            if _transfer(address, part, transfer):
                 return
         except urllib.error.HTTPError as exc:
             exc.close()
@@ -200,7 +200,7 @@ def _download(entry: PublishedWeights, address: str, part: Path, progress: Progr
     _fail(entry, address, _reason(error), error)
 
 
-def _transfer(address: str, part: Path, progress: Progress | None) -> bool:
+def _transfer(address: str, part: Path, transfer: TaskProgress) -> bool:
     """One request that appends to ``part``; whether the file is complete now."""
     start = part.stat().st_size if part.is_file() else 0
     request = urllib.request.Request(address, headers={"User-Agent": "dpt-deploy"})  # noqa: S310 - scheme is checked
@@ -221,7 +221,7 @@ def _transfer(address: str, part: Path, progress: Progress | None) -> bool:
         start = _resumed_at(response, start)
         length = response.headers.get("Content-Length")
         total_bytes = start + int(length) if length and length.isdecimal() else None
-        done = _copy(response, part, start, total_bytes, progress)
+        done = _copy(response, part, start, total_bytes, transfer)
     return total_bytes is None or done == total_bytes
 
 
@@ -232,7 +232,7 @@ def _resumed_at(response: http.client.HTTPResponse, start: int) -> int:
     return start if honoured else 0
 
 
-def _copy(source: IO[bytes], part: Path, start: int, total: int | None, progress: Progress | None) -> int:
+def _copy(source: IO[bytes], part: Path, start: int, total: int | None, transfer: TaskProgress) -> int:
     done = start
     with write_errors(part):
         file = part.open("ab" if start else "wb")
@@ -242,8 +242,7 @@ def _copy(source: IO[bytes], part: Path, start: int, total: int | None, progress
                 file.write(chunk)
                 file.flush()
             done += len(chunk)
-            if progress:
-                progress(done, total)
+            transfer.update(done=done, total=total)
     return done
 
 

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 from support.faults.calling import complaint, fine, process
 from support.faults.handmade import listing
+from support.reporting import recording
 from support.tiny import exported
 
 from dpt_deploy.artifact.store import read_sidecar
@@ -136,11 +137,11 @@ def test_tables_show_ratios_growth_and_that_rounds_were_few(path, capsys):
 
 
 def test_progress_is_told_of_every_size(path):
-    shares, lines = [], []
     sizes = [Size(64, 64), Size(32, 32)]
-    bench_artifact(exported("tiny-vit"), sizes, seconds=0.001, say=lines.append, progress=shares.append)
-    assert shares.count(1.0) >= 2
-    assert [line for line in lines if line.startswith("timing")] == [
+    with recording() as reporter:
+        bench_artifact(exported("tiny-vit"), sizes, seconds=0.001)
+    assert [task.done for task in reporter.tasks] == [1.0, 1.0]
+    assert [line for line in reporter.lines if line.startswith("timing")] == [
         "timing torch, ort at 64, batch 1",
         "timing torch, ort at 32, batch 1",
     ]

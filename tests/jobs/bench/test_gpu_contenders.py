@@ -197,11 +197,11 @@ def test_an_engine_for_timing_is_made_of_the_fp16_model(monkeypatch, tmp_path):
     monkeypatch.setattr(bench_models, "gpu_devices", lambda: [Gpu("Stand-in", "8.9", "580.1", 1 << 34)])
     monkeypatch.setenv("DPT_DEPLOY_CACHE", str(tmp_path))
 
-    def export(backbone, folder, **options):
-        asked.append((backbone, options["precision"]))
+    def export(request, folder):
+        asked.append((request.recipe.name, request.precision))
         return SimpleNamespace(path=folder / "x-fp16.onnx")
 
-    def build(path, folder, *, res, batch, measure, say):
+    def build(path, folder, *, res, batch, measure):
         assert not measure
         asked.append((path.name, [str(entry) for entry in res], batch))
         return SimpleNamespace(artifact="the engine")
@@ -209,7 +209,7 @@ def test_an_engine_for_timing_is_made_of_the_fp16_model(monkeypatch, tmp_path):
     monkeypatch.setattr(bench_models, "export_model", export)
     monkeypatch.setattr("dpt_deploy.jobs.build.build.build_engine_artifact", build)
     sizes = [entry.low for entry in parse_ranges("64,64x96")]
-    assert bench_models.cached_engine("tiny", str, sizes, (1, 4)) == "the engine"
+    assert bench_models.cached_engine("tiny", sizes, (1, 4)) == "the engine"
     assert asked == [("tiny", "fp16"), ("x-fp16.onnx", ["64", "64x96"], 4)]
 
 

@@ -10,6 +10,7 @@ import pytest
 from support.faults.calling import complaint, fine
 from support.faults.handmade import listing
 from support.paths import ROOT
+from support.reporting import recording
 from support.tiny import copied, exported, tampered
 
 from dpt_deploy.artifact.records import EngineOptions
@@ -127,8 +128,9 @@ def test_without_the_checkpoint_an_engine_is_built_without_golden_tensors_and_sa
     artifact = copied(exported("tiny-vit", precision="fp16"), tmp_path / "model")
     gone = replace(artifact.sidecar.weights, kind="file", path=str(tmp_path / "gone.pt"))
     write_sidecar(artifact.path, replace(artifact.sidecar, weights=gone))
-    said = []
-    building = build(artifact, tmp_path / "out", say=said.append)
+    with recording() as reporter:
+        building = build(artifact, tmp_path / "out")
+    said = reporter.lines
     assert building.artifact.golden_path is None
     assert any("without golden tensors" in line and "gone.pt" in line for line in said)
 
@@ -155,8 +157,9 @@ def test_an_engine_that_is_up_to_date_stays_and_another_order_replaces_it(tmp_pa
     artifact = exported("tiny-vit", precision="fp16")
     first = build(artifact, tmp_path)
     written = listing(tmp_path)
-    said = []
-    again = build(artifact, tmp_path, say=said.append)
+    with recording() as reporter:
+        again = build(artifact, tmp_path)
+    said = reporter.lines
     assert (first.fresh, again.fresh) == (True, False)
     assert listing(tmp_path) == written
     assert any("up to date" in line for line in said)
@@ -256,26 +259,29 @@ def test_a_machine_without_memory_is_told_before_the_build(tmp_path, capsys, mon
 def test_known_defects_are_told_before_the_build(tmp_path, monkeypatch):
     row = preflight.KnownBad("tensorrt_rtx", ("1",), "everything is wrong", "https://x", "pray")
     monkeypatch.setattr(preflight, "known_bad", lambda: (row,))
-    said = []
-    build(exported("tiny-vit", precision="fp16"), tmp_path, say=said.append)
+    with recording() as reporter:
+        build(exported("tiny-vit", precision="fp16"), tmp_path)
+    said = reporter.lines
     assert any("everything is wrong (https://x): pray" in line for line in said)
 
 
 def test_an_interrupted_build_leaves_nothing(tmp_path):
-    def advance(_phase, done, _steps):
-        if done > 2:
+    def stop(phase):
+        if phase.done > 2:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        build(exported("tiny-vit", precision="fp16"), tmp_path / "out", advance=advance)
+    with recording(stop) as reporter, pytest.raises(KeyboardInterrupt):
+        build(exported("tiny-vit", precision="fp16"), tmp_path / "out")
+    assert all(phase.closed for phase in reporter.tasks)
     assert not (tmp_path / "out").exists()
 
 
-def test_progress_is_told(tmp_path):
-    told = []
-    build(exported("tiny-vit", precision="fp16"), tmp_path, advance=lambda *step: told.append(step))
-    assert len({phase for phase, _, _ in told}) > 1
-    assert all(0 <= done <= steps for _, done, steps in told)
+def test_every_phase_of_a_build_reports_its_progress(tmp_path):
+    with recording() as reporter:
+        build(exported("tiny-vit", precision="fp16"), tmp_path)
+    assert len({phase.name for phase in reporter.tasks}) > 1
+    assert all(0 <= done <= steps for phase in reporter.tasks for done, steps, _ in phase.states)
+    assert all(phase.closed for phase in reporter.tasks)
 
 
 # --- an engine where it cannot run ------------------------------------------------------------------------------------

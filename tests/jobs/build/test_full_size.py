@@ -8,20 +8,22 @@ import pytest
 from support.tiny import quick_judge
 
 from dpt_deploy.core.profile import parse_ranges
+from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.core.size import Size
 from dpt_deploy.graph import exporter
 from dpt_deploy.jobs.build.build import build_engine_artifact
 from dpt_deploy.jobs.export.export import export_model
+from dpt_deploy.jobs.export.request import ExportRequest
 
 pytestmark = pytest.mark.needs("onnx", "torch", "onnxruntime", "tensorrt_rtx")
 
 LEAST = {("tiny", "fp16"): 0.65}  # its trained head overflows and stays FP32
 BLOCKS = {"tiny": 6, "base": 12, "hybrid": 12, "hybrid-segmentation": 12}
 NETWORKS = {
-    "tiny": {"backbone": "tiny"},
-    "base": {"backbone": "base", "weights": "random"},
-    "hybrid": {"backbone": "hybrid", "weights": "random"},
-    "hybrid-segmentation": {"backbone": "hybrid", "task": "segmentation", "weights": "random"},
+    "tiny": {"name": "tiny"},
+    "base": {"name": "base"},
+    "hybrid": {"name": "hybrid"},
+    "hybrid-segmentation": {"name": "hybrid", "task": "segmentation"},
 }
 CALIBRATED = {"tiny": Size(192, 192)}  # what has learned is measured at the size that it has learned at
 SMALL = Size(64, 64)
@@ -48,8 +50,12 @@ def traced_once(name, monkeypatch):
 @pytest.mark.parametrize("precision", ["fp16", "bf16", "int8", "fp8"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_it_builds_in_the_precision_asked_for_with_attention_whole(name, precision, tmp_path):
+    options = {"precision": precision, "res": (CALIBRATED.get(name, SMALL),)}
+    if name != "tiny":
+        options["weights"] = "random"
+    request = ExportRequest(load_recipe(**NETWORKS[name]), **options)
     with quick_judge():
-        artifact = export_model(**NETWORKS[name], out=tmp_path, precision=precision, res=(CALIBRATED.get(name, SMALL),))
+        artifact = export_model(request, tmp_path)
     assert artifact.sidecar.precision == precision
     side = str(artifact.sidecar.image.height)
     built = build_engine_artifact(artifact.path, tmp_path, res=parse_ranges(side), batch=4, library="tensorrt_rtx")

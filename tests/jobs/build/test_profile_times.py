@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from support.reporting import recording
 
 pytest.importorskip("cuda.bindings", reason="cuda-python is not installed: pip install -e '.[trt]'")
 
@@ -93,8 +94,9 @@ def test_a_wide_engine_is_built_alike_and_timed_by_turns(gpu, tmp_path, monkeypa
         return measure_profiles(*where, clock=cuda.clock)
 
     monkeypatch.setattr(profile_times, "measure_profiles", timed)
-    said = []
-    building = build(tmp_path / "out", against_wide=True, say=said.append)
+    with recording() as reporter:
+        building = build(tmp_path / "out", against_wide=True)
+    said = reporter.lines
     record = open_artifact(building.artifact.path).sidecar.engine
     for time in record.profile_times:
         assert time.wide == pytest.approx((run_seconds(WIDE) / run_seconds(time.profile),) * 3)
@@ -157,8 +159,9 @@ def test_what_was_measured_is_kept_and_what_was_not_is_added(gpu, tmp_path, monk
 
 def test_without_a_gpu_costs_are_predicted_and_that_is_said(gpu, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(engine_order, "gpu_devices", list)
-    said = []
-    building = build(tmp_path / "out", say=said.append)
+    with recording() as reporter:
+        building = build(tmp_path / "out")
+    said = reporter.lines
     assert building.artifact.sidecar.engine.profile_times == ()
     assert "profiles: predicted only; the driver finds no NVIDIA GPU to measure them on" in said
     out = fine(capsys, *argv(tmp_path / "out"))
@@ -173,8 +176,9 @@ def test_without_a_gpu_costs_are_predicted_and_that_is_said(gpu, tmp_path, capsy
 def test_a_measurement_that_fails_leaves_the_engine_and_says_why(gpu, tmp_path, monkeypatch):
     cuda, _ = gpu
     monkeypatch.setattr(Context, "execute_async_v3", lambda *_: False)
-    said = []
-    building = build(tmp_path / "out", say=said.append, measure=True)
+    with recording() as reporter:
+        building = build(tmp_path / "out", measure=True)
+    said = reporter.lines
     assert open_artifact(building.artifact.path).sidecar == building.artifact.sidecar
     assert building.artifact.sidecar.engine.profile_times == ()
     assert said[-1] == "profiles were not measured: TensorRT did not start the run"
@@ -197,8 +201,9 @@ def test_the_command_fails_where_what_was_asked_for_by_name_could_not_be_measure
 
 
 def test_a_gpu_that_cannot_run_the_engine_is_said(gpu, tmp_path):
-    said = []
-    building = build(tmp_path / "out", options=EngineOptions(compute_capabilities=("12.0",)), say=said.append)
+    with recording() as reporter:
+        building = build(tmp_path / "out", options=EngineOptions(compute_capabilities=("12.0",)))
+    said = reporter.lines
     assert building.artifact.sidecar.engine.profile_times == ()
     assert any("profiles were not measured: this plan was built" in line for line in said)
 
@@ -206,14 +211,15 @@ def test_a_gpu_that_cannot_run_the_engine_is_said(gpu, tmp_path):
 def test_without_room_for_the_wide_engine_the_narrow_one_is_measured_alone(gpu, tmp_path, monkeypatch):
     preflight = workflow._preflight
 
-    def small(order, say):
-        preflight(order, say)
+    def small(order):
+        preflight(order)
         if order.profiles == (WIDE,):
             raise workflow.ResourceError("out of memory")
 
     monkeypatch.setattr(workflow, "_preflight", small)
-    said = []
-    times = build(tmp_path / "out", against_wide=True, say=said.append).artifact.sidecar.engine.profile_times
+    with recording() as reporter:
+        times = build(tmp_path / "out", against_wide=True).artifact.sidecar.engine.profile_times
+    said = reporter.lines
     assert [time.wide for time in times] == [None] * len(NARROW)
     assert "profiles were not measured beside a wide one: out of memory" in said
 

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from support.reporting import recording
 
 pytest.importorskip("cuda.bindings", reason="cuda-python is not installed: pip install -e '.[trt]'")
 
@@ -64,8 +65,9 @@ def test_where_it_came_from_is_the_new_model(library, tmp_path):
     source = replace(tuned.sidecar.weights, kind="file", path="garden.pt")
     write_sidecar(tuned.path, replace(tuned.sidecar, weights=source))
     plan = plan_of(model(), tmp_path / "out", refit=True)
-    said = []
-    found = refit_engine_artifact(plan, tuned.path, say=said.append).artifact.sidecar
+    with recording() as reporter:
+        found = refit_engine_artifact(plan, tuned.path).artifact.sidecar
+    said = reporter.lines
     assert found.weights.path == "garden.pt"
     assert found.parents[0].sha256 != open_artifact(plan).sidecar.parents[0].sha256
     assert said[0] == f"putting the weights of tiny-vit-fp32.onnx into {plan.name}"

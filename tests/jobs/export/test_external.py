@@ -3,7 +3,7 @@
 import numpy as np
 import onnx
 import pytest
-from support.tiny import copied, exported, recommitted, tiny_model, tiny_path, tiny_recipe
+from support.tiny import copied, exported, recommitted, tiny_model, tiny_recipe
 
 from dpt_deploy.artifact.store import open_artifact, sha256_of
 from dpt_deploy.cli import call
@@ -14,6 +14,7 @@ from dpt_deploy.jobs.common.inputs import model_feed
 from dpt_deploy.jobs.common.samples import structured_images
 from dpt_deploy.jobs.export import export
 from dpt_deploy.jobs.export import typed as precision
+from dpt_deploy.jobs.export.request import ExportRequest
 from dpt_deploy.jobs.verify.locate import locate_divergence
 from dpt_deploy.runtime.onnxruntime import OrtRunner
 
@@ -24,7 +25,8 @@ SIZE = Size(64, 96)
 def external(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(precision, "EXTERNAL_DATA_BYTES", 1000)
-        return export.export_model(tiny_path("tiny-vit"), tmp_path_factory.mktemp("external"), weights="random")
+        request = ExportRequest(tiny_recipe("tiny-vit"), weights="random")
+        return export.export_model(request, tmp_path_factory.mktemp("external"))
 
 
 def data_of(artifact):

@@ -9,12 +9,13 @@ import torch
 from PIL import Image
 from support.faults.calling import complaint
 from support.faults.precision import overflow
-from support.tiny import TINY, exported, tampered, tiny_model, tiny_path
+from support.tiny import TINY, exported, tampered, tiny_model, tiny_path, tiny_recipe
 
 from dpt_deploy.artifact.store import open_artifact
 from dpt_deploy.cli import call
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.export.export import export_model
+from dpt_deploy.jobs.export.request import ExportRequest
 from dpt_deploy.model.checkpoints.load import save_native
 
 RES = "64,64x96"
@@ -59,9 +60,8 @@ def test_an_overflow_in_the_weights_is_avoided_by_an_island(tmp_path, capsys):
         block.fc2.weight[:, 0] /= 40000.0
     weights = tmp_path / "large.safetensors"
     save_native(model, weights)
-    artifact = export_model(
-        tiny_path("tiny-vit"), tmp_path / "out", weights=str(weights), precision="fp16", res=[Size(64, 64)]
-    )
+    request = ExportRequest(tiny_recipe("tiny-vit"), weights=str(weights), precision="fp16", res=(Size(64, 64),))
+    artifact = export_model(request, tmp_path / "out")
     reasons = {name: why for name, why in artifact.sidecar.islands.items() if name.startswith("encoder.blocks.1.mlp")}
     assert reasons
     assert any("reaches 4e+04" in why for why in reasons.values())

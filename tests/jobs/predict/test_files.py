@@ -9,6 +9,7 @@ import pytest
 import skimage.data
 from PIL import Image
 from support import oracles
+from support.reporting import recording
 from support.tiny import exported, tiny_model
 
 from dpt_deploy.cli import call
@@ -184,11 +185,11 @@ def folder(tmp_path):
 
 
 def test_a_folder_goes_on_past_a_corrupt_file_and_reports_it(folder, tmp_path):
-    seen, totals = [], []
     out = tmp_path / "out"
-    results = run_files(exported(DEPTH).path, folder, out, started=totals.append, advance=seen.append)
-    assert totals == [3]
-    assert seen == results
+    with recording() as reporter:
+        results = run_files(exported(DEPTH).path, folder, out)
+    (task,) = reporter.tasks
+    assert task.states == [(1, 3, "a.png"), (2, 3, "b.png"), (3, 3, "c.jpg")]
     assert [(result.source.name, bool(result.error)) for result in results] == [
         ("a.png", False),
         ("b.png", True),

@@ -41,9 +41,9 @@ def trained(tmp_path_factory):
     """A model with a weights file, as a contestant, and its control."""
     folder = tmp_path_factory.mktemp("control")
     save_native(tiny_model("tiny-vit"), folder / "weights.safetensors")
-    arguments = (str(folder / "weights.safetensors"), ("ort",), ("fp32",), folder / "models", lambda _line: None)
+    arguments = (str(folder / "weights.safetensors"), ("ort",), ("fp32",), folder / "models")
     (original,) = study_models.contestants((tiny_path("tiny-vit"),), *arguments)
-    return original, study_models.control_of(original, "nearest", folder / "models", lambda _line: None)
+    return original, study_models.control_of(original, "nearest", folder / "models")
 
 
 def output_of(contestant, size):
@@ -182,6 +182,6 @@ def test_the_recipe_of_a_control_is_whole_and_differs_in_the_defect_alone(traine
 @pytest.mark.parametrize(("name", "able"), [("tiny-vit", True), ("tiny-conv", False)])
 def test_only_a_model_with_positions_can_have_a_control(name, able):
     (contestant,) = study_models.contestants(
-        (str(exported(name).path),), None, ("ort",), ("fp32",), exported(name).path.parent, lambda _line: None
+        (str(exported(name).path),), None, ("ort",), ("fp32",), exported(name).path.parent
     )
     assert study_models.can_be_control(contestant) is able

@@ -11,14 +11,16 @@ import onnx
 import pytest
 from support.faults.calling import complaint, fine
 from support.faults.handmade import listing
+from support.reporting import recording
 from support.study_runs import SIZES, arguments, outcome, plan_of
-from support.tiny import copied, exported, tampered, tiny_model, tiny_path
+from support.tiny import copied, exported, tampered, tiny_model, tiny_path, tiny_recipe
 
 from dpt_deploy.cli import call
 from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.size import Size
 from dpt_deploy.datasets.evaluate import resize_bilinear
 from dpt_deploy.jobs.export.export import export_model
+from dpt_deploy.jobs.export.request import ExportRequest
 from dpt_deploy.jobs.predict.load import load
 from dpt_deploy.jobs.study import images as study_images
 from dpt_deploy.jobs.study import models as study_models
@@ -153,15 +155,13 @@ class Interruption(Exception):
 
 def interrupted(plan, out, after):
     """Run until ``after`` images are done."""
-    done = []
 
-    def advance(image):
-        done.append(image)
-        if len(done) == after:
+    def stop(task):
+        if task.name == "images" and task.done == after:
             raise Interruption
 
-    with pytest.raises(Interruption):
-        study.run_study(plan, out, advance=advance)
+    with recording(stop), pytest.raises(Interruption):
+        study.run_study(plan, out)
 
 
 def counted(monkeypatch):
@@ -351,11 +351,11 @@ def test_two_models_of_one_name_are_refused(calling, paths, tmp_path, capsys):
 
 def test_models_that_differ_in_precision_alone_are_told_apart_by_it(paths, tmp_path):
     rounded = exported("tiny-vit", precision="fp16")
-    found = study_models.contestants((paths[0], str(rounded.path)), None, ("ort",), ("fp32",), tmp_path, print)
+    found = study_models.contestants((paths[0], str(rounded.path)), None, ("ort",), ("fp32",), tmp_path)
     assert [each.subject.name for each in found] == ["tiny-vit fp32", "tiny-vit fp16"]
     assert [each.subject.runtime for each in found] == ["ort", "emu"]  # the one that is evidence for each
     with pytest.raises(UsageError, match="not fp16"):
-        study_models.contestants((str(rounded.path),), None, ("torch",), ("fp32",), tmp_path, print)
+        study_models.contestants((str(rounded.path),), None, ("torch",), ("fp32",), tmp_path)
 
 
 def test_weights_that_lie_beside_the_model_count_for_what_it_is(tmp_path):
@@ -392,7 +392,8 @@ def trained(tmp_path_factory):
     """An exported model whose weights lie in a file, as trained ones do."""
     folder = tmp_path_factory.mktemp("trained")
     save_native(tiny_model("tiny-vit"), folder / "tiny.safetensors")
-    return str(export_model(VIT, folder, weights=str(folder / "tiny.safetensors")).path)
+    request = ExportRequest(tiny_recipe("tiny-vit"), weights=str(folder / "tiny.safetensors"))
+    return str(export_model(request, folder).path)
 
 
 def test_a_control_without_its_defect_goes_unnoticed_and_exits_5(calling, trained, tmp_path, monkeypatch, capsys):

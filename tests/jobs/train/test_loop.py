@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from support.disks import full_disk
+from support.reporting import recording
 from support.toys import (
     IDENTITY,
     SCHEDULE,
@@ -37,11 +38,11 @@ class Stop(Exception):
 
 
 def stop_at(step):
-    def advance(done, _loss):
-        if done == step:
+    def stop(task):
+        if task.done == step:
             raise Stop
 
-    return advance
+    return recording(stop)
 
 
 @pytest.fixture(autouse=True)
@@ -55,8 +56,8 @@ def _often(monkeypatch):
 def interrupted(folder, task, schedule=SCHEDULE):
     """A training that was stopped before its first checkpoint, and twice after one, the last time after step 4."""
     for step in (1, 3, 6):
-        with pytest.raises(Stop):
-            trained(folder, task, schedule, advance=stop_at(step))
+        with stop_at(step), pytest.raises(Stop):
+            trained(folder, task, schedule)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
@@ -65,9 +66,9 @@ def test_an_interrupted_training_ends_in_the_same_bits(task, optimizer, tmp_path
     schedule = replace(SCHEDULE, optimizer=optimizer)
     whole, aim, history = trained(tmp_path, task, schedule, checkpoint=tmp_path / "whole.training")
     interrupted(tmp_path, task, schedule)
-    heard = []
-    resumed, its_aim, its_history = trained(tmp_path, task, schedule, advance=lambda step, _loss: heard.append(step))
-    assert heard == [5, 6, 7, 8]
+    with recording() as reporter:
+        resumed, its_aim, its_history = trained(tmp_path, task, schedule)
+    assert [step for step, _, _ in reporter.tasks[0].states] == [5, 6, 7, 8]
     assert same(resumed, whole)
     assert same(its_aim, aim)
     assert its_history.curve == history.curve
@@ -127,7 +128,8 @@ def test_another_seed_is_another_training(tmp_path):
 
 def test_a_finished_training_is_not_trained_again(tmp_path):
     whole, _, history = trained(tmp_path)
-    again, _, its_history = trained(tmp_path, advance=stop_at(9))
+    with stop_at(9):
+        again, _, its_history = trained(tmp_path)
     assert same(again, whole)
     assert its_history == history
     assert names(tmp_path) == ["net.training"]
@@ -136,7 +138,8 @@ def test_a_finished_training_is_not_trained_again(tmp_path):
 def test_a_checkpoint_is_written_each_minute_and_at_the_end(tmp_path, monkeypatch):
     monkeypatch.setattr(train, "_CHECKPOINT_EVERY_S", 60.0)
     seen = []
-    trained(tmp_path, advance=lambda _step, _loss: seen.append((tmp_path / "net.training").exists()))
+    with recording(lambda _task: seen.append((tmp_path / "net.training").exists())):
+        trained(tmp_path)
     assert not any(seen)
     assert torch.load(tmp_path / "net.training")["step"] == 8
 

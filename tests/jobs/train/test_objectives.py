@@ -116,8 +116,7 @@ def learned(few, folder, task, rate, steps):
     batches = SceneBatches(source, 4, 64, 1, (0.5,) * 3, (0.5,) * 3, Augmentation(smallest_crop=0.95, colour=0.0))
     model = fresh_model(spec, seed=1)
     aim = DepthObjective() if task == "depth" else segmentation(channels=spec.fusion_channels, classes=len(CLASSES))
-    losses = []
-    fit(
+    history = fit(
         model,
         model.encoder.parameters(),
         batches,
@@ -125,14 +124,14 @@ def learned(few, folder, task, rate, steps):
         Schedule(steps, 4, encoder_rate=rate, decoder_rate=rate, warm_up=5),
         checkpoint=folder / f"{rate}.training",
         identity={},
-        advance=lambda _step, loss: losses.append(loss),
     )
+    losses = [loss for _, loss in history.curve]
     return np.mean(losses[:10]), np.mean(losses[-10:])
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_tiny_network_learns_a_few_scenes(task, few, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "_RECORD_EVERY", 100)
+    monkeypatch.setattr(train, "_RECORD_EVERY", 1)
     first, last = learned(few, tmp_path, task, rate=3e-3, steps=40)
     assert last < 0.7 * first
     first, last = learned(few, tmp_path, task, rate=0.0, steps=20)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from support.disks import full_disk
 from support.faults.calling import process
+from support.reporting import recording
 
 from dpt_deploy.core.errors import ResourceError, UsageError
 from dpt_deploy.jobs.train import rendered
@@ -72,15 +73,12 @@ def test_what_is_there_is_not_rendered_again(store, tmp_path, monkeypatch):
 
 
 def test_it_goes_on_where_it_broke_off(tmp_path, monkeypatch):
-    heard = []
-
-    def stop():
-        heard.append(len(heard))
-        if len(heard) == 2:
+    def stop(task):
+        if task.done == 2:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        RenderedScenes(tmp_path, 4, SIDE).render(workers=1, advance=stop)
+    with recording(stop), pytest.raises(KeyboardInterrupt):
+        RenderedScenes(tmp_path, 4, SIDE).render(workers=1)
     again = RenderedScenes(tmp_path, 4, SIDE)
     assert again.missing().tolist() == [2, 3]
     again.render(workers=1)

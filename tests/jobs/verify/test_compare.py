@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support.reporting import recording
 
 from dpt_deploy.core.errors import ParityError, UsageError
 from dpt_deploy.core.recipe import Tolerance
@@ -95,10 +96,11 @@ def test_the_matrix_measures_every_case_even_after_a_failure():
     def outputs(batch, _size):
         return (DEPTH + (batch == 1), DEPTH)
 
-    seen = []
-    report = compare_matrix(outputs, [(1, SIZE), (2, SIZE)], TOLERANCE, min_span=0.5, progress=seen.append)
+    with recording() as reporter:
+        report = compare_matrix(outputs, [(1, SIZE), (2, SIZE)], TOLERANCE, min_span=0.5)
     assert [case.passed for case in report.cases] == [False, True]
-    assert (len(seen), report.passed, len(report.failures)) == (2, False, 1)
+    assert (report.passed, len(report.failures)) == (False, 1)
+    assert reporter.lines == [f"{SIZE}, batch 1: FAIL", f"{SIZE}, batch 2: pass"]
 
 
 def test_an_empty_matrix_proves_nothing():

@@ -9,6 +9,7 @@ import onnx
 import pytest
 import torch
 from onnx import helper, numpy_helper
+from support.reporting import recording
 from support.tiny import TINY, copied, exported, tampered, tiny_recipe
 from torch import nn
 
@@ -89,9 +90,10 @@ def test_a_failure_is_recorded_as_such(tmp_path):
 
 def test_every_case_is_measured_even_when_the_first_fails(tmp_path):
     artifact = tampered(exported("tiny-vit"), tmp_path, one_weight_off)
-    seen = []
-    report = verify_artifact(artifact.path, res=[Size(32, 32), Size(64, 32)], batch=[1, 2], progress=seen.append).report
-    assert len(report.cases) == len(report.failures) == len(seen) == 4
+    with recording() as reporter:
+        report = verify_artifact(artifact.path, res=[Size(32, 32), Size(64, 32)], batch=[1, 2]).report
+    assert len(report.cases) == len(report.failures) == 4
+    assert reporter.lines == [f"{case.size}, batch {case.batch}: FAIL" for case in report.cases]
 
 
 def test_the_table_is_readable_and_the_exit_code_says_it(tmp_path, capsys):

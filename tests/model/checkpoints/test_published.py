@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
+from support.reporting import recording
 
 from dpt_deploy.core.errors import BadFileError, ResourceError, UsageError
 from dpt_deploy.core.recipe import zoo_names
@@ -167,10 +168,12 @@ def test_torch_is_not_imported():
 
 
 def test_a_download_is_whole_checked_and_kept(served):
-    seen = []
-    path = fetch(ENTRY, lambda done, total: seen.append((done, total)))
+    with recording() as reporter:
+        path = fetch(ENTRY)
     assert path.read_bytes() == PAYLOAD
-    assert seen[-1] == (len(PAYLOAD), len(PAYLOAD))
+    (task,) = reporter.tasks
+    assert task.states[-1][:2] == (len(PAYLOAD), len(PAYLOAD))
+    assert (task.unit, task.closed) == ("bytes", True)
     assert fetch(ENTRY) == path
     assert len(served.requests) == 1  # the second time nothing was asked
     assert cached() == ["synthetic-cafe.pt", "synthetic-cafe.pt.verified"]

@@ -52,7 +52,7 @@ def install(set_attribute: SetAttribute, former: Artifact, notice: Notice = lamb
             image=request.recipe.image,
             weights=work.source,
             precision=request.precision,
-            opset=request.opset,
+            opset=request.graph_opset,
             input_kind=request.input_kind,
             output_kind=request.output_kind,
             shapes=shapes_of(request),
@@ -62,7 +62,7 @@ def install(set_attribute: SetAttribute, former: Artifact, notice: Notice = lamb
         )
 
     set_attribute(export, "write_payloads", write_payloads)
-    set_attribute(export, "_with_first_parity", lambda sidecar, _path, _say: sidecar)
+    set_attribute(export, "_with_first_parity", lambda sidecar, _path: sidecar)
 
 
 def without_torch(set_attribute: SetAttribute, former: Artifact) -> None:
