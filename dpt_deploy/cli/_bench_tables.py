@@ -8,7 +8,7 @@ from rich.text import Text
 
 from dpt_deploy.cli._output import print_table, results
 from dpt_deploy.report.bench_tables import (
-    TimingTable,
+    TextTable,
     limits,
     parts_table,
     scaling_table,
@@ -34,5 +34,5 @@ def print_timing(title: str, result: Any) -> None:
         _print(f"from {steps_way(data)}", steps)
 
 
-def _print(title: str, table: TimingTable) -> None:
+def _print(title: str, table: TextTable) -> None:
     print_table(title, table.heads, table.rows)

@@ -1,6 +1,6 @@
-"""A recorded benchmark as tables of text, for a terminal and for Markdown alike.
+"""Tables of a recorded benchmark as text, for the terminal and for Markdown.
 
-Everything here takes the document that ``dpt-deploy bench`` writes, also one written before it had all of today's keys.
+Every function takes the document that ``dpt-deploy bench`` writes; older versions of it are accepted, too.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ Column = tuple[str, Callable[[Data], str]]
 
 
 @dataclass(frozen=True)
-class TimingTable:
-    """Heads, and cells row by row."""
+class TextTable:
+    """Column heads and the cells of each row."""
 
     heads: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
 
 def upgraded(data: Data) -> dict[str, Any]:
-    """A latency result of any version with the keys of today's; nothing is added that was not measured."""
+    """Bring a latency result of any version to the current keys; missing measurements stay empty."""
     rows = [{"memory": None, **row, "p50_ms": row.get("p50_ms", row.get("median_ms"))} for row in data["rows"]]
-    # Results without "cases" come from before the protocol recorded which limit ended a run.
+    # Results without "cases" predate the record of the limit that ended a run.
     return {"cases": [], "recorded": "", "photograph": "", "end_to_end_with": "ort", **data, "rows": rows}
 
 
-def timing_table(data: Data) -> TimingTable:
-    """Every row; without a column that would say the same or nothing in all of them."""
+def timing_table(data: Data) -> TextTable:
+    """Make the table of all rows, without columns that are empty or equal in all of them."""
     rows = data["rows"]
     held = [row["memory"] or {} for row in rows]
     absent = {
@@ -44,8 +44,8 @@ def timing_table(data: Data) -> TimingTable:
     return _table([*columns, (_head(rows), _against)], rows)
 
 
-def scaling_table(data: Data) -> TimingTable | None:
-    """How time grows beside how arithmetic grows; None where there is one size."""
+def scaling_table(data: Data) -> TextTable | None:
+    """Make the table of the growth of time and arithmetic; None if there is one size only."""
     rows = {(row["contender"], row["batch"], row["size"]): row for row in data["rows"]}
     steps = [
         {**rows[step.contender, step.batch, step.size], "work": step.operations, "time": step.time}
@@ -55,12 +55,12 @@ def scaling_table(data: Data) -> TimingTable | None:
 
 
 def steps_way(data: Data) -> str:
-    """From and to what, and by which contender, the steps of :func:`steps_table` lead."""
-    return f"{data['photograph']} to its map, with {data['end_to_end_with']}"
+    """Describe the path that :func:`steps_table` covers."""
+    return f"{data['photograph']} to its depth map, with {data['end_to_end_with']}"
 
 
-def steps_table(data: Data) -> TimingTable | None:
-    """Medians of the steps from a photograph's file to its map, a row for each size; None where not measured."""
+def steps_table(data: Data) -> TextTable | None:
+    """Make the table of the steps from a file to its map (medians, one row per size); None if not measured."""
     sizes: Mapping[str, Data] = data["end_to_end_ms"]
     if not sizes:
         return None
@@ -70,11 +70,11 @@ def steps_table(data: Data) -> TimingTable | None:
         whole = sum(steps.values())
         around = f"{100 * (1 - steps['model'] / whole):.1f} %"
         rows.append((size, *(digits(steps[name]) for name in names), digits(whole), around))
-    return TimingTable(("size", *(f"{name} ms" for name in names), "in all ms", "around the model"), tuple(rows))
+    return TextTable(("size", *(f"{name} ms" for name in names), "total ms", "outside the model"), tuple(rows))
 
 
-def parts_table(data: Data) -> TimingTable | None:
-    """Medians of the parts of a run, each timed by itself, beside the whole; None where nothing has parts."""
+def parts_table(data: Data) -> TextTable | None:
+    """Make the table of the parts of a run, timed one by one, and of the whole; None if no candidate has parts."""
     rows = [row for row in data["rows"] if row.get("parts_ms")]
     if not rows:
         return None
@@ -89,23 +89,23 @@ def parts_table(data: Data) -> TimingTable | None:
         )
         for row in rows
     ]
-    return TimingTable(("contender", "size", *(f"{name} ms" for name in names), "in all ms", "in one ms"), tuple(cells))
+    return TextTable(("candidate", "size", *(f"{name} ms" for name in names), "sum ms", "whole run ms"), tuple(cells))
 
 
 def limits(data: Data) -> list[tuple[str, bool]]:
-    """Which limit ended the rounds of each size, what that means for a reader, and whether there were enough."""
+    """Return a line about the rounds of each size, and whether there were enough."""
     found = []
     for case in data["cases"]:
-        ended = "their number" if case["ended_by"] == "rounds" else "the time box"
+        ended = "the number of rounds" if case["ended_by"] == "rounds" else "the time limit"
         which = f"{case['size']}, batch {case['batch']}"
         text = f"{which}: {case['rounds']} rounds in {case['seconds']:.3g} s, ended by {ended}"
-        few = "; fewer than 30: p90 and p99 say little"
+        few = "; fewer than 30, so p90 and p99 are unreliable"
         found.append((text if case["enough_rounds"] else text + few, bool(case["enough_rounds"])))
     return found
 
 
 def digits(value: float) -> str:
-    """A number of three digits, or of as many as it has before the point."""
+    """Format a number with three digits, or with all digits before the point."""
     return f"{value:.0f}" if value >= 100 else f"{value:#.3g}".rstrip(".")
 
 
@@ -136,7 +136,7 @@ def _against(row: Data) -> str:
 _TIMING: tuple[Column, ...] = (
     ("size", lambda row: str(row["size"])),
     ("batch", lambda row: str(row["batch"])),
-    ("contender", lambda row: str(row["contender"])),
+    ("candidate", lambda row: str(row["contender"])),
     ("p50 ms", lambda row: digits(row["p50_ms"])),
     ("95 % interval", lambda row: " to ".join(map(digits, row["interval_ms"]))),
     ("p90", lambda row: digits(row["p90_ms"])),
@@ -148,7 +148,7 @@ _TIMING: tuple[Column, ...] = (
     ("of ceiling", lambda row: _percent(row["share_of_ceiling"])),
 )
 _SCALING: tuple[Column, ...] = (
-    ("contender", lambda row: row["contender"] if row["batch"] == 1 else f"{row['contender']}, batch {row['batch']}"),
+    ("candidate", lambda row: row["contender"] if row["batch"] == 1 else f"{row['contender']}, batch {row['batch']}"),
     ("size", lambda row: str(row["size"])),
     ("GFLOP", lambda row: digits(row["gflop"])),
     ("attention", lambda row: f"{100 * row['attention_share']:.1f} %"),
@@ -160,6 +160,6 @@ _SCALING: tuple[Column, ...] = (
 )
 
 
-def _table(columns: Sequence[Column], rows: Sequence[Data]) -> TimingTable:
+def _table(columns: Sequence[Column], rows: Sequence[Data]) -> TextTable:
     cells = tuple(tuple(cell(row) for _, cell in columns) for row in rows)
-    return TimingTable(tuple(name for name, _ in columns), cells)
+    return TextTable(tuple(name for name, _ in columns), cells)

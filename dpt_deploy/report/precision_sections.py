@@ -1,4 +1,4 @@
-"""How precisions are shown on the page: what each costs and gains, and what was made of every network in it."""
+"""Markdown for precisions: their cost and speed, and the survey of every network in every precision."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from dpt_deploy.core.optional import extra
-from dpt_deploy.report.bench_tables import TimingTable
+from dpt_deploy.report.bench_tables import TextTable
 from dpt_deploy.report.sections import Data, Result, Section, machine, markdown, source
 
 
 def _sweep(result: Result, folder: str) -> str:
     data = result.data
     points = data["points"]
-    facts = TimingTable(
+    facts = TextTable(
         ("model", "precision", "size", "runtime", "AbsRel", "ms (95 %)", "best"),
         tuple(
             (
@@ -35,25 +35,25 @@ def _sweep(result: Result, folder: str) -> str:
 
 def _precisions(result: Result, folder: str) -> str:
     rows = result.data["rows"]
-    facts = TimingTable(
+    facts = TextTable(
         (
             "file",
             "MB",
             "size",
             "max",
             "mean",
-            "PyTorch's max",
+            "max in PyTorch",
             "SQNR",
             "ONNX Runtime",
             "TensorRT-RTX",
-            "MB of plan",
-            "narrow",
+            "plan MB",
+            "low precision",
         ),
         tuple(_file(row) for row in rows if row["exported"]),
     )
     refused = "".join(f"- {line}\n" for line in _refusals(rows))
     parts = [f"{machine(result.data['environment'])}.\n", markdown(facts)]
-    parts += [f"What was refused:\n\n{refused}"] if refused else []
+    parts += [f"Refusals:\n\n{refused}"] if refused else []
     return "\n".join([*parts, source(result, folder)])
 
 
@@ -78,26 +78,26 @@ def _file(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _refusals(rows: list[Mapping[str, Any]]) -> list[str]:
-    """Every message of a refusal once, with the files that it met."""
+    """Every message once, with the files that it concerns."""
     met: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         if not row["exported"]:
             met.setdefault(("export", row["message"]), []).append(f"{row['network']} {row['asked']}")
             continue
         if not row["verify"]["passed"]:
-            met.setdefault(("verify", row["verify"].get("message", "over its tolerance")), []).append(row["model"])
+            met.setdefault(("verify", row["verify"].get("message", "above its tolerance")), []).append(row["model"])
         if row["onnxruntime"] != "runs":
             met.setdefault(("ONNX Runtime", row["onnxruntime"]), []).append(row["model"])
         if not row["engine"]["built"]:
-            message = row["engine"]["message"].replace(f"{row['model']}.onnx", "it")  # one message, many files
+            message = row["engine"]["message"].replace(f"{row['model']}.onnx", "it")  # the same message for many files
             met.setdefault(("TensorRT-RTX", message), []).append(row["model"])
     return [f"{who}, {', '.join(files)}: `{message.strip()}`" for (who, message), files in met.items()]
 
 
 def _memory(result: Result, folder: str) -> str:
     data = result.data
-    facts = TimingTable(
-        ("model", "images", "sizes", "weights", "peak", "peak of few", "of an FP32 export", "above that", "time"),
+    facts = TextTable(
+        ("model", "images", "sizes", "weights", "peak", "peak with few images", "FP32 export", "difference", "time"),
         (
             (
                 data["model"],
@@ -131,18 +131,19 @@ def _draw(data: Data, path: Any) -> None:
 PRECISION_KINDS: dict[str, Section] = {
     "sweep": Section(
         "Precisions: error against time",
-        "`dpt-deploy sweep`: every precision at every size on the same images. What this machine computes in is\n"
-        "timed, turn by turn; the others stand for engines (`emu`). Best: none is both faster and more accurate.",
+        "`dpt-deploy sweep`: every precision at every size on the same images. Precisions that this machine computes\n"
+        "in are timed, interleaved. The others (`emu`) predict the error of an engine and have no time here.\n"
+        "Best: no other row is both faster and more accurate.",
         _sweep,
         _draw,
     ),
     "precisions": Section(
         "Precisions: every network",
-        "`python benchmarks/precision_survey.py`: each file was exported, checked, compared with PyTorch at the size\n"
-        "(largest and mean difference over the range of the output; 16 bits, `int8` and `fp8` by the runner `emu`),\n"
-        "loaded by ONNX Runtime at full optimisation, and built by TensorRT-RTX without a GPU. PyTorch's max: what it\n"
-        "loses itself in the same 16 bits on the same image. SQNR: against FP32.\n"
-        "Narrow: share of the engine's arithmetic in less than FP32. Weights are random, except those of `tiny`.",
+        "`python benchmarks/precision_survey.py`: each file was exported and checked, compared with\n"
+        "PyTorch at the size (largest and mean difference over the range of the output; 16 bits, `int8` and `fp8` run\n"
+        "in the runtime `emu`), loaded by ONNX Runtime at full optimisation, and built by TensorRT-RTX without a GPU.\n"
+        "Max in PyTorch: PyTorch's own largest error in the same 16 bits on the same image. SQNR: compared with FP32.\n"
+        "Low precision: share of the engine's arithmetic below FP32. Weights are random, except those of `tiny`.",
         _precisions,
     ),
     "calibration-memory": Section(

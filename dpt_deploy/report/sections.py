@@ -1,16 +1,17 @@
-"""How each kind of result is shown on the page, as Markdown; see :mod:`dpt_deploy.report.benchmark_page`."""
+"""Markdown for each kind of result; see :mod:`dpt_deploy.report.benchmark_page`."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dpt_deploy.jobs.bench.baseline import SLOWER
 from dpt_deploy.report.bench_plot import plot_result
 from dpt_deploy.report.bench_tables import (
-    TimingTable,
+    TextTable,
     limits,
     parts_table,
     scaling_table,
@@ -25,52 +26,54 @@ Data = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Result:
-    """A recorded result: the name of its file, and what it holds."""
+    """A recorded result: the name of its file and its content."""
 
     name: str
     data: Data
 
     @property
     def picture(self) -> str:
-        """The name of the picture that is drawn from it."""
+        """File name of its picture."""
         return Path(self.name).with_suffix(".svg").name
 
 
 @dataclass(frozen=True)
 class Section:
-    """One kind of result: its title, what must be known to read any of them, and how one is shown.
+    """The section of one kind of result: its title, an introduction, and functions that make its content.
 
-    ``show`` is called with a result and the folder that links lead to; a missing key may raise. ``draw``, where a
-    result has a picture, is called with what it holds and the file to write.
+    ``show(result, folder)`` returns the Markdown of a result, with links into ``folder``; a missing key may raise.
+    ``draw(data, path)`` writes the picture of a result, if it has one. ``compare(results)`` returns Markdown about all
+    results of the kind together.
     """
 
     title: str
     about: str
     show: Callable[[Result, str], str]
     draw: Callable[[Data, Path], None] | None = None
+    compare: Callable[[Sequence[Result]], str] | None = None
 
 
-def markdown(table: TimingTable) -> str:
-    """A table with its first column and names aligned left, numbers right."""
-    rule = ["---" if index == 0 or head == "contender" else "---:" for index, head in enumerate(table.heads)]
+def markdown(table: TextTable) -> str:
+    """Format a table; the first column and names are aligned left, numbers right."""
+    rule = ["---" if index == 0 or head == "candidate" else "---:" for index, head in enumerate(table.heads)]
     lines = [table.heads, rule, *table.rows]
     return "".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |\n" for line in lines)
 
 
 def source(result: Result, folder: str) -> str:
-    """The line that says which file the numbers come from."""
+    """Link the file that the numbers come from."""
     return f"[{result.name}]({folder}/{result.name})\n"
 
 
 def machine(environment: Data) -> str:
-    """Processor, cores, GPUs and the versions that matter."""
+    """Describe processor, cores, GPUs and the relevant versions."""
     tools = environment["tools"]
     versions = [f"{name} {tools[name]}" for name in ("torch", "onnxruntime", "onnxruntime-gpu") if name in tools]
     return ", ".join([environment["processor"], f"{environment['cores']} cores", *environment["gpus"], *versions])
 
 
 def _date(result: Result) -> str:
-    """When it was recorded, else the date in the name of its file."""
+    """Date of the recording, or the date in the file name."""
     recorded = str(result.data.get("recorded", "")).partition("T")[0]
     found = re.search(r"-(\d{4})(\d{2})(\d{2})\.json$", result.name)
     return recorded or ("-".join(found.groups()) if found else "no date")
@@ -82,10 +85,11 @@ def _latency(result: Result, folder: str) -> str:
     where = f"{machine(data['environment'])}; {_date(result)}"
     parts = [
         f"### {data['model']}\n\n{where}. Weights: {data['weights']}. Ceiling: {ceiling}.\n",
+        "".join(f"- {line}\n" for line in _ratios(data)),
         markdown(timing_table(data)),
         "".join(f"- {line}\n" for line, _ in limits(data)),
-        *_titled("Time against arithmetic, over the smallest size:", scaling_table(data)),
-        *_titled("A run, part by part and in one:", parts_table(data)),
+        *_titled("Time and arithmetic relative to the smallest size:", scaling_table(data)),
+        *_titled("Parts of a run, and the whole:", parts_table(data)),
         *_titled(f"From {steps_way(data)}:", steps_table(data)),
         f"![time and memory over size]({folder}/{result.picture})\n",
         source(result, folder),
@@ -93,13 +97,24 @@ def _latency(result: Result, folder: str) -> str:
     return "\n".join(filter(None, parts))
 
 
-def _titled(title: str, table: TimingTable | None) -> list[str]:
+def _ratios(data: Data) -> list[str]:
+    """A sentence for every other candidate at every size and batch."""
+    return [
+        f"{row['size']}, batch {row['batch']}: `{row['contender']}` takes {value[0]:.2f} ({value[1]:.2f} to "
+        f"{value[2]:.2f}) times as long as `{key.removeprefix(SLOWER)}`."
+        for row in data["rows"]
+        for key, value in row.items()
+        if key.startswith(SLOWER) and value
+    ]
+
+
+def _titled(title: str, table: TextTable | None) -> list[str]:
     return [f"{title}\n", markdown(table)] if table else []
 
 
 def _export_memory(result: Result, folder: str) -> str:
     data = result.data
-    facts = TimingTable(
+    facts = TextTable(
         ("model", "weights", "peak", "peak over weights", "time", "torch", "recorded"),
         (
             (
@@ -119,11 +134,17 @@ def _export_memory(result: Result, folder: str) -> str:
 BENCH_KINDS: dict[str, Section] = {
     "latency": Section(
         "Latency",
-        "Contenders take turns in one run; medians with 95 % bootstrap intervals. The last column is the median of\n"
-        "the turn-by-turn ratios: it holds on a busy machine, where times drift. Memory is the peak of a fresh\n"
-        "process beyond its libraries. The ceiling is the fastest float32 matrix product in the same run.",
+        "All candidates run interleaved; times are medians with 95 % bootstrap intervals. The last column is the\n"
+        "median of the ratios within each round. Unlike times, these ratios are stable on a busy machine. Memory is\n"
+        "the peak of a fresh process, without its libraries. The ceiling is the fastest float32 matrix product in the\n"
+        "same run. `ort` is the exported model in ONNX Runtime, `torch` is PyTorch eager, `hf-ort` is a plain export\n"
+        "of the Hugging Face model in ONNX Runtime.",
         _latency,
         lambda data, path: plot_result(upgraded(data), path),
     ),
-    "export-memory": Section("Memory of an export", "Peak resident set of the whole command.", _export_memory),
+    "export-memory": Section(
+        "Memory of an export",
+        "`python benchmarks/export_memory.py`: peak resident set of the whole command.",
+        _export_memory,
+    ),
 }

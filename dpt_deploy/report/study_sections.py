@@ -1,52 +1,21 @@
-"""Markdown for trainings, resolution studies and photographs; see :mod:`dpt_deploy.report.benchmark_page`."""
+"""Markdown for resolution studies and the power of their check; see :mod:`dpt_deploy.report.benchmark_page`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
-from dpt_deploy.core.optional import extra
-from dpt_deploy.report.bench_tables import TimingTable
+from dpt_deploy.jobs.study.findings import interval
+from dpt_deploy.measure.bootstrap import Estimate
+from dpt_deploy.report.bench_tables import TextTable
 from dpt_deploy.report.sections import Result, Section, markdown, source
 
-
-def _training(result: Result, folder: str) -> str:
-    data, plan = result.data, result.data["plan"]
-    schedule, scenes = plan["schedule"], plan["scenes"]
-    score = data["validation"]
-    images = schedule["steps"] * schedule["batch"]
-    study = result.name.removeprefix("training-").removesuffix(".json")  # a second one has a number behind its model
-    what = (
-        f"`dpt-deploy train benchmarks/trainings/{study}.toml`: {images:,} images of {scenes['count']:,} scenes, "
-        f"{schedule['steps']:,} steps{_coarse(schedule)}, {_trimmed(plan)}, {data['seconds'] / 60:.0f} minutes on "
-        f"{_machine(data['environment'])}.\n"
-    )
-    numbers = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in score.items())
-    return (
-        f"### {study}\n\n{what}\nOn {plan['validation']['scenes']} unseen scenes: {numbers}.\n\n"
-        f"![loss over steps]({folder}/{result.picture})\n\n{source(result, folder)}"
-    )
-
-
-def _coarse(schedule: Mapping[str, Any]) -> str:
-    steps = schedule.get("coarse_steps", 0)
-    return f" ({steps:,} of them at {schedule['coarse_side']} pixels)" if steps else ""
-
-
-def _trimmed(plan: Mapping[str, Any]) -> str:
-    trim = plan.get("loss", {"trim": 0.2})["trim"]
-    return f"the largest {100 * trim:.0f} % of residuals left out" if trim else "no residual left out"
-
-
-def _machine(environment: Mapping[str, Any]) -> str:
-    return ", ".join([f"{environment['cores']} cores of {environment['processor']}", *environment["gpus"]])
-
-
-def _draw_training(data: Mapping[str, Any], path: Path) -> None:
-    with extra("study", purpose="drawing a training"):
-        from dpt_deploy.report.training_figure import draw_training
-    draw_training(data, path)
+_VERDICTS = {
+    "holds": "as in the paper",
+    "reversed": "the reverse of the paper",
+    "not distinguishable": "within chance",
+}
 
 
 def _study(result: Result, folder: str) -> str:
@@ -54,83 +23,143 @@ def _study(result: Result, folder: str) -> str:
     sizes = data["sizes"]
     rows = {(row["subject"], row["size"]): row for row in data["rows"]}
     names = [subject["name"] for subject in data["subjects"]]
-    loss = TimingTable(
-        ("loss in % against " + data["trained"], *sizes),
-        tuple((name, *(_interval(rows[name, size], "loss_percent") for size in sizes)) for name in names),
+    loss = TextTable(
+        ("loss in % compared with " + data["trained"], *sizes),
+        tuple((name, *(_text(_loss(rows[name, size])) for size in sizes)) for name in names),
     )
-    error = TimingTable(
+    error = TextTable(
         ("AbsRel", *sizes), tuple((name, *(f"{rows[name, size]['abs_rel']:.3f}" for size in sizes)) for name in names)
     )
-    prices = [markdown(each) for each in _prices(data)]
-    verdicts = "".join(f"- {line}\n" for line in _verdicts(data))
-    about = f"{data['data']['images']} images of {data['data']['name']}, seed {data['data']['seed']}."
-    plane = f"The best plane of each image errs {data['plane_abs_rel']['value']:.3f}.\n"
-    parts = [f"{about} {plane}", markdown(loss), markdown(error), *prices, verdicts]
-    picture = f"![accuracy over resolution]({folder}/{result.picture})\n"
-    return "\n".join([*parts, picture, source(result, folder)])
-
-
-def _prices(data: Mapping[str, Any]) -> list[TimingTable]:
-    """What other precisions cost beside FP32; studies before there were any say nothing of it."""
-    found = data.get("precisions", [])
-    if not found:
-        return []
-    return [
-        TimingTable((title, *data["sizes"]), tuple((each["subject"], *map(_hundredths, each[key])) for each in found))
-        for title, key in (("AbsRel over that of FP32, %", "abs_rel"), ("δ1 over that of FP32, points", "delta1"))
+    about = f"### {data['data']['images']} images of {data['data']['name']}, seed {data['data']['seed']}\n"
+    plane = f"The AbsRel of the best plane of each image is {data['plane_abs_rel']['value']:.3f} on average.\n"
+    findings = "".join(f"- {line}\n" for line in [*_losses(data), *_verdicts(data), *_costs(data)])
+    prices = [
+        markdown(TextTable((title, *sizes), tuple((each["subject"], *map(_hundredths, each[key])) for each in priced)))
+        for title, key in (
+            ("change of AbsRel against FP32, %", "abs_rel"),
+            ("change of δ1 against FP32, points", "delta1"),
+        )
+        if (priced := data.get("precisions"))  # missing in older studies
     ]
+    picture = f"![accuracy over resolution]({folder}/{result.picture})\n"
+    return "\n".join(
+        [about, findings, plane, markdown(loss), markdown(error), *prices, picture, source(result, folder)]
+    )
 
 
-def _hundredths(estimate: Mapping[str, float]) -> str:
-    return f"{estimate['value']:.2f} ({estimate['low']:.2f} to {estimate['high']:.2f})"
-
-
-def _interval(row: Mapping[str, Any], key: str) -> str:
-    return f"{row[key]:.1f} ({row[f'{key}_low']:.1f} to {row[f'{key}_high']:.1f})"
-
-
-def _points(estimate: Mapping[str, float]) -> str:
-    return f"{estimate['value']:.1f} ({estimate['low']:.1f} to {estimate['high']:.1f})"
+def _losses(data: Mapping[str, Any]) -> list[str]:
+    """The mean loss of every model over the range of the paper's figure."""
+    found = data.get("loss_in_paper_range", {})
+    control = data["control"].get("planted")
+    each = [f"{name} {_text(estimate, ' %')}" for name, estimate in found.items() if name != control]
+    return [f"Mean loss over the sizes of the paper's figure: {'; '.join(each)}."] if each else []
 
 
 def _verdicts(data: Mapping[str, Any]) -> list[str]:
     lines = [
-        f"{each['rival']} loses {_points(each['in_range'])} points more than {each['subject']} over the paper's range: "
-        f"the paper's ordering {each['verdict'] if each['verdict'] == 'holds' else 'is ' + each['verdict']}"
+        f"{each['rival']} loses {_text(each['in_range'])} points more than {each['subject']} over the sizes of the "
+        f"paper's figure: {_VERDICTS[each['verdict']]}."
         for each in data["comparisons"]
     ]
     control = data["control"]
     if "noticed" in control:
-        found = "noticed" if control["noticed"] else "**not noticed**"
-        lines.append(f"the planted defect ({control['planted']}, {_points(control['overall'])} points) was {found}")
+        found = "notices" if control["noticed"] else "does **not** notice"
+        points = _text(control["overall"])
+        lines.append(f"Control: {control['planted']} loses {points} points more. The study {found} the planted defect.")
     return lines
 
 
-def _photographs(result: Result, folder: str) -> str:
-    found = result.data["explained_variance"]
-    facts = TimingTable(("model", "explained variance"), tuple((name, f"{value:.3f}") for name, value in found.items()))
-    picture = Path(result.name).with_suffix(".png").name
-    return (
-        f"{result.data['photograph']}, share of the variance of the measured disparity:\n\n{markdown(facts)}\n"
-        f"![photographs and depth]({folder}/{picture})\n\n{source(result, folder)}"
+def _costs(data: Mapping[str, Any]) -> list[str]:
+    """The largest growth of the error in each other precision."""
+    return [
+        f"{each['subject']}: AbsRel grows by at most {_hundredths(max(each['abs_rel'], key=_value))} % compared with "
+        f"{each['original']}; δ1 changes by at worst {_hundredths(min(each['delta1'], key=_value))} points."
+        for each in data.get("precisions", [])
+    ]
+
+
+def _agreements(results: Sequence[Result]) -> str:
+    """How many intervals of each later study overlap with those of the largest one, on other images."""
+    largest = max(results, key=lambda result: int(result.data["data"]["images"]))
+    lines = []
+    for other in results:
+        pairs = _common(largest.data, other.data)
+        if other is largest or not pairs or set(largest.data["images"]) & set(other.data["images"]):
+            continue
+        met = sum(one.meets(two) for one, two in pairs)
+        lines.append(
+            f"- The study of {other.data['data']['images']} other images (seed {other.data['data']['seed']}): {met} of "
+            f"{len(pairs)} intervals overlap with those of {largest.data['data']['images']} images.\n"
+        )
+    return f"Comparison with other images, as `dpt-deploy study --check` does it:\n\n{''.join(lines)}" if lines else ""
+
+
+def _common(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[Estimate, Estimate]]:
+    """The losses that both studies have, in pairs."""
+    if (one["data"]["name"], one["trained"]) != (other["data"]["name"], other["trained"]) or "images" not in one:
+        return []
+    first, second = (
+        {(row["subject"], row["size"]): row for row in data["rows"] if row["size"] != data["trained"]}
+        for data in (one, other)
     )
+    return [(Estimate(**_loss(first[key])), Estimate(**_loss(second[key]))) for key in first if key in second]
+
+
+def _loss(row: Mapping[str, Any]) -> dict[str, float]:
+    ends = {"value": "loss_percent", "low": "loss_percent_low", "high": "loss_percent_high"}
+    return {name: row[key] for name, key in ends.items()}
+
+
+def _value(estimate: Mapping[str, float]) -> float:
+    return estimate["value"]
+
+
+def _text(estimate: Mapping[str, float], unit: str = "") -> str:
+    return interval(Estimate(**estimate), unit)
+
+
+def _hundredths(estimate: Mapping[str, float]) -> str:
+    return interval(Estimate(**estimate), digits=2)
+
+
+def _check_power(result: Result, folder: str) -> str:
+    data = result.data
+    covered = data["covered"]
+    lines = [f"- If nothing has changed, {100 * data['unchanged']['share']:.0f} % of studies raise a false alarm.\n"]
+    for points, group in groupby(data["changed"], key=lambda each: each["points"]):
+        shares = sorted(100 * each["share"] for each in group)
+        ends = " to ".join(dict.fromkeys(f"{share:.0f}" for share in (shares[0], shares[-1])))
+        lines.append(f"- A change of {points} points in one model is detected in {ends} % of studies.\n")
+    lines.append(
+        f"- The 95 % intervals contain the true value in {100 * covered['study']:.0f} % of cases with "
+        f"{data['images']} images, and in {100 * covered['record']:.0f} % with {data['recorded_images']}.\n"
+    )
+    table = TextTable(
+        ("model", "planted points", "detected in", "intervals apart"),
+        tuple(
+            (each["subject"], str(each["points"]), f"{100 * each['share']:.0f} %", f"{each['intervals']:.1f}")
+            for each in data["changed"]
+        ),
+    )
+    about = (
+        f"{data['trials']} simulated pairs of a record of {data['recorded_images']} images and a study of "
+        f"{data['images']} others, drawn from {data['study']}; {data['intervals']} intervals are compared.\n"
+    )
+    return "\n".join([about, "".join(lines), markdown(table), source(result, folder)])
 
 
 STUDY_KINDS: dict[str, Section] = {
-    "training": Section(
-        "Training of the shipped models",
-        "Loss: scale- and shift-invariant, with gradient matching. AbsRel is the mean over scenes after\n"
-        "alignment in inverse depth; the plane is fitted to each ground truth. A training with a number\n"
-        "goes on from where the one without it ended. Minutes are of the clock: those with a number ran beside one\n"
-        "another, and beside other work.",
-        _training,
-        _draw_training,
-    ),
     "resolution-study": Section(
         "Accuracy against inference resolution",
-        "The paper's Figure 4 on exported artefacts: how much larger the mean AbsRel is than at the training size,\n"
-        "with 95 % intervals (paired bootstrap over images).",
+        "The paper's Figure 4 on exported artefacts. The loss at a size is the increase of the mean AbsRel over that\n"
+        "at the training size. Intervals are 95 % (paired bootstrap over images).",
         _study,
+        compare=_agreements,
     ),
-    "photographs": Section("Real photographs", "`python benchmarks/photographs.py`", _photographs),
+    "check-power": Section(
+        "Power of the check of a study",
+        "`python benchmarks/check_power.py`: how far `dpt-deploy study --check` can be trusted. The errors of one\n"
+        "recorded study stand for all images; records and studies are drawn from them.",
+        _check_power,
+    ),
 }

@@ -17,7 +17,7 @@ def column(table, head):
 def test_a_row_shows_percentiles_throughput_memory_and_ratio():
     table = timing_table(latency.result(sizes=("64",)))
     shown = dict(zip(table.heads, table.rows[0], strict=True))
-    assert shown["contender"] == "torch"
+    assert shown["candidate"] == "torch"
     assert [shown[head] for head in ("p50 ms", "p90", "p99")] == ["200", "240", "260"]
     assert [shown[head] for head in ("images/s", "memory", "of ceiling", "runs")] == ["5.00", "500 MB", "25 %", "40"]
     assert shown["times slower than ort"] == "2.00 (1.80 to 2.20)"
@@ -56,16 +56,17 @@ def test_growth_stands_beside_the_share_of_attention():
 
 def test_steps_add_up():
     table = steps_table(latency.result(sizes=("64",)))
-    assert dict(zip(table.heads, table.rows[0], strict=True))["in all ms"] == "110"
-    assert column(table, "around the model") == ["9.1 %"]
+    assert dict(zip(table.heads, table.rows[0], strict=True))["total ms"] == "110"
+    assert column(table, "outside the model") == ["9.1 %"]
     assert steps_table({"end_to_end_ms": {}}) is None
 
 
 def test_few_rounds_are_said():
     data = {"cases": [latency.case("64", rounds=40), latency.case("96", rounds=7)]}
     (fine, enough), (warned, few) = limits(data)
-    assert fine == "64, batch 1: 40 rounds in 60 s, ended by the time box"
-    assert warned == "96, batch 1: 7 rounds in 60 s, ended by the time box; fewer than 30: p90 and p99 say little"
+    assert fine == "64, batch 1: 40 rounds in 60 s, ended by the time limit"
+    assert warned.startswith("96, batch 1: 7 rounds in 60 s, ended by the time limit; ")
+    assert warned.endswith("fewer than 30, so p90 and p99 are unreliable")
     assert (enough, few) == (True, False)
 
 

@@ -48,7 +48,7 @@ def test_a_changed_number_changes_the_page():
 def test_the_same_results_give_the_same_page_and_leave_no_kind_out():
     data = {"latency_a": latency.result(), "latency_b": latency.result(sizes=("64",))}
     assert shown(**data) == shown(**data)
-    assert render([]).text.startswith("# Measured")
+    assert render([]).text.startswith("# Benchmark report")
 
 
 def test_an_unknown_kind_is_linked_and_nothing_more():
@@ -91,7 +91,7 @@ BROKEN = {
 def test_a_result_that_lacks_something_is_named(spoil):
     data = latency.result()
     spoil(data)
-    with pytest.raises(BadFileError, match=r"latency-tiny\.json lacks what a result of kind 'latency' has"):
+    with pytest.raises(BadFileError, match=r"latency-tiny\.json lacks a key of its kind 'latency'"):
         shown(latency_tiny=data)
 
 
@@ -103,12 +103,12 @@ def test_a_file_that_is_no_result_is_named(text, tmp_path):
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(BadFileError, match="is no folder of results"):
+    with pytest.raises(BadFileError, match="is not a folder of results"):
         read_results(tmp_path / "absent")
 
 
 def test_a_bar_in_a_cell_does_not_cut_it():
-    table = report_sections.TimingTable(("a", "b"), (("x|y", "1"),))
+    table = report_sections.TextTable(("a", "b"), (("x|y", "1"),))
     assert markdown(table) == "| a | b |\n| --- | ---: |\n| x/y | 1 |\n"
 
 

@@ -100,9 +100,9 @@ def test_every_file_has_a_row_and_every_refusal_its_message():
     assert "labels 98.5 %" in shown
     assert "- ONNX Runtime, wide-fp16, labels-fp16: `no kernel`" in shown
     assert "- TensorRT-RTX, wide-fp16: `error: no | deconv`" in shown
-    assert "- verify, labels-fp16: `over its tolerance`" in shown
+    assert "- verify, labels-fp16: `above its tolerance`" in shown
     assert "- export, odd fp8: `error: too odd`" in shown
-    assert "What was refused" not in page({**PRECISIONS, "rows": [file("small")]})
+    assert "Refusals" not in page({**PRECISIONS, "rows": [file("small")]})
 
 
 def test_memory_is_told_above_the_model():

@@ -59,22 +59,57 @@ def page(name, data):
 
 def test_a_training_is_shown_with_its_command_its_time_and_its_score():
     shown = page("training-small", TRAINING)
-    assert "`dpt-deploy train benchmarks/trainings/small.toml`: 120 images of 24 scenes, 30 steps, the largest" in shown
-    assert "the largest 20 % of residuals left out, 2 minutes" in shown
-    assert "On 7 unseen scenes: abs rel 0.250, plane abs rel 0.500, share of plane 0.500." in shown
+    assert "`dpt-deploy train benchmarks/trainings/small.toml`: 120 images of 24 scenes, 30 steps, " in shown
+    assert "the largest 20 % of residuals ignored, 2 minutes" in shown
+    assert "On 7 unseen scenes: AbsRel 0.250, which is 50 % of the best plane's 0.500." in shown
     assert "![loss over steps](results/training-small.svg)" in shown
 
 
 def test_a_study_is_shown_with_intervals_verdicts_and_its_control():
     shown = page("resolution-study-x", STUDY)
-    assert "12 images of rendered scenes, seed 5. The best plane of each image errs 0.375." in shown
-    assert "| conv | 0.0 (-1.0 to 1.0) | 9.0 (8.0 to 10.0) |" in shown
-    assert (
-        "conv loses 6.5 (5.0 to 8.0) points more than vit over the paper's range: the paper's ordering holds" in shown
-    )
-    assert "**not noticed**" in shown
+    assert "The AbsRel of the best plane of each image is 0.375 on average." in shown
+    assert "| conv | 0.0 (\N{MINUS SIGN}1.0 to 1.0) | 9.0 (8.0 to 10.0) |" in shown
+    assert "conv loses 6.5 (5.0 to 8.0) points more than vit over the sizes of the paper's figure: as in the" in shown
+    assert "The study does **not** notice the planted defect." in shown
     without = page("resolution-study-x", {**STUDY, "control": {"none": "it was not asked for"}})
     assert "planted" not in without
+
+
+def test_studies_of_other_images_are_compared_with_the_largest():
+    large = {**STUDY, "images": ["a", "b"], "data": {**STUDY["data"], "images": 40}}
+    rows = [row("vit", "64", 0.0), row("vit", "96", 3.5), row("conv", "64", 0.0), row("conv", "96", 30.0)]
+    other = {**STUDY, "images": ["c"], "rows": rows}
+    text = render([Result("resolution-study-a.json", large), Result("resolution-study-b.json", other)]).text
+    assert "The study of 12 other images (seed 5): 1 of 2 intervals overlap with those of 40 images." in text
+    same = {**other, "images": ["b", "c"]}
+    assert (
+        "overlap"
+        not in render([Result("resolution-study-a.json", large), Result("resolution-study-b.json", same)]).text
+    )
+
+
+def test_the_power_of_the_check_is_shown_as_a_range_over_models():
+    changed = [
+        {"subject": name, "points": points, "share": share, "intervals": 1.0}
+        for points, shares in ((10, (0.25, 0.65)), (40, (1.0, 1.0)))
+        for name, share in zip(("vit", "conv"), shares, strict=True)
+    ]
+    power = {
+        "kind": "check-power",
+        "study": "resolution-study-x.json",
+        "recorded_images": 160,
+        "images": 48,
+        "intervals": 28,
+        "trials": 300,
+        "covered": {"record": 0.95, "study": 0.92},
+        "unchanged": {"share": 0.17, "intervals": 0.4},
+        "changed": changed,
+    }
+    shown = page("check-power-x", power)
+    assert "If nothing has changed, 17 % of studies raise a false alarm." in shown
+    assert "A change of 10 points in one model is detected in 25 to 65 % of studies." in shown
+    assert "A change of 40 points in one model is detected in 100 % of studies." in shown
+    assert "contain the true value in 92 % of cases with 48 images, and in 95 % with 160." in shown
 
 
 def test_photographs_are_shown_with_their_number():
