@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 from onnx import ModelProto, TensorProto, helper
 
-from dpt_deploy.graph.analysis.describe import element_types
+from dpt_deploy.graph.analysis.shapes import element_types
 
 _HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 

@@ -42,5 +42,6 @@ def inspect_artifact(path: Path) -> Inspection:
         return Inspection(path, artifact.sidecar)
     with extra("export", purpose="reading the graph"):
         from dpt_deploy.graph.analysis.describe import describe
-    found = describe(path)
+        from dpt_deploy.graph.analysis.opened import OpenedGraph
+    found = describe(OpenedGraph(path))
     return Inspection(path, artifact.sidecar, found.operators, found.parameters, found.weight_bytes)

@@ -1,7 +1,9 @@
 """A job reads each file of an artefact once: what it opened is handed on, not opened again."""
 
 from collections import Counter
+from pathlib import Path
 
+import onnx
 import pytest
 from support.faults.calling import fine
 from support.tiny import copied, exported
@@ -55,3 +57,18 @@ def test_build_hashes_each_payload_once(hashed, capsys, tmp_path):
     fine(capsys, "build", path, "--res", "64", "--library", "tensorrt_rtx", "-o", tmp_path)
     names = (path.name, path.with_suffix(".plan").name)
     assert hashed == once(*names, *(f"{name}.golden.npz" for name in names))
+
+
+@pytest.mark.needs("tensorrt_rtx")
+@pytest.mark.parametrize("more", [(), ("--refit",)], ids=["plain", "refit"])
+def test_build_parses_the_onnx_file_once(more, monkeypatch, capsys, tmp_path):
+    path = copied(exported("tiny-vit"), tmp_path).path
+    parsed, load = [], onnx.load
+
+    def counted(file, *args, **options):
+        parsed.append(Path(file).name)
+        return load(file, *args, **options)
+
+    monkeypatch.setattr(onnx, "load", counted)
+    fine(capsys, "build", path, "--res", "64,64x96", "--batch", "2", "--library", "tensorrt_rtx", "-o", tmp_path, *more)
+    assert parsed == [path.name]

@@ -27,6 +27,7 @@ from dpt_deploy.core.profile import parse_ranges
 from dpt_deploy.engine import compat
 from dpt_deploy.engine.profiles import plan_profiles
 from dpt_deploy.graph.analysis.fingerprint import fingerprint
+from dpt_deploy.graph.analysis.opened import OpenedGraph
 from dpt_deploy.jobs.build.same_graph import refit_record
 from dpt_deploy.jobs.common import targets
 from dpt_deploy.runtime.cuda import driver as _cuda
@@ -108,7 +109,9 @@ class OnnxParserRefitter:
 
     def refit_from_file(self, path):
         every = self.refitter.engine.weights
-        self.refitter.given = {name: it for name, it in fingerprint(Path(path)).weights.items() if name in every}
+        self.refitter.given = {
+            name: it for name, it in fingerprint(OpenedGraph(Path(path))).weights.items() if name in every
+        }
         self.num_errors = int(len(self.refitter.given) != len(every))
         return not self.num_errors
 

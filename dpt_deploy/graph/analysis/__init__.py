@@ -1,1 +1,1 @@
-"""Facts about a graph: shapes, operations, activations, fingerprint."""
+"""Facts about an opened graph: shapes, operations, activations, fingerprint."""

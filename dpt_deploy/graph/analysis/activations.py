@@ -1,31 +1,31 @@
-"""How much memory the tensors of a graph take at once, before anything is fused."""
+"""Predict the peak memory of the tensors of a graph, before anything is fused."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 from onnx import NodeProto, TensorProto, helper
 
 from dpt_deploy.core.size import Size
-from dpt_deploy.graph.analysis.describe import element_types, read_graph
-from dpt_deploy.graph.analysis.operations import Shapes, shaped_nodes
+from dpt_deploy.graph.analysis.opened import OpenedGraph
+from dpt_deploy.graph.analysis.shapes import Shapes
 
-# Operators whose output is their input, seen through another shape.
+# Operators that return their input in another shape.
 _VIEWS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 
 
-def peak_activation_bytes(path: Path, size: Size, batch: int = 1) -> int:
-    """The most that is alive between two nodes when they run in the order of the file.
+def peak_activation_bytes(opened: OpenedGraph, size: Size, batch: int = 1) -> int:
+    """Bytes that are alive at once, at most, when the nodes run in the order of the file.
 
-    An engine that fuses nodes needs less; one that keeps workspaces for its kernels needs more. Attention in FP32
-    counts with its scores, because no kernel takes it whole.
+    An engine that fuses nodes needs less; one that keeps workspaces for its kernels needs more. FP32 attention counts
+    with its scores, because no fused kernel computes it.
 
     Raises:
-        BadFileError: not an ONNX file, or one whose types cannot be inferred.
+        BadFileError: the type of a tensor cannot be inferred.
     """
-    nodes, shapes = shaped_nodes(path, size, batch)
-    sizes = _tensor_bytes(path, shapes)
+    graph = opened.at(size, batch)
+    nodes, shapes = graph.nodes, graph.shapes
+    sizes = _tensor_bytes(opened, shapes)
     last_use = {name: index for index, node in enumerate(nodes) for name in node.input}
     made_inside = {name for node in nodes for name in node.output}
     alive = peak = sum(sizes.get(name, 0) for name in last_use if name not in made_inside)  # the input
@@ -38,20 +38,18 @@ def peak_activation_bytes(path: Path, size: Size, batch: int = 1) -> int:
     return peak
 
 
-def _tensor_bytes(path: Path, shapes: Shapes) -> dict[str, int]:
-    """Of every tensor that is computed; weights live on their own."""
-    model = read_graph(path)
-    weights = {tensor.name for tensor in model.graph.initializer}
-    types = element_types(model)
+def _tensor_bytes(opened: OpenedGraph, shapes: Shapes) -> dict[str, int]:
+    """Bytes of every tensor that is computed; weights are not counted."""
+    weights = {tensor.name for tensor in opened.model.graph.initializer}
     return {
         name: math.prod(shapes[name]) * helper.tensor_dtype_to_np_dtype(kind).itemsize
-        for name, kind in types.items()
+        for name, kind in opened.types.items()
         if name in shapes and name not in weights and kind
     }
 
 
 def _scores_bytes(node: NodeProto, shapes: Shapes, sizes: dict[str, int]) -> int:
-    """Scores and their softmax of an attention that is computed in parts."""
+    """Bytes of the scores and their softmax, for attention that is not fused."""
     if node.op_type != "Attention":
         return 0
     query, key = node.input[0], node.input[1]

@@ -16,7 +16,8 @@ import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from dpt_deploy.artifact.store import EXTERNAL_DATA_BYTES
-from dpt_deploy.graph.analysis.describe import element_types, read_graph
+from dpt_deploy.graph.analysis.opened import read_graph
+from dpt_deploy.graph.analysis.shapes import element_types
 
 _NARROW = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 _FLOATS = {TensorProto.FLOAT, *_NARROW}

@@ -8,7 +8,7 @@ from pathlib import Path
 from onnx import GraphProto, NodeProto
 
 from dpt_deploy.core.precision import find_precision
-from dpt_deploy.graph.analysis.describe import read_graph
+from dpt_deploy.graph.analysis.opened import read_graph
 
 HEADROOM = 8.0  # times the largest magnitude must fit: other images, sizes and fused kernels give larger ones
 

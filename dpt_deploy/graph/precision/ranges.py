@@ -15,7 +15,7 @@ import onnx
 from onnx import ModelProto, TensorProto, helper
 
 from dpt_deploy.core.errors import BadFileError
-from dpt_deploy.graph.analysis.describe import read_graph
+from dpt_deploy.graph.analysis.opened import read_graph
 from dpt_deploy.graph.mark import float_tensors
 
 OUTPUT = "largest magnitudes"  # a name no module has

@@ -116,8 +116,7 @@ def bench_artifact(
     if baseline:
         planned = ((str(size), batch, name) for size, batch, name in product(sizes, batches, contenders))
         _hold_to(baseline, artifact, list(planned))
-    graph = kinds.graph_of(artifact)
-    counted = {case: _count(graph, *case) for case in product(sizes, batches)}
+    counted = _counts(kinds.graph_of(artifact), product(sizes, batches))
     module = kinds.reference_module(artifact) if any(map(kinds.needs_module, contenders)) else None
     plan = _Setup(artifact, tuple(dict.fromkeys(contenders)), seconds, rounds, photograph, memory, module, device)
     before, recorded = clocks(), datetime.datetime.now(datetime.UTC)
@@ -172,12 +171,14 @@ def _hold_to(baseline: Baseline, artifact: Artifact, planned: list[tuple[str, in
         say(f"recorded there, not measured here: {'; '.join(map(describe, left))}")
 
 
-def _count(artifact: Artifact, size: Size, batch: int) -> tuple[int, int]:
-    """Operations of one run of our graph, in all and of attention."""
+def _counts(artifact: Artifact, cases: Iterable[tuple[Size, int]]) -> dict[tuple[Size, int], tuple[int, int]]:
+    """Operations of one run of our graph for each size and batch: in all, and of attention."""
     with extra("export", purpose="counting operations"):
+        from dpt_deploy.graph.analysis.opened import OpenedGraph
         from dpt_deploy.graph.analysis.operations import count_operations
-    counted = count_operations(artifact.path, size, batch)
-    return counted.total, counted.attention
+    opened = OpenedGraph(artifact.path)
+    counted = {case: count_operations(opened, *case) for case in cases}
+    return {case: (found.total, found.attention) for case, found in counted.items()}
 
 
 def _measure(plan: _Setup, size: Size, batch: int) -> _Measured:

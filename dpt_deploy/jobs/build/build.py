@@ -19,11 +19,9 @@ from dpt_deploy.core.errors import BadFileError, DptError, IncompatibleError, Re
 from dpt_deploy.core.files import atomic_write_bytes, check_folder, write_errors
 from dpt_deploy.core.profile import ProfileCost, SizeRange
 from dpt_deploy.core.progress import say
-from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.build.golden import write_golden
 from dpt_deploy.jobs.build.order import Order, finished, order_of, widened
 from dpt_deploy.jobs.build.profile_times import with_times
-from dpt_deploy.jobs.build.same_graph import refit_record
 
 if TYPE_CHECKING:
     from dpt_deploy.engine.compat import Edition
@@ -182,16 +180,14 @@ def _build(order: Order, plan: Path, timing_cache: Path | None, *, golden: bool)
     """Build into the staging folder: the plan, and golden tensors at a size that it takes."""
     from dpt_deploy.engine.audit import AWAITS_DEVICE
     from dpt_deploy.engine.builder import BuildRequest, build_engine
-    from dpt_deploy.graph.analysis.operations import operations_of_nodes
 
     source = order.source
-    batch, height, width = order.profiles[0].high
     request = BuildRequest(
         source.path,
         source.sidecar.precision,
         order.profiles,
         order.options,
-        operations_of_nodes(source.path, Size(height, width), batch),
+        order.operations,
         source.sidecar.input_kind == "uint8",
         _read_cache(order.edition, timing_cache),
     )
@@ -213,7 +209,7 @@ def _build(order: Order, plan: Path, timing_cache: Path | None, *, golden: bool)
         round(built.seconds, 3),
         built.audit,
         order.ends_bytes,
-        refit_record(source.path, order.options),
+        order.refit,
     )
     tensors = write_golden(source, order.profiles, plan) if golden else None
     return replace(

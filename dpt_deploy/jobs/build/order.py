@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dpt_deploy.artifact.records import EngineOptions
+from dpt_deploy.artifact.records import EngineOptions, RefitRecord
 from dpt_deploy.artifact.sidecar import Payload, Sidecar
 from dpt_deploy.artifact.store import Artifact, open_artifact, open_model, sidecar_path
 from dpt_deploy.core.environment import Gpu, gpu_devices, tool_versions
@@ -15,15 +16,21 @@ from dpt_deploy.core.optional import extra
 from dpt_deploy.core.precision import find_precision
 from dpt_deploy.core.profile import Profile, ProfileCost, SizeRange, check_ranges, largest_bytes
 from dpt_deploy.core.size import Size
+from dpt_deploy.jobs.build.same_graph import refit_record
 from dpt_deploy.jobs.common.limits import check_request
 
 if TYPE_CHECKING:
     from dpt_deploy.engine.compat import Edition
+    from dpt_deploy.graph.analysis.opened import OpenedGraph
 
 
 @dataclass(frozen=True)
 class Order:
-    """What is to be built, of what, with what, where: everything that tells one engine from another."""
+    """One engine to be built: from which model, with which library, for which GPU and profiles.
+
+    The rest is read from the graph: ``costs`` predicts each profile, ``operations`` counts those of each node at the
+    first profile's largest shape, and ``refit`` is kept for a later ``refit`` (None if the plan cannot be refitted).
+    """
 
     source: Artifact
     edition: Edition
@@ -32,6 +39,8 @@ class Order:
     options: EngineOptions
     costs: tuple[ProfileCost, ...] = field(compare=False)
     weight_bytes: int
+    operations: Mapping[str, int] = field(compare=False)
+    refit: RefitRecord | None = field(compare=False)
 
     @property
     def activation_bytes(self) -> int:
@@ -65,24 +74,38 @@ def order_of(path: Path, res: tuple[SizeRange, ...], batch: int, options: Engine
         )
     with extra("export", purpose="building an engine"):
         from dpt_deploy.graph.analysis.describe import describe
+        from dpt_deploy.graph.analysis.opened import OpenedGraph
+        from dpt_deploy.graph.analysis.operations import operations_of_nodes
     from dpt_deploy.engine import compat
 
     profiles = choose_profiles(sidecar, res, batch)
     edition = compat.load(library)
     gpus = gpu_devices()
-    costs, weights = _costs(path, profiles), describe(path).weight_bytes
-    return Order(artifact, edition, gpus[0] if gpus else None, profiles, options, costs, weights)
+    graph = OpenedGraph(path)
+    batch, height, width = profiles[0].high
+    return Order(
+        artifact,
+        edition,
+        gpus[0] if gpus else None,
+        profiles,
+        options,
+        _costs(graph, profiles),
+        describe(graph).weight_bytes,
+        operations_of_nodes(graph, Size(height, width), batch),
+        refit_record(graph, options),
+    )
 
 
 def widened(order: Order) -> Order:
     """The same with one profile for all sizes and batches, tuned for its largest shape as the narrow ones are."""
     from dpt_deploy.engine.profiles import wide_profile
+    from dpt_deploy.graph.analysis.opened import OpenedGraph
 
     profiles = (wide_profile(order.profiles),)
-    return replace(order, profiles=profiles, costs=_costs(order.source.path, profiles))
+    return replace(order, profiles=profiles, costs=_costs(OpenedGraph(order.source.path), profiles))
 
 
-def _costs(path: Path, profiles: tuple[Profile, ...]) -> tuple[ProfileCost, ...]:
+def _costs(graph: OpenedGraph, profiles: tuple[Profile, ...]) -> tuple[ProfileCost, ...]:
     from dpt_deploy.engine.profiles import costs
     from dpt_deploy.graph.analysis.activations import peak_activation_bytes
     from dpt_deploy.graph.analysis.operations import count_operations
@@ -90,8 +113,8 @@ def _costs(path: Path, profiles: tuple[Profile, ...]) -> tuple[ProfileCost, ...]
     return tuple(
         costs(
             profiles,
-            lambda size, count: peak_activation_bytes(path, size, count),
-            lambda size, count: count_operations(path, size, count).total,
+            lambda size, count: peak_activation_bytes(graph, size, count),
+            lambda size, count: count_operations(graph, size, count).total,
         )
     )
 

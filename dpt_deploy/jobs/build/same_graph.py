@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dpt_deploy.artifact.records import EngineOptions, RefitRecord
 from dpt_deploy.artifact.sidecar import Sidecar
@@ -11,19 +11,22 @@ from dpt_deploy.artifact.store import Artifact
 from dpt_deploy.core.errors import BadFileError, IncompatibleError
 from dpt_deploy.core.optional import extra
 
+if TYPE_CHECKING:
+    from dpt_deploy.graph.analysis.opened import OpenedGraph
+
 _SHOWN = 3
 
 
-def refit_record(path: Path, options: EngineOptions) -> RefitRecord | None:
-    """What a plan of this model keeps of it, so that other weights can go in; None where none can."""
-    return record_of(path) if options.refittable else None
+def refit_record(graph: OpenedGraph, options: EngineOptions) -> RefitRecord | None:
+    """Digests of the graph for a later refit; None if the plan cannot be refitted."""
+    return record_of(graph) if options.refittable else None
 
 
-def record_of(path: Path) -> RefitRecord:
-    """The digests of an ONNX file; raises :class:`BadFileError` for any other."""
+def record_of(graph: OpenedGraph) -> RefitRecord:
+    """Digests of a graph and of its weights."""
     with extra("export", purpose="reading the graph"):
         from dpt_deploy.graph.analysis.fingerprint import fingerprint
-    found = fingerprint(path)
+    found = fingerprint(graph)
     return RefitRecord(found.graph, found.weights)
 
 
@@ -41,7 +44,9 @@ def check_same_graph(plan: Artifact, built: RefitRecord | None, model: Artifact)
         )
     told = next(_outside(plan.sidecar, model.sidecar), None)
     if told is None:
-        found = record_of(model.path)
+        with extra("export", purpose="reading the graph"):
+            from dpt_deploy.graph.analysis.opened import OpenedGraph
+        found = record_of(OpenedGraph(model.path))
         if found.graph == built.graph:
             return found
         told = _inside(built, found)

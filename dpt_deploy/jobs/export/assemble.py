@@ -32,6 +32,7 @@ from dpt_deploy.scenes.seeds import ACCURACY_SEARCH
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from dpt_deploy.graph.analysis.opened import OpenedGraph
     from dpt_deploy.model.dpt import DPT
 
 REPORT_SIZE = Size(384, 384)  # at which operations are counted, as in the paper
@@ -213,8 +214,10 @@ def write_payloads(work: Work, request: ExportRequest, path: Path) -> Sidecar:
 
 def _describe(work: Work, request: ExportRequest, path: Path) -> Sidecar:
     from dpt_deploy.graph.analysis.describe import describe
+    from dpt_deploy.graph.analysis.opened import OpenedGraph
 
-    found = describe(path)
+    opened = OpenedGraph(path)  # from disk, as it will be shipped
+    found = describe(opened)
     files = [entry for entry in (path, path.with_name(path.name + ".data")) if entry.is_file()]
     return Sidecar(
         kind="onnx",
@@ -233,14 +236,14 @@ def _describe(work: Work, request: ExportRequest, path: Path) -> Sidecar:
         shapes=shapes_of(request),
         tolerance=request.recipe.parity[request.precision],
         verify=request.recipe.verify,
-        operations=_operations(request, path, work.spec),
+        operations=_operations(request, opened, work.spec),
     )
 
 
-def _operations(request: ExportRequest, path: Path, spec: ModelSpec) -> OperationRecord:
+def _operations(request: ExportRequest, opened: OpenedGraph, spec: ModelSpec) -> OperationRecord:
     from dpt_deploy.graph.analysis.operations import count_operations
     from dpt_deploy.model.build import count_reference_operations
 
     size = request.static or REPORT_SIZE
-    graph, original = count_operations(path, size).total, count_reference_operations(spec, size)
+    graph, original = count_operations(opened, size).total, count_reference_operations(spec, size)
     return OperationRecord(str(size), graph, original)

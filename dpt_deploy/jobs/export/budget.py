@@ -81,9 +81,10 @@ class _Variants:
 
     def by_harm(self, bench: TaskErrorBench) -> list[str]:
         """The blocks, most noise per operation saved first."""
+        from dpt_deploy.graph.analysis.opened import OpenedGraph
         from dpt_deploy.graph.analysis.operations import operations_of_nodes
 
-        operations = operations_of_nodes(bench.full, bench.size)
+        operations = operations_of_nodes(OpenedGraph(bench.full), bench.size)
         harm = {}
         for index, block in enumerate(self.blocks):
             worth = self._worth([other for other in self.blocks if other != block], bench)

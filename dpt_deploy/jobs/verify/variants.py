@@ -16,7 +16,7 @@ from dpt_deploy.artifact.store import Artifact
 from dpt_deploy.core.precision import find_precision
 from dpt_deploy.core.progress import say
 from dpt_deploy.core.recipe import Tolerance
-from dpt_deploy.graph.analysis.describe import read_graph
+from dpt_deploy.graph.analysis.opened import read_graph
 from dpt_deploy.graph.mark import half_tensors, mark_outputs, tensor_names
 from dpt_deploy.graph.precision.bypass import bypass, pairs, quantised_nodes
 from dpt_deploy.graph.precision.emulate import write_emulated

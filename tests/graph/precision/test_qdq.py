@@ -10,7 +10,7 @@ from support.tiny import TINY, exported
 
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.precision import PRECISIONS
-from dpt_deploy.graph.analysis.describe import element_types
+from dpt_deploy.graph.analysis.shapes import element_types
 from dpt_deploy.graph.precision.qdq import ends, quantise, quantised_weight, step, targets, watched
 from dpt_deploy.graph.precision.types import is_typed, to_half
 

@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 from support.tiny import TINY, exported
 
 from dpt_deploy.core.errors import BadFileError, DptError, IncompatibleError
-from dpt_deploy.graph.analysis.describe import element_types
+from dpt_deploy.graph.analysis.shapes import element_types
 from dpt_deploy.graph.precision.types import is_typed, to_half
 
 HALF = ("fp16", "bf16")

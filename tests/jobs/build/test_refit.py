@@ -17,6 +17,7 @@ from support.tiny import altered, exported, recommitted, tampered
 
 from dpt_deploy.artifact.store import Artifact, open_artifact, write_sidecar
 from dpt_deploy.graph.analysis.fingerprint import fingerprint
+from dpt_deploy.graph.analysis.opened import OpenedGraph
 from dpt_deploy.jobs.build.refit import refit_engine_artifact
 
 pytestmark = pytest.mark.needs("onnx", "torch", "onnxruntime")
@@ -42,7 +43,7 @@ def test_a_plan_without_weights_gets_them_and_is_whole(library, tmp_path):
     done = refit_engine_artifact(plan, model().path)
     assert done.artifact.path == plan.with_name("tiny-vit-fp32-refitted.plan")
     is_a_finished_refit(done, model())
-    assert weights_in(done.artifact.path) == fingerprint(model().path).weights
+    assert weights_in(done.artifact.path) == fingerprint(OpenedGraph(model().path)).weights
     assert (done.changed, done.refittable) == (0, True)
     assert before.items() <= listing(plan.parent).items()
     assert len(listing(plan.parent)) == len(before) + 3  # the plan, golden tensors, the sidecar
@@ -53,7 +54,7 @@ def test_other_weights_go_into_a_refittable_plan_again_and_again(library, tmp_pa
     first = refit_engine_artifact(plan, tuned.path, tmp_path / "other")
     is_a_finished_refit(first, tuned)
     assert first.artifact.path.parent == tmp_path / "other"
-    assert weights_in(first.artifact.path) == fingerprint(tuned.path).weights
+    assert weights_in(first.artifact.path) == fingerprint(OpenedGraph(tuned.path)).weights
     assert first.changed > 100
     again = refit_engine_artifact(first.artifact.path, model().path, tmp_path / "again")
     assert weights_in(again.artifact.path) == weights_in(plan)
@@ -92,7 +93,7 @@ def test_a_plan_of_that_very_name_is_replaced_as_a_whole(library, tmp_path):
     first = refit_engine_artifact(plan, model().path).artifact
     tuned = altered(model(), tmp_path / "tuned")
     assert refit_engine_artifact(first.path, tuned.path).artifact.path == first.path
-    assert weights_in(first.path) == fingerprint(tuned.path).weights
+    assert weights_in(first.path) == fingerprint(OpenedGraph(tuned.path)).weights
     assert open_artifact(first.path).sidecar.parents == tuned.sidecar.payloads[:1]
 
 
@@ -103,13 +104,13 @@ def test_the_command_tells_what_it_did(library, tmp_path, capsys):
     assert "0 other than it was built with" in shown
     found = json.loads(fine(capsys, "refit", plan, altered(model(), tmp_path / "tuned", BIAS).path, "--json"))
     assert (found["changed"], found["refittable"], found["model"]) == (1, True, ["tiny-vit-fp32.onnx"])
-    assert found["weights"] == len(fingerprint(model().path).weights)
+    assert found["weights"] == len(fingerprint(OpenedGraph(model().path)).weights)
 
 
 def test_a_weight_that_the_plan_keeps_is_no_matter_while_it_is_the_same(library, tmp_path):
     plan = plan_of(model(), tmp_path / "out", refit=True, fixed=(BIAS,))
     done = refit_engine_artifact(plan, altered(model(), tmp_path / "tuned", "head.conv2.bias").path)
-    assert done.weights == len(fingerprint(model().path).weights) - 1
+    assert done.weights == len(fingerprint(OpenedGraph(model().path)).weights) - 1
 
 
 # --- what the library refuses -----------------------------------------------------------------------------------------
@@ -123,7 +124,7 @@ def test_a_changed_weight_that_the_plan_cannot_be_given_is_named(library, tmp_pa
 
 def test_steps_of_quantisation_that_are_part_of_the_kernels_may_not_change(library, tmp_path, capsys):
     source = model(precision="int8")
-    steps = tuple(name for name in fingerprint(source.path).weights if ".step" in name)
+    steps = tuple(name for name in fingerprint(OpenedGraph(source.path)).weights if ".step" in name)
     plan = plan_of(source, tmp_path / "out", refit=True, fixed=steps)
     assert refit_engine_artifact(plan, source.path, tmp_path / "same").changed == 0
 

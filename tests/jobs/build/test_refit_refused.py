@@ -17,6 +17,7 @@ from dpt_deploy.artifact.store import open_artifact, write_sidecar
 from dpt_deploy.cli import call
 from dpt_deploy.engine import builder
 from dpt_deploy.graph.analysis.fingerprint import fingerprint
+from dpt_deploy.graph.analysis.opened import OpenedGraph
 from dpt_deploy.jobs.build.build import build_engine_artifact
 from dpt_deploy.jobs.build.refit import refit_engine_artifact
 from dpt_deploy.jobs.common import targets
@@ -187,7 +188,7 @@ def test_a_build_keeps_what_refit_needs_and_says_what_is_next(option, text, tmp_
     done = build_engine_artifact(
         model().path, tmp_path, options=EngineOptions(**{option: True}), library="tensorrt_rtx"
     )
-    found = fingerprint(model().path)
+    found = fingerprint(OpenedGraph(model().path))
     record = done.artifact.sidecar.engine.refit
     assert (record.graph, record.weights) == (found.graph, found.weights)
     argv = ("build", model().path, "--library", "tensorrt_rtx", "-o", tmp_path, f"--{option.replace('_', '-')}")

@@ -10,6 +10,7 @@ from dpt_deploy.cli import call
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.size import Size
 from dpt_deploy.graph.analysis.describe import describe
+from dpt_deploy.graph.analysis.opened import OpenedGraph
 from dpt_deploy.jobs.common.inputs import model_feed
 from dpt_deploy.jobs.common.samples import structured_images
 from dpt_deploy.jobs.export import export
@@ -61,7 +62,7 @@ def test_it_computes_the_same_in_any_folder(external, tmp_path):
 
 
 def test_it_is_described_and_counted_like_a_single_file(external):
-    found, single = describe(external.path), describe(exported("tiny-vit").path)
+    found, single = describe(OpenedGraph(external.path)), describe(OpenedGraph(exported("tiny-vit").path))
     assert (found.parameters, found.weight_bytes, found.operators) == (
         single.parameters,
         single.weight_bytes,

@@ -17,6 +17,7 @@ from dpt_deploy.cli import call
 from dpt_deploy.core.errors import ParityError
 from dpt_deploy.core.size import Size
 from dpt_deploy.graph.analysis.describe import describe
+from dpt_deploy.graph.analysis.opened import OpenedGraph
 from dpt_deploy.graph.precision.qdq import quantise, targets, watched
 from dpt_deploy.jobs.export import budget as sensitivity
 from dpt_deploy.jobs.export import worth
@@ -84,10 +85,10 @@ def test_both_graphs_have_the_same_steps():
 
 def test_weights_are_counted_whatever_their_type(capsys):
     """Steps and zeros are none; two products may share a weight, and a weight may be there in both types."""
-    wanted = describe(exported("tiny-vit").path).parameters
+    wanted = describe(OpenedGraph(exported("tiny-vit").path)).parameters
     engine = exported("tiny-vit", precision="int8")
     for artifact in (engine, twin(engine)):
-        assert describe(artifact.path).parameters == wanted
+        assert describe(OpenedGraph(artifact.path)).parameters == wanted
 
 
 def test_a_spoiled_step_fails_to_verify(tmp_path, capsys):

@@ -17,8 +17,9 @@ from dpt_deploy.engine.builder import let_fp32_attention_decompose
 from dpt_deploy.engine.compat import Messages, load
 from dpt_deploy.engine.inspection import audit_engine
 from dpt_deploy.graph.analysis.activations import peak_activation_bytes
-from dpt_deploy.graph.analysis.describe import element_types
+from dpt_deploy.graph.analysis.opened import OpenedGraph
 from dpt_deploy.graph.analysis.operations import count_operations, operations_of_nodes
+from dpt_deploy.graph.analysis.shapes import element_types
 
 pytestmark = pytest.mark.needs("onnx")
 
@@ -41,8 +42,8 @@ def audited(path, operations=None):
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
 def test_all_the_arithmetic_of_a_network_is_found_again(precision):
     path, size = exported("tiny-vit", precision=precision).path, Size(64, 96)
-    found = audited(path, operations_of_nodes(path, size, 2))
-    assert sum(found.operations.values()) == count_operations(path, size, 2).total
+    found = audited(path, operations_of_nodes(OpenedGraph(path), size, 2))
+    assert sum(found.operations.values()) == count_operations(OpenedGraph(path), size, 2).total
     assert found.share(precision) > 0.7
     assert found.casts == sum(
         node.op_type == "Cast" for node in onnx.load(path).graph.node if _casts_floats(node, path)
@@ -59,7 +60,7 @@ def _casts_floats(node, path):
 @pytest.mark.needs("tensorrt_rtx", "torch")
 def test_an_fp32_network_under_another_name_is_refused():
     path = exported("tiny-vit").path
-    found = audited(path, operations_of_nodes(path, Size(64, 64)))
+    found = audited(path, operations_of_nodes(OpenedGraph(path), Size(64, 64)))
     check_audit(found, "fp32", "x")
     for name in ("fp16", "bf16", "int8", "fp8"):
         with pytest.raises(ParityError, match=f"named {name} but does 100 % of its arithmetic in fp32"):
@@ -181,13 +182,13 @@ def chain(path, kind=TensorProto.FLOAT):
 
 @pytest.mark.parametrize(("kind", "width"), [(TensorProto.FLOAT, 4), (TensorProto.FLOAT16, 2)])
 def test_memory_is_what_is_alive_at_once_and_a_view_is_free(tmp_path, kind, width):
-    found = peak_activation_bytes(chain(tmp_path / "x.onnx", kind), Size(64, 64), 2)
+    found = peak_activation_bytes(OpenedGraph(chain(tmp_path / "x.onnx", kind)), Size(64, 64), 2)
     assert found == 3 * (2 * 3 * 64 * 64 * width)
 
 
 @pytest.mark.needs("torch")
 def test_predicted_memory_grows_with_pixels_and_batch():
     path = exported("tiny-vit").path
-    small = peak_activation_bytes(path, Size(64, 64))
-    assert peak_activation_bytes(path, Size(64, 64), 3) == pytest.approx(3 * small, rel=1e-3)
-    assert peak_activation_bytes(path, Size(128, 128)) > 4 * small * 0.99
+    small = peak_activation_bytes(OpenedGraph(path), Size(64, 64))
+    assert peak_activation_bytes(OpenedGraph(path), Size(64, 64), 3) == pytest.approx(3 * small, rel=1e-3)
+    assert peak_activation_bytes(OpenedGraph(path), Size(128, 128)) > 4 * small * 0.99
