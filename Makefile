@@ -74,7 +74,7 @@ wheel: setup ## build the wheel into dist/
 	@$(RUN) -m build --wheel
 
 gpu-kit: setup ## pack everything an offline GPU machine needs into build/gpu-kit/ (slow)
-	@$(RUN) kit/pack.py
+	@$(RUN) tools/gpu_kit/pack.py
 
 clean: ## remove everything made here, including the environment
 	rm -rf $(VENV) .nox build dist out *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -21,7 +21,7 @@ DOCUMENTS = (
     "THIRD_PARTY.md",
     "export/README.md",
     "benchmarks/README.md",
-    "kit/README.md",
+    "tools/gpu_kit/README.md",
 )
 CODE = re.compile(r"^```.*?\n(.*?)^```|`([^`\n]+)`", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")

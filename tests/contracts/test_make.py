@@ -110,7 +110,7 @@ def test_an_old_python_is_one_clear_line(make, tmp_path):
         ("check", "-m nox -s check"),
         ("docs", "-m nox -s docs"),
         ("cpp", "-m nox -s cpp"),
-        ("gpu-kit", "kit/pack.py"),
+        ("gpu-kit", "tools/gpu_kit/pack.py"),
     ],
 )
 def test_the_commands_prepare_first(make, target, asked):

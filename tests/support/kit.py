@@ -1,6 +1,6 @@
-"""A kit of nothing: stand-ins for the product, for wheels and for TensorRT-RTX, of a few bytes each.
+"""A kit without contents: a fake product, fake wheels and a fake TensorRT-RTX, of a few bytes each.
 
-``run.sh`` and everything beside it are the real ones; what they call writes down that it was called.
+The scripts of the kit are the real ones; the fake product they call records each call.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ import sys
 import zipfile
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from support.paths import ROOT
+
+KIT = "tools/gpu_kit"
 VERSION = "9.9.9.9"
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
-# Writes each call into calls.log, makes the file that the call is about, and does what a file beside it tells it.
+# Records each call in calls.log, makes the file that the call is about, and hangs or fails if a file in tell/ says so.
 PRODUCT = """
 import json, pathlib, sys, time
 here = pathlib.Path("tell")
@@ -37,14 +39,14 @@ if "--json" in sys.argv:
 GPU_TEST = """
 import pytest
 
-@pytest.mark.skip(reason="no NVIDIA GPU: a stand-in")
+@pytest.mark.skip(reason="no NVIDIA GPU: a fake")
 def test_on_a_gpu():
     pass
 """
 
 
 def wheel(folder: Path, name: str, files: dict[str, str], version: str = "1.0") -> Path:
-    """A wheel that pip accepts."""
+    """Write a wheel that pip accepts."""
     path = folder / f"{name}-{version}-py3-none-any.whl"
     about = f"{name}-{version}.dist-info"
     with zipfile.ZipFile(path, "w") as archive:
@@ -57,7 +59,7 @@ def wheel(folder: Path, name: str, files: dict[str, str], version: str = "1.0") 
 
 
 def rtx_wheels(folder: Path, *, licence: str = "You may.") -> None:
-    """Those of one version of TensorRT-RTX; the module can be imported, and nothing else."""
+    """Write the wheels of one version of TensorRT-RTX, whose module can be imported but does nothing."""
     text = {"LICENSE.txt": licence} if licence else {}
     wheel(folder, "tensorrt_rtx_cu13_libs", {"tensorrt_rtx_libs/__init__.py": "", **text}, VERSION)
     wheel(folder, "tensorrt_rtx_cu13_bindings", {"tensorrt_rtx_bindings/__init__.py": ""}, VERSION)
@@ -66,7 +68,7 @@ def rtx_wheels(folder: Path, *, licence: str = "You may.") -> None:
 
 
 def repository(folder: Path) -> Path:
-    """A repository with the real kit and nothing else that is real."""
+    """Make a repository with the real kit; everything else in it is fake."""
     for name, text in {
         "dpt_deploy/__init__.py": "",
         "dpt_deploy/__main__.py": PRODUCT,
@@ -75,18 +77,18 @@ def repository(folder: Path) -> Path:
         "tests/golden/x.txt": "",
         "tests/conftest.py": "",
         "pyproject.toml": '[project]\nname = "dpt-deploy"\nversion = "0.0.1"\n',
-        "constraints.txt": "stand-in==1.0\nonnxruntime==1.0\n",
+        "constraints.txt": "fake==1.0\nonnxruntime==1.0\n",
         "LICENSE": "",
     }.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
-    shutil.copytree(ROOT / "kit", folder / "kit", ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "kit/wheels.txt").write_text("# comment\nstand-in\nother==2.0  # pinned here\n")
+    shutil.copytree(ROOT / KIT, folder / KIT, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / KIT / "wheels.txt").write_text("# comment\nfake\nother==2.0  # pinned here\n")
     return folder
 
 
 def damaged(path: Path) -> None:
-    """One bit of a file is another."""
+    """Flip one bit of a file."""
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)

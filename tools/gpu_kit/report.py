@@ -1,4 +1,4 @@
-"""What came out of a run, in one page: every step with its status, what was measured, and what was not."""
+"""The report of a run, one page: every step with its status, what was measured, and what was not."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 from work import Place
 
 LIMIT_BYTES = 15_000_000
-LOG_BYTES = 150_000  # of one step's log; its end is what tells
+LOG_BYTES = 150_000  # kept of one step's log: its end
 NOT_MEASURED = "TensorRT not measured"
-# H200, FP16, batch 1, 384 x 384, host clock around a run on the device: what the project wants to reach.
+# Targets of the project: H200, FP16, batch 1, 384 x 384, host clock around a run on the device.
 WANTED_MS = {"large": 1.6, "hybrid": 1.2}
 SUBSTITUTES = ("torch-compile-device", "ort")
 ENQUEUE, WANTED_OVERHEAD = "trt-enqueue-device", 0.02
@@ -21,7 +21,7 @@ WANTED_RATIO = {"torch-compile-device": 1.5, "torch-device": 3.0}
 
 
 def write_report(place: Place, names: Sequence[str]) -> str:
-    """Write ``REPORT.md`` and hold the folder under its limit; a line that says where it is."""
+    """Write ``REPORT.md``, keep the folder below its limit, and return a line with the path."""
     page = "\n".join(_page(place, names)) + "\n"
     (place.results / "REPORT.md").write_text(page)
     for log in (place.results / "steps").glob("*.log"):
@@ -57,7 +57,7 @@ def _page(place: Place, names: Sequence[str]) -> Iterator[str]:
     for entry in probe.get("tried", []):
         error = " ".join(str(entry.get("error", "")).split())[:300].replace("|", "/")
         yield f"| {entry['library']} | {entry['version']} | {entry['reached'] or 'not even the import'} | {error} |"
-    yield from ("", "Every message, word for word, stands in `probe.json`.")
+    yield from ("", "`probe.json` has every message, word for word.")
     for result in results:
         yield from _timings(result)
     yield from _audits(place)
@@ -101,7 +101,7 @@ def _timings(result: dict[str, Any]) -> Iterator[str]:
 
 
 def _wanted(results: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """The figures to reach beside what was measured; a substitute stands there under its own name, never TensorRT's."""
+    """Compare the targets with what was measured; a substitute appears under its own name, never as TensorRT."""
     yield from ("", "## Figures to reach (FP16, 384, batch 1; frames at 384x672)", "")
     yield from ("| model | wanted of TensorRT | measured |", "|---|---|---|")
     for model in dict.fromkeys(result["model"] for result in results):
@@ -111,7 +111,7 @@ def _wanted(results: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def _wanted_of(model: str, results: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """The rows of one model; a ratio is that of one run, where both took turns."""
+    """Rows of one model; a ratio is taken within one run, in which both were interleaved."""
     frames = [{r["contender"]: r["p50_ms"] for r in result["rows"]} for result in results]
     runs = [{r["contender"]: r["p50_ms"] for r in result["rows"] if _counts(r)} for result in results]
     if model in WANTED_MS:
@@ -135,27 +135,25 @@ def _wanted_of(model: str, results: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def _profiles(place: Place) -> Iterator[str]:
-    """What profiles were measured to cost, and their shapes in one wide profile."""
+    """Tables of the measured profiles."""
     for path in sorted(place.results.glob("profiles-*.json")):
         rows = [
             (row["profile"], row["measured"]) for row in json.loads(path.read_text())["profiles"] if row["measured"]
         ]
         if not rows:
             continue
-        yield from ("", f"## What profiles cost: {path.stem.removeprefix('profiles-')}", "")
-        yield "| profile | first run ms | steady ms | 95 % interval | after another ms | in one wide profile |"
-        yield "|---|---|---|---|---|---|"
+        yield from ("", f"## Profiles: {path.stem.removeprefix('profiles-')}", "")
+        yield "| profile | first run ms | steady ms | 95 % interval | after another ms |"
+        yield "|---|---|---|---|---|"
         for profile, row in rows:
             steady, low, high = (1e3 * value for value in row["steady_seconds"])
             switch = "" if row["switch_seconds"] is None else f"{1e3 * row['switch_seconds']:+.3f}"
-            beside = row["wide_times_as_long"]
-            wide = "{:.3f} times ({:.3f} to {:.3f})".format(*beside) if beside else ""
             first = 1e3 * row["first_seconds"]
-            yield f"| {profile} | {first:.3f} | {steady:.3f} | {low:.3f} to {high:.3f} | {switch} | {wide} |"
+            yield f"| {profile} | {first:.3f} | {steady:.3f} | {low:.3f} to {high:.3f} | {switch} |"
 
 
 def _audits(place: Place) -> Iterator[str]:
-    """Where the time of each verified engine goes, as its own layers say."""
+    """Time of each verified engine by the precision of its layers."""
     rows = []
     for path in sorted(place.results.glob("audit-*.json")):
         engine = json.loads(path.read_text())["sidecar"]["engine"]
@@ -170,16 +168,16 @@ def _audits(place: Place) -> Iterator[str]:
         spent = [f"{1e3 * times[name]:.3f}" for name in ("casts", "qdq", "attention")]
         rows.append(f"| {path.stem.removeprefix('audit-')} | {each} | {' | '.join(spent)} |")
     if rows:
-        yield from ("", "## Where the time goes, by the engines' own layers (ms a run)", "")
+        yield from ("", "## Time of the engines' layers (ms a run)", "")
         yield from (
-            "| engine | computing, by precision | casts | Q/DQ | of it attention |",
+            "| engine | computing layers, by precision | casts | Q/DQ | attention (included) |",
             "|---|---|---|---|---|",
             *rows,
         )
 
 
 def _beside_fp16(results: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Engines of 8 bits beside that of FP16, model by model: measured, never assumed to be faster."""
+    """Compare 8-bit engines with the FP16 one, model by model."""
     found: dict[tuple[str, str, int], dict[str, float]] = {}
     for result in results:
         name, _, precision = result["model"].rpartition("-")
@@ -189,7 +187,7 @@ def _beside_fp16(results: Sequence[dict[str, Any]]) -> Iterator[str]:
     rows = {key: times for key, times in found.items() if "fp16" in times and len(times) > 1}
     if not rows:
         return
-    yield from ("", "## 8 bits beside FP16 (trt-device, p50 ms; runs of their own, so no ratios)", "")
+    yield from ("", "## 8 bits compared with FP16 (trt-device, p50 ms; separate runs, so no ratios)", "")
     yield from ("| model | size | batch | by precision |", "|---|---|---|---|")
     for (name, size, batch), times in rows.items():
         yield f"| {name} | {size} | {batch} | {', '.join(f'{kind} {value:.3f}' for kind, value in times.items())} |"
@@ -200,7 +198,7 @@ def _counts(row: dict[str, Any]) -> bool:
 
 
 def _of_ceiling(results: Sequence[dict[str, Any]]) -> float | None:
-    """The best share of the measured matrix ceiling that the engine reaches in batches of 16; None unmeasured."""
+    """Best share of the measured matrix ceiling that the engine reaches at batch 16; None if not measured."""
     shares = [
         row["share_of_ceiling"]
         for result in results

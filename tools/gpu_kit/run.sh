@@ -2,10 +2,9 @@
 # Run a kit on a GPU machine: every step with a limit of its own, its log and status kept, and a report at the end.
 #
 #   bash run.sh                    everything, at most 25 minutes; run it again to go on where it stopped
-#   bash run.sh --minutes 9        stop early enough for a shorter lease
+#   bash run.sh --minutes 9        stop early enough for a shorter session
 #   bash run.sh --quick            the smallest model only; what needs a GPU is reported as not run where there is none
 #   bash run.sh STEP ...           these steps, also those that are done
-#   bash run.sh --keep             only store the parts that are here: for a kit that comes in several deliveries
 #
 # Options: --python PYTHON (its torch is used; default python3), --work DIR and --results DIR (default: kit-work and
 # kit-results in the kit's folder), --minutes N, --limit SECONDS (of one step; default 480), --quick, --list, --help.
@@ -14,8 +13,8 @@ set -uo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 kit=$here
-[ -e "$kit/manifest.json" ] || kit=$here/../build/gpu-kit # called in the repository: the kit that was packed there
-python=python3 minutes=25 limit=480 quick="" list="" keep="" work="" results="" chosen=()
+[ -e "$kit/manifest.json" ] || kit=$here/../../build/gpu-kit # called in the repository: the kit that was packed there
+python=python3 minutes=25 limit=480 quick="" list="" work="" results="" chosen=()
 
 usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; }
 fail() { echo "error: $*" >&2; exit 2; }
@@ -27,16 +26,15 @@ while [ $# -gt 0 ]; do
       declare "${1#--}=$2"; shift 2 ;;
     --quick) quick=--quick; shift ;;
     --list) list=1; shift ;;
-    --keep) keep=1; shift ;;
     -h | --help) usage; exit 0 ;;
     -*) fail "unknown option $1; see run.sh --help" ;;
     *) chosen+=("$1"); shift ;;
   esac
 done
-[[ $minutes =~ ^[1-9][0-9]*$ ]] || fail "--minutes $minutes is no whole number of minutes"
-[[ $limit =~ ^[1-9][0-9]*$ ]] || fail "--limit $limit is no whole number of seconds"
+[[ $minutes =~ ^[1-9][0-9]*$ ]] || fail "--minutes $minutes is not a whole number of minutes"
+[[ $limit =~ ^[1-9][0-9]*$ ]] || fail "--limit $limit is not a whole number of seconds"
 most=$limit
-command -v "$python" >/dev/null || fail "$python is not there; name the Python that has torch: run.sh --python PYTHON"
+command -v "$python" >/dev/null || fail "$python was not found; name the Python that has torch: run.sh --python PYTHON"
 work=${work:-$kit/kit-work} results=${results:-$kit/kit-results}
 mkdir -p "$work" "$results/steps" || exit 2
 work=$(cd "$work" && pwd) results=$(cd "$results" && pwd)
@@ -45,27 +43,26 @@ export DPT_DEPLOY_CACHE=$work/cache TORCHINDUCTOR_CACHE_DIR=$work/inductor TRITO
 mkdir -p "$TMPDIR"
 unset PYTHONPATH PYTHONHOME
 
-if command -v flock >/dev/null; then # a step that outlived its run holds on to this
+if command -v flock >/dev/null; then # a step that outlives its run keeps this lock
   exec 9>"$work/.lock"
   flock -n 9 || fail "another run works in $work; wait for it, or name another folder with --work"
 fi
 
 steps() { "$python" "$here/steps.py" --kit "$kit" --work "$work" --results "$results" $quick "$@"; }
 
-plan=$(steps list) || exit 2 # also: is the kit whole, and is this the Python that it is for?
-[ -z "$list" ] || { echo "$plan"; exit 0; }
-[ -z "$keep" ] || { steps keep; exit; }
+list_of_steps=$(steps list) || exit 2 # also: is the kit whole, and is this the Python that it is for?
+[ -z "$list" ] || { echo "$list_of_steps"; exit 0; }
 for name in ${chosen[@]+"${chosen[@]}"}; do
-  grep -q "^$name " <<<"$plan" || fail "no step $name; see run.sh --list"
+  grep -q "^$name " <<<"$list_of_steps" || fail "no step $name; see run.sh --list"
   rm -f "$results/steps/$name.status"
 done
 
 cmp -s "$kit/manifest.json" "$work/manifest.json" || rm -f "$results/steps/unpack.status" # another kit than last time
 
-# Status, seconds and reason of a step, by a name beside: what is killed half-way has none and is run again.
+# Status, seconds and reason of a step, written atomically: a step that is killed half-way has none and runs again.
 record() { printf '%s\t%s\t%s\n' "$2" "$3" "$4" >"$results/steps/.new" && mv "$results/steps/.new" "$results/steps/$1.status"; }
 
-# A run that is ended takes its step with it; the step has no status then and is run again.
+# A run that is ended ends its step too; the step then has no status and runs again.
 child=""
 trap '[ -z "$child" ] || kill $child; exit 130' INT TERM HUP
 
@@ -101,7 +98,7 @@ while read -r name limit; do
   record "$name" "$verdict" $took "$reason"
   echo "$name: $verdict after $took s${reason:+: $reason}"
   [ "$name" != unpack ] || [ $code -eq 0 ] || break # nothing can run without what is unpacked
-done <<<"$plan"
+done <<<"$list_of_steps"
 
 steps report || failed=1
 exit $failed

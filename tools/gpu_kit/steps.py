@@ -1,6 +1,6 @@
-"""What a kit does on a GPU machine, step by step. ``run.sh`` calls this; each step can be repeated alone.
+"""Run the kit on a GPU machine, step by step. ``run.sh`` calls this; each step can be repeated alone.
 
-    python steps.py --kit … --work … --results … list | keep | run STEP | report
+    python steps.py --kit … --work … --results … list | run STEP | report
 
 Exit code of ``run``: 0 done, 77 not possible here (the last line says why), 1 failed.
 """
@@ -19,47 +19,36 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from archives import MANIFEST, KitError, complaints, find, read_manifest, unpack_group
 from models import bench, build, compiled, export, frames, profiles, verify, verify_onnx
-from parts import MANIFEST, KitError, complaint, complaints, find, read_manifest, unpack_group
 from report import write_report
 from work import NotPossibleError, Place, StepError, gpu
 
 NOT_RUN = 77
 PROBE_SECONDS = 100
-# What is exported, built, verified and timed; the first alone where it must be quick. The order is that of importance:
-# when time runs out, the last ones are left.
+# Models to export, build, verify and time; a quick run takes the first alone. The most important come first: when time
+# runs out, the last ones are left.
 CASES = (("tiny", "fp16"), ("hybrid", "fp16"), ("large", "fp16"), ("base", "fp16"), ("base", "int8"), ("base", "fp8"))
 RTX, FRONTS = "tensorrt-rtx-", "rtx-fronts"  # groups: libraries of one version; their small Python modules
 
 
 @dataclass(frozen=True)
 class Step:
-    """A name, what it does, and how long it may take at most."""
+    """A named step, and its limit in seconds."""
 
     name: str
     run: Callable[[Place], None]
     seconds: int = 480
 
 
-def keep(place: Place) -> None:
-    """Store the whole parts that came this time, where a kit must travel in several deliveries; say what is missing."""
-    target = place.parts[1]
-    target.mkdir(exist_ok=True)
-    for group in read_manifest(place.kit).groups:
-        for part in group.parts:
-            if (path := find(part, place.kit)) and not complaint(part, place.kit):
-                shutil.copy(path, target)
-        print(f"{group.name}: {'; '.join(complaints(group, target)) or 'whole'}")
-
-
 def unpack(place: Place) -> None:
-    """Check and unpack every group that is here; of the wheels, take those that this machine lacks."""
+    """Check and unpack every group that was copied here; use the wheels that this machine lacks."""
     manifest = read_manifest(place.kit)
     manifest.check_python()
-    here = [group for group in manifest.groups if any(find(part, *place.parts) for part in group.parts)]
+    here = [group for group in manifest.groups if any(find(part, place.part_folders) for part in group.parts)]
     if not {"source", "wheels"} <= {group.name for group in here}:
         raise KitError("the groups source and wheels are needed in any case: copy their parts again")
-    found = [line for group in here for line in complaints(group, *place.parts)]
+    found = [line for group in here for line in complaints(group, place.part_folders)]
     if found:
         raise KitError(f"{'; '.join(found)}: copy it again")
     left = [group.name for group in manifest.groups if group not in here]
@@ -67,15 +56,15 @@ def unpack(place: Place) -> None:
     for group in here:
         target = place.work / group.name
         shutil.rmtree(target, ignore_errors=True)
-        unpack_group(group, target, *place.parts)
+        unpack_group(group, target, place.part_folders)
         print(f"unpacked {group.name}: {', '.join(group.folders)}", flush=True)
     place.write("packages.json", _take_missing(place))
     place.models.mkdir(exist_ok=True)
-    shutil.copy(place.kit / MANIFEST, place.work)  # whose parts these are
+    shutil.copy(place.kit / MANIFEST, place.work)  # tells the next run which kit was unpacked
 
 
 def _take_missing(place: Place) -> dict[str, str]:
-    """Merge the wheels that this Python lacks into one folder; which version is used of each, and whose."""
+    """Merge the wheels that this Python lacks into one folder; return the version used of each, and its origin."""
     shutil.rmtree(place.site, ignore_errors=True)
     place.site.mkdir()
     used = {}
@@ -97,7 +86,7 @@ def _installed(name: str) -> str:
 
 
 def machine(place: Place) -> None:
-    """What this machine is, as the product and the driver tell it."""
+    """Record the machine, as the product and the driver report it."""
     place.deploy("doctor", "--json", result="machine.json")
     if gpu():
         subprocess.run(["nvidia-smi", "-q", "-d", "CLOCK,POWER,TEMPERATURE,PERFORMANCE,MEMORY,ECC"], check=False)
@@ -105,7 +94,7 @@ def machine(place: Place) -> None:
 
 
 def probe(place: Place) -> None:
-    """Which library runs on this GPU at all: an installed ``tensorrt``, else the kit's versions, in order."""
+    """Find a library that runs on this GPU: an installed ``tensorrt``, else the kit's versions, in order."""
     tried = [_probe(place, "tensorrt", None), *(_probe(place, "tensorrt_rtx", each) for each in _rtx_folders(place))]
     wanted = "compare" if gpu() else "build"
     chosen = next((entry for entry in tried if entry["reached"] == wanted), {})
@@ -126,7 +115,7 @@ def probe(place: Place) -> None:
 
 
 def _rtx_folders(place: Place) -> list[Path]:
-    """One folder a version, each as pip would have filled it, in the manifest's order."""
+    """Make one folder for each version, as pip would have filled it, in the manifest's order."""
     folders = []
     for group in read_manifest(place.kit).groups:
         source = place.work / group.name
@@ -139,7 +128,7 @@ def _rtx_folders(place: Place) -> list[Path]:
 
 
 def _probe(place: Place, library: str, folder: Path | None) -> dict[str, object]:
-    """The report of one library; what ended its process where there is none."""
+    """Report of one library; if it gave none, how its process ended."""
     label = folder.name.removeprefix(f"site-{RTX}") if folder else "installed"
     first = (folder,) if folder else (place.site,)
     command = [sys.executable, str(Path(__file__).with_name("probe.py")), library]
@@ -160,21 +149,21 @@ def _probe(place: Place, library: str, folder: Path | None) -> dict[str, object]
 
 
 def tests(place: Place) -> None:
-    """The tests that want a GPU; where there is none they are collected, and say so."""
+    """Run the tests that need a GPU; without one they are collected and skipped."""
     required = ["--require", "gpu"] if gpu() else []
     source = place.work / "source/source"
-    said = place.call(
+    output = place.call(
         "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", source, source / "tests/gpu", *required
     )
     if not gpu():
-        raise NotPossibleError(f"no NVIDIA GPU: {said.strip().splitlines()[-1].strip('= ')}")
+        raise NotPossibleError(f"no NVIDIA GPU: {output.strip().splitlines()[-1].strip('= ')}")
 
 
 MORE = (frames, compiled, profiles)  # of FP16 engines
 
 
 def steps(place: Place) -> list[Step]:
-    """All steps in their order."""
+    """List all steps in their order."""
     found = [Step("unpack", unpack, 240), Step("machine", machine, 60), Step("probe", probe)]
     cases = CASES[:1] if place.quick else CASES
     for model, precision in cases:
@@ -182,7 +171,7 @@ def steps(place: Place) -> list[Step]:
         if model == "tiny":
             found.append(Step(f"verify-onnx-{model}", lambda place: verify_onnx(place, "tiny", "fp16")))
             found.append(Step("tests", tests))
-    for verb in MORE:  # when the figures of all are there
+    for verb in MORE:  # after the basic figures of every model
         found += [_of_model(verb, model, precision) for model, precision in cases if precision == "fp16"]
     return found
 
@@ -192,7 +181,7 @@ def _of_model(verb: Callable[[Place, str, str], None], model: str, precision: st
 
 
 def run(place: Place, name: str) -> int:
-    """One step; its exit code."""
+    """Run one step and return its exit code."""
     step = next(step for step in steps(place) if step.name == name)
     try:
         step.run(place)
@@ -202,7 +191,7 @@ def run(place: Place, name: str) -> int:
     except (StepError, KitError) as exc:
         print(exc)
         return 1
-    except Exception as exc:  # noqa: BLE001  a defect of a step ends that step, and its last line says what it was
+    except Exception as exc:  # noqa: BLE001  a defect of a step ends that step only; its last line names it
         traceback.print_exc()
         print(f"{type(exc).__name__}: {exc}")
         return 1
@@ -210,11 +199,11 @@ def run(place: Place, name: str) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     for folder in ("kit", "work", "results"):
         parser.add_argument(f"--{folder}", type=Path, required=True)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("verb", choices=["list", "keep", "run", "report"])
+    parser.add_argument("verb", choices=["list", "run", "report"])
     parser.add_argument("name", nargs="?", default="")
     given = parser.parse_args()
     place = Place(given.kit.resolve(), given.work.resolve(), given.results.resolve(), given.quick)
@@ -225,9 +214,6 @@ def main() -> int:
     except KitError as exc:
         print(f"error: {exc}", file=sys.stderr)
         return 2
-    if given.verb == "keep":
-        keep(place)
-        return 0
     if given.verb == "list":
         print("\n".join(f"{step.name} {step.seconds}" for step in steps(place)))
         return 0

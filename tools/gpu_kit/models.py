@@ -1,4 +1,4 @@
-"""What a kit does with one model: export, build, verify, time it in its several ways."""
+"""The steps of one model: export, build, verify, and time it in several ways."""
 
 from __future__ import annotations
 
@@ -7,38 +7,38 @@ from pathlib import Path
 from work import NotPossibleError, Place, StepError, gpu, need_gpu
 
 SIZES = "384,384x672,768"
-WIDE = "384x672"  # what full HD becomes before the network
+FULL_HD = "384x672"  # the size that full HD frames are resized to for the network
 BATCH = 16
 QUICK_SIZES = "192"
 QUICK_BATCH = 2
-TRAINED = ("tiny",)  # its weights are in the package; those of the others are random, which timing work does not mind
+TRAINED = ("tiny",)  # its weights are in the package; the others get random ones, which does not change their timing
 
 
 def export(place: Place, model: str, precision: str) -> None:
-    """The checkpoint, or random weights, to a typed ONNX file."""
+    """Export a checkpoint, or random weights, to a typed ONNX file."""
     weights = [] if model in TRAINED else ["--weights", "random"]
-    force = ["--force"] if precision == "int8" else []  # its twin for processors may be slow here: nobody runs it
+    force = ["--force"] if precision == "int8" else []  # its twin for CPUs may be slow here, and is not used
     place.deploy("export", "--backbone", model, *weights, "--precision", precision, *force, "-o", place.models)
 
 
 def build(place: Place, model: str, precision: str) -> None:
-    """An engine with the library that the probe chose."""
+    """Build an engine with the library that the probe chose."""
     _built(place, model, precision, "--no-measure", result=f"build-{model}-{precision}.json")
 
 
 def profiles(place: Place, model: str, precision: str) -> None:
-    """What each profile of the engine costs, and what one wide profile would: first run, steady run, switch."""
+    """Measure each profile of the engine: first run, steady run, switch from another profile."""
     _plan(place, model, precision)
     need_gpu()
     _need_library(place, model, precision)
     name = f"profiles-{model}-{precision}.json"
-    _built(place, model, precision, "--measure", "--against-wide", result=name)
+    _built(place, model, precision, "--measure", result=name)
     if not all(row["measured"] for row in place.read(name)["profiles"]):
         raise StepError("profiles were not measured: the reason is in the log")
 
 
 def _built(place: Place, model: str, precision: str, *more: str, result: str) -> None:
-    """Build, or what an engine that is there already lacks."""
+    """Build an engine, or add the measurements that an up-to-date one lacks."""
     library = place.read("probe.json").get("library")
     if not library:
         raise NotPossibleError("TensorRT not measured: no library that works was found; see probe.json")
@@ -49,13 +49,13 @@ def _built(place: Place, model: str, precision: str, *more: str, result: str) ->
 
 
 def _need_library(place: Place, model: str, precision: str) -> None:
-    """Raise :class:`NotPossibleError` unless the engine can be run here."""
+    """Raise :class:`NotPossibleError` unless the engine can run here."""
     if not _runs(place, model, precision):
         raise NotPossibleError("TensorRT not measured: no library runs the engine; see probe.json")
 
 
 def verify(place: Place, model: str, precision: str) -> None:
-    """The engine against PyTorch at every corner of its profiles, and its golden tensors."""
+    """Compare the engine with PyTorch at every corner of its profiles, and with its golden tensors."""
     plan = _plan(place, model, precision)
     need_gpu()
     failed = []
@@ -66,25 +66,25 @@ def verify(place: Place, model: str, precision: str) -> None:
     ):
         try:
             place.deploy(*arguments, "--json", result=f"{what}-{model}-{precision}.json")
-        except StepError as exc:  # the others tell what is the matter
+        except StepError as exc:  # the others may show the cause
             failed.append(f"{what}: {exc}")
     if failed:
         raise StepError("; ".join(failed))
 
 
 def verify_onnx(place: Place, model: str, precision: str) -> None:
-    """The ONNX file against PyTorch on this machine's processor: what an engine of it starts from."""
+    """Compare the ONNX file that the engine is built from with PyTorch, on this machine's CPU."""
     source = _exported(place, model, precision)
     quick = ["--res", QUICK_SIZES, "--batch", "1,2"] if place.quick else []
     place.deploy("verify", source, *quick, "--json", result=f"verify-onnx-{model}-{precision}.json")
 
 
 def bench(place: Place, model: str, precision: str) -> None:
-    """Engine, PyTorch eager and ONNX Runtime, turn by turn; without an engine the others."""
+    """Time the engine, eager PyTorch and ONNX Runtime, interleaved; without an engine the others."""
     if not gpu():
         _timed(place, _exported(place, model, precision), "torch,ort", place.results)
         return
-    # A contender on the processor would eat the others' time; one that may lack kernels would end the run.
+    # A candidate on the CPU would take the others' time; one that may lack kernels would end the run.
     ort = ",ort" if precision == "fp16" and _ort_on_gpu(place) else ""
     if _runs(place, model, precision):
         _timed(
@@ -99,20 +99,20 @@ def bench(place: Place, model: str, precision: str) -> None:
 
 
 def frames(place: Place, model: str, precision: str) -> None:
-    """Full HD frames through the engine, alone and overlapping, beside the network alone."""
+    """Time full HD frames through the engine, alone and overlapping, next to the network alone."""
     plan = _plan(place, model, precision)
     need_gpu()
     _need_library(place, model, precision)
     folder = place.results / "frames"
     folder.mkdir(exist_ok=True)
-    sizes = ["--res", QUICK_SIZES if place.quick else WIDE, "--batch", "1"]
+    sizes = ["--res", QUICK_SIZES if place.quick else FULL_HD, "--batch", "1"]
     limits = ["--seconds", "3", "--rounds", "10"] if place.quick else ["--seconds", "30", "--rounds", "200"]
     names = "trt-device,trt-frame,trt-frames"
     place.deploy("bench", plan, "--runtime", names, *sizes, *limits, "--no-photo", "--no-memory", "-o", folder)
 
 
 def compiled(place: Place, model: str, precision: str) -> None:
-    """torch.compile with max-autotune beside the engine, apart from the rest: compiling takes minutes."""
+    """Time torch.compile (max-autotune) next to the engine; a step of its own, because compiling takes minutes."""
     need_gpu()
     folder = place.results / "compiled"
     folder.mkdir(exist_ok=True)
@@ -131,7 +131,7 @@ def _timed(place: Place, artifact: Path, names: str, folder: Path, *more: str) -
 
 
 def _runs(place: Place, model: str, precision: str) -> bool:
-    """Whether there is an engine, and a library that runs it."""
+    """True if there is an engine and a library that runs it."""
     return bool(place.read("probe.json").get("runs")) and (place.models / f"{model}-{precision}.plan").is_file()
 
 

@@ -1,4 +1,4 @@
-"""Where a running kit has its things, and how it calls the product: each command in a process of its own."""
+"""Folders of a running kit, and calls of the product: each command in a process of its own."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from typing import Any
 
 
 class NotPossibleError(Exception):
-    """What cannot be done on this machine, and why; no failure."""
+    """Something that cannot be done on this machine, with the reason; not a failure."""
 
 
 class StepError(Exception):
-    """A command ended with an error; its output stands in the step's log."""
+    """A command that ended with an error; its output is in the step's log."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """The folders of one run, and whether it is a quick one."""
+    """The folders of one run. A ``quick`` run takes the smallest model only."""
 
     kit: Path
     work: Path
@@ -36,28 +36,29 @@ class Place:
         return self.work / "models"
 
     @property
-    def parts(self) -> tuple[Path, Path]:
-        """Where parts of the kit may lie: in the kit, and among those kept from former deliveries."""
-        return self.kit, self.work / "parts"
+    def part_folders(self) -> list[Path]:
+        """Folders with parts of the kit: its own, and those next to it with its name and a suffix (``gpu-kit.1``)."""
+        return [self.kit, *sorted(self.kit.parent.glob(f"{self.kit.name}.*"))]
 
     @property
     def site(self) -> Path:
-        """Distributions that the machine lacks, in one folder as pip would have put them."""
+        """Folder of the distributions that the machine lacks, as pip would have installed them."""
         return self.work / "site"
 
     def read(self, name: str) -> dict[str, Any]:
-        """A JSON document of the results; empty where there is none."""
+        """Read a JSON document of the results; empty if there is none."""
         path = self.results / name
-        return json.loads(path.read_text()) if path.is_file() else {}
+        found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+        return found
 
     def write(self, name: str, data: Mapping[str, Any]) -> None:
-        """One JSON document into the results, whole or not at all."""
-        beside = self.work / f"{name}.new"
-        beside.write_text(json.dumps(data, indent=1) + "\n")
-        beside.replace(self.results / name)
+        """Write a JSON document into the results atomically."""
+        new = self.work / f"{name}.new"
+        new.write_text(json.dumps(data, indent=1) + "\n")
+        new.replace(self.results / name)
 
     def environment(self, *first: Path) -> dict[str, str]:
-        """For a command: ``first``, the library chosen by the probe, what the kit brought, the product."""
+        """Environment of a command: it finds ``first``, the probe's library, the kit's wheels and the product."""
         chosen = self.read("probe.json").get("folder")
         folders = [*first, *([Path(chosen)] if chosen and not first else []), self.site, self.work / "source/source"]
         ort = self.work / "onnxruntime-gpu"
@@ -65,7 +66,7 @@ class Place:
         return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))}
 
     def call(self, *arguments: object, result: str = "", first: tuple[Path, ...] = ()) -> str:
-        """Run this Python with ``arguments``; its standard output, kept under ``result`` in the results.
+        """Run this Python with ``arguments`` and return its standard output, kept under ``result`` in the results.
 
         Raises:
             StepError: its exit code is not 0.
@@ -83,12 +84,12 @@ class Place:
         return done.stdout
 
     def deploy(self, *arguments: object, result: str = "") -> str:
-        """One command of the product."""
+        """Run one command of the product."""
         return self.call("-m", "dpt_deploy", *arguments, result=result)
 
 
 def gpu() -> str:
-    """The first GPU as the driver names it; empty without one."""
+    """Name of the first GPU; empty without one."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return ""
@@ -99,6 +100,6 @@ def gpu() -> str:
 
 
 def need_gpu() -> None:
-    """Raise :class:`NotPossibleError` where there is no GPU."""
+    """Raise :class:`NotPossibleError` without a GPU."""
     if not gpu():
         raise NotPossibleError("no NVIDIA GPU: nvidia-smi is not there or finds none")

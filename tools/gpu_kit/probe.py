@@ -1,9 +1,9 @@
-"""Does one library of TensorRT run on this GPU at all? Builds a small FP16 network, loads it, runs it, compares.
+"""Try one TensorRT library on this GPU: build a small FP16 network, load it, run it, compare the result.
 
     python probe.py tensorrt_rtx
 
-Prints one JSON document: how far it came, and every message of the library word for word. In a process of its own, for
-a library that does not fit may end it.
+Prints one JSON document: the last stage that was reached, and every message of the library word for word. It runs in a
+process of its own, because an incompatible library may crash it.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ STAGES = ("import", "build", "load", "run", "compare")
 
 
 def main(library: str) -> dict[str, Any]:
-    """The report; ``reached`` is the last stage that went well."""
+    """Try one library and report on it; ``reached`` is the last stage that succeeded."""
     report: dict[str, Any] = {"library": library, "version": "", "reached": "", "messages": [], "error": ""}
     try:
         _stages(library, report)
-    except Exception as exc:  # noqa: BLE001  whatever it is, its words are what the probe is for
+    except Exception as exc:  # noqa: BLE001  the probe is there to record any error
         report["error"] = f"{type(exc).__name__}: {exc}"
     return report
 
@@ -58,7 +58,7 @@ def _stages(library: str, report: dict[str, Any]) -> None:
 
 
 def _logger(trt: Any, messages: list[str]) -> Any:
-    class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
+    class Logger(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
 
@@ -97,7 +97,7 @@ def _run(engine: Any, torch: Any, left: np.ndarray) -> np.ndarray:
     if not context.execute_async_v3(stream.cuda_stream):
         raise RuntimeError("execute_async_v3 refused")
     torch.cuda.synchronize()
-    return result.float().cpu().numpy()
+    return np.asarray(result.float().cpu().numpy())
 
 
 if __name__ == "__main__":
