@@ -24,7 +24,7 @@ def options(modules, tmp_path_factory):
     folder = tmp_path_factory.mktemp("options")
     wheels = folder / "wheels"
     wheels.mkdir()
-    fake.wheel(wheels, "stand_in", {"fake.py": "x = 1\n"})
+    fake.wheel(wheels, "fake", {"fake.py": "x = 1\n"})
     fake.wheel(wheels, "other", {"other.py": ""}, "2.0")
     fake.rtx_wheels(wheels)
     root = fake.repository(folder / "repository")
