@@ -18,6 +18,9 @@ import threading
 from collections import Counter
 from pathlib import Path
 
+import onnx
+from onnx import numpy_helper
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = str(ROOT / "dpt_deploy") + os.sep
 PHOTOGRAPH = ROOT / "dpt_deploy/data/photographs/coffee.jpg"
@@ -68,8 +71,6 @@ def _prepare(folder):
 
 def _spoil(path):
     """Scale one weight, and put the new size and digest into the sidecar."""
-    import onnx
-    from onnx import numpy_helper
 
     model = onnx.load(path)
     (weight,) = (tensor for tensor in model.graph.initializer if tensor.name == FAULTY)
