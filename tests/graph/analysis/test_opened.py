@@ -35,10 +35,11 @@ def counting(monkeypatch, module, name):
 
 
 def test_a_file_is_parsed_once_and_each_size_inferred_once(monkeypatch):
+    path = exported("tiny-vit").path
     parses = counting(monkeypatch, onnx, "load")
     types = counting(monkeypatch, opened, "element_types")
     sizes = counting(monkeypatch, opened, "infer_shapes")
-    graph = OpenedGraph(exported("tiny-vit").path)
+    graph = OpenedGraph(path)
     first = ask_everything(graph)
     assert ask_everything(graph) == first
     assert (len(parses), len(types)) == (1, 1)
