@@ -169,11 +169,11 @@ def test_where_no_time_is_left_steps_wait_for_the_next_run(machine, monkeypatch)
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--minutes", "many"], "--minutes many is no whole number of minutes"),
-        (["--limit", "0"], "--limit 0 is no whole number of seconds"),
+        (["--minutes", "many"], "--minutes many is not a whole number of minutes"),
+        (["--limit", "0"], "--limit 0 is not a whole number of seconds"),
         (["--quik"], "unknown option --quik"),
         (["--work"], "--work needs a value"),
-        (["--python", "no-such-python"], "no-such-python is not there"),
+        (["--python", "no-such-python"], "no-such-python was not found"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
