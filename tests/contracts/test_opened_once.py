@@ -9,6 +9,8 @@ from support.faults.calling import fine
 from support.tiny import copied, exported
 
 from dpt_deploy.artifact import store
+from dpt_deploy.artifact.records import EngineOptions
+from dpt_deploy.jobs.build.order import order_of
 from dpt_deploy.jobs.common import reference
 
 pytestmark = pytest.mark.needs("torch", "onnxruntime", "cv2")
@@ -59,16 +61,30 @@ def test_build_hashes_each_payload_once(hashed, capsys, tmp_path):
     assert hashed == once(*names, *(f"{name}.golden.npz" for name in names))
 
 
-@pytest.mark.needs("tensorrt_rtx")
-@pytest.mark.parametrize("more", [(), ("--refit",)], ids=["plain", "refit"])
-def test_build_parses_the_onnx_file_once(more, monkeypatch, capsys, tmp_path):
-    path = copied(exported("tiny-vit"), tmp_path).path
-    parsed, load = [], onnx.load
+@pytest.fixture
+def parsed(monkeypatch):
+    """The ONNX files that were parsed, by name."""
+    found, load = [], onnx.load
 
     def counted(file, *args, **options):
-        parsed.append(Path(file).name)
+        found.append(Path(file).name)
         return load(file, *args, **options)
 
     monkeypatch.setattr(onnx, "load", counted)
-    fine(capsys, "build", path, "--res", "64,64x96", "--batch", "2", "--library", "tensorrt_rtx", "-o", tmp_path, *more)
+    return found
+
+
+@pytest.mark.needs("tensorrt_rtx")
+def test_build_parses_the_onnx_file_once(parsed, capsys, tmp_path):
+    path = copied(exported("tiny-vit"), tmp_path).path
+    parsed.clear()
+    fine(capsys, "build", path, "--res", "64,64x96", "--batch", "2", "--library", "tensorrt_rtx", "-o", tmp_path)
+    assert parsed == [path.name]
+
+
+@pytest.mark.needs("tensorrt_rtx")
+def test_a_refittable_build_reads_its_digests_from_the_same_graph(parsed, tmp_path):
+    path = copied(exported("tiny-vit"), tmp_path).path
+    parsed.clear()
+    assert order_of(path, (), 1, EngineOptions(refit=True), "tensorrt_rtx").refit is not None
     assert parsed == [path.name]
