@@ -71,7 +71,6 @@ def _prepare(folder):
 
 def _spoil(path):
     """Scale one weight, and put the new size and digest into the sidecar."""
-
     model = onnx.load(path)
     (weight,) = (tensor for tensor in model.graph.initializer if tensor.name == FAULTY)
     weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * 1.05, FAULTY))
