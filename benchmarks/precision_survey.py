@@ -29,7 +29,7 @@ from dpt_deploy.core.precision import PRECISIONS, find_precision
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.common.inputs import parity_images, reference_input
 from dpt_deploy.jobs.common.reference import reference_of
-from dpt_deploy.jobs.verify.type_loss import type_loss
+from dpt_deploy.jobs.verify.type_loss import type_losses
 
 RANDOM = ("--weights", "random")
 NETWORKS = {  # options of export, and the side of the images
@@ -98,7 +98,8 @@ def in_pytorch(model, side):
     (pixels,) = reference_input(sidecar, images).values()
     with torch.inference_mode():
         full = network(torch.from_numpy(pixels)).numpy()
-    found = type_loss(network, sidecar, images, full)
+    name = sidecar.outputs[0].name
+    found = type_losses(network, sidecar, images, {name: full}).get(name)
     return {"max": found.max, "mean": found.mean} if found else None
 
 

@@ -13,7 +13,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr std::int64_t kFormat = 1;
+constexpr std::int64_t kFormat = 2, kOldestFormat = 1;
 constexpr std::uint64_t kMaxBytes = 1 << 24;  // a real sidecar has a few kilobytes
 constexpr std::int64_t kMaxEngineBytes = std::int64_t{1} << 50;
 
@@ -132,12 +132,40 @@ ImageRule image_of(const Reader& reader) {
 }
 
 void read_model(const Reader& model, Sidecar& sidecar) {
-  sidecar.task = model.choice<dpt_task>("task", {{"depth", DPT_DEPTH}, {"segmentation", DPT_SEGMENTATION}});
   sidecar.num_classes = static_cast<int>(model.integer("num_classes", 0, 65535));
   sidecar.stride = static_cast<int>(model.integer("stride", 1, 4096));
   sidecar.metric = !model.is_null("metric");
   if (sidecar.metric) sidecar.png_scale = model.object("metric").number("png_scale");
-  if (sidecar.task == DPT_SEGMENTATION && sidecar.num_classes < 1) model.fail("a segmentation model of no classes");
+}
+
+// The only output of a sidecar of format 1, whose task follows from the model and from `output_kind`.
+Output output_of_format_1(const Reader& root, bool metric) {
+  const bool labels = root.choice<bool>("output_kind", {{"scores", false}, {"labels", true}});
+  const bool depth = root.object("model").choice<bool>("task", {{"depth", true}, {"segmentation", false}});
+  const Reader output = root.only("outputs");
+  const char* task = depth ? (metric ? "metric-depth" : "depth") : labels ? "labels" : "scores";
+  return {output.text("name"), output.text("dtype"), task};
+}
+
+void read_outputs(const Reader& root, const std::string& where, Sidecar& sidecar) {
+  if (root.integer("format", kOldestFormat, kFormat) == 1) {
+    sidecar.outputs.push_back(output_of_format_1(root, sidecar.metric));
+  } else {
+    for (const Json& entry : root.list("outputs", 1, 64)) {
+      const Reader output(entry, where, "outputs");
+      sidecar.outputs.push_back({output.text("name"), output.text("dtype"), output.text("task")});
+    }
+  }
+  const Output& first = sidecar.outputs.front();
+  const bool depth = first.task == "depth" || first.task == "metric-depth";
+  sidecar.labels_output = first.task == "labels";
+  if (!depth && !sidecar.labels_output && first.task != "scores") {
+    root.fail("output '" + first.name + "' has task '" + first.task + "', which this program cannot predict");
+  }
+  sidecar.task = depth ? DPT_DEPTH : DPT_SEGMENTATION;
+  sidecar.output_name = first.name;
+  sidecar.output_dtype = first.dtype;
+  if (!depth && sidecar.num_classes < 1) root.fail("a segmentation model of no classes");
 }
 
 Profile profile_of(const Reader& reader) {
@@ -199,7 +227,7 @@ Sidecar parse_sidecar(const std::string& text, const std::string& where) {
     throw Failure(DPT_BAD_FILE, "sidecar " + where + " cannot be read: it is not JSON", "export again");
   }
   const Reader root(data, where, "");
-  root.integer("format", kFormat, kFormat);
+  root.integer("format", kOldestFormat, kFormat);
   Sidecar sidecar;
   sidecar.kind = root.text("kind");
   sidecar.precision = root.text("precision");
@@ -207,10 +235,8 @@ Sidecar parse_sidecar(const std::string& text, const std::string& where) {
   read_model(root.object("model"), sidecar);
   sidecar.image = image_of(root.object("image"));
   sidecar.uint8_input = root.choice<bool>("input_kind", {{"float32", false}, {"uint8", true}});
-  sidecar.labels_output = root.choice<bool>("output_kind", {{"scores", false}, {"labels", true}});
   sidecar.input_name = root.only("inputs").text("name");
-  sidecar.output_name = root.only("outputs").text("name");
-  sidecar.output_dtype = root.only("outputs").text("dtype");
+  read_outputs(root, where, sidecar);
   const Reader shapes = root.object("shapes");
   if (!shapes.is_null("static")) sidecar.static_size = shapes.size("static");
   if (sidecar.kind == "plan") sidecar.engine = engine_of(root.object("engine"), where);

@@ -18,6 +18,10 @@ struct Payload {
   std::uint64_t size_bytes = 0;
 };
 
+struct Output {
+  std::string name, dtype, task;
+};
+
 struct Sidecar {
   std::string kind, precision;
   std::vector<Payload> payloads;
@@ -29,7 +33,9 @@ struct Sidecar {
   ImageRule image;
   bool uint8_input = false;    // bytes (N, H, W, 3), normalised in the graph
   bool labels_output = false;  // 0-based labels (N, h, w), ArgMax in the graph
-  std::string input_name, output_name, output_dtype;
+  std::string input_name;
+  std::vector<Output> outputs;  // one or more; the first one is predicted
+  std::string output_name, output_dtype;  // of the first one
   Size static_size;            // 0x0: any multiple of the stride
   std::optional<EngineRecord> engine;  // of a plan, always
 };

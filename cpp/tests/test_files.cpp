@@ -63,12 +63,36 @@ TEST(a_sidecar_is_read) {
   CHECK((found.static_size == Size{64, 96}) && found.input_name == "pixel_values" && !found.uint8_input);
 }
 
+// The sidecar of format 2 with outputs of these tasks.
+std::string of_format_2(std::initializer_list<const char*> tasks) {
+  return changed([&](Json& json) {
+    json["format"] = 2;
+    json.erase("output_kind");
+    json["model"]["num_classes"] = 7;
+    json["outputs"] = Json::array();
+    for (const char* task : tasks) {
+      json["outputs"].push_back({{"name", std::string("the_") + task}, {"dtype", "float32"}, {"task", task}});
+    }
+  });
+}
+
+TEST(a_sidecar_of_format_2_has_one_or_more_outputs) {
+  const Sidecar depth = parse_sidecar(of_format_2({"depth"}), "x");
+  CHECK(depth.outputs.size() == 1 && depth.task == DPT_DEPTH && depth.output_name == "the_depth");
+  const Sidecar labels = parse_sidecar(of_format_2({"labels"}), "x");
+  CHECK(labels.task == DPT_SEGMENTATION && labels.labels_output);
+  const Sidecar both = parse_sidecar(of_format_2({"metric-depth", "scores"}), "x");
+  CHECK(both.outputs.size() == 2 && both.outputs[1].task == "scores" && both.task == DPT_DEPTH);
+  CHECK_FAILS(DPT_BAD_FILE, "outputs", parse_sidecar(of_format_2({}), "x"));
+  CHECK_FAILS(DPT_BAD_FILE, "'poetry'", parse_sidecar(of_format_2({"poetry"}), "x"));
+}
+
 TEST(a_damaged_sidecar_is_refused) {
   CHECK_FAILS(DPT_BAD_FILE, "not JSON", parse_sidecar("", "x"));
   CHECK_FAILS(DPT_BAD_FILE, "not JSON", parse_sidecar("{\"format\": 1", "x"));
   CHECK_FAILS(DPT_BAD_FILE, "not JSON", parse_sidecar(std::string(100000, '['), "x"));
   CHECK_FAILS(DPT_BAD_FILE, "not an object", parse_sidecar("[]", "x"));
-  check_refused([](Json& json) { json["format"] = 2; }, "format");
+  check_refused([](Json& json) { json["format"] = 3; }, "format");
   check_refused([](Json& json) { json["format"] = "1"; }, "format");
   check_refused([](Json& json) { json.erase("model"); }, "model is missing");
   check_refused([](Json& json) { json["model"] = 5; }, "model is not an object");

@@ -1,22 +1,81 @@
-"""What was measured of an artefact, as its sidecar keeps it."""
+"""Records of a sidecar: outputs, measurements, and how an engine was built."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dpt_deploy.core.environment import Gpu
 from dpt_deploy.core.profile import Profile, ProfileTime
 from dpt_deploy.core.recipe import Tolerance
 from dpt_deploy.core.size import Size
+from dpt_deploy.core.spec import TensorSpec
+from dpt_deploy.core.task import Task, task_named
+
+TYPE_LOSS_TIMES = 3.0  # one rounding order against another: errors of both are single draws, at one of many sizes
+
+
+@dataclass(frozen=True)
+class TypeLossRecord:
+    """Rounding errors of PyTorch itself when it computes the network in the 16 bits of ``type``.
+
+    ``max`` and ``mean`` are of the golden images, over the output's range.
+    """
+
+    type: str
+    max: float
+    mean: float
+
+
+@dataclass(frozen=True)
+class OutputRecord(TensorSpec):
+    """One output of an artefact.
+
+    Attributes:
+        task: name of its :class:`Task`.
+        tolerance: the recipe's tolerance.
+        type_loss: rounding errors of PyTorch in the artefact's type; None for FP32 and for labels.
+    """
+
+    task: str
+    tolerance: Tolerance
+    type_loss: TypeLossRecord | None = None
+
+    @property
+    def tensor(self) -> TensorSpec:
+        """The tensor alone."""
+        return TensorSpec(self.name, self.dtype, self.shape)
+
+    @property
+    def kind(self) -> Task:
+        """The record of its task."""
+        return task_named(self.task)
+
+    @property
+    def allowed(self) -> Tolerance:
+        """The tolerance it is held to: the recipe's, or :data:`TYPE_LOSS_TIMES` the type loss if that is larger.
+
+        Networks differ in how much they amplify rounding errors.
+        """
+        return self.tolerance if self.type_loss is None else loosened(self.tolerance, self.type_loss)
+
+
+def loosened(tolerance: Tolerance, lost: TypeLossRecord) -> Tolerance:
+    """``tolerance``, or :data:`TYPE_LOSS_TIMES` what was ``lost`` to rounding where that is larger."""
+    return replace(
+        tolerance,
+        max=max(tolerance.max, TYPE_LOSS_TIMES * lost.max),
+        mean=max(tolerance.mean, TYPE_LOSS_TIMES * lost.mean),
+    )
 
 
 @dataclass(frozen=True)
 class CaseResult:
-    """Agreement of one batch at one size. ``max`` and ``mean`` are errors over the reference's range; None for labels.
+    """Agreement of one output for one batch at one size.
 
-    A candidate with NaN or infinity has no error that could be measured: it fails with a ``note``. ``held_to`` is what
-    it was held to where that is not the tolerance of the whole comparison.
+    ``max`` and ``mean`` are errors over the reference's range; None for labels. A candidate with NaN or infinity has no
+    measurable error: it fails with a ``note``. ``held_to`` is the tolerance of this case where it differs from that of
+    the whole comparison.
     """
 
     batch: int
@@ -28,11 +87,12 @@ class CaseResult:
     agreement: float | None = None
     note: str = ""
     held_to: Tolerance | None = None
+    output: str = ""
 
 
 @dataclass(frozen=True)
 class ParityRecord:
-    """A comparison with the reference: every case, what they were held to, and where it ran.
+    """A comparison with the reference: every case, the tolerance of each output, and where it ran.
 
     ``matrix`` is False for the one small case that every export is held to before it is written.
     """
@@ -40,20 +100,10 @@ class ParityRecord:
     verified: bool
     matrix: bool
     runtime: str
-    tolerance: Tolerance
+    tolerances: dict[str, Tolerance]
     cases: tuple[CaseResult, ...]
     tools: dict[str, str] = field(default_factory=dict)
     processor: str = ""
-
-
-@dataclass(frozen=True)
-class TypeLossRecord:
-    """What PyTorch itself loses when it computes the network in the 16 bits of ``type``: largest and mean error on the
-    golden images, over the output's range. So much rounding costs this network, whoever rounds."""
-
-    type: str
-    max: float
-    mean: float
 
 
 @dataclass(frozen=True)

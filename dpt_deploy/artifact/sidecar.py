@@ -1,8 +1,9 @@
-"""The sidecar of an artefact: what its files are, where they came from, and what was measured of them."""
+"""The sidecar of an artefact: its files, their origin, and what was measured of them."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path, PureWindowsPath
 from typing import Self
@@ -11,21 +12,19 @@ from dpt_deploy.artifact.records import (
     ApproximationRecord,
     EngineRecord,
     OperationRecord,
+    OutputRecord,
     ParityRecord,
     QuantisationRecord,
     RangeRecord,
     Shapes,
     TypeLossRecord,
 )
+from dpt_deploy.artifact.upgrade import FORMAT, upgraded
 from dpt_deploy.core.decode import decode
-from dpt_deploy.core.recipe import Tolerance, VerifyMatrix
+from dpt_deploy.core.recipe import VerifyMatrix
 from dpt_deploy.core.spec import ImageSpec, ModelSpec, TensorSpec
 
-FORMAT = 1
 ONNX, PLAN = "onnx", "plan"  # kinds of artefact
-
-
-TYPE_LOSS_TIMES = 3.0  # one rounding order against another: errors of both are single draws, at one of many sizes
 
 
 @dataclass(frozen=True)
@@ -70,11 +69,9 @@ class Sidecar:
     precision: str
     opset: int
     input_kind: str
-    output_kind: str
     inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
+    outputs: tuple[OutputRecord, ...]
     shapes: Shapes
-    tolerance: Tolerance
     verify: VerifyMatrix
     operations: OperationRecord | None = None
     islands: dict[str, str] = field(default_factory=dict)
@@ -82,40 +79,35 @@ class Sidecar:
     quantisation: QuantisationRecord | None = None
     approximation: ApproximationRecord | None = None
     golden: str = ""
-    type_loss: TypeLossRecord | None = None
     parity: ParityRecord | None = None
     engine: EngineRecord | None = None
     format: int = FORMAT
 
-    @property
-    def allowed(self) -> Tolerance:
-        """What the artefact is held to: the recipe's tolerance, or :data:`TYPE_LOSS_TIMES` what PyTorch itself loses in
-        16 bits, whichever is more: networks differ in how much they amplify rounding, whoever rounds."""
-        if self.type_loss is None:
-            return self.tolerance
-        return replace(
-            self.tolerance,
-            max=max(self.tolerance.max, TYPE_LOSS_TIMES * self.type_loss.max),
-            mean=max(self.tolerance.mean, TYPE_LOSS_TIMES * self.type_loss.mean),
-        )
+    def output(self, name: str) -> OutputRecord:
+        """The output of that name; raises ``KeyError`` if there is none."""
+        return {output.name: output for output in self.outputs}[name]
+
+    def with_type_losses(self, lost: Mapping[str, TypeLossRecord]) -> Self:
+        """A copy that records the rounding errors of PyTorch for the outputs named."""
+        return replace(self, outputs=tuple(replace(output, type_loss=lost.get(output.name)) for output in self.outputs))
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Inverse of :meth:`to_json`; raises ``ValueError`` for anything else."""
+        """Inverse of :meth:`to_json`; sidecars of older formats are upgraded.
+
+        Raises:
+            ValueError: it is damaged, or of another format.
+        """
         try:
             data = json.loads(text)
         except RecursionError as exc:
             raise ValueError("it is nested too deeply") from exc
         except ValueError as exc:
             raise ValueError(f"it is not JSON ({exc})") from exc
-        found = data.get("format") if isinstance(data, dict) else None
-        if found != FORMAT:
-            raise ValueError(f"its format is {found!r}; this program reads {FORMAT}")
-        for later in ("engine", "type_loss", "approximation"):  # sidecars from before there were any
-            data.setdefault(later, None)
+        data = upgraded(data)
         if missing := {entry.name for entry in fields(cls)} - set(data):
             raise ValueError(f"{min(missing)} is missing")
         sidecar: Self = decode(cls, data)
@@ -123,15 +115,28 @@ class Sidecar:
         return sidecar
 
     def _check(self) -> None:
-        """Raise ``ValueError`` unless the values make sense beside one another."""
+        """Raise ``ValueError`` unless the values are consistent."""
         for payload in (*self.payloads, *self.parents):
             if payload.name in ("", "..") or PureWindowsPath(payload.name).name != payload.name:
                 raise ValueError(f"payload name {payload.name!r} is not the name of a file beside the sidecar")
         if self.golden and self.golden not in {payload.name for payload in self.payloads}:
             raise ValueError(f"golden {self.golden!r} is not among the payloads")
-        if not (len(self.inputs) == len(self.outputs) == 1):
-            raise ValueError(f"{len(self.inputs)} inputs and {len(self.outputs)} outputs; expected one of each")
+        self._check_ends()
         if min(self.shapes.stride, self.model.stride, *(self.shapes.static or ())) < 1:
             raise ValueError("a size or stride is not positive")
         if (self.kind == PLAN) != (self.engine is not None):
             raise ValueError(f"kind {self.kind!r} does not go with what it says of an engine")
+
+    def _check_ends(self) -> None:
+        names = [output.name for output in self.outputs]
+        if len(self.inputs) != 1 or not names or len(set(names)) != len(names):
+            raise ValueError(
+                f"inputs {[each.name for each in self.inputs]} and outputs {names}; "
+                "expected one input, and one or more outputs of different names"
+            )
+        for output in self.outputs:
+            if len(output.shape) != len(output.kind.shape):
+                raise ValueError(
+                    f"output {output.name!r} has {len(output.shape)} dimensions; task {output.task!r} has "
+                    f"{len(output.kind.shape)}"
+                )

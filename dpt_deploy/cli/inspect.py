@@ -32,7 +32,7 @@ def command(artifact: Path, as_json: bool) -> None:
         ("weights", str(sidecar.weights)),
         ("precision", f"{sidecar.precision}, opset {sidecar.opset}"),
         ("input", _tensor(sidecar.inputs[0])),
-        ("output", _tensor(sidecar.outputs[0])),
+        *[("output", f"{_tensor(output)}: {output.task}") for output in sidecar.outputs],
         ("sizes", _sizes(sidecar)),
         *([("parameters", f"{found.parameters:,} ({found.weight_bytes / 1e6:,.1f} MB)")] if found.parameters else []),
         ("files", f"{', '.join(payload.name for payload in sidecar.payloads)} ({size_mb:.1f} MB), hashes match"),

@@ -21,9 +21,6 @@ Tap = int | str  # a transformer block (0-based), or "stage0" … of the convolu
 
 INPUT_FLOAT = "pixel_values"
 INPUT_UINT8 = "image"
-OUTPUT_DEPTH = "predicted_depth"
-OUTPUT_LOGITS = "logits"
-OUTPUT_LABELS = "labels"
 
 
 @dataclass(frozen=True)
@@ -97,10 +94,6 @@ class ModelSpec:
     num_classes: int = 0
     stride: int = 32
     metric: MetricTail | None = None
-
-    @property
-    def output_name(self) -> str:
-        return OUTPUT_DEPTH if self.task == "depth" else OUTPUT_LOGITS
 
     def with_classes(self, num_classes: int) -> Self:
         """The same network as a segmentation model of ``num_classes`` classes."""

@@ -17,6 +17,8 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from dpt_deploy.core.task import Task
+
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Crop = Literal["none", "garg", "eigen"]
@@ -78,6 +80,15 @@ def pixel_agreement(candidate: np.ndarray, reference: np.ndarray) -> float:
     """Share of pixels with the same class; logits (B, classes, H, W) are reduced by argmax."""
     left, right = (values.argmax(axis=1) if values.ndim == 4 else values for values in (candidate, reference))
     return float(np.mean(left == right))
+
+
+def drift(candidate: np.ndarray, reference: np.ndarray, task: Task) -> float:
+    """Distance of two outputs in the terms of their task (:attr:`Task.drift`); 0 if they agree."""
+    if task.drift == "abs_rel":
+        return aligned_abs_rel(candidate, reference)
+    return (
+        1.0 - pixel_agreement(candidate, reference) if task.drift == "labels" else range_error(candidate, reference)[1]
+    )
 
 
 @dataclass(frozen=True)

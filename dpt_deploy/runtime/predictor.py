@@ -1,4 +1,4 @@
-"""Image in, depth or segmentation out, over any runner: the original's pre- and post-processing around the network."""
+"""Image in, maps out, over any runner: the original's pre- and post-processing around the network."""
 
 from __future__ import annotations
 
@@ -13,24 +13,47 @@ from dpt_deploy.core.errors import ParityError, UsageError
 from dpt_deploy.core.runner import Runner
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import ImageSpec
-from dpt_deploy.imaging import resample, rules
+from dpt_deploy.imaging import rules
+from dpt_deploy.imaging.maps import Map, to_map
 from dpt_deploy.runtime.cuda.where import on_device
 from dpt_deploy.runtime.overlap import overlapped
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What was seen in one image, at the image's own resolution.
+    """The maps of one image by output name, at the image's own resolution.
 
-    ``depth`` (H, W) float32: inverse depth up to scale and shift, or metres where ``metric``. ``labels`` (H, W) uint16:
-    1 is the first class, 0 is never predicted (the palette's background).
+    :attr:`depth` and :attr:`labels` are shortcuts to the first map of their kind, for models with one output.
     """
 
     network_size: Size
-    depth: np.ndarray | None = None
-    labels: np.ndarray | None = None
-    metric: bool = False
-    num_classes: int = 0
+    maps: Mapping[str, Map]
+
+    @property
+    def depth(self) -> np.ndarray | None:
+        """(H, W) float32: inverse depth up to scale and shift, or metres where :attr:`metric`; None without depth."""
+        found = self._first("depth", "metric-depth")
+        return found.values if found else None
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """(H, W) uint16: 1 is the first class, 0 is never predicted (the palette's background); None without labels."""
+        found = self._first("scores", "labels")
+        return found.values if found else None
+
+    @property
+    def metric(self) -> bool:
+        """True if :attr:`depth` is in metres."""
+        return self._first("metric-depth") is not None
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes of :attr:`labels`; 0 without labels."""
+        found = self._first("scores", "labels")
+        return found.num_classes if found else 0
+
+    def _first(self, *tasks: str) -> Map | None:
+        return next((each for each in self.maps.values() if each.task.name in tasks), None)
 
 
 class Predictor:
@@ -55,39 +78,49 @@ class Predictor:
         return {self._sidecar.inputs[0].name: to_input(image, self._image, self._stride)}
 
     def infer(self, feed: Mapping[str, Any]) -> Any:
-        """The network alone: a feed of :meth:`prepare` to its raw output.
+        """The network alone: a feed of :meth:`prepare` to its raw output, for models with one output.
+
+        Raises:
+            UsageError: the model has several outputs; besides, what :meth:`infer_all` raises.
+        """
+        if len(self._sidecar.outputs) > 1:
+            names = ", ".join(output.name for output in self._sidecar.outputs)
+            raise UsageError(f"the model has several outputs: {names}", hint="use infer_all(), which returns them all")
+        return self.infer_all(feed)[self._sidecar.outputs[0].name]
+
+    def infer_all(self, feed: Mapping[str, Any]) -> dict[str, Any]:
+        """The network alone: a feed of :meth:`prepare` to its raw outputs by name.
 
         An engine also takes arrays that lie on the device (torch, CuPy, pycuda, JAX): nothing is copied then, nothing
-        waited for, and the output is an array of the device as well (:class:`DeviceArray`).
+        waited for, and the outputs are arrays of the device as well (:class:`DeviceArray`).
 
         Raises:
             UsageError: the feed does not fit the network, or lies where the runtime cannot take it.
         """
-        output = self._sidecar.outputs[0].name
         if not any(map(on_device, feed.values())):
-            return self._runner.infer(feed)[output]
+            return self._runner.infer(feed)
         run = getattr(self._runner, "infer_device", None)
         if run is None:
             raise UsageError(
                 f"runtime {self._runner.name!r} takes arrays of the host; this one lies on a GPU",
                 hint="copy it to the host, or build an engine: dpt-deploy build MODEL.onnx",
             )
-        return run(feed)[output]
+        found: dict[str, Any] = run(feed)
+        return found
 
-    def finish(self, output: np.ndarray, height: int, width: int) -> Prediction:
-        """Network output of batch 1 to the image's own resolution."""
-        model, size = self._sidecar.model, Size(height, width)
-        network_size = self.network_size(height, width)
-        if output.dtype.kind == "f":
-            refuse_not_finite(bool(np.isfinite(output).all()))
-        if model.task == "depth":
-            depth = resample.resize_bicubic(output[0], size)
-            return Prediction(network_size, depth=depth, metric=model.metric is not None)
-        if self._sidecar.output_kind == "labels":
-            labels = resample.resize_labels(output[0].astype(np.uint16) + 1, size)
-        else:
-            labels = resample.labels_from_logits(output[0], size)
-        return Prediction(network_size, labels=labels, num_classes=model.num_classes)
+    def finish(self, outputs: Mapping[str, np.ndarray], height: int, width: int) -> Prediction:
+        """The network's outputs of batch 1 as maps of the image's own resolution.
+
+        Raises:
+            ParityError: an output holds NaN or infinity.
+        """
+        size, maps = Size(height, width), {}
+        for output in self._sidecar.outputs:
+            values = outputs[output.name]
+            if values.dtype.kind == "f":
+                refuse_not_finite(bool(np.isfinite(values).all()))
+            maps[output.name] = to_map(output.kind, values, size, self._sidecar.model)
+        return Prediction(self.network_size(height, width), maps)
 
     def predict(self, image: np.ndarray) -> Prediction:
         """RGB bytes (H, W, 3) to a prediction of the same height and width.
@@ -98,7 +131,7 @@ class Predictor:
         """
         refuse_on_device(image)
         height, width = image.shape[:2]
-        return self.finish(self.infer(self.prepare(image)), height, width)
+        return self.finish(self.infer_all(self.prepare(image)), height, width)
 
     __call__ = predict
 
@@ -125,7 +158,7 @@ class Predictor:
     def _end(self, begun: Any) -> Prediction:
         ticket, height, width = begun
         runner: Any = self._runner
-        return self.finish(runner.collect(ticket)[self._sidecar.outputs[0].name], height, width)
+        return self.finish(runner.collect(ticket), height, width)
 
 
 def refuse_on_device(image: Any) -> None:

@@ -15,7 +15,7 @@ from dpt_deploy.core.spec import TensorSpec
 
 
 class TorchRunner:
-    """Runs a built module with one input and one output under the names of an exported file.
+    """Runs a built module with one input and any number of outputs under the names of an exported file.
 
     It runs on the device and in the floating-point type of the module's parameters. ``call`` is what is called in its
     stead: the same module, compiled.
@@ -59,9 +59,7 @@ class TorchRunner:
             if "allocate" not in str(exc):  # of the CPU allocator, which has no class of its own
                 raise
             raise _out_of_memory(exc) from exc
-        return {
-            self._outputs[0].name: result.float().cpu().numpy() if result.is_floating_point() else result.cpu().numpy()
-        }
+        return by_name(result, self._outputs)
 
     def _moved(self, value: np.ndarray) -> torch.Tensor:
         tensor = torch.from_numpy(np.ascontiguousarray(value)).to(self._device)
@@ -71,6 +69,15 @@ class TorchRunner:
         """Wait for the device the module lives on."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
+
+
+def by_name(result: Any, outputs: Sequence[TensorSpec]) -> dict[str, np.ndarray]:
+    """A module's result, one tensor or one for each output, as host arrays; floating-point ones become float32."""
+    tensors = result if isinstance(result, tuple | list) else (result,)
+    return {
+        output.name: (tensor.float() if tensor.is_floating_point() else tensor).cpu().numpy()
+        for output, tensor in zip(outputs, tensors, strict=True)
+    }
 
 
 def _out_of_memory(exc: BaseException) -> ResourceError:

@@ -16,6 +16,8 @@ from dpt_deploy.core.errors import BadFileError, ResourceError, UsageError
 
 pytestmark = pytest.mark.fast
 
+TOLERANCE = SIDECAR.outputs[0].tolerance
+
 
 def refused(path, match):
     with pytest.raises(BadFileError, match=match) as caught:
@@ -37,7 +39,13 @@ def changed(artifact, change):
 
 def test_a_sidecar_comes_back_as_it_was(tmp_path):
     assert handmade(tmp_path).sidecar == payloads(tmp_path, "old")
-    parity = ParityRecord(True, False, "ort", SIDECAR.tolerance, (CaseResult(1, "64x96", True, max=1e-6, mean=1e-7),))
+    parity = ParityRecord(
+        True,
+        False,
+        "ort",
+        {"predicted_depth": TOLERANCE},
+        (CaseResult(1, "64x96", True, max=1e-6, mean=1e-7, output="predicted_depth"),),
+    )
     static = replace(SIDECAR, golden="", parity=parity, shapes=Shapes(32, (64, 96)))
     assert Sidecar.from_json(static.to_json()) == static
 
@@ -66,8 +74,8 @@ RAW = {
     "bytes": (b"\xff\xfe\x00\x80", "not JSON"),
     "list": (b"[1]", "format is None"),
     "nested": (b"[" * 200_000, "nested too deeply"),
-    "newer": (b'{"format": 2}', "format is 2; this program reads 1"),
-    "bare": (b'{"format": 1}', "is missing"),
+    "newer": (b'{"format": 3}', "format is 3; this program reads 1 to 2"),
+    "bare": (b'{"format": 2}', "is missing"),
     "number": (b'{"format": ' + b"9" * 5000 + b"}", "not JSON"),
 }
 
@@ -101,8 +109,12 @@ CHANGES = {
     "mean": (lambda d: d["image"].update(mean=[0.5]), "image.mean has 1 entries; expected 3"),
     "stride": (lambda d: d["shapes"].update(stride=0), "not positive"),
     "static": (lambda d: d["shapes"].update(static=[64]), "shapes.static has 1 entries; expected 2"),
-    "outputs": (lambda d: d.update(outputs=[]), "1 inputs and 0 outputs"),
-    "tolerance": (lambda d: d["tolerance"].update(max=None), "tolerance.max is None; expected float"),
+    "inputs": (lambda d: d.update(inputs=2 * d["inputs"]), "expected one input"),
+    "outputs": (lambda d: d.update(outputs=[]), "expected one input, and one or more outputs"),
+    "output twice": (lambda d: d.update(outputs=2 * d["outputs"]), "of different names"),
+    "output's task": (lambda d: d["outputs"][0].update(task="pose"), "task 'pose' is unknown; expected one of depth"),
+    "output's rank": (lambda d: d["outputs"][0].update(shape=["batch"]), "has 1 dimensions; task 'depth' has 3"),
+    "tolerance": (lambda d: d["outputs"][0]["tolerance"].update(max=None), r"tolerance.max is None; expected float"),
     "matrix": (lambda d: d["verify"].update(res=5), "verify.res is 5; expected a list"),
     "parity": (lambda d: d.update(parity={"cases": 1}), "parity.[a-z]+ is missing"),
     "tools": (lambda d: d.update(tools=["torch"]), "tools is .*; expected an object"),

@@ -56,7 +56,7 @@ def expected():
 
 
 def tolerance(engine):
-    return engine.sidecar.tolerance.max
+    return engine.sidecar.outputs[0].tolerance.max
 
 
 def test_every_shape_agrees_in_any_order(engine, expected):

@@ -146,7 +146,7 @@ def test_what_is_not_rgb_bytes_is_a_usage_error(image):
 def test_nan_from_the_network_is_an_error_and_not_a_picture():
     artifact = exported("tiny-vit")
     with load(artifact.path) as predictor, pytest.raises(ParityError, match="NaN or Inf"):
-        predictor.finish(np.full((1, 96, 128), np.nan, np.float32), 60, 45)
+        predictor.finish({"predicted_depth": np.full((1, 96, 128), np.nan, np.float32)}, 60, 45)
 
 
 class Recorder:

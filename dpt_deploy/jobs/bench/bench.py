@@ -207,8 +207,7 @@ def _time(plan: _Setup, files: Mapping[str, Path | None], size: Size, batch: int
         }
         if plan.photograph and batch == 1 and plan.ours in entered:
             result: Any = entered[plan.ours].run()
-            output = result[plan.artifact.sidecar.outputs[0].name]
-            steps = steps_around(kinds.graph_of(plan.artifact), size, plan.photograph, output)
+            steps = steps_around(kinds.graph_of(plan.artifact), size, plan.photograph, result)
             entered |= {_STEP + name: step for name, step in steps.items()}
         multiply = {_PRODUCT + name: call for name, call in stack.enter_context(_products(plan)).items()}
         notes = {name: entered[name].note for name in files}

@@ -14,9 +14,10 @@ from dpt_deploy.core.files import write_errors
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.profile import Profile, choose_profile
 from dpt_deploy.core.progress import say
+from dpt_deploy.core.runner import Tensors
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.common.inputs import parity_images
-from dpt_deploy.jobs.verify.golden import read_golden
+from dpt_deploy.jobs.verify.golden import golden_arrays, read_golden
 
 GOLDEN_BATCH = 2
 
@@ -27,15 +28,16 @@ def write_golden(source: Artifact, profiles: Sequence[Profile], plan: Path) -> P
     New ones take PyTorch and the checkpoint. Where these are not, the engine is without, and says so.
     """
     golden = plan.with_name(f"{plan.name}.golden.npz")
-    stored = read_golden(source.path.with_name(source.sidecar.golden)) if source.sidecar.golden else None
-    if stored is None or not _takes(profiles, stored["images"]):
+    sidecar = source.sidecar
+    stored = read_golden(source.path.with_name(sidecar.golden), sidecar.outputs) if sidecar.golden else None
+    if stored is None or not _takes(profiles, stored[0]):
         try:
-            stored = _new_golden(source.sidecar, profiles)
+            stored = _new_golden(sidecar, profiles)
         except DptError as exc:
             say(f"without golden tensors, which `verify --golden` needs: {exc}")
             return None
     with write_errors(golden), golden.open("wb") as stream:
-        np.savez_compressed(stream, images=stored["images"], output=stored["output"])
+        np.savez_compressed(stream, **golden_arrays(*stored))  # type: ignore[arg-type]  # NumPy's hint lacks **arrays
     return golden
 
 
@@ -47,13 +49,13 @@ def _takes(profiles: Sequence[Profile], images: np.ndarray) -> bool:
     return True
 
 
-def _new_golden(sidecar: Sidecar, profiles: Sequence[Profile]) -> dict[str, np.ndarray]:
-    """PyTorch's output at the smallest shape of the engine, of two images where it takes two."""
+def _new_golden(sidecar: Sidecar, profiles: Sequence[Profile]) -> tuple[np.ndarray, Tensors]:
+    """Images and PyTorch's outputs at the smallest shape of the engine, of two images where it takes two."""
     with extra("export", purpose="making golden tensors"):
         from dpt_deploy.jobs.common.reference import reference_of
-        from dpt_deploy.jobs.verify.golden import reference_output
+        from dpt_deploy.jobs.verify.golden import reference_outputs
     smallest = min(profiles, key=lambda profile: profile.low[1] * profile.low[2])
     size = Size(*smallest.low[1:])
     paired = any(profile.takes(GOLDEN_BATCH, size) for profile in profiles)
     images = parity_images(sidecar.precision, GOLDEN_BATCH if paired else 1, size)
-    return {"images": images, "output": reference_output(reference_of(sidecar, None), sidecar, images)}
+    return images, reference_outputs(reference_of(sidecar, None), sidecar, images)

@@ -58,13 +58,16 @@ def check_same_graph(plan: Artifact, built: RefitRecord | None, model: Artifact)
 
 def _outside(plan: Sidecar, model: Sidecar) -> Iterator[str]:
     """Differences that the sidecars tell, the plainest first."""
-    for what in ("precision", "opset", "input_kind", "output_kind", "inputs", "outputs", "shapes"):
+    for what in ("precision", "opset", "input_kind", "inputs", "shapes"):
         before, now = getattr(plan, what), getattr(model, what)
         if before != now:
             plain = isinstance(now, str | int)
             yield f"its {what.replace('_', ' ')} " + (f"is {now}, not {before}" if plain else "differ")
     if plan.model.task != model.model.task:
         yield f"its task is {model.model.task}, not {plan.model.task}"
+    before, now = ([(output.tensor, output.task) for output in each.outputs] for each in (plan, model))
+    if before != now:
+        yield "its outputs differ"
     if moved := sorted(set(plan.islands) ^ set(model.islands)):
         yield f"other nodes stay in FP32 ({_few(moved)})"
     kept = [set(each.quantisation.kept) if each.quantisation else set() for each in (plan, model)]

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dpt_deploy.artifact.records import OperationRecord, QuantisationRecord, TypeLossRecord
+from dpt_deploy.artifact.records import OperationRecord, OutputRecord, QuantisationRecord, TypeLossRecord
 from dpt_deploy.artifact.sidecar import Sidecar, WeightsSource
 from dpt_deploy.artifact.store import payload_of
 from dpt_deploy.core.environment import tool_versions
 from dpt_deploy.core.files import write_errors
 from dpt_deploy.core.precision import find_precision
 from dpt_deploy.core.progress import say
+from dpt_deploy.core.runner import Tensors
 from dpt_deploy.core.size import Size
-from dpt_deploy.core.spec import INPUT_FLOAT, INPUT_UINT8, OUTPUT_LABELS, ModelSpec
+from dpt_deploy.core.spec import INPUT_FLOAT, INPUT_UINT8, ModelSpec
 from dpt_deploy.jobs.common.inputs import parity_images
 from dpt_deploy.jobs.common.samples import normalised
 from dpt_deploy.jobs.export import worth
@@ -25,8 +26,7 @@ from dpt_deploy.jobs.export.calibration import Calibration, check_sizes, from_fo
 from dpt_deploy.jobs.export.quantised import CalibrationTable, calibrate, check_worth, quantised, smoothed
 from dpt_deploy.jobs.export.request import ExportRequest, shapes_of
 from dpt_deploy.jobs.export.typed import save_graph, type_graph
-from dpt_deploy.jobs.verify.golden import golden_size, reference_output
-from dpt_deploy.jobs.verify.type_loss import type_loss
+from dpt_deploy.jobs.verify.golden import golden_arrays, golden_size, reference_outputs
 from dpt_deploy.scenes.seeds import ACCURACY_SEARCH
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Work:
     ) -> None:
         self.request, self.source, self.spec = request, source, model.spec
         self._model, self._folder, self._allow_slower = model, folder, allow_slower
-        self._golden: tuple[np.ndarray, np.ndarray, TypeLossRecord | None] | None = None
+        self._golden: tuple[np.ndarray, Tensors, dict[str, TypeLossRecord]] | None = None
 
     @cached_property
     def graph(self) -> ir.Model:
@@ -65,7 +65,7 @@ class Work:
         plan = ExportInterface(
             axes=Axes(request.recipe.model.stride, request.static),
             input_name=INPUT_UINT8 if request.input_kind == "uint8" else INPUT_FLOAT,
-            output_name=OUTPUT_LABELS if request.output_kind == "labels" else request.recipe.model.output_name,
+            output_name=request.task.output,
             input_kind=request.input_kind,
             opset=request.graph_opset,
         )
@@ -104,7 +104,7 @@ class Work:
         full = self._folder / "full.onnx"
         if not full.exists():
             save_graph(self.graph, full)
-        return worth.TaskErrorBench(full, samples, self.feed, self.spec.task)
+        return worth.TaskErrorBench(full, samples, self.feed, self.request.task)
 
     def _samples_of_search(self) -> worth.Samples:
         """Images that blocks are chosen on for a budget: not those of the verdict, if there are enough of them."""
@@ -183,14 +183,16 @@ class Work:
         others = [f"{each.stem}.onnx" for each in self.request.flavours if each.precision != precision]
         return others[0] if others else ""
 
-    def golden(self, sidecar: Sidecar) -> tuple[np.ndarray, np.ndarray, TypeLossRecord | None]:
+    def golden(self, sidecar: Sidecar) -> tuple[np.ndarray, Tensors, dict[str, TypeLossRecord]]:
         """Images (B, H, W, 3) as bytes, what PyTorch makes of them, and what it loses in the type of the artefact. With
         that the network is let go: a second copy of large weights is about to be loaded."""
+        from dpt_deploy.jobs.verify.type_loss import type_losses
+
         if self._golden is None:
             batch, size = golden_size(sidecar)
             images = parity_images(sidecar.precision, batch, size)
-            reference = reference_output(self._model, sidecar, images)
-            self._golden = images, reference, type_loss(self._model, sidecar, images, reference)
+            reference = reference_outputs(self._model, sidecar, images)
+            self._golden = images, reference, type_losses(self._model, sidecar, images, reference)
             del self._model
         return self._golden
 
@@ -208,8 +210,9 @@ def write_payloads(work: Work, request: ExportRequest, path: Path) -> Sidecar:
     images, reference, lost = work.golden(sidecar)
     golden = path.with_name(path.name + ".golden.npz")
     with write_errors(golden), golden.open("wb") as stream:
-        np.savez_compressed(stream, images=images, output=reference)
-    return replace(sidecar, golden=golden.name, type_loss=lost, payloads=(*sidecar.payloads, payload_of(golden)))
+        np.savez_compressed(stream, **golden_arrays(images, reference))  # type: ignore[arg-type]  # lacks **arrays
+    sidecar = sidecar.with_type_losses(lost)
+    return replace(sidecar, golden=golden.name, payloads=(*sidecar.payloads, payload_of(golden)))
 
 
 def _describe(work: Work, request: ExportRequest, path: Path) -> Sidecar:
@@ -217,7 +220,7 @@ def _describe(work: Work, request: ExportRequest, path: Path) -> Sidecar:
     from dpt_deploy.graph.analysis.opened import OpenedGraph
 
     opened = OpenedGraph(path)  # from disk, as it will be shipped
-    found = describe(opened)
+    found, tolerance = describe(opened), request.recipe.parity[request.precision]
     files = [entry for entry in (path, path.with_name(path.name + ".data")) if entry.is_file()]
     return Sidecar(
         kind="onnx",
@@ -230,11 +233,12 @@ def _describe(work: Work, request: ExportRequest, path: Path) -> Sidecar:
         precision=request.precision,
         opset=found.opset,
         input_kind=request.input_kind,
-        output_kind=request.output_kind,
         inputs=found.inputs,
-        outputs=found.outputs,
+        outputs=tuple(
+            OutputRecord(output.name, output.dtype, output.shape, request.task.name, tolerance)
+            for output in found.outputs
+        ),
         shapes=shapes_of(request),
-        tolerance=request.recipe.parity[request.precision],
         verify=request.recipe.verify,
         operations=_operations(request, opened, work.spec),
     )

@@ -94,7 +94,7 @@ def _with_first_parity(sidecar: Sidecar, path: Path) -> Sidecar:
         worst = report.failures[0]
         raise ParityError(
             f"the exported graph does not agree with PyTorch at {worst.size}, batch {worst.batch}: "
-            f"{measured_error(worst, report.tolerance)}; nothing was written",
+            f"{measured_error(worst, report.tolerances[worst.output])}; nothing was written",
             hint="please report it with the recipe",
         )
     measured = report.record(

@@ -15,6 +15,7 @@ from dpt_deploy.core.precision import CLIPPING_METHODS, FP32, find_precision
 from dpt_deploy.core.recipe import Recipe
 from dpt_deploy.core.size import Size, check_size
 from dpt_deploy.core.spec import InputKind, ModelSpec
+from dpt_deploy.core.task import Task, task_of
 from dpt_deploy.jobs.common.limits import check_memory
 from dpt_deploy.jobs.export.calibration import check_sizes, from_scenes
 
@@ -64,6 +65,11 @@ class ExportRequest:
     def flavours(self) -> tuple[ExportRequest, ...]:
         """The artefacts that answer the request: INT8 comes as two, the one asked for last."""
         return tuple(replace(self, precision=name) for name in find_precision(self.precision).files)
+
+    @property
+    def task(self) -> Task:
+        """The task of the output."""
+        return task_of(self.recipe.model, labels=self.output_kind == "labels")
 
     @property
     def stem(self) -> str:
@@ -158,20 +164,16 @@ def finished(path: Path, request: ExportRequest, source: WeightsSource, spec: Mo
         source.seed,
     )
     same_tools = have.tools == tool_versions()
-    same_graph = (have.precision, have.opset, have.input_kind, have.output_kind, have.shapes) == (
+    same_graph = (have.precision, have.opset, have.input_kind, have.shapes) == (
         request.precision,
         request.graph_opset,
         request.input_kind,
-        request.output_kind,
         shapes_of(request),
     )
     recipe = request.recipe
-    same_recipe = (have.model, have.image, have.tolerance, have.verify) == (
-        spec,
-        recipe.image,
-        recipe.parity[request.precision],
-        recipe.verify,
-    )
+    asked = (request.task.name, recipe.parity[request.precision])
+    same_outputs = [(output.task, output.tolerance) for output in have.outputs] == [asked]
+    same_recipe = same_outputs and (have.model, have.image, have.verify) == (spec, recipe.image, recipe.verify)
     if have.parity is not None and not have.parity.verified:
         return None
     if request.precision != FP32 and not _same_calibration(have, request):

@@ -11,7 +11,7 @@ import numpy as np
 
 from dpt_deploy.artifact.records import WorthRecord
 from dpt_deploy.core.size import Size
-from dpt_deploy.core.spec import Task
+from dpt_deploy.core.task import Task
 from dpt_deploy.jobs.common.runners import open_runner
 from dpt_deploy.jobs.export.calibration import Calibration
 from dpt_deploy.jobs.train.judge import CAP
@@ -103,7 +103,7 @@ class TaskErrorBench:
 def _drift(ours: np.ndarray, full: np.ndarray, task: Task) -> float:
     if not np.isfinite(ours).all():
         return float("inf")
-    return metrics.aligned_abs_rel(ours, full) if task == "depth" else 1.0 - metrics.pixel_agreement(ours, full)
+    return metrics.drift(ours, full, task)
 
 
 def _score(outputs: Sequence[np.ndarray], images: Sequence[JudgedImage]) -> tuple[float, float] | None:

@@ -6,12 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import tee
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from dpt_deploy.artifact.store import Artifact, open_artifact
-from dpt_deploy.core.errors import BadFileError, DptError, ParityError, UsageError
+from dpt_deploy.artifact.store import open_artifact
+from dpt_deploy.core.errors import BadFileError, ParityError, UsageError
 from dpt_deploy.core.files import check_folder, ensure_folder
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.progress import progress, say
@@ -69,7 +68,7 @@ def run_files(
         load(artifact, runtime=runtime, size=size, device_imaging=device_imaging) as predictor,
         progress("images", len(sources)) as images_done,
     ):
-        writer = _Writer(predictor, artifact, kitti_crop)
+        writer = _Writer(predictor, kitti_crop)
         run = writer.video if video else writer.image
         for item, target in zip(sources, targets, strict=True):
             results.append(_one(run, item, target, single=not source.is_dir()))
@@ -91,9 +90,8 @@ def _one(
 class _Writer:
     """Predicts and writes. One instance a run; stateless between files."""
 
-    def __init__(self, predictor: Predictor, artifact: Artifact, kitti_crop: bool) -> None:
+    def __init__(self, predictor: Predictor, kitti_crop: bool) -> None:
         self._predictor = predictor
-        self._metric = artifact.sidecar.model.metric
         self._kitti_crop = kitti_crop
 
     def image(self, item: Path, targets: dict[str, Path]) -> FileResult:
@@ -124,9 +122,10 @@ class _Writer:
     def _picture(self, prediction: Prediction, frame: np.ndarray) -> np.ndarray:
         from dpt_deploy.imaging import files as images
 
-        if prediction.depth is not None:
-            return images.colorize(prediction.depth)
-        return images.overlay(frame, _labels(prediction), prediction.num_classes)
+        (found,) = prediction.maps.values()
+        if found.task.of_classes:
+            return images.overlay(frame, found.values, found.num_classes)
+        return images.colorize(found.values)
 
     def _crop(self, pixels: np.ndarray) -> np.ndarray:
         return rules.kitti_crop(pixels) if self._kitti_crop else pixels
@@ -134,33 +133,16 @@ class _Writer:
     def _write(self, name: str, path: Path, prediction: Prediction, pixels: np.ndarray) -> None:
         from dpt_deploy.imaging import files as images
 
+        (found,) = prediction.maps.values()
         if name == "labels":
-            images.write_labels(path, _labels(prediction), prediction.num_classes)
+            images.write_labels(path, found.values, found.num_classes)
         elif name == "overlay":
-            images.write_overlay(path, pixels, _labels(prediction), prediction.num_classes)
-        else:
-            self._write_depth(name, path, _depth(prediction))
-
-    def _write_depth(self, name: str, path: Path, depth: np.ndarray) -> None:
-        from dpt_deploy.imaging import files as images
-
-        if name == "pfm":
-            images.write_pfm(path, depth)
+            images.write_overlay(path, pixels, found.values, found.num_classes)
+        elif name == "pfm":
+            images.write_pfm(path, found.values)
         elif name == "color":
-            images.write_color(path, depth)
-        elif name == "metric" and self._metric is not None:
-            images.write_png16(path, encode.metric_to_uint16(depth, self._metric.png_scale))
+            images.write_color(path, found.values)
+        elif name == "metric":
+            images.write_png16(path, encode.metric_to_uint16(found.values, found.png_scale))
         else:
-            images.write_png16(path, encode.depth_to_uint16(depth))
-
-
-def _depth(prediction: Prediction) -> Any:
-    if prediction.depth is None:
-        raise DptError("a segmentation model returned no depth")
-    return prediction.depth
-
-
-def _labels(prediction: Prediction) -> Any:
-    if prediction.labels is None:
-        raise DptError("a depth model returned no labels")
-    return prediction.labels
+            images.write_png16(path, encode.depth_to_uint16(found.values))

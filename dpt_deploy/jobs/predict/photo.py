@@ -7,11 +7,10 @@ from importlib.resources import as_file, files
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
-
 from dpt_deploy.artifact.store import Artifact
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.progress import say
+from dpt_deploy.core.runner import Tensors
 from dpt_deploy.core.size import Size
 from dpt_deploy.measure.timing import Contender
 from dpt_deploy.runtime import registry
@@ -37,10 +36,10 @@ def photograph(path: Path | None, *, leave_out: bool = False) -> AbstractContext
     return as_file(files("dpt_deploy") / "data" / "photographs" / SHIPPED)
 
 
-def steps_around(artifact: Artifact, size: Size, photograph: Path, output: np.ndarray) -> dict[str, Contender]:
+def steps_around(artifact: Artifact, size: Size, photograph: Path, outputs: Tensors) -> dict[str, Contender]:
     """Every step of :meth:`Predictor.predict` but the model, and the reading of the file before it.
 
-    ``output`` is what the model returned at ``size`` for one image; the last step brings it to the photograph's size.
+    ``outputs`` are the model's at ``size`` for one image; the last step brings them to the photograph's size.
 
     Raises:
         BadFileError: the photograph cannot be read.
@@ -56,6 +55,6 @@ def steps_around(artifact: Artifact, size: Size, photograph: Path, output: np.nd
     calls = {
         "decode": lambda: read_image(photograph),
         "prepare": lambda: predictor.prepare(image),
-        "finish": lambda: predictor.finish(output, height, width),
+        "finish": lambda: predictor.finish(outputs, height, width),
     }
     return {name: Contender(call, lambda: None) for name, call in calls.items()}

@@ -234,7 +234,7 @@ def _recipe_text(sidecar: Sidecar, name: str, defect: Defect) -> str:
         "model": model,
         "image": asdict(sidecar.image),
         "verify": asdict(sidecar.verify),
-        "parity": {sidecar.precision: asdict(sidecar.tolerance)},
+        "parity": {sidecar.precision: asdict(sidecar.outputs[0].tolerance)},
     }
     return "\n".join(_toml(table)) + "\n"
 

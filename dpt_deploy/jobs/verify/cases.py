@@ -9,11 +9,11 @@ import numpy as np
 from dpt_deploy.artifact.sidecar import Sidecar
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.profile import Profile
-from dpt_deploy.core.runner import Runner
+from dpt_deploy.core.runner import Runner, Tensors
 from dpt_deploy.core.size import Size, parse_size
 from dpt_deploy.jobs.common.inputs import model_feed, parity_images
 from dpt_deploy.jobs.common.limits import check_request
-from dpt_deploy.jobs.verify.compare import MIN_SPAN_RANDOM, MIN_SPAN_TRAINED
+from dpt_deploy.jobs.verify.compare import MIN_SPAN_RANDOM, MIN_SPAN_TRAINED, Outputs
 
 Cases = Sequence[tuple[int, Size]]
 
@@ -42,16 +42,15 @@ def _corners(profiles: Sequence[Profile]) -> Cases:
 def paired_outputs(
     runner: Runner,
     sidecar: Sidecar,
-    reference: Callable[[np.ndarray], np.ndarray],
+    reference: Callable[[np.ndarray], Tensors],
     *,
     images: np.ndarray | None = None,
-) -> Callable[[int, Size], tuple[np.ndarray, np.ndarray]]:
-    """A function of batch and size that returns the candidate's output and the reference's."""
+) -> Outputs:
+    """Return a function of batch and size that gives the candidate's outputs and the reference's."""
 
-    def run(batch: int, size: Size) -> tuple[np.ndarray, np.ndarray]:
+    def run(batch: int, size: Size) -> tuple[Tensors, Tensors]:
         pixels = parity_images(sidecar.precision, batch, size) if images is None else images
-        candidate = runner.infer(model_feed(sidecar, pixels))[sidecar.outputs[0].name]
-        return candidate, reference(pixels)
+        return runner.infer(model_feed(sidecar, pixels)), reference(pixels)
 
     return run
 

@@ -1,17 +1,19 @@
-"""Does a candidate agree with its reference? One case is one batch at one size; a report is all of them."""
+"""Comparison of a candidate with its reference. One case is one output for one batch at one size."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dpt_deploy.artifact.records import CaseResult, ParityRecord
+from dpt_deploy.artifact.records import CaseResult, OutputRecord, ParityRecord
 from dpt_deploy.core.errors import ParityError, UsageError
 from dpt_deploy.core.progress import say
 from dpt_deploy.core.recipe import Tolerance
+from dpt_deploy.core.runner import Tensors
 from dpt_deploy.core.size import Size
+from dpt_deploy.core.task import Task
 from dpt_deploy.measure import metrics
 
 # A flat reference agrees with anything. Random weights are calibrated to span half of their largest value; an image of
@@ -19,15 +21,15 @@ from dpt_deploy.measure import metrics
 MIN_SPAN_RANDOM = 0.15
 MIN_SPAN_TRAINED = 0.01
 
-Outputs = Callable[[int, Size], tuple[np.ndarray, np.ndarray]]  # (batch, size) -> candidate, reference
+Outputs = Callable[[int, Size], tuple[Tensors, Tensors]]  # (batch, size) -> candidate, reference, by output name
 
 
 @dataclass(frozen=True)
 class ParityComparison:
-    """All cases, with the tolerance they were held to."""
+    """All cases, with the tolerance of each output."""
 
     cases: tuple[CaseResult, ...]
-    tolerance: Tolerance
+    tolerances: Mapping[str, Tolerance]
 
     @property
     def passed(self) -> bool:
@@ -39,23 +41,24 @@ class ParityComparison:
 
     def record(self, *, matrix: bool, runtime: str, tools: dict[str, str], processor: str) -> ParityRecord:
         """These numbers as a sidecar keeps them, with where they were measured."""
-        return ParityRecord(self.passed, matrix, runtime, self.tolerance, self.cases, tools, processor)
+        return ParityRecord(self.passed, matrix, runtime, dict(self.tolerances), self.cases, tools, processor)
 
 
-def check_reference(reference: np.ndarray, *, min_span: float) -> None:
+def check_reference(reference: np.ndarray, task: Task, *, min_span: float) -> None:
     """Refuse a reference that would agree with anything.
 
     Raises:
-        ParityError: it holds NaN or infinity, or its span is below ``min_span`` of its largest magnitude.
+        ParityError: it holds NaN or infinity, all its labels are equal, or its span is below ``min_span`` of its
+            largest magnitude.
     """
+    if task.compare == "labels":
+        if reference.min() == reference.max():
+            raise ParityError("the reference labels are all the same", hint="use another image or other weights")
+        return
     if not np.isfinite(reference).all():
         raise ParityError(
             "the reference output is not finite", hint="check the checkpoint: its own output has NaN or Inf"
         )
-    if reference.dtype.kind in "iu":
-        if reference.min() == reference.max():
-            raise ParityError("the reference labels are all the same", hint="use another image or other weights")
-        return
     largest, width = float(np.abs(reference).max()), metrics.span(reference)
     if largest == 0.0 or width < min_span * largest:
         raise ParityError(
@@ -65,43 +68,56 @@ def check_reference(reference: np.ndarray, *, min_span: float) -> None:
 
 
 def compare(
-    candidate: np.ndarray, reference: np.ndarray, *, batch: int, size: Size, tolerance: Tolerance
+    candidate: np.ndarray, reference: np.ndarray, output: OutputRecord, *, batch: int, size: Size
 ) -> CaseResult:
-    """Measure one case. Outputs are depth (B, H, W), logits (B, classes, H, W), or integer labels (B, H, W)."""
+    """Measure one case by the task of its output; arrays are of that task's shape."""
+    case = CaseResult(batch, str(size), passed=False, output=output.name)
     if candidate.shape != reference.shape:
         note = f"output shape {list(candidate.shape)}, expected {list(reference.shape)}: a size is baked into the graph"
-        return CaseResult(batch, str(size), passed=False, note=note)
-    if reference.dtype.kind in "iu":
+        return replace(case, note=note)
+    task, tolerance = output.kind, output.allowed
+    if task.compare == "labels":
         agreement = metrics.pixel_agreement(candidate, reference)
-        return CaseResult(batch, str(size), agreement >= 1.0 - tolerance.disagreement, agreement=agreement)
+        return replace(case, passed=agreement >= 1.0 - tolerance.disagreement, agreement=agreement)
     if not np.isfinite(candidate).all():
-        return CaseResult(batch, str(size), passed=False, note="NaN or Inf in the output")
+        return replace(case, note="NaN or Inf in the output")
     largest, mean = metrics.range_error(candidate, reference)
-    passed = largest <= tolerance.max and mean <= tolerance.mean
-    if reference.ndim == 4:
-        agreement = metrics.pixel_agreement(candidate, reference)
-        return CaseResult(batch, str(size), passed, largest, mean, agreement=agreement)
-    return CaseResult(batch, str(size), passed, largest, mean, abs_rel=metrics.aligned_abs_rel(candidate, reference))
+    return replace(
+        case,
+        passed=largest <= tolerance.max and mean <= tolerance.mean,
+        max=largest,
+        mean=mean,
+        abs_rel=metrics.aligned_abs_rel(candidate, reference) if task.drift == "abs_rel" else None,
+        agreement=metrics.pixel_agreement(candidate, reference) if task.drift == "labels" else None,
+    )
 
 
 def compare_matrix(
-    outputs: Outputs,
+    run: Outputs,
     cases: Iterable[tuple[int, Size]],
-    tolerance: Tolerance,
+    outputs: Sequence[OutputRecord],
     *,
     min_span: float,
     again: Callable[[CaseResult], CaseResult] = lambda case: case,
 ) -> ParityComparison:
-    """Run every case; all of them are measured even when one fails. ``again`` judges a case that failed once more."""
-    results = []
+    """Compare all ``outputs`` in every case; all are measured even if one fails.
+
+    ``run`` returns the candidate's outputs and the reference's. ``again`` gives a case that failed a second chance.
+    """
+    results: list[CaseResult] = []
     for batch, size in cases:
         try:
-            candidate, reference = outputs(batch, size)
+            candidate, reference = run(batch, size)
         except UsageError as exc:  # the graph does not take a size that the artefact promises
-            results.append(CaseResult(batch, str(size), passed=False, note=str(exc)))
+            found = [CaseResult(batch, str(size), False, note=str(exc), output=output.name) for output in outputs]
         else:
-            check_reference(reference, min_span=min_span)
-            found = compare(candidate, reference, batch=batch, size=size, tolerance=tolerance)
-            results.append(found if found.passed else again(found))
-        say(f"{size}, batch {batch}: {'pass' if results[-1].passed else 'FAIL'}")
-    return ParityComparison(tuple(results), tolerance)
+            found = []
+            for output in outputs:
+                check_reference(reference[output.name], output.kind, min_span=min_span)
+                case = compare(candidate[output.name], reference[output.name], output, batch=batch, size=size)
+                found.append(case if case.passed else again(case))
+        results += found
+        for case in found:
+            name = f", {case.output}" if len(outputs) > 1 else ""
+            say(f"{size}, batch {batch}{name}: {'pass' if case.passed else 'FAIL'}")
+    return ParityComparison(tuple(results), {output.name: output.allowed for output in outputs})

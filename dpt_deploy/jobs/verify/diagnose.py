@@ -96,9 +96,10 @@ def _check(artifact: Artifact, size: Size | None) -> Size:
             f"{artifact.path.name} is {sidecar.precision}: it has no narrow types to diagnose",
             hint="`dpt-deploy verify` names the first tensor that diverges in it",
         )
-    if sidecar.output_kind == "labels":
+    if len(sidecar.outputs) > 1 or sidecar.outputs[0].kind.compare != "range":
+        outputs = ", ".join(f"{output.name} ({output.task})" for output in sidecar.outputs)
         raise UsageError(
-            f"{artifact.path.name} returns labels, which have no range to measure errors by",
+            f"{artifact.path.name} returns {outputs}; diagnosing needs one output with a range to measure errors by",
             hint="export it with --output scores, diagnose that",
         )
     size = size or golden_size(sidecar)[1]
@@ -107,7 +108,7 @@ def _check(artifact: Artifact, size: Size | None) -> Size:
 
 
 def _tolerance(artifact: Artifact, allowed: float | None) -> Tolerance:
-    own = artifact.sidecar.allowed
+    own = artifact.sidecar.outputs[0].allowed
     return own if allowed is None else replace(own, max=allowed, mean=min(own.mean, allowed))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zipfile import BadZipFile
@@ -12,6 +13,7 @@ import numpy as np
 from dpt_deploy.artifact.sidecar import Sidecar
 from dpt_deploy.artifact.store import Artifact
 from dpt_deploy.core.errors import BadFileError
+from dpt_deploy.core.runner import Tensors
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import INPUT_FLOAT, TensorSpec
 from dpt_deploy.jobs.common.inputs import reference_input
@@ -36,14 +38,17 @@ def golden_size(sidecar: Sidecar) -> tuple[int, Size]:
     return (1, static) if static else (GOLDEN_BATCH, Size(high * stride, wide * stride))
 
 
-def reference_output(model: DPT, sidecar: Sidecar, images: np.ndarray) -> np.ndarray:
-    """What PyTorch makes of ``images``, in the form the artefact returns it (labels where it returns labels)."""
+def reference_outputs(model: DPT, sidecar: Sidecar, images: np.ndarray) -> Tensors:
+    """PyTorch's outputs for ``images``, by the names and in the form of the artefact (labels where it has ArgMax)."""
     from dpt_deploy.runtime.pytorch import TorchRunner
 
     inputs = [TensorSpec(INPUT_FLOAT, "float32", ("batch", 3, "height", "width"))]
     with TorchRunner(model, inputs, sidecar.outputs) as runner:
-        (output,) = runner.infer(reference_input(sidecar, images)).values()
-    return output.argmax(axis=1).astype(np.int32) if sidecar.output_kind == "labels" else output
+        found = runner.infer(reference_input(sidecar, images))
+    for output in sidecar.outputs:
+        if output.kind.values == "labels" and found[output.name].ndim == len(output.shape) + 1:  # scores of PyTorch
+            found[output.name] = found[output.name].argmax(axis=1).astype(np.int32)
+    return found
 
 
 def golden_report(artifact: Artifact, runtime: str | None = None) -> ParityComparison:
@@ -51,18 +56,29 @@ def golden_report(artifact: Artifact, runtime: str | None = None) -> ParityCompa
     sidecar = artifact.sidecar
     if artifact.golden_path is None:
         raise BadFileError(f"{artifact.path} has no golden tensors", hint="export it again")
-    stored = read_golden(artifact.golden_path)
-    images, reference = stored["images"], stored["output"]
+    images, reference = read_golden(artifact.golden_path, sidecar.outputs)
     size = Size(*images.shape[1:3])
     with open_runner(artifact, runtime or reference_runtime(sidecar)) as runner:
         outputs = paired_outputs(runner, sidecar, lambda _images: reference, images=images)
-        return compare_matrix(outputs, [(len(images), size)], sidecar.allowed, min_span=smallest_span(sidecar))
+        return compare_matrix(outputs, [(len(images), size)], sidecar.outputs, min_span=smallest_span(sidecar))
 
 
-def read_golden(path: Path) -> dict[str, np.ndarray]:
-    """``images`` (B, H, W, 3) and the reference's ``output``; raises :class:`BadFileError` for anything else."""
+def golden_arrays(images: np.ndarray, outputs: Tensors) -> dict[str, np.ndarray]:
+    """The arrays of a golden file: ``images``, and ``output``, or ``output.NAME`` for each of several outputs."""
+    if len(outputs) == 1:
+        return {"images": images, "output": next(iter(outputs.values()))}
+    return {"images": images, **{f"output.{name}": values for name, values in outputs.items()}}
+
+
+def read_golden(path: Path, outputs: Sequence[TensorSpec]) -> tuple[np.ndarray, Tensors]:
+    """Images (B, H, W, 3) and the reference's outputs by name.
+
+    Raises:
+        BadFileError: the file is missing or damaged, or lacks one of the ``outputs``.
+    """
+    keys = {each.name: "output" if len(outputs) == 1 else f"output.{each.name}" for each in outputs}
     try:
         with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in ("images", "output")}
+            return stored["images"], {name: stored[key] for name, key in keys.items()}
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as exc:
         raise BadFileError(f"golden tensors {path} cannot be read ({exc})", hint="export again") from exc

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from dpt_deploy.artifact.records import OutputRecord
 from dpt_deploy.artifact.store import Artifact
 from dpt_deploy.core.recipe import Tolerance
 from dpt_deploy.core.size import Size
@@ -28,21 +29,21 @@ _ROOT = ""  # the name of the whole network among its modules
 
 
 def locate_divergence(
-    artifact: Artifact, module: Any, batch: int, size: Size, tolerance: Tolerance
+    artifact: Artifact, module: Any, batch: int, size: Size, output: OutputRecord
 ) -> Divergence | None:
-    """The first diverging tensor of one case, or None when all that can be compared agrees."""
+    """The first tensor that exceeds the tolerance of ``output``, or None if all that can be compared agrees."""
     from dpt_deploy.graph.mark import tensor_names
     from dpt_deploy.model.rewrites.registry import exactly_rewritten
 
-    images = parity_images(artifact.sidecar.precision, batch, size)
+    tolerance, images = output.allowed, parity_images(artifact.sidecar.precision, batch, size)
     rewritten = exactly_rewritten(module)
     rewriting = _rewriting_error(module, rewritten, artifact, images, tolerance)
     if rewriting:
         return rewriting
     modules = dict(rewritten.named_modules())
     tensors = {tensor: tensor for tensor in tensor_names(artifact.path) if tensor in modules}
-    if artifact.sidecar.output_kind == "scores":
-        tensors[_ROOT] = artifact.sidecar.outputs[0].name
+    if len(artifact.sidecar.outputs) == 1 and output.kind.compare == "range":  # else the network returns another thing
+        tensors[_ROOT] = output.name
 
     def probe(chunk: Sequence[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         reference = _module_outputs(rewritten, reference_input(artifact.sidecar, images), chunk)

@@ -30,10 +30,16 @@ class Verification:
             "weights": str(self.artifact.sidecar.weights),
             "against": self.against,
             "verified": self.report.passed,
-            "tolerance": asdict(self.report.tolerance),
+            **_tolerances(self.report),
             "cases": [asdict(case) for case in self.report.cases],
             "diverges_at": where,
         }
+
+
+def _tolerances(report: ParityComparison) -> dict[str, Any]:
+    """``tolerance`` of the only output, or ``tolerances`` by name where there are several."""
+    each = {name: asdict(tolerance) for name, tolerance in report.tolerances.items()}
+    return {"tolerances": each} if len(each) > 1 else {"tolerance": next(iter(each.values()))}
 
 
 def raise_on_failure(verification: Verification) -> None:
@@ -42,12 +48,13 @@ def raise_on_failure(verification: Verification) -> None:
         return
     failed = verification.report.failures
     worst = max(failed, key=lambda case: float("inf") if case.note else case.max or 0.0)
-    measured = measured_error(worst, verification.report.tolerance)
+    measured = measured_error(worst, verification.report.tolerances[worst.output])
+    output = f" in output {worst.output!r}" if len(verification.report.tolerances) > 1 else ""
     found = verification.divergence
     where = f"; first tensor that diverges: {found.tensor} (max {found.max:.2e})" if found else ""
     raise ParityError(
         f"{len(failed)} of {len(verification.report.cases)} cases disagree with {verification.against}; worst at size "
-        f"{worst.size}, batch {worst.batch}: {measured}{where}",
+        f"{worst.size}, batch {worst.batch}{output}: {measured}{where}",
         hint="do not ship this file; export it again, and report it if that does not help",
     )
 

@@ -1,4 +1,4 @@
-"""What rounding costs a network in PyTorch's own hands: by that, typed graphs are judged."""
+"""Rounding errors of PyTorch in the type of an artefact: the measure that typed graphs are held to."""
 
 from __future__ import annotations
 
@@ -7,29 +7,36 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dpt_deploy.artifact.records import CaseResult, TypeLossRecord
+from dpt_deploy.artifact.records import CaseResult, TypeLossRecord, loosened
 from dpt_deploy.artifact.sidecar import Sidecar
+from dpt_deploy.core.optional import extra
 from dpt_deploy.core.precision import find_precision
+from dpt_deploy.core.runner import Tensors
 from dpt_deploy.core.size import parse_size
 from dpt_deploy.jobs.common.inputs import parity_images, reference_input
+from dpt_deploy.jobs.verify.golden import reference_outputs
 from dpt_deploy.measure.metrics import range_error
+
+with extra("export", purpose="computing in PyTorch"):
+    import torch
+
+    from dpt_deploy.runtime.pytorch import by_name
 
 if TYPE_CHECKING:
     from dpt_deploy.model.dpt import DPT
 
 
-def type_loss(model: DPT, sidecar: Sidecar, images: np.ndarray, reference: np.ndarray) -> TypeLossRecord | None:
-    """Error of ``model``, computed by PyTorch in the type of the artefact, against its FP32 ``reference``.
+def type_losses(model: DPT, sidecar: Sidecar, images: np.ndarray, reference: Tensors) -> dict[str, TypeLossRecord]:
+    """Errors of ``model`` computed by PyTorch in the artefact's type against its FP32 ``reference``, by output.
 
-    For graphs of 8 bits BF16 stands in: it has as many significant bits. ``images`` are bytes (B, H, W, 3). None where
-    there is nothing to compare: an FP32 artefact, one that returns labels, a PyTorch that cannot compute in the type,
-    or overflows in it.
+    For graphs of 8 bits BF16 stands in: it has as many significant bits. ``images`` are bytes (B, H, W, 3). Outputs
+    without a record: all those of an FP32 artefact, labels, and those for which PyTorch has no kernels of the type or
+    overflows in it.
     """
-    import torch
-
+    measured = [output for output in sidecar.outputs if output.kind.compare == "range"]
     kind = find_precision(sidecar.precision).loss_precision
-    if not kind or sidecar.output_kind == "labels":
-        return None
+    if not kind or not measured:
+        return {}
     narrow = getattr(torch, find_precision(kind).torch_type)
     (pixels,) = reference_input(sidecar, images).values()
     # Copies: the graph that is still to be written refers to the model's own tensors.
@@ -40,24 +47,27 @@ def type_loss(model: DPT, sidecar: Sidecar, images: np.ndarray, reference: np.nd
     device = next(model.parameters()).device
     try:
         with torch.inference_mode():
-            given = torch.from_numpy(pixels).to(device, narrow)
-            found = torch.func.functional_call(model, numbers, (given,)).float().cpu().numpy()
+            result = torch.func.functional_call(model, numbers, (torch.from_numpy(pixels).to(device, narrow),))
     except RuntimeError:  # an operator without a kernel for the type
-        return None
-    largest, mean = range_error(found, reference)
-    return TypeLossRecord(kind, largest, mean) if np.isfinite(largest) else None
+        return {}
+    found = by_name(result, sidecar.outputs)
+    lost = {
+        output.name: TypeLossRecord(kind, *range_error(found[output.name], reference[output.name]))
+        for output in measured
+    }
+    return {name: record for name, record in lost.items() if np.isfinite(record.max)}
 
 
 def held_to_pytorch(case: CaseResult, model: DPT, sidecar: Sidecar) -> CaseResult:
-    """A case that failed, held once more: to :data:`TYPE_LOSS_TIMES` what PyTorch itself loses on that very case's
-    images, which ``held_to`` then says. The golden images are small; others may cost a network more, whoever rounds."""
+    """A failed case, held to :data:`TYPE_LOSS_TIMES` the type loss on that very case's images, if that is more.
+
+    The golden images are small; others may cost a network more, whoever rounds. ``held_to`` records the tolerance.
+    """
     if case.note or case.max is None or case.mean is None:
         return case
-    from dpt_deploy.jobs.verify.golden import reference_output
-
     images = parity_images(sidecar.precision, case.batch, parse_size(case.size, stride=1))
-    lost = type_loss(model, sidecar, images, reference_output(model, sidecar, images))
+    lost = type_losses(model, sidecar, images, reference_outputs(model, sidecar, images)).get(case.output)
     if lost is None:
         return case
-    allowed = replace(sidecar, type_loss=lost).allowed
+    allowed = loosened(sidecar.output(case.output).tolerance, lost)
     return replace(case, passed=case.max <= allowed.max and case.mean <= allowed.mean, held_to=allowed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from dpt_deploy.artifact.store import Artifact, open_artifact, record
 from dpt_deploy.core.environment import gpu_devices, processor, tool_versions
 from dpt_deploy.core.errors import BadFileError, DptError, UsageError
 from dpt_deploy.core.optional import extra
-from dpt_deploy.core.runner import Runner
+from dpt_deploy.core.runner import Runner, Tensors
 from dpt_deploy.core.size import Size, parse_size
 from dpt_deploy.jobs.common.inputs import model_feed
 from dpt_deploy.jobs.common.runners import open_runner, reference_runtime
@@ -72,7 +72,7 @@ def verify_artifact(
         report = compare_matrix(
             outputs,
             cases,
-            sidecar.allowed,
+            sidecar.outputs,
             min_span=min_span,
             # Against another checkpoint a failure stands: what that one loses in 16 bits is no measure here.
             again=(lambda case: case) if against else partial(_again, module, sidecar),
@@ -97,26 +97,30 @@ def _reference(sidecar: Sidecar, weights: str | None, against: Path | None) -> A
     return reference_of(sidecar, weights, against=against)
 
 
-def _torch_output(module: Any, sidecar: Sidecar, images: np.ndarray) -> np.ndarray:
-    from dpt_deploy.jobs.verify.golden import reference_output
+def _torch_output(module: Any, sidecar: Sidecar, images: np.ndarray) -> Tensors:
+    from dpt_deploy.jobs.verify.golden import reference_outputs
 
-    return reference_output(module, sidecar, images)
+    return reference_outputs(module, sidecar, images)
 
 
 def _against_artifact(artifact: Artifact, other: Artifact, cases: Cases, runtime: str) -> ParityComparison:
-    same = (artifact.sidecar.output_kind, artifact.sidecar.model.task) == (
-        other.sidecar.output_kind,
-        other.sidecar.model.task,
-    )
-    if not same:
-        raise UsageError("the two artefacts return different kinds of output", hint="compare like with like")
+    kinds = [{output.name: output.kind.values for output in each.sidecar.outputs} for each in (artifact, other)]
+    if kinds[0] != kinds[1]:
+        raise UsageError(
+            f"the two artefacts return different outputs: {_listed(kinds[0])}, and {_listed(kinds[1])}",
+            hint="compare artefacts with the same outputs",
+        )
     with open_runner(artifact, runtime) as runner, open_runner(other, reference_runtime(other.sidecar)) as second:
 
-        def reference(images: np.ndarray) -> np.ndarray:
-            return second.infer(model_feed(other.sidecar, images))[other.sidecar.outputs[0].name]
+        def reference(images: np.ndarray) -> Tensors:
+            return second.infer(model_feed(other.sidecar, images))
 
         outputs = paired_outputs(runner, artifact.sidecar, reference)
-        return compare_matrix(outputs, cases, artifact.sidecar.allowed, min_span=smallest_span(other.sidecar))
+        return compare_matrix(outputs, cases, artifact.sidecar.outputs, min_span=smallest_span(other.sidecar))
+
+
+def _listed(kinds: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} ({task})" for name, task in kinds.items())
 
 
 def _locate(artifact: Artifact, module: Any, report: ParityComparison) -> Divergence | None:
@@ -126,7 +130,7 @@ def _locate(artifact: Artifact, module: Any, report: ParityComparison) -> Diverg
     smallest = min(report.failures, key=lambda case: (parse_size(case.size, stride=1), case.batch))
     size = parse_size(smallest.size, stride=1)
     try:
-        return locate_divergence(artifact, module, smallest.batch, size, artifact.sidecar.allowed)
+        return locate_divergence(artifact, module, smallest.batch, size, artifact.sidecar.output(smallest.output))
     except (DptError, OSError):
         return None
 

@@ -17,6 +17,7 @@ from dpt_deploy.core.errors import DptError, UsageError
 from dpt_deploy.core.runner import Tensors
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import TensorSpec
+from dpt_deploy.imaging.maps import map_of, map_type
 from dpt_deploy.imaging.rules import require_rgb
 from dpt_deploy.runtime.native import library as native
 from dpt_deploy.runtime.predictor import Prediction, Predictor
@@ -92,9 +93,9 @@ class NativeRunner:
         given = native.Image(
             struct_size=sizeof(native.Image), data=pixels.ctypes.data, height=height, width=width, row_bytes=3 * width
         )
-        depth = self._sidecar.model.task == "depth"
-        values = np.empty((height, width), np.float32 if depth else np.uint16)
-        function = "dpt_predict_depth" if depth else "dpt_predict_labels"
+        task = self._sidecar.outputs[0].kind
+        values = np.empty((height, width), map_type(task))
+        function = "dpt_predict_labels" if task.of_classes else "dpt_predict_depth"
         self._library.call(function, self._open(), byref(given), values.ctypes.data, values.size)
         return values
 
@@ -118,14 +119,17 @@ class NativePredictor(Predictor):
 
     def __init__(self, runner: NativeRunner, sidecar: Sidecar, *, size: Size | None = None) -> None:
         super().__init__(runner, sidecar, size=size)
+        if len(sidecar.outputs) > 1:
+            raise UsageError(
+                "the C++ runtime predicts one output; this model has several", hint="use another runtime: ort"
+            )
         self._native = runner
 
     def predict(self, image: np.ndarray) -> Prediction:
         values = self._native.predict(image)
-        model, size = self._sidecar.model, self.network_size(*image.shape[:2])
-        if model.task == "depth":
-            return Prediction(size, depth=values, metric=model.metric is not None)
-        return Prediction(size, labels=values, num_classes=model.num_classes)
+        output = self._sidecar.outputs[0]
+        found = map_of(output.kind, values, self._sidecar.model)
+        return Prediction(self.network_size(*image.shape[:2]), {output.name: found})
 
     __call__ = predict
 

@@ -14,9 +14,10 @@ from typing import Any, Self
 import numpy as np
 
 from dpt_deploy.artifact.sidecar import Sidecar
-from dpt_deploy.core.errors import DptError
+from dpt_deploy.core.errors import DptError, UsageError
 from dpt_deploy.core.size import Size
 from dpt_deploy.imaging import rules
+from dpt_deploy.imaging.maps import map_of, map_type
 from dpt_deploy.runtime.cuda.arrays import DeviceArray, device_view
 from dpt_deploy.runtime.cuda.where import on_device
 from dpt_deploy.runtime.predictor import Prediction, Predictor, refuse_not_finite
@@ -47,6 +48,11 @@ class DevicePredictor(Predictor):
     def __init__(self, runner: TrtRunner, sidecar: Sidecar, *, size: Size | None = None) -> None:
         super().__init__(runner, sidecar, size=size)
         self._engine = runner
+        if len(sidecar.outputs) > 1:
+            raise UsageError(
+                "an engine with several outputs cannot be resized on the GPU yet", hint="leave device_imaging out"
+            )
+        self._output = sidecar.outputs[0]
         self._resizing: DeviceImaging | None = None
         self._frames: list[DeviceFrame] = []
         self._free: list[DeviceFrame] = []
@@ -156,7 +162,7 @@ class DevicePredictor(Predictor):
 
     def _end(self, underway: _Underway) -> Prediction:
         """Wait for the map of an image."""
-        frame, size, model = underway.frame, underway.size, self._sidecar.model
+        frame, size = underway.frame, underway.size
         with self._engine.in_use():
             if frame not in self._frames:
                 raise DptError("the predictor was used outside its 'with' block")  # that of this image was closed
@@ -168,9 +174,7 @@ class DevicePredictor(Predictor):
             finally:
                 self._free.append(frame)
         network_size = self.network_size(size.height, size.width)
-        if model.task == "depth":
-            return Prediction(network_size, depth=found, metric=model.metric is not None)
-        return Prediction(network_size, labels=found, num_classes=model.num_classes)
+        return Prediction(network_size, {self._output.name: map_of(self._output.kind, found, self._sidecar.model)})
 
     @property
     def _imaging(self) -> DeviceImaging:
@@ -180,7 +184,7 @@ class DevicePredictor(Predictor):
 
     @property
     def _map_type(self) -> np.dtype[Any]:
-        return np.dtype(np.float32 if self._sidecar.model.task == "depth" else np.uint16)
+        return map_type(self._output.kind)
 
     def _map_bytes(self, size: Size) -> int:
         return size.height * size.width * self._map_type.itemsize
@@ -203,11 +207,9 @@ class DevicePredictor(Predictor):
         return result
 
     def _run(self, given: DeviceArray, out: DeviceArray | None) -> DeviceArray:
-        sidecar = self._sidecar
-        result: DeviceArray = self._engine.infer_device({sidecar.inputs[0].name: given}, out=out)[
-            sidecar.outputs[0].name
-        ]
-        return result
+        feed = {self._sidecar.inputs[0].name: given}
+        found: DeviceArray = self._engine.infer_device(feed, out=out)[self._output.name]
+        return found
 
     def _new_input(self, size: Size) -> DeviceArray:
         bytes_in = self._sidecar.input_kind == "uint8"
@@ -217,5 +219,5 @@ class DevicePredictor(Predictor):
     def _resize(self, frame: DeviceFrame, output: DeviceArray, size: Size, target: int) -> None:
         if output.dtype.kind == "f":
             self._imaging.check(output, frame.flag)
-        finish = self._imaging.depth if self._sidecar.model.task == "depth" else self._imaging.labels
+        finish = self._imaging.labels if self._output.kind.of_classes else self._imaging.depth
         finish(output, size, target)

@@ -15,7 +15,7 @@ from dpt_deploy.jobs.common.inputs import model_feed
 from dpt_deploy.jobs.common.reference import reference_of
 from dpt_deploy.jobs.common.samples import structured_images
 from dpt_deploy.jobs.study import models as study_models
-from dpt_deploy.jobs.verify.golden import reference_output
+from dpt_deploy.jobs.verify.golden import reference_outputs
 from dpt_deploy.model.build import build
 from dpt_deploy.model.checkpoints.load import load_weights, save_native
 from dpt_deploy.model.encoders.vit import resize_grid
@@ -56,7 +56,8 @@ def output_of(contestant, size):
 def expected_of(contestant, size):
     """What PyTorch makes of the same image and weights."""
     sidecar = contestant.artifact.sidecar
-    return reference_output(reference_of(sidecar), sidecar, structured_images(1, size.height, size.width))
+    images = structured_images(1, size.height, size.width)
+    return reference_outputs(reference_of(sidecar), sidecar, images)["predicted_depth"]
 
 
 # --- the rule ---------------------------------------------------------------------------------------------------------

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from support.reporting import recording
 
+from dpt_deploy.artifact.records import OutputRecord
 from dpt_deploy.core.errors import ParityError, UsageError
 from dpt_deploy.core.recipe import Tolerance
 from dpt_deploy.core.size import Size
@@ -15,11 +18,17 @@ pytestmark = pytest.mark.fast
 
 TOLERANCE = Tolerance(max=1e-4, mean=1e-5, disagreement=1e-3)
 SIZE = Size(32, 64)
+OUTPUT = OutputRecord("predicted_depth", "float32", ("batch", "height", "width"), "depth", TOLERANCE)
+LABELS = OutputRecord("labels", "int64", ("batch", "height", "width"), "labels", TOLERANCE)
 DEPTH = np.linspace(1.0, 5.0, 2 * 32 * 64).reshape(2, 32, 64).astype(np.float32)
 
 
+def named(values):
+    return {OUTPUT.name: values}
+
+
 def _case(candidate, reference=DEPTH):
-    return compare(candidate, reference, batch=2, size=SIZE, tolerance=TOLERANCE)
+    return compare(candidate, reference, LABELS if reference.dtype.kind == "i" else OUTPUT, batch=2, size=SIZE)
 
 
 def test_equal_outputs_pass():
@@ -66,9 +75,9 @@ def test_a_size_the_graph_refuses_is_a_failed_case_and_the_rest_is_measured():
     def outputs(batch, _size):
         if batch == 1:
             raise UsageError("the model does not accept it")
-        return DEPTH, DEPTH
+        return named(DEPTH), named(DEPTH)
 
-    report = compare_matrix(outputs, [(1, SIZE), (2, SIZE)], TOLERANCE, min_span=0.5)
+    report = compare_matrix(outputs, [(1, SIZE), (2, SIZE)], [OUTPUT], min_span=0.5)
     assert [(case.passed, case.note) for case in report.cases] == [(False, "the model does not accept it"), (True, "")]
 
 
@@ -84,27 +93,27 @@ def test_a_size_the_graph_refuses_is_a_failed_case_and_the_rest_is_measured():
 )
 def test_a_reference_that_agrees_with_anything_is_refused(reference, message):
     with pytest.raises(ParityError, match=message):
-        check_reference(reference, min_span=0.5)
+        check_reference(reference, LABELS.kind if reference.dtype.kind == "i" else OUTPUT.kind, min_span=0.5)
 
 
 def test_a_varied_reference_is_accepted():
-    check_reference(DEPTH, min_span=0.5)
-    check_reference(np.array([[[0, 1]]], np.int32), min_span=0.5)
+    check_reference(DEPTH, OUTPUT.kind, min_span=0.5)
+    check_reference(np.array([[[0, 1]]], np.int32), LABELS.kind, min_span=0.5)
 
 
 def test_the_matrix_measures_every_case_even_after_a_failure():
     def outputs(batch, _size):
-        return (DEPTH + (batch == 1), DEPTH)
+        return named(DEPTH + (batch == 1)), named(DEPTH)
 
     with recording() as reporter:
-        report = compare_matrix(outputs, [(1, SIZE), (2, SIZE)], TOLERANCE, min_span=0.5)
+        report = compare_matrix(outputs, [(1, SIZE), (2, SIZE)], [OUTPUT], min_span=0.5)
     assert [case.passed for case in report.cases] == [False, True]
     assert (report.passed, len(report.failures)) == (False, 1)
     assert reporter.lines == [f"{SIZE}, batch 1: FAIL", f"{SIZE}, batch 2: pass"]
 
 
 def test_an_empty_matrix_proves_nothing():
-    assert not compare_matrix(lambda _b, _s: (DEPTH, DEPTH), [], TOLERANCE, min_span=0.5).passed
+    assert not compare_matrix(lambda _b, _s: ({}, {}), [], [OUTPUT], min_span=0.5).passed
 
 
 def test_a_case_that_failed_is_judged_again_and_no_other():
@@ -114,5 +123,32 @@ def test_a_case_that_failed_is_judged_again_and_no_other():
         seen.append(case.batch)
         return case
 
-    compare_matrix(lambda b, _s: (DEPTH + (b - 1), DEPTH), [(1, SIZE), (2, SIZE)], TOLERANCE, min_span=0.0, again=again)
+    def outputs(batch, _size):
+        return named(DEPTH + (batch - 1)), named(DEPTH)
+
+    compare_matrix(outputs, [(1, SIZE), (2, SIZE)], [OUTPUT], min_span=0.0, again=again)
     assert seen == [2]
+
+
+def test_every_output_is_compared_by_its_own_task_and_named():
+    labels = np.arange(2 * 32 * 64).reshape(2, 32, 64) % 7
+    off = {"predicted_depth": DEPTH + 1, "labels": np.where(labels == 6, 0, labels)}
+
+    def outputs(_batch, _size):
+        return off, {"predicted_depth": DEPTH, "labels": labels}
+
+    loose = replace(LABELS, tolerance=replace(TOLERANCE, disagreement=0.5))
+    report = compare_matrix(
+        outputs,
+        [(2, SIZE)],
+        [
+            OUTPUT,
+            LABELS,
+        ],
+        min_span=0.5,
+    )
+    assert [(case.output, case.passed) for case in report.cases] == [("predicted_depth", False), ("labels", False)]
+    assert [case.max is None for case in report.cases] == [False, True]
+    report = compare_matrix(outputs, [(2, SIZE)], [OUTPUT, loose], min_span=0.5)
+    assert [case.passed for case in report.cases] == [False, True]
+    assert report.tolerances == {"predicted_depth": TOLERANCE, "labels": loose.tolerance}

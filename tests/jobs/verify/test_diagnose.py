@@ -84,7 +84,9 @@ def test_a_sound_quantised_file_is_found_sound_and_its_noise_is_told(flavour, ca
 def test_with_every_node_spared_nothing_is_left_of_the_rounding_of_activations(flavour):
     artifact = quantised(flavour)
     feed = model_feed(artifact.sidecar, parity_images("int8", 1, Size(64, 64)))
-    with QuantisedWorkshop(artifact, feed, artifact.sidecar.tolerance, artifact.sidecar.quantisation) as workshop:
+    with QuantisedWorkshop(
+        artifact, feed, artifact.sidecar.outputs[0].tolerance, artifact.sidecar.quantisation
+    ) as workshop:
         none, some, all_of_it = (workshop.error(keep)[0] for keep in ((), workshop.nodes[::2], workshop.nodes))
     assert all_of_it < 5e-3 < none
     assert all_of_it <= some

@@ -9,16 +9,16 @@ import torch
 from onnx import numpy_helper
 from support.tiny import exported, tampered, tiny_model
 
-from dpt_deploy.artifact.records import CaseResult, TypeLossRecord
-from dpt_deploy.artifact.sidecar import TYPE_LOSS_TIMES, Sidecar
+from dpt_deploy.artifact.records import TYPE_LOSS_TIMES, CaseResult, TypeLossRecord
+from dpt_deploy.artifact.sidecar import Sidecar
 from dpt_deploy.artifact.store import write_sidecar
 from dpt_deploy.cli import call
 from dpt_deploy.cli._output import case_rows
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.common.inputs import parity_images, reference_input
 from dpt_deploy.jobs.common.reference import reference_of
-from dpt_deploy.jobs.verify.golden import read_golden, reference_output
-from dpt_deploy.jobs.verify.type_loss import held_to_pytorch, type_loss
+from dpt_deploy.jobs.verify.golden import read_golden, reference_outputs
+from dpt_deploy.jobs.verify.type_loss import held_to_pytorch, type_losses
 from dpt_deploy.measure.metrics import range_error
 
 
@@ -26,21 +26,21 @@ from dpt_deploy.measure.metrics import range_error
 def test_it_is_what_autocast_free_pytorch_loses(precision, kind):
     artifact = exported("tiny-vit", precision=precision)
     sidecar = artifact.sidecar
-    stored = read_golden(artifact.path.with_name(sidecar.golden))
+    images, reference = read_golden(artifact.golden_path, sidecar.outputs)
     network = reference_of(sidecar)
     narrow = {"fp16": torch.half, "bf16": torch.bfloat16}[kind]
-    (pixels,) = reference_input(sidecar, stored["images"]).values()
+    (pixels,) = reference_input(sidecar, images).values()
     with torch.no_grad():
         found = network.to(narrow)(torch.from_numpy(pixels).to(narrow)).float().numpy()
-    expected = range_error(found, stored["output"])
-    assert sidecar.type_loss.type == kind
-    assert (sidecar.type_loss.max, sidecar.type_loss.mean) == pytest.approx(expected, rel=0.2)
-    assert 0 < sidecar.type_loss.mean < sidecar.type_loss.max < 0.1
+    lost = sidecar.outputs[0].type_loss
+    assert lost.type == kind
+    assert (lost.max, lost.mean) == pytest.approx(range_error(found, reference["predicted_depth"]), rel=0.2)
+    assert 0 < lost.mean < lost.max < 0.1
 
 
 def test_there_is_none_where_there_is_nothing_to_compare():
-    assert exported("tiny-vit").sidecar.type_loss is None
-    assert exported("tiny-seg", precision="fp16", output_kind="labels").sidecar.type_loss is None
+    assert exported("tiny-vit").sidecar.outputs[0].type_loss is None
+    assert exported("tiny-seg", precision="fp16", output_kind="labels").sidecar.outputs[0].type_loss is None
 
 
 def test_an_overflow_in_pytorch_is_no_excuse():
@@ -49,17 +49,20 @@ def test_an_overflow_in_pytorch_is_no_excuse():
     with torch.no_grad():
         model.head.conv3.bias.fill_(1e6)
     images = np.zeros((1, 64, 64, 3), np.uint8)
-    assert type_loss(model, sidecar, images, np.linspace(0, 1, 64 * 64, dtype=np.float32).reshape(1, 64, 64)) is None
+    reference = {"predicted_depth": np.linspace(0, 1, 64 * 64, dtype=np.float32).reshape(1, 64, 64)}
+    assert type_losses(model, sidecar, images, reference) == {}
 
 
 def test_more_is_allowed_only_where_pytorch_loses_more():
     sidecar = exported("tiny-vit", precision="fp16").sidecar
-    little = replace(sidecar, type_loss=TypeLossRecord("fp16", 1e-5, 1e-6))
-    assert little.allowed == replace(sidecar, type_loss=None).allowed == sidecar.tolerance
-    rough = replace(sidecar, type_loss=TypeLossRecord("fp16", 0.02, 0.004))
+    (output,) = sidecar.outputs
+    little = replace(output, type_loss=TypeLossRecord("fp16", 1e-5, 1e-6))
+    assert little.allowed == replace(output, type_loss=None).allowed == output.tolerance
+    rough = replace(output, type_loss=TypeLossRecord("fp16", 0.02, 0.004))
     assert (rough.allowed.max, rough.allowed.mean) == (TYPE_LOSS_TIMES * 0.02, TYPE_LOSS_TIMES * 0.004)
-    assert rough.allowed.disagreement == sidecar.tolerance.disagreement
-    assert Sidecar.from_json(rough.to_json()) == rough
+    assert rough.allowed.disagreement == output.tolerance.disagreement
+    recorded = replace(sidecar, outputs=(rough,))
+    assert Sidecar.from_json(recorded.to_json()) == recorded
 
 
 def test_a_file_that_loses_more_than_that_fails(tmp_path, capsys):
@@ -74,18 +77,21 @@ def test_a_file_that_loses_more_than_that_fails(tmp_path, capsys):
     spoiled = tampered(exported("tiny-vit", precision="fp16"), tmp_path, spoil)
     check = ["verify", str(spoiled.path), "--res", "64", "--batch", "1"]
     assert call(check) == 5
-    write_sidecar(spoiled.path, replace(spoiled.sidecar, type_loss=TypeLossRecord("fp16", 0.3, 0.3)))
+    lost = {"predicted_depth": TypeLossRecord("fp16", 0.3, 0.3)}
+    write_sidecar(spoiled.path, spoiled.sidecar.with_type_losses(lost))
     assert call(check) == 0
 
 
-def test_a_case_may_lose_thrice_what_pytorch_loses_on_its_own_images():
+def test_a_case_may_lose_three_times_what_pytorch_loses_on_its_own_images():
     artifact = exported("tiny-vit", precision="fp16")
     sidecar = artifact.sidecar
     network = reference_of(sidecar)
     images = parity_images("fp16", 2, Size(96, 64))
-    lost = type_loss(network, sidecar, images, reference_output(network, sidecar, images))
-    fine = CaseResult(2, "96x64", False, max=0.5 * TYPE_LOSS_TIMES * lost.max, mean=0.9 * TYPE_LOSS_TIMES * lost.mean)
-    strict = replace(sidecar, tolerance=replace(sidecar.tolerance, max=1e-9, mean=1e-9))
+    (output,) = sidecar.outputs
+    lost = type_losses(network, sidecar, images, reference_outputs(network, sidecar, images))[output.name]
+    limit, mean = TYPE_LOSS_TIMES * lost.max, TYPE_LOSS_TIMES * lost.mean
+    fine = CaseResult(2, "96x64", False, max=0.5 * limit, mean=0.9 * mean, output=output.name)
+    strict = replace(sidecar, outputs=(replace(output, tolerance=replace(output.tolerance, max=1e-9, mean=1e-9)),))
     cases = (fine, replace(fine, mean=1.1 * TYPE_LOSS_TIMES * lost.mean), replace(fine, note="NaN"))
     held = [held_to_pytorch(case, network, strict) for case in cases]
     assert [case.passed for case in held] == [True, False, False]

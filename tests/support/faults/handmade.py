@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from dpt_deploy.artifact.records import Shapes
+from dpt_deploy.artifact.records import OutputRecord, Shapes
 from dpt_deploy.artifact.sidecar import Sidecar, WeightsSource
 from dpt_deploy.artifact.store import Artifact, open_artifact, payload_of, write_sidecar
 from dpt_deploy.core.recipe import Tolerance, VerifyMatrix
@@ -32,11 +32,17 @@ SIDECAR = Sidecar(
     precision="fp32",
     opset=23,
     input_kind="float32",
-    output_kind="scores",
     inputs=(TensorSpec("pixel_values", "float32", ("batch", 3, "height", "width")),),
-    outputs=(TensorSpec("predicted_depth", "float32", ("batch", "height", "width")),),
+    outputs=(
+        OutputRecord(
+            "predicted_depth",
+            "float32",
+            ("batch", "height", "width"),
+            "depth",
+            Tolerance(max=1e-4, mean=1e-5, disagreement=1e-3),
+        ),
+    ),
     shapes=Shapes(32),
-    tolerance=Tolerance(max=1e-4, mean=1e-5, disagreement=1e-3),
     verify=VerifyMatrix(res=("32",), batch=(1,)),
     golden=f"{NAME}.golden.npz",
 )

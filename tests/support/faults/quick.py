@@ -43,6 +43,7 @@ def install(set_attribute: SetAttribute, former: Artifact, notice: Notice = lamb
             made.append(payload_of(target))
             notice("half")
         notice("payloads")
+        tolerance = request.recipe.parity[request.precision]
         return replace(
             former.sidecar,
             payloads=tuple(made),
@@ -54,9 +55,8 @@ def install(set_attribute: SetAttribute, former: Artifact, notice: Notice = lamb
             precision=request.precision,
             opset=request.graph_opset,
             input_kind=request.input_kind,
-            output_kind=request.output_kind,
+            outputs=(replace(former.sidecar.outputs[0], task=request.task.name, tolerance=tolerance),),
             shapes=shapes_of(request),
-            tolerance=request.recipe.parity[request.precision],
             verify=request.recipe.verify,
             parity=None,
         )

@@ -1,0 +1,121 @@
+"""Tasks: one record for each kind of output, read by everything that depends on the kind.
+
+A new kind of output is one more record in :data:`TASKS`. Its fields choose from what the program can do:
+``imaging/maps.py`` turns raw outputs into maps, ``jobs/verify/compare.py`` compares outputs, ``imaging/formats.py``
+writes maps to files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dpt_deploy.core.spec import ModelSpec
+
+
+@dataclass(frozen=True)
+class Task:
+    """One kind of output.
+
+    Attributes:
+        name: its name in sidecars.
+        output: the usual name of the tensor.
+        shape: the tensor's dimensions; a string is symbolic.
+        values: what the tensor holds: ``numbers``, ``scores`` of classes, or 0-based ``labels``.
+        resample: how a raw output becomes a map of the image's size: ``bicubic`` and ``nearest`` resize it, ``argmax``
+            resizes the scores of all classes and takes the largest.
+        compare: how a candidate is held to a reference. ``range``: largest and mean absolute difference over the
+            reference's range, at most ``Tolerance.max`` and ``Tolerance.mean``. ``labels``: share of pixels with
+            another label, at most ``Tolerance.disagreement``.
+        drift: the distance of two outputs in the task's own terms: ``abs_rel`` is the mean relative error after affine
+            alignment (paper §4.1), ``labels`` the share of pixels with another label, ``range`` the mean error over
+            the reference's range.
+        formats: what ``run`` writes by default (names of :mod:`dpt_deploy.imaging.formats`).
+        palette: colours of a map: a colour map of OpenCV, or ``classes``.
+        unit: ``m`` where numbers are metres.
+    """
+
+    name: str
+    output: str
+    shape: tuple[int | str, ...]
+    values: Literal["numbers", "scores", "labels"]
+    resample: Literal["bicubic", "argmax", "nearest"]
+    compare: Literal["range", "labels"]
+    drift: Literal["abs_rel", "labels", "range"]
+    formats: tuple[str, ...]
+    palette: str
+    unit: Literal["", "m"] = ""
+
+    @property
+    def of_classes(self) -> bool:
+        """True if a map holds labels (uint16, 1 is the first class), False if it holds numbers (float32)."""
+        return self.values != "numbers"
+
+
+_MAP = ("batch", "height", "width")
+
+DEPTH = Task(
+    name="depth",
+    output="predicted_depth",
+    shape=_MAP,
+    values="numbers",
+    resample="bicubic",
+    compare="range",
+    drift="abs_rel",
+    formats=("png", "pfm"),
+    palette="inferno",
+)
+METRIC_DEPTH = Task(
+    name="metric-depth",
+    output="predicted_depth",
+    shape=_MAP,
+    values="numbers",
+    resample="bicubic",
+    compare="range",
+    drift="abs_rel",
+    formats=("png", "pfm"),
+    palette="inferno",
+    unit="m",
+)
+SCORES = Task(
+    name="scores",
+    output="logits",
+    shape=("batch", "classes", "height", "width"),
+    values="scores",
+    resample="argmax",
+    compare="range",
+    drift="labels",
+    formats=("labels",),
+    palette="classes",
+)
+LABELS = Task(
+    name="labels",
+    output="labels",
+    shape=_MAP,
+    values="labels",
+    resample="nearest",
+    compare="labels",
+    drift="labels",
+    formats=("labels",),
+    palette="classes",
+)
+
+TASKS = {task.name: task for task in (DEPTH, METRIC_DEPTH, SCORES, LABELS)}
+
+
+def task_named(name: str) -> Task:
+    """The record of a task.
+
+    Raises:
+        ValueError: this program knows no such task.
+    """
+    if name not in TASKS:
+        raise ValueError(f"task {name!r} is unknown; expected one of {', '.join(TASKS)}")
+    return TASKS[name]
+
+
+def task_of(model: ModelSpec, *, labels: bool = False) -> Task:
+    """The task of a model's output; ``labels`` if its graph ends in ArgMax."""
+    if model.task == "depth":
+        return METRIC_DEPTH if model.metric else DEPTH
+    return LABELS if labels else SCORES

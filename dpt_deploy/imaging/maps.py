@@ -1,0 +1,53 @@
+"""Raw outputs of a network as maps of the image's size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpt_deploy.core.size import Size
+from dpt_deploy.core.spec import ModelSpec
+from dpt_deploy.core.task import Task
+from dpt_deploy.imaging import resample
+
+
+@dataclass(frozen=True)
+class Map:
+    """One map of one image, at the image's own resolution.
+
+    ``values`` (H, W) are float32 numbers, or uint16 labels: 1 is the first class, 0 the palette's background, which is
+    never predicted. ``num_classes`` is 0 for numbers. ``png_scale`` is the factor of 16-bit metric PNGs, 0 where the
+    numbers are not metres. The values of a map that was resized on a GPU may still lie there.
+    """
+
+    task: Task
+    values: Any
+    num_classes: int = 0
+    png_scale: float = 0.0
+
+
+def map_of(task: Task, values: Any, model: ModelSpec) -> Map:
+    """A map of ``values`` that have the image's size already."""
+    png_scale = model.metric.png_scale if model.metric and task.unit == "m" else 0.0
+    return Map(task, values, model.num_classes if task.of_classes else 0, png_scale)
+
+
+def to_map(task: Task, output: NDArray[Any], size: Size, model: ModelSpec) -> Map:
+    """The map of an image of ``size`` from a raw output of batch 1."""
+    return map_of(task, _resampled(task, output[0], size), model)
+
+
+def _resampled(task: Task, output: NDArray[Any], size: Size) -> NDArray[Any]:
+    if task.resample == "argmax":
+        return resample.labels_from_logits(output, size)
+    if task.resample == "nearest":
+        return resample.resize_labels(output.astype(np.uint16) + 1, size)
+    return resample.resize_bicubic(output, size)
+
+
+def map_type(task: Task) -> np.dtype[Any]:
+    """The NumPy type of a map's values."""
+    return np.dtype(np.uint16 if task.of_classes else np.float32)
