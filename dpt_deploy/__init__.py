@@ -49,7 +49,7 @@ _PUBLIC = {
     "refit_engine_artifact": "dpt_deploy.jobs.build.refit",
     "export_model": "dpt_deploy.jobs.export.export",
     "verify_artifact": "dpt_deploy.jobs.verify.verify",
-    "load": "dpt_deploy.jobs.predict.files",
+    "load": "dpt_deploy.jobs.predict.load",
     "read_image": "dpt_deploy.imaging.files",
     "write_pfm": "dpt_deploy.imaging.files",
 }
