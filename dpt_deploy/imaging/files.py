@@ -35,7 +35,7 @@ _PNG_UNCOMPRESSED = [cv2.IMWRITE_PNG_COMPRESSION, 0]  # as the original; four ti
 _PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
 
-def read_image(path: Path) -> Pixels:
+def read_image(path: Path | str) -> Pixels:
     """The image (H, W, 3) in RGB, as ``cv2.imread(path, IMREAD_COLOR)`` decodes it.
 
     EXIF orientation is applied, grey is replicated, alpha is dropped, 16 bits become 8.
@@ -43,6 +43,7 @@ def read_image(path: Path) -> Pixels:
     Raises:
         BadFileError: missing, empty, truncated or damaged, not an image, or too many pixels to be one.
     """
+    path = Path(path)
     data = _file_bytes(path)
     _check_decodes(path, data)
     try:
@@ -130,11 +131,11 @@ def write_color(path: Path, depth: NDArray[np.float32]) -> None:
     _write_png(path, swapped(colorize(depth)))
 
 
-def write_pfm(path: Path, values: NDArray[np.float32]) -> None:
+def write_pfm(path: Path | str, values: NDArray[np.float32]) -> None:
     """A one-channel portable float map (H, W): little-endian float32, bottom row first."""
     height, width = values.shape
     header = f"Pf\n{width} {height}\n-1.000000\n".encode("ascii")
-    atomic_write_bytes(path, header + np.flipud(values).astype("<f4").tobytes())
+    atomic_write_bytes(Path(path), header + np.flipud(values).astype("<f4").tobytes())
 
 
 _PFM_HEADER = re.compile(rb"Pf\s+(\d{1,9})\s+(\d{1,9})\s+([-+.\deE]+)\s")
