@@ -1,4 +1,4 @@
-"""What the documents say, the program does: commands, options, targets, extras, links, exit codes."""
+"""Documents name only commands, options, targets, extras, links and source files that exist."""
 
 import inspect
 import re
@@ -8,23 +8,22 @@ from importlib import import_module
 
 import click
 import pytest
+from support.paths import ROOT
 
 from dpt_deploy.cli import COMMANDS, INTERRUPTED, cli
 from dpt_deploy.core import errors
 from dpt_deploy.core.optional import EXTRA_OF
 
-DOCUMENTS = (
-    "README.md",
-    "ARCHITECTURE.md",
-    "CONTRIBUTING.md",
-    "CHANGELOG.md",
-    "THIRD_PARTY.md",
-    "export/README.md",
-    "benchmarks/README.md",
-    "tools/gpu_kit/README.md",
+pytestmark = pytest.mark.fast
+
+DOCUMENTS = sorted(
+    str(path.relative_to(ROOT))
+    for pattern in ("*.md", "export/*.md", "benchmarks/*.md", "tools/*/*.md", "docs/**/*.md")
+    for path in ROOT.glob(pattern)
 )
 CODE = re.compile(r"^```.*?\n(.*?)^```|`([^`\n]+)`", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
+SOURCE = re.compile(r"`([\w-]+(?:/[\w.-]+)+\.(?:py|toml|cpp|hpp|h|cu|cfg|sh))`")
 
 
 def code_lines(text):
@@ -96,6 +95,21 @@ def test_links_lead_somewhere(name, root):
     document = root / name
     links = [link for link in LINK.findall(document.read_text()) if "://" not in link]
     assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+def missing_sources(text):
+    """Source files that a document names and that do not exist; names may leave out ``dpt_deploy/``."""
+    homes = (ROOT, ROOT / "dpt_deploy", ROOT / "cpp")
+    return [name for name in SOURCE.findall(text) if not any((home / name).exists() for home in homes)]
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_source_files_that_a_document_names_exist(name, root):
+    assert missing_sources((root / name).read_text()) == []
+
+
+def test_a_source_file_that_is_gone_is_noticed():
+    assert missing_sources("see `core/errors.py` and `workflow/export.py`") == ["workflow/export.py"]
 
 
 @pytest.mark.parametrize(
