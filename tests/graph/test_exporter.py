@@ -18,9 +18,9 @@ from dpt_deploy.graph.analysis.describe import describe
 from dpt_deploy.graph.analysis.opened import OpenedGraph
 from dpt_deploy.graph.axes import Axes
 from dpt_deploy.jobs.common.inputs import model_feed
+from dpt_deploy.jobs.common.reference import reference_outputs
 from dpt_deploy.jobs.common.samples import structured_images
 from dpt_deploy.jobs.verify.compare import check_reference, compare
-from dpt_deploy.jobs.verify.golden import reference_outputs
 from dpt_deploy.runtime.onnxruntime import OrtRunner
 
 OPSETS = (23, 20)

@@ -8,13 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from dpt_deploy.artifact.sidecar import Sidecar, WeightsSource
 from dpt_deploy.artifact.store import sha256_of
 from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.recipe import Recipe, load_recipe
-from dpt_deploy.core.spec import ModelSpec
+from dpt_deploy.core.spec import INPUT_FLOAT, ModelSpec, TensorSpec
+from dpt_deploy.jobs.common.inputs import reference_input
 from dpt_deploy.model.checkpoints import published
+from dpt_deploy.runtime import registry
 
 if TYPE_CHECKING:
     from dpt_deploy.model.checkpoints.match import LoadReport
@@ -110,6 +114,20 @@ def reference_of(sidecar: Sidecar, weights: str | None = None, *, against: Path 
     with extra("export", purpose="approximating the PyTorch reference"):
         from dpt_deploy.model.rewrites.registry import approximated
     return approximated(model, approximation.name, approximation.parameters)
+
+
+def reference_outputs(model: DPT, sidecar: Sidecar, images: np.ndarray) -> dict[str, np.ndarray]:
+    """PyTorch's outputs for ``images`` (bytes, B, H, W, 3), by the artefact's names and in its form.
+
+    Scores become labels where the artefact ends in ArgMax.
+    """
+    inputs = [TensorSpec(INPUT_FLOAT, "float32", ("batch", 3, "height", "width"))]
+    with registry.runner_class("torch")(model, inputs, sidecar.outputs) as runner:
+        found: dict[str, np.ndarray] = runner.infer(reference_input(sidecar, images))
+    for output in sidecar.outputs:
+        if output.kind.values == "labels" and found[output.name].ndim == len(output.shape) + 1:
+            found[output.name] = found[output.name].argmax(axis=1).astype(np.int32)
+    return found
 
 
 def _digest(files: tuple[Path, ...]) -> str:

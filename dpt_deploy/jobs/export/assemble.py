@@ -20,13 +20,14 @@ from dpt_deploy.core.runner import Tensors
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import INPUT_FLOAT, INPUT_UINT8, ModelSpec
 from dpt_deploy.jobs.common.inputs import parity_images
+from dpt_deploy.jobs.common.reference import reference_outputs
 from dpt_deploy.jobs.common.samples import normalised
 from dpt_deploy.jobs.export import worth
 from dpt_deploy.jobs.export.calibration import Calibration, check_sizes, from_folder, from_scenes
 from dpt_deploy.jobs.export.quantised import CalibrationTable, calibrate, check_worth, quantised, smoothed
 from dpt_deploy.jobs.export.request import ExportRequest, shapes_of
 from dpt_deploy.jobs.export.typed import save_graph, type_graph
-from dpt_deploy.jobs.verify.golden import golden_arrays, golden_size, reference_outputs
+from dpt_deploy.jobs.verify.golden import golden_arrays, golden_size
 from dpt_deploy.scenes.seeds import ACCURACY_SEARCH
 
 if TYPE_CHECKING:

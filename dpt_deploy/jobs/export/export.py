@@ -82,14 +82,14 @@ def _made(work: Work, request: ExportRequest, path: Path) -> Sidecar:
 def _with_first_parity(sidecar: Sidecar, path: Path) -> Sidecar:
     """Compare at the golden size before anything is committed; the full matrix is ``verify``."""
     from dpt_deploy.jobs.common.runners import reference_runtime
-    from dpt_deploy.jobs.verify.golden import golden_report
+    from dpt_deploy.jobs.verify.references import compare_with_golden
     from dpt_deploy.jobs.verify.result import measured_error
     from dpt_deploy.runtime import registry
 
     if not registry.available("ort"):
         say("onnxruntime is not installed: not verified (pip install -e '.[ort]', then dpt-deploy verify)")
         return sidecar
-    report = golden_report(Artifact(path, sidecar))
+    report = compare_with_golden(Artifact(path, sidecar))
     if not report.passed:
         worst = report.failures[0]
         raise ParityError(

@@ -1,1 +1,4 @@
-"""Do two runners agree? Metrics, tolerances, the first tensor that diverges (NumPy only)."""
+"""Compare an artefact with a reference, and find the tensor at which they diverge.
+
+Everything but ``pytorch``, ``type_loss``, ``locate``, ``variants`` and ``diagnose`` works without PyTorch and onnx.
+"""

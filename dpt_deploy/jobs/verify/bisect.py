@@ -1,4 +1,4 @@
-"""Where do two computations part, and what is to be spared so that they agree?"""
+"""Searches: the first tensor at which two computations diverge, and the smallest set that makes them agree."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Probe = Callable[[Sequence[str]], Mapping[str, tuple[np.ndarray, np.ndarray]]]  
 
 @dataclass(frozen=True)
 class Divergence:
-    """The first tensor that is off, how far, and the last one before it that was still right."""
+    """The first tensor that is wrong, by how much, and the last one before it that was right."""
 
     tensor: str
     max: float

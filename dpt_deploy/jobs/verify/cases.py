@@ -1,25 +1,26 @@
-"""The cases of a verification: sizes and batches, with the outputs of both sides."""
+"""The cases of a verification: batches and sizes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
-import numpy as np
+from collections.abc import Sequence
 
 from dpt_deploy.artifact.sidecar import Sidecar
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.profile import Profile
-from dpt_deploy.core.runner import Runner, Tensors
 from dpt_deploy.core.size import Size, parse_size
-from dpt_deploy.jobs.common.inputs import model_feed, parity_images
 from dpt_deploy.jobs.common.limits import check_request
-from dpt_deploy.jobs.verify.compare import MIN_SPAN_RANDOM, MIN_SPAN_TRAINED, Outputs
+from dpt_deploy.jobs.verify.compare import MIN_SPAN_RANDOM, MIN_SPAN_TRAINED
 
 Cases = Sequence[tuple[int, Size]]
 
 
 def list_cases(sidecar: Sidecar, res: tuple[Size, ...], batch: tuple[int, ...]) -> Cases:
-    """The batches and sizes to compare at; raises :class:`UsageError` for one that the artefact cannot take."""
+    """The batches and sizes to compare at.
+
+    Raises:
+        UsageError: the artefact cannot take one of them, or there is none.
+        ResourceError: one needs more memory than this machine has.
+    """
     if sidecar.engine and not (res or batch):
         return _corners(sidecar.engine.profiles)
     static, stride = sidecar.shapes.static_size, sidecar.shapes.stride
@@ -39,22 +40,6 @@ def _corners(profiles: Sequence[Profile]) -> Cases:
     return [(batch, Size(height, width)) for batch, height, width in shapes]
 
 
-def paired_outputs(
-    runner: Runner,
-    sidecar: Sidecar,
-    reference: Callable[[np.ndarray], Tensors],
-    *,
-    images: np.ndarray | None = None,
-) -> Outputs:
-    """Return a function of batch and size that gives the candidate's outputs and the reference's."""
-
-    def run(batch: int, size: Size) -> tuple[Tensors, Tensors]:
-        pixels = parity_images(sidecar.precision, batch, size) if images is None else images
-        return runner.infer(model_feed(sidecar, pixels)), reference(pixels)
-
-    return run
-
-
 def smallest_span(sidecar: Sidecar) -> float:
-    """The least range that a reference output must have for a comparison to mean anything."""
+    """The least range, as a share of the largest magnitude, that a meaningful reference output has."""
     return MIN_SPAN_RANDOM if sidecar.weights.is_random else MIN_SPAN_TRAINED

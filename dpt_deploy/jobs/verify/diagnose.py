@@ -1,15 +1,15 @@
-"""What is wrong with a typed artefact: headroom, noise, where it stops being finite, and which nodes should be spared.
+"""Diagnosis of a typed artefact: headroom, noise, the first tensor that is not finite, and the nodes to keep.
 
-The graph is compared with itself computed in FP32 (:mod:`dpt_deploy.graph.precision.emulate`), activations unrounded
-(:mod:`dpt_deploy.graph.precision.bypass`), so that neither PyTorch nor the checkpoint is needed, and what is found is
-due to the types of tensors alone.
+The graph is compared with itself in FP32 (:mod:`dpt_deploy.graph.precision.emulate`), with unrounded activations
+(:mod:`dpt_deploy.graph.precision.bypass`). Neither PyTorch nor the checkpoint is needed, and every difference found is
+due to the types of tensors.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -25,14 +25,17 @@ from dpt_deploy.jobs.common.limits import check_request
 from dpt_deploy.jobs.verify.bisect import Divergence, smallest_set
 from dpt_deploy.jobs.verify.golden import golden_size
 
-if TYPE_CHECKING:
-    from dpt_deploy.jobs.verify.variants import Headroom, Noise, Workshop
+with extra("export", purpose="diagnosing a graph"):
+    from dpt_deploy.jobs.verify.variants import Headroom, Noise, QuantisedVariants, Variants
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was found at one size. ``keep`` are nodes which, if they were spared (16 bits: left in FP32; 8 bits: left
-    unquantised), would meet the tolerance: none where it is met already, None where rounding is not the cause."""
+    """Findings at one size.
+
+    ``keep`` are the nodes to keep in higher precision (16 bits: FP32; 8 bits: unquantised) to meet the tolerance. It is
+    empty if the tolerance is met already, and None if rounding is not the cause.
+    """
 
     artifact: Artifact
     size: Size
@@ -78,14 +81,14 @@ def diagnose_artifact(path: Path, *, size: Size | None = None, allowed: float | 
     artifact = open_model(path)
     size = _check(artifact, size)
     tolerance = _tolerance(artifact, allowed)
-    with _workshop(artifact, size, tolerance) as workshop:
+    with _variants(artifact, size, tolerance) as variants:
         say(f"measuring headroom at {size}")
-        headroom, noise = workshop.headroom(), workshop.noise()
-        not_finite, divergence = workshop.first_trouble()
-        largest, mean = workshop.error(())
-        say("searching the nodes that should be spared")
-        found = smallest_set(workshop.nodes, workshop.within)
-    keep = None if found is None else tuple(name for name in workshop.nodes if name in found)
+        headroom, noise = variants.headroom(), variants.noise()
+        not_finite, divergence = variants.first_trouble()
+        largest, mean = variants.error(())
+        say("searching for the nodes to keep in higher precision")
+        found = smallest_set(variants.nodes, variants.within)
+    keep = None if found is None else tuple(name for name in variants.nodes if name in found)
     return Diagnosis(artifact, size, largest, mean, tolerance, headroom, noise, not_finite, divergence, keep)
 
 
@@ -112,11 +115,9 @@ def _tolerance(artifact: Artifact, allowed: float | None) -> Tolerance:
     return own if allowed is None else replace(own, max=allowed, mean=min(own.mean, allowed))
 
 
-def _workshop(artifact: Artifact, size: Size, tolerance: Tolerance) -> Workshop:
-    with extra("export", purpose="diagnosing a graph"):
-        from dpt_deploy.jobs.verify.variants import QuantisedWorkshop, Workshop
+def _variants(artifact: Artifact, size: Size, tolerance: Tolerance) -> Variants:
     sidecar = artifact.sidecar
     feed = model_feed(sidecar, parity_images(sidecar.precision, 1, size))
     if sidecar.quantisation is None:
-        return Workshop(artifact, feed, tolerance)
-    return QuantisedWorkshop(artifact, feed, tolerance, sidecar.quantisation)
+        return Variants(artifact, feed, tolerance)
+    return QuantisedVariants(artifact, feed, tolerance, sidecar.quantisation)

@@ -1,4 +1,4 @@
-"""What an open engine computes in and for how long, held to its name."""
+"""Audit of an open engine: the precisions it computes in, and the time each takes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ from dpt_deploy.jobs.common.inputs import model_feed
 from dpt_deploy.jobs.common.samples import structured_images
 
 SILENT = "the library reports no times of layers"
-UNTOLD = "the engine's inspector tells no types of its layers; what is shown was told before the build"
+UNTOLD = "the engine's inspector reports no types of layers; shown is the audit before the build"
 
 
 def audited(artifact: Artifact, runner: Any) -> AuditRecord:
-    """The audit of an engine that ``runner`` has open; by layers, with the reason, where time cannot be measured.
-    Where the inspector tells no types at all, it is the audit before the build, and says so.
+    """Audit an engine that ``runner`` has open.
+
+    If time cannot be measured, shares are by layers, with the reason. If the inspector reports no types, the result is
+    the audit before the build, with a note.
 
     The time is that of the smallest batch of the first profile, at its largest size.
 
@@ -36,10 +38,10 @@ def audited(artifact: Artifact, runner: Any) -> AuditRecord:
     seconds, reason = {}, SILENT
     try:
         seconds = runner.layer_seconds(feed)
-    except ResourceError as exc:  # one more context may not fit; what it computes in can be told without
+    except ResourceError as exc:  # one more context may not fit; the types can be read without it
         reason = str(exc)
     found = audit_engine(_information(runner, feed), seconds, shape=f"{size} batch {batch}", untimed=reason)
-    if not found.layers:  # what was told of the network before the build is more than nothing
+    if not found.layers:  # the audit before the build is better than nothing
         return replace(engine_of(artifact).audit, times=None, untimed=UNTOLD)
     check_audit(found, sidecar.precision, artifact.path.name)
     return found

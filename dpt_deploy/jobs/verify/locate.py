@@ -1,9 +1,8 @@
 """Name the tensor at which an artefact leaves its reference: module outputs of PyTorch against tensors of the graph.
 
-The exporter names a tensor after the module it comes from, so the same name means the same quantity on both sides. The
-comparison runs against the rewritten module (:mod:`dpt_deploy.model.rewrites.exact`),
-whose parts are those of the graph; if
-the rewriting itself were at fault, its own outputs against the reference's would show it first.
+The exporter names a tensor after its module, so a name means the same quantity on both sides. The graph is compared
+with the rewritten module (:mod:`dpt_deploy.model.rewrites.exact`), which has the same parts. The rewritten module is
+compared with the original first, so that an error of the rewriting is found as such.
 """
 
 from __future__ import annotations
@@ -18,11 +17,19 @@ import numpy as np
 
 from dpt_deploy.artifact.records import OutputRecord
 from dpt_deploy.artifact.store import Artifact
+from dpt_deploy.core.optional import extra
 from dpt_deploy.core.recipe import Tolerance
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.common.inputs import model_feed, parity_images, reference_input
-from dpt_deploy.jobs.common.runners import reference_runtime
+from dpt_deploy.jobs.common.runners import open_runner, reference_runtime
 from dpt_deploy.jobs.verify.bisect import Divergence, first_divergence
+
+with extra("export", purpose="finding the tensor that diverges"):
+    import torch
+
+    from dpt_deploy.graph.mark import mark_outputs, tensor_names
+    from dpt_deploy.graph.precision.emulate import write_emulated
+    from dpt_deploy.model.rewrites.registry import exactly_rewritten
 
 Values = dict[str, np.ndarray]
 _ROOT = ""  # the name of the whole network among its modules
@@ -32,9 +39,6 @@ def locate_divergence(
     artifact: Artifact, module: Any, batch: int, size: Size, output: OutputRecord
 ) -> Divergence | None:
     """The first tensor that exceeds the tolerance of ``output``, or None if all that can be compared agrees."""
-    from dpt_deploy.graph.mark import tensor_names
-    from dpt_deploy.model.rewrites.registry import exactly_rewritten
-
     tolerance, images = output.allowed, parity_images(artifact.sidecar.precision, batch, size)
     rewritten = exactly_rewritten(module)
     rewriting = _rewriting_error(module, rewritten, artifact, images, tolerance)
@@ -61,7 +65,7 @@ def locate_divergence(
 def _rewriting_error(
     module: Any, rewritten: Any, artifact: Artifact, images: np.ndarray, tolerance: Tolerance
 ) -> Divergence | None:
-    """Compare the parts whose meaning the rewriting keeps: encoder blocks, reassembled maps, fused paths."""
+    """Compare the parts that the rewriting leaves comparable: encoder blocks, reassembled maps, fused paths."""
     kept = [name for name, _ in module.named_modules() if _keeps_meaning(name)]
     feed = reference_input(artifact.sidecar, images)
 
@@ -84,10 +88,8 @@ def _keeps_meaning(name: str) -> bool:
 def _module_outputs(module: Any, feed: Values, names: Sequence[str]) -> Values:
     """Outputs of the named sub-modules in one forward pass.
 
-    Of several tensors the last counts, as it does in the graph; modules that return none are left out.
+    The last of several tensors counts, as in the graph; modules that return no tensor are left out.
     """
-    import torch
-
     found: Values = {}
     handles = []
     modules = dict(module.named_modules())
@@ -110,14 +112,10 @@ def _module_outputs(module: Any, feed: Values, names: Sequence[str]) -> Values:
 
 
 def _graph_tensors(artifact: Artifact, feed: Values, names: list[str]) -> Values:
-    """The named tensors of the graph, computed by ONNX Runtime from a marked copy of its file.
+    """The named tensors of the graph, computed by ONNX Runtime from a marked copy of the file.
 
-    Those of a typed graph are of its emulation, in which they have the same names.
+    A typed graph is emulated first; its tensors keep their names.
     """
-    from dpt_deploy.graph.mark import mark_outputs
-    from dpt_deploy.graph.precision.emulate import write_emulated
-    from dpt_deploy.runtime.onnxruntime import OrtRunner
-
     if not names:
         return {}
     path = artifact.path
@@ -130,5 +128,5 @@ def _graph_tensors(artifact: Artifact, feed: Values, names: list[str]) -> Values
         mark_outputs(path, names, marked)
         if external:
             (Path(folder) / f"{path.name}.data").hardlink_to(path.with_name(path.name + ".data"))
-        with OrtRunner(marked) as runner:
+        with open_runner(marked) as runner:
             return runner.infer(feed)

@@ -1,4 +1,4 @@
-"""What a verification found, and the error that a failed one becomes."""
+"""The result of a verification, and the error raised for a failed one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dpt_deploy.jobs.verify.compare import ParityComparison
 
 @dataclass(frozen=True)
 class Verification:
-    """Outcome of one ``verify``: the report, and where the computations part if they do."""
+    """Result of one ``verify``: the comparison, and the tensor at which it diverges if that was found."""
 
     artifact: Artifact
     report: ParityComparison
@@ -43,7 +43,11 @@ def _tolerances(report: ParityComparison) -> dict[str, Any]:
 
 
 def raise_on_failure(verification: Verification) -> None:
-    """Turn a failed verification into the error of exit code 5, naming the first tensor that diverges."""
+    """Raise the error of exit code 5 for a failed verification.
+
+    Raises:
+        ParityError: it failed; the message names the worst case and the first tensor that diverges.
+    """
     if verification.report.passed:
         return
     failed = verification.report.failures
@@ -60,7 +64,7 @@ def raise_on_failure(verification: Verification) -> None:
 
 
 def measured_error(case: CaseResult, tolerance: Tolerance) -> str:
-    """What was measured in one failed case, and what was allowed."""
+    """The errors of a failed case and their limits, in words."""
     if case.note:
         return case.note
     if case.max is not None and case.mean is not None:

@@ -14,7 +14,7 @@ from dpt_deploy.core.precision import find_precision
 from dpt_deploy.core.runner import Tensors
 from dpt_deploy.core.size import parse_size
 from dpt_deploy.jobs.common.inputs import parity_images, reference_input
-from dpt_deploy.jobs.verify.golden import reference_outputs
+from dpt_deploy.jobs.common.reference import reference_outputs
 from dpt_deploy.measure.metrics import range_error
 
 with extra("export", purpose="computing in PyTorch"):

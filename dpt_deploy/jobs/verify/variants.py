@@ -1,4 +1,4 @@
-"""Variants of one typed graph, each with other nodes spared from rounding, and what they make of one input."""
+"""Variants of one typed graph: each keeps other nodes in higher precision, and all compute the same input."""
 
 from __future__ import annotations
 
@@ -31,8 +31,11 @@ Values = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Headroom:
-    """The largest magnitude of a tensor in FP32, and how often that fits into the largest value of its type, or into
-    where it is clipped."""
+    """Headroom of one tensor.
+
+    ``largest`` is its largest magnitude in FP32. ``times`` is the limit over that; the limit is the largest value of
+    its type, or the value at which it is clipped.
+    """
 
     tensor: str
     largest: float
@@ -41,18 +44,21 @@ class Headroom:
 
 @dataclass(frozen=True)
 class Noise:
-    """What rounding does to one quantised tensor: signal over noise in dB (None: no noise), and the share of its
-    numbers that lie beyond the clipping value."""
+    """Effect of rounding on one quantised tensor.
+
+    ``sqnr`` is the ratio of signal to noise in dB (None: no noise), ``clipped`` the share of its numbers beyond the
+    clipping value.
+    """
 
     tensor: str
     sqnr: float | None
     clipped: float
 
 
-class Workshop:
-    """Holds the variants while it is open. ``nodes`` are what can be spared, ``tensors`` where trouble is looked for.
+class Variants:
+    """Variants of a 16-bit graph, held while it is open: a node that is kept passes its numbers on in FP32.
 
-    This is the one for 16 bits: a spared node hands its numbers on in FP32.
+    ``nodes`` are those that can be kept, ``tensors`` those that are examined.
     """
 
     def __init__(self, artifact: Artifact, feed: Values, tolerance: Tolerance) -> None:
@@ -71,7 +77,7 @@ class Workshop:
         self._scratch.cleanup()
 
     def headroom(self) -> tuple[Headroom, ...]:
-        """Of every tensor that has a limit, least first."""
+        """Headroom of every tensor that has a limit, least first."""
         probe = write_probe(self._exact_variant(), self.folder / "probe.onnx")
         largest = dict(zip(probe.tensors, self._run(probe.path)[OUTPUT].tolist(), strict=True))
         found = []
@@ -82,15 +88,15 @@ class Workshop:
         return tuple(sorted(found, key=lambda each: each.times))
 
     def limits(self) -> Mapping[str, float]:
-        """The largest number that a tensor can hold."""
+        """The largest number that each tensor can hold."""
         return dict.fromkeys(self.tensors, find_precision(self.artifact.sidecar.precision).largest_float)
 
     def noise(self) -> tuple[Noise, ...]:
-        """Of every quantised tensor, most noise first."""
+        """Noise of every quantised tensor, most noise first."""
         return ()
 
     def first_trouble(self) -> tuple[str | None, Divergence | None]:
-        """The first tensor that is not finite, and the first over the tolerance."""
+        """The first tensor that is not finite, and the first that exceeds the tolerance."""
         not_finite: list[str] = []
 
         def probe(names: Sequence[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -106,21 +112,21 @@ class Workshop:
         return (not_finite[0] if not_finite else None), divergence
 
     def error(self, keep: Collection[str]) -> tuple[float, float]:
-        """Largest and mean error over the range, of the output with those nodes spared."""
+        """Largest and mean error of the output over its range, with those nodes kept."""
         (output,) = self._run(self._variant(keep)).values()
         return metrics.range_error(output, self.exact) if np.isfinite(output).all() else (float("inf"), float("inf"))
 
     def within(self, keep: Collection[str]) -> bool:
-        """Whether the output meets the tolerance with those nodes spared."""
+        """True if the output meets the tolerance with those nodes kept."""
         largest, mean = self.error(keep)
-        say(f"{len(keep)} of {len(self.nodes)} nodes spared: max {largest:.1e} of range")
+        say(f"{len(keep)} of {len(self.nodes)} nodes kept: max {largest:.1e} of range")
         return largest <= self.tolerance.max and mean <= self.tolerance.mean
 
     def _write(self, path: Path, keep: Collection[str], *, exact: bool) -> None:
         write_emulated(self.artifact.path, path, self.nodes if exact else keep)
 
     def _variant(self, keep: Collection[str], *, exact: bool = False) -> Path:
-        """The graph with those nodes spared; it replaces the variant before."""
+        """The graph with those nodes kept; it replaces the previous variant."""
         path = self.folder / "variant.onnx"
         for old in self.folder.glob("variant.onnx*"):
             old.unlink()
@@ -128,11 +134,11 @@ class Workshop:
         return path
 
     def _exact_variant(self) -> Path:
-        """The graph in FP32, nothing rounded but weights."""
+        """The graph in FP32; only its weights are rounded."""
         return self._variant((), exact=True)
 
     def _tensors(self, variant: Path, names: Mapping[str, str]) -> Values:
-        """What the tensors of ``variant`` are, by the keys of ``names``."""
+        """Values of the tensors of ``variant``, by the keys of ``names``."""
         marked = self.folder / "marked.onnx"
         mark_outputs(variant, list(dict.fromkeys(names.values())), marked)
         values = self._run(marked)
@@ -143,8 +149,8 @@ class Workshop:
             return runner.infer(self.feed)
 
 
-class QuantisedWorkshop(Workshop):
-    """The one for 8 bits: a spared node multiplies unrounded activations."""
+class QuantisedVariants(Variants):
+    """Variants of an 8-bit graph: a node that is kept multiplies unrounded activations."""
 
     def __init__(self, artifact: Artifact, feed: Values, tolerance: Tolerance, record: QuantisationRecord) -> None:
         super().__init__(artifact, feed, tolerance)

@@ -12,10 +12,9 @@ from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import ModelSpec
 from dpt_deploy.jobs.common.inputs import model_feed
-from dpt_deploy.jobs.common.reference import reference_of
+from dpt_deploy.jobs.common.reference import reference_of, reference_outputs
 from dpt_deploy.jobs.common.samples import structured_images
 from dpt_deploy.jobs.study import models as study_models
-from dpt_deploy.jobs.verify.golden import reference_outputs
 from dpt_deploy.model.build import build
 from dpt_deploy.model.checkpoints.load import load_weights, save_native
 from dpt_deploy.model.encoders.vit import resize_grid

@@ -14,7 +14,7 @@ from dpt_deploy.artifact.store import open_artifact, sha256_of
 from dpt_deploy.cli import call
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.common.inputs import model_feed, parity_images
-from dpt_deploy.jobs.verify.variants import QuantisedWorkshop
+from dpt_deploy.jobs.verify.variants import QuantisedVariants
 
 
 @pytest.fixture(scope="module")
@@ -84,10 +84,10 @@ def test_a_sound_quantised_file_is_found_sound_and_its_noise_is_told(flavour, ca
 def test_with_every_node_spared_nothing_is_left_of_the_rounding_of_activations(flavour):
     artifact = quantised(flavour)
     feed = model_feed(artifact.sidecar, parity_images("int8", 1, Size(64, 64)))
-    with QuantisedWorkshop(
+    with QuantisedVariants(
         artifact, feed, artifact.sidecar.outputs[0].tolerance, artifact.sidecar.quantisation
-    ) as workshop:
-        none, some, all_of_it = (workshop.error(keep)[0] for keep in ((), workshop.nodes[::2], workshop.nodes))
+    ) as variants:
+        none, some, all_of_it = (variants.error(keep)[0] for keep in ((), variants.nodes[::2], variants.nodes))
     assert all_of_it < 5e-3 < none
     assert all_of_it <= some
 

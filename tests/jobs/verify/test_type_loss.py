@@ -16,8 +16,8 @@ from dpt_deploy.cli import call
 from dpt_deploy.cli._output import case_rows
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.common.inputs import parity_images, reference_input
-from dpt_deploy.jobs.common.reference import reference_of
-from dpt_deploy.jobs.verify.golden import read_golden, reference_outputs
+from dpt_deploy.jobs.common.reference import reference_of, reference_outputs
+from dpt_deploy.jobs.verify.golden import read_golden
 from dpt_deploy.jobs.verify.type_loss import held_to_pytorch, type_losses
 from dpt_deploy.measure.metrics import range_error
 
