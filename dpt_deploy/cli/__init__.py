@@ -1,8 +1,8 @@
-"""The command line: a thin, lazy shell over workflow.
+"""Command line: a thin, lazy layer over the jobs.
 
-A command's module is imported when the command is called, so that ``--help`` stays fast and a bare install can show it.
-Results go to standard output, talk to standard error. Every error of the tree in :mod:`dpt_deploy.core.errors` becomes
-one line, its hint another, and its exit code the program's.
+The module of a command is imported when the command is called, so ``--help`` is fast and works in a bare install.
+Results go to standard output, messages and progress to standard error. An error of :mod:`dpt_deploy.core.errors` is
+printed as one line, its hint as another, and its exit code is returned.
 """
 
 from __future__ import annotations
@@ -21,27 +21,30 @@ from dpt_deploy.core.progress import reporting
 # name -> (module, one line for --help). The line stands here so that --help imports no command.
 COMMANDS = {
     "export": ("export", "Turn a checkpoint into a verified ONNX model."),
-    "build": ("build", "Build a TensorRT engine of an exported model."),
-    "refit": ("refit", "Put a model's weights into an engine."),
-    "verify": ("verify", "Compare an exported model with PyTorch over sizes and batches."),
+    "build": ("build", "Build a TensorRT engine from an exported model."),
+    "refit": ("refit", "Replace the weights of an engine (experimental: not yet run on a GPU)."),
+    "verify": ("verify", "Compare an exported model with PyTorch at several sizes and batches."),
     "run": ("run", "Apply an exported model to an image, a folder or a video."),
-    "bench": ("bench", "Time an exported model beside PyTorch."),
+    "bench": ("bench", "Time an exported model and compare it with PyTorch."),
     "study": ("study", "Measure accuracy against inference resolution (the paper's Figure 4)."),
     "sweep": ("sweep", "Compare precisions and sizes of a model: error against time."),
-    "train": ("train", "Train a model on rendered scenes by the paper's recipe."),
-    "inspect": ("inspect", "Show what an exported model is."),
-    "diagnose": ("diagnose", "Show what a model of 16 or 8 bits suffers from, and what should be spared."),
-    "doctor": ("doctor", "Show what works on this machine."),
+    "train": ("train", "Train a model on rendered scenes with the paper's recipe."),
+    "inspect": ("inspect", "Show what an exported model contains and how it was verified."),
+    "diagnose": (
+        "diagnose",
+        "Find precision problems in a 16- or 8-bit model and the nodes to keep in higher precision.",
+    ),
+    "doctor": ("doctor", "Show what works on this machine and what is missing."),
     "convert": ("convert", "Save a checkpoint in another layout."),
-    "demo": ("demo", "Do the whole job once, offline, on a photograph."),
+    "demo": ("demo", "Run the whole pipeline once, offline, on a photograph."),
 }
 INTERRUPTED = 130
-CLOSED_PIPE = 141  # as the shell says of a program that was still writing when its reader left
+CLOSED_PIPE = 141  # the shell's code for a program that writes into a pipe closed by its reader
 _SHOWS_HELP: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())  # since click 8.2
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported on use."""
+    """Group whose commands are imported when they are used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
         return list(COMMANDS)
@@ -80,7 +83,7 @@ def cli() -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the command line and exit with its code. A request to end counts as an interruption."""
+    """Run the command line and exit with its code. SIGTERM counts as an interruption."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(call(argv))
 
@@ -89,13 +92,13 @@ def call(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code. (Not named ``run``: that is the module of a command.)"""
     try:
         return _result(argv)
-    except (BrokenPipeError, SystemExit):  # click and rich turn the one into the other
-        _let_go_of_output()
+    except (BrokenPipeError, SystemExit):  # click and rich turn a broken pipe into SystemExit
+        _discard_output()
         return CLOSED_PIPE
     except OSError as exc:
-        _let_go_of_output()
+        _discard_output()
         what = exc.filename or "the results cannot be written"
-        return _complain(f"{what}: {exc.strerror or exc}", "check the path and the disk", ResourceError.exit_code)
+        return _print_error(f"{what}: {exc.strerror or exc}", "check the path and the disk", ResourceError.exit_code)
 
 
 def _result(argv: list[str] | None) -> int:
@@ -103,39 +106,39 @@ def _result(argv: list[str] | None) -> int:
         result: Any = cli.main(args=argv, prog_name="dpt-deploy", standalone_mode=False)
         _flush()
     except (click.exceptions.Abort, KeyboardInterrupt):
-        return _complain("interrupted; nothing unfinished is taken for finished", "", INTERRUPTED)
+        return _print_error("interrupted; no incomplete artefact was left behind", "", INTERRUPTED)
     except click.ClickException as exc:
-        return _wrong_call(exc)
+        return _usage_error(exc)
     except DptError as exc:
-        return _complain(str(exc), exc.hint, exc.exit_code)
+        return _print_error(str(exc), exc.hint, exc.exit_code)
     except MemoryError:
-        return _complain("out of memory", "use a smaller size or batch", ResourceError.exit_code)
+        return _print_error("out of memory", "use a smaller size or batch", ResourceError.exit_code)
     return result if isinstance(result, int) else 0
 
 
-def _wrong_call(exc: click.ClickException) -> int:
+def _usage_error(exc: click.ClickException) -> int:
     if isinstance(exc, _SHOWS_HELP):
         exc.show()
         return int(exc.exit_code)
     context = getattr(exc, "ctx", None)
     command = context.command_path if context else "dpt-deploy"
-    return _complain(exc.format_message(), f"see {command} --help", exc.exit_code)
+    return _print_error(exc.format_message(), f"see {command} --help", exc.exit_code)
 
 
 def _flush() -> None:
-    if sys.stdout is not None:  # closed from the start
+    if sys.stdout is not None:  # None if it was closed before the start
         sys.stdout.flush()
 
 
-def _let_go_of_output() -> None:
-    """Where results can no longer be written the interpreter must not try once more when it ends."""
+def _discard_output() -> None:
+    """Discard standard output that cannot be written, so that the interpreter does not fail on it again at exit."""
     try:
         _flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _complain(message: str, hint: str, code: int) -> int:
+def _print_error(message: str, hint: str, code: int) -> int:
     click.echo(f"error: {' '.join(message.split())}", err=True)
     if hint:
         click.echo(f"       {' '.join(hint.split())}", err=True)

@@ -1,4 +1,4 @@
-"""How a benchmark looks in a terminal: its tables."""
+"""Tables of a benchmark in a terminal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dpt_deploy.report.bench_tables import (
 
 
 def print_timing(title: str, result: Any) -> None:
-    """The timing table; how times scale, where there are two sizes; the steps of one photograph, where measured."""
+    """Print the timing table, the scaling with size, and the steps of one photograph, as far as they were measured."""
     data = result.to_dict()
     ceiling = data["matrix_ceiling_gflop_per_second"]
     _print(f"{title}; ceiling {ceiling:.0f} GFLOP/s", timing_table(data))
@@ -27,9 +27,9 @@ def print_timing(title: str, result: Any) -> None:
         results.print(Text(line), style="dim" if enough else "yellow", soft_wrap=True)
     results.print()
     if growth := scaling_table(data):
-        _print("time against arithmetic, over the smallest size", growth)
+        _print("growth of time and arithmetic, relative to the smallest size", growth)
     if parts := parts_table(data):
-        _print("a run, part by part and in one", parts)
+        _print("parts of a run, timed alone and together", parts)
     if steps := steps_table(data):
         _print(f"from {steps_way(data)}", steps)
 

@@ -1,4 +1,4 @@
-"""How an engine is shown: what it was built by, what it computes in, what its profiles cost."""
+"""Tables of an engine: its build, its precisions, the cost of its profiles."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dpt_deploy.artifact.records import AuditRecord, EngineOptions, EngineRecord
 from dpt_deploy.artifact.store import Artifact
 from dpt_deploy.core.profile import ProfileCost, ProfileTime
 
-TIME_COLUMNS = ("profile", "first run", "steady run (95 %)", "after another profile", "in one wide profile (95 %)")
+TIME_COLUMNS = ("profile", "first run", "steady run (95 %)", "switch from another profile", "one wide profile (95 %)")
 Rows = Sequence[Sequence[str]]
 Table = tuple[str, Sequence[str], Rows]  # title, columns, rows
 
 
 def engine_rows(record: EngineRecord) -> list[tuple[str, str]]:
-    """Facts of an engine."""
+    """Return the facts about an engine as table rows."""
     return [
         ("engine", f"{record.library} {record.version}, built in {record.seconds:.1f} s"),
         ("built on", str(record.device) if record.device else "none: built without a GPU"),
@@ -23,7 +23,7 @@ def engine_rows(record: EngineRecord) -> list[tuple[str, str]]:
         *_times(record.audit),
         ("attention", _attention(record.audit)),
         ("casts and Q/DQ", _between(record.audit)),
-        *_dearest(record.audit.times),
+        *_slowest_casts(record.audit.times),
         (
             "device memory",
             f"weights {_megabytes(record.weight_bytes)}, activations at most about "
@@ -33,35 +33,34 @@ def engine_rows(record: EngineRecord) -> list[tuple[str, str]]:
 
 
 def next_step(artifact: Artifact) -> str:
-    """What to do with a plan that was just made."""
+    """Return the advice for a plan that was just made."""
     engine = artifact.sidecar.engine
     if engine is not None and engine.options.strip_weights:
         model = artifact.sidecar.parents[0].name
         return (
-            "built without its weights, which it needs to run: on the GPU that will run it, "
-            f"`dpt-deploy refit {artifact.path} {model}`"
+            f"built without weights; add them on the GPU that will run it: `dpt-deploy refit {artifact.path} {model}`"
         )
     return "not verified: run `dpt-deploy verify` on the GPU that will run it"
 
 
 def cost_table(costs: Sequence[ProfileCost], record: EngineRecord) -> Table:
-    """Title, columns and rows: what each profile is predicted to cost, and what it was measured to."""
+    """Return title, columns and rows of the predicted and measured cost of each profile."""
     predicted = [(_megabytes(cost.activation_bytes), f"{cost.operations / 1e9:,.1f} GFLOP") for cost in costs]
     columns = ("activations", "arithmetic")
     names = [(str(cost.profile),) for cost in costs]
     if not record.profile_times:
-        return "profiles (predicted)", ("profile", *columns), _beside(names, predicted)
+        return "profiles (predicted)", ("profile", *columns), _joined(names, predicted)
     title, heads, times = time_table(record)
-    return title, (*heads, *(f"{name} (predicted)" for name in columns)), _beside(times, predicted)
+    return title, (*heads, *(f"{name} (predicted)" for name in columns)), _joined(times, predicted)
 
 
-def _beside(left: Rows, right: Rows) -> Rows:
+def _joined(left: Rows, right: Rows) -> Rows:
     return [(*one, *other) for one, other in zip(left, right, strict=True)]
 
 
 def time_table(record: EngineRecord) -> Table:
-    """Title, columns and rows: what each profile was measured to cost."""
-    where = record.measured_on.name if record.measured_on else "a GPU that is not on record"
+    """Return title, columns and rows of the measured times of each profile."""
+    where = record.measured_on.name if record.measured_on else "an unrecorded GPU"
     return f"profiles (measured on {where})", TIME_COLUMNS, [_time_row(time) for time in record.profile_times]
 
 
@@ -77,28 +76,28 @@ def _time_row(time: ProfileTime) -> tuple[str, ...]:
 
 
 def _options(options: EngineOptions) -> str:
-    told = [f"level {options.level}"]
+    shown = [f"level {options.level}"]
     if options.workspace_bytes:
-        told.append(f"workspace {_megabytes(options.workspace_bytes)}")
+        shown.append(f"workspace {_megabytes(options.workspace_bytes)}")
     named = ("version_compatible", "hardware_compatible", "strip_weights", "refit", "tf32")
-    told += [name.replace("_", "-") for name in named if getattr(options, name)]
+    shown += [name.replace("_", "-") for name in named if getattr(options, name)]
     if options.compute_capabilities:
-        told.append(f"for {', '.join(options.compute_capabilities)}")
-    return ", ".join(told)
+        shown.append(f"for {', '.join(options.compute_capabilities)}")
+    return ", ".join(shown)
 
 
 def _shares(audit: AuditRecord) -> str:
-    time = _share(audit.times.precision, "of the time that is spent computing") if audit.times else ""
+    time = _share(audit.times.precision, "of the computing time") if audit.times else ""
     operations = _share(audit.operations, "of the arithmetic")
     layers = _share(audit.layers, "of the layers")
     return "; ".join(part for part in (time, operations, layers) if part) + f" ({_METHODS[audit.method]})"
 
 
-_METHODS = {"network": "as the network says", "engine": "as the engine on its GPU says"}
+_METHODS = {"network": "from the network definition", "engine": "from the engine on its GPU"}
 
 
 def _times(audit: AuditRecord) -> list[tuple[str, str]]:
-    """Where the time of the layers goes; or why it was not measured."""
+    """Return how the time of the layers is spent, or why it was not measured."""
     times = audit.times
     if times is None:
         return [("time of layers", f"not measured: {audit.untimed}")] if audit.untimed else []
@@ -107,26 +106,26 @@ def _times(audit: AuditRecord) -> list[tuple[str, str]]:
         "casts and reformats": times.casts,
         "Q/DQ": times.qdq,
         "without floating-point numbers": times.other,
-        "in layers that the inspector does not know": times.unknown,
+        "in layers unknown to the inspector": times.unknown,
     }
     shown = ", ".join(f"{_of(times, seconds)} {name}" for name, seconds in parts.items() if seconds)
-    doubt = "" if times.tells else "; too much of it is unknown to judge by"
+    doubt = "" if times.tells else "; too much is unknown for a verdict"
     return [("time of layers", f"{_milliseconds(times.total)} a run at {times.shape}: {shown}{doubt}")]
 
 
 def _between(audit: AuditRecord) -> str:
-    """What computes nothing: how much of it there is and, where that was measured, what it costs."""
+    """Return the number of casts and Q/DQ layers and, if measured, their cost."""
     times, counted = audit.times, f"{audit.quantize} Q, {audit.dequantize} DQ"
     if times is None:
         return f"{audit.casts} casts, {counted}"
     return f"{audit.casts} casts and reformats ({_cost(times, times.casts)}), {counted} ({_cost(times, times.qdq)})"
 
 
-def _dearest(times: LayerTimes | None) -> list[tuple[str, str]]:
+def _slowest_casts(times: LayerTimes | None) -> list[tuple[str, str]]:
     if times is None or not times.dearest:
         return []
     return [
-        ("dearest casts", "; ".join(f"{name} ({_cost(times, seconds)})" for name, seconds in times.dearest.items()))
+        ("slowest casts", "; ".join(f"{name} ({_cost(times, seconds)})" for name, seconds in times.dearest.items()))
     ]
 
 
@@ -149,12 +148,12 @@ def _share(counts: Mapping[str, float], what: str) -> str:
 
 
 def _attention(audit: AuditRecord) -> str:
-    whole, parted = audit.attention.get("whole", 0), audit.attention.get("decomposable", 0)
-    if not whole + parted:
-        return "none whole: taken apart in the graph"
+    fused, decomposable = audit.attention.get("whole", 0), audit.attention.get("decomposable", 0)
+    if not fused + decomposable:
+        return "decomposed in the graph"
     if audit.times is not None:
-        return f"{whole} kernels of its own ({_cost(audit.times, audit.times.attention)})"
-    return f"{whole} whole, {parted} that the builder may take apart"
+        return f"{fused} fused kernels ({_cost(audit.times, audit.times.attention)})"
+    return f"{fused} fused, {decomposable} that the builder may decompose"
 
 
 def _megabytes(count: int) -> str:

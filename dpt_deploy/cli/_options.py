@@ -1,4 +1,4 @@
-"""Options that several commands share, and the types behind them."""
+"""Options that several commands share, and their parsers."""
 
 from __future__ import annotations
 
@@ -17,70 +17,85 @@ PATH = click.Path(path_type=Path)
 
 
 def sizes(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[Size, ...]:
-    """``--res``: syntax only; whether a size fits the model is known where the model is known."""
+    """Parse ``--res``. Only the syntax is checked: the job knows which sizes the model takes."""
     found = () if value is None else parse_sizes(value, stride=1)
     if value is not None and not found:
-        raise UsageError("--res names no size", hint="for example --res 384,256x640, or leave it out")
+        raise UsageError(
+            "--res is empty; expected one or more sizes", hint="for example --res 384,256x640, or leave it out"
+        )
     return found
 
 
 def names(_ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
-    """A list by commas, duplicates dropped, order kept."""
+    """Parse a list separated by commas; duplicates are dropped, the order is kept."""
     found = tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
     if not found:
-        raise UsageError(f"{param.opts[0]} names nothing", hint="give a name, or leave the option out")
+        raise UsageError(
+            f"{param.opts[0]} is empty; expected one or more names", hint="give a name, or leave the option out"
+        )
     return found
 
 
 def size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Size | None:
-    """One size: syntax only."""
+    """Parse one size. Only the syntax is checked."""
     return parse_size(value, stride=1) if value else None
 
 
 def batches(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[int, ...]:
-    """``--batch``."""
+    """Parse ``--batch``."""
     found = () if value is None else parse_batches(value)
     if value is not None and not found:
-        raise UsageError("--batch names no batch", hint="for example --batch 1,3, or leave it out")
+        raise UsageError(
+            "--batch is empty; expected one or more numbers", hint="for example --batch 1,3, or leave it out"
+        )
     return found
 
 
 def ranges(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[SizeRange, ...]:
-    """``--res`` of an engine: sizes and ranges; syntax only."""
+    """Parse ``--res`` of an engine: sizes and ranges. Only the syntax is checked."""
     found = () if value is None else parse_ranges(value, stride=1)
     if value is not None and not found:
-        raise UsageError("--res names no size", hint="for example --res 384,256..512, or leave it out")
+        raise UsageError(
+            "--res is empty; expected one or more sizes", hint="for example --res 384,256..512, or leave it out"
+        )
     return found
 
 
 def capabilities(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[str, ...]:
-    """``--compute-capabilities 8.9,12.0``; which are known, the library knows."""
+    """Parse ``--compute-capabilities 8.9,12.0``. The library knows which exist."""
     return tuple(dict.fromkeys(part.strip() for part in (value or "").split(",") if part.strip()))
 
 
 def res_option(help_text: str) -> Callable[[Function], Function]:
-    """``--res 384,512x672``."""
+    """Return the option ``--res 384,512x672``."""
     return click.option("--res", "res", metavar="SIZES", callback=sizes, help=help_text)
 
 
 def batch_option(help_text: str) -> Callable[[Function], Function]:
-    """``--batch 1,3``."""
+    """Return the option ``--batch 1,3``."""
     return click.option("--batch", "batch", metavar="N,…", callback=batches, help=help_text)
 
 
 def json_option(function: Function) -> Function:
-    """``--json``."""
+    """Add the option ``--json``."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")(function)
 
 
 def checkpoint_options(function: Function) -> Function:
-    """Which network, and what becomes of its checkpoint."""
+    """Add the options that choose the network and report on its checkpoint."""
     for option in (
-        click.option("--keys", is_flag=True, help="Say what became of every key of the checkpoint."),
-        click.option("--classes", type=click.IntRange(min=1), help="Classes of a segmentation model (default 150)."),
-        click.option("--task", type=click.Choice(["depth", "segmentation"]), help="Default: what the recipe says."),
         click.option(
-            "--backbone", required=True, metavar="NAME", help="A zoo name (see doctor) or a recipe file (.toml)."
+            "--keys", is_flag=True, help="List every key of the checkpoint and the parameter it was loaded into."
+        ),
+        click.option(
+            "--classes", type=click.IntRange(min=1), help="Number of classes of a segmentation model (default: 150)."
+        ),
+        click.option("--task", type=click.Choice(["depth", "segmentation"]), help="Default: the task of the recipe."),
+        click.option(
+            "--backbone",
+            required=True,
+            metavar="NAME",
+            help="Name of a network (see `dpt-deploy doctor`) or a recipe file (.toml).",
         ),
     ):
         function = option(function)
@@ -88,5 +103,5 @@ def checkpoint_options(function: Function) -> Function:
 
 
 def artifact_argument(function: Function) -> Function:
-    """The exported model a command works on."""
+    """Add the argument ARTIFACT: an exported model or an engine."""
     return click.argument("artifact", type=PATH)(function)

@@ -1,4 +1,4 @@
-"""How results look: tables and JSON on standard output, talk and progress on standard error."""
+"""Output of results (tables and JSON on standard output) and of messages (standard error)."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from rich.text import Text
 from dpt_deploy.artifact.records import CaseResult, WorthRecord
 
 talk = Console(stderr=True, highlight=False)
-# In a pipe a table is as wide as it needs to be: nothing is cut or folded for a terminal that is not there.
+# In a pipe a table is as wide as it needs to be: nothing is cut or folded.
 results = Console(highlight=False, width=None if os.isatty(1) else 10_000)
 
 MARK = {True: Text("pass", style="green"), False: Text("FAIL", style="red")}
-Cell = str | Text  # text is shown as it is: a bracket in a file name is no markup
+Cell = str | Text  # a string is printed as it is: a bracket in a file name is no markup
 
 
 def say(line: str, style: str = "dim") -> None:
-    """One line of talk."""
+    """Print one message on standard error."""
     talk.print(Text(line), style=style, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on standard output."""
+    """Print one JSON document on standard output."""
     click.echo(json.dumps(value, indent=2, default=str))
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
-    """A table of numbers on standard output; columns after the first are aligned right."""
+    """Print a table of numbers on standard output; columns after the first are aligned right."""
     table = _table()
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
@@ -44,7 +44,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell
 
 
 def print_facts(title: str, rows: Sequence[Sequence[str]]) -> None:
-    """A table of text on standard output: no header, everything aligned left."""
+    """Print a table of text on standard output: no header, everything aligned left."""
     table = _table(header=False)
     for index, _ in enumerate(rows[0]):
         table.add_column(style="bold" if index == 0 else None, overflow="fold")
@@ -58,13 +58,13 @@ def _table(*, header: bool = True) -> Table:
 
 
 def _print(title: str, table: Table) -> None:
-    """The title is a line of its own: a path in it is never folded."""
+    """Print the title on a line of its own, so that a path in it is never folded."""
     results.print(Text(title), style="bold", soft_wrap=True)
     results.print(table)
 
 
 def case_rows(cases: Sequence[CaseResult]) -> list[list[Cell]]:
-    """Parity cases as table rows."""
+    """Return parity cases as table rows."""
     return [
         [
             case.size,
@@ -79,17 +79,21 @@ def case_rows(cases: Sequence[CaseResult]) -> list[list[Cell]]:
 
 
 def _held(case: CaseResult) -> Cell:
-    """A verdict by another limit than that of the rest says so."""
+    """Return the verdict of a case that has a limit of its own, with that limit."""
     verdict, limit = "pass" if case.passed else "FAIL", case.held_to
-    return f"{verdict}: held to {_number(limit.max)}, {_number(limit.mean)} by PyTorch's own loss" if limit else verdict
+    return (
+        f"{verdict}: limits {_number(limit.max)}, {_number(limit.mean)}, set by PyTorch's own loss"
+        if limit
+        else verdict
+    )
 
 
 PARITY_COLUMNS = ("size", "batch", "max / range", "mean / range", "AbsRel or agreement", "")
 
 
 def worth_rows(worth: WorthRecord) -> list[list[str]]:
-    """What a precision costs and gains, as facts."""
-    rows = [["drift", f"{worth.drift:.2%} from the output of fp32"]]
+    """Return accuracy and speed of a precision compared with FP32, as table rows."""
+    rows = [["drift", f"{worth.drift:.2%} from the fp32 output"]]
     if worth.sqnr is not None:
         rows.append(["SQNR", f"{worth.sqnr:.1f} dB"])
     if worth.abs_rel and worth.delta1:
@@ -98,7 +102,9 @@ def worth_rows(worth: WorthRecord) -> list[list[str]]:
         rows.append(["δ1", f"{100 * first:.1f} % → {100 * second:.1f} %"])
     if worth.speedup:
         median, low, high = worth.speedup
-        rows.append(["speed", f"{median:.2f} times fp32 on {worth.runtime} here (95 %: {low:.2f}-{high:.2f})"])
+        rows.append(
+            ["speed", f"{median:.2f} times fp32 with {worth.runtime} on this machine (95 %: {low:.2f}-{high:.2f})"]
+        )
     return rows
 
 

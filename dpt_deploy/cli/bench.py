@@ -17,9 +17,11 @@ from dpt_deploy.core.size import Size
 
 @click.command()
 @click.argument("artifact", type=PATH, required=False)
-@click.option("--backbone", default="hybrid", show_default=True, help="Exported, offline, when no ARTIFACT is given.")
-@res_option("Sizes (default 384).")
-@batch_option("Batches (default 1).")
+@click.option(
+    "--backbone", default="hybrid", show_default=True, help="Network to export, offline, if no ARTIFACT is given."
+)
+@res_option("Sizes.  [default: 384]")
+@batch_option("Batches.  [default: 1]")
 @click.option(
     "--runtime",
     "contenders",
@@ -27,26 +29,45 @@ from dpt_deploy.core.size import Size
     "torch-device, torch-compile-device between arrays that lie there; trt-frame, trt-frames: full HD frames that are "
     "resized there, alone and overlapping.  [default: torch,ort; of an engine torch,trt]",
 )
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Where PyTorch computes; cuda for an engine.")
+@click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    help="Device that PyTorch computes on.  [default: cpu; cuda for an engine]",
+)
 @click.option(
     "--seconds",
     type=click.FloatRange(0, min_open=True),
     default=60.0,
     show_default=True,
-    help="Time box of each size and batch.",
+    help="Time limit for each size and batch.",
+)
+@click.option("--rounds", type=click.IntRange(3), default=200, show_default=True, help="Maximum runs per candidate.")
+@click.option(
+    "--memory/--no-memory",
+    default=True,
+    show_default=True,
+    help="Measure the peak memory of each candidate, in a fresh process.",
 )
 @click.option(
-    "--rounds", type=click.IntRange(3), default=200, show_default=True, help="At most so many runs of each contender."
+    "--photo", type=PATH, help="Time the steps from this image file to its map.  [default: a photograph of the package]"
 )
-@click.option("--memory/--no-memory", default=True, show_default=True, help="Peak memory of each, in fresh processes.")
-@click.option("--photo", type=PATH, help="Time the steps from this file to its map (default: one of the package).")
-@click.option("--no-photo", is_flag=True, help="Leave those steps out.")
-@click.option("-o", "--out", type=PATH, help="Write the result into this folder, named by model, machine and date.")
-@click.option("--plot", type=PATH, help="Draw the result to this .svg, .png or .pdf.")
-@click.option("--check", "baseline", type=PATH, help="Exit 5 when a ratio fell below this recorded run (see --out).")
+@click.option("--no-photo", is_flag=True, help="Do not time these steps.")
+@click.option(
+    "-o", "--out", type=PATH, help="Folder to write the result to; the file is named by model, machine and date."
+)
+@click.option("--plot", type=PATH, help="File to draw the result to (.svg, .png or .pdf).")
+@click.option(
+    "--check",
+    "baseline",
+    type=PATH,
+    help="Compare with this recorded result (see --out); exit with 5 if a ratio is worse.",
+)
 @json_option
 def command(artifact: Path | None, out: Path | None, plot: Path | None, as_json: bool, **options: Any) -> None:
-    """Time an exported model beside PyTorch, turn by turn in one run: ratios then hold on a busy machine.
+    """Time an exported model and compare it with PyTorch.
+
+    Candidates are interleaved in one run, so their ratios hold on a busy machine. Everything that needs a GPU is
+    experimental: not yet run on a GPU.
 
     \b
     dpt-deploy bench --res 384,512,768                      # offline: hybrid with random weights
@@ -57,7 +78,7 @@ def command(artifact: Path | None, out: Path | None, plot: Path | None, as_json:
     from dpt_deploy.report.bench_plot import check_plot, plot_result
 
     if out:
-        check_folder(out)  # what cannot be written is said before minutes of timing
+        check_folder(out)  # before minutes of timing
     if plot:
         check_plot(plot)
     result, worse = _measure(artifact, **options)
@@ -66,12 +87,15 @@ def command(artifact: Path | None, out: Path | None, plot: Path | None, as_json:
     else:
         print_timing(f"{result.artifact.path.stem} (weights: {result.artifact.sidecar.weights})", result)
     if out:
-        say(f"written {result.write(out)}")
+        say(f"result written to {result.write(out)}")
     if plot:
         plot_result(result.to_dict(), plot)
-        say(f"drawn {plot}")
+        say(f"figure written to {plot}")
     if worse:
-        raise ParityError("slower than recorded: " + "; ".join(map(str, worse)), hint="find what made ours slower")
+        raise ParityError(
+            "slower than recorded: " + "; ".join(map(str, worse)),
+            hint="find the change that made the exported model slower",
+        )
 
 
 def _measure(

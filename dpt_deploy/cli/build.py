@@ -23,36 +23,49 @@ if TYPE_CHECKING:
     "res",
     metavar="SIZES",
     callback=ranges,
-    help="Sizes, each with profiles of its own; A..B is a range in one.  [default: the size of training]",
+    help="Sizes; each gets optimisation profiles of its own. A..B is one range.  [default: the training size]",
 )
-@click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Batches from 1 to this.")
-@click.option("--library", type=click.Choice(["tensorrt", "tensorrt_rtx"]), help="Default: the one installed.")
-@click.option("--level", type=click.IntRange(0, 5), default=3, show_default=True, help="Optimisation level.")
-@click.option("--workspace", type=click.IntRange(min=1), help="MiB that a single layer may use for itself.")
-@click.option("--timing-cache", type=PATH, help="Keep measurements of kernels in this file (tensorrt).")
-@click.option("--compute-capabilities", metavar="N.N,…", callback=capabilities, help="Target GPUs (tensorrt_rtx).")
-@click.option("--hardware-compatible", is_flag=True, help="Run on every GPU from Ampere on (tensorrt).")
-@click.option("--version-compatible", is_flag=True, help="Run with later versions of the library (tensorrt).")
-@click.option("--strip-weights", is_flag=True, help="Leave weights out; `refit` puts them in before it runs.")
-@click.option("--refit", is_flag=True, help="Let `refit` put other weights in later.")
-@click.option("--tf32", is_flag=True, help="Let FP32 products round their inputs to 10 bits.")
+@click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Largest batch.")
+@click.option("--library", type=click.Choice(["tensorrt", "tensorrt_rtx"]), help="Default: the one that is installed.")
 @click.option(
-    "--measure/--no-measure", default=None, help="Measure what each profile costs.  [default: where a GPU is]"
+    "--level", type=click.IntRange(0, 5), default=3, show_default=True, help="Optimisation level of the builder."
 )
-@click.option("--against-wide", is_flag=True, help="Also build one profile for all shapes, and time both by turns.")
-@click.option("-o", "--out", type=PATH, default=Path("out"), show_default=True, help="Folder of the engine.")
+@click.option("--workspace", type=click.IntRange(min=1), help="Largest workspace of a layer, in MiB.")
+@click.option("--timing-cache", type=PATH, help="File to keep kernel timings in (tensorrt).")
+@click.option("--compute-capabilities", metavar="N.N,…", callback=capabilities, help="Target GPUs (tensorrt_rtx).")
+@click.option("--hardware-compatible", is_flag=True, help="Make the engine run on every GPU from Ampere on (tensorrt).")
+@click.option(
+    "--version-compatible", is_flag=True, help="Make the engine run with later versions of the library (tensorrt)."
+)
+@click.option(
+    "--strip-weights", is_flag=True, help="Leave the weights out; `refit` must add them before the engine runs."
+)
+@click.option("--refit", is_flag=True, help="Allow `refit` to replace the weights later.")
+@click.option("--tf32", is_flag=True, help="Let FP32 products round their inputs to TF32 (10 bits).")
+@click.option(
+    "--measure/--no-measure",
+    default=None,
+    help="Time each profile (experimental: not yet run on a GPU).  [default: if there is a GPU]",
+)
+@click.option(
+    "--against-wide",
+    is_flag=True,
+    help="Also build an engine with one profile for all shapes and time both, interleaved (experimental: not yet run "
+    "on a GPU).",
+)
+@click.option("-o", "--out", type=PATH, default=Path("out"), show_default=True, help="Folder to write the engine to.")
 @click.option("--force", is_flag=True, help="Build again even if the engine is up to date.")
 @json_option
 def command(artifact: Path, as_json: bool, workspace: int | None, **options: Any) -> None:
-    """Build a TensorRT engine of an exported model: strongly typed, audited, with a profile for each size.
+    """Build a TensorRT engine from an exported model: strongly typed, audited, with a profile for each size.
 
     \b
     dpt-deploy build out/hybrid-fp16.onnx --res 384,384x672 --batch 8
     dpt-deploy build out/hybrid-fp16.onnx --res 256..512 -o engines/
 
-    With TensorRT-RTX this needs no GPU; running the engine does. Exit 5 when the graph does not compute in the
-    precision that its name promises, 6 when the library cannot build it. Where --measure or --against-wide is given and
-    measuring fails, the engine stays and the exit code tells why.
+    TensorRT-RTX builds without a GPU; running the engine needs one (experimental: not yet run on a GPU). The exit code
+    is 5 if the graph does not compute in its precision and 6 if the library cannot build it. If a measurement requested
+    with --measure or --against-wide fails, the command exits with an error but keeps the engine.
     """
     from dpt_deploy.jobs.build.build import build_engine_artifact
 

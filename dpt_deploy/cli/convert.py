@@ -15,7 +15,14 @@ from dpt_deploy.cli._reporter import checkpoint_keys
 @click.command()
 @checkpoint_options
 @click.option("--weights", metavar="FILE|NAME", help="Checkpoint file, Hugging Face folder, or published name.")
-@click.option("--to", "layout", type=click.Choice(["huggingface", "native"]), default="huggingface", show_default=True)
+@click.option(
+    "--to",
+    "layout",
+    type=click.Choice(["huggingface", "native"]),
+    default="huggingface",
+    show_default=True,
+    help="A Hugging Face folder, or one safetensors file of this project.",
+)
 @click.option("-o", "--out", type=PATH, required=True, help="Folder to write to.")
 @json_option
 def command(backbone: str, out: Path, as_json: bool, keys: bool, **options: Any) -> None:

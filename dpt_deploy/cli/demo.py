@@ -13,20 +13,20 @@ from dpt_deploy.core.recipe import load_recipe
 
 
 @click.command()
-@click.option("--backbone", default="tiny", show_default=True, help="A zoo name.")
-@click.option("-o", "--out", type=PATH, default=Path("out/demo"), show_default=True)
+@click.option("--backbone", default="tiny", show_default=True, help="Name of a network (see `dpt-deploy doctor`).")
+@click.option("-o", "--out", type=PATH, default=Path("out/demo"), show_default=True, help="Folder to write to.")
 @click.option(
     "--seconds",
     type=click.FloatRange(0, min_open=True),
     default=10.0,
     show_default=True,
-    help="Time box of the timing table.",
+    help="Time limit of the timing.",
 )
 def command(backbone: str, out: Path, seconds: float) -> None:
-    """Do the whole job once, offline, on a photograph: export, verify, predict, time.
+    """Run the whole pipeline once, offline, on a photograph: export, verify, predict, time.
 
-    Nothing is downloaded: `tiny`, `tiny-vit` and `tiny-conv` use the trained weights that ship with the package, any
-    other model random ones, which show that the pipeline works and nothing else.
+    Nothing is downloaded. `tiny`, `tiny-vit` and `tiny-conv` use the trained weights that ship with the package. Any
+    other model gets random weights, which only show that the pipeline works.
     """
     from dpt_deploy.jobs.demo import run_demo
 

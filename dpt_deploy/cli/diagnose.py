@@ -14,22 +14,28 @@ if TYPE_CHECKING:
     from dpt_deploy.jobs.verify.diagnose import Diagnosis
     from dpt_deploy.jobs.verify.variants import Noise
 
-_SHOWN = 8  # tensors with the least headroom
-_NAMED = 12  # nodes to spare
+_SHOWN = 8  # tensors in a table
+_NAMED = 12  # nodes in the list to keep
 
 
 @click.command()
 @artifact_argument
-@click.option("--res", "size", callback=size, metavar="SIZE", help="Default: the size of the golden tensors.")
 @click.option(
-    "--max", "allowed", type=click.FloatRange(0, min_open=True), metavar="SHARE", help="Largest error allowed."
+    "--res", "size", callback=size, metavar="SIZE", help="Size to run.  [default: the size of the golden tensors]"
+)
+@click.option(
+    "--max",
+    "allowed",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SHARE",
+    help="Largest error allowed, as a share of the output range.  [default: the artefact's tolerance]",
 )
 @json_option
 def command(artifact: Path, as_json: bool, **options: Any) -> None:
-    """Show what a model of 16 or 8 bits suffers from, and what should be spared: headroom, noise, overflow, nodes.
+    """Find precision problems in a 16- or 8-bit model and the nodes to keep in higher precision.
 
-    Needs neither a GPU nor PyTorch: the graph is compared with itself in FP32, every tensor rounded to its type, or
-    quantised. Exit 5 when the tolerance (the artefact's own, or --max) is not met.
+    The graph, with every tensor rounded to its type or quantised, is compared with the same graph in FP32. This needs
+    neither a GPU nor PyTorch. The exit code is 5 if the tolerance (the artefact's own, or --max) is exceeded.
 
     \b
     dpt-deploy diagnose out/hybrid-fp16.onnx --res 384
@@ -50,7 +56,9 @@ def command(artifact: Path, as_json: bool, **options: Any) -> None:
 def _show(found: Diagnosis) -> None:
     precision = found.artifact.sidecar.precision
     rows = [(each.tensor, f"{each.largest:.3g}", f"{each.times:,.1f}") for each in found.headroom[:_SHOWN]]
-    print_table(f"least headroom at {found.size}", ("tensor", "largest in FP32", f"fits {precision} times"), rows)
+    print_table(
+        f"least headroom at {found.size}", ("tensor", "largest in FP32", f"{precision} maximum / largest"), rows
+    )
     if found.noise:
         rows = [(each.tensor, _decibels(each), f"{each.clipped:.2%}") for each in found.noise[:_SHOWN]]
         print_table(f"most noise at {found.size}", ("tensor", "SQNR", "clipped"), rows)
@@ -59,8 +67,8 @@ def _show(found: Diagnosis) -> None:
         [
             ("error", f"max {found.largest_error:.2e}, mean {found.mean_error:.2e} of range"),
             ("allowed", f"max {found.tolerance.max:.0e}, mean {found.tolerance.mean:.0e}"),
-            ("not finite", found.not_finite or "nowhere"),
-            ("over the tolerance", found.diverges_at.tensor if found.diverges_at else "no tensor"),
+            ("first not finite", found.not_finite or "none"),
+            ("first over tolerance", found.diverges_at.tensor if found.diverges_at else "none"),
             (_remedy(found), _kept(found.keep)),
         ],
     )
@@ -76,20 +84,20 @@ def _remedy(found: Diagnosis) -> str:
 
 def _kept(keep: tuple[str, ...] | None) -> str:
     if keep is None:
-        return "nothing helps: it is not the rounding of tensors"
+        return "no set helps: rounding of tensors is not the cause"
     more = f" and {len(keep) - _NAMED} more" if len(keep) > _NAMED else ""
-    return ", ".join(keep[:_NAMED]) + more if keep else "nothing: the tolerance is met"
+    return ", ".join(keep[:_NAMED]) + more if keep else "none: the tolerance is met"
 
 
 def _complaint(found: Diagnosis) -> str:
     where = found.not_finite or (found.diverges_at.tensor if found.diverges_at else None)
-    said = f"is not finite from {where} on" if found.not_finite else f"max {found.largest_error:.2e} of range"
-    return f"{found.artifact.path.name} does not meet its tolerance at {found.size}: {said}"
+    reason = f"is not finite from {where} on" if found.not_finite else f"max {found.largest_error:.2e} of range"
+    return f"{found.artifact.path.name} does not meet its tolerance at {found.size}: {reason}"
 
 
 def _advice(found: Diagnosis) -> str:
     if found.keep is None:
         return "compare the file with its reference: dpt-deploy verify"
     if found.artifact.sidecar.quantisation:
-        return "export it again with --budget: what harms the result then stays unquantised"
-    return "export it again with --calibration of images like these: what overflows then stays FP32"
+        return "export it again with --budget: the blocks that harm the result are then left unquantised"
+    return "export it again with --calibration and images like these: nodes that overflow then stay FP32"

@@ -13,7 +13,7 @@ from dpt_deploy.cli._output import print_facts, print_json
 @click.command()
 @json_option
 def command(as_json: bool) -> None:
-    """Show what works on this machine, what to install for the rest, and the models of the zoo."""
+    """Show what works on this machine and what is missing, how to install it, and the networks that can be exported."""
     from dpt_deploy.jobs.doctor import diagnose_machine, zoo_table
 
     checks, fingerprint = diagnose_machine()
@@ -25,4 +25,4 @@ def command(as_json: bool) -> None:
     tools = fingerprint["tools"]
     versions = ", ".join(f"{name} {version}" for name, version in tools.items()) if isinstance(tools, dict) else ""
     click.echo(f"\n{fingerprint['processor']}, {fingerprint['cores']} cores\n{versions}\n")
-    print_facts("zoo: --backbone, what it is, published checkpoints", [tuple(row.values()) for row in zoo])
+    print_facts("networks: --backbone, description, published checkpoints", [tuple(row.values()) for row in zoo])

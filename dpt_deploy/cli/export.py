@@ -28,7 +28,9 @@ from dpt_deploy.core.spec import Task
 @click.command()
 @checkpoint_options
 @click.option(
-    "--weights", metavar="FILE|NAME|random", help="Checkpoint file, Hugging Face folder, published name, random[:SEED]."
+    "--weights",
+    metavar="FILE|NAME|random",
+    help="Checkpoint file, Hugging Face folder, published name, or random[:SEED].",
 )
 @click.option(
     "--precision",
@@ -36,22 +38,51 @@ from dpt_deploy.core.spec import Task
     show_default=True,
     help=f"Number format of the graph: {', '.join(PRECISIONS)}.",
 )
-@click.option("--calibration", type=PATH, help="Photographs to measure ranges on (default: a few rendered scenes).")
-@res_option("Sizes to measure ranges at.  [default: the training size, and 5/3 of it]")
+@click.option(
+    "--calibration", type=PATH, help="Folder of photographs to measure tensor ranges on (default: rendered scenes)."
+)
+@res_option("Sizes to measure tensor ranges at.  [default: the training size, and 5/3 of it]")
 @click.option(
     "--method",
     default=CLIPPING_METHODS[0],
     show_default=True,
     help=f"Where to clip 8-bit tensors: {', '.join(CLIPPING_METHODS)}.",
 )
-@click.option("--budget", type=float, metavar="SHARE", help="Leave blocks unquantised until the error grows by less.")
-@click.option("--smooth", is_flag=True, help="Even out the channels behind LayerNorms before 8-bit quantisation.")
-@click.option("--opset", type=int, help="23 keeps attention whole (default); 20 for TensorRT before 10.14, JetPack 6.")
-@click.option("--static", callback=size, metavar="HxW", help="One fixed size and batch 1 instead of dynamic ones.")
-@click.option("--input", "input_kind", type=click.Choice(["float32", "uint8"]), default="float32", show_default=True)
-@click.option("--output", "output_kind", type=click.Choice(["scores", "labels"]), default="scores", show_default=True)
-@click.option("-o", "--out", type=PATH, default=Path("out"), show_default=True, help="Folder of the artefact.")
-@click.option("--force", is_flag=True, help="Export again even if the artefact is up to date.")
+@click.option(
+    "--budget",
+    type=float,
+    metavar="SHARE",
+    help="Maximum relative increase of the error; blocks are left unquantised to meet it.",
+)
+@click.option(
+    "--smooth", is_flag=True, help="Move the spread of LayerNorm channels into weights before 8-bit quantisation."
+)
+@click.option(
+    "--opset", type=int, help="23 keeps attention fused (default); 20 is for TensorRT before 10.14 and JetPack 6."
+)
+@click.option("--static", callback=size, metavar="HxW", help="Export for one size and batch 1 instead of any.")
+@click.option(
+    "--input",
+    "input_kind",
+    type=click.Choice(["float32", "uint8"]),
+    default="float32",
+    show_default=True,
+    help="Input of the graph: normalised RGB, or bytes (normalisation is part of the graph).",
+)
+@click.option(
+    "--output",
+    "output_kind",
+    type=click.Choice(["scores", "labels"]),
+    default="scores",
+    show_default=True,
+    help="Output of the graph: the network's own, or class labels (segmentation only).",
+)
+@click.option("-o", "--out", type=PATH, default=Path("out"), show_default=True, help="Folder to write the artefact to.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Export again even if the artefact is up to date; write an 8-bit file even if it is slower.",
+)
 @json_option
 def command(
     as_json: bool,
@@ -73,8 +104,8 @@ def command(
     dpt-deploy export --backbone tiny --precision int8 --budget 0.01
     dpt-deploy export --backbone base --weights random -o out/      # for timing only
 
-    Without --weights: the weights that ship with the package (tiny, tiny-vit, tiny-conv), else the published checkpoint
-    of that name, fetched once and its hash checked.
+    Without --weights, the weights that ship with the package are used (tiny, tiny-vit, tiny-conv), else the published
+    checkpoint of that name: it is downloaded once and its hash is checked.
     """
     from dpt_deploy.jobs.export.export import export_model
     from dpt_deploy.jobs.export.request import ExportRequest
@@ -95,7 +126,7 @@ def command(
             print_table(f"{sidecar.precision} against PyTorch", PARITY_COLUMNS, case_rows(sidecar.parity.cases))
         if sidecar.quantisation:
             worth = sidecar.quantisation.worth
-            print_facts(f"{sidecar.precision} beside fp32: {worth.source} at {worth.size}", worth_rows(worth))
+            print_facts(f"{sidecar.precision} compared with fp32: {worth.source} at {worth.size}", worth_rows(worth))
         click.echo(str(each.path))
 
 

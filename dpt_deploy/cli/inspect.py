@@ -18,7 +18,7 @@ from dpt_deploy.core.spec import TensorSpec
 @artifact_argument
 @json_option
 def command(artifact: Path, as_json: bool) -> None:
-    """Show what an exported model is, what it costs, and how it was verified. Hashes are checked first."""
+    """Show what an exported model contains and how it was verified. Its hashes are checked first."""
     from dpt_deploy.jobs.inspect import inspect_artifact
 
     found = inspect_artifact(artifact)
@@ -63,8 +63,8 @@ def _nodes(operators: dict[str, int]) -> list[tuple[str, str]]:
 def _operations(counts: OperationRecord | None) -> list[tuple[str, str]]:
     if counts is None:
         return []
-    ours, theirs = counts.graph / 1e9, counts.original / 1e9
-    text = f"{ours:.1f} GFLOP; the original needs {theirs:.1f} ({100 * counts.saved:.1f} % fewer)"
+    graph, original = counts.graph / 1e9, counts.original / 1e9
+    text = f"{graph:.1f} GFLOP, {100 * counts.saved:.1f} % fewer than the original model ({original:.1f})"
     return [(f"operations at {counts.size}", text)]
 
 
@@ -75,7 +75,7 @@ def _tensor(spec: TensorSpec) -> str:
 def _verified(sidecar: Sidecar) -> str:
     parity = sidecar.parity
     if sidecar.engine and sidecar.engine.options.strip_weights:
-        return "no: it has no weights yet; run `dpt-deploy refit`"
+        return "no: it has no weights; add them with `dpt-deploy refit`"
     if parity is None:
         return "no: run `dpt-deploy verify`"
     scope = "full matrix" if parity.matrix else "one small size; `dpt-deploy verify` runs the full matrix"

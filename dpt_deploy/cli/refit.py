@@ -17,15 +17,16 @@ from dpt_deploy.cli._output import print_facts, print_json, say
 @click.option("-o", "--out", type=PATH, help="Folder of the new plan.  [default: that of PLAN]")
 @json_option
 def command(plan: Path, model: Path, out: Path | None, as_json: bool) -> None:
-    """Put a model's weights into an engine: a fine-tuned checkpoint's, or those that were left out of it.
+    """Replace the weights of an engine (experimental: not yet run on a GPU).
 
     \b
     dpt-deploy refit out/base-fp16.plan tuned/base-garden-fp16.onnx
     dpt-deploy refit out/base-fp16.plan out/base-fp16.onnx -o engines/
 
-    PLAN was built with --refit or --strip-weights, MODEL is of the same graph, and the GPU is the one that will run
-    it. The new plan is MODEL-refitted.plan, beside PLAN unless -o says otherwise; PLAN stays. Exit 6 when the plan
-    cannot be refitted, when the model is of another graph, or when it changes what the plan cannot be given.
+    Use it for a fine-tuned checkpoint, or to add the weights that `build --strip-weights` left out. PLAN must have been
+    built with --refit or --strip-weights, MODEL must have the same graph, and the command must run on the GPU that will
+    run the plan. The new plan is MODEL-refitted.plan, next to PLAN unless -o is given; PLAN is kept. The exit code is 6
+    if the plan cannot be refitted, the graphs differ, or a changed weight is not refittable.
     """
     from dpt_deploy.artifact.store import engine_of
     from dpt_deploy.jobs.build.refit import refit_engine_artifact
@@ -35,8 +36,8 @@ def command(plan: Path, model: Path, out: Path | None, as_json: bool) -> None:
         print_json(done.to_dict())
         return
     rows = [
-        ("weights", f"{done.weights} that it takes, {done.changed} other than it was built with"),
-        ("refit again", "yes" if done.refittable else f"no: keep {plan.name} for other weights"),
+        ("weights", f"{done.weights} refittable, {done.changed} changed since the build"),
+        ("refit again", "yes" if done.refittable else f"no: keep {plan.name} to refit again"),
         *engine_rows(engine_of(done.artifact)),
     ]
     print_facts(str(done.artifact.path), rows)

@@ -16,32 +16,39 @@ from dpt_deploy.core.errors import BadFileError
 @artifact_argument
 @click.argument("source", type=PATH)
 @click.option(
-    "-o", "--out", type=PATH, help="File (its suffix chooses the format) or folder. Default: beside the input."
+    "-o",
+    "--out",
+    type=PATH,
+    help="Output file (its suffix chooses the format) or folder.  [default: next to the input]",
 )
 @click.option(
     "--format",
     "formats",
     multiple=True,
     type=click.Choice(["png", "pfm", "color", "metric", "labels", "overlay"]),
-    help="What to write; may be given more than once. Default: png and pfm, or labels.",
+    help="What to write; may be repeated.  [default: png and pfm, or labels]",
 )
 @click.option(
     "--runtime", help="What runs the artefact: ort (default), emu (bf16 on a CPU), native (C++); trt runs an engine."
 )
-@click.option("--size", callback=size, metavar="HxW", help="Network size instead of the model's own resize rule.")
+@click.option("--size", callback=size, metavar="HxW", help="Network input size.  [default: by the model's resize rule]")
 @click.option("--kitti-crop", is_flag=True, help="Crop to the bottom centre 352x1216, as the KITTI evaluation does.")
-@click.option("--device-imaging", is_flag=True, help="Resize images and maps on the GPU that runs the engine.")
+@click.option(
+    "--device-imaging",
+    is_flag=True,
+    help="Resize images and maps on the GPU that runs the engine (experimental: not yet run on a GPU).",
+)
 @json_option
 def command(artifact: Path, source: Path, as_json: bool, **options: Any) -> None:
     """Apply an exported model to an image, a folder or a video.
 
     \b
-    png      16-bit depth, stretched over the range (as the original tools write it)
+    png      16-bit depth, scaled to the full range (as the original tools write it)
     pfm      raw float32 depth
-    color    depth in colours
+    color    colour-mapped depth
     metric   16-bit metres x 256 (KITTI) or x 1000 (NYU)
     labels   palette PNG of classes, 0 is background
-    overlay  classes blended over the image
+    overlay  class colours blended over the image
 
     \b
     dpt-deploy run out/hybrid-fp32.onnx photo.jpg -o depth.png
@@ -66,6 +73,6 @@ def command(artifact: Path, source: Path, as_json: bool, **options: Any) -> None
         say(f"skipped: {result.error}", style="red")
     if failed:
         raise BadFileError(
-            f"{len(failed)} of {len(results)} files could not be read; the others are done",
-            hint="see the lines above for each",
+            f"{len(failed)} of {len(results)} files could not be read; the others were written",
+            hint="see the message for each file above",
         )

@@ -21,12 +21,12 @@ from dpt_deploy.core.size import Size
     default="tiny,tiny-vit,tiny-conv",
     show_default=True,
     callback=names,
-    help="Zoo names, recipes (.toml) or exported files (.onnx).",
+    help="Names of networks, recipes (.toml) or exported models (.onnx), separated by commas.",
 )
 @click.option(
-    "--weights", metavar="FILE|NAME|random", help="Of the model that is exported. Default: its published ones."
+    "--weights", metavar="FILE|NAME|random", help="Weights of the model that is exported (default: the published ones)."
 )
-@res_option("Network sizes. Default: 1 to 2.67 times the size the models were trained at.")
+@res_option("Network input sizes.  [default: 1 to 2.67 times the training size]")
 @click.option("--runtime", "runtimes", default="ort", show_default=True, callback=names, help="Any of ort, torch.")
 @click.option(
     "--precision",
@@ -37,7 +37,7 @@ from dpt_deploy.core.size import Size
     help="Any of fp32, fp16, bf16, int8, int8-cpu, fp8.",
 )
 @click.option(
-    "--scenes", type=click.IntRange(2), default=48, show_default=True, help="How many rendered scenes to measure on."
+    "--scenes", type=click.IntRange(2), default=48, show_default=True, help="Number of rendered scenes to measure on."
 )
 @click.option(
     "--seed",
@@ -46,35 +46,37 @@ from dpt_deploy.core.size import Size
     show_default=True,
     help="Of scenes and of intervals; seeds less than a thousand apart may share scenes.",
 )
-@click.option("--data", metavar="NAME:DIR", help="Measure on this data set instead, by its own protocol.")
+@click.option("--data", metavar="NAME:DIR", help="Measure on this data set instead, with its own protocol.")
 @click.option("--limit", type=click.IntRange(2), metavar="N", help="Use the first N images only.")
-@click.option("--reference", type=click.Choice(["paper"]), help="Print the paper's number beside ours.")
+@click.option("--reference", type=click.Choice(["paper"]), help="Print the paper's number next to the measured one.")
 @click.option(
     "--control",
     type=click.Choice(["tiled", "nearest", "none"]),
     default="tiled",
     show_default=True,
     callback=lambda _context, _option, value: None if value == "none" else value,
-    help="The defect in a model's positions that the study must notice.",
+    help="Defect planted in the position embedding of a model; the study must detect it.",
 )
 @click.option(
-    "--check", "recorded", type=PATH, help="Exit 5 when a curve's interval does not meet that of this recorded study."
+    "--check",
+    "recorded",
+    type=PATH,
+    help="Compare with this recorded study; exit with 5 if any confidence intervals do not overlap.",
 )
-@click.option("--plot/--no-plot", default=True, show_default=True, help="Draw the figure and write the report.")
-@click.option("-o", "--out", type=PATH, default="out/study", show_default=True, help="Folder for what comes out.")
+@click.option("--plot/--no-plot", default=True, show_default=True, help="Draw the figures and write report.html.")
+@click.option("-o", "--out", type=PATH, default="out/study", show_default=True, help="Folder to write to.")
 @json_option
 def command(out: Path, plot: bool, reference: str | None, recorded: Path | None, as_json: bool, **options: Any) -> None:
     """Measure accuracy against inference resolution (the paper's Figure 4).
 
-    Every model is exported, then scored on every image at every size; a run that was broken off goes on where it
-    stood. The folder then holds study.json, study.csv, figure.svg, figure.png and report.html. Exit 5 when a defect
-    that was planted on purpose went unnoticed: then the study measures nothing; or when a study that was recorded
-    before says otherwise (--check).
+    Every model is exported and scored on every image at every size. An interrupted study continues where it stopped.
+    The results are written to study.json, study.csv, figure.svg, figure.png and report.html. The exit code is 5 if the
+    planted defect was not detected (the study is then not sensitive enough), or if --check finds a difference.
 
     \b
-    dpt-deploy study                                     # offline: the models that ship with the program
+    dpt-deploy study                                     # offline: the models that ship with the package
     dpt-deploy study --backbone tiny-vit --runtime ort,torch --res 192,320 --scenes 16
-    dpt-deploy study --seed 99 --check out/study/study.json -o out/other    # do other scenes say the same?
+    dpt-deploy study --seed 99 --check out/study/study.json -o out/other    # same result on other scenes?
     dpt-deploy study --backbone hybrid-nyu --data nyu-metric:/data/nyu --res 480x640,544x736 --reference paper
     """
     from dpt_deploy.jobs.study import study
@@ -102,8 +104,8 @@ def command(out: Path, plot: bool, reference: str | None, recorded: Path | None,
         click.echo(str(out / ("report.html" if plot else study.RECORD)))
     if not found.measures_something:
         raise ParityError(
-            "a planted defect went unnoticed: the study measures nothing",
-            hint="give it more images, or train the models better; what was measured is written all the same",
+            "the planted defect was not detected: the study is not sensitive enough",
+            hint="use more images or better trained models; the results were written all the same",
         )
     if met:
         met.require()

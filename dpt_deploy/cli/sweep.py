@@ -11,6 +11,7 @@ import click
 from dpt_deploy.cli._options import PATH, json_option, names, res_option
 from dpt_deploy.cli._output import print_json, print_table
 from dpt_deploy.core.files import atomic_write_bytes
+from dpt_deploy.core.precision import PRECISIONS
 from dpt_deploy.core.size import Size
 
 if TYPE_CHECKING:
@@ -18,20 +19,27 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--backbone", default="tiny", show_default=True, help="A zoo name or a recipe file (.toml).")
-@click.option("--weights", metavar="FILE|NAME|random", help="Of the model. Default: its published ones.")
-@res_option("Network sizes. Default: 1 to 2.67 times the size the model was trained at.")
+@click.option(
+    "--backbone",
+    default="tiny",
+    show_default=True,
+    help="Name of a network (see `dpt-deploy doctor`) or a recipe file (.toml).",
+)
+@click.option("--weights", metavar="FILE|NAME|random", help="Weights to use (default: the published ones).")
+@res_option("Network input sizes.  [default: 1 to 2.67 times the training size]")
 @click.option(
     "--precision",
     "precisions",
     default="fp32,fp16,int8-cpu,int8,fp8",
     show_default=True,
     callback=names,
-    help="Any of fp32, fp16, bf16, int8, int8-cpu, fp8.",
+    help=f"One or more of {', '.join(PRECISIONS)}, separated by commas.",
 )
-@click.option("--scenes", type=click.IntRange(2), default=16, show_default=True, help="How many scenes to measure on.")
+@click.option(
+    "--scenes", type=click.IntRange(2), default=16, show_default=True, help="Number of rendered scenes to measure on."
+)
 @click.option("--plot/--no-plot", default=True, show_default=True, help="Draw error against time.")
-@click.option("-o", "--out", type=PATH, default="out/sweep", show_default=True, help="Folder for what comes out.")
+@click.option("-o", "--out", type=PATH, default="out/sweep", show_default=True, help="Folder to write to.")
 @json_option
 def command(
     backbone: str,
@@ -45,12 +53,12 @@ def command(
 ) -> None:
     """Compare precisions and sizes of a model: error against time.
 
-    Every precision is exported and scored on the same scenes at every size. Those that ONNX Runtime computes in here
-    (fp32, int8-cpu) are timed, turn by turn; the others stand for engines: their errors come from the runner emu, their
-    times from the GPU that will run them. The folder then holds sweep.json and sweep.svg.
+    Every precision is exported and scored on the same scenes at every size. The precisions that ONNX Runtime computes
+    on this machine (fp32, int8-cpu) are timed, interleaved. The others are meant for engines: their errors are measured
+    with the runtime emu, and they are not timed. The results are written to sweep.json and sweep.svg.
 
     \b
-    dpt-deploy sweep                                     # offline: the model that ships with the program
+    dpt-deploy sweep                                     # offline: the model that ships with the package
     dpt-deploy sweep --backbone tiny-vit --res 192,320 --precision fp32,int8-cpu
     """
     from dpt_deploy.jobs.study import sweep
@@ -77,5 +85,5 @@ def command(
 
 
 def _row(point: Point) -> list[str]:
-    told = f"{point.ms[0]:.1f} ({point.ms[1]:.1f}-{point.ms[2]:.1f})" if point.ms else "-"
-    return [point.precision, point.size, point.runtime, f"{point.abs_rel:.4f}", told, "*" if point.best else ""]
+    time = f"{point.ms[0]:.1f} ({point.ms[1]:.1f}-{point.ms[2]:.1f})" if point.ms else "-"
+    return [point.precision, point.size, point.runtime, f"{point.abs_rel:.4f}", time, "*" if point.best else ""]

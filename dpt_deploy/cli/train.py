@@ -15,16 +15,18 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("study", type=PATH)
-@click.option("-o", "--out", type=PATH, default=Path("out/train"), show_default=True, help="Folder of the results.")
-@click.option("--cache", type=PATH, help="Folder of the rendered scenes, which trainings share (default: OUT).")
-@click.option("--device", default="cpu", show_default=True, help="Where to render and train: cpu, cuda, cuda:1, …")
+@click.argument("training", type=PATH)
+@click.option("-o", "--out", type=PATH, default=Path("out/train"), show_default=True, help="Folder to write to.")
+@click.option(
+    "--cache", type=PATH, help="Folder of rendered scenes, shared by trainings.  [default: the output folder]"
+)
+@click.option("--device", default="cpu", show_default=True, help="Device to render and train on: cpu, cuda, cuda:1, …")
 @json_option
-def command(study: Path, out: Path, cache: Path | None, device: str, as_json: bool) -> None:
-    """Train a model on rendered scenes by the paper's recipe.
+def command(training: Path, out: Path, cache: Path | None, device: str, as_json: bool) -> None:
+    """Train a model on rendered scenes with the paper's recipe.
 
-    Interrupted, the same command goes on where it was a minute before. The result is a safetensors file for
-    `export --weights`, and a record of the training beside it.
+    TRAINING is a configuration file (.toml). An interrupted training continues if the same command is run again; at
+    most one minute is lost. The result is a safetensors file for `export --weights`, and a JSON record next to it.
 
     \b
     dpt-deploy train benchmarks/trainings/tiny.toml -o out/train
@@ -32,7 +34,7 @@ def command(study: Path, out: Path, cache: Path | None, device: str, as_json: bo
     """
     from dpt_deploy.jobs.train.train import read_training, train_model
 
-    plan = read_training(study)
+    plan = read_training(training)
     trained = train_model(plan, out, cache=cache, device=device)
     if as_json:
         print_json({"weights": str(trained.weights), "record": str(trained.record), **trained.to_dict()})
@@ -53,12 +55,12 @@ def _score(trained: Trained) -> list[list[str]]:
         share = 100 * score.abs_rel / score.plane_abs_rel
         return [
             ["AbsRel", f"{score.abs_rel:.4f} {scenes}"],
-            ["best plane", f"{score.plane_abs_rel:.4f}; the model has {share:.0f} % of it"],
+            ["best plane", f"{score.plane_abs_rel:.4f}; the model's error is {share:.0f} % of it"],
         ]
     return [
         ["mean IoU", f"{100 * score.mean_iou:.1f} % {scenes}"],
         [
             "pixel accuracy",
-            f"{100 * score.pixel_accuracy:.1f} %; the commonest class has {100 * score.commonest:.1f} %",
+            f"{100 * score.pixel_accuracy:.1f} %; the most frequent class covers {100 * score.commonest:.1f} %",
         ],
     ]

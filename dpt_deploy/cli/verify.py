@@ -13,20 +13,24 @@ from dpt_deploy.cli._output import PARITY_COLUMNS, case_rows, print_json, print_
 
 @click.command()
 @artifact_argument
-@res_option("Sizes, e.g. 384,256x640 (height x width). Default: the recipe's matrix.")
-@batch_option("Batches, e.g. 1,3.")
+@res_option("Sizes, e.g. 384,256x640 (height x width).  [default: the sizes of the recipe]")
+@batch_option("Batches, e.g. 1,3.  [default: the batches of the recipe]")
 @click.option(
-    "--against", type=PATH, help="Compare with this checkpoint or .onnx instead of the artefact's own weights."
+    "--against",
+    type=PATH,
+    help="Checkpoint or .onnx to compare with, instead of PyTorch with the artefact's own weights.",
 )
-@click.option("--weights", metavar="FILE", help="Where the artefact's checkpoint lies now.")
+@click.option("--weights", metavar="FILE", help="The artefact's own checkpoint, if it was moved.")
 @click.option(
     "--runtime",
     help="What runs it: ort, native (C++), or emu, which rounds as 16-bit types do and is their default.",
 )
-@click.option("--golden", is_flag=True, help="Use the stored tensors: needs neither PyTorch nor the checkpoint.")
+@click.option(
+    "--golden", is_flag=True, help="Compare with the stored tensors; needs neither PyTorch nor the checkpoint."
+)
 @json_option
 def command(artifact: Path, as_json: bool, **options: Any) -> None:
-    """Compare an exported model with PyTorch over sizes and batches; exit 5 when a tolerance is exceeded.
+    """Compare an exported model with PyTorch at several sizes and batches; exit with 5 if a tolerance is exceeded.
 
     \b
     dpt-deploy verify out/hybrid-fp32.onnx --res 384,256x640,512x384 --batch 1,3

@@ -97,8 +97,8 @@ SIZES = {
     "32x32x32": "is not understood",
     "large": "is not understood",
     "9" * 5000: "is not understood",
-    "": "--res names no size",
-    ",": "--res names no size",
+    "": "--res is empty",
+    ",": "--res is empty",
 }
 
 

@@ -318,7 +318,7 @@ def test_interrupted_it_exits_130_and_leaves_nothing(number, tmp_path, former):
         started.send_signal(number)
         _, err = started.communicate(timeout=300)
     assert started.returncode == 130
-    assert err.splitlines()[-1] == "error: interrupted; nothing unfinished is taken for finished"
+    assert err.splitlines()[-1] == "error: interrupted; no incomplete artefact was left behind"
     assert "Traceback" not in err
     assert listing(tmp_path) == before
 

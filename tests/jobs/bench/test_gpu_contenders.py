@@ -118,7 +118,7 @@ def test_frames_are_held_to_the_network_alone_and_told_in_their_parts(engine, st
     assert "parts_ms" not in {**alone, **frames}
     assert "1080x1920 from host to host, resized on the GPU, one at a time" in found["contenders"]["trt-frame"]
     shown = fine(capsys, "bench", engine.path, "--runtime", names, *QUICK, "--no-photo")
-    assert "a run, part by part and in one" in shown
+    assert "parts of a run, timed alone and together" in shown
     assert "frames" in shown
 
 

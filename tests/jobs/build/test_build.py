@@ -146,7 +146,7 @@ def test_the_command_writes_an_engine_and_shows_it(tmp_path, capsys):
     assert "for 8.9, 12.0" in out
     assert "64..96 batch 1" in out
     shown = fine(capsys, "inspect", tmp_path / "out/tiny-vit-fp16.plan")
-    assert "4 whole" in shown
+    assert "4 fused" in shown
     assert "64..96 batch 1" in shown
     assert "no: run `dpt-deploy verify`" in shown
     data = json.loads(fine(capsys, "inspect", tmp_path / "out/tiny-vit-fp16.plan", "--json"))

@@ -101,7 +101,7 @@ def test_the_command_tells_what_it_did(library, tmp_path, capsys):
     plan = plan_of(model(), tmp_path / "out", strip_weights=True)
     shown = fine(capsys, "refit", plan, model().path)
     assert shown.splitlines()[-1].endswith("tiny-vit-fp32-refitted.plan")
-    assert "0 other than it was built with" in shown
+    assert "0 changed since the build" in shown
     found = json.loads(fine(capsys, "refit", plan, altered(model(), tmp_path / "tuned", BIAS).path, "--json"))
     assert (found["changed"], found["refittable"], found["model"]) == (1, True, ["tiny-vit-fp32.onnx"])
     assert found["weights"] == len(fingerprint(OpenedGraph(model().path)).weights)

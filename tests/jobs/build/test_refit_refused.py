@@ -178,7 +178,7 @@ def test_it_does_not_run_and_names_the_command(use, library, tmp_path, capsys, m
 
 def test_inspect_says_what_it_lacks(tmp_path, capsys):
     plan = plan_of(model(), tmp_path / "out", strip_weights=True)
-    assert "no: it has no weights yet; run `dpt-deploy refit`" in fine(capsys, "inspect", plan)
+    assert "no: it has no weights; add them with `dpt-deploy refit`" in fine(capsys, "inspect", plan)
 
 
 @pytest.mark.parametrize(("option", "text"), [("strip_weights", "dpt-deploy refit"), ("refit", "dpt-deploy verify")])

@@ -114,9 +114,9 @@ def test_the_command_tells_what_it_is_worth(tmp_path, capsys):
     with quick_judge((1.25, 1.2, 1.3)):
         out = fine(capsys, *argv(tmp_path))
         told = json.loads(fine(capsys, *argv(tmp_path, "--json")))
-    assert "int8-cpu beside fp32: 2 rendered scenes" in out
+    assert "int8-cpu compared with fp32: 2 rendered scenes" in out
     assert "SQNR" in out
-    assert "1.25 times fp32 on ort here (95 %: 1.20-1.30)" in out
+    assert "1.25 times fp32 with ort on this machine (95 %: 1.20-1.30)" in out
     assert told["worth"]["runtime"] == "emu"
     assert told["twin"]["worth"]["speedup"] == [1.25, 1.2, 1.3]
 

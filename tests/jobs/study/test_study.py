@@ -310,11 +310,11 @@ VIT, CONV = tiny_path("tiny-vit"), tiny_path("tiny-conv")
 CALLS = {
     "size": (("--backbone", VIT, "--res", "100"), "nearest legal sizes: 96 or 128"),
     "only the training size": (("--backbone", VIT, "--res", "96"), "--res names the training size 96 only"),
-    "no size": (("--backbone", VIT, "--res", ","), "--res names no size"),
+    "no size": (("--backbone", VIT, "--res", ","), "--res is empty"),
     "runtime": (("--backbone", VIT, "--runtime", "tvm"), "unknown runtime 'tvm'"),
-    "no runtime": (("--backbone", VIT, "--runtime", ","), "--runtime names nothing"),
+    "no runtime": (("--backbone", VIT, "--runtime", ","), "--runtime is empty"),
     "backbone": (("--backbone", "tinny"), "unknown backbone 'tinny'"),
-    "no backbone": (("--backbone", ""), "--backbone names nothing"),
+    "no backbone": (("--backbone", ""), "--backbone is empty"),
     "precision": (("--backbone", VIT, "--weights", "random", "--precision", "fp7"), "precision 'fp7'"),
     "segmentation": (("--backbone", tiny_path("tiny-seg")), "the study measures depth"),
     "other training size": (("--backbone", f"{VIT},base"), "were trained at different sizes"),
@@ -402,7 +402,7 @@ def test_a_control_without_its_defect_goes_unnoticed_and_exits_5(calling, traine
     arguments = calling("--control", "nearest", models=[trained])  # the last of two options counts
     assert call([str(part) for part in arguments]) == 5
     out, err = capsys.readouterr()
-    assert "error: a planted defect went unnoticed: the study measures nothing" in err
+    assert "error: the planted defect was not detected: the study is not sensitive enough" in err
     assert "within chance" in out
     found = outcome(tmp_path)
     assert found["measures_something"] is False

@@ -54,7 +54,7 @@ def test_a_model_in_three_precisions(tmp_path, capsys, monkeypatch):
     [
         (("--precision", "int4"), "int4"),
         (("--res", "100"), "not a multiple of 32"),
-        (("--precision", ","), "names nothing"),
+        (("--precision", ","), "--precision is empty"),
     ],
 )
 def test_mistakes(options, message, tmp_path, capsys):

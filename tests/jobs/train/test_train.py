@@ -106,7 +106,7 @@ def test_interrupted_and_killed_it_ends_in_the_same_bits(tmp_path, cache, capsys
         started.send_signal(signal.SIGINT)
         _, err = started.communicate(timeout=300)
     assert started.returncode == 130
-    assert err.splitlines()[-1] == "error: interrupted; nothing unfinished is taken for finished"
+    assert err.splitlines()[-1] == "error: interrupted; no incomplete artefact was left behind"
     assert "Traceback" not in err
     with process(["support.training", "die:6", *parts]) as started:
         _, err = started.communicate(timeout=300)
