@@ -7,9 +7,8 @@ from support.faults.calling import complaint, fine
 from support.faults.handmade import listing
 from support.tiny import copied, exported, tiny_path, tiny_recipe, tiny_spec
 
-from dpt_deploy.cli import call
+from dpt_deploy.cli import call, export
 from dpt_deploy.core.size import Size
-from dpt_deploy.jobs.export import export
 from dpt_deploy.model.checkpoints.load import save_native
 from dpt_deploy.model.random_weights import random_model
 from dpt_deploy.runtime.onnxruntime import OrtRunner
