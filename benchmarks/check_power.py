@@ -64,9 +64,9 @@ def check_power(path, *, images=48, trials=300, seed=0):
     unchanged = [losses(study, 2 * trial + 1) for trial, study in enumerate(studies)]
     detected = []
     for points in POINTS:
-        for index, subject in enumerate(population.subjects):
+        for index, candidate in enumerate(population.candidates):
             found = [losses(changed(study, index, points), 2 * trial + 1) for trial, study in enumerate(studies)]
-            detected.append({"subject": subject, "points": points, **vars(alarms(records, found))})
+            detected.append({"subject": candidate, "points": points, **vars(alarms(records, found))})
     return {
         "kind": "check-power",
         "recorded": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -98,15 +98,15 @@ def drawn(scores, count, rng):
     )
 
 
-def changed(scores, subject, points):
-    """Scores in which one subject loses ``points`` more at every size but the trained one."""
+def changed(scores, candidate, points):
+    """Scores in which one candidate loses ``points`` more at every size but the trained one."""
     values = scores.values.copy()
-    values[subject, scores.others] += points / 100 * values[subject, scores.reference]
+    values[candidate, scores.others] += points / 100 * values[candidate, scores.reference]
     return replace(scores, values=values)
 
 
 def losses(scores, seed):
-    """Estimates of the loss in percent of every subject at every size but the trained one."""
+    """Estimates of the loss in percent of every candidate at every size but the trained one."""
     curves = analyse(scores, [], seed=seed, resamples=RESAMPLES // 4).curves  # of each of thousands of analyses
     return [curve.loss[index] for curve in curves for index in scores.others]
 

@@ -85,13 +85,13 @@ def command(out: Path, plot: bool, reference: str | None, recorded: Path | None,
     if plot:
         study_output.require_drawing()
     sizes: tuple[Size, ...] = options.pop("res")
-    plan = study.prepare_study(study.StudyRequest(sizes=sizes, reference=reference is not None, **options))
-    baseline = study.recorded_study(recorded, plan, out) if recorded else None
-    found, models = study.run_study(plan, out, baseline=baseline)
+    setup = study.prepare_study(study.StudyRequest(sizes=sizes, reference=reference is not None, **options))
+    baseline = study.recorded_study(recorded, setup, out) if recorded else None
+    found, models = study.run_study(setup, out, baseline=baseline)
     study_output.write_numbers(found, out)
     if plot:
         say("drawing")
-        study_output.write_pictures(found, models, plan, out)
+        study_output.write_pictures(found, models, setup, out)
     met = study.compared(found, baseline) if baseline else None
     summary = study_output.summary(found)
     for caution in summary.cautions:

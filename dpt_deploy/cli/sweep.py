@@ -66,8 +66,8 @@ def command(
 
     if plot:
         require_drawing()
-    plan = sweep.prepare_sweep(backbone, weights, res, precisions, scenes)
-    found = sweep.run_sweep(plan, out)
+    setup = sweep.prepare_sweep(backbone, weights, res, precisions, scenes)
+    found = sweep.run_sweep(setup, out)
     document = found.to_dict()
     atomic_write_bytes(out / "sweep.json", (json.dumps(document, indent=1) + "\n").encode())
     if plot:

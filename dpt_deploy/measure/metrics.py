@@ -25,6 +25,8 @@ Crop = Literal["none", "garg", "eigen"]
 
 _EIGEN_FRAME = (480, 640)  # the only size for which NYU's crop is defined
 
+OUTDOOR_CAP = 80.0  # metres; farther points count as sky, as in the paper's outdoor protocols
+
 
 def span(values: np.ndarray) -> float:
     """Largest minus smallest value."""

@@ -23,9 +23,9 @@ Map = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class View:
-    """What one subject saw at one size: inverse depth (H, W) in 1/m, aligned to the truth, and its error."""
+    """What one candidate saw at one size: inverse depth (H, W) in 1/m, aligned to the truth, and its error."""
 
-    subject: str
+    candidate: str
     size: str
     nearness: Map
     error: float

@@ -50,7 +50,7 @@ _STYLE: Any = {**STYLE, "axes.labelcolor": INK, "axes.spines.left": False}
 
 @dataclass(frozen=True)
 class Line:
-    """One subject of the figure; a ``control`` is drawn in ink. Where there are several precisions, the first of a
+    """One candidate of the figure; a ``control`` is drawn in ink. Where there are several precisions, the first of a
     model ``leads``: its interval is shaded and its end bears the ``name``."""
 
     curve: Curve
@@ -84,28 +84,28 @@ class Difference:
 def chart(study: Study) -> Chart:
     """The lines of a study."""
     tints = colours(study)
-    names = list(dict.fromkeys(subject.precision for subject in study.models))
+    names = list(dict.fromkeys(candidate.precision for candidate in study.models))
     several = len(names) > 1
     precisions = {name: (_DASHES[i % len(_DASHES)], MARKERS[i % len(MARKERS)]) for i, name in enumerate(names)}
     lines: list[Line] = []
-    for index, subject in enumerate(study.models):
-        dash, marker = precisions[subject.precision]
+    for index, candidate in enumerate(study.models):
+        dash, marker = precisions[candidate.precision]
         if not several:
             marker = MARKERS[index % len(MARKERS)]
-        leads = not several or subject.model not in {line.name for line in lines}
-        name = subject.model if several else subject.name
-        lines.append(Line(study.curve(subject.name), name, tints[subject.name], marker, dash, leads=leads))
-    controls = [subject.name for subject in study.subjects if subject.control]
+        leads = not several or candidate.model not in {line.name for line in lines}
+        name = candidate.model if several else candidate.name
+        lines.append(Line(study.curve(candidate.name), name, tints[candidate.name], marker, dash, leads=leads))
+    controls = [candidate.name for candidate in study.candidates if candidate.control]
     lines += [Line(study.curve(name), name, QUIET, "x", _CONTROL_DASH, control=True) for name in controls]
     legend = tuple((name, *precisions[name]) for name in names) if several else ()
     return Chart(tuple(lines), tuple(study.ticks()), legend)
 
 
 def colours(study: Study) -> dict[str, str]:
-    """The colour of each subject, the same in every figure: that of its model."""
-    models = list(dict.fromkeys(subject.model for subject in study.models))
+    """The colour of each candidate, the same in every figure: that of its model."""
+    models = list(dict.fromkeys(candidate.model for candidate in study.models))
     tints = {model: COLOURS[index % len(COLOURS)] for index, model in enumerate(models)}
-    return {subject.name: QUIET if subject.control else tints[subject.model] for subject in study.subjects}
+    return {candidate.name: QUIET if candidate.control else tints[candidate.model] for candidate in study.candidates}
 
 
 def save_figure(shown: Chart, title: str, paths: Sequence[Path]) -> None:

@@ -18,10 +18,10 @@ from dpt_deploy.core.files import atomic_write_bytes
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.study import findings
-from dpt_deploy.jobs.study.models import Contestant
-from dpt_deploy.jobs.study.outcome import Study, Subject, hardest
+from dpt_deploy.jobs.study.models import CandidateModel
+from dpt_deploy.jobs.study.outcome import Study, Candidate, hardest
 from dpt_deploy.jobs.study.resolution import paper_range
-from dpt_deploy.jobs.study.scoring import ScoringBench
+from dpt_deploy.jobs.study.scoring import OpenModels
 from dpt_deploy.jobs.study.study import RECORD, StudySetup
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def summary(study: Study) -> StudySummary:
     return StudySummary(
         cautions=findings.cautions(study),
         title=f"loss of accuracy in % against {trained}, {len(study.scores.images)} images of {study.data.name}",
-        columns=["size", "times", *(curve.subject for curve in curves)],
+        columns=["size", "times", *(curve.candidate for curve in curves)],
         rows=rows,
         sentences=[
             *findings.ordering(study),
@@ -88,7 +88,7 @@ def write_numbers(study: Study, out: Path) -> None:
     atomic_write_bytes(out / RECORD, (json.dumps(study.to_dict(), indent=1) + "\n").encode())
 
 
-def write_pictures(study: Study, models: Sequence[Contestant], plan: StudySetup, out: Path) -> None:
+def write_pictures(study: Study, models: Sequence[CandidateModel], setup: StudySetup, out: Path) -> None:
     """``figure.svg``, ``figure.png`` and ``report.html``; raises :class:`MissingExtraError` without matplotlib."""
     require_drawing()
     from dpt_deploy.report import resolution_figure as plots
@@ -97,11 +97,11 @@ def write_pictures(study: Study, models: Sequence[Contestant], plan: StudySetup,
     shown = plots.chart(study)
     title = f"Accuracy against inference resolution ({study.data.name}, trained at {study.scores.trained})"
     plots.save_figure(shown, title, [out / "figure.svg", out / "figure.png"])
-    page = report.render(study, _gallery(study, models, plan))
+    page = report.render(study, _gallery(study, models, setup))
     atomic_write_bytes(out / "report.html", page.encode())
 
 
-def _gallery(study: Study, models: Sequence[Contestant], plan: StudySetup) -> Gallery:
+def _gallery(study: Study, models: Sequence[CandidateModel], setup: StudySetup) -> Gallery:
     from dpt_deploy.report.study_page import HARDEST, Gallery
 
     first = study.models[0]
@@ -110,11 +110,11 @@ def _gallery(study: Study, models: Sequence[Contestant], plan: StudySetup) -> Ga
     inside = paper_range(study.scores.sizes, study.scores.trained)
     sizes = sorted({study.scores.trained, study.scores.sizes[inside[-1]], study.scores.sizes[-1]})
     with ExitStack() as stack:
-        bench = ScoringBench(stack, [each for each in models if each.subject.name in names], plan.images, sizes)
-        exhibits = [_exhibit(study, plan, bench, image, shown, sizes) for image in _typical(study, plan, names)]
+        bench = OpenModels(stack, [each for each in models if each.candidate.name in names], setup.images, sizes)
+        exhibits = [_exhibit(study, setup, bench, image, shown, sizes) for image in _typical(study, setup, names)]
         worst = {
             each.name: [
-                _exhibit(study, plan, bench, image, [each], [study.scores.trained])
+                _exhibit(study, setup, bench, image, [each], [study.scores.trained])
                 for image, _ in hardest(study.scores, each.name, HARDEST)
             ]
             for each in shown
@@ -126,13 +126,13 @@ def _there(exhibits: Sequence[Exhibit | None]) -> tuple[Exhibit, ...]:
     return tuple(exhibit for exhibit in exhibits if exhibit is not None)
 
 
-def _typical(study: Study, plan: StudySetup, names: set[str]) -> list[str]:
+def _typical(study: Study, setup: StudySetup, names: set[str]) -> list[str]:
     """Of each kind of image the one of median difficulty at the training size; of a single kind, its quantiles."""
-    rows = [index for index, name in enumerate(study.scores.subjects) if name in names]
+    rows = [index for index, name in enumerate(study.scores.candidates) if name in names]
     errors = study.scores.values[rows, study.scores.reference].mean(axis=0)
     kinds: dict[str, list[int]] = {}
     for index, image in enumerate(study.scores.images):
-        kinds.setdefault(plan.images.kind(image), []).append(index)
+        kinds.setdefault(setup.images.kind(image), []).append(index)
     ranked = [sorted(members, key=lambda index: errors[index]) for _, members in sorted(kinds.items())]
     if len(ranked) == 1:
         places = np.linspace(0, len(ranked[0]) - 1, _MOST_KINDS + 2)[1:-1].round().astype(int)
@@ -141,22 +141,22 @@ def _typical(study: Study, plan: StudySetup, names: set[str]) -> list[str]:
 
 
 def _exhibit(
-    study: Study, plan: StudySetup, bench: ScoringBench, image: str, subjects: Sequence[Subject], sizes: Sequence[Size]
+    study: Study, setup: StudySetup, bench: OpenModels, image: str, candidates: Sequence[Candidate], sizes: Sequence[Size]
 ) -> Exhibit | None:
-    """An image, its truth and what ``subjects`` see in it; None where it has become unreadable since it was scored."""
+    """An image, its truth and what ``candidates`` see in it; None where it has become unreadable since it was scored."""
     from dpt_deploy.report.exhibits import Exhibit, View
 
-    scores, images = study.scores, plan.images
+    scores, images = study.scores, setup.images
     try:
         sample, _ = images.read(image)
     except BadFileError:
         return None
     views = []
-    for subject in subjects:
-        row, column = scores.subjects.index(subject.name), scores.images.index(image)
+    for candidate in candidates:
+        row, column = scores.candidates.index(candidate.name), scores.images.index(image)
         for size in sizes:
-            nearness = images.nearness(bench.output(subject.name, size, sample), sample)
+            nearness = images.nearness(bench.output(candidate.name, size, sample), sample)
             error = float(scores.values[row, scores.sizes.index(size), column])
-            views.append(View(subject.name, str(size), nearness[::_EVERY, ::_EVERY].astype(np.float32), error))
+            views.append(View(candidate.name, str(size), nearness[::_EVERY, ::_EVERY].astype(np.float32), error))
     truth = images.truth(sample)[::_EVERY, ::_EVERY].astype(np.float32)
     return Exhibit(image, images.kind(image), sample.image, truth, tuple(views))

@@ -8,7 +8,7 @@ from importlib.resources import files
 
 from dpt_deploy.jobs.study import findings
 from dpt_deploy.jobs.study.findings import interval, signed
-from dpt_deploy.jobs.study.outcome import Study, Subject
+from dpt_deploy.jobs.study.outcome import Study, Candidate
 from dpt_deploy.jobs.study.resolution import paper_range
 from dpt_deploy.report.exhibits import Exhibit, View, depth_picture, photograph
 from dpt_deploy.report.html import Html, el, join, table
@@ -75,15 +75,15 @@ def _verdict(text: str, verdict: str) -> Html:
 
 
 def _models(study: Study) -> Html:
-    cards = [_card(study, subject, colours(study)[subject.name]) for subject in study.models]
+    cards = [_card(study, candidate, colours(study)[candidate.name]) for candidate in study.models]
     return el("section", *cards, class_="models", aria_label="The models")
 
 
-def _card(study: Study, subject: Subject, colour: str) -> Html:
-    curve, at = study.curve(subject.name), study.scores.reference
+def _card(study: Study, candidate: Candidate, colour: str) -> Html:
+    curve, at = study.curve(candidate.name), study.scores.reference
     inside = paper_range(study.scores.sizes, study.scores.trained)
     first, last = study.scores.sizes[inside[0]], study.scores.sizes[inside[-1]]
-    what = f"{subject.family}, {subject.precision} on {subject.runtime}"
+    what = f"{candidate.family}, {candidate.precision} on {candidate.runtime}"
     facts = [
         ("AbsRel at " + str(study.scores.trained), f"{curve.error[at].value:.3f}", "large"),
         (f"loss at {last}", f"{signed(curve.loss[inside[-1]].value)} %", "large"),
@@ -93,7 +93,7 @@ def _card(study: Study, subject: Subject, colour: str) -> Html:
     pairs = [join([el("dt", name), el("dd", value, class_=kind)]) for name, value, kind in facts]
     return el(
         "article",
-        el("h3", subject.name),
+        el("h3", candidate.name),
         el("p", what, class_="what"),
         el("dl", *pairs),
         class_="model",
@@ -120,8 +120,8 @@ def _curves(study: Study) -> Html:
 def _numbers(study: Study) -> Html:
     columns = ["", *(f"{size} (\N{MULTIPLICATION SIGN}{times:.2f})" for times, size in study.ticks())]
     curves = study.analysis.curves
-    losses = [[curve.subject, *map(interval, curve.loss)] for curve in curves]
-    errors = [[curve.subject, *(interval(each, digits=4) for each in curve.error)] for curve in curves]
+    losses = [[curve.candidate, *map(interval, curve.loss)] for curve in curves]
+    errors = [[curve.candidate, *(interval(each, digits=4) for each in curve.error)] for curve in curves]
     return join(
         [
             table(columns, losses, caption="Loss in percent, with its 95 % interval"),
@@ -134,8 +134,8 @@ def _prices(study: Study) -> Html:
     if not study.prices:
         return Html("")
     columns = ["", *(str(size) for size in study.scores.sizes)]
-    errors = [[each.subject, *(interval(found, digits=2) for found in each.abs_rel)] for each in study.prices]
-    shares = [[each.subject, *(interval(found, digits=2) for found in each.delta1)] for each in study.prices]
+    errors = [[each.candidate, *(interval(found, digits=2) for found in each.abs_rel)] for each in study.prices]
+    shares = [[each.candidate, *(interval(found, digits=2) for found in each.delta1)] for each in study.prices]
     sentences = [el("li", text) for text in findings.precisions(study)]
     tables = [
         table(columns, errors, caption="By how much AbsRel is larger than in FP32, in percent of it"),
@@ -152,7 +152,7 @@ def _prices(study: Study) -> Html:
 def _differences(study: Study) -> Html:
     analysis, tints = study.analysis, colours(study)
     rows = [
-        Difference(f"{each.rival} \N{MINUS SIGN} {each.subject}", each.in_range, tints[each.subject])
+        Difference(f"{each.rival} \N{MINUS SIGN} {each.candidate}", each.in_range, tints[each.candidate])
         for each in analysis.comparisons
     ]
     if analysis.control:
@@ -187,8 +187,8 @@ def _exhibit(exhibit: Exhibit, tints: dict[str, str]) -> Html:
     scale = exhibit.scale()
     given = el("div", _image(exhibit), _truth(exhibit), class_="given")
     rows = []
-    for name in dict.fromkeys(view.subject for view in exhibit.views):
-        views = [view for view in exhibit.views if view.subject == name]
+    for name in dict.fromkeys(view.candidate for view in exhibit.views):
+        views = [view for view in exhibit.views if view.candidate == name]
         pictures = [_seen(view, scale, f"{view.size}: {view.error:.3f}") for view in views]
         style = f"{_coloured(tints[name])}; --columns: {len(views)}"
         rows.append(el("div", el("h3", name), *pictures, class_="row", style=style))
@@ -218,7 +218,7 @@ def _truth(exhibit: Exhibit) -> Html:
 
 
 def _seen(view: View, scale: tuple[float, float], note: str) -> Html:
-    return _picture(depth_picture(view.nearness, scale), note, f"depth as {view.subject} sees it at {view.size}")
+    return _picture(depth_picture(view.nearness, scale), note, f"depth as {view.candidate} sees it at {view.size}")
 
 
 def _picture(source: str, note: str, alt: str = "") -> Html:
@@ -240,8 +240,8 @@ def _method(study: Study) -> Html:
 
 def _provenance(study: Study) -> Html:
     rows = [
-        [subject.name, subject.file, subject.weights, subject.runtime, subject.precision, subject.sha256[:16]]
-        for subject in study.subjects
+        [candidate.name, candidate.file, candidate.weights, candidate.runtime, candidate.precision, candidate.sha256[:16]]
+        for candidate in study.candidates
     ]
     files_table = table(["model", "file", "weights", "runtime", "precision", "sha256"], rows)
     environment = [(name, _flat(value)) for name, value in study.environment.items() if value]

@@ -22,7 +22,7 @@ def _study(result: Result, folder: str) -> str:
     data = result.data
     sizes = data["sizes"]
     rows = {(row["subject"], row["size"]): row for row in data["rows"]}
-    names = [subject["name"] for subject in data["subjects"]]
+    names = [candidate["name"] for candidate in data["subjects"]]
     loss = TextTable(
         ("loss in % compared with " + data["trained"], *sizes),
         tuple((name, *(_text(_loss(rows[name, size])) for size in sizes)) for name in names),

@@ -94,7 +94,7 @@ def test_images_without_kinds_are_drawn_from_all():
     assert (len(found.images), found.kinds) == (80, ())
 
 
-def test_a_planted_change_adds_its_points_to_one_subject_alone():
+def test_a_planted_change_adds_its_points_to_one_candidate_alone():
     scores = made().scores
     before, after = script.losses(scores, 0), script.losses(script.changed(scores, 1, 10), 0)
     gained = [one.value - other.value for one, other in zip(after, before, strict=True)]

@@ -30,10 +30,10 @@ NARROW = 375  # CSS pixels of a small phone
 _VOID = {"meta", "img"}
 
 
-def exhibit(name="scene-1", subjects=("hybrid", "vit", "conv"), sizes=("192", "320", "512")):
+def exhibit(name="scene-1", candidates=("hybrid", "vit", "conv"), sizes=("192", "320", "512")):
     rng = np.random.default_rng(0)
     truth = np.tile(np.linspace(0.05, 1, 64, dtype=np.float32)[:, None], (1, 64))
-    views = tuple(View(subject, size, truth[::-1], 0.125) for subject in subjects for size in sizes)
+    views = tuple(View(candidate, size, truth[::-1], 0.125) for candidate in candidates for size in sizes)
     return Exhibit(name, "room", rng.integers(0, 256, (64, 64, 3), dtype=np.uint8), truth, views)
 
 
@@ -129,7 +129,7 @@ def test_the_page_says_what_was_found_and_how(page):
         "the study notices a defect",
         "percentile bootstrap over images",
         "Where they fail",
-        study.subjects[0].sha256[:16],
+        study.candidates[0].sha256[:16],
         "a processor",
     ):
         assert part in text
@@ -149,8 +149,8 @@ def test_cautions_stand_before_the_numbers():
 def test_names_from_outside_cannot_become_markup():
     study = made()
     evil = '<script>alert("x")</script>'
-    subjects = tuple(replace(subject, weights=evil, file=evil) for subject in study.subjects)
-    page = report.render(replace(study, subjects=subjects, failures=((evil, evil),)), gallery())
+    candidates = tuple(replace(candidate, weights=evil, file=evil) for candidate in study.candidates)
+    page = report.render(replace(study, candidates=candidates, failures=((evil, evil),)), gallery())
     assert "<script" not in page
     assert faults(page) == []
     assert "&lt;script&gt;" in page
@@ -230,7 +230,7 @@ def test_labels_of_curves_that_meet_are_moved_apart():
     heights = [
         float(re.findall(r"[-\d.]+", node.attrib["transform"])[-1])
         for node in root.iter()
-        if node.tag.endswith("text") and "".join(node.itertext()).strip() in study.scores.subjects
+        if node.tag.endswith("text") and "".join(node.itertext()).strip() in study.scores.candidates
     ]
     assert len(heights) == 4
     assert np.diff(sorted(heights)).min() > 10

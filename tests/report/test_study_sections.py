@@ -26,9 +26,9 @@ TRAINING = {
 }
 
 
-def row(subject, size, loss):
+def row(candidate, size, loss):
     return {
-        "subject": subject,
+        "subject": candidate,
         "size": size,
         "abs_rel": 0.1 + loss / 1000,
         "loss_percent": loss,

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from dpt_deploy.core.size import Size
-from dpt_deploy.jobs.study.outcome import Data, Study, Subject, analysed, originals
+from dpt_deploy.jobs.study.outcome import Data, Study, Candidate, analysed, originals
 from dpt_deploy.jobs.study.prices import price
 from dpt_deploy.jobs.study.resolution import Scores
 
@@ -14,8 +14,8 @@ GROWTH = {"hybrid": (0, 4, 8, 20), "vit": (0, 5, 10, 25), "conv": (0, 10, 20, 50
 FAMILY = {"conv": "convolutional"}
 
 
-def subject(name, **changes):
-    made = Subject(name, name, FAMILY.get(name, "transformer"), "ort", "fp32", f"{name}.onnx", "ab" * 32, f"{name}.pt")
+def candidate(name, **changes):
+    made = Candidate(name, name, FAMILY.get(name, "transformer"), "ort", "fp32", f"{name}.onnx", "ab" * 32, f"{name}.pt")
     return replace(made, control="nearest" if "nearest" in name else "", **changes)
 
 
@@ -28,12 +28,12 @@ def made(growth=GROWTH, *, images=40, noise=0.005, random=False, failures=(), re
     factors[:, 0] = 1
     names = tuple(f"scene-{index}" for index in range(images))
     scores = Scores(tuple(growth), SIZES, SIZES[0], names, difficulty * factors, 3 * difficulty)
-    subjects = tuple(subject(name, random=random) for name in growth)
+    candidates = tuple(candidate(name, random=random) for name in growth)
     return Study(
         Data("rendered scenes", "AbsRel", "scenes abc", 1_000_000),
-        subjects,
+        candidates,
         scores,
-        analysed(subjects, scores, "vit" if "vit" in growth else None, 0),
+        analysed(candidates, scores, "vit" if "vit" in growth else None, 0),
         tuple(failures),
         no_control,
         {"processor": "a processor"},
@@ -49,10 +49,10 @@ def in_precisions():
     values = study.scores.values.copy()
     values[1::2] = 1.01 * values[::2]
     scores = replace(study.scores, values=values)
-    subjects = tuple(
+    candidates = tuple(
         replace(each, model=each.model.partition(" ")[0], precision="int8-cpu" if " " in each.name else "fp32")
-        for each in study.subjects
+        for each in study.candidates
     )
     delta1 = np.broadcast_to(np.array([0.8, 0.79, 0.8, 0.79])[:, None, None], values.shape)
-    prices = tuple(price(scores, delta1, *pair, seed=0) for pair in originals(subjects))
-    return replace(study, scores=scores, subjects=subjects, analysis=analysed(subjects, scores, None, 0), prices=prices)
+    prices = tuple(price(scores, delta1, *pair, seed=0) for pair in originals(candidates))
+    return replace(study, scores=scores, candidates=candidates, analysis=analysed(candidates, scores, None, 0), prices=prices)

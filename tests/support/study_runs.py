@@ -1,4 +1,4 @@
-"""A small study of miniature models, as the command runs it and as a plan, and what it leaves."""
+"""A small study of miniature models, as the command runs it and as a setup, and what it leaves."""
 
 import json
 
@@ -21,6 +21,6 @@ def outcome(folder):
     return json.loads((folder / "out" / "study.json").read_text())
 
 
-def plan_of(models, **changes):
+def setup_of(models, **changes):
     asked = {"models": tuple(models), "sizes": (Size(96, 96), Size(128, 128)), "scenes": 3, "control": None}
     return study.prepare_study(study.StudyRequest(**{**asked, **changes}))

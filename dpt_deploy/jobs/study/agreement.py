@@ -14,18 +14,18 @@ import numpy as np
 from dpt_deploy.core.errors import BadFileError, IncompatibleError, ParityError, UsageError
 from dpt_deploy.core.size import parse_size
 from dpt_deploy.jobs.study.findings import interval
-from dpt_deploy.jobs.study.outcome import KIND, Study, Subject
+from dpt_deploy.jobs.study.outcome import KIND, Study, Candidate
 from dpt_deploy.jobs.study.resolution import Scores
 from dpt_deploy.measure.bootstrap import Estimate
 
 _MAX_BYTES = 1 << 26  # a record of a thousand images has a megabyte
 Found = TypeVar("Found")
-Key = tuple[str, str, str, str]  # of a subject: model, runtime, precision, planted defect
+Key = tuple[str, str, str, str]  # of a candidate: model, runtime, precision, planted defect
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """A study that was written before: what it measured on and how, and its losses in percent by subject and size."""
+    """A study that was written before: what it measured on and how, and its losses in percent by candidate and size."""
 
     source: Path
     data: str
@@ -35,7 +35,7 @@ class Recorded:
     losses: Mapping[tuple[Key, str], Estimate]
 
     @property
-    def subjects(self) -> frozenset[Key]:
+    def candidates(self) -> frozenset[Key]:
         """Whose losses it has."""
         return frozenset(key for key, _ in self.losses)
 
@@ -44,14 +44,14 @@ class Recorded:
 class Apart:
     """A loss in percent whose 95 % interval does not meet the recorded one."""
 
-    subject: str
+    candidate: str
     size: str
     found: Estimate
     recorded: Estimate
 
     def __str__(self) -> str:
         found, recorded = (interval(each, " %") for each in (self.found, self.recorded))
-        return f"{self.subject} at {self.size}: {found}, recorded {recorded}"
+        return f"{self.candidate} at {self.size}: {found}, recorded {recorded}"
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Agreement:
     """How many losses could be compared with those of ``source``, and which of them are apart.
 
     ``shared`` of the ``images`` are those of the record, too: to that extent one study is the other. ``unknown`` are
-    the subjects that the record has not.
+    the candidates that the record has not.
     """
 
     source: Path
@@ -138,13 +138,13 @@ def _scores(data: Any) -> Scores:
 
 
 def _losses(data: Any) -> dict[tuple[Key, str], Estimate]:
-    keys = {str(each["name"]): _key(Subject(**each)) for each in data["subjects"]}
+    keys = {str(each["name"]): _key(Candidate(**each)) for each in data["subjects"]}
     return {(keys[str(row["subject"])], str(row["size"])): _loss(row) for row in data["rows"]}
 
 
-def _key(subject: Subject) -> Key:
+def _key(candidate: Candidate) -> Key:
     """What is the same in two studies; the name says less where a study has one runtime or precision."""
-    return subject.model, subject.runtime, subject.precision, subject.control
+    return candidate.model, candidate.runtime, candidate.precision, candidate.control
 
 
 def _loss(row: Any) -> Estimate:
@@ -175,22 +175,22 @@ def check_comparable(
         raise IncompatibleError(
             f"{recorded.source} has none of the sizes {', '.join(sizes)}", hint="ask for sizes that it has"
         )
-    if not any(model in models for model, *_ in recorded.subjects):
+    if not any(model in models for model, *_ in recorded.candidates):
         raise IncompatibleError(
-            f"{recorded.source} has none of {', '.join(models)}; it has {_listed(recorded.subjects)}",
+            f"{recorded.source} has none of {', '.join(models)}; it has {_listed(recorded.candidates)}",
             hint="ask for models that it has",
         )
 
 
-def check_subjects(recorded: Recorded, subjects: Collection[Subject]) -> None:
+def check_candidates(recorded: Recorded, candidates: Collection[Candidate]) -> None:
     """Refuse to compare where nothing is in common.
 
     Raises:
-        IncompatibleError: the record has none of the ``subjects``.
+        IncompatibleError: the record has none of the ``candidates``.
     """
-    if not recorded.subjects & {_key(subject) for subject in subjects}:
+    if not recorded.candidates & {_key(candidate) for candidate in candidates}:
         raise IncompatibleError(
-            f"{recorded.source} has none of {_listed(map(_key, subjects))}; it has {_listed(recorded.subjects)}",
+            f"{recorded.source} has none of {_listed(map(_key, candidates))}; it has {_listed(recorded.candidates)}",
             hint="ask for models, runtimes and precisions that it has",
         )
 
@@ -206,9 +206,9 @@ def agreement(study: Study, recorded: Recorded) -> Agreement:
     other scenes disagree is measured by ``benchmarks/check_power.py``.
 
     Raises:
-        IncompatibleError: they have no subject in common.
+        IncompatibleError: they have no candidate in common.
     """
-    check_subjects(recorded, study.subjects)
+    check_candidates(recorded, study.candidates)
     found = list(_found(study))
     pairs = [(name, size, loss, recorded.losses.get((key, size))) for name, key, size, loss in found]
     common = [(name, size, loss, theirs) for name, size, loss, theirs in pairs if theirs]
@@ -218,12 +218,12 @@ def agreement(study: Study, recorded: Recorded) -> Agreement:
         tuple(Apart(*each) for each in common if not each[2].meets(each[3])),
         len(study.scores.images),
         len(recorded.images.intersection(study.scores.images)),
-        tuple(subject.name for subject in study.subjects if _key(subject) not in recorded.subjects),
+        tuple(candidate.name for candidate in study.candidates if _key(candidate) not in recorded.candidates),
     )
 
 
 def _found(study: Study) -> Iterator[tuple[str, Key, str, Estimate]]:
-    for subject in study.subjects:
-        losses = study.curve(subject.name).loss
+    for candidate in study.candidates:
+        losses = study.curve(candidate.name).loss
         for index in study.scores.others:
-            yield subject.name, _key(subject), str(study.scores.sizes[index]), losses[index]
+            yield candidate.name, _key(candidate), str(study.scores.sizes[index]), losses[index]

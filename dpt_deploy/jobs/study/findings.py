@@ -44,7 +44,7 @@ def control(study: Study) -> str:
     found = study.analysis.control
     if found is None:
         return f"No control was run: {study.no_control}."
-    defect = next(subject.control for subject in study.subjects if subject.name == found.planted)
+    defect = next(candidate.control for candidate in study.candidates if candidate.name == found.planted)
     return _controlled(found, _DEFECTS[defect])
 
 
@@ -69,7 +69,7 @@ def cautions(study: Study) -> list[str]:
         found.append(f"{', '.join(study.random)}: random weights. Nothing was learned, so nothing here is a finding.")
     if not study.measures_something:
         found.append(f"{NOTHING} {control(study)}")
-    untaught = [curve.subject for curve in study.analysis.curves if _like_a_plane(study, curve)]
+    untaught = [curve.candidate for curve in study.analysis.curves if _like_a_plane(study, curve)]
     if untaught and not study.random:
         found.append(f"{', '.join(untaught)}: not better than a plane. What has learned little has little to lose.")
     if study.failures:
@@ -105,11 +105,11 @@ def _range(study: Study) -> str:
 def _compared(found: Comparison, where: str) -> str:
     points = interval(found.in_range, " points")
     if found.verdict == "holds":
-        return f"Holds: {found.rival} loses {points} more than {found.subject} {where}."
+        return f"Holds: {found.rival} loses {points} more than {found.candidate} {where}."
     if found.verdict == "reversed":
         back = Estimate(-found.in_range.value, -found.in_range.high, -found.in_range.low)
-        return f"Reversed: {found.subject} loses {interval(back, ' points')} more than {found.rival} {where}."
-    return f"Not distinguishable: the loss of {found.rival} less that of {found.subject} is {points} {where}."
+        return f"Reversed: {found.candidate} loses {interval(back, ' points')} more than {found.rival} {where}."
+    return f"Not distinguishable: the loss of {found.rival} less that of {found.candidate} is {points} {where}."
 
 
 def _priced(found: Price, study: Study) -> str:
@@ -123,7 +123,7 @@ def _priced(found: Price, study: Study) -> str:
         "not distinguishable": "within chance",
     }
     return (
-        f"{found.subject} beside {found.original}: AbsRel grows by {interval(error, ' %', 2)} at most, at {at[0]}; "
+        f"{found.candidate} beside {found.original}: AbsRel grows by {interval(error, ' %', 2)} at most, at {at[0]}; "
         f"\N{GREEK SMALL LETTER DELTA}1 moves by {interval(share, ' points', 2)} at worst, at {at[1]}; "
         f"{_range(study)} it loses {more} more, {said[verdict(found.in_range)]}."
     )

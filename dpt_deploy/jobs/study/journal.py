@@ -48,18 +48,18 @@ class Journal:
         if self._stream:
             self._stream.close()
 
-    def get(self, subject: str, size: str, image: str) -> Errors | None:
+    def get(self, candidate: str, size: str, image: str) -> Errors | None:
         """The errors that were added, in this run or an earlier one."""
-        return self._scores.get((subject, size, image))
+        return self._scores.get((candidate, size, image))
 
-    def add(self, subject: str, size: str, image: str, errors: Errors) -> None:
+    def add(self, candidate: str, size: str, image: str, errors: Errors) -> None:
         """Keep a score; it survives the end of the process from here on."""
-        line = json.dumps({"subject": subject, "size": size, "image": image, "errors": errors})
+        line = json.dumps({"subject": candidate, "size": size, "image": image, "errors": errors})
         with write_errors(self._path):
             if self._stream is None:
                 raise ValueError("the journal is not open")
             self._stream.write(f"{line}\n".encode())
-        self._scores[subject, size, image] = errors
+        self._scores[candidate, size, image] = errors
 
 
 def _score(line: bytes) -> tuple[Key, Errors] | None:

@@ -29,7 +29,7 @@ from dpt_deploy.jobs.common.reference import checkpoint_path, reference_of
 from dpt_deploy.jobs.common.runners import open_runner, reference_runtime
 from dpt_deploy.jobs.export.export import export_model
 from dpt_deploy.jobs.export.request import ExportRequest
-from dpt_deploy.jobs.study.outcome import Subject
+from dpt_deploy.jobs.study.outcome import Candidate
 from dpt_deploy.runtime import registry
 
 _PACKAGES = {"ort": "onnxruntime", "emu": "onnxruntime", "torch": "torch"}  # whose version may move a score
@@ -37,25 +37,25 @@ Defect = Literal["nearest", "tiled"]  # how a control treats its positions, see 
 
 
 @dataclass(frozen=True)
-class Contestant:
-    """A subject of the study and the artefact behind it."""
+class CandidateModel:
+    """A candidate of the study and the artefact behind it."""
 
-    subject: Subject
+    candidate: Candidate
     artifact: Artifact
 
     @property
     def key(self) -> str:
         """What a score of it stands for: these very weights, on this version of the runtime."""
-        runtime = self.subject.runtime
+        runtime = self.candidate.runtime
         version = installed(_PACKAGES.get(runtime, runtime)) or ""
-        return f"{self.subject.sha256} {runtime} {version}".strip()
+        return f"{self.candidate.sha256} {runtime} {version}".strip()
 
     @contextmanager
     def runner(self) -> Iterator[Runner]:
         """The model, ready to run."""
         sidecar = self.artifact.sidecar
-        if self.subject.runtime != "torch":
-            with open_runner(self.artifact, self.subject.runtime) as runner:
+        if self.candidate.runtime != "torch":
+            with open_runner(self.artifact, self.candidate.runtime) as runner:
                 yield runner
             return
         with registry.runner_class("torch")(reference_of(sidecar), sidecar.inputs, sidecar.outputs) as runner:
@@ -113,19 +113,19 @@ def is_file(name: str) -> bool:
     return name.endswith(".onnx")
 
 
-def contestants(
+def candidates(
     models: Sequence[str],
     weights: str | None,
     runtimes: Sequence[str],
     precisions: Sequence[str],
     folder: Path,
-) -> list[Contestant]:
+) -> list[CandidateModel]:
     """Every model at every precision on every runtime; what is not exported yet is exported to ``folder``.
 
     For ``ort`` a 16-bit graph is run by ``emu``, since ONNX Runtime's CPU would compute it in FP32.
 
     Raises:
-        UsageError: an option that a model cannot honour, or two subjects of one name.
+        UsageError: an option that a model cannot honour, or two candidates of one name.
         BadFileError: an artefact or checkpoint is unusable.
     """
     _check(models, weights, runtimes)
@@ -142,15 +142,15 @@ def contestants(
         parts += [artifact.sidecar.precision] if several else []
         parts += [runtime] if len(runtimes) > 1 else []
         found.append(
-            _contestant(artifact, reference_runtime(artifact.sidecar) if runtime == "ort" else runtime, " ".join(parts))
+            _candidate(artifact, reference_runtime(artifact.sidecar) if runtime == "ort" else runtime, " ".join(parts))
         )
-    names = [each.subject.name for each in found]
+    names = [each.candidate.name for each in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UsageError(f"two models are called {twice[0]!r}", hint="study them one after the other, into two folders")
     return found
 
 
-def control_of(original: Contestant, defect: Defect, folder: Path) -> Contestant:
+def control_of(original: CandidateModel, defect: Defect, folder: Path) -> CandidateModel:
     """The same model with the same weights, whose positions are not interpolated.
 
     It is exported like any other, from a recipe written to ``folder``.
@@ -164,12 +164,12 @@ def control_of(original: Contestant, defect: Defect, folder: Path) -> Contestant
     weights = f"random:{source.seed}" if source.is_random else str(checkpoint_path(source))
     say(f"exporting the control {name}")
     artifact = export_model(ExportRequest(load_recipe(str(recipe)), weights=weights, opset=sidecar.opset), folder)
-    return _contestant(artifact, original.subject.runtime, name, control=defect)
+    return _candidate(artifact, original.candidate.runtime, name, control=defect)
 
 
-def can_be_control(contestant: Contestant) -> bool:
+def can_be_control(candidate: CandidateModel) -> bool:
     """Whether the model has positions, and a weights file to make its twin from."""
-    sidecar = contestant.artifact.sidecar
+    sidecar = candidate.artifact.sidecar
     there = sidecar.weights.is_random or checkpoint_path(sidecar.weights).exists()
     return sidecar.model.encoder.kind != "cnn" and sidecar.precision == FP32 and there
 
@@ -199,9 +199,9 @@ def _artifact(name: str, weights: str | None, precision: str | None, folder: Pat
         return export_model(request, folder)
 
 
-def _contestant(artifact: Artifact, runtime: str, name: str, *, control: str = "") -> Contestant:
+def _candidate(artifact: Artifact, runtime: str, name: str, *, control: str = "") -> CandidateModel:
     sidecar = artifact.sidecar
-    subject = Subject(
+    candidate = Candidate(
         name=name,
         model=sidecar.model.name,
         family="convolutional" if sidecar.model.encoder.kind == "cnn" else "transformer",
@@ -213,7 +213,7 @@ def _contestant(artifact: Artifact, runtime: str, name: str, *, control: str = "
         random=sidecar.weights.is_random,
         control=control,
     )
-    return Contestant(subject, artifact)
+    return CandidateModel(candidate, artifact)
 
 
 def _digest(sidecar: Sidecar) -> str:

@@ -17,7 +17,7 @@ Family = Literal["transformer", "convolutional"]
 
 
 @dataclass(frozen=True)
-class Subject:
+class Candidate:
     """A model on a runtime at a precision. ``weights`` is where they came from; ``control`` names a planted defect."""
 
     name: str
@@ -62,7 +62,7 @@ class Study:
     """
 
     data: Data
-    subjects: tuple[Subject, ...]
+    candidates: tuple[Candidate, ...]
     scores: Scores
     analysis: Analysis
     failures: tuple[tuple[str, str], ...]
@@ -73,9 +73,9 @@ class Study:
     prices: tuple[Price, ...] = ()
 
     @property
-    def models(self) -> tuple[Subject, ...]:
-        """The subjects without the control."""
-        return tuple(subject for subject in self.subjects if not subject.control)
+    def models(self) -> tuple[Candidate, ...]:
+        """The candidates without the control."""
+        return tuple(candidate for candidate in self.candidates if not candidate.control)
 
     @property
     def measures_something(self) -> bool:
@@ -85,7 +85,7 @@ class Study:
     @property
     def random(self) -> tuple[str, ...]:
         """Names of the models that have learned nothing."""
-        return tuple(subject.name for subject in self.models if subject.random)
+        return tuple(candidate.name for candidate in self.models if candidate.random)
 
     @property
     def interval(self) -> str:
@@ -94,20 +94,20 @@ class Study:
         return f"95 % percentile bootstrap over images, paired{kept}"
 
     def curve(self, name: str) -> Curve:
-        """The curve of a subject."""
-        return next(curve for curve in self.analysis.curves if curve.subject == name)
+        """The curve of a candidate."""
+        return next(curve for curve in self.analysis.curves if curve.candidate == name)
 
     def ticks(self) -> list[tuple[float, str]]:
         """The sizes as (ratio to the training size, label)."""
         return [(ratio(size, self.scores.trained), str(size)) for size in self.scores.sizes]
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row for each subject and size: every number of the figure."""
+        """One row for each candidate and size: every number of the figure."""
         found = []
-        for subject in self.subjects:
-            curve = self.curve(subject.name)
+        for candidate in self.candidates:
+            curve = self.curve(candidate.name)
             for index, (times, size) in enumerate(self.ticks()):
-                row: dict[str, Any] = {"subject": subject.name, "size": size, "times_training_size": round(times, 4)}
+                row: dict[str, Any] = {"subject": candidate.name, "size": size, "times_training_size": round(times, 4)}
                 row["images"] = len(self.scores.images)
                 for name, estimate in (
                     ("abs_rel", curve.error[index]),
@@ -128,9 +128,9 @@ class Study:
             "trained": str(self.scores.trained),
             "sizes": [str(size) for size in self.scores.sizes],
             "statistics": {"interval": self.interval, "seed": self.seed},
-            "subjects": [asdict(subject) for subject in self.subjects],
+            "subjects": [asdict(candidate) for candidate in self.candidates],
             "rows": self.rows(),
-            "loss_in_paper_range": {curve.subject: asdict(curve.in_range) for curve in self.analysis.curves},
+            "loss_in_paper_range": {curve.candidate: asdict(curve.in_range) for curve in self.analysis.curves},
             "plane_abs_rel": asdict(self.analysis.plane),
             "comparisons": [{**asdict(each), "verdict": each.verdict} for each in self.analysis.comparisons],
             "precisions": [asdict(each) for each in self.prices],
@@ -141,16 +141,16 @@ class Study:
             "images": list(self.scores.images),
             "kinds": list(self.scores.kinds),
             "abs_rel": {
-                subject: {str(size): self.scores.values[i, j].tolist() for j, size in enumerate(self.scores.sizes)}
-                for i, subject in enumerate(self.scores.subjects)
+                candidate: {str(size): self.scores.values[i, j].tolist() for j, size in enumerate(self.scores.sizes)}
+                for i, candidate in enumerate(self.scores.candidates)
             },
             "abs_rel_of_plane": self.scores.plane.tolist(),
         }
 
 
-def pairs(subjects: Sequence[Subject]) -> list[tuple[str, str]]:
+def pairs(candidates: Sequence[Candidate]) -> list[tuple[str, str]]:
     """What the paper compares: each transformer with each convolutional network on the same runtime and precision."""
-    models = [subject for subject in subjects if not subject.control]
+    models = [candidate for candidate in candidates if not candidate.control]
     return [
         (one.name, other.name)
         for one, other in product(models, models)
@@ -159,9 +159,9 @@ def pairs(subjects: Sequence[Subject]) -> list[tuple[str, str]]:
     ]
 
 
-def originals(subjects: Sequence[Subject]) -> list[tuple[str, str]]:
-    """Every subject in another precision than FP32, with the same model in FP32, on its own runtime where it can be."""
-    models = [subject for subject in subjects if not subject.control]
+def originals(candidates: Sequence[Candidate]) -> list[tuple[str, str]]:
+    """Every candidate in another precision than FP32, with the same model in FP32, on its own runtime where it can be."""
+    models = [candidate for candidate in candidates if not candidate.control]
     found = []
     for one in (each for each in models if each.precision != FP32):
         full = [each for each in models if (each.model, each.precision) == (one.model, FP32)]
@@ -170,14 +170,14 @@ def originals(subjects: Sequence[Subject]) -> list[tuple[str, str]]:
     return found
 
 
-def analysed(subjects: Sequence[Subject], scores: Scores, original: str | None, seed: int) -> Analysis:
-    """The analysis of ``scores``; ``original`` is the subject that the control stands beside."""
-    control = next((subject.name for subject in subjects if subject.control), None)
-    return analyse(scores, pairs(subjects), (control, original) if control and original else None, seed=seed)
+def analysed(candidates: Sequence[Candidate], scores: Scores, original: str | None, seed: int) -> Analysis:
+    """The analysis of ``scores``; ``original`` is the candidate that the control stands beside."""
+    control = next((candidate.name for candidate in candidates if candidate.control), None)
+    return analyse(scores, pairs(candidates), (control, original) if control and original else None, seed=seed)
 
 
-def hardest(scores: Scores, subject: str, count: int) -> list[tuple[str, float]]:
-    """The images with the largest errors of a subject at the training size, worst first, with those errors."""
-    errors = scores.values[scores.subjects.index(subject), scores.reference]
+def hardest(scores: Scores, candidate: str, count: int) -> list[tuple[str, float]]:
+    """The images with the largest errors of a candidate at the training size, worst first, with those errors."""
+    errors = scores.values[scores.candidates.index(candidate), scores.reference]
     order = errors.argsort(kind="stable")[::-1][:count]
     return [(scores.images[index], float(errors[index])) for index in order]

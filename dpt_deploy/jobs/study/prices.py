@@ -13,14 +13,14 @@ from dpt_deploy.measure.bootstrap import RESAMPLES, Draws, Estimate
 
 @dataclass(frozen=True)
 class Price:
-    """A subject beside the ``original``, the same model in FP32: a pair on the same images.
+    """A candidate beside the ``original``, the same model in FP32: a pair on the same images.
 
     By size: ``abs_rel`` is by how much the mean AbsRel is larger, in percent of the original's; ``delta1`` by how much
     δ1 is larger, in points. ``in_range``: how many points of percent more it loses over the range of the paper's
     Figure 4.
     """
 
-    subject: str
+    candidate: str
     original: str
     abs_rel: tuple[Estimate, ...]
     delta1: tuple[Estimate, ...]
@@ -38,17 +38,17 @@ class Price:
 
 
 def price(
-    scores: Scores, delta1: NDArray[np.float64], subject: str, original: str, *, seed: int, resamples: int = RESAMPLES
+    scores: Scores, delta1: NDArray[np.float64], candidate: str, original: str, *, seed: int, resamples: int = RESAMPLES
 ) -> Price:
-    """Compare two subjects; ``delta1`` (subjects, sizes, images) is the share of pixels within 1.25 of the truth."""
+    """Compare two candidates; ``delta1`` (candidates, sizes, images) is the share of pixels within 1.25 of the truth."""
     weights = scores.weights(seed, resamples)
-    ours, full = scores.subjects.index(subject), scores.subjects.index(original)
+    ours, full = scores.candidates.index(candidate), scores.candidates.index(original)
     errors = {index: _means(weights, scores.values[index]) for index in (ours, full)}
     shares = {index: _means(weights, delta1[index]) for index in (ours, full)}
     losses = {index: 100 * (each / each[:, [scores.reference]] - 1) for index, each in errors.items()}
     inside = list(paper_range(scores.sizes, scores.trained))
     return Price(
-        subject,
+        candidate,
         original,
         _each(100 * (errors[ours] / errors[full] - 1)),
         _each(100 * (shares[ours] - shares[full])),

@@ -1,8 +1,8 @@
 """Accuracy against inference resolution (paper, Figure 4): what the scores of many images say, and how surely.
 
-A *subject* is a model on a runtime at a precision. Its loss at a size is the mean error there over the mean error at
+A *candidate* is a model on a runtime at a precision. Its loss at a size is the mean error there over the mean error at
 the training size, minus one, in percent. Every interval is a 95 % percentile bootstrap over images, and every resample
-is one list of images for all subjects and sizes: what is hard about an image cancels in ratios and differences. Where
+is one list of images for all candidates and sizes: what is hard about an image cancels in ratios and differences. Where
 images come in kinds whose shares are fixed, a resample keeps the shares.
 """
 
@@ -29,17 +29,17 @@ _SLACK = 1e-6  # of a ratio: 320 / 192 is the paper's end and must not fall outs
 
 @dataclass(frozen=True)
 class Scores:
-    """Errors (AbsRel) of every subject at every size on every image: ``values`` is (subjects, sizes, images).
+    """Errors (AbsRel) of every candidate at every size on every image: ``values`` is (candidates, sizes, images).
 
     ``plane`` (images,) is the error of the best plane through each image's own truth: what no look at the image earns.
     ``kinds`` (images,) are the kinds whose shares were fixed when the images were chosen; none: images are of one kind.
 
     Raises:
         BadFileError: fewer than two images are left; one has no spread.
-        ParityError: a subject makes no error at all at the training size: no loss is relative to that.
+        ParityError: a candidate makes no error at all at the training size: no loss is relative to that.
     """
 
-    subjects: tuple[str, ...]
+    candidates: tuple[str, ...]
     sizes: tuple[Size, ...]
     trained: Size
     images: tuple[str, ...]
@@ -48,13 +48,13 @@ class Scores:
     kinds: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        shape = (len(self.subjects), len(self.sizes), len(self.images))
+        shape = (len(self.candidates), len(self.sizes), len(self.images))
         fits = self.values.shape == shape and self.plane.shape == shape[2:] and len(self.kinds) in (0, shape[2])
         if not fits or self.trained not in self.sizes:
             raise ValueError(f"scores of shape {self.values.shape} and {self.plane.shape} for {shape}")
         if shape[2] < 2:
             raise BadFileError(f"{shape[2]} image(s) to measure on; expected two at least", hint="give more images")
-        exact = [name for name, row in zip(self.subjects, self.values[:, self.reference], strict=True) if not row.any()]
+        exact = [name for name, row in zip(self.candidates, self.values[:, self.reference], strict=True) if not row.any()]
         if exact:
             raise ParityError(f"{exact[0]} makes no error at {self.trained}", hint="is the truth what was predicted?")
 
@@ -80,12 +80,12 @@ class Scores:
 
 @dataclass(frozen=True)
 class Curve:
-    """One subject over all sizes: mean error, loss in percent, error as a share of the plane's.
+    """One candidate over all sizes: mean error, loss in percent, error as a share of the plane's.
 
     ``in_range`` is the mean loss over the sizes of the paper's range, ``beyond`` over those past it (None: none asked).
     """
 
-    subject: str
+    candidate: str
     error: tuple[Estimate, ...]
     loss: tuple[Estimate, ...]
     share_of_plane: tuple[Estimate, ...]
@@ -95,9 +95,9 @@ class Curve:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How much more ``rival`` loses than ``subject``, in points of percent; the paper says: more than nothing."""
+    """How much more ``rival`` loses than ``candidate``, in points of percent; the paper says: more than nothing."""
 
-    subject: str
+    candidate: str
     rival: str
     by_size: tuple[Estimate, ...]
     in_range: Estimate
@@ -111,7 +111,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Control:
-    """A subject with a planted defect beside the same without: how much more it loses over all sizes but the trained.
+    """A candidate with a planted defect beside the same without: how much more it loses over all sizes but the trained.
 
     At the training size the defect does nothing; ``at_training`` is the largest difference of any image's error there.
     """
@@ -173,7 +173,7 @@ def analyse(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Analysis:
-    """Curves of all subjects, a comparison for each (subject, rival), and the control (planted, original)."""
+    """Curves of all candidates, a comparison for each (candidate, rival), and the control (planted, original)."""
     weights = scores.weights(seed, resamples)
     errors = np.einsum("rn,skn->rsk", weights, scores.values)  # mean over the images of each draw
     plane = weights @ scores.plane
@@ -181,7 +181,7 @@ def analyse(
     inside = paper_range(scores.sizes, scores.trained)
     outside = [i for i, size in enumerate(scores.sizes) if ratio(size, scores.trained) > PAPER_RATIO + _SLACK]
     outside = [i for i in outside if i not in inside]
-    at = {name: losses[:, index] for index, name in enumerate(scores.subjects)}
+    at = {name: losses[:, index] for index, name in enumerate(scores.candidates)}
     curves = tuple(
         Curve(
             name,
@@ -191,22 +191,22 @@ def analyse(
             _over(at[name], inside),
             _over(at[name], outside) if outside else None,
         )
-        for index, name in enumerate(scores.subjects)
+        for index, name in enumerate(scores.candidates)
     )
-    comparisons = tuple(_comparison(subject, rival, at, inside, outside) for subject, rival in pairs)
+    comparisons = tuple(_comparison(candidate, rival, at, inside, outside) for candidate, rival in pairs)
     return Analysis(curves, Estimate.of(plane), comparisons, _control(scores, at, control) if control else None)
 
 
 def _comparison(
-    subject: str, rival: str, at: dict[str, Draws], inside: Sequence[int], outside: Sequence[int]
+    candidate: str, rival: str, at: dict[str, Draws], inside: Sequence[int], outside: Sequence[int]
 ) -> Comparison:
-    more = at[rival] - at[subject]
+    more = at[rival] - at[candidate]
     beyond = _over(more, outside) if outside else None
-    return Comparison(subject, rival, _each(more), _over(more, inside), beyond)
+    return Comparison(candidate, rival, _each(more), _over(more, inside), beyond)
 
 
 def _control(scores: Scores, at: dict[str, Draws], names: tuple[str, str]) -> Control:
-    planted, original = (scores.subjects.index(name) for name in names)
+    planted, original = (scores.candidates.index(name) for name in names)
     more = at[names[0]] - at[names[1]]
     there = scores.values[:, scores.reference]
     apart = float(np.abs(there[planted] - there[original]).max())

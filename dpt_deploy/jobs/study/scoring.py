@@ -15,7 +15,7 @@ from dpt_deploy.core.size import Size
 from dpt_deploy.datasets.base import Sample
 from dpt_deploy.jobs.study.images import Images
 from dpt_deploy.jobs.study.journal import Errors, Journal
-from dpt_deploy.jobs.study.models import Contestant
+from dpt_deploy.jobs.study.models import CandidateModel
 from dpt_deploy.jobs.study.resolution import Scores
 from dpt_deploy.runtime.predictor import Predictor
 
@@ -24,39 +24,39 @@ _PLANE = "plane"  # the journal's name for the baseline, which has no size
 _PROTOCOL = 1  # raised when the same image and weights would score otherwise
 
 
-class ScoringBench:
+class OpenModels:
     """Models held open, each at every size: what turns an image into outputs."""
 
     def __init__(
-        self, stack: ExitStack, contestants: Sequence[Contestant], images: Images, sizes: Sequence[Size]
+        self, stack: ExitStack, candidates: Sequence[CandidateModel], images: Images, sizes: Sequence[Size]
     ) -> None:
         self._predictors: dict[tuple[str, Size], Predictor] = {}
-        for each in contestants:
+        for each in candidates:
             runner, sidecar = stack.enter_context(each.runner()), each.artifact.sidecar
             for size in sizes:
                 rule = images.rule(sidecar.image, size)
-                self._predictors[each.subject.name, size] = Predictor(runner, replace(sidecar, image=rule))
+                self._predictors[each.candidate.name, size] = Predictor(runner, replace(sidecar, image=rule))
 
-    def output(self, subject: str, size: Size, sample: Sample) -> np.ndarray:
+    def output(self, candidate: str, size: Size, sample: Sample) -> np.ndarray:
         """What the network returns for an image, (h, w) at the network's own resolution.
 
         Raises:
             ParityError: it returned NaN or infinity.
         """
-        predictor = self._predictors[subject, size]
+        predictor = self._predictors[candidate, size]
         output: np.ndarray = predictor.infer(predictor.prepare(sample.image))[0]
         if not np.isfinite(output).all():
-            raise _not_a_number(subject, size, sample.name, "returned NaN or infinity")
+            raise _not_a_number(candidate, size, sample.name, "returned NaN or infinity")
         return output
 
 
 class Scoring:
-    """The scores of ``contestants`` on ``images`` at ``sizes``, kept in ``journal``."""
+    """The scores of ``candidates`` on ``images`` at ``sizes``, kept in ``journal``."""
 
     def __init__(
-        self, contestants: Sequence[Contestant], images: Images, sizes: Sequence[Size], journal: Journal
+        self, candidates: Sequence[CandidateModel], images: Images, sizes: Sequence[Size], journal: Journal
     ) -> None:
-        self._contestants, self._images, self._sizes, self._journal = contestants, images, sizes, journal
+        self._candidates, self._images, self._sizes, self._journal = candidates, images, sizes, journal
 
     def run(self) -> list[tuple[str, str]]:
         """Add every score that is missing; return the images that cannot be used, with the reasons.
@@ -68,7 +68,7 @@ class Scoring:
         failures = []
         todo = [name for name in self._images.names if self._missing(name)]
         with ExitStack() as stack, progress("images", len(todo)) as images:
-            bench = ScoringBench(stack, self._contestants if todo else [], self._images, self._sizes)
+            bench = OpenModels(stack, self._candidates if todo else [], self._images, self._sizes)
             for name in todo:
                 try:
                     self._score(bench, name)
@@ -81,17 +81,17 @@ class Scoring:
     def collected(self, trained: Size, left_out: set[str]) -> Scores:
         """The scores of all images but those ``left_out``."""
         names = tuple(name for name in self._images.names if name not in left_out)
-        shape = (len(self._contestants), len(self._sizes), len(names))
+        shape = (len(self._candidates), len(self._sizes), len(names))
         values = [
             self._found(self._key(each), str(size), name)[BASELINE]
-            for each in self._contestants
+            for each in self._candidates
             for size in self._sizes
             for name in names
         ]
         plane = [self._found(self._key(), "", name)[BASELINE] for name in names]
-        subjects = tuple(each.subject.name for each in self._contestants)
+        candidates = tuple(each.candidate.name for each in self._candidates)
         return Scores(
-            subjects,
+            candidates,
             tuple(self._sizes),
             trained,
             names,
@@ -100,30 +100,30 @@ class Scoring:
             tuple(self._images.kind(name) for name in names),
         )
 
-    def metric(self, name: str, subject: str, size: Size, images: Sequence[str]) -> np.ndarray:
-        """Another error of a subject at a size, of each of ``images``."""
-        (contestant,) = (each for each in self._contestants if each.subject.name == subject)
-        return np.array([self._found(self._key(contestant), str(size), image)[name] for image in images])
+    def metric(self, name: str, candidate: str, size: Size, images: Sequence[str]) -> np.ndarray:
+        """Another error of a candidate at a size, of each of ``images``."""
+        (candidate,) = (each for each in self._candidates if each.candidate.name == candidate)
+        return np.array([self._found(self._key(candidate), str(size), image)[name] for image in images])
 
-    def _missing(self, image: str) -> list[tuple[Contestant, Size]]:
-        """The contestants and sizes without a score on ``image``; without a baseline it is all of them."""
-        every = [(each, size) for each in self._contestants for size in self._sizes]
+    def _missing(self, image: str) -> list[tuple[CandidateModel, Size]]:
+        """The candidates and sizes without a score on ``image``; without a baseline it is all of them."""
+        every = [(each, size) for each in self._candidates for size in self._sizes]
         if self._journal.get(self._key(), "", image) is None:
             return every
         return [(each, size) for each, size in every if self._journal.get(self._key(each), str(size), image) is None]
 
-    def _score(self, bench: ScoringBench, image: str) -> None:
+    def _score(self, bench: OpenModels, image: str) -> None:
         sample, plane = self._images.read(image)
         for each, size in self._missing(image):
-            errors = self._images.errors(bench.output(each.subject.name, size, sample), sample)
+            errors = self._images.errors(bench.output(each.candidate.name, size, sample), sample)
             if not all(map(math.isfinite, errors.values())):
-                raise _not_a_number(each.subject.name, size, image, "errs without bound")
+                raise _not_a_number(each.candidate.name, size, image, "errs without bound")
             self._journal.add(self._key(each), str(size), image, errors)
         self._journal.add(self._key(), "", image, plane)
 
-    def _key(self, contestant: Contestant | None = None) -> str:
+    def _key(self, candidate: CandidateModel | None = None) -> str:
         """What a score depends on besides size and image."""
-        who = contestant.key if contestant else _PLANE
+        who = candidate.key if candidate else _PLANE
         return f"{who} on {self._images.data.key}, protocol {_PROTOCOL}"
 
     def _found(self, key: str, size: str, image: str) -> Errors:
@@ -133,7 +133,7 @@ class Scoring:
         return found
 
 
-def _not_a_number(subject: str, size: Size, image: str, what: str) -> ParityError:
+def _not_a_number(candidate: str, size: Size, image: str, what: str) -> ParityError:
     return ParityError(
-        f"{subject} {what} at {size} for {image}", hint=f"run `dpt-deploy verify` on its file with --res {size}"
+        f"{candidate} {what} at {size} for {image}", hint=f"run `dpt-deploy verify` on its file with --res {size}"
     )

@@ -19,18 +19,19 @@ from dpt_deploy.datasets.protocols import METRICS
 from dpt_deploy.jobs.common.limits import check_request
 from dpt_deploy.jobs.study import images as study_images
 from dpt_deploy.jobs.study import models as study_models
+from dpt_deploy.jobs.study import scene_images
 from dpt_deploy.jobs.study.agreement import (
     Agreement,
     Recorded,
     agreement,
     check_comparable,
-    check_subjects,
+    check_candidates,
     read_recorded,
 )
 from dpt_deploy.jobs.study.images import Images
 from dpt_deploy.jobs.study.journal import Journal
-from dpt_deploy.jobs.study.models import Contestant, Defect
-from dpt_deploy.jobs.study.outcome import Reference, Study, Subject, analysed, originals
+from dpt_deploy.jobs.study.models import CandidateModel, Defect
+from dpt_deploy.jobs.study.outcome import Reference, Study, Candidate, analysed, originals
 from dpt_deploy.jobs.study.prices import Price, price
 from dpt_deploy.jobs.study.resolution import Scores, default_sizes
 from dpt_deploy.jobs.study.scoring import Scoring
@@ -98,8 +99,8 @@ def prepare_study(request: StudyRequest) -> StudySetup:
     return StudySetup(request, images, sizes, trained)
 
 
-def recorded_study(path: Path, plan: StudySetup, out: Path) -> Recorded:
-    """The study in ``path``, to compare that of ``plan``, which is written to ``out``, with.
+def recorded_study(path: Path, setup: StudySetup, out: Path) -> Recorded:
+    """The study in ``path``, to compare that of ``setup``, which is written to ``out``, with.
 
     Raises:
         BadFileError: it is none.
@@ -108,29 +109,29 @@ def recorded_study(path: Path, plan: StudySetup, out: Path) -> Recorded:
     """
     if (out / RECORD).resolve() == path.resolve():
         raise UsageError(f"{path} would be written over before it is compared with", hint="give another folder with -o")
-    recorded, data = read_recorded(path), plan.images.data
+    recorded, data = read_recorded(path), setup.images.data
     check_comparable(
         recorded,
         data=data.name,
         protocol=data.protocol,
-        trained=str(plan.trained),
-        sizes=[str(size) for size in plan.sizes],
-        models=[study_models.described(name)[0].name for name in plan.request.models],
+        trained=str(setup.trained),
+        sizes=[str(size) for size in setup.sizes],
+        models=[study_models.described(name)[0].name for name in setup.request.models],
     )
     return recorded
 
 
 def compared(found: Study, recorded: Recorded) -> Agreement:
-    """A study beside a recorded one; raises :class:`IncompatibleError` where they have no subject in common."""
+    """A study beside a recorded one; raises :class:`IncompatibleError` where they have no candidate in common."""
     return agreement(found, recorded)
 
 
 def run_study(
-    plan: StudySetup,
+    setup: StudySetup,
     out: Path,
     *,
     baseline: Recorded | None = None,
-) -> tuple[Study, list[Contestant]]:
+) -> tuple[Study, list[CandidateModel]]:
     """Score what ``out`` has no score of yet, and analyse; return the study and the models behind it.
 
     An image that cannot be used is named, counted and left out for everybody. With a ``baseline`` nothing is scored
@@ -144,28 +145,28 @@ def run_study(
     """
     check_folder(out)
     ensure_folder(out)
-    models, original, no_control = _models(plan, out / MODELS)
-    subjects = tuple(each.subject for each in models)
+    models, original, no_control = _models(setup, out / MODELS)
+    candidates = tuple(each.candidate for each in models)
     if baseline:
-        check_subjects(baseline, subjects)
+        check_candidates(baseline, candidates)
     journal = Journal(out / JOURNAL)
     if journal.ignored:
         say(f"{journal.ignored} line(s) of {out / JOURNAL} are no scores; what they stood for is scored again")
-    scoring = Scoring(models, plan.images, plan.sizes, journal)
+    scoring = Scoring(models, setup.images, setup.sizes, journal)
     with journal:
         failures = scoring.run()
-    scores = scoring.collected(plan.trained, {image for image, _ in failures})
+    scores = scoring.collected(setup.trained, {image for image, _ in failures})
     study = Study(
-        data=plan.images.data,
-        subjects=subjects,
+        data=setup.images.data,
+        candidates=candidates,
         scores=scores,
-        analysis=analysed(subjects, scores, original, plan.request.seed),
+        analysis=analysed(candidates, scores, original, setup.request.seed),
         failures=tuple(failures),
         no_control=no_control,
         environment=fingerprint(),
-        seed=plan.request.seed,
-        references=_references(plan, scoring, scores, subjects) if plan.request.reference else (),
-        prices=_prices(scoring, scores, subjects, plan.request.seed),
+        seed=setup.request.seed,
+        references=_references(setup, scoring, scores, candidates) if setup.request.reference else (),
+        prices=_prices(scoring, scores, candidates, setup.request.seed),
     )
     return study, models
 
@@ -177,19 +178,19 @@ def _images(request: StudyRequest) -> Images:
                 "--reference paper needs --data: the paper has no numbers for rendered scenes",
                 hint="add --data NAME:DIR",
             )
-        return study_images.scenes(min(request.scenes, request.limit or request.scenes), request.seed)
+        return scene_images.scenes(min(request.scenes, request.limit or request.scenes), request.seed)
     images = study_images.data_set(request.data, request.limit)
     if request.reference:
         paper_table(images.data.name)
     return images
 
 
-def _models(plan: StudySetup, folder: Path) -> tuple[list[Contestant], str | None, str]:
+def _models(setup: StudySetup, folder: Path) -> tuple[list[CandidateModel], str | None, str]:
     """The models and, last, their control; the name of its original; and why there is none, if there is none."""
-    asked = plan.request
-    models = study_models.contestants(asked.models, asked.weights, asked.runtimes, asked.precisions, folder)
+    asked = setup.request
+    models = study_models.candidates(asked.models, asked.weights, asked.runtimes, asked.precisions, folder)
     for each in models:
-        for size in plan.sizes:
+        for size in setup.sizes:
             check_request(each.artifact.sidecar, size)
     if not asked.control:
         return models, None, "it was not asked for"
@@ -198,37 +199,37 @@ def _models(plan: StudySetup, folder: Path) -> tuple[list[Contestant], str | Non
         return models, None, "none of the models has positions to spoil, in fp32 and with its weights at hand"
     # A plain transformer before a hybrid, whose convolutional stages know no positions.
     original = min(able, key=lambda each: each.artifact.sidecar.model.encoder.kind != "vit")
-    return [*models, study_models.control_of(original, asked.control, folder)], original.subject.name, ""
+    return [*models, study_models.control_of(original, asked.control, folder)], original.candidate.name, ""
 
 
-def _prices(scoring: Scoring, scores: Scores, subjects: Sequence[Subject], seed: int) -> tuple[Price, ...]:
+def _prices(scoring: Scoring, scores: Scores, candidates: Sequence[Candidate], seed: int) -> tuple[Price, ...]:
     """Every other precision beside FP32."""
-    pairs = originals(subjects)
+    pairs = originals(candidates)
     if not pairs:
         return ()
     delta1 = np.array(
         [
-            [scoring.metric("delta1", subject, size, scores.images) for size in scores.sizes]
-            for subject in scores.subjects
+            [scoring.metric("delta1", candidate, size, scores.images) for size in scores.sizes]
+            for candidate in scores.candidates
         ]
     )
     return tuple(price(scores, delta1, *pair, seed=seed) for pair in pairs)
 
 
 def _references(
-    plan: StudySetup, scoring: Scoring, scores: Scores, subjects: Sequence[Subject]
+    setup: StudySetup, scoring: Scoring, scores: Scores, candidates: Sequence[Candidate]
 ) -> tuple[Reference, ...]:
     """The paper's numbers for these models, each beside the same measure here, at the size the paper measured at."""
-    protocol, found = plan.images.protocol, []
+    protocol, found = setup.images.protocol, []
     if protocol.size not in scores.sizes:
         return ()
-    for subject in (each for each in subjects if not each.control):
-        printed = paper_value(plan.images.data.name, subject.model, protocol.metric)
+    for candidate in (each for each in candidates if not each.control):
+        printed = paper_value(setup.images.data.name, candidate.model, protocol.metric)
         if printed is None:
             continue
-        values = scoring.metric(protocol.metric, subject.name, protocol.size, scores.images)
+        values = scoring.metric(protocol.metric, candidate.name, protocol.size, scores.images)
         metric = METRICS[protocol.metric]
-        ours = mean_of(values * (100 if metric.percent else 1), seed=plan.request.seed)
+        ours = mean_of(values * (100 if metric.percent else 1), seed=setup.request.seed)
         part = f"{len(scores.images)} of its {protocol.images} images"
-        found.append(Reference(f"Table {printed.table}", subject.name, metric.title, printed.value, ours, part))
+        found.append(Reference(f"Table {printed.table}", candidate.name, metric.title, printed.value, ours, part))
     return tuple(found)

@@ -13,7 +13,7 @@ from dpt_deploy.core.progress import say
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.bench.contenders import images_of
 from dpt_deploy.jobs.common.inputs import model_feed
-from dpt_deploy.jobs.study.models import Contestant
+from dpt_deploy.jobs.study.models import CandidateModel
 from dpt_deploy.jobs.study.outcome import Study
 from dpt_deploy.jobs.study.study import StudyRequest, StudySetup, prepare_study, run_study
 from dpt_deploy.measure.timing import Contender, interleave
@@ -64,7 +64,7 @@ def prepare_sweep(
 
 
 def run_sweep(
-    plan: StudySetup,
+    setup: StudySetup,
     out: Path,
 ) -> Sweep:
     """Export, score and time; what ``out`` has scores of is not scored again.
@@ -74,23 +74,23 @@ def run_sweep(
         BadFileError: a model is unusable.
         ResourceError: disk or memory.
     """
-    study, models = run_study(plan, out)
+    study, models = run_study(setup, out)
     scores = study.scores
     errors = scores.values.mean(axis=2)
     points = []
     for column, size in enumerate(scores.sizes):
         say(f"timing at {size}")
-        times = _times([each for each in models if each.subject.runtime == TIMED], size)
+        times = _times([each for each in models if each.candidate.runtime == TIMED], size)
         for row, each in enumerate(models):
-            subject = each.subject
+            candidate = each.candidate
             found = float(errors[row, column])
-            ms = times.get(subject.name)
-            points.append(Point(subject.model, subject.precision, str(size), subject.runtime, found, ms))
+            ms = times.get(candidate.name)
+            points.append(Point(candidate.model, candidate.precision, str(size), candidate.runtime, found, ms))
     return Sweep(study, _marked(points))
 
 
-def _times(models: Sequence[Contestant], size: Size) -> dict[str, tuple[float, float, float]]:
-    """Milliseconds of one image by subject, turn by turn: median and 95 % interval."""
+def _times(models: Sequence[CandidateModel], size: Size) -> dict[str, tuple[float, float, float]]:
+    """Milliseconds of one image by candidate, turn by turn: median and 95 % interval."""
     if not models:
         return {}
     with ExitStack() as stack:
@@ -98,7 +98,7 @@ def _times(models: Sequence[Contestant], size: Size) -> dict[str, tuple[float, f
         for each in models:
             runner = stack.enter_context(each.runner())
             feed = model_feed(each.artifact.sidecar, images_of(size, 1))
-            calls[each.subject.name] = Contender(
+            calls[each.candidate.name] = Contender(
                 lambda runner=runner, feed=feed: runner.infer(feed),  # type: ignore[misc]
                 runner.synchronize,
             )

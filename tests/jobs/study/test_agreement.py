@@ -9,7 +9,7 @@ from support.paths import ROOT
 from support.study import GROWTH, made
 
 from dpt_deploy.core.errors import BadFileError, IncompatibleError, ParityError
-from dpt_deploy.jobs.study.agreement import agreement, check_comparable, check_subjects, read_recorded, read_scores
+from dpt_deploy.jobs.study.agreement import agreement, check_comparable, check_candidates, read_recorded, read_scores
 
 pytestmark = pytest.mark.fast
 
@@ -47,7 +47,7 @@ def test_images_that_are_those_of_the_record_are_counted(recorded):
 
 def test_a_curve_that_has_moved_is_named_with_both_intervals(recorded):
     met = agreement(made(STEEPER), recorded)
-    assert [(each.subject, each.size) for each in met.apart] == [("vit", "512")]
+    assert [(each.candidate, each.size) for each in met.apart] == [("vit", "512")]
     assert "vit at 512: 60." in str(met)
     assert ", recorded 25." in str(met)
     with pytest.raises(ParityError, match="1 of 12 losses"):
@@ -74,19 +74,19 @@ def test_models_that_were_not_recorded_cannot_be_compared(recorded):
 
 
 @pytest.mark.parametrize("change", [{"precision": "int8-cpu"}, {"runtime": "torch"}, {"control": "tiled"}])
-def test_a_name_alone_does_not_make_two_subjects_the_same(change, recorded):
+def test_a_name_alone_does_not_make_two_candidates_the_same(change, recorded):
     study = made()
-    vit = next(each for each in study.subjects if each.name == "vit")
+    vit = next(each for each in study.candidates if each.name == "vit")
     with pytest.raises(IncompatibleError, match="has none of vit"):
-        check_subjects(recorded, [replace(vit, **change)])
-    others = tuple(replace(each, **change) if each is vit else each for each in study.subjects)
-    met = agreement(replace(study, subjects=others), recorded)
+        check_candidates(recorded, [replace(vit, **change)])
+    others = tuple(replace(each, **change) if each is vit else each for each in study.candidates)
+    met = agreement(replace(study, candidates=others), recorded)
     assert (met.compared, met.unknown) == (9, ("vit",))
 
 
-def test_subjects_are_found_under_another_name(recorded):
+def test_candidates_are_found_under_another_name(recorded):
     study = made({"vit ort": GROWTH["vit"]}, no_control="it was not asked for")
-    met = agreement(replace(study, subjects=(replace(study.subjects[0], model="vit"),)), recorded)
+    met = agreement(replace(study, candidates=(replace(study.candidates[0], model="vit"),)), recorded)
     assert (met.compared, met.apart, met.unknown) == (3, (), ())
 
 

@@ -37,24 +37,24 @@ def recipe_of(folder, rule="nearest"):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A model with a weights file, as a contestant, and its control."""
+    """A model with a weights file, as a candidate, and its control."""
     folder = tmp_path_factory.mktemp("control")
     save_native(tiny_model("tiny-vit"), folder / "weights.safetensors")
     arguments = (str(folder / "weights.safetensors"), ("ort",), ("fp32",), folder / "models")
-    (original,) = study_models.contestants((tiny_path("tiny-vit"),), *arguments)
+    (original,) = study_models.candidates((tiny_path("tiny-vit"),), *arguments)
     return original, study_models.control_of(original, "nearest", folder / "models")
 
 
-def output_of(contestant, size):
+def output_of(candidate, size):
     images = structured_images(1, size.height, size.width)
-    with contestant.runner() as runner:
-        (output,) = runner.infer(model_feed(contestant.artifact.sidecar, images)).values()
+    with candidate.runner() as runner:
+        (output,) = runner.infer(model_feed(candidate.artifact.sidecar, images)).values()
     return output
 
 
-def expected_of(contestant, size):
+def expected_of(candidate, size):
     """What PyTorch makes of the same image and weights."""
-    sidecar = contestant.artifact.sidecar
+    sidecar = candidate.artifact.sidecar
     images = structured_images(1, size.height, size.width)
     return reference_outputs(reference_of(sidecar), sidecar, images)["predicted_depth"]
 
@@ -154,8 +154,8 @@ def test_weights_saved_for_the_one_rule_serve_the_other(tmp_path):
 
 def test_a_control_is_its_original_at_the_training_size_and_not_elsewhere(trained):
     original, control = trained
-    assert control.subject.control
-    assert control.subject.name == "tiny-vit-nearest"
+    assert control.candidate.control
+    assert control.candidate.name == "tiny-vit-nearest"
     assert np.array_equal(output_of(original, Size(96, 96)), output_of(control, Size(96, 96)))
     other = Size(160, 160)
     assert np.abs(output_of(original, other) - output_of(control, other)).max() > 1e-2 * np.ptp(
@@ -181,7 +181,7 @@ def test_the_recipe_of_a_control_is_whole_and_differs_in_the_defect_alone(traine
 
 @pytest.mark.parametrize(("name", "able"), [("tiny-vit", True), ("tiny-conv", False)])
 def test_only_a_model_with_positions_can_have_a_control(name, able):
-    (contestant,) = study_models.contestants(
+    (candidate,) = study_models.candidates(
         (str(exported(name).path),), None, ("ort",), ("fp32",), exported(name).path.parent
     )
-    assert study_models.can_be_control(contestant) is able
+    assert study_models.can_be_control(candidate) is able

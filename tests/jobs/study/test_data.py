@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 from support.faults.calling import complaint, fine
-from support.study_runs import arguments, outcome, plan_of
+from support.study_runs import arguments, outcome, setup_of
 from support.tiny import copied, exported
 
 from dpt_deploy.artifact.store import write_sidecar
@@ -105,4 +105,4 @@ def test_a_data_set_of_order_has_no_depth_to_measure(calling, ramps, paths, tmp_
 def test_an_error_without_bound_is_an_error_of_the_model(calling, ramps, paths, tmp_path, monkeypatch):
     monkeypatch.setattr(study_images.Images, "errors", lambda *_: {"abs_rel": float("inf")})
     with pytest.raises(ParityError, match="tiny-vit errs without bound at 96 for a"):
-        study.run_study(plan_of(paths[:1], data=f"eth3d:{tmp_path}"), tmp_path / "out")
+        study.run_study(setup_of(paths[:1], data=f"eth3d:{tmp_path}"), tmp_path / "out")

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from support.study import GROWTH, made, subject
+from support.study import GROWTH, made, candidate
 
 from dpt_deploy.jobs.study import findings
 from dpt_deploy.jobs.study.outcome import Reference, analysed, hardest, pairs
@@ -91,7 +91,7 @@ def test_random_weights_are_no_finding():
 def test_a_model_no_better_than_a_plane_is_named():
     found = made()
     scores = replace(found.scores, plane=found.scores.values[0, 0] * 0.999)
-    flat = replace(found, scores=scores, analysis=analysed(found.subjects, scores, "vit", 0))
+    flat = replace(found, scores=scores, analysis=analysed(found.candidates, scores, "vit", 0))
     (caution,) = findings.cautions(flat)
     assert caution.startswith("hybrid, vit, conv, vit-nearest: not better than a plane.")
 
@@ -118,10 +118,10 @@ def test_numbers_have_a_real_minus_and_no_negative_zero(value, text):
 
 
 def test_pairs_are_of_one_runtime_and_precision_and_leave_the_control_out():
-    models = [subject("vit"), subject("conv"), subject("vit-nearest")]
+    models = [candidate("vit"), candidate("conv"), candidate("vit-nearest")]
     both = models + [replace(each, name=f"{each.name} torch", runtime="torch") for each in models]
     assert pairs(both) == [("vit", "conv"), ("vit torch", "conv torch")]
-    assert pairs([subject("vit"), replace(subject("conv"), precision="int8")]) == []
+    assert pairs([candidate("vit"), replace(candidate("conv"), precision="int8")]) == []
 
 
 def test_rows_hold_every_number_of_the_figure():

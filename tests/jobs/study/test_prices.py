@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.study import in_precisions, subject
+from support.study import in_precisions, candidate
 
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.study import findings
@@ -37,10 +37,10 @@ def test_a_constant_factor_is_certain_and_keeps_the_degradation():
 
 
 def test_originals_are_the_same_model_in_fp32_on_its_own_runtime():
-    cheap = replace(subject("vit int8"), model="vit", precision="int8", runtime="torch")
-    on_torch = replace(subject("vit torch"), model="vit", runtime="torch")
-    alone = replace(subject("other fp16"), model="other", precision="fp16")
-    named = [subject("vit"), on_torch, subject("conv"), cheap, alone]
+    cheap = replace(candidate("vit int8"), model="vit", precision="int8", runtime="torch")
+    on_torch = replace(candidate("vit torch"), model="vit", runtime="torch")
+    alone = replace(candidate("other fp16"), model="other", precision="fp16")
+    named = [candidate("vit"), on_torch, candidate("conv"), cheap, alone]
     assert originals(named) == [("vit int8", "vit torch")]
 
 

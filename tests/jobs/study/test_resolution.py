@@ -17,11 +17,11 @@ TRAINED = Size(192, 192)
 SIZES = tuple(Size(side, side) for side in (192, 256, 320, 512))
 
 
-def scores(values, *, plane=None, subjects=("vit", "conv"), sizes=SIZES):
+def scores(values, *, plane=None, candidates=("vit", "conv"), sizes=SIZES):
     values = np.asarray(values, float)
     images = tuple(f"image-{index}" for index in range(values.shape[2]))
     plane = np.ones(len(images)) if plane is None else np.asarray(plane, float)
-    return Scores(tuple(subjects), sizes, TRAINED, images, values, plane)
+    return Scores(tuple(candidates), sizes, TRAINED, images, values, plane)
 
 
 def planted(losses, *, images=60, noise=0.03, seed=0):
@@ -51,7 +51,7 @@ def test_the_share_of_the_plane_is_of_the_mean_plane():
     assert [estimate.value for estimate in found.curves[0].share_of_plane] == [0.5] * 4
 
 
-def test_a_comparison_is_rival_less_subject_in_points():
+def test_a_comparison_is_rival_less_candidate_in_points():
     values = [[[1.0, 1.0], [1.1, 1.1], [1.2, 1.2], [1.3, 1.3]], [[2.0, 2.0], [2.6, 2.6], [2.8, 2.8], [4.0, 4.0]]]
     (found,) = analyse(scores(values), [("vit", "conv")]).comparisons
     assert [round(each.value, 9) for each in found.by_size] == [0, 20, 20, 70]
@@ -278,7 +278,7 @@ def test_one_image_is_no_study():
         scores(np.ones((2, 4, 1)))
 
 
-def test_a_subject_without_any_error_has_no_relative_loss():
+def test_a_candidate_without_any_error_has_no_relative_loss():
     values = np.ones((2, 4, 3))
     values[1, 0] = 0
     with pytest.raises(ParityError, match="conv makes no error at 192"):

@@ -12,7 +12,7 @@ import pytest
 from support.faults.calling import complaint, fine
 from support.faults.handmade import listing
 from support.reporting import recording
-from support.study_runs import SIZES, arguments, outcome, plan_of
+from support.study_runs import SIZES, arguments, outcome, setup_of
 from support.tiny import copied, exported, tampered, tiny_model, tiny_path, tiny_recipe
 
 from dpt_deploy.cli import call
@@ -24,6 +24,7 @@ from dpt_deploy.jobs.export.request import ExportRequest
 from dpt_deploy.jobs.predict.load import load
 from dpt_deploy.jobs.study import images as study_images
 from dpt_deploy.jobs.study import models as study_models
+from dpt_deploy.jobs.study import scene_images
 from dpt_deploy.jobs.study import study
 from dpt_deploy.measure import metrics
 from dpt_deploy.model.checkpoints.load import save_native
@@ -39,7 +40,7 @@ SCENES = [f"scene-{seed}" for seed in SEEDS]
 
 @pytest.fixture(autouse=True)
 def _small_scenes(monkeypatch):
-    monkeypatch.setattr(study_images, "SCENE_SIDE", SIDE)
+    monkeypatch.setattr(scene_images, "SCENE_SIDE", SIDE)
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +154,7 @@ class Interruption(Exception):
     pass
 
 
-def interrupted(plan, out, after):
+def interrupted(setup, out, after):
     """Run until ``after`` images are done."""
 
     def stop(task):
@@ -161,61 +162,61 @@ def interrupted(plan, out, after):
             raise Interruption
 
     with recording(stop), pytest.raises(Interruption):
-        study.run_study(plan, out)
+        study.run_study(setup, out)
 
 
 def counted(monkeypatch):
     """The outputs computed from here on, as (model, size, image)."""
     seen = []
-    original = study.Scoring._score.__globals__["Bench"].output
+    original = scoring.OpenModels.output
 
-    def output(self, subject, size, sample):
-        seen.append((subject, str(size), sample.name))
-        return original(self, subject, size, sample)
+    def output(self, candidate, size, sample):
+        seen.append((candidate, str(size), sample.name))
+        return original(self, candidate, size, sample)
 
-    monkeypatch.setattr("dpt_deploy.jobs.study.scoring.ScoringBench.output", output)
+    monkeypatch.setattr("dpt_deploy.jobs.study.scoring.OpenModels.output", output)
     return seen
 
 
 def test_a_study_that_was_broken_off_goes_on_and_ends_the_same(paths, tmp_path, monkeypatch):
-    plan = plan_of(paths)
-    whole, _ = study.run_study(plan, tmp_path / "whole")
-    interrupted(plan, tmp_path / "broken", 2)
+    setup = setup_of(paths)
+    whole, _ = study.run_study(setup, tmp_path / "whole")
+    interrupted(setup, tmp_path / "broken", 2)
     with (tmp_path / "broken" / study.JOURNAL).open("ab") as stream:
         stream.write(b'{"subject": "cut sh')
     seen = counted(monkeypatch)
-    resumed, _ = study.run_study(plan, tmp_path / "broken")
+    resumed, _ = study.run_study(setup, tmp_path / "broken")
     assert resumed.to_dict() == whole.to_dict()
     assert {image for _, _, image in seen} == {SCENES[2]}
     assert len(seen) == 2 * 2
 
 
 def test_a_finished_study_computes_nothing_again_and_another_size_only_itself(paths, tmp_path, monkeypatch):
-    study.run_study(plan_of(paths), tmp_path)
+    study.run_study(setup_of(paths), tmp_path)
     seen = counted(monkeypatch)
-    study.run_study(plan_of(paths), tmp_path)
+    study.run_study(setup_of(paths), tmp_path)
     assert seen == []
-    study.run_study(plan_of(paths, sizes=(Size(128, 128), Size(160, 160))), tmp_path)
+    study.run_study(setup_of(paths, sizes=(Size(128, 128), Size(160, 160))), tmp_path)
     assert {size for _, size, _ in seen} == {"160"}
 
 
 def test_another_model_under_the_same_name_is_scored_anew(paths, tmp_path, monkeypatch):
-    study.run_study(plan_of(paths), tmp_path / "out")
+    study.run_study(setup_of(paths), tmp_path / "out")
 
     def double(graph):
         graph.doc_string = "not the same file"
 
     changed = tampered(exported("tiny-vit"), tmp_path / "changed", double)
     seen = counted(monkeypatch)
-    study.run_study(plan_of([str(changed.path), paths[1]]), tmp_path / "out")
-    assert {subject for subject, _, _ in seen} == {"tiny-vit"}
+    study.run_study(setup_of([str(changed.path), paths[1]]), tmp_path / "out")
+    assert {candidate for candidate, _, _ in seen} == {"tiny-vit"}
     assert len(seen) == 2 * 3
 
 
 def test_other_scenes_are_other_scores(paths, tmp_path, monkeypatch):
-    study.run_study(plan_of(paths[:1]), tmp_path)
+    study.run_study(setup_of(paths[:1]), tmp_path)
     seen = counted(monkeypatch)
-    study.run_study(plan_of(paths[:1], seed=1), tmp_path)
+    study.run_study(setup_of(paths[:1], seed=1), tmp_path)
     assert len(seen) == 3 * 2  # the first scene is the mark of the generator, so all of them
 
 
@@ -229,7 +230,7 @@ def test_scenes_of_other_purposes_are_refused(seed, calling, tmp_path, capsys):
 
 
 def test_the_last_scenes_of_studies_can_be_used():
-    names = study_images.scenes(2, 999_900).names
+    names = scene_images.scenes(2, 999_900).names
     assert all(int(name.removeprefix("scene-")) in STUDIES for name in names)
 
 
@@ -241,7 +242,7 @@ def spoiled(monkeypatch):
     """Make the images of these names unreadable."""
 
     def spoil(*names):
-        real = study_images.scenes
+        real = scene_images.scenes
 
         def scenes(count, seed):
             images = real(count, seed)
@@ -254,7 +255,7 @@ def spoiled(monkeypatch):
 
             return replace(images, read_sample=read_sample)
 
-        monkeypatch.setattr(study_images, "scenes", scenes)
+        monkeypatch.setattr(scene_images, "scenes", scenes)
 
     return spoil
 
@@ -351,11 +352,11 @@ def test_two_models_of_one_name_are_refused(calling, paths, tmp_path, capsys):
 
 def test_models_that_differ_in_precision_alone_are_told_apart_by_it(paths, tmp_path):
     rounded = exported("tiny-vit", precision="fp16")
-    found = study_models.contestants((paths[0], str(rounded.path)), None, ("ort",), ("fp32",), tmp_path)
-    assert [each.subject.name for each in found] == ["tiny-vit fp32", "tiny-vit fp16"]
-    assert [each.subject.runtime for each in found] == ["ort", "emu"]  # the one that is evidence for each
+    found = study_models.candidates((paths[0], str(rounded.path)), None, ("ort",), ("fp32",), tmp_path)
+    assert [each.candidate.name for each in found] == ["tiny-vit fp32", "tiny-vit fp16"]
+    assert [each.candidate.runtime for each in found] == ["ort", "emu"]  # the one that is evidence for each
     with pytest.raises(UsageError, match="not fp16"):
-        study_models.contestants((str(rounded.path),), None, ("torch",), ("fp32",), tmp_path)
+        study_models.candidates((str(rounded.path),), None, ("torch",), ("fp32",), tmp_path)
 
 
 def test_weights_that_lie_beside_the_model_count_for_what_it_is(tmp_path):
@@ -411,9 +412,9 @@ def test_a_control_without_its_defect_goes_unnoticed_and_exits_5(calling, traine
 
 
 @pytest.mark.parametrize("defect", ["tiled", "nearest"])
-def test_the_control_is_a_subject_like_any_other_and_the_same_at_the_training_size(defect, trained, tmp_path):
-    found, models = study.run_study(plan_of([trained], control=defect), tmp_path)
-    assert [each.subject.name for each in models] == ["tiny-vit", f"tiny-vit-{defect}"]
+def test_the_control_is_a_candidate_like_any_other_and_the_same_at_the_training_size(defect, trained, tmp_path):
+    found, models = study.run_study(setup_of([trained], control=defect), tmp_path)
+    assert [each.candidate.name for each in models] == ["tiny-vit", f"tiny-vit-{defect}"]
     assert found.analysis.control.at_training == 0.0
     assert found.analysis.control.by_size[1].value != 0.0
     assert (tmp_path / "models" / f"tiny-vit-{defect}.toml").is_file()
