@@ -80,6 +80,7 @@ def command(out: Path, plot: bool, reference: str | None, recorded: Path | None,
     dpt-deploy study --backbone hybrid-nyu --data nyu-metric:/data/nyu --res 480x640,544x736 --reference paper
     """
     from dpt_deploy.jobs.study import study
+    from dpt_deploy.jobs.study.agreement import agreement
     from dpt_deploy.report import study_files as study_output
 
     if plot:
@@ -92,7 +93,7 @@ def command(out: Path, plot: bool, reference: str | None, recorded: Path | None,
     if plot:
         say("drawing")
         study_output.write_pictures(found, models, setup, out)
-    met = study.compared(found, baseline) if baseline else None
+    met = agreement(found, baseline) if baseline else None
     summary = study_output.summary(found)
     for caution in summary.cautions:
         say(caution, style="bold red")

@@ -19,7 +19,7 @@ from dpt_deploy.core.optional import extra
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.study import findings
 from dpt_deploy.jobs.study.models import CandidateModel
-from dpt_deploy.jobs.study.outcome import Study, Candidate, hardest
+from dpt_deploy.jobs.study.outcome import Candidate, Study, hardest
 from dpt_deploy.jobs.study.resolution import paper_range
 from dpt_deploy.jobs.study.scoring import OpenModels
 from dpt_deploy.jobs.study.study import RECORD, StudySetup
@@ -141,9 +141,14 @@ def _typical(study: Study, setup: StudySetup, names: set[str]) -> list[str]:
 
 
 def _exhibit(
-    study: Study, setup: StudySetup, bench: OpenModels, image: str, candidates: Sequence[Candidate], sizes: Sequence[Size]
+    study: Study,
+    setup: StudySetup,
+    bench: OpenModels,
+    image: str,
+    candidates: Sequence[Candidate],
+    sizes: Sequence[Size],
 ) -> Exhibit | None:
-    """An image, its truth and what ``candidates`` see in it; None where it has become unreadable since it was scored."""
+    """An image with its ground truth and the candidates' outputs; None if it is no longer readable."""
     from dpt_deploy.report.exhibits import Exhibit, View
 
     scores, images = study.scores, setup.images

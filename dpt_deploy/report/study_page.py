@@ -8,7 +8,7 @@ from importlib.resources import files
 
 from dpt_deploy.jobs.study import findings
 from dpt_deploy.jobs.study.findings import interval, signed
-from dpt_deploy.jobs.study.outcome import Study, Candidate
+from dpt_deploy.jobs.study.outcome import Candidate, Study
 from dpt_deploy.jobs.study.resolution import paper_range
 from dpt_deploy.report.exhibits import Exhibit, View, depth_picture, photograph
 from dpt_deploy.report.html import Html, el, join, table
@@ -240,7 +240,14 @@ def _method(study: Study) -> Html:
 
 def _provenance(study: Study) -> Html:
     rows = [
-        [candidate.name, candidate.file, candidate.weights, candidate.runtime, candidate.precision, candidate.sha256[:16]]
+        [
+            candidate.name,
+            candidate.file,
+            candidate.weights,
+            candidate.runtime,
+            candidate.precision,
+            candidate.sha256[:16],
+        ]
         for candidate in study.candidates
     ]
     files_table = table(["model", "file", "weights", "runtime", "precision", "sha256"], rows)

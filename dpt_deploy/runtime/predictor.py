@@ -59,13 +59,15 @@ class Prediction:
 class Predictor:
     """Applies a model to RGB images. The runner must be entered by the caller.
 
-    ``size`` replaces the resize rule of the sidecar by a fixed network size.
+    ``size`` replaces the resize rule of the sidecar by a fixed network size; ``image`` replaces its whole image rule.
     """
 
-    def __init__(self, runner: Runner, sidecar: Sidecar, *, size: Size | None = None) -> None:
+    def __init__(
+        self, runner: Runner, sidecar: Sidecar, *, size: Size | None = None, image: ImageSpec | None = None
+    ) -> None:
         self._runner = runner
         self._sidecar = sidecar
-        self._image = _fixed(sidecar.image, size or sidecar.shapes.static_size)
+        self._image = _fixed(image or sidecar.image, size or sidecar.shapes.static_size)
         self._stride = sidecar.model.stride
 
     def network_size(self, height: int, width: int) -> Size:

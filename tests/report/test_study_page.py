@@ -161,7 +161,7 @@ def test_the_same_study_is_the_same_page(page):
 
 
 def test_a_study_without_rival_control_and_pictures_is_a_page_as_well():
-    study = made({"vit": (0, 5, 10, 25)}, no_control="it was not asked for")
+    study = made({"vit": (0, 5, 10, 25)}, no_control="it was not requested")
     page = report.render(study, Gallery((), {}))
     assert faults(page) == []
     assert "No control was run" in page
@@ -266,7 +266,7 @@ def test_a_model_keeps_its_colour_in_every_precision():
 def test_the_page_says_what_precisions_cost_where_there_are_several():
     text = report.render(in_precisions(), Gallery((), {}))
     assert "What a precision costs" in text
-    assert "vit int8-cpu beside vit: AbsRel grows by 1.0" in text
+    assert "vit int8-cpu compared with vit: AbsRel grows by 1.0" in text
     assert "What a precision costs" not in report.render(made(), Gallery((), {}))
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from dpt_deploy.core.size import Size
-from dpt_deploy.jobs.study.outcome import Data, Study, Candidate, analysed, originals
+from dpt_deploy.jobs.study.outcome import Candidate, Data, Study, analysed, originals
 from dpt_deploy.jobs.study.prices import price
 from dpt_deploy.jobs.study.resolution import Scores
 
@@ -15,7 +15,9 @@ FAMILY = {"conv": "convolutional"}
 
 
 def candidate(name, **changes):
-    made = Candidate(name, name, FAMILY.get(name, "transformer"), "ort", "fp32", f"{name}.onnx", "ab" * 32, f"{name}.pt")
+    made = Candidate(
+        name, name, FAMILY.get(name, "transformer"), "ort", "fp32", f"{name}.onnx", "ab" * 32, f"{name}.pt"
+    )
     return replace(made, control="nearest" if "nearest" in name else "", **changes)
 
 
@@ -55,4 +57,6 @@ def in_precisions():
     )
     delta1 = np.broadcast_to(np.array([0.8, 0.79, 0.8, 0.79])[:, None, None], values.shape)
     prices = tuple(price(scores, delta1, *pair, seed=0) for pair in originals(candidates))
-    return replace(study, scores=scores, candidates=candidates, analysis=analysed(candidates, scores, None, 0), prices=prices)
+    return replace(
+        study, scores=scores, candidates=candidates, analysis=analysed(candidates, scores, None, 0), prices=prices
+    )

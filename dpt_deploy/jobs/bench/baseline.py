@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dpt_deploy.core.errors import BadFileError, IncompatibleError
+from dpt_deploy.core.errors import BadFileError
+from dpt_deploy.jobs.common.recorded import read_record, require_same
 
 _MACHINE = ("processor", "cores", "gpus")
 SLOWER = "times_slower_than_"  # begins the key of a ratio in a row; the name of what is ours ends it
@@ -47,31 +47,28 @@ class Baseline:
 
 
 def read_baseline(path: Path) -> Baseline:
-    """A run recorded by ``dpt-deploy bench --out`` or ``--json``; raises :class:`BadFileError` for anything else."""
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ValueError(f"it has {path.stat().st_size:,} bytes; expected a few thousand")
-        data = json.loads(path.read_bytes())
-        machine = data["environment"]
-        return Baseline(path, str(data["model"]), {key: machine[key] for key in _MACHINE}, _ratios(data["rows"]))
-    except (OSError, ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError) as exc:
-        raise BadFileError(
-            f"baseline {path} cannot be read ({exc!r})", hint="record one with `dpt-deploy bench --out FOLDER`"
-        ) from exc
+    """Read a result of ``dpt-deploy bench --out`` or ``--json``; raises :class:`BadFileError` for any other file."""
+
+    def parse(data: Any) -> Baseline:
+        machine = {key: data["environment"][key] for key in _MACHINE}
+        return Baseline(path, str(data["model"]), machine, _ratios(data["rows"]))
+
+    return read_record(
+        path,
+        parse,
+        what="a recorded benchmark",
+        hint="record one with `dpt-deploy bench --out FOLDER`",
+        max_bytes=_MAX_BYTES,
+    )
 
 
 def check_machine(baseline: Baseline, environment: Mapping[str, Any]) -> None:
     """Raise :class:`IncompatibleError`, which names every difference, if it was recorded on another kind of machine."""
-    different = [
-        f"{key} {baseline.machine[key]!r}, here {environment[key]!r}"
-        for key in _MACHINE
-        if environment[key] != baseline.machine[key]
-    ]
-    if different:
-        raise IncompatibleError(
-            f"baseline {baseline.source} was recorded elsewhere: {'; '.join(different)}",
-            hint="record a baseline on this machine",
-        )
+    require_same(
+        f"the baseline {baseline.source}",
+        [(key, baseline.machine[key], environment[key]) for key in _MACHINE],
+        hint="record a baseline on this machine",
+    )
 
 
 def comparable(baseline: Baseline, model: str, planned: Iterable[Key]) -> tuple[list[Key], list[Key]]:
@@ -81,11 +78,9 @@ def comparable(baseline: Baseline, model: str, planned: Iterable[Key]) -> tuple[
         IncompatibleError: it was recorded for another model.
         BadFileError: no row is in common.
     """
-    if model != baseline.model:
-        raise IncompatibleError(
-            f"baseline {baseline.source} was recorded for {baseline.model}, not {model}",
-            hint="record a baseline of this model",
-        )
+    require_same(
+        f"the baseline {baseline.source}", [("model", baseline.model, model)], hint="record a baseline of this model"
+    )
     common = sorted(baseline.ratios.keys() & set(planned))
     if not common:
         recorded = "; ".join(map(describe, sorted(baseline.ratios))) or "nothing beside ours"

@@ -1,1 +1,4 @@
-"""What is a model worth? Rendered scenes, training, data sets, accuracy against resolution (torch, matplotlib)."""
+"""Measure accuracy against inference resolution, and precisions against each other.
+
+The analysis needs NumPy only. Modules that render scenes, export or run models need extras and say so when imported.
+"""

@@ -1,8 +1,7 @@
-"""Do two studies of the same models agree? Curves measured on other images may differ by chance, and by no more."""
+"""Agreement of a study with a recorded one: curves measured on other images may differ by chance only."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -11,21 +10,22 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from dpt_deploy.core.errors import BadFileError, IncompatibleError, ParityError, UsageError
+from dpt_deploy.core.errors import IncompatibleError, ParityError
 from dpt_deploy.core.size import parse_size
+from dpt_deploy.jobs.common.recorded import read_record, require_same
 from dpt_deploy.jobs.study.findings import interval
-from dpt_deploy.jobs.study.outcome import KIND, Study, Candidate
+from dpt_deploy.jobs.study.outcome import KIND, Candidate, Study
 from dpt_deploy.jobs.study.resolution import Scores
 from dpt_deploy.measure.bootstrap import Estimate
 
-_MAX_BYTES = 1 << 26  # a record of a thousand images has a megabyte
+_MAX_BYTES = 1 << 26  # a study of a thousand images has about a megabyte
 Found = TypeVar("Found")
 Key = tuple[str, str, str, str]  # of a candidate: model, runtime, precision, planted defect
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """A study that was written before: what it measured on and how, and its losses in percent by candidate and size."""
+    """A recorded study: its data, protocol and images, and its losses in percent by candidate and size."""
 
     source: Path
     data: str
@@ -36,13 +36,13 @@ class Recorded:
 
     @property
     def candidates(self) -> frozenset[Key]:
-        """Whose losses it has."""
+        """Candidates with recorded losses."""
         return frozenset(key for key, _ in self.losses)
 
 
 @dataclass(frozen=True)
 class Apart:
-    """A loss in percent whose 95 % interval does not meet the recorded one."""
+    """A loss in percent whose 95 % interval does not overlap with the recorded one."""
 
     candidate: str
     size: str
@@ -56,10 +56,10 @@ class Apart:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How many losses could be compared with those of ``source``, and which of them are apart.
+    """Comparison with the recorded study ``source``: the number of ``compared`` losses and those that are ``apart``.
 
-    ``shared`` of the ``images`` are those of the record, too: to that extent one study is the other. ``unknown`` are
-    the candidates that the record has not.
+    ``shared`` of the ``images`` belong to the recorded study, too, and confirm nothing new. ``unknown`` are the
+    candidates that the recorded study lacks.
     """
 
     source: Path
@@ -70,50 +70,54 @@ class Agreement:
     unknown: tuple[str, ...]
 
     def __str__(self) -> str:
-        met = f"{self.compared - len(self.apart)} of {self.compared} intervals meet those of {self.source}"
-        said = [met, *map(str, self.apart)]
+        found = f"{self.compared - len(self.apart)} of {self.compared} intervals overlap with those of {self.source}"
+        parts = [found, *map(str, self.apart)]
         if self.shared:
-            said.append(f"{self.shared} of {self.images} images are its own: of those it says nothing new")
+            parts.append(f"{self.shared} of {self.images} images are in both studies and confirm nothing new")
         if self.unknown:
-            said.append(f"it has no {', '.join(self.unknown)}")
-        return "; ".join(said)
+            parts.append(f"not in the recorded study: {', '.join(self.unknown)}")
+        return "; ".join(parts)
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "source": str(self.source)}
+        apart = [
+            {"subject": each.candidate, **{key: value for key, value in asdict(each).items() if key != "candidate"}}
+            for each in self.apart
+        ]
+        return {**asdict(self), "source": str(self.source), "apart": apart}
 
     def require(self) -> None:
-        """Raise :class:`ParityError` where an interval does not meet the recorded one."""
+        """Raise :class:`ParityError` if an interval does not overlap with the recorded one."""
         if self.apart:
             raise ParityError(
-                f"{len(self.apart)} of {self.compared} losses are apart from those of {self.source} by more than their "
+                f"{len(self.apart)} of {self.compared} losses differ from those of {self.source} by more than their "
                 "intervals",
-                hint="other weights, other code, or chance: try another --seed; what was measured is written anyway",
+                hint="the weights or the code changed, or it is chance: try another --seed; the results were written",
             )
 
 
 def read_recorded(path: Path) -> Recorded:
-    """A study as ``dpt-deploy study`` writes it to ``study.json``; raises :class:`BadFileError` for anything else."""
+    """Read a ``study.json`` of ``dpt-deploy study``; raises :class:`BadFileError` for any other file."""
     return _read(path, lambda data: _recorded(path, data))
 
 
 def read_scores(path: Path) -> Scores:
-    """The errors of every image in a recorded study; raises :class:`BadFileError` where ``path`` is none."""
+    """Read the errors of every image in a recorded study; raises :class:`BadFileError` for any other file."""
     return _read(path, _scores)
 
 
-def _read(path: Path, made: Callable[[Any], Found]) -> Found:
-    """What ``made`` finds in the record ``path``."""
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ValueError(f"it has {path.stat().st_size:,} bytes; expected a few hundred thousand")
-        data = json.loads(path.read_bytes())
+def _read(path: Path, parse: Callable[[Any], Found]) -> Found:
+    def parse_study(data: Any) -> Found:
         if data["kind"] != KIND:
-            raise ValueError(f"it is a record of {data['kind']!r}")
-        return made(data)
-    except (OSError, UsageError, ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError) as exc:
-        raise BadFileError(
-            f"{path} is no recorded study ({exc!r})", hint="give the study.json of an earlier `dpt-deploy study`"
-        ) from exc
+            raise ValueError(f"its kind is {data['kind']!r}; expected {KIND!r}")
+        return parse(data)
+
+    return read_record(
+        path,
+        parse_study,
+        what="a recorded study",
+        hint="give the study.json of an earlier `dpt-deploy study`",
+        max_bytes=_MAX_BYTES,
+    )
 
 
 def _recorded(path: Path, data: Any) -> Recorded:
@@ -143,7 +147,7 @@ def _losses(data: Any) -> dict[tuple[Key, str], Estimate]:
 
 
 def _key(candidate: Candidate) -> Key:
-    """What is the same in two studies; the name says less where a study has one runtime or precision."""
+    """Identity of a candidate across studies; names omit the runtime or precision if a study has only one."""
     return candidate.model, candidate.runtime, candidate.precision, candidate.control
 
 
@@ -157,41 +161,41 @@ def _loss(row: Any) -> Estimate:
 def check_comparable(
     recorded: Recorded, *, data: str, protocol: str, trained: str, sizes: Collection[str], models: Collection[str]
 ) -> None:
-    """Refuse, before anything is measured, to compare with what was measured otherwise.
+    """Check before any measurement that a study can be compared with the recorded one.
 
     Raises:
-        IncompatibleError: other data, another measure or training size, none of the sizes beside it, or of the models.
+        IncompatibleError: data, measure or training size differ, or no size or no model is in common.
     """
-    for what, theirs, ours in (
-        ("measured on", recorded.data, data),
-        ("measure", recorded.protocol, protocol),
-        ("trained at", recorded.trained, trained),
-    ):
-        if theirs != ours:
-            raise IncompatibleError(
-                f"{recorded.source}: {what} {theirs!r}, here {ours!r}", hint="compare with a study of the same kind"
-            )
+    require_same(
+        f"the study {recorded.source}",
+        [
+            ("measured on", recorded.data, data),
+            ("measure", recorded.protocol, protocol),
+            ("trained at", recorded.trained, trained),
+        ],
+        hint="compare with a study of the same kind",
+    )
     if not any(size in sizes and size != trained for _, size in recorded.losses):
         raise IncompatibleError(
-            f"{recorded.source} has none of the sizes {', '.join(sizes)}", hint="ask for sizes that it has"
+            f"{recorded.source} has none of the sizes {', '.join(sizes)}", hint="request sizes of the recorded study"
         )
     if not any(model in models for model, *_ in recorded.candidates):
         raise IncompatibleError(
             f"{recorded.source} has none of {', '.join(models)}; it has {_listed(recorded.candidates)}",
-            hint="ask for models that it has",
+            hint="request models of the recorded study",
         )
 
 
 def check_candidates(recorded: Recorded, candidates: Collection[Candidate]) -> None:
-    """Refuse to compare where nothing is in common.
+    """Check that a candidate is in common.
 
     Raises:
-        IncompatibleError: the record has none of the ``candidates``.
+        IncompatibleError: the recorded study has none of the ``candidates``.
     """
     if not recorded.candidates & {_key(candidate) for candidate in candidates}:
         raise IncompatibleError(
             f"{recorded.source} has none of {_listed(map(_key, candidates))}; it has {_listed(recorded.candidates)}",
-            hint="ask for models, runtimes and precisions that it has",
+            hint="request models, runtimes and precisions of the recorded study",
         )
 
 
@@ -200,18 +204,18 @@ def _listed(keys: Iterable[Key]) -> str:
 
 
 def agreement(study: Study, recorded: Recorded) -> Agreement:
-    """Every loss that both studies have, but those at the training size, which are 0 by definition.
+    """Compare all losses that both studies have, except those at the training size, which are 0 by definition.
 
-    Where nothing has changed, intervals of 95 % still miss one another now and then; how often that makes a study of
-    other scenes disagree is measured by ``benchmarks/check_power.py``.
+    Some 95 % intervals do not overlap even if nothing has changed. ``benchmarks/check_power.py`` measures how often
+    this makes a study disagree.
 
     Raises:
-        IncompatibleError: they have no candidate in common.
+        IncompatibleError: the studies have no candidate in common.
     """
     check_candidates(recorded, study.candidates)
     found = list(_found(study))
     pairs = [(name, size, loss, recorded.losses.get((key, size))) for name, key, size, loss in found]
-    common = [(name, size, loss, theirs) for name, size, loss, theirs in pairs if theirs]
+    common = [(name, size, loss, old) for name, size, loss, old in pairs if old]
     return Agreement(
         recorded.source,
         len(common),

@@ -100,7 +100,9 @@ def data_set(spec: str, limit: int | None) -> Images:
     """
     opened = open_dataset(spec)
     if opened.protocol.kind not in ("zero-shot", "metric"):
-        raise UsageError(f"{opened.name} has no depth to measure", hint="choose a depth data set, for example nyu or kitti")
+        raise UsageError(
+            f"{opened.name} has no depth to measure", hint="choose a depth data set, for example nyu or kitti"
+        )
     position = {name: index for index, name in enumerate(opened.names)}
     folder = Path(spec.partition(":")[2]).expanduser().resolve()
     return Images(

@@ -1,7 +1,7 @@
-"""Scores as they are made, one JSON line each, so that a study that was broken off goes on where it stood.
+"""Journal of scores, one JSON line each, so that an interrupted study continues where it stopped.
 
-A line stands for itself: it names what was scored by hash, so that another model, runtime or data set in the same
-folder is another line. A line that is cut short, as a killed process leaves it, is no score.
+Each line names the scored model, runtime and data set by hash, so others in the same folder get lines of their own. An
+incomplete line, as a killed process leaves it, is ignored.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import IO, Any, Self
 
 from dpt_deploy.core.files import write_errors
 
-Key = tuple[str, str, str]  # what was scored, at which size, on which image
-Errors = dict[str, float]  # by the name of the metric
+Key = tuple[str, str, str]  # scored candidate, size, image
+Errors = dict[str, float]  # by name of the metric
 
 
 class Journal:
-    """The scores in ``path``; a context manager while scores are added.
+    """The scores in ``path``; use as a context manager to add scores.
 
-    ``ignored`` counts the lines that are no scores.
+    ``ignored`` counts the lines that are not scores.
 
     Raises:
         ResourceError: the file cannot be read or written.
@@ -38,8 +38,8 @@ class Journal:
 
     def __enter__(self) -> Self:
         with write_errors(self._path):
-            self._stream = self._path.open("ab", buffering=0)  # a line is in the file once it is added
-            self._stream.write(b"\n")  # what comes next must not continue a line that was cut short
+            self._stream = self._path.open("ab", buffering=0)  # every line is written to the file at once
+            self._stream.write(b"\n")  # an incomplete last line must not be continued
         return self
 
     def __exit__(
@@ -49,11 +49,11 @@ class Journal:
             self._stream.close()
 
     def get(self, candidate: str, size: str, image: str) -> Errors | None:
-        """The errors that were added, in this run or an earlier one."""
+        """Return the errors added in this run or an earlier one."""
         return self._scores.get((candidate, size, image))
 
     def add(self, candidate: str, size: str, image: str, errors: Errors) -> None:
-        """Keep a score; it survives the end of the process from here on."""
+        """Add a score; it survives an abort of the process."""
         line = json.dumps({"subject": candidate, "size": size, "image": image, "errors": errors})
         with write_errors(self._path):
             if self._stream is None:

@@ -1,4 +1,4 @@
-"""What a study compares: models by name, recipe or file, exported where needed, on each runtime and precision."""
+"""Candidates of a study: models by name, recipe or file, exported if needed, on each runtime and precision."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ from dpt_deploy.jobs.export.request import ExportRequest
 from dpt_deploy.jobs.study.outcome import Candidate
 from dpt_deploy.runtime import registry
 
-_PACKAGES = {"ort": "onnxruntime", "emu": "onnxruntime", "torch": "torch"}  # whose version may move a score
-Defect = Literal["nearest", "tiled"]  # how a control treats its positions, see ``model.vit.resize_grid``
+_PACKAGES = {"ort": "onnxruntime", "emu": "onnxruntime", "torch": "torch"}  # packages whose version may change a score
+Defect = Literal["nearest", "tiled"]  # treatment of a control's positions, see ``resize_grid`` of the ViT encoder
 
 
 @dataclass(frozen=True)
 class CandidateModel:
-    """A candidate of the study and the artefact behind it."""
+    """A candidate of the study with its artefact."""
 
     candidate: Candidate
     artifact: Artifact
 
     @property
     def key(self) -> str:
-        """What a score of it stands for: these very weights, on this version of the runtime."""
+        """Identity of its scores: the hash of the model and the version of the runtime."""
         runtime = self.candidate.runtime
         version = installed(_PACKAGES.get(runtime, runtime)) or ""
         return f"{self.candidate.sha256} {runtime} {version}".strip()
 
     @contextmanager
     def runner(self) -> Iterator[Runner]:
-        """The model, ready to run."""
+        """Open a runner of the model."""
         sidecar = self.artifact.sidecar
         if self.candidate.runtime != "torch":
             with open_runner(self.artifact, self.candidate.runtime) as runner:
@@ -63,10 +63,10 @@ class CandidateModel:
 
 
 def trained_size(models: Sequence[str]) -> Size:
-    """The size that all of ``models`` were trained at; nothing is exported to find out.
+    """Return the training size that all ``models`` share; nothing is exported.
 
     Raises:
-        UsageError: no model, an unknown one, one that returns no depth, or sizes that differ.
+        UsageError: there is no model, one is unknown or returns no depth, or the training sizes differ.
     """
     found = {name: described(name) for name in models}
     for name, (model, _) in found.items():
@@ -77,19 +77,19 @@ def trained_size(models: Sequence[str]) -> Size:
         raise UsageError("--backbone names no model", hint="for example --backbone tiny,tiny-vit,tiny-conv")
     if len(set(sizes.values())) > 1:
         each = ", ".join(f"{name} at {size}" for name, size in sizes.items())
-        raise UsageError(f"the models were trained at different sizes ({each})", hint="study them one after the other")
+        raise UsageError(f"the models were trained at different sizes ({each})", hint="study them one by one")
     return next(iter(sizes.values()))
 
 
 def check_precisions(models: Sequence[str], precisions: Sequence[str]) -> None:
-    """Raise :class:`UsageError` for one that nothing can be exported in; a file has the one it has."""
+    """Raise :class:`UsageError` for a precision that models cannot be exported in; exported files keep theirs."""
     unknown = [precision for precision in precisions if precision not in PRECISIONS]
     if unknown and not all(map(is_file, models)):
         find_precision(unknown[0])
 
 
 def check_sizes(models: Sequence[str], sizes: Sequence[Size]) -> None:
-    """Raise :class:`UsageError` unless every model takes every size, as far as can be told without exporting."""
+    """Raise :class:`UsageError` unless every model takes every size, as far as is known before the export."""
     for name in models:
         model, _ = described(name)
         for size in sizes:
@@ -100,7 +100,7 @@ def check_sizes(models: Sequence[str], sizes: Sequence[Size]) -> None:
 
 
 def described(name: str) -> tuple[ModelSpec, ImageSpec]:
-    """The network and the image rule of a zoo name, a recipe or an exported file."""
+    """Return the network and the image rule of a zoo name, a recipe or an exported file."""
     if is_file(name):
         sidecar = read_sidecar(Path(name))
         return sidecar.model, sidecar.image
@@ -109,7 +109,7 @@ def described(name: str) -> tuple[ModelSpec, ImageSpec]:
 
 
 def is_file(name: str) -> bool:
-    """Whether ``name`` is an exported file, not a zoo name or recipe."""
+    """Return True for an exported file, False for a zoo name or a recipe."""
     return name.endswith(".onnx")
 
 
@@ -120,12 +120,12 @@ def candidates(
     precisions: Sequence[str],
     folder: Path,
 ) -> list[CandidateModel]:
-    """Every model at every precision on every runtime; what is not exported yet is exported to ``folder``.
+    """Make the candidates: every model at every precision on every runtime, exported to ``folder`` if needed.
 
-    For ``ort`` a 16-bit graph is run by ``emu``, since ONNX Runtime's CPU would compute it in FP32.
+    For ``ort``, ``emu`` runs 16-bit graphs, because ONNX Runtime's CPU would compute them in FP32.
 
     Raises:
-        UsageError: an option that a model cannot honour, or two candidates of one name.
+        UsageError: an option does not suit a model, or two candidates have the same name.
         BadFileError: an artefact or checkpoint is unusable.
     """
     _check(models, weights, runtimes)
@@ -146,14 +146,14 @@ def candidates(
         )
     names = [each.candidate.name for each in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise UsageError(f"two models are called {twice[0]!r}", hint="study them one after the other, into two folders")
+        raise UsageError(f"two models are called {twice[0]!r}", hint="study them one by one, in two folders")
     return found
 
 
 def control_of(original: CandidateModel, defect: Defect, folder: Path) -> CandidateModel:
-    """The same model with the same weights, whose positions are not interpolated.
+    """Make the control: the model and weights of ``original``, but positions that are not interpolated.
 
-    It is exported like any other, from a recipe written to ``folder``.
+    It is exported like any other model, from a recipe written to ``folder``.
     """
     sidecar = original.artifact.sidecar
     name = f"{sidecar.model.name}-{defect}"
@@ -168,10 +168,10 @@ def control_of(original: CandidateModel, defect: Defect, folder: Path) -> Candid
 
 
 def can_be_control(candidate: CandidateModel) -> bool:
-    """Whether the model has positions, and a weights file to make its twin from."""
+    """Return True if the model has positions in FP32 and its weights file exists, so a control can be made."""
     sidecar = candidate.artifact.sidecar
-    there = sidecar.weights.is_random or checkpoint_path(sidecar.weights).exists()
-    return sidecar.model.encoder.kind != "cnn" and sidecar.precision == FP32 and there
+    available = sidecar.weights.is_random or checkpoint_path(sidecar.weights).exists()
+    return sidecar.model.encoder.kind != "cnn" and sidecar.precision == FP32 and available
 
 
 def _check(models: Sequence[str], weights: str | None, runtimes: Sequence[str]) -> None:
@@ -186,7 +186,7 @@ def _check_torch(artifacts: Sequence[Artifact], runtimes: Sequence[str]) -> None
     typed = [artifact.sidecar.precision for artifact in artifacts if artifact.sidecar.precision != FP32]
     if typed and "torch" in runtimes:
         raise UsageError(
-            f"runtime torch runs the FP32 reference, not {typed[0]}", hint="leave it out, or study fp32 by itself"
+            f"runtime torch runs the FP32 reference, not {typed[0]}", hint="leave it out, or study fp32 only"
         )
 
 
@@ -217,19 +217,19 @@ def _candidate(artifact: Artifact, runtime: str, name: str, *, control: str = ""
 
 
 def _digest(sidecar: Sidecar) -> str:
-    """Hash of the model file, or of the list of hashes where its weights lie beside it."""
+    """Hash of the model file, or of the list of hashes if it has external weights."""
     digests = [payload.sha256 for payload in sidecar.payloads if payload.name != sidecar.golden]
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def _recipe_text(sidecar: Sidecar, name: str, defect: Defect) -> str:
-    """The recipe of an artefact, whole, with the defect planted."""
+    """The complete recipe of an artefact, with the defect planted."""
     model = sidecar.model.to_dict()
     model["encoder"]["position_resize"] = defect
     del model["name"]
     table = {
         "name": name,
-        "description": f"{sidecar.model.name} with a defect planted: the control of a study",
+        "description": f"{sidecar.model.name} with a planted defect: the control of a study",
         "opset": sidecar.opset,
         "model": model,
         "image": asdict(sidecar.image),
@@ -240,7 +240,7 @@ def _recipe_text(sidecar: Sidecar, name: str, defect: Defect) -> str:
 
 
 def _toml(table: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    """Lines of TOML; numbers, strings and lists are written as in JSON, which TOML shares."""
+    """Format a table as TOML; numbers, strings and lists have the same form as in JSON."""
     for key, value in table.items():
         if value is not None and not isinstance(value, dict):
             yield f"{key} = {json.dumps(value)}"

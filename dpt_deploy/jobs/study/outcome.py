@@ -1,4 +1,4 @@
-"""A finished resolution study as data: what was compared on what, what came out, and what it must be read with."""
+"""A finished resolution study as data: candidates, images, results and caveats."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Family = Literal["transformer", "convolutional"]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model on a runtime at a precision. ``weights`` is where they came from; ``control`` names a planted defect."""
+    """A model on a runtime at a precision. ``weights`` is their source; ``control`` names a planted defect."""
 
     name: str
     model: str
@@ -34,7 +34,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Data:
-    """What was measured on: the name of the set, how an image is scored, and what makes it the same set again."""
+    """Data of a study: the name of the set, the protocol, and a key that identifies the set."""
 
     name: str
     protocol: str
@@ -44,7 +44,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Reference:
-    """A published number beside ours: the same measure, on ``images`` of the same data, in the units of the source."""
+    """A published number and the measured one (``ours``): same metric and data, in the units of the source."""
 
     source: str
     model: str
@@ -56,9 +56,9 @@ class Reference:
 
 @dataclass(frozen=True)
 class Study:
-    """Scores, what they say, and their provenance; ``prices`` compare every precision with FP32.
+    """Scores, their analysis and their provenance; ``prices`` compare every precision with FP32.
 
-    ``failures`` are (image, reason) of those that could not be used; ``no_control`` says why there is none.
+    ``failures`` are (image, reason) of unusable images; ``no_control`` is the reason if there is no control.
     """
 
     data: Data
@@ -74,35 +74,35 @@ class Study:
 
     @property
     def models(self) -> tuple[Candidate, ...]:
-        """The candidates without the control."""
+        """Candidates without the control."""
         return tuple(candidate for candidate in self.candidates if not candidate.control)
 
     @property
     def measures_something(self) -> bool:
-        """Whether the planted defect was noticed; True where none could be planted, which is said elsewhere."""
+        """True if the planted defect was noticed, or if there is none (see ``no_control``)."""
         return self.analysis.control is None or self.analysis.control.noticed
 
     @property
     def random(self) -> tuple[str, ...]:
-        """Names of the models that have learned nothing."""
+        """Names of the models with random weights."""
         return tuple(candidate.name for candidate in self.models if candidate.random)
 
     @property
     def interval(self) -> str:
-        """How the intervals were made."""
+        """Method of the intervals."""
         kept = ", shares of kinds kept" if self.scores.stratified else ""
         return f"95 % percentile bootstrap over images, paired{kept}"
 
     def curve(self, name: str) -> Curve:
-        """The curve of a candidate."""
+        """Return the curve of a candidate."""
         return next(curve for curve in self.analysis.curves if curve.candidate == name)
 
     def ticks(self) -> list[tuple[float, str]]:
-        """The sizes as (ratio to the training size, label)."""
+        """Return the sizes as (ratio to the training size, label)."""
         return [(ratio(size, self.scores.trained), str(size)) for size in self.scores.sizes]
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row for each candidate and size: every number of the figure."""
+        """Return one row per candidate and size, with every number of the figure."""
         found = []
         for candidate in self.candidates:
             curve = self.curve(candidate.name)
@@ -119,7 +119,7 @@ class Study:
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """The study as JSON takes it, with the error of every image."""
+        """Convert to JSON, with the error of every image."""
         control = self.analysis.control
         return {
             "kind": KIND,
@@ -132,8 +132,8 @@ class Study:
             "rows": self.rows(),
             "loss_in_paper_range": {curve.candidate: asdict(curve.in_range) for curve in self.analysis.curves},
             "plane_abs_rel": asdict(self.analysis.plane),
-            "comparisons": [{**asdict(each), "verdict": each.verdict} for each in self.analysis.comparisons],
-            "precisions": [asdict(each) for each in self.prices],
+            "comparisons": [each.to_dict() for each in self.analysis.comparisons],
+            "precisions": [each.to_dict() for each in self.prices],
             "control": {**asdict(control), "noticed": control.noticed} if control else {"none": self.no_control},
             "references": [asdict(reference) for reference in self.references],
             "failures": [{"image": image, "reason": reason} for image, reason in self.failures],
@@ -149,7 +149,7 @@ class Study:
 
 
 def pairs(candidates: Sequence[Candidate]) -> list[tuple[str, str]]:
-    """What the paper compares: each transformer with each convolutional network on the same runtime and precision."""
+    """Return the pairs that the paper compares: transformers and convolutional networks in equal conditions."""
     models = [candidate for candidate in candidates if not candidate.control]
     return [
         (one.name, other.name)
@@ -160,7 +160,7 @@ def pairs(candidates: Sequence[Candidate]) -> list[tuple[str, str]]:
 
 
 def originals(candidates: Sequence[Candidate]) -> list[tuple[str, str]]:
-    """Every candidate in another precision than FP32, with the same model in FP32, on its own runtime where it can be."""
+    """Pair each candidate in another precision with its model in FP32, on the same runtime if possible."""
     models = [candidate for candidate in candidates if not candidate.control]
     found = []
     for one in (each for each in models if each.precision != FP32):
@@ -171,13 +171,13 @@ def originals(candidates: Sequence[Candidate]) -> list[tuple[str, str]]:
 
 
 def analysed(candidates: Sequence[Candidate], scores: Scores, original: str | None, seed: int) -> Analysis:
-    """The analysis of ``scores``; ``original`` is the candidate that the control stands beside."""
+    """Analyse ``scores``; ``original`` is the candidate that the control is compared with."""
     control = next((candidate.name for candidate in candidates if candidate.control), None)
     return analyse(scores, pairs(candidates), (control, original) if control and original else None, seed=seed)
 
 
 def hardest(scores: Scores, candidate: str, count: int) -> list[tuple[str, float]]:
-    """The images with the largest errors of a candidate at the training size, worst first, with those errors."""
+    """Return the images with the largest errors of a candidate at the training size, and the errors."""
     errors = scores.values[scores.candidates.index(candidate), scores.reference]
     order = errors.argsort(kind="stable")[::-1][:count]
     return [(scores.images[index], float(errors[index])) for index in order]

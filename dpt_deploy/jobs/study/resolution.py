@@ -1,17 +1,17 @@
-"""Accuracy against inference resolution (paper, Figure 4): what the scores of many images say, and how surely.
+"""Accuracy against inference resolution (paper, Figure 4): statistics of the scores of many images.
 
 A *candidate* is a model on a runtime at a precision. Its loss at a size is the mean error there over the mean error at
-the training size, minus one, in percent. Every interval is a 95 % percentile bootstrap over images, and every resample
-is one list of images for all candidates and sizes: what is hard about an image cancels in ratios and differences. Where
-images come in kinds whose shares are fixed, a resample keeps the shares.
+the training size, minus one, in percent. Intervals are 95 % percentile bootstraps over images. All candidates and sizes
+share the resamples, so the difficulty of an image cancels in ratios and differences. If images come in kinds with fixed
+shares, a resample keeps the shares.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,20 +23,20 @@ from dpt_deploy.measure.bootstrap import RESAMPLES, Draws, Estimate, image_weigh
 Verdict = Literal["holds", "reversed", "not distinguishable"]
 
 PAPER_RATIO = 640 / 384  # the largest size of Figure 4 over its training size
-DEFAULT_RATIOS = (1, 7 / 6, 4 / 3, 3 / 2, 5 / 3, 2, 7 / 3, 8 / 3)  # the paper's range, then as far again and more
-_SLACK = 1e-6  # of a ratio: 320 / 192 is the paper's end and must not fall outside by rounding
+DEFAULT_RATIOS = (1, 7 / 6, 4 / 3, 3 / 2, 5 / 3, 2, 7 / 3, 8 / 3)  # the paper's range, then beyond it
+_SLACK = 1e-6  # of a ratio: rounding must not exclude 320 / 192, the end of the paper's range
 
 
 @dataclass(frozen=True)
 class Scores:
     """Errors (AbsRel) of every candidate at every size on every image: ``values`` is (candidates, sizes, images).
 
-    ``plane`` (images,) is the error of the best plane through each image's own truth: what no look at the image earns.
-    ``kinds`` (images,) are the kinds whose shares were fixed when the images were chosen; none: images are of one kind.
+    ``plane`` (images,) is the error of the best plane, fitted to the ground truth of each image: the baseline.
+    ``kinds`` (images,) are the kinds whose shares were fixed when the images were chosen; empty if there is one kind.
 
     Raises:
-        BadFileError: fewer than two images are left; one has no spread.
-        ParityError: a candidate makes no error at all at the training size: no loss is relative to that.
+        BadFileError: fewer than two images are left, so there is no interval.
+        ParityError: a candidate has no error at the training size, so no loss is relative to it.
     """
 
     candidates: tuple[str, ...]
@@ -53,10 +53,14 @@ class Scores:
         if not fits or self.trained not in self.sizes:
             raise ValueError(f"scores of shape {self.values.shape} and {self.plane.shape} for {shape}")
         if shape[2] < 2:
-            raise BadFileError(f"{shape[2]} image(s) to measure on; expected two at least", hint="give more images")
-        exact = [name for name, row in zip(self.candidates, self.values[:, self.reference], strict=True) if not row.any()]
+            raise BadFileError(f"{shape[2]} image(s) to measure on; expected at least two", hint="give more images")
+        exact = [
+            name for name, row in zip(self.candidates, self.values[:, self.reference], strict=True) if not row.any()
+        ]
         if exact:
-            raise ParityError(f"{exact[0]} makes no error at {self.trained}", hint="is the truth what was predicted?")
+            raise ParityError(
+                f"{exact[0]} makes no error at {self.trained}", hint="check that the ground truth is not a prediction"
+            )
 
     @property
     def reference(self) -> int:
@@ -65,12 +69,12 @@ class Scores:
 
     @property
     def others(self) -> list[int]:
-        """Indices of the sizes beside it, where there is a loss to speak of."""
+        """Indices of all other sizes."""
         return [index for index, size in enumerate(self.sizes) if size != self.trained]
 
     @property
     def stratified(self) -> bool:
-        """Whether resamples keep the shares of kinds: there are two with enough images each."""
+        """True if resamples keep the shares of kinds, that is, if two kinds have enough images."""
         return len(strata(self.kinds)) > 1
 
     def weights(self, seed: int, resamples: int) -> Draws:
@@ -82,7 +86,7 @@ class Scores:
 class Curve:
     """One candidate over all sizes: mean error, loss in percent, error as a share of the plane's.
 
-    ``in_range`` is the mean loss over the sizes of the paper's range, ``beyond`` over those past it (None: none asked).
+    ``in_range`` is the mean loss over the sizes of the paper's range, ``beyond`` over larger ones (None without any).
     """
 
     candidate: str
@@ -95,7 +99,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How much more ``rival`` loses than ``candidate``, in points of percent; the paper says: more than nothing."""
+    """Additional loss of ``rival`` over ``candidate`` in percentage points; the paper finds it positive."""
 
     candidate: str
     rival: str
@@ -105,15 +109,20 @@ class Comparison:
 
     @property
     def verdict(self) -> Verdict:
-        """What the interval over the paper's range allows to be said."""
+        """Conclusion from the interval over the paper's range."""
         return verdict(self.in_range)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Convert to JSON."""
+        found = asdict(self)
+        return {"subject": found.pop("candidate"), **found, "verdict": self.verdict}
 
 
 @dataclass(frozen=True)
 class Control:
-    """A candidate with a planted defect beside the same without: how much more it loses over all sizes but the trained.
+    """Additional loss of a candidate with a planted defect over its original, at all sizes but the training size.
 
-    At the training size the defect does nothing; ``at_training`` is the largest difference of any image's error there.
+    The defect has no effect at the training size; ``at_training`` is the largest difference of any image's error there.
     """
 
     planted: str
@@ -129,7 +138,7 @@ class Control:
 
 @dataclass(frozen=True)
 class Analysis:
-    """Everything the scores say."""
+    """Statistics of all scores."""
 
     curves: tuple[Curve, ...]
     plane: Estimate
@@ -138,19 +147,19 @@ class Analysis:
 
 
 def verdict(difference: Estimate) -> Verdict:
-    """``holds`` when the whole interval lies above zero, ``reversed`` when below."""
+    """Return ``holds`` if the whole interval lies above zero, ``reversed`` if below."""
     if difference.low > 0:
         return "holds"
     return "reversed" if difference.high < 0 else "not distinguishable"
 
 
 def ratio(size: Size, trained: Size) -> float:
-    """Side over side: how many times larger than the training size (the root of the ratio of areas)."""
+    """Ratio of the sides to those of the training size (the root of the ratio of areas)."""
     return math.sqrt(size.height * size.width / (trained.height * trained.width))
 
 
 def default_sizes(trained: Size, stride: int) -> tuple[Size, ...]:
-    """The sizes of :data:`DEFAULT_RATIOS`, each side at the nearest multiple of ``stride``."""
+    """Sizes of :data:`DEFAULT_RATIOS`, each side rounded to a multiple of ``stride``."""
 
     def side(length: int, factor: float) -> int:
         return max(stride, round(length * factor / stride) * stride)
@@ -160,7 +169,7 @@ def default_sizes(trained: Size, stride: int) -> tuple[Size, ...]:
 
 
 def paper_range(sizes: Sequence[Size], trained: Size) -> list[int]:
-    """Indices of the sizes whose ratio to the training size the paper plots; of all others where it plots none."""
+    """Indices of the sizes within the paper's range of ratios; of all other sizes if there is none."""
     inside = [i for i, size in enumerate(sizes) if 1 < ratio(size, trained) <= PAPER_RATIO + _SLACK]
     return inside or [i for i, size in enumerate(sizes) if size != trained]
 
@@ -173,7 +182,7 @@ def analyse(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Analysis:
-    """Curves of all candidates, a comparison for each (candidate, rival), and the control (planted, original)."""
+    """Compute the curves, a comparison of each (candidate, rival), and the control (planted, original)."""
     weights = scores.weights(seed, resamples)
     errors = np.einsum("rn,skn->rsk", weights, scores.values)  # mean over the images of each draw
     plane = weights @ scores.plane
@@ -208,8 +217,8 @@ def _comparison(
 def _control(scores: Scores, at: dict[str, Draws], names: tuple[str, str]) -> Control:
     planted, original = (scores.candidates.index(name) for name in names)
     more = at[names[0]] - at[names[1]]
-    there = scores.values[:, scores.reference]
-    apart = float(np.abs(there[planted] - there[original]).max())
+    trained = scores.values[:, scores.reference]
+    apart = float(np.abs(trained[planted] - trained[original]).max())
     return Control(*names, _each(more), _over(more, scores.others), apart)
 
 

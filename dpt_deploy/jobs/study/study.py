@@ -1,4 +1,4 @@
-"""Figure 4 on exported models: what is asked is checked, then scored, then analysed."""
+"""The paper's Figure 4 on exported models: check the request, score, analyse."""
 
 from __future__ import annotations
 
@@ -21,17 +21,15 @@ from dpt_deploy.jobs.study import images as study_images
 from dpt_deploy.jobs.study import models as study_models
 from dpt_deploy.jobs.study import scene_images
 from dpt_deploy.jobs.study.agreement import (
-    Agreement,
     Recorded,
-    agreement,
-    check_comparable,
     check_candidates,
+    check_comparable,
     read_recorded,
 )
 from dpt_deploy.jobs.study.images import Images
 from dpt_deploy.jobs.study.journal import Journal
 from dpt_deploy.jobs.study.models import CandidateModel, Defect
-from dpt_deploy.jobs.study.outcome import Reference, Study, Candidate, analysed, originals
+from dpt_deploy.jobs.study.outcome import Candidate, Reference, Study, analysed, originals
 from dpt_deploy.jobs.study.prices import Price, price
 from dpt_deploy.jobs.study.resolution import Scores, default_sizes
 from dpt_deploy.jobs.study.scoring import Scoring
@@ -47,10 +45,10 @@ DEFAULT_SCENES = 48
 
 @dataclass(frozen=True)
 class StudyRequest:
-    """What is asked: models by name, recipe or file; sizes (none: the default ratios); and on what.
+    """Request of a study: models by name, recipe or file, sizes (none: the default ratios), and data.
 
-    ``limit`` bounds the number of images; ``reference`` asks for the paper's number beside ours; ``control`` for a
-    model with a planted defect beside its original.
+    ``limit`` bounds the number of images. ``reference`` adds the paper's number. ``control`` adds a model with a
+    planted defect.
     """
 
     models: tuple[str, ...] = DEFAULT_MODELS
@@ -68,7 +66,7 @@ class StudyRequest:
 
 @dataclass(frozen=True)
 class StudySetup:
-    """A request that was found feasible: the images, the sizes, and the one among them that was trained at."""
+    """A checked request with its images, sizes and training size (one of the sizes)."""
 
     request: StudyRequest
     images: Images
@@ -77,12 +75,12 @@ class StudySetup:
 
 
 def prepare_study(request: StudyRequest) -> StudySetup:
-    """Check everything that can be checked before anything is exported, rendered or written.
+    """Check a request before anything is exported, rendered or written.
 
     Raises:
-        UsageError: models, sizes, runtimes or data that do not go together.
-        BadFileError: an artefact or the data set's folder is missing or damaged.
-        MissingExtraError: what reads the data, renders scenes or runs models is not installed.
+        UsageError: models, sizes, runtimes and data do not fit together.
+        BadFileError: an artefact or the folder of the data set is missing or damaged.
+        MissingExtraError: a module that reads the data or runs models is not installed.
     """
     for runtime in request.runtimes:
         registry.runner_class(runtime)
@@ -91,7 +89,7 @@ def prepare_study(request: StudyRequest) -> StudySetup:
     stride = max(study_models.described(name)[0].stride for name in request.models)
     sizes = tuple(sorted({trained, *(request.sizes or default_sizes(trained, stride))}))
     if len(sizes) < 2:
-        raise UsageError(f"--res names the training size {trained} only", hint="name a size to compare it with")
+        raise UsageError(f"--res has only the training size {trained}", hint="add a size to compare it with")
     study_models.check_sizes(request.models, sizes)
     images = _images(request)
     for name in request.models:
@@ -100,15 +98,15 @@ def prepare_study(request: StudyRequest) -> StudySetup:
 
 
 def recorded_study(path: Path, setup: StudySetup, out: Path) -> Recorded:
-    """The study in ``path``, to compare that of ``setup``, which is written to ``out``, with.
+    """Read the study in ``path`` that the study of ``setup``, written to ``out``, is compared with.
 
     Raises:
-        BadFileError: it is none.
-        IncompatibleError: it was measured otherwise, or has none of these sizes or models.
-        UsageError: it would be written over.
+        BadFileError: the file is not a study.
+        IncompatibleError: it was measured in another way, or has none of these sizes or models.
+        UsageError: the new study would overwrite it.
     """
     if (out / RECORD).resolve() == path.resolve():
-        raise UsageError(f"{path} would be written over before it is compared with", hint="give another folder with -o")
+        raise UsageError(f"the new study would overwrite {path}", hint="give another folder with -o")
     recorded, data = read_recorded(path), setup.images.data
     check_comparable(
         recorded,
@@ -121,21 +119,16 @@ def recorded_study(path: Path, setup: StudySetup, out: Path) -> Recorded:
     return recorded
 
 
-def compared(found: Study, recorded: Recorded) -> Agreement:
-    """A study beside a recorded one; raises :class:`IncompatibleError` where they have no candidate in common."""
-    return agreement(found, recorded)
-
-
 def run_study(
     setup: StudySetup,
     out: Path,
     *,
     baseline: Recorded | None = None,
 ) -> tuple[Study, list[CandidateModel]]:
-    """Score what ``out`` has no score of yet, and analyse; return the study and the models behind it.
+    """Add missing scores to ``out`` and analyse all; return the study and its models.
 
-    An image that cannot be used is named, counted and left out for everybody. With a ``baseline`` nothing is scored
-    that could not be compared with it.
+    An unusable image is reported and left out for all candidates. With a ``baseline``, the study fails before scoring
+    if it cannot be compared.
 
     Raises:
         IncompatibleError: the baseline has none of these models on these runtimes at these precisions.
@@ -151,7 +144,7 @@ def run_study(
         check_candidates(baseline, candidates)
     journal = Journal(out / JOURNAL)
     if journal.ignored:
-        say(f"{journal.ignored} line(s) of {out / JOURNAL} are no scores; what they stood for is scored again")
+        say(f"{journal.ignored} line(s) of {out / JOURNAL} are incomplete and are scored again")
     scoring = Scoring(models, setup.images, setup.sizes, journal)
     with journal:
         failures = scoring.run()
@@ -186,24 +179,24 @@ def _images(request: StudyRequest) -> Images:
 
 
 def _models(setup: StudySetup, folder: Path) -> tuple[list[CandidateModel], str | None, str]:
-    """The models and, last, their control; the name of its original; and why there is none, if there is none."""
-    asked = setup.request
-    models = study_models.candidates(asked.models, asked.weights, asked.runtimes, asked.precisions, folder)
+    """The models and, last, the control; the name of its original; the reason if there is no control."""
+    request = setup.request
+    models = study_models.candidates(request.models, request.weights, request.runtimes, request.precisions, folder)
     for each in models:
         for size in setup.sizes:
             check_request(each.artifact.sidecar, size)
-    if not asked.control:
-        return models, None, "it was not asked for"
+    if not request.control:
+        return models, None, "it was not requested"
     able = [each for each in models if study_models.can_be_control(each)]
     if not able:
-        return models, None, "none of the models has positions to spoil, in fp32 and with its weights at hand"
-    # A plain transformer before a hybrid, whose convolutional stages know no positions.
+        return models, None, "no model has positions to spoil, in fp32 and with its weights file"
+    # Prefer a plain transformer to a hybrid, whose convolutional stages have no positions.
     original = min(able, key=lambda each: each.artifact.sidecar.model.encoder.kind != "vit")
-    return [*models, study_models.control_of(original, asked.control, folder)], original.candidate.name, ""
+    return [*models, study_models.control_of(original, request.control, folder)], original.candidate.name, ""
 
 
 def _prices(scoring: Scoring, scores: Scores, candidates: Sequence[Candidate], seed: int) -> tuple[Price, ...]:
-    """Every other precision beside FP32."""
+    """Compare every other precision with FP32."""
     pairs = originals(candidates)
     if not pairs:
         return ()
@@ -219,7 +212,7 @@ def _prices(scoring: Scoring, scores: Scores, candidates: Sequence[Candidate], s
 def _references(
     setup: StudySetup, scoring: Scoring, scores: Scores, candidates: Sequence[Candidate]
 ) -> tuple[Reference, ...]:
-    """The paper's numbers for these models, each beside the same measure here, at the size the paper measured at."""
+    """The paper's numbers for these models, and the same metric measured here at the paper's size."""
     protocol, found = setup.images.protocol, []
     if protocol.size not in scores.sizes:
         return ()

@@ -1,4 +1,4 @@
-"""Precisions and sizes of one model against each other: what each costs in time, and what it is worth on the task."""
+"""Precisions and sizes of one model: time and accuracy of each."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from dpt_deploy.jobs.study.outcome import Study
 from dpt_deploy.jobs.study.study import StudyRequest, StudySetup, prepare_study, run_study
 from dpt_deploy.measure.timing import Contender, interleave
 
-SECONDS = 5.0  # of timing at each size, all precisions together
-TIMED = "ort"  # the runtime that computes in the precision of the file; the others stand in for an engine
+SECONDS = 5.0  # of timing per size, for all precisions together
+TIMED = "ort"  # the runtime that computes in the precision of the file; others only predict an engine's error
 
 
 @dataclass(frozen=True)
 class Point:
-    """One precision at one size: mean AbsRel over the images and, where this machine computes in it, milliseconds for
-    one image (median, and its 95 % interval). ``best`` says that none is both faster and more accurate."""
+    """One precision at one size: mean AbsRel over the images, and milliseconds for one image (median and its 95 %
+    interval) if this machine computes in the precision. ``best``: no other point is both faster and more accurate."""
 
     model: str
     precision: str
@@ -38,7 +38,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What was compared on what, and the points."""
+    """The study behind a sweep, and its points."""
 
     study: Study
     points: tuple[Point, ...]
@@ -49,7 +49,7 @@ class Sweep:
             "data": asdict(self.study.data),
             "images": len(self.study.scores.images),
             "environment": fingerprint(),
-            "precisions": [asdict(each) for each in self.study.prices],
+            "precisions": [each.to_dict() for each in self.study.prices],
             "points": [asdict(point) for point in self.points],
         }
 
@@ -57,7 +57,7 @@ class Sweep:
 def prepare_sweep(
     backbone: str, weights: str | None, sizes: tuple[Size, ...], precisions: tuple[str, ...], scenes: int
 ) -> StudySetup:
-    """Check everything before anything is exported; raises what :func:`~.study.prepare_study` does."""
+    """Check the request before anything is exported; raises as :func:`~.study.prepare_study`."""
     return prepare_study(
         StudyRequest((backbone,), weights, sizes=sizes, precisions=precisions, scenes=scenes, control=None)
     )
@@ -67,7 +67,7 @@ def run_sweep(
     setup: StudySetup,
     out: Path,
 ) -> Sweep:
-    """Export, score and time; what ``out`` has scores of is not scored again.
+    """Export, score and time; existing scores in ``out`` are reused.
 
     Raises:
         ParityError: a model returned NaN or infinity.
@@ -90,7 +90,7 @@ def run_sweep(
 
 
 def _times(models: Sequence[CandidateModel], size: Size) -> dict[str, tuple[float, float, float]]:
-    """Milliseconds of one image by candidate, turn by turn: median and 95 % interval."""
+    """Milliseconds of one image by candidate, interleaved: median and 95 % interval."""
     if not models:
         return {}
     with ExitStack() as stack:
@@ -111,7 +111,7 @@ def _times(models: Sequence[CandidateModel], size: Size) -> dict[str, tuple[floa
 
 
 def _marked(points: Sequence[Point]) -> tuple[Point, ...]:
-    """The same points, the best of those that were timed marked (the Pareto front)."""
+    """Mark the best timed points (the Pareto front)."""
     timed = [(point.ms[0], point.abs_rel) for point in points if point.ms]
 
     def beaten(ms: float, error: float) -> bool:

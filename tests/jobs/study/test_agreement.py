@@ -1,4 +1,4 @@
-"""A study beside a recorded one: what meets, what does not, and what cannot be compared."""
+"""A study compared with a recorded one: overlapping intervals, differences, and studies that cannot be compared."""
 
 import json
 from dataclasses import replace
@@ -9,7 +9,7 @@ from support.paths import ROOT
 from support.study import GROWTH, made
 
 from dpt_deploy.core.errors import BadFileError, IncompatibleError, ParityError
-from dpt_deploy.jobs.study.agreement import agreement, check_comparable, check_candidates, read_recorded, read_scores
+from dpt_deploy.jobs.study.agreement import agreement, check_candidates, check_comparable, read_recorded, read_scores
 
 pytestmark = pytest.mark.fast
 
@@ -31,12 +31,12 @@ def recorded(tmp_path):
 def test_a_study_meets_itself_at_every_size_but_the_trained(recorded):
     met = agreement(made(), recorded)
     assert (met.compared, met.apart) == (len(GROWTH) * 3, ())
-    assert str(met).startswith(f"12 of 12 intervals meet those of {recorded.source}; ")
+    assert str(met).startswith(f"12 of 12 intervals overlap with those of {recorded.source}; ")
     met.require()
 
 
 def test_images_that_are_those_of_the_record_are_counted(recorded):
-    assert "40 of 40 images are its own" in str(agreement(made(), recorded))
+    assert "40 of 40 images are in both studies" in str(agreement(made(), recorded))
     further = made()
     names = tuple(f"scene-{index}" for index in range(30, 70))
     met = agreement(replace(further, scores=replace(further.scores, images=names)), recorded)
@@ -65,7 +65,7 @@ def test_what_only_one_of_them_has_does_not_count(recorded):
     assert agreement(fewer, recorded).compared == 2 * 3
     more = agreement(made({**GROWTH, "other": GROWTH["conv"]}), recorded)
     assert (more.compared, more.unknown) == (12, ("other",))
-    assert str(more).endswith("it has no other")
+    assert str(more).endswith("not in the recorded study: other")
 
 
 def test_models_that_were_not_recorded_cannot_be_compared(recorded):
@@ -85,7 +85,7 @@ def test_a_name_alone_does_not_make_two_candidates_the_same(change, recorded):
 
 
 def test_candidates_are_found_under_another_name(recorded):
-    study = made({"vit ort": GROWTH["vit"]}, no_control="it was not asked for")
+    study = made({"vit ort": GROWTH["vit"]}, no_control="it was not requested")
     met = agreement(replace(study, candidates=(replace(study.candidates[0], model="vit"),)), recorded)
     assert (met.compared, met.apart, met.unknown) == (3, (), ())
 
@@ -113,7 +113,7 @@ def test_what_was_measured_otherwise_is_refused_before_anything_is_measured(reco
 def test_what_is_no_study_is_refused(text, tmp_path):
     path = tmp_path / "other.json"
     path.write_text(text)
-    with pytest.raises(BadFileError, match="is no recorded study"):
+    with pytest.raises(BadFileError, match="is not a recorded study"):
         read_recorded(path)
 
 
@@ -161,5 +161,5 @@ def test_the_scores_of_a_record_are_those_that_were_written(tmp_path):
     ids=str,
 )
 def test_a_record_with_other_scores_than_it_says_is_refused(change, tmp_path):
-    with pytest.raises(BadFileError, match="is no recorded study"):
+    with pytest.raises(BadFileError, match="is not a recorded study"):
         read_scores(written(made(), tmp_path, **change))

@@ -1,4 +1,4 @@
-"""A study on a data set instead of scenes: its protocol, what fails, and the paper's number beside ours."""
+"""A study on a data set: its protocol, its failures, and the paper's number next to the measured one."""
 
 from dataclasses import replace
 from functools import partial
@@ -72,7 +72,7 @@ def test_the_first_images_alone_on_request(calling, ramps, paths, tmp_path, caps
     assert outcome(tmp_path)["images"] == ["a", "b"]
 
 
-def test_the_papers_number_stands_beside_ours_at_the_papers_size(calling, ramps, tmp_path, capsys):
+def test_the_papers_number_is_next_to_the_measured_one_at_the_papers_size(calling, ramps, tmp_path, capsys):
     artifact = copied(exported("tiny-vit"), tmp_path / "models")
     sidecar = artifact.sidecar
     called = replace(
@@ -95,7 +95,7 @@ def test_a_number_that_the_paper_does_not_print_is_not_invented(calling, ramps, 
 
 def test_a_data_set_of_metres_wants_a_model_of_metres(calling, ramps, paths, tmp_path, capsys):
     said = complaint(capsys, 2, *calling("--data", f"nyu-metric:{tmp_path}", models=paths[:1]))
-    assert "judges depth in metres; tiny-vit returns inverse depth" in said
+    assert "measures depth in metres; tiny-vit returns inverse depth" in said
 
 
 def test_a_data_set_of_order_has_no_depth_to_measure(calling, ramps, paths, tmp_path, capsys):
@@ -104,5 +104,5 @@ def test_a_data_set_of_order_has_no_depth_to_measure(calling, ramps, paths, tmp_
 
 def test_an_error_without_bound_is_an_error_of_the_model(calling, ramps, paths, tmp_path, monkeypatch):
     monkeypatch.setattr(study_images.Images, "errors", lambda *_: {"abs_rel": float("inf")})
-    with pytest.raises(ParityError, match="tiny-vit errs without bound at 96 for a"):
+    with pytest.raises(ParityError, match="tiny-vit has an infinite error at 96 for a"):
         study.run_study(setup_of(paths[:1], data=f"eth3d:{tmp_path}"), tmp_path / "out")

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from support.study import GROWTH, made, candidate
+from support.study import GROWTH, candidate, made
 
 from dpt_deploy.jobs.study import findings
 from dpt_deploy.jobs.study.outcome import Reference, analysed, hardest, pairs
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.fast
 
 def test_the_papers_ordering_is_reported_where_it_holds():
     found = made()
-    assert findings.headline(found) == "Transformers lose less than the convolutional network, as the paper says."
+    assert findings.headline(found) == "Transformers lose less than the convolutional network, as in the paper."
     first, second = findings.ordering(found)
     assert first.startswith("Holds: conv loses 9.")
     assert first.endswith("more than hybrid at 1.33 to 1.67 times the training size.")
@@ -28,16 +28,16 @@ def test_the_reverse_is_reported_as_such():
     found = made(
         {"hybrid": (0, 20, 40, 80), "vit": (0, 20, 40, 80), "conv": GROWTH["conv"], "vit-nearest": (0, 40, 60, 99)}
     )
-    assert "the reverse of what the paper says" in findings.headline(found)
+    assert "the reverse of the paper" in findings.headline(found)
     assert findings.ordering(found)[0].startswith("Reversed: hybrid loses 1")
 
 
-def test_what_cannot_be_told_is_not_told():
+def test_a_difference_within_chance_is_reported_as_such():
     same = GROWTH["conv"]
     found = made({"hybrid": same, "vit": same, "conv": same, "vit-nearest": (0, 30, 60, 90)})
-    assert "can be told" in findings.headline(found)
+    assert "can be distinguished" in findings.headline(found)
     assert all(
-        text.startswith("Not distinguishable: the loss of conv less that of ") for text in findings.ordering(found)
+        text.startswith("Not distinguishable: the loss of conv minus that of ") for text in findings.ordering(found)
     )
 
 
@@ -59,7 +59,7 @@ def test_a_defect_that_was_noticed_is_reported():
     found = made()
     assert found.measures_something
     assert "the study notices a defect" in findings.control(found)
-    assert "the same at the training size" in findings.control(found)
+    assert "equal at the training size" in findings.control(found)
     assert findings.cautions(found) == []
 
 
@@ -73,10 +73,10 @@ def test_a_defect_that_went_unnoticed_comes_before_everything_else():
 
 def test_a_study_without_a_control_says_why():
     growth = {name: GROWTH[name] for name in ("vit", "conv")}
-    found = made(growth, no_control="it was not asked for")
+    found = made(growth, no_control="it was not requested")
     assert found.measures_something
-    assert findings.control(found) == "No control was run: it was not asked for."
-    assert found.to_dict()["control"] == {"none": "it was not asked for"}
+    assert findings.control(found) == "No control was run: it was not requested."
+    assert found.to_dict()["control"] == {"none": "it was not requested"}
 
 
 # --- cautions ---------------------------------------------------------------------------------------------------------
@@ -93,18 +93,20 @@ def test_a_model_no_better_than_a_plane_is_named():
     scores = replace(found.scores, plane=found.scores.values[0, 0] * 0.999)
     flat = replace(found, scores=scores, analysis=analysed(found.candidates, scores, "vit", 0))
     (caution,) = findings.cautions(flat)
-    assert caution.startswith("hybrid, vit, conv, vit-nearest: not better than a plane.")
+    assert caution.startswith("hybrid, vit, conv, vit-nearest: no better than a plane.")
 
 
 def test_images_left_out_are_counted_and_named():
     (caution,) = findings.cautions(made(failures=[(f"bad-{index}", "cut short") for index in range(5)]))
-    assert caution == "5 image(s) could not be used and are left out: bad-0, bad-1, bad-2 and 2 more."
+    assert caution == "5 image(s) could not be used and were left out: bad-0, bad-1, bad-2 and 2 more."
 
 
-def test_a_published_number_stands_beside_ours():
+def test_a_published_number_is_next_to_the_measured_one():
     reference = Reference("Table 1", "hybrid", "AbsRel", 0.093, Estimate(0.0951, 0.09, 0.1), "40 of its 454 images")
     (text,) = findings.references(made(references=[reference]))
-    assert text == "AbsRel, hybrid: 0.095 (0.090 to 0.100) here on 40 of its 454 images; 0.093 in Table 1 of the paper."
+    measured, published = text.split("; ")
+    assert measured == "AbsRel, hybrid: 0.095 (0.090 to 0.100) measured here on 40 of its 454 images"
+    assert published == "0.093 in Table 1 of the paper."
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,10 @@
-"""What a precision costs beside FP32: by hand, and what is said of it."""
+"""The cost of a precision compared with FP32: computed by hand, and in sentences."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.study import in_precisions, candidate
+from support.study import candidate, in_precisions
 
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.study import findings
@@ -46,6 +46,6 @@ def test_originals_are_the_same_model_in_fp32_on_its_own_runtime():
 
 def test_a_sentence_for_each_precision():
     first, second = findings.precisions(in_precisions())
-    assert first.startswith("vit int8-cpu beside vit: AbsRel grows by 1.00 % (1.00 to 1.00) at most")
+    assert first.startswith("vit int8-cpu compared with vit: AbsRel grows by 1.00 % (1.00 to 1.00) at most")
     assert "by \N{MINUS SIGN}1.00 points" in first
     assert "conv int8-cpu" in second

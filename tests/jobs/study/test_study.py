@@ -22,10 +22,8 @@ from dpt_deploy.datasets.evaluate import resize_bilinear
 from dpt_deploy.jobs.export.export import export_model
 from dpt_deploy.jobs.export.request import ExportRequest
 from dpt_deploy.jobs.predict.load import load
-from dpt_deploy.jobs.study import images as study_images
 from dpt_deploy.jobs.study import models as study_models
-from dpt_deploy.jobs.study import scene_images
-from dpt_deploy.jobs.study import study
+from dpt_deploy.jobs.study import scene_images, scoring, study
 from dpt_deploy.measure import metrics
 from dpt_deploy.model.checkpoints.load import save_native
 from dpt_deploy.report import study_files as study_output
@@ -127,7 +125,7 @@ def test_a_study_is_held_to_a_recorded_one(calling, tmp_path, capsys):
     assert "2 of 2 losses are apart" in err
     own = tmp_path / "out" / "study.json"
     before = own.read_bytes()
-    assert "would be written over" in complaint(capsys, 2, *calling("--check", own))
+    assert "would overwrite" in complaint(capsys, 2, *calling("--check", own))
     assert own.read_bytes() == before
     record.write_text("{}")
     assert "is no recorded study" in complaint(capsys, 4, *calling("--check", record))
@@ -174,7 +172,7 @@ def counted(monkeypatch):
         seen.append((candidate, str(size), sample.name))
         return original(self, candidate, size, sample)
 
-    monkeypatch.setattr("dpt_deploy.jobs.study.scoring.OpenModels.output", output)
+    monkeypatch.setattr(scoring.OpenModels, "output", output)
     return seen
 
 
@@ -265,7 +263,7 @@ def test_an_image_that_cannot_be_read_is_left_out_for_everybody_and_named(callin
     assert call([str(part) for part in calling(scenes=4)]) == 0
     err = capsys.readouterr().err
     assert f"left out: {SCENES[1]}: cut short" in err
-    assert f"1 image(s) could not be used and are left out: {SCENES[1]}." in err
+    assert f"1 image(s) could not be used and were left out: {SCENES[1]}." in err
     found = outcome(tmp_path)
     assert found["failures"] == [{"image": SCENES[1], "reason": f"{SCENES[1]}: cut short"}]
     assert found["images"] == [SCENES[0], SCENES[2], SCENES[3]]
@@ -286,10 +284,10 @@ def test_an_image_without_truth_is_left_out(calling, monkeypatch, tmp_path, caps
             scene.depth[:] = np.inf
         return scene
 
-    monkeypatch.setattr("dpt_deploy.scenes.render.render_scene", sky_at_one)
+    monkeypatch.setattr(scene_images, "render_scene", sky_at_one)
     fine(capsys, *calling(scenes=3))
     (failure,) = outcome(tmp_path)["failures"]
-    assert "no pixel of it has a truth to measure" in failure["reason"]
+    assert "has no pixel with ground truth to measure" in failure["reason"]
 
 
 def test_a_model_that_returns_nan_is_named_with_size_and_image(calling, paths, tmp_path, capsys):
@@ -310,7 +308,7 @@ def test_a_model_that_returns_nan_is_named_with_size_and_image(calling, paths, t
 VIT, CONV = tiny_path("tiny-vit"), tiny_path("tiny-conv")
 CALLS = {
     "size": (("--backbone", VIT, "--res", "100"), "nearest legal sizes: 96 or 128"),
-    "only the training size": (("--backbone", VIT, "--res", "96"), "--res names the training size 96 only"),
+    "only the training size": (("--backbone", VIT, "--res", "96"), "--res has only the training size 96"),
     "no size": (("--backbone", VIT, "--res", ","), "--res is empty"),
     "runtime": (("--backbone", VIT, "--runtime", "tvm"), "unknown runtime 'tvm'"),
     "no runtime": (("--backbone", VIT, "--runtime", ","), "--runtime is empty"),
