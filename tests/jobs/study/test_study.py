@@ -112,7 +112,7 @@ def test_a_study_is_held_to_a_recorded_one(calling, tmp_path, capsys):
     fine(capsys, *calling())
     record = tmp_path / "recorded.json"
     shutil.copy(tmp_path / "out" / "study.json", record)
-    assert f"2 of 2 intervals meet those of {record}" in fine(capsys, *calling("--check", record))
+    assert f"2 of 2 intervals overlap with those of {record}" in fine(capsys, *calling("--check", record))
     assert json.loads(fine(capsys, *calling("--check", record, "--json")))["agreement"]["apart"] == []
     moved = outcome(tmp_path)
     for row in moved["rows"]:
@@ -121,14 +121,14 @@ def test_a_study_is_held_to_a_recorded_one(calling, tmp_path, capsys):
     record.write_text(json.dumps(moved))
     assert call([str(part) for part in calling("--check", record)]) == 5
     out, err = capsys.readouterr()
-    assert "0 of 2 intervals meet" in out
-    assert "2 of 2 losses are apart" in err
+    assert "0 of 2 intervals overlap" in out
+    assert "2 of 2 losses differ" in err
     own = tmp_path / "out" / "study.json"
     before = own.read_bytes()
     assert "would overwrite" in complaint(capsys, 2, *calling("--check", own))
     assert own.read_bytes() == before
     record.write_text("{}")
-    assert "is no recorded study" in complaint(capsys, 4, *calling("--check", record))
+    assert "is not a recorded study" in complaint(capsys, 4, *calling("--check", record))
 
 
 def test_everything_is_drawn(paths, tmp_path, capsys):
@@ -137,7 +137,7 @@ def test_everything_is_drawn(paths, tmp_path, capsys):
     assert "report.html" in fine(capsys, "study", *arguments)
     assert {path.name for path in tmp_path.iterdir()} >= {*study_output.NUMBERS, *study_output.PICTURES}
     page = (tmp_path / "report.html").read_text()
-    assert "Random weights: a rehearsal, not a result." in page
+    assert "Random weights: a trial run, not a result." in page
     assert page.count("data:image/jpeg") >= 10
     shutil.rmtree(tmp_path / "models", ignore_errors=True)
     (tmp_path / "report.html").unlink()
@@ -420,4 +420,4 @@ def test_the_control_is_a_candidate_like_any_other_and_the_same_at_the_training_
 
 def test_a_study_of_models_without_positions_says_that_it_has_no_control(paths, tmp_path, capsys):
     arguments = ("--backbone", paths[1], "--res", SIZES, "--scenes", 2, "--no-plot", "-o", tmp_path)
-    assert "No control was run: none of the models has positions to spoil" in fine(capsys, "study", *arguments)
+    assert "No control was run: no model has positions to spoil" in fine(capsys, "study", *arguments)
