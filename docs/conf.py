@@ -16,7 +16,8 @@ version = release = dpt_deploy.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
-autodoc_typehints = "description"
+autodoc_typehints_format = "short"
+maximum_signature_line_length = 100
 autodoc_member_order = "bysource"
 exclude_patterns = ["_build"]
 
@@ -27,3 +28,4 @@ html_copy_source = False
 
 def setup(app):
     app.connect("source-read", generated.fill)
+    app.connect("env-get-outdated", generated.outdated)

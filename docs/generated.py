@@ -42,6 +42,12 @@ def fill(_app, _page, source):
     source[0] = FILE.sub(lambda match: repository_file(match[1]), source[0])
 
 
+def outdated(_app, env, *_changes):
+    """Return the pages to read again in every build: what they show changes without them (``env-get-outdated``)."""
+    texts = {page: Path(env.doc2path(page)).read_text() for page in env.found_docs}
+    return [page for page, text in texts.items() if GENERATED.search(text) or FILE.search(text)]
+
+
 def repository_file(name):
     """Return a Markdown file of the repository with its links rewritten for a page in ``docs/project/``."""
     return LINK.sub(lambda match: _link(dirname(name), *match.groups()), (ROOT / name).read_text())

@@ -4,6 +4,7 @@ import dataclasses
 import re
 import shutil
 from importlib.util import module_from_spec, spec_from_file_location
+from types import SimpleNamespace
 
 import pytest
 
@@ -53,6 +54,12 @@ def test_links_of_a_shown_file_lead_to_pages_or_files(generated):
     assert generated._link("benchmarks", "!", "", "results/a.svg") == "![](../../benchmarks/results/a.svg)"
     assert generated._link("", "", "recipes", "export/README.md") == "`export/README.md`"
     assert generated._link("", "", "x", "https://x.org/") == "[x](https://x.org/)"
+
+
+def test_pages_that_show_something_else_are_read_in_every_build(generated, root):
+    pages = {"index", "reference/commands", "project/changelog"}
+    env = SimpleNamespace(found_docs=pages, doc2path=lambda page: root / f"docs/{page}.md")
+    assert set(generated.outdated(None, env)) == pages - {"index"}
 
 
 # --- the site ---------------------------------------------------------------------------------------------------------
