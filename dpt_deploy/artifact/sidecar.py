@@ -57,7 +57,7 @@ class WeightsSource:
 
 @dataclass(frozen=True)
 class Sidecar:
-    """Everything a reader needs before it touches the model. See docs/reference/sidecar.md for the meaning of each key."""
+    """Everything a reader needs before it touches the model; docs/reference/sidecar.md explains each key."""
 
     kind: str
     payloads: tuple[Payload, ...]

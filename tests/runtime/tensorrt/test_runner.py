@@ -16,9 +16,11 @@ from support.fake_gpu import HOST_CODE, SHAPES, free_the_rest, mean, runner_fact
 from dpt_deploy.core.environment import gpus
 from dpt_deploy.core.errors import DptError, IncompatibleError, ResourceError, UsageError
 from dpt_deploy.core.profile import parse_ranges
+from dpt_deploy.engine.preflight import needed_bytes
 from dpt_deploy.engine.profiles import plan_profiles
 from dpt_deploy.runtime.cuda import driver as _cuda
 from dpt_deploy.runtime.tensorrt import engine as _trt_engine
+from dpt_deploy.runtime.tensorrt.runner import SLOTS
 
 
 @pytest.fixture
@@ -337,3 +339,7 @@ def test_a_sidecar_that_does_not_fit_the_plan_is_told(make):
 def test_the_real_cuda_runtime_without_a_gpu_is_incompatible():
     with pytest.raises(IncompatibleError, match=r"cudaMalloc: .*driver|device"):
         _cuda.DeviceMemory(16)
+
+
+def test_predicted_memory_counts_an_input_and_an_output_for_each_further_run_in_flight():
+    assert needed_bytes(1, 2, 1 << 20) - needed_bytes(1, 2, 0) == (SLOTS - 1) << 20
