@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dpt_deploy.core.recipe import load_recipe
     from dpt_deploy.imaging.files import read_image, write_pfm
     from dpt_deploy.jobs.build.build import build_engine_artifact
-    from dpt_deploy.jobs.build.refit import refit_engine_artifact
+    from dpt_deploy.jobs.build.refit.refit import refit_engine_artifact
     from dpt_deploy.jobs.export.convert import convert_checkpoint
     from dpt_deploy.jobs.export.export import export_model
     from dpt_deploy.jobs.export.request import ExportRequest
@@ -46,7 +46,7 @@ _PUBLIC = {
     "load_recipe": "dpt_deploy.core.recipe",
     "build_engine_artifact": "dpt_deploy.jobs.build.build",
     "convert_checkpoint": "dpt_deploy.jobs.export.convert",
-    "refit_engine_artifact": "dpt_deploy.jobs.build.refit",
+    "refit_engine_artifact": "dpt_deploy.jobs.build.refit.refit",
     "export_model": "dpt_deploy.jobs.export.export",
     "verify_artifact": "dpt_deploy.jobs.verify.verify",
     "load": "dpt_deploy.jobs.predict.load",

@@ -8,7 +8,7 @@ from dpt_deploy.artifact.records import AuditRecord, EngineOptions, EngineRecord
 from dpt_deploy.artifact.store import Artifact
 from dpt_deploy.core.profile import ProfileCost, ProfileTime
 
-TIME_COLUMNS = ("profile", "first run", "steady run (95 %)", "switch from another profile", "one wide profile (95 %)")
+TIME_COLUMNS = ("profile", "first run", "steady run (95 %)", "switch from another profile")
 Rows = Sequence[Sequence[str]]
 Table = tuple[str, Sequence[str], Rows]  # title, columns, rows
 
@@ -71,7 +71,6 @@ def _time_row(time: ProfileTime) -> tuple[str, ...]:
         _milliseconds(time.first),
         f"{median:.3f} ms ({low:.3f}-{high:.3f})",
         "-" if time.switch is None else f"{1e3 * time.switch:+.3f} ms",
-        "-" if time.wide is None else "{:.3f} times as long ({:.3f}-{:.3f})".format(*time.wide),
     )
 
 

@@ -13,7 +13,7 @@ from dpt_deploy.cli._options import PATH, artifact_argument, capabilities, json_
 from dpt_deploy.cli._output import print_facts, print_json, print_table, say
 
 if TYPE_CHECKING:
-    from dpt_deploy.jobs.build.build import Building
+    from dpt_deploy.jobs.build.build import BuildResult
 
 
 @click.command()
@@ -47,12 +47,6 @@ if TYPE_CHECKING:
     default=None,
     help="Time each profile (experimental: not yet run on a GPU).  [default: if there is a GPU]",
 )
-@click.option(
-    "--against-wide",
-    is_flag=True,
-    help="Also build an engine with one profile for all shapes and time both, interleaved (experimental: not yet run "
-    "on a GPU).",
-)
 @click.option("-o", "--out", type=PATH, default=Path("out"), show_default=True, help="Folder to write the engine to.")
 @click.option("--force", is_flag=True, help="Build again even if the engine is up to date.")
 @json_option
@@ -65,21 +59,20 @@ def command(artifact: Path, as_json: bool, workspace: int | None, **options: Any
 
     TensorRT-RTX builds without a GPU; running the engine needs one (experimental: not yet run on a GPU). The exit code
     is 5 if the graph does not compute in its precision and 6 if the library cannot build it. If a measurement requested
-    with --measure or --against-wide fails, the command exits with an error but keeps the engine.
+    with --measure fails, the command exits with an error but keeps the engine.
     """
     from dpt_deploy.jobs.build.build import build_engine_artifact
 
     names = ("level", "compute_capabilities", "hardware_compatible", "version_compatible", "strip_weights", "refit")
     chosen = {name: options.pop(name) for name in (*names, "tf32")}
-    by_name = bool(options["measure"] or options["against_wide"])
     order = EngineOptions(workspace_bytes=(workspace or 0) << 20, **chosen)
     building = build_engine_artifact(artifact, options.pop("out"), options=order, **options)
     _show(building, as_json=as_json)
-    if by_name and building.failed:
+    if options["measure"] and building.failed:
         raise building.failed
 
 
-def _show(building: Building, *, as_json: bool) -> None:
+def _show(building: BuildResult, *, as_json: bool) -> None:
     from dpt_deploy.artifact.store import engine_of
 
     if as_json:

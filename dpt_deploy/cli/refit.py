@@ -29,7 +29,7 @@ def command(plan: Path, model: Path, out: Path | None, as_json: bool) -> None:
     if the plan cannot be refitted, the graphs differ, or a changed weight is not refittable.
     """
     from dpt_deploy.artifact.store import engine_of
-    from dpt_deploy.jobs.build.refit import refit_engine_artifact
+    from dpt_deploy.jobs.build.refit.refit import refit_engine_artifact
 
     done = refit_engine_artifact(plan, model, out)
     if as_json:

@@ -74,26 +74,23 @@ class ProfileCost:
 
 @dataclass(frozen=True)
 class ProfileTime:
-    """Seconds that the largest shape of one profile was measured to take, between arrays of the GPU.
+    """Measured seconds of the largest shape of one profile, between arrays on the GPU.
 
-    ``first``: of the first run in a runner just opened: its context, the profile, kernels compiled at run time.
-    ``steady``: of a run among its like: median and 95 % interval. ``switch``: by how much longer a run takes right
-    after one of another profile, medians (None: there is no other). ``wide``: how many times as long the same shape
-    takes in an engine with one profile for all, median of the turns and 95 % interval (None: not measured).
+    ``first``: the first run of a new runner, which makes its context and compiles kernels. ``steady``: a run among runs
+    of the same profile, median and 95 % interval. ``switch``: additional time of a run right after one of another
+    profile, median (None: there is no other).
     """
 
     profile: Profile
     first: float
     steady: tuple[float, float, float]
     switch: float | None = None
-    wide: tuple[float, float, float] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "first_seconds": self.first,
             "steady_seconds": self.steady,
             "switch_seconds": self.switch,
-            "wide_times_as_long": self.wide,
         }
 
 

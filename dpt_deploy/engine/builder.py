@@ -1,24 +1,25 @@
-"""An ONNX file to a serialised engine, strongly typed: the graph says in which precision each operator computes.
+"""Build a serialised engine from an ONNX file, strongly typed: the graph decides in which precision each operator runs.
 
-16-bit attention is left whole, so that a build by TensorRT-RTX that succeeds has a dedicated kernel for it. No kernel
-takes FP32 attention whole; there the builder may take it apart.
+16-bit attention stays fused, so that a build by TensorRT-RTX that succeeds has a dedicated kernel for it. No kernel
+computes FP32 attention fused; there the builder may decompose it.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dpt_deploy.artifact.records import AuditRecord, EngineOptions
+from dpt_deploy.artifact.records import EngineOptions, EngineRecord
 from dpt_deploy.core.errors import BadFileError, DptError, IncompatibleError, ResourceError, UsageError
 from dpt_deploy.core.profile import Profile
 from dpt_deploy.engine.audit import audit_network, check_audit
 from dpt_deploy.engine.compat import Edition, Messages, as_attention, progress_monitor
+from dpt_deploy.engine.request import BuildRequest
 
 LEVELS = range(6)
 
@@ -26,34 +27,16 @@ _NODE = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
 
 
 @dataclass(frozen=True)
-class BuildRequest:
-    """What to build: the graph, its name and precision, the shapes, the options, the cache of an earlier build.
-
-    ``operations`` is the arithmetic of each node, which the audit weighs precisions by.
-    """
-
-    path: Path
-    precision: str
-    profiles: tuple[Profile, ...]
-    options: EngineOptions
-    operations: Mapping[str, int]
-    channels_last: bool = False
-    timing_cache: bytes | None = None
-
-
-@dataclass(frozen=True)
 class Built:
-    """A serialised engine (any buffer), what its network computes in, and what to keep for the next build."""
+    """A serialised engine (any buffer), its record for the sidecar, and the timing cache for the next build."""
 
     plan: Any
-    audit: AuditRecord
-    seconds: float
+    record: EngineRecord
     timing_cache: bytes | None
-    warnings: tuple[str, ...]
 
 
-def build_engine(edition: Edition, request: BuildRequest) -> Built:
-    """Parse, audit and build.
+def build_engine(request: BuildRequest, timing_cache: bytes | None = None) -> Built:
+    """Parse, audit and build; ``timing_cache`` is that of an earlier build (empty: begin one, None: keep none).
 
     Raises:
         UsageError: an option that this edition does not have, or a workspace that is too small.
@@ -62,6 +45,7 @@ def build_engine(edition: Edition, request: BuildRequest) -> Built:
         IncompatibleError: this edition cannot parse or build the graph; the message names the node.
         ResourceError: out of memory.
     """
+    edition, path, sidecar = request.edition, request.source.path, request.source.sidecar
     trt = edition.module
     with Messages(edition) as messages:
         builder = trt.Builder(messages.logger)
@@ -70,16 +54,17 @@ def build_engine(edition: Edition, request: BuildRequest) -> Built:
                 f"{edition} cannot start: {messages.first}", hint="see `dpt-deploy doctor` for GPU and driver"
             )
         network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-        _parse(edition, network, request.path, messages)
+        _parse(edition, network, path, messages)
         let_fp32_attention_decompose(edition, network)
         audit = audit_network(edition, network, request.operations)
-        check_audit(audit, request.precision, request.path.name)
-        config = _config(edition, builder, request)
+        check_audit(audit, sidecar.precision, path.name)
+        config = _config(edition, builder, request.options)
         for profile in request.profiles:
-            config.add_optimization_profile(_profile(builder, network, profile, channels_last=request.channels_last))
+            made = _profile(builder, network, profile, channels_last=sidecar.input_kind == "uint8")
+            config.add_optimization_profile(made)
         monitor = progress_monitor(edition)
         config.progress_monitor = monitor
-        cache = _use_timing_cache(edition, config, request.timing_cache)
+        cache = _use_timing_cache(edition, config, timing_cache)
         begun = time.monotonic()
         with closing(monitor.phases):
             plan = builder.build_serialized_network(network, config)
@@ -87,13 +72,13 @@ def build_engine(edition: Edition, request: BuildRequest) -> Built:
         if monitor.phases.failure is not None:
             raise monitor.phases.failure
         if plan is None:
-            raise _not_built(edition, request, messages)
+            raise _not_built(request, messages)
         kept = bytes(config.get_timing_cache().serialize()) if cache is not None else None
-        return Built(plan, audit, took, kept, tuple(messages.warnings))
+        return Built(plan, request.record(audit, took), kept)
 
 
 def let_fp32_attention_decompose(edition: Edition, network: Any) -> int:
-    """Allow every attention over FP32 to be taken apart; returns how many. 16-bit attention stays whole."""
+    """Let the builder decompose every FP32 attention; return how many. 16-bit attention stays fused."""
     found = 0
     for index in range(network.num_layers):
         layer = network.get_layer(index)
@@ -109,7 +94,7 @@ def _parse(edition: Edition, network: Any, path: Path, messages: Messages) -> No
     done = parser.parse_from_file(str(path))
     if done and network.num_inputs and network.num_outputs:
         return
-    if not parser.num_errors:  # a file of another kind is an empty network to the parser
+    if not parser.num_errors:  # the parser reads any other file as an empty network
         raise BadFileError(f"{path} is not an ONNX file that {edition} can read", hint="export it again")
     error = parser.get_error(0)
     node = f"node {error.node_name()!r} ({error.node_operator()})" if error.node_operator() else "the graph"
@@ -120,8 +105,8 @@ def _parse(edition: Edition, network: Any, path: Path, messages: Messages) -> No
     )
 
 
-def _config(edition: Edition, builder: Any, request: BuildRequest) -> Any:
-    trt, options = edition.module, request.options
+def _config(edition: Edition, builder: Any, options: EngineOptions) -> Any:
+    trt = edition.module
     for name in ("version_compatible", "hardware_compatible", "compute_capabilities"):
         if getattr(options, name):
             edition.check_option(name)
@@ -174,29 +159,29 @@ def _corners(profile: Profile) -> tuple[tuple[int, int, int], ...]:
 
 
 def full_shape(shape: tuple[int, int, int], *, channels_last: bool) -> tuple[int, int, int, int]:
-    """(batch, height, width) as the graph's input has it: (N, 3, H, W), or (N, H, W, 3) of the uint8 variant."""
+    """Shape of the graph's input for (batch, height, width): (N, 3, H, W), or (N, H, W, 3) of the uint8 variant."""
     batch, height, width = shape
     return (batch, height, width, 3) if channels_last else (batch, 3, height, width)
 
 
 def _use_timing_cache(edition: Edition, config: Any, former: bytes | None) -> Any | None:
-    """Start from a former build's measurements; None where the edition measures nothing."""
+    """Start from an earlier build's measurements; None if the edition measures nothing."""
     if former is None or not edition.has("timing cache"):
         return None
     cache = config.create_timing_cache(former)
     if cache is None or not config.set_timing_cache(cache, False):
         raise BadFileError(
-            f"the timing cache is none that {edition} can use on this GPU", hint="remove it: it will be made again"
+            f"{edition} cannot use this timing cache on this GPU", hint="remove it: the build makes a new one"
         )
     return cache
 
 
-def _not_built(edition: Edition, request: BuildRequest, messages: Messages) -> DptError:
-    """The error behind a build that returned nothing."""
-    text = messages.first
+def _not_built(request: BuildRequest, messages: Messages) -> DptError:
+    """Make the error of a build that returned nothing."""
+    edition, name, text = request.edition, request.source.path.name, messages.first
     if messages.out_of_memory:
         return ResourceError(
-            f"out of memory while building {request.path.name}: {text}",
+            f"out of memory while building {name}: {text}",
             hint="use fewer or smaller --res, a smaller --batch, or a machine with more memory",
         )
     if "workspace limit" in " ".join(messages.errors).lower():
@@ -212,6 +197,6 @@ def _not_built(edition: Edition, request: BuildRequest, messages: Messages) -> D
     node = _NODE.search(" ".join(messages.errors))
     where = f" at node {node[1]!r}" if node else ""
     return IncompatibleError(
-        f"{edition} cannot build {request.path.name}{where}: {text}",
+        f"{edition} cannot build {name}{where}: {text}",
         hint="export it in another --precision or with --opset 20, or try another version (see `dpt-deploy doctor`)",
     )

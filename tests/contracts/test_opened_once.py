@@ -10,7 +10,7 @@ from support.tiny import copied, exported
 
 from dpt_deploy.artifact import store
 from dpt_deploy.artifact.records import EngineOptions
-from dpt_deploy.jobs.build.order import order_of
+from dpt_deploy.jobs.build.request import request_engine
 from dpt_deploy.jobs.common import reference
 
 pytestmark = pytest.mark.needs("torch", "onnxruntime", "cv2")
@@ -86,5 +86,5 @@ def test_build_parses_the_onnx_file_once(parsed, capsys, tmp_path):
 def test_a_refittable_build_reads_its_digests_from_the_same_graph(parsed, tmp_path):
     path = copied(exported("tiny-vit"), tmp_path).path
     parsed.clear()
-    assert order_of(path, (), 1, EngineOptions(refit=True), "tensorrt_rtx").refit is not None
+    assert request_engine(path, (), 1, EngineOptions(refit=True), "tensorrt_rtx").refit is not None
     assert parsed == [path.name]

@@ -5,7 +5,7 @@ import pytest
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.profile import Profile, SizeRange, check_ranges, choose_profile, parse_ranges
 from dpt_deploy.core.size import Size
-from dpt_deploy.engine.profiles import MOST, costs, plan_profiles
+from dpt_deploy.engine.profiles import MOST, plan_profiles
 
 pytestmark = pytest.mark.fast
 
@@ -91,8 +91,3 @@ def test_too_many_profiles_are_refused_with_the_way_on():
 def test_no_size_is_refused():
     with pytest.raises(UsageError, match="no size"):
         plan_profiles((), 1)
-
-
-def test_a_cost_is_that_of_the_largest_shape():
-    (cost,) = costs(planned("64..96x128"), lambda size, batch: size.width * batch, lambda size, _: size.height)
-    assert (cost.activation_bytes, cost.operations) == (128, 96)

@@ -26,7 +26,7 @@ from dpt_deploy.core.errors import ResourceError
 from dpt_deploy.core.profile import parse_ranges
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.build.build import build_engine_artifact
-from dpt_deploy.jobs.build.refit import refit_engine_artifact
+from dpt_deploy.jobs.build.refit.refit import refit_engine_artifact
 from dpt_deploy.jobs.common.runners import open_runner
 from dpt_deploy.runtime.predictor import Predictor
 from dpt_deploy.runtime.registry import runner_class
@@ -275,12 +275,12 @@ def test_layers_are_timed_by_the_names_of_the_inspector(engine, expected):
         engine_checks.layers_are_timed_apart(runner, expected, SHAPES, tolerance(engine))
 
 
-def test_profiles_are_measured_beside_a_wide_engine(tmp_path):
-    options = {"batch": 3, "measure": True, "against_wide": True}
+def test_profiles_are_measured(tmp_path):
+    options = {"batch": 3, "measure": True}
     model = exported("tiny-vit", precision="fp16").path
     with recording() as reporter:
         record = build_engine_artifact(model, tmp_path, res=parse_ranges("64,64x96"), **options).artifact.sidecar.engine
-    engine_checks.profiles_are_measured(record, reporter.lines, wide=True)
+    engine_checks.profiles_are_measured(record, reporter.lines)
 
 
 def test_an_engine_is_timed_beside_pytorch(engine, capsys, torch):

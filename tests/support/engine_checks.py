@@ -154,8 +154,8 @@ def times_of_layers_are_told(audit):
     assert audit.times.attention <= sum(audit.times.precision.values()) + audit.times.unknown
 
 
-def profiles_are_measured(record, said, *, wide):
-    """Each profile has times that are times, on a GPU that is named, and nothing had to be excused."""
+def profiles_are_measured(record, said):
+    """Each profile has plausible times, measured on a named GPU, and no measurement failed."""
     assert not [line for line in said if "not measured" in line]
     assert record.measured_on is not None
     assert [time.profile for time in record.profile_times] == list(record.profiles)
@@ -164,7 +164,6 @@ def profiles_are_measured(record, said, *, wide):
         assert 0 < low <= median <= high
         assert time.first > 0
         assert time.switch is not None
-        assert (time.wide is not None and min(time.wide) > 0) == wide
 
 
 def wrong_feeds_are_refused(runner, outside):

@@ -27,7 +27,7 @@ from dpt_deploy.core.environment import Gpu
 from dpt_deploy.core.profile import parse_ranges
 from dpt_deploy.engine.profiles import plan_profiles
 from dpt_deploy.jobs.build import build
-from dpt_deploy.jobs.build import order as engine_order
+from dpt_deploy.jobs.build import request as engine_request
 from dpt_deploy.jobs.common import targets
 from dpt_deploy.runtime.cuda import arrays as _device_arrays
 from dpt_deploy.runtime.cuda import driver as _cuda
@@ -458,7 +458,7 @@ def install_over_builder(monkeypatch, library, profiles):
     made.Logger, made.IProfiler = real.Logger, real.IProfiler
     trt.costs = made.costs
     monkeypatch.setitem(sys.modules, library, made)
-    for module in (targets, engine_order):
+    for module in (targets, engine_request):
         monkeypatch.setattr(module, "gpu_devices", lambda: [GPU])
     for module in (targets, build):
         monkeypatch.setattr(module, "free_device_memory", lambda: None)

@@ -28,7 +28,7 @@ from dpt_deploy.engine import compat
 from dpt_deploy.engine.profiles import plan_profiles
 from dpt_deploy.graph.analysis.fingerprint import fingerprint
 from dpt_deploy.graph.analysis.opened import OpenedGraph
-from dpt_deploy.jobs.build.same_graph import refit_record
+from dpt_deploy.jobs.build.refit.same_graph import record_of
 from dpt_deploy.jobs.common import targets
 from dpt_deploy.runtime.cuda import driver as _cuda
 
@@ -166,7 +166,7 @@ def plan_of(model, folder, *, library="tensorrt_rtx", version=None, fixed=(), **
     plan's to change."""
     folder.mkdir(exist_ok=True)
     chosen = EngineOptions(**options)
-    refit = refit_record(model.path, chosen)
+    refit = record_of(OpenedGraph(model.path)) if chosen.refittable else None
     weights = {name: None if chosen.strip_weights else it for name, it in (refit.weights if refit else {}).items()}
     path = folder / model.path.with_suffix(".plan").name
     taken = {name: it for name, it in weights.items() if name not in fixed}

@@ -1,4 +1,4 @@
-"""Golden tensors for an engine: what a target checks it by that has neither PyTorch nor the ONNX file."""
+"""Golden tensors of an engine, for targets that have neither PyTorch nor the ONNX file."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ GOLDEN_BATCH = 2
 
 
 def write_golden(source: Artifact, profiles: Sequence[Profile], plan: Path) -> Path | None:
-    """Golden tensors for the target: those of the ONNX file where the engine takes their shape, else new ones.
+    """Write golden tensors next to the plan: those of the ONNX file if the engine takes their shape, else new ones.
 
-    New ones take PyTorch and the checkpoint. Where these are not, the engine is without, and says so.
+    New ones need PyTorch and the checkpoint. Without these the plan gets no golden tensors, and a message says so.
     """
     golden = plan.with_name(f"{plan.name}.golden.npz")
     sidecar = source.sidecar
@@ -50,9 +50,9 @@ def _takes(profiles: Sequence[Profile], images: np.ndarray) -> bool:
 
 
 def _new_golden(sidecar: Sidecar, profiles: Sequence[Profile]) -> tuple[np.ndarray, Tensors]:
-    """Images and PyTorch's outputs at the smallest shape of the engine, of two images where it takes two."""
-    with extra("export", purpose="making golden tensors"):
-        from dpt_deploy.jobs.common.reference import reference_of, reference_outputs
+    """Images and PyTorch's outputs at the smallest shape of the engine; two images if it takes two."""
+    with extra("export", purpose="making golden tensors"):  # an engine is built without PyTorch, too
+        from dpt_deploy.jobs.common.reference import reference_of, reference_outputs  # noqa: PLC0415
     smallest = min(profiles, key=lambda profile: profile.low[1] * profile.low[2])
     size = Size(*smallest.low[1:])
     paired = any(profile.takes(GOLDEN_BATCH, size) for profile in profiles)

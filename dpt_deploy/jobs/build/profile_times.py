@@ -1,21 +1,19 @@
-"""What each profile of an engine costs, measured on its GPU: a first run, a steady one, the switch to it, a wide one.
+"""Measure each profile of an engine on its GPU: the first run, steady runs, and the switch from another profile.
 
-All of it at the profile's largest shape, between arrays that lie on the device, through the runner as it is used. First
-runs come before anything else has run: each in a runner opened for it alone, so that nothing is compiled or made yet
-(what the driver keeps between runs of a process it may still keep). Not run on a GPU yet: tried over stand-ins.
+Experimental: not yet run on a GPU; tested with a fake library. All runs use the profile's largest shape and arrays on
+the device, through the ordinary runner. First runs come before all others, each in a new runner, so that nothing is
+compiled or allocated yet (the driver may still keep something from earlier runs of the process).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dpt_deploy.artifact.records import EngineRecord
 from dpt_deploy.artifact.sidecar import Sidecar
 from dpt_deploy.artifact.store import Artifact, engine_of, record
 from dpt_deploy.core.environment import Gpu
@@ -25,109 +23,63 @@ from dpt_deploy.core.progress import progress, say
 from dpt_deploy.jobs.common.inputs import model_feed
 from dpt_deploy.jobs.common.runners import open_runner
 from dpt_deploy.jobs.common.samples import structured_images
-from dpt_deploy.measure.timing import WARM_UP, Clock, Contender, alternate, interleave, measure, now, ratio
+from dpt_deploy.measure.timing import WARM_UP, Clock, Contender, alternate, interleave, measure, now
 
-NARROW, WIDE = "narrow", "wide"
 SECONDS = 2.0  # of steady runs, for each profile
-SWITCHES = 20  # of which the median is taken
-
-MakeWide = Callable[[], AbstractContextManager[Artifact]]
+SWITCHES = 20  # runs whose median is the switch
 
 
-def with_times(
-    artifact: Artifact,
-    gpu: Gpu | None,
-    wide: MakeWide | None = None,
-) -> tuple[Artifact, DptError | None]:
-    """The engine with the times of its profiles in its sidecar, and what failed: that is said, and the engine stays.
+def with_times(artifact: Artifact, gpu: Gpu | None) -> tuple[Artifact, DptError | None]:
+    """Record the times of an engine's profiles in its sidecar, unless they were measured on this GPU and driver before.
 
-    ``wide`` makes the engine to compare with; where that fails, the rest is measured without. What was measured before
-    on this GPU and driver is kept.
+    If measuring fails, the error is reported and returned, and the engine stays as it is.
     """
     if gpu is None:
         say("profiles: predicted only; the driver finds no NVIDIA GPU to measure them on")
         return artifact, None
-    if _known(engine_of(artifact), gpu, beside=wide is not None):
+    engine = engine_of(artifact)
+    if engine.profile_times and engine.measured_on == gpu:
         return artifact, None
-    failed: DptError | None = None
-    for attempt in (wide, None) if wide else (None,):
-        try:
-            with ExitStack() as stack:
-                other = stack.enter_context(attempt()) if attempt else None
-                say(f"measuring {len(engine_of(artifact).profiles)} profiles on {gpu.name}")
-                times = measure_profiles(artifact, other.path if other else None)
-            found = replace(engine_of(artifact), profile_times=times, measured_on=gpu)
-            return record(artifact, replace(artifact.sidecar, engine=found)), failed
-        except (DptError, OSError) as exc:
-            say(f"profiles were not measured{' beside a wide one' if attempt else ''}: {exc}")
-            failed = _told(exc)
-    return artifact, failed
+    try:
+        say(f"measuring {len(engine.profiles)} profiles on {gpu.name}")
+        found = replace(engine, profile_times=measure_profiles(artifact), measured_on=gpu)
+        return record(artifact, replace(artifact.sidecar, engine=found)), None
+    except (DptError, OSError) as exc:
+        say(f"profiles were not measured: {exc}")
+        failed = exc if isinstance(exc, DptError) else ResourceError(str(exc))
+        failed.__cause__ = failed.__context__ = None  # their frames would keep memory of the device
+        return artifact, failed.with_traceback(None)
 
 
-def _told(exc: DptError | OSError) -> DptError:
-    """The same complaint without its frames, which would keep what they hold of the device."""
-    return (
-        type(exc)(str(exc), hint=exc.hint, details=exc.details)
-        if isinstance(exc, DptError)
-        else ResourceError(str(exc))
-    )
-
-
-def _known(engine: EngineRecord, gpu: Gpu, *, beside: bool) -> bool:
-    there = engine.profile_times and engine.measured_on == gpu
-    return bool(there) and (not beside or all(each.wide for each in engine.profile_times))
-
-
-def measure_profiles(
-    artifact: Artifact,
-    wide: Path | None = None,
-    *,
-    clock: Clock = now,
-) -> tuple[ProfileTime, ...]:
-    """Times of every profile of an engine; of the plan ``wide`` too, turn by turn, where one is given.
+def measure_profiles(artifact: Artifact, *, clock: Clock = now) -> tuple[ProfileTime, ...]:
+    """Measure every profile of an engine.
 
     Raises:
         MissingExtraError: the library or cuda-python is not installed.
         IncompatibleError: this machine cannot run the engine.
         ResourceError: the GPU ran out of memory, or failed.
     """
-    sidecar, profiles = artifact.sidecar, engine_of(artifact).profiles
+    profiles = engine_of(artifact).profiles
     firsts, found = [], []
     with ExitStack() as stack, progress("measuring", 2 * len(profiles)) as runs:
         for profile in profiles:
             firsts.append(_first(artifact, profile, clock))
             runs.advance()
-        paths = {NARROW: artifact.path, **({WIDE: wide} if wide else {})}
-        runners = {name: stack.enter_context(open_runner(path, "trt")) for name, path in paths.items()}
+        runner: Any = stack.enter_context(open_runner(artifact, "trt"))
         for index, profile in enumerate(profiles):
-            other = profiles[index - 1] if len(profiles) > 1 else None
-            found.append(_times(runners, sidecar, profile, other, firsts[index], clock))
+            call = _contender(runner, artifact.sidecar, profile)
+            steady = interleave({"run": call}, seconds=SECONDS, clock=clock).timings["run"]
+            switch = None
+            if len(profiles) > 1:
+                other = _contender(runner, artifact.sidecar, profiles[index - 1])
+                switch = _after(call, other, clock) - steady.median
+            found.append(ProfileTime(profile, firsts[index], (steady.median, *steady.interval()), switch))
             runs.advance()
     return tuple(found)
 
 
-def _times(
-    runners: Mapping[str, Any],
-    sidecar: Sidecar,
-    profile: Profile,
-    other: Profile | None,
-    first: float,
-    clock: Clock,
-) -> ProfileTime:
-    """Of one profile, in runners that stay open; ``other`` is the one that is switched from."""
-    contenders = {name: _contender(runner, sidecar, profile) for name, runner in runners.items()}
-    narrow, switch, beside = contenders[NARROW], None, None
-    steady = interleave({NARROW: narrow}, seconds=SECONDS, clock=clock).timings[NARROW]
-    if other is not None:
-        switch = _after(narrow, _contender(runners[NARROW], sidecar, other), clock) - steady.median
-    if WIDE in contenders:  # apart from the steady runs: by turns each finds the other's weights in the caches
-        turns = interleave(contenders, seconds=SECONDS, clock=clock).timings
-        beside = ratio(turns[WIDE], turns[NARROW])
-    return ProfileTime(profile, first, (steady.median, *steady.interval()), switch, beside)
-
-
 def _first(artifact: Artifact, profile: Profile, clock: Clock) -> float:
-    """Seconds of the first run in a runner just opened."""
+    """Seconds of the first run of a new runner."""
     runner: Any = open_runner(artifact, "trt")
     with runner:
         return measure(_contender(runner, artifact.sidecar, profile), clock)
@@ -135,13 +87,13 @@ def _first(artifact: Artifact, profile: Profile, clock: Clock) -> float:
 
 def _after(contender: Contender, other: Contender, clock: Clock) -> float:
     """Median seconds of a run right after one of another profile."""
-    for _ in range(WARM_UP):  # the other's first runs, plain and captured; the contender's were before
+    for _ in range(WARM_UP):  # the other's first runs, plain and captured; the candidate's own came before
         measure(other, clock)
     return alternate(contender, other, rounds=SWITCHES, clock=clock).median
 
 
 def _contender(runner: Any, sidecar: Sidecar, profile: Profile) -> Contender:
-    """A run of the largest shape of a profile, between two arrays of the device."""
+    """Make a run of the largest shape of a profile, between two arrays on the device."""
     batch, height, width = profile.high
     pixels = model_feed(sidecar, structured_images(batch, height, width))
     feed = {name: runner.to_device(value) for name, value in pixels.items()}
@@ -150,6 +102,6 @@ def _contender(runner: Any, sidecar: Sidecar, profile: Profile) -> Contender:
 
 
 def _output(sidecar: Sidecar, dims: Mapping[str, int]) -> np.ndarray:
-    """An array of the form of the output."""
+    """Make an array for the output."""
     spec = sidecar.outputs[0]
     return np.zeros([dims[dim] if isinstance(dim, str) else dim for dim in spec.shape], spec.dtype)

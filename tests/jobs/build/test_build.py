@@ -20,9 +20,10 @@ from dpt_deploy.core.profile import parse_ranges
 from dpt_deploy.core.size import Size
 from dpt_deploy.engine import builder, preflight
 from dpt_deploy.engine.compat import load
+from dpt_deploy.engine.request import BuildRequest
 from dpt_deploy.jobs.build import build as workflow
 from dpt_deploy.jobs.build.build import build_engine_artifact
-from dpt_deploy.jobs.build.order import choose_profiles
+from dpt_deploy.jobs.build.request import choose_profiles
 
 pytestmark = pytest.mark.needs("onnx", "torch", "onnxruntime", "tensorrt_rtx")
 
@@ -198,32 +199,27 @@ def test_a_node_that_the_parser_does_not_know_is_named(tmp_path, capsys):
 
     artifact = tampered(exported("tiny-vit", precision="fp16"), tmp_path / "model", spoil)
     with pytest.raises(IncompatibleError, match=r"does not take node 'encoder\.blocks\.0.*Gelu' \(Mystery\)"):
-        builder.build_engine(workflow_edition(), request(artifact))
+        builder.build_engine(request(artifact))
 
 
 def test_an_empty_file_is_no_onnx(tmp_path):
     path = tmp_path / "x.onnx"
     path.write_text("hello")
     with pytest.raises(builder.BadFileError, match="not an ONNX file"):
-        builder.build_engine(workflow_edition(), replace(request(exported("tiny-vit")), path=path))
+        builder.build_engine(request(replace(exported("tiny-vit"), path=path)))
 
 
-def workflow_edition():
-    return load("tensorrt_rtx")
-
-
-def request(artifact, **options):
+def request(artifact):
     profiles = choose_profiles(artifact.sidecar, parse_ranges("64"), 1)
-    return builder.BuildRequest(
-        artifact.path, artifact.sidecar.precision, profiles, EngineOptions(**options), operations={}
-    )
+    edition = load("tensorrt_rtx")
+    return BuildRequest(artifact, edition, None, profiles, EngineOptions(), costs=(), weight_bytes=0, operations={})
 
 
 def test_fp32_attention_that_may_not_be_taken_apart_does_not_build(monkeypatch):
     """Why 16-bit attention is left whole: then a build proves a kernel of its own."""
     monkeypatch.setattr(builder, "let_fp32_attention_decompose", lambda *_: 0)
     with pytest.raises(IncompatibleError, match="dedicated kernel"):
-        builder.build_engine(workflow_edition(), request(exported("tiny-vit")))
+        builder.build_engine(request(exported("tiny-vit")))
 
 
 REFUSED = {

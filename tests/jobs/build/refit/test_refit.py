@@ -18,7 +18,7 @@ from support.tiny import altered, exported, recommitted, tampered
 from dpt_deploy.artifact.store import Artifact, open_artifact, write_sidecar
 from dpt_deploy.graph.analysis.fingerprint import fingerprint
 from dpt_deploy.graph.analysis.opened import OpenedGraph
-from dpt_deploy.jobs.build.refit import refit_engine_artifact
+from dpt_deploy.jobs.build.refit.refit import refit_engine_artifact
 
 pytestmark = pytest.mark.needs("onnx", "torch", "onnxruntime")
 BIAS = "head.conv1.bias"
@@ -119,7 +119,7 @@ def test_a_weight_that_the_plan_keeps_is_no_matter_while_it_is_the_same(library,
 def test_a_changed_weight_that_the_plan_cannot_be_given_is_named(library, tmp_path, capsys):
     plan = plan_of(model(), tmp_path / "out", refit=True, fixed=(BIAS,))
     said = refused(capsys, 6, plan, altered(model(), tmp_path / "tuned").path, out=plan.parent)
-    assert f"has other values in 1 weight ('{BIAS}'), which this plan cannot be given" in said
+    assert f"has other values in 1 weight ('{BIAS}'), which this plan cannot take" in said
 
 
 def test_steps_of_quantisation_that_are_part_of_the_kernels_may_not_change(library, tmp_path, capsys):

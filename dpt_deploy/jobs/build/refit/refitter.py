@@ -1,8 +1,9 @@
-"""Other weights into a refittable engine, and weights into one that was built without them.
+"""Refit a deserialised engine: replace its weights, or add those that it was built without.
 
-The parser's refitter finds weights by the names of the ONNX file, sets those that the engine can take, and passes over
-all others in silence. What it would pass over although it changed is therefore refused before: the steps of a quantised
-graph, where a library keeps them as part of its kernels, and whatever else a builder made a constant of.
+Experimental: not yet run on a GPU. The library's parser finds weights by the names in the ONNX file. It sets those that
+the engine lists as refittable, and silently ignores all others. A weight that changed but would be ignored is therefore
+an error. This concerns the scales of a quantised graph, if the library made them part of its kernels, and every weight
+that the builder turned into a constant.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class RefitRequest:
-    """The model whose weights go in, the names of those that are not what the plan was built with, and whether the
-    plan was built without any."""
+    """The model with the new weights, and the names of those that differ from the plan's.
+
+    ``stripped``: the plan was built without weights.
+    """
 
     path: Path
     changed: frozenset[str]
@@ -30,14 +33,14 @@ class RefitRequest:
 
 @dataclass(frozen=True)
 class Refitted:
-    """The serialised engine with its new weights (any buffer), and how many it can take."""
+    """The serialised engine with its new weights (any buffer), and the number of weights that it takes."""
 
     plan: Any
     weights: int
 
 
 def refit_engine(edition: Edition, engine: Any, request: RefitRequest, messages: Messages) -> Refitted:
-    """Put the weights of an ONNX file into a deserialised engine, and serialise it.
+    """Put the weights of an ONNX file into a deserialised engine, and serialise it again.
 
     Raises:
         IncompatibleError: the engine cannot be refitted, does not take a weight that changed, or misses one; the
@@ -47,7 +50,7 @@ def refit_engine(edition: Edition, engine: Any, request: RefitRequest, messages:
     trt, name = edition.module, request.path.name
     if not engine.refittable:
         raise IncompatibleError(
-            f"{edition} says of this plan that it cannot be refitted",
+            f"{edition} reports that this plan cannot be refitted",
             hint=f"build one that can: dpt-deploy build {name} --refit",
         )
     refitter = trt.Refitter(engine, messages.logger)
@@ -67,29 +70,32 @@ def _check_takes(request: RefitRequest, taken: Collection[str]) -> None:
     fixed = sorted(request.changed - set(taken))
     if fixed:
         raise IncompatibleError(
-            f"{request.path.name} has other values in {_named(fixed)}, which this plan cannot be given: they are part "
-            "of its kernels",
+            f"{request.path.name} has other values in {_named(fixed)}, which this plan cannot take: they are part of "
+            "its kernels",
             hint=f"build a plan of this model: dpt-deploy build {request.path.name} --refit",
             details=tuple(fixed),
         )
 
 
 def _not_read(parser: Any, missing: list[str], name: str, messages: Messages) -> DptError:
-    told = [" ".join(parser.get_error(index).desc().split()) for index in range(parser.num_errors)]
+    errors = [" ".join(parser.get_error(index).desc().split()) for index in range(parser.num_errors)]
     if missing:
         what = f"{name} does not give the plan {_named(missing)}"
     else:
-        what = f"{name} does not give the plan all of its weights: {(told[0] if told else messages.first)[:400]}"
+        what = f"{name} does not give the plan all of its weights: {(errors[0] if errors else messages.first)[:400]}"
     return IncompatibleError(
         what,
         hint=f"give the model that the plan was built of, or build a plan of this one: dpt-deploy build {name} --refit",
-        details=(*missing, *told),
+        details=(*missing, *errors),
     )
 
 
 def _serialise(edition: Edition, engine: Any, messages: Messages, *, stripped: bool) -> Any:
-    """With the weights, which a plan built without them leaves out again unless it is told otherwise; such a plan also
-    stops being refittable, unless the library can be told to keep that (:data:`compat.FEATURES`)."""
+    """Serialise an engine with its weights.
+
+    By default, a plan built without weights is serialised without them again, and is refittable no more. The first can
+    be changed in every version, the second where the library has a flag for it (:data:`compat.FEATURES`).
+    """
     flags, config = edition.module.SerializationFlag, engine.create_serialization_config()
     config.clear_flag(flags.EXCLUDE_WEIGHTS)
     if stripped and edition.has("lasting refit"):

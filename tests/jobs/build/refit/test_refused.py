@@ -15,11 +15,12 @@ from support.tiny import copied, exported, tampered
 from dpt_deploy.artifact.records import AuditRecord, EngineOptions
 from dpt_deploy.artifact.store import open_artifact, write_sidecar
 from dpt_deploy.cli import call
-from dpt_deploy.engine import builder
+from dpt_deploy.engine.builder import Built
 from dpt_deploy.graph.analysis.fingerprint import fingerprint
 from dpt_deploy.graph.analysis.opened import OpenedGraph
+from dpt_deploy.jobs.build import build
 from dpt_deploy.jobs.build.build import build_engine_artifact
-from dpt_deploy.jobs.build.refit import refit_engine_artifact
+from dpt_deploy.jobs.build.refit.refit import refit_engine_artifact
 from dpt_deploy.jobs.common import targets
 from dpt_deploy.runtime.cuda import driver as _cuda
 
@@ -75,7 +76,7 @@ def test_a_plan_that_does_not_say_of_what_graph_it_is_is_refused(unloaded, tmp_p
     plan = plan_of(model(), tmp_path / "out", refit=True)
     sidecar = open_artifact(plan).sidecar
     write_sidecar(plan, replace(sidecar, engine=replace(sidecar.engine, refit=None)))
-    assert "does not say what graph it was built of" in refused(capsys, 4, plan, model().path, out=plan.parent)
+    assert "does not record the graph it was built from" in refused(capsys, 4, plan, model().path, out=plan.parent)
 
 
 def reshaped(folder):
@@ -100,7 +101,7 @@ OTHERS = {
 def test_a_model_of_another_graph_is_refused_and_the_difference_told(make, text, unloaded, tmp_path, capsys):
     plan = plan_of(model(), tmp_path / "out", refit=True)
     said = refused(capsys, 6, plan, make(tmp_path / "other").path, out=plan.parent)
-    assert "is of another graph than tiny-vit-fp32.plan, which was built of tiny-vit-fp32.onnx" in said
+    assert "has another graph than tiny-vit-fp32.plan, which was built from tiny-vit-fp32.onnx" in said
     assert text in said
 
 
@@ -149,7 +150,7 @@ def test_known_defects_are_told(tmp_path, monkeypatch):
     with recording() as reporter:
         refit_engine_artifact(plan, model().path)
     said = reporter.lines
-    assert any("known to go wrong" in line and "lose the bias" in line for line in said)
+    assert any("known defect" in line and "lose the bias" in line for line in said)
 
 
 # --- a plan without weights, before it gets some ----------------------------------------------------------------------
@@ -181,10 +182,13 @@ def test_inspect_says_what_it_lacks(tmp_path, capsys):
     assert "no: it has no weights; add them with `dpt-deploy refit`" in fine(capsys, "inspect", plan)
 
 
+def without_the_library(request, _cache):
+    return Built(b"plan", request.record(AuditRecord("network", {}, {}, {}), 0.1), None)
+
+
 @pytest.mark.parametrize(("option", "text"), [("strip_weights", "dpt-deploy refit"), ("refit", "dpt-deploy verify")])
 def test_a_build_keeps_what_refit_needs_and_says_what_is_next(option, text, tmp_path, monkeypatch, capsys):
-    built = builder.Built(b"plan", AuditRecord("network", {}, {}, {}), 0.1, None, ())
-    monkeypatch.setattr(builder, "build_engine", lambda *_: built)
+    monkeypatch.setattr(build, "build_engine", without_the_library)
     done = build_engine_artifact(
         model().path, tmp_path, options=EngineOptions(**{option: True}), library="tensorrt_rtx"
     )
@@ -197,6 +201,5 @@ def test_a_build_keeps_what_refit_needs_and_says_what_is_next(option, text, tmp_
 
 
 def test_a_build_that_cannot_be_refitted_keeps_nothing_of_it(tmp_path, monkeypatch):
-    built = builder.Built(b"plan", AuditRecord("network", {}, {}, {}), 0.1, None, ())
-    monkeypatch.setattr(builder, "build_engine", lambda *_: built)
+    monkeypatch.setattr(build, "build_engine", without_the_library)
     assert build_engine_artifact(model().path, tmp_path, library="tensorrt_rtx").artifact.sidecar.engine.refit is None
