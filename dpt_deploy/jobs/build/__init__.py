@@ -1,6 +1,1 @@
-"""Build TensorRT engines from exported models."""
-
-from dpt_deploy.core.optional import extra
-
-with extra("export", purpose="building an engine"):
-    import onnx  # noqa: F401  every build reads the graph
+"""Build TensorRT engines from exported models. ``request`` and ``refit.same_graph`` read graphs, which needs onnx."""

@@ -52,7 +52,7 @@ def _takes(profiles: Sequence[Profile], images: np.ndarray) -> bool:
 def _new_golden(sidecar: Sidecar, profiles: Sequence[Profile]) -> tuple[np.ndarray, Tensors]:
     """Images and PyTorch's outputs at the smallest shape of the engine; two images if it takes two."""
     with extra("export", purpose="making golden tensors"):  # an engine is built without PyTorch, too
-        from dpt_deploy.jobs.common.reference import reference_of, reference_outputs  # noqa: PLC0415
+        from dpt_deploy.jobs.common.reference import reference_of, reference_outputs
     smallest = min(profiles, key=lambda profile: profile.low[1] * profile.low[2])
     size = Size(*smallest.low[1:])
     paired = any(profile.takes(GOLDEN_BATCH, size) for profile in profiles)

@@ -9,18 +9,21 @@ from dpt_deploy.artifact.sidecar import Sidecar
 from dpt_deploy.artifact.store import Artifact, open_artifact, open_model, sidecar_path
 from dpt_deploy.core.environment import gpu_devices, tool_versions
 from dpt_deploy.core.errors import BadFileError, UsageError
+from dpt_deploy.core.optional import extra
 from dpt_deploy.core.precision import find_precision
 from dpt_deploy.core.profile import Profile, ProfileCost, SizeRange, check_ranges
 from dpt_deploy.core.size import Size
 from dpt_deploy.engine import compat
 from dpt_deploy.engine.profiles import plan_profiles
 from dpt_deploy.engine.request import BuildRequest
-from dpt_deploy.graph.analysis.activations import peak_activation_bytes
-from dpt_deploy.graph.analysis.describe import describe
-from dpt_deploy.graph.analysis.opened import OpenedGraph
-from dpt_deploy.graph.analysis.operations import count_operations, operations_of_nodes
 from dpt_deploy.jobs.build.refit.same_graph import record_of
 from dpt_deploy.jobs.common.limits import check_request
+
+with extra("export", purpose="building an engine"):
+    from dpt_deploy.graph.analysis.activations import peak_activation_bytes
+    from dpt_deploy.graph.analysis.describe import describe
+    from dpt_deploy.graph.analysis.opened import OpenedGraph
+    from dpt_deploy.graph.analysis.operations import count_operations, operations_of_nodes
 
 
 def request_engine(

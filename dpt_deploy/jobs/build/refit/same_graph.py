@@ -11,8 +11,11 @@ from dpt_deploy.artifact.records import RefitRecord
 from dpt_deploy.artifact.sidecar import Sidecar
 from dpt_deploy.artifact.store import Artifact
 from dpt_deploy.core.errors import BadFileError, IncompatibleError
-from dpt_deploy.graph.analysis.fingerprint import fingerprint
-from dpt_deploy.graph.analysis.opened import OpenedGraph
+from dpt_deploy.core.optional import extra
+
+with extra("export", purpose="reading the graph"):
+    from dpt_deploy.graph.analysis.fingerprint import fingerprint
+    from dpt_deploy.graph.analysis.opened import OpenedGraph
 
 _SHOWN = 3
 
