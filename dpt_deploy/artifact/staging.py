@@ -1,8 +1,8 @@
-"""An artefact is made in a private folder beside its place, then moved there: whole, or not at all.
+"""Make an artefact in a private folder next to its place, then move it there: whole, or not at all.
 
-What takes time or disk space happens in the private folder; what is left for the commit are renames. The folder is
-locked while its process lives, so that two exports of one artefact do not meet, and the folder of a killed one is
-known for what it is.
+Everything that takes time or disk space happens in the private folder; the commit consists of renames only. The folder
+is locked while its process lives. So two exports of one artefact cannot interleave their renames, and the folder of a
+killed process can be recognised and removed.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ _LOCK = "lock"
 
 @contextmanager
 def staged(path: Path) -> Iterator[Path]:
-    """A private folder beside ``path`` in which the artefact is made; removed however the block ends.
+    """Make a private folder next to ``path`` for the artefact; it is removed however the block ends.
 
-    What a killed run of the same artefact left there is removed first; folders made for it do not outlive a failure.
+    Leftovers of a killed run of the same artefact are removed first. Parent folders made for it are removed after a
+    failure.
 
     Raises:
-        UsageError: ``path`` or its folder cannot be what they should be.
+        UsageError: ``path`` is a folder, or its folder is a file.
         ResourceError: the folder cannot be written, or another process is exporting the same artefact.
     """
     made = ensure_folder(path.parent)
@@ -48,10 +49,10 @@ def staged(path: Path) -> Iterator[Path]:
 
 
 def commit(path: Path, folder: Path, sidecar: Sidecar) -> Artifact:
-    """Move the payloads made in ``folder`` to their place beside ``path``, and the sidecar after them.
+    """Move the payloads from ``folder`` to their place next to ``path``, and then the sidecar.
 
-    An artefact that stood there before is replaced: its sidecar goes first, so that no moment shows a mixture as whole.
-    Until then it is untouched; payloads that the new one does not have are removed.
+    An earlier artefact is replaced. Its sidecar is removed first, so that a mixture never looks whole. Payloads that the
+    new artefact does not have are removed last.
     """
     names = [payload.name for payload in sidecar.payloads]
     _refuse_folders(*(path.with_name(name) for name in names))
@@ -84,7 +85,7 @@ def _refuse_folders(*paths: Path) -> None:
 
 @contextmanager
 def _locked(folder: Path, path: Path) -> Iterator[Path]:
-    """``folder``, empty but for its lock, held by this process alone."""
+    """Yield ``folder``, empty except for its lock, which this process holds."""
     with write_errors(path):
         while (lock := _acquire(folder, path)) is None:
             pass
@@ -98,7 +99,7 @@ def _locked(folder: Path, path: Path) -> Iterator[Path]:
 
 
 def _acquire(folder: Path, path: Path) -> IO[str] | None:
-    """The locked lock file, or None when its last owner removed it under our hands."""
+    """Lock the lock file; None if its last owner removed it meanwhile."""
     make_folder(folder)  # with its parents: a failed export of a neighbour may just have removed them
     name = folder / _LOCK
     try:
@@ -123,7 +124,7 @@ def _try_lock(lock: IO[str]) -> bool:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
-        except OSError:  # a file system without locks: two exports of one artefact are then the user's own affair
+        except OSError:  # a file system without locks: the user must not export one artefact twice at once
             return True
     return True
 

@@ -1,10 +1,10 @@
-"""What an engine computes in, counted in the network before it is built; and whether that bears out its name.
+"""Count the precisions that a network computes in before it is built, and refuse a false name.
 
-An engine named FP16 that computes in FP32 runs, and is slow: nobody is told. Here the shares are counted, and a name
-that they do not bear out is refused.
+An engine named FP16 that computes in FP32 works, but is slow, and nothing reports it. This module counts the shares and
+rejects a name that they contradict.
 
-The network tells, without a GPU, the type of every layer. What the builder fuses, which kernels it takes and how long
-they run only the built engine tells, on the GPU it was built for (``inspection``).
+The network gives the type of every layer without a GPU. Fusions, kernels and times are known only to the built engine,
+on the GPU it was built for (``inspection``).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from dpt_deploy.core.errors import ParityError
 from dpt_deploy.core.precision import FP32
 from dpt_deploy.engine.compat import Edition, as_attention
 
-NARROW_SHARE = 0.5  # of time or arithmetic: below it the name of a narrow precision is a false one
+NARROW_SHARE = 0.5  # of time or arithmetic: below it the name of a narrow precision is false
 WIDE = FP32
 
-# TensorRT's names of element types, and ours.
+# TensorRT's names of element types, and this project's.
 _NAMES = {
     "FLOAT": WIDE,
     "HALF": "fp16",
@@ -34,15 +34,15 @@ _NAMES = {
 }
 _QUANTISED = ("int8", "fp8", "int4", "fp4")
 _MATRIX = ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "EINSUM", "ATTENTION_OUTPUT")
-# Attention is two layers, of which the second bears the node's name.
+# Attention is two layers; the second has the node's name.
 _UNCOUNTED = ("CAST", "CONSTANT", "QUANTIZE", "DEQUANTIZE", "SHAPE", "IDENTITY", "ATTENTION_INPUT")
 _ONNX_NODE = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
 
-AWAITS_DEVICE = "share of time per precision, kernels and fusions are told by the built engine on its GPU only"
+AWAITS_DEVICE = "kernels, fusions and the time per precision are known only to the built engine, on its GPU"
 
 
 def audit_network(edition: Edition, network: Any, operations: Mapping[str, int]) -> AuditRecord:
-    """Count a parsed network; ``operations`` is the arithmetic of each ONNX node that has any."""
+    """Count the layers of a parsed network; ``operations`` are the arithmetic operations of each ONNX node."""
     producers = _producers(network)
     layers: Counter[str] = Counter()
     arithmetic: Counter[str] = Counter()
@@ -53,8 +53,8 @@ def audit_network(edition: Edition, network: Any, operations: Mapping[str, int])
         layer = network.get_layer(index)
         kind = layer.type.name
         kinds[kind] += 1
-        if (whole := as_attention(edition, layer)) is not None:
-            attention["decomposable" if whole.decomposable else "whole"] += 1
+        if (fused := as_attention(edition, layer)) is not None:
+            attention["decomposable" if fused.decomposable else "whole"] += 1
         precision = _precision(layer, producers)
         if kind in _UNCOUNTED or precision is None:
             continue
@@ -73,9 +73,9 @@ def audit_network(edition: Edition, network: Any, operations: Mapping[str, int])
 
 
 def check_audit(found: AuditRecord, precision: str, name: str) -> None:
-    """Raise :class:`ParityError` when an engine does not compute in the precision that its name promises.
+    """Raise :class:`ParityError` if an engine does not compute in the precision of its name.
 
-    It goes by time where that was measured, else by arithmetic, else by the number of layers.
+    The shares are those of time if it was measured, else of arithmetic, else of the number of layers.
     """
     if precision == WIDE:
         return
@@ -91,7 +91,7 @@ def check_audit(found: AuditRecord, precision: str, name: str) -> None:
         raise ParityError(
             f"{name} is named {precision} but {_DOES[found.basis]} none of its {found.basis} in {kind} "
             f"({_counts(found)})",
-            hint="export it again with --precision, or give it the name of what it is",
+            hint="export it again with --precision, or name it after the precision that it computes in",
         )
 
 
@@ -103,7 +103,7 @@ def _counts(found: AuditRecord) -> str:
 
 
 def _producers(network: Any) -> dict[str, Any]:
-    """Tensor name to the layer that makes it."""
+    """Map each tensor to the layer that makes it."""
     found = {}
     for index in range(network.num_layers):
         layer = network.get_layer(index)
@@ -113,9 +113,9 @@ def _producers(network: Any) -> dict[str, Any]:
 
 
 def _precision(layer: Any, producers: Mapping[str, Any]) -> str | None:
-    """The type a layer computes in; None where it handles no floating-point numbers.
+    """Type that a layer computes in; None if it handles no floating-point numbers.
 
-    Where the operands of a matrix product come out of DequantizeLinear, the product is the quantised one.
+    A matrix product whose operands are dequantised computes in the quantised type.
     """
     if layer.num_outputs == 0 or layer.get_output(0) is None:
         return None
@@ -123,12 +123,12 @@ def _precision(layer: Any, producers: Mapping[str, Any]) -> str | None:
     if computed is None or layer.type.name not in _MATRIX:
         return computed
     operands = [_quantised_as(layer.get_input(index), producers) for index in range(min(2, layer.num_inputs))]
-    # Weights that are no input of the layer are plain numbers: nothing quantised them.
+    # Weights that are not an input of the layer are plain numbers, not quantised ones.
     return operands[0] if len(operands) == 2 and all(operand in _QUANTISED for operand in operands) else computed
 
 
 def _quantised_as(tensor: Any, producers: Mapping[str, Any]) -> str | None:
-    """The type from which a tensor was dequantised, through layers that only move numbers; None if it was not."""
+    """Type from which a tensor was dequantised, looking through layers that only move numbers; None if it was not."""
     layer = producers.get(tensor.name) if tensor is not None else None
     while layer is not None and layer.type.name in ("SHUFFLE", "IDENTITY", "CAST", "SLICE"):
         layer = producers.get(layer.get_input(0).name)

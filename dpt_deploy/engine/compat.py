@@ -1,8 +1,8 @@
-"""The one place that tells TensorRT's editions apart: ``tensorrt`` from 10.12 on, and ``tensorrt_rtx``.
+"""The differences between TensorRT's editions: ``tensorrt`` from 10.12 on, and ``tensorrt_rtx``.
 
-Everything that this project uses has the same name in all of them; what differs is in the table below. Its first
-column is held to the real bindings of four releases and of TensorRT-RTX (``tests/engine/test_compat.py``), the
-notes to builds that were tried (``tests/jobs/build/test_build.py``).
+Everything else that this project uses has the same name in all of them. The table below is tested against the real
+bindings of four releases and of TensorRT-RTX (``tests/engine/test_compat.py``); its notes are tested by real builds
+(``tests/jobs/build/test_build.py``).
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ LIBRARIES = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}  # module t
 
 @dataclass(frozen=True)
 class Feature:
-    """What not every edition has: ``tensorrt`` from version ``since`` on (None: never), TensorRT-RTX if ``rtx``.
+    """A feature that some editions lack: ``tensorrt`` has it from version ``since`` on (None: never), RTX if ``rtx``.
 
-    ``evidence`` is the name in the bindings that comes with it; empty where the name is there and does nothing, or
-    fails, which ``note`` then says of TensorRT-RTX 1.7.1.
+    ``evidence`` is the name in the bindings that comes with it. It is empty if the name exists but does nothing, or
+    fails; ``note`` then describes TensorRT-RTX 1.7.1.
     """
 
     since: Version | None
@@ -43,7 +43,7 @@ class Feature:
 
 
 FEATURES = {
-    "whole attention": Feature((10, 14), True, "LayerType.ATTENTION_INPUT"),
+    "fused attention": Feature((10, 14), True, "LayerType.ATTENTION_INPUT"),
     "compute capabilities": Feature(None, True, "IBuilderConfig.set_compute_capability"),
     "timing cache": Feature(OLDEST, False, note="its timing cache is a no-op: nothing is timed at build"),
     "hardware compatibility": Feature(OLDEST, False, note="it ignores the level with a warning"),
@@ -53,7 +53,7 @@ FEATURES = {
     "lasting refit": Feature((10, 14), True, "SerializationFlag.INCLUDE_REFIT"),  # of a plan built without weights
 }
 
-# What each option of a build takes.
+# The feature that an option of a build needs.
 _NEEDED = {
     "compute_capabilities": "compute capabilities",
     "hardware_compatible": "hardware compatibility",
@@ -64,7 +64,7 @@ _NEEDED = {
 
 @dataclass(frozen=True)
 class Edition:
-    """An installed library: its module, and which one it is."""
+    """An installed library."""
 
     module: Any
     library: str
@@ -78,11 +78,11 @@ class Edition:
         return f"{LIBRARIES[self.library]} {self.module.__version__}"
 
     def has(self, feature: str) -> bool:
-        """Whether this edition has a feature of the table."""
+        """True if this edition has a feature of the table."""
         return has(feature, self.library, self.version)
 
     def check_option(self, option: str) -> None:
-        """Raise :class:`UsageError` when an option of the builder means nothing to this edition."""
+        """Raise :class:`UsageError` if an option of the builder has no effect in this edition."""
         feature = _NEEDED.get(option)
         if feature and not self.has(feature):
             note = FEATURES[feature].note
@@ -93,22 +93,22 @@ class Edition:
 
 
 def has(feature: str, library: str, version: Version) -> bool:
-    """Whether ``library`` of this version has a feature of the table."""
+    """True if this version of ``library`` has a feature of the table."""
     entry = FEATURES[feature]
     return entry.rtx if library == "tensorrt_rtx" else entry.since is not None and version >= entry.since
 
 
 def parse_version(text: str) -> Version:
-    """``"10.14.1.48.post1"`` as (10, 14, 1, 48)."""
+    """Parse ``"10.14.1.48.post1"`` into (10, 14, 1, 48)."""
     return tuple(int(part) for part in text.split(".") if part.isdecimal())
 
 
 def load(library: str | None = None) -> Edition:
-    """The installed library: the one named, else ``tensorrt``, else ``tensorrt_rtx``.
+    """Import a library: the named one, else ``tensorrt``, else ``tensorrt_rtx``.
 
     Raises:
         MissingExtraError: it is not installed.
-        IncompatibleError: it is older than this program can build for.
+        IncompatibleError: it is too old.
     """
     name = library or next((name for name in LIBRARIES if find_spec(name)), "tensorrt_rtx")
     with extra("trt" if name == "tensorrt" else "rtx", purpose="building an engine"):
@@ -123,9 +123,9 @@ def load(library: str | None = None) -> Edition:
 
 
 class Messages:
-    """What the library says while a ``with`` block runs.
+    """The library's errors during a ``with`` block.
 
-    There is one logger a process: the library keeps the first it is given and ignores every later one.
+    There is one logger per process, because the library keeps the first one it receives. Blocks use it in turn.
     """
 
     def __init__(self, edition: Edition) -> None:
@@ -134,7 +134,6 @@ class Messages:
     def __enter__(self) -> Messages:
         self._logger.turn.acquire()
         self._logger.errors.clear()
-        self._logger.warnings.clear()
         return self
 
     def __exit__(self, *_exc: object) -> None:
@@ -149,21 +148,17 @@ class Messages:
         return [_line(text) for text in self._logger.errors]
 
     @property
-    def warnings(self) -> list[str]:
-        return [_line(text) for text in self._logger.warnings]
-
-    @property
     def first(self) -> str:
-        """The message that says most: the first error that names an error code."""
+        """The most informative message: the first error that names an error code."""
         errors = self.errors
         plain = errors[0] if errors else "no reason was given"
         return next((text for text in errors if "Error Code" in text), plain)[:400]
 
     @property
     def out_of_memory(self) -> bool:
-        """Whether an error speaks of memory."""
-        said = " ".join(self.errors).lower()
-        return any(sign in said for sign in _OUT_OF_MEMORY)
+        """True if an error mentions memory."""
+        text = " ".join(self.errors).lower()
+        return any(sign in text for sign in _OUT_OF_MEMORY)
 
 
 def _line(text: str) -> str:
@@ -175,19 +170,16 @@ def _logger(library: str) -> Any:
     trt: Any = import_module(library)
 
     class Logger(trt.ILogger):  # type: ignore[misc]  # its base is known at run time only
-        """Keeps errors and warnings. A failed build writes hundreds of messages."""
+        """Keeps errors. A failed build writes hundreds of other messages."""
 
         def __init__(self) -> None:
             super().__init__()
             self.turn = threading.RLock()
             self.errors: list[str] = []
-            self.warnings: list[str] = []
 
         def log(self, severity: Any, message: str) -> None:
             if severity <= trt.ILogger.ERROR:
                 self.errors.append(message)
-            elif severity == trt.ILogger.WARNING:
-                self.warnings.append(message)
 
     return Logger()
 
@@ -258,8 +250,8 @@ def progress_monitor(edition: Edition) -> Any:
 
 
 def as_attention(edition: Edition, layer: Any) -> Any | None:
-    """The attention that ``layer`` begins, or None. The parser hands out plain layers: their class has to be told."""
-    if not edition.has("whole attention") or layer.type != edition.module.LayerType.ATTENTION_INPUT:
+    """Return the attention that begins with ``layer``, or None. The parser returns plain layers, so cast them."""
+    if not edition.has("fused attention") or layer.type != edition.module.LayerType.ATTENTION_INPUT:
         return None
     layer.__class__ = edition.module.IAttentionInputLayer
     return layer.attention

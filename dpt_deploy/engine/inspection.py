@@ -1,9 +1,9 @@
-"""What a built engine says of itself on its GPU: its layers as the inspector lists them, and the time each takes.
+"""Audit a built engine on its GPU: the layers that its inspector lists, and the time of each.
 
-Counts alone mislead: of a hundred layers ninety may be small. So a layer's time, where the library reports it, is put
-to what the layer computes in; apart from that stands what computes nothing and costs all the same: casts, reformats,
-quantisation. The words that are looked for are those of TensorRT's own listings; no part of this has seen the listing
-of an engine of this project, for none has run yet.
+Experimental: not yet run on a GPU. Counts alone mislead, because most layers may be small. If the library reports the
+time of a layer, it is therefore assigned to the precision that the layer computes in. Layers that compute nothing but
+take time (casts, reformats, quantisation) are listed separately. The patterns below match TensorRT's published
+listings; they were never tried on an engine of this project.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from dpt_deploy.artifact.records import AuditRecord, LayerTimes
 from dpt_deploy.core.errors import DptError
 
 CASTS, QDQ, OTHER, UNKNOWN = "casts", "qdq", "other", "unknown"
-MOST_NAMED = 5  # casts and reformats that are kept by name: enough to find the place in the graph
+MOST_NAMED = 5  # casts and reformats recorded by name: enough to find the place in the graph
 
 # Words in a format as the inspector writes it ("Half", "Row major linear FP16 format", "BFloat16"), narrowest first:
-# of several types the first of these counts.
+# of several types, the first counts.
 _TYPES = (
     ("fp4", re.compile(r"fp4|e2m1")),
     ("int4", re.compile(r"(?<![a-z])int4")),
@@ -31,15 +31,17 @@ _TYPES = (
     ("bf16", re.compile(r"bf16|bfloat16")),
     ("fp32", re.compile(r"fp32|(?<![a-z])float(?!8)")),
 )
-# Where a tensor's type stands: alone from TensorRT 11 and TensorRT-RTX 1.6 on, in one with its format before.
+# Keys of a tensor's type: separate from TensorRT 11 and TensorRT-RTX 1.6 on, together with its format before.
 _TYPE_KEYS = ("DataType", "Datatype", "Format/Datatype")
 _OTHER_PROFILE = re.compile(r" \[profile [1-9]\d*\]$")  # layers are listed once for each profile
 _ORDER = [precision for precision, _ in _TYPES]
 _WIDE = _ORDER[-1]
 _ATTENTION = re.compile(r"mha|flash")  # fmha too
 _PRODUCT = re.compile(r"gemm|conv(?!ert)|matmul|matrixmultiply|matrix_multiply|fullyconnected|__myl_fc|mha|flash")
-_OWN_NAME = "_"  # begins the names of what the builder makes; others are those of nodes, which say "conv" of anything
-# Kernels that the builder generates are named by what is fused in them: "__myl_CastMulAdd_myl0_3".
+_OWN_NAME = (
+    "_"  # prefix of layers that the builder makes; others have names of nodes, which may contain "conv" by chance
+)
+# Kernels that the builder generates are named after the operators fused in them: "__myl_CastMulAdd_myl0_3".
 _GENERATED = re.compile(r"^__myl_((?:[A-Z][a-z]+)+)(?:_|$)")
 _MOVES = {"Cast", "Move", "Copy", "Resh", "Tran", "Repl", "Slic", "Conc"}
 
@@ -47,13 +49,13 @@ _MOVES = {"Cast", "Move", "Copy", "Resh", "Tran", "Repl", "Slic", "Conc"}
 def audit_engine(
     information: str, seconds: Mapping[str, float] | None = None, *, shape: str = "", untimed: str = ""
 ) -> AuditRecord:
-    """Count the first profile of a built engine, from what its inspector says (JSON, detailed verbosity).
+    """Audit the first profile of a built engine from its inspector's output (JSON, detailed verbosity).
 
-    ``seconds`` is what each layer takes in one run of ``shape``, by the inspector's names; without any the shares go by
-    layers, and ``untimed`` says why.
+    ``seconds`` maps the inspector's layer names to their time in one run of ``shape``. Without times, shares are counts
+    of layers, and ``untimed`` gives the reason.
 
     Raises:
-        DptError: the text is not what an inspector writes.
+        DptError: the text is not an inspector's output.
     """
     found = _entries(information)
     kinds = [_kind(entry) for entry in found]
@@ -77,16 +79,16 @@ def _entries(information: str) -> Sequence[Mapping[str, Any]]:
         entries = json.loads(information)["Layers"]
         found = [entry for entry in entries if isinstance(entry, dict) and not _of_other_profile(entry)]
     except (ValueError, KeyError, TypeError) as exc:
-        raise DptError(f"the engine's inspector wrote something else than layers: {information[:80]!r}") from exc
+        raise DptError(f"expected a list of layers from the engine's inspector, found {information[:80]!r}") from exc
     if not found:
         raise DptError(
-            "the engine tells no details of its layers", hint="build it again; plans of this program are detailed"
+            "the engine has no details of its layers", hint="build it again with this program, which adds them"
         )
     return found
 
 
 def _times(entries: Iterable[Mapping[str, Any]], seconds: Mapping[str, float], shape: str) -> LayerTimes:
-    """The time of each kind of layer."""
+    """Sum the time of each kind of layer."""
     kinds: dict[str, set[str]] = {}
     attention: set[str] = set()
     for entry in entries:
@@ -112,7 +114,7 @@ def _times(entries: Iterable[Mapping[str, Any]], seconds: Mapping[str, float], s
 
 
 def _kind(entry: Mapping[str, Any]) -> str:
-    """What a layer computes in; or that it is a cast or reformat, quantises, or handles no floating-point numbers."""
+    """Precision that a layer computes in, or its kind: cast or reformat, quantisation, no floating-point numbers."""
     if _is(entry, "cast") or _is(entry, "reformat") or _only_casts(str(entry.get("Name", ""))):
         return CASTS
     if _is(entry, "quantize") or _is(entry, "dequantize"):
@@ -125,19 +127,19 @@ def _of_other_profile(entry: Mapping[str, Any]) -> bool:
 
 
 def _only_casts(name: str) -> bool:
-    """Whether a generated kernel casts, and beyond that only moves numbers."""
+    """True if a generated kernel casts, and otherwise only moves numbers."""
     found = _GENERATED.match(name)
     steps = set(re.findall("[A-Z][a-z]+", found[1])) if found else set()
     return "Cast" in steps and steps <= _MOVES
 
 
 def _precision(entry: Mapping[str, Any]) -> str | None:
-    """The type that a layer computes in; None where it handles no floating-point numbers.
+    """Type that a layer computes in; None if it handles no floating-point numbers.
 
-    Outputs alone mislead. A product of 16-bit operands may hand on FP32, for it sums in FP32 and what follows wants it
-    so: it runs on the units for 16 bits nonetheless. A product of 8 bits hands on 16, and takes scales and sums beside
-    its operands. So a product computes in the narrowest type that it takes, and any other layer in what it hands on,
-    unless all that it takes is narrower: then FP32 is only the form in which the result leaves.
+    The output type alone misleads. A product of 16-bit operands may return FP32, the type of its sums, and still run on
+    16-bit units. A product of 8-bit operands returns 16 bits, and has scales and sums among its inputs. So a product
+    computes in the narrowest type of its inputs. Any other layer computes in its output type, unless that is FP32 and
+    all inputs are narrower: then only the result is converted.
     """
     takes, gives = _types(entry, "Inputs"), _types(entry, "Outputs")
     if gives and takes and (_is_product(entry) or (gives == {_WIDE} and _WIDE not in takes)):
@@ -152,7 +154,7 @@ def _is_product(entry: Mapping[str, Any]) -> bool:
 
 
 def _types(entry: Mapping[str, Any], side: str) -> set[str]:
-    """The floating-point and quantised types of a layer's inputs or outputs."""
+    """Floating-point and quantised types of a layer's inputs or outputs."""
     tensors = [tensor for tensor in entry.get(side) or () if isinstance(tensor, dict)]
     texts = [str(tensor[key]).lower() for tensor in tensors for key in _TYPE_KEYS if key in tensor]
     return {found for text in texts if (found := _type(text))}

@@ -1,6 +1,6 @@
-"""What can be known before a build or before a plan is deserialised: bad versions, memory, another GPU or library.
+"""Checks before a build and before a plan is deserialised: known defects, memory, another GPU or library.
 
-Nothing here imports TensorRT: a plan is refused, or warned of, from its sidecar and the driver's word alone.
+Nothing here imports TensorRT: the checks use the sidecar and the driver only.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from dpt_deploy.core.decode import decode
 from dpt_deploy.core.environment import Gpu
 from dpt_deploy.core.errors import IncompatibleError, ResourceError
 
-RUNTIME_BYTES = 500 << 20  # of a CUDA context and the library's own code, roughly
+RUNTIME_BYTES = 500 << 20  # approximate size of a CUDA context and the library's code
 # Compute capabilities for which TensorRT-RTX 1.7.1 has a name: RTX plans run on these.
 RTX_CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
 
 
 @dataclass(frozen=True)
 class KnownBad:
-    """A version that computes something wrongly. ``when``: what must all be so of an engine for it to matter."""
+    """A version with a known defect. It concerns engines that have all the traits in ``when``."""
 
     library: str
     versions: tuple[str, ...]
@@ -32,11 +32,11 @@ class KnownBad:
     when: tuple[str, ...] = ()
 
     def concerns(self, library: str, version: str, traits: Collection[str]) -> bool:
-        """Whether an engine of these ``traits``, built by this version, may be hit."""
+        """True if the defect may affect an engine of these ``traits``, built by this version."""
         return self.names(library, version) and set(self.when) <= set(traits)
 
     def names(self, library: str, version: str) -> bool:
-        """Whether it is about this version at all."""
+        """True if this version has the defect."""
         return library == self.library and any(f"{version}.".startswith(f"{prefix}.") for prefix in self.versions)
 
     def __str__(self) -> str:
@@ -44,45 +44,50 @@ class KnownBad:
 
 
 def known_bad() -> tuple[KnownBad, ...]:
-    """The table of ``dpt_deploy/data/known_bad.toml``."""
+    """Read the table ``dpt_deploy/data/known_bad.toml``."""
     text = (files("dpt_deploy") / "data" / "known_bad.toml").read_text(encoding="utf-8")
     return tuple(decode(KnownBad, row, f"bad[{index}]") for index, row in enumerate(tomllib.loads(text)["bad"]))
 
 
 def warnings_for(library: str, version: str, traits: Collection[str]) -> list[str]:
-    """What is known against building or running an engine of these traits with this version."""
+    """List the known defects that may affect an engine of these traits with this version."""
     return [f"{library} {version}: {row}" for row in known_bad() if row.concerns(library, version, traits)]
 
 
 def traits_of(precision: str, task: str, largest_batch: int, *, refittable: bool = False) -> set[str]:
-    """What the table asks about an engine."""
+    """Traits of an engine that known defects depend on."""
     return {precision, task, *(("batch",) if largest_batch > 1 else ()), *(("refit",) if refittable else ())}
 
 
-RUNS = 2  # on their way at once, as the runner has them; activations count input and output of one
+RUNS = 2  # in flight at once in the runner; activations include input and output of one
 
 
 def needed_bytes(weight_bytes: int, activation_bytes: int, ends_bytes: int) -> int:
-    """Device memory of a running engine, predicted: weights, activations at the largest shape, input and output of
-    further runs, the runtime itself."""
+    """Predict the device memory of a running engine.
+
+    It is the sum of weights, activations at the largest shape, input and output of further runs, and the runtime.
+    """
     return weight_bytes + activation_bytes + (RUNS - 1) * ends_bytes + RUNTIME_BYTES
 
 
 def check_device_memory(needed: int, free: int | None, gpu: Gpu | None) -> None:
-    """Raise :class:`ResourceError` when an engine cannot fit its GPU. Without one there is nothing to compare with."""
+    """Raise :class:`ResourceError` if an engine does not fit its GPU; ``free`` is None without a GPU."""
     if free is not None and needed > free:
         raise ResourceError(
             f"the engine needs about {needed / 1e9:.1f} GB of device memory at its largest shape; "
             f"{free / 1e9:.1f} GB are free on {gpu.name if gpu else 'the GPU'}",
-            hint="use fewer pixels (--res) or a smaller --batch, or stop what else runs there",
+            hint="use fewer pixels (--res) or a smaller --batch, or stop other programs there",
         )
 
 
 def check_target(record: EngineRecord, library_version: str | None, gpus: Sequence[Gpu]) -> list[str]:
-    """Raise :class:`IncompatibleError` unless a plan may be deserialised here; called before it is.
+    """Check that a plan can be deserialised on this machine; return doubts.
 
-    Returns what is doubtful. ``library_version`` is that of the installed library which built the plan (None: not
-    installed, which is for the caller to say).
+    ``library_version`` is that of the installed library which built the plan (None: not installed, which is the
+    caller's error).
+
+    Raises:
+        IncompatibleError: there is no GPU, it is of another kind, or the library has another version.
     """
     if not gpus:
         raise IncompatibleError(
@@ -95,7 +100,7 @@ def check_target(record: EngineRecord, library_version: str | None, gpus: Sequen
 
 
 def check_weights(record: EngineRecord) -> None:
-    """Raise :class:`IncompatibleError` for a plan without its weights: it would load, and compute with none."""
+    """Raise :class:`IncompatibleError` for a plan without its weights: it would load, and compute nonsense."""
     if record.options.strip_weights:
         raise IncompatibleError(
             "this plan was built without its weights (--strip-weights) and cannot run before it gets some",
@@ -104,7 +109,7 @@ def check_weights(record: EngineRecord) -> None:
 
 
 def describe_origin(record: EngineRecord) -> str:
-    """What a plan was built by and for, in a phrase."""
+    """Describe the library, GPU and targets of a plan in a phrase."""
     where = f"on {record.device}" if record.device else "without a GPU"
     targets = record.options.compute_capabilities
     return f"by {record.library} {record.version} {where}" + (f" for {', '.join(targets)}" if targets else "")
@@ -113,7 +118,7 @@ def describe_origin(record: EngineRecord) -> str:
 def _check_version(record: EngineRecord, found: str) -> None:
     if found == record.version:
         return
-    if record.options.version_compatible and _newer(found, record.version):  # of the next major version too
+    if record.options.version_compatible and _newer(found, record.version):  # also of the next major version
         return
     raise IncompatibleError(
         f"this plan was built by {record.library} {record.version}; {found} is installed, and a plan is bound to its "
@@ -136,7 +141,7 @@ def _check_gpu(record: EngineRecord, gpu: Gpu) -> list[str]:
 
 
 def _check_rtx(record: EngineRecord, gpu: Gpu) -> list[str]:
-    """An RTX plan is compiled for its GPU when it is loaded; which GPUs that covers, its targets say."""
+    """Check the targets of an RTX plan, which is compiled for its GPU when it is loaded."""
     targets = record.options.compute_capabilities
     if targets and gpu.capability not in targets:
         raise IncompatibleError(

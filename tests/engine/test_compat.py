@@ -169,7 +169,7 @@ def test_the_real_rtx_bindings_have_every_name():
         for part in name.split("."):
             assert hasattr(found, part), name
             found = getattr(found, part)
-    assert has("whole attention", "tensorrt_rtx", parse_version(trt.__version__))
+    assert has("fused attention", "tensorrt_rtx", parse_version(trt.__version__))
 
 
 # --- choosing a library -----------------------------------------------------------------------------------------------

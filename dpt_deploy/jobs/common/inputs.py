@@ -1,4 +1,4 @@
-"""The same images in the form each side wants them, and what an artefact can take."""
+"""Model inputs: images in the form that the reference and the artefact take."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from dpt_deploy.scenes.seeds import PARITY
 
 
 def reference_input(sidecar: Sidecar, images: np.ndarray) -> dict[str, np.ndarray]:
-    """Bytes (B, H, W, 3) as the PyTorch reference takes them: normalised float32 (B, 3, H, W)."""
+    """Convert bytes (B, H, W, 3) to the input of the PyTorch reference: normalised float32 (B, 3, H, W)."""
     return {INPUT_FLOAT: normalised(images, sidecar.image.mean, sidecar.image.std)}
 
 
 def model_feed(sidecar: Sidecar, images: np.ndarray) -> dict[str, np.ndarray]:
-    """Bytes (B, H, W, 3) as the artefact takes them."""
+    """Convert bytes (B, H, W, 3) to the input of the artefact."""
     name = sidecar.inputs[0].name
     if sidecar.input_kind == "uint8":
         return {name: images}
@@ -27,9 +27,9 @@ def model_feed(sidecar: Sidecar, images: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def parity_images(precision: str, batch: int, size: Size) -> np.ndarray:
-    """Images to compare outputs on, bytes (B, H, W, 3): patterns with every contrast and frequency.
+    """Make images to compare outputs on, bytes (B, H, W, 3): patterns with every contrast and frequency.
 
-    For a quantised graph rendered scenes: its ranges are those of images as they occur; a pattern would be clipped.
+    A quantised graph gets rendered scenes: its ranges are those of natural images, and would clip a pattern.
     """
     if find_precision(precision).quantised is None:
         return structured_images(batch, size.height, size.width)

@@ -1,4 +1,4 @@
-"""Whether a size can be run: by the artefact's shapes, and by the memory there is."""
+"""Check that a size can be run: by the artefact's shapes, and by the available memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dpt_deploy.core.spec import ModelSpec
 
 
 def check_request(sidecar: Sidecar, size: Size, batch: int = 1) -> None:
-    """Raise unless the artefact can take ``batch`` images of ``size``.
+    """Check that the artefact takes ``batch`` images of ``size``.
 
     Raises:
         UsageError: not a multiple of the stride, not the one size of a static artefact, or outside the profiles of an
@@ -32,19 +32,19 @@ def check_request(sidecar: Sidecar, size: Size, batch: int = 1) -> None:
 
 
 def check_memory(model: ModelSpec, size: Size, batch: int = 1) -> None:
-    """Refuse what cannot fit, before the system runs out of memory and kills without a word.
+    """Refuse a size that cannot fit, before the system runs out of memory and kills the process.
 
-    The bound is a low one: the input in float32 and the decoder's widest map, at half resolution. What is let through
-    may still not fit.
+    The bound is low: the input in float32 and the decoder's widest map, at half resolution. A size that passes may
+    still not fit.
 
     Raises:
-        ResourceError: it needs more than there is.
+        ResourceError: it needs more memory than is free.
     """
     needed = batch * size.height * size.width * (12 + model.fusion_channels)
-    there = available_memory()
-    if there is not None and needed > there:
+    free = available_memory()
+    if free is not None and needed > free:
         raise ResourceError(
             f"out of memory: size {size}, batch {batch} needs more than {needed / 1e9:,.0f} GB; "
-            f"{there / 1e9:,.0f} GB are free",
+            f"{free / 1e9:,.0f} GB are free",
             hint="use a smaller size or batch",
         )

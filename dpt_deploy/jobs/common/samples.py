@@ -1,4 +1,4 @@
-"""Test images that exercise a network everywhere: smooth gradients, hard edges and texture, fixed by a seed."""
+"""Test images with smooth gradients, hard edges and texture, fixed by a seed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def structured_images(batch: int, height: int, width: int, *, seed: int = 0) -> np.ndarray:
-    """Uint8 RGB (B, H, W, 3). Neither orientation nor position is symmetric, so a swapped axis cannot hide."""
+    """Make uint8 RGB images (B, H, W, 3). They are not symmetric in any way, so a swapped axis cannot hide."""
     return np.stack([_image(height, width, np.random.default_rng((seed, index))) for index in range(batch)])
 
 
@@ -26,6 +26,6 @@ def _image(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def normalised(images: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...]) -> np.ndarray:
-    """Bytes (B, H, W, 3) to the network's float32 (B, 3, H, W), computed in float64."""
+    """Normalise bytes (B, H, W, 3) to the network's float32 (B, 3, H, W), computed in float64."""
     values = (images.astype(np.float64) / 255.0 - np.asarray(mean)) / np.asarray(std)
     return np.ascontiguousarray(values.transpose(0, 3, 1, 2), dtype=np.float32)

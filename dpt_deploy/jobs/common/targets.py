@@ -1,4 +1,4 @@
-"""Can this machine run that engine? Asked before anything is deserialised."""
+"""Check that this machine can run an engine, before anything is deserialised."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dpt_deploy.engine import compat, preflight
 
 
 def check_target_of(record: EngineRecord) -> list[str]:
-    """Raise unless this machine can run an engine; return what is doubtful about it.
+    """Check that this machine can run an engine; return doubts.
 
     Raises:
         MissingExtraError: the library that built it is not installed.
@@ -20,7 +20,7 @@ def check_target_of(record: EngineRecord) -> list[str]:
 
 
 def check_machine_for(record: EngineRecord) -> list[str]:
-    """The same without a look at its weights, for who is about to put them in."""
+    """Check the machine only, ignoring missing weights (used by refit); otherwise like :func:`check_target_of`."""
     version = compat.load(record.library).module.__version__
     gpus = gpu_devices()
     doubts = preflight.check_target(record, version, gpus)
