@@ -51,7 +51,7 @@ def staged(path: Path) -> Iterator[Path]:
 def commit(path: Path, folder: Path, sidecar: Sidecar) -> Artifact:
     """Move the payloads from ``folder`` to their place next to ``path``, and then the sidecar.
 
-    An earlier artefact is replaced. Its sidecar is removed first, so that a mixture never looks whole. Payloads that the
+    An earlier artefact is replaced. Its sidecar goes first, so that a mixture never looks whole. Payloads that the
     new artefact does not have are removed last.
     """
     names = [payload.name for payload in sidecar.payloads]
