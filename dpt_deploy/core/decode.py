@@ -1,4 +1,4 @@
-"""Values as JSON gives them become frozen dataclasses, held to their type hints: damage is found at the door."""
+"""Conversion of JSON values to frozen dataclasses; every value is checked against its type hint."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 
 def decode(hint: Any, value: Any, where: str = "") -> Any:
-    """``value`` as ``hint`` says: a dataclass, tuple, dict, union, literal, or a plain type.
+    """Convert ``value`` to the type ``hint``: a dataclass, tuple, dict, union, literal, or plain type.
 
-    A key that a dataclass has a default for may be missing; one that it does not know is left out.
+    A key may be missing if its field has a default. An unknown key is ignored.
 
     Raises:
-        ValueError: it is something else; the message says where, and what was expected.
+        ValueError: the value has another type; the message names its place and the expected type.
     """
     if hint is Any:
         return value
@@ -63,7 +63,7 @@ def _literal(args: tuple[Any, ...], value: Any, where: str) -> Any:
 
 
 def _union(args: tuple[Any, ...], value: Any, where: str) -> Any:
-    """Of the alternatives in use (one dataclass or a list beside null, or plain types), the one that fits."""
+    """Decode the alternative that fits: null, one dataclass or list, or plain types."""
     if value is None and types.NoneType in args:
         return None
     kinds = [kind for kind in args if kind is not types.NoneType]

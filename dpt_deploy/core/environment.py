@@ -49,7 +49,7 @@ def tool_versions() -> dict[str, str]:
 
 
 def processor() -> str:
-    """The processor's model name, as the system tells it."""
+    """Return the processor's model name as the system reports it."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
         for line in cpuinfo.read_text().splitlines():
@@ -59,12 +59,12 @@ def processor() -> str:
 
 
 def cpu_count() -> int:
-    """Processors this process may use."""
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def available_memory() -> int | None:
-    """Bytes that can be had without swapping, as the system tells it; None where it does not."""
+    """Return the bytes that are available without swapping; None if the system does not report them."""
     meminfo = Path("/proc/meminfo")
     text = meminfo.read_text() if meminfo.is_file() else ""
     line = next((line for line in text.splitlines() if line.startswith("MemAvailable:")), "")
@@ -72,7 +72,7 @@ def available_memory() -> int | None:
 
 
 def cpu_flags() -> list[str]:
-    """The vector extensions that matter to inference, of those the processor has."""
+    """Return the vector extensions of the processor that matter to inference."""
     wanted = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "amx_bf16")
     cpuinfo = Path("/proc/cpuinfo")
     text = cpuinfo.read_text() if cpuinfo.is_file() else ""
@@ -81,28 +81,28 @@ def cpu_flags() -> list[str]:
 
 
 def gpus() -> list[str]:
-    """Name, driver and memory of each NVIDIA GPU, as the driver's own tool tells it; empty without one."""
+    """Return name, driver and memory of each NVIDIA GPU as the driver's tool reports them; empty without a GPU."""
     return _ask_driver("name,driver_version,memory.total")
 
 
 def gpu_devices() -> list[Gpu]:
-    """The NVIDIA GPUs in the driver's order; empty without one."""
+    """Return the NVIDIA GPUs in the driver's order; empty without a GPU."""
     rows = [line.split(", ") for line in _ask_driver("name,compute_cap,driver_version,memory.total", units=False)]
     return [Gpu(row[0], row[1], row[2], int(row[3]) << 20) for row in rows if len(row) == 4 and row[3].isdecimal()]
 
 
 def free_device_memory() -> int | None:
-    """Bytes free on the first NVIDIA GPU; None without one."""
+    """Return the free bytes of the first NVIDIA GPU; None without a GPU."""
     found = _ask_driver("memory.free", units=False)
     return int(found[0]) << 20 if found and found[0].isdecimal() else None
 
 
 def clocks() -> dict[str, object]:
-    """How fast the machine runs right now, and what else it has to do.
+    """Return the current clocks and load of the machine.
 
-    ``cpu_mhz``: lowest and highest of the processors this process may use, None where the system does not tell (a
-    virtual machine tells a nominal one); ``gpus``: clocks of multiprocessors and memory, temperature and power of each
-    NVIDIA GPU; ``load_average``: of the last 1, 5 and 15 minutes.
+    ``cpu_mhz`` is the lowest and highest clock of the processors that this process may use; None if the system does not
+    report it (a virtual machine may report a nominal one). ``gpus`` has clocks of multiprocessors and memory,
+    temperature and power of each NVIDIA GPU. ``load_average`` is that of the last 1, 5 and 15 minutes.
     """
     found = _cpu_mhz()
     return {
@@ -113,7 +113,7 @@ def clocks() -> dict[str, object]:
 
 
 def _cpu_mhz() -> list[float]:
-    """Of each processor this process may use: as frequency scaling tells it, else as /proc/cpuinfo does."""
+    """Return the clock of each processor that this process may use: from frequency scaling, else from /proc/cpuinfo."""
     own = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
     scaled = [Path(f"/sys/devices/system/cpu/cpu{index}/cpufreq/scaling_cur_freq") for index in sorted(own)]
     with suppress(OSError, ValueError):
@@ -125,20 +125,20 @@ def _cpu_mhz() -> list[float]:
 
 
 def _ask_driver(columns: str, *, units: bool = True) -> list[str]:
-    """One line a GPU from nvidia-smi; empty where there is none."""
+    """Return one line per GPU from nvidia-smi; empty without a GPU."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return []
     query = [tool, f"--query-gpu={columns}", f"--format=csv,noheader{'' if units else ',nounits'}"]
     try:
         done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)  # noqa: S603  fixed arguments
-    except (OSError, subprocess.TimeoutExpired):  # a driver that is broken or hangs is no GPU to us
+    except (OSError, subprocess.TimeoutExpired):  # a driver that is broken or hangs counts as no GPU
         return []
     return [line.strip() for line in done.stdout.splitlines() if line.strip()] if done.returncode == 0 else []
 
 
 def fingerprint() -> dict[str, object]:
-    """What a measurement must be read with: versions, processor, cores, GPU."""
+    """Return the facts about this machine that a measurement depends on: versions, processor, cores, GPU."""
     return {
         "tools": tool_versions(),
         "processor": processor(),
@@ -151,7 +151,7 @@ def fingerprint() -> dict[str, object]:
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU as its driver names it; ``capability`` is its compute capability, for example ``9.0``."""
+    """A GPU as its driver reports it; ``capability`` is its compute capability, for example ``9.0``."""
 
     name: str
     capability: str

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 
 class DptError(Exception):
-    """Base of the tree. ``str(error)`` is one line; ``hint`` is what to do next; ``details`` are for who asks."""
+    """Base of the tree. ``str(error)`` is one line, ``hint`` the next step, ``details`` are shown on request."""
 
     exit_code = 1
 

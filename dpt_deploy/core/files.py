@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: written beside the target under another name, then moved over it."""
+"""Files that are either whole or absent: written next to the target under another name, then moved over it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dpt_deploy.core.errors import ResourceError, UsageError
 
-_ATTEMPTS = 20  # at a folder that comes and goes under our hands
+_ATTEMPTS = 20  # another process may remove the folder between two calls
 _HINTS = {
     errno.ENOSPC: "free some disk space, or write elsewhere",
     errno.EDQUOT: "the disk quota is used up: free some space, or write elsewhere",
@@ -28,7 +28,7 @@ _HINTS = {
 
 @contextmanager
 def write_errors(path: Path) -> Iterator[None]:
-    """Turn an :class:`OSError` inside the block into the :class:`ResourceError` of writing ``path``."""
+    """Turn an :class:`OSError` inside the block into a :class:`ResourceError` about writing ``path``."""
     try:
         yield
     except OSError as exc:
@@ -38,11 +38,11 @@ def write_errors(path: Path) -> Iterator[None]:
 
 
 def ensure_folder(path: Path) -> list[Path]:
-    """Make the folder ``path`` and those above it; return those that were not there before, innermost first.
+    """Create the folder ``path`` and its parents; return those that were created, innermost first.
 
     Raises:
         UsageError: ``path`` is a file.
-        ResourceError: the folder cannot be made.
+        ResourceError: the folder cannot be created.
     """
     with write_errors(path):
         if path.exists() and not path.is_dir():
@@ -53,7 +53,7 @@ def ensure_folder(path: Path) -> list[Path]:
 
 
 def make_folder(path: Path) -> None:
-    """``mkdir -p``, though another process may be removing the same folders; raises :class:`OSError`."""
+    """Create a folder and its parents, even if another process is removing them; raises :class:`OSError`."""
     for attempt in range(_ATTEMPTS):
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -65,7 +65,7 @@ def make_folder(path: Path) -> None:
 
 
 def check_folder(path: Path) -> None:
-    """Raise what :func:`ensure_folder` would, as far as can be told without making anything."""
+    """Raise the errors of :func:`ensure_folder` that can be known without creating anything."""
     with write_errors(path):
         there = next(folder for folder in (path, *path.parents) if folder.exists())
         if not path.is_dir() and there == path:
@@ -78,9 +78,9 @@ def check_folder(path: Path) -> None:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary name in the folder of ``path`` with its suffix; moved to ``path`` on success, removed on failure.
+    """Yield a temporary name next to ``path`` with its suffix; move it to ``path`` on success, remove it on failure.
 
-    A symbolic link is followed. Nothing is forced to the disk: a power cut may lose the file, a killed process not.
+    A symbolic link is followed. The file survives a killed process, but not a power cut: it is not synced to disk.
 
     Raises:
         UsageError: ``path`` exists and is not a regular file.

@@ -1,7 +1,7 @@
-"""Which shapes an engine takes: optimisation profiles, and the sizes and ranges that users ask for.
+"""Optimisation profiles of an engine, and the sizes and ranges that users ask for.
 
-TensorRT tunes an engine for the shapes of its profiles and refuses every other. A profile is a box of shapes with one
-that it is tuned for; the runner picks the narrowest box around what it is fed.
+TensorRT tunes an engine for the shapes of its profiles and rejects all others. A profile is a range of shapes with one
+that it is tuned for; the runner picks the narrowest profile that takes the input.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Shape = tuple[int, int, int]  # (batch, height, width)
 
 @dataclass(frozen=True)
 class SizeRange:
-    """Image sizes from ``low`` to ``high``, both included; one exact size where they are the same."""
+    """Image sizes from ``low`` to ``high``, both included; one exact size if they are equal."""
 
     low: Size
     high: Size
@@ -40,13 +40,13 @@ class Profile:
     high: Shape
 
     def takes(self, batch: int, size: Size) -> bool:
-        """Whether ``batch`` images of ``size`` lie inside."""
+        """Return True if ``batch`` images of ``size`` lie inside."""
         shape = (batch, size.height, size.width)
         return all(low <= value <= high for low, value, high in zip(self.low, shape, self.high, strict=True))
 
     @property
     def pixels(self) -> int:
-        """Of its largest shape, over the batch."""
+        """Number of pixels of the largest shape, including the batch."""
         batch, height, width = self.high
         return batch * height * width
 
@@ -57,7 +57,10 @@ class Profile:
 
 
 def largest_bytes(spec: TensorSpec, profiles: Sequence[Profile]) -> int:
-    """Bytes of an input or output at the largest shape: batch, height and width are dynamic together, or none is."""
+    """Return the bytes of an input or output at the largest shape.
+
+    Batch, height and width are either all dynamic or all fixed.
+    """
     dynamic = any(isinstance(dim, str) for dim in spec.shape)
     pixels = max(profile.pixels for profile in profiles) if dynamic else 1
     return math.prod(dim for dim in spec.shape if isinstance(dim, int)) * pixels * np.dtype(spec.dtype).itemsize
@@ -65,7 +68,7 @@ def largest_bytes(spec: TensorSpec, profiles: Sequence[Profile]) -> int:
 
 @dataclass(frozen=True)
 class ProfileCost:
-    """What the largest shape of one profile takes: device memory for activations (predicted), arithmetic."""
+    """Predicted cost of one profile at its largest shape: device memory for activations, and operations."""
 
     profile: Profile
     activation_bytes: int
@@ -74,11 +77,13 @@ class ProfileCost:
 
 @dataclass(frozen=True)
 class ProfileTime:
-    """Measured seconds of the largest shape of one profile, between arrays on the GPU.
+    """Measured seconds of one profile at its largest shape, between arrays on the GPU.
 
-    ``first``: the first run of a new runner, which makes its context and compiles kernels. ``steady``: a run among runs
-    of the same profile, median and 95 % interval. ``switch``: additional time of a run right after one of another
-    profile, median (None: there is no other).
+    Attributes:
+        profile: the profile.
+        first: the first run of a new runner, which creates the context and compiles kernels.
+        steady: a run after others of the same profile: median and 95 % interval.
+        switch: extra time of a run right after one of another profile, difference of medians; None: no other profile.
     """
 
     profile: Profile
@@ -95,25 +100,25 @@ class ProfileTime:
 
 
 def choose_profile(profiles: Sequence[Profile], batch: int, size: Size) -> int:
-    """Index of the narrowest profile that takes ``batch`` images of ``size``.
+    """Return the index of the narrowest profile that takes ``batch`` images of ``size``.
 
     Raises:
-        UsageError: none does; the message names them all.
+        UsageError: no profile takes them; the message lists the profiles.
     """
     fitting = [index for index, profile in enumerate(profiles) if profile.takes(batch, size)]
     if not fitting:
         raise UsageError(
             f"the engine takes no batch of {batch} at {size}; its profiles: {'; '.join(map(str, profiles))}",
-            hint="use a size and batch of these, or build it again with others: dpt-deploy build --res … --batch …",
+            hint="use a size and batch of these profiles, or build another engine: dpt-deploy build --res … --batch …",
         )
     return min(fitting, key=lambda index: profiles[index].pixels)
 
 
 def parse_ranges(text: str, *, stride: int = 32) -> tuple[SizeRange, ...]:
-    """``"384,384x672,256..512"``: exact sizes and ranges, duplicates dropped, order kept.
+    """Parse ``"384,384x672,256..512"``: exact sizes and ranges; duplicates are dropped, the order is kept.
 
     Raises:
-        UsageError: not understood, not a multiple of ``stride``, or a range that runs backwards.
+        UsageError: invalid syntax, not a multiple of ``stride``, or a range whose first size is larger.
     """
     return tuple(dict.fromkeys(_range(part.strip(), stride) for part in text.split(",") if part.strip()))
 

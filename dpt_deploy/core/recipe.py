@@ -1,7 +1,7 @@
-"""Recipes: one TOML file says which network, which image rule, which weights, and how exact the artefact must be.
+"""Recipes: TOML files that describe a network, its image rule, and the tolerances of its artefacts.
 
-A recipe may stand on another (``base = "hybrid"``) and change a few keys. The zoo's names are the recipes that ship in
-``dpt_deploy/data/recipes``; a path to a TOML file is accepted wherever a name is.
+A recipe may extend another (``base = "hybrid"``) and change a few keys. The recipes in ``dpt_deploy/data/recipes`` are
+known by name; a path to a TOML file is accepted wherever a name is.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ PATCHES = (16, 8)  # pixels a side of one token: the paper's (§3.1), and half o
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far an output may be from the reference.
+    """Largest allowed difference between an output and its reference.
 
-    ``max`` and ``mean`` are of the absolute difference over the range of the reference; ``disagreement`` is the share
-    of pixels whose label may differ where a graph returns labels (near ties).
+    ``max`` and ``mean`` limit the absolute difference divided by the range of the reference. ``disagreement`` limits
+    the share of pixels with another label, for graphs that return labels (near ties).
     """
 
     max: float
@@ -35,7 +35,7 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class VerifyMatrix:
-    """The sizes and batches that ``verify`` tries when none are given."""
+    """Sizes and batches that ``verify`` tries by default."""
 
     res: tuple[str, ...]
     batch: tuple[int, ...]
@@ -43,7 +43,7 @@ class VerifyMatrix:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """What changes when a depth recipe is exported with ``--task segmentation``; ``image`` overrides single keys."""
+    """Changes to a depth recipe for ``--task segmentation``; ``image`` overrides single keys of the image rule."""
 
     classes: int
     image: dict[str, Any] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Segmentation:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A checked recipe. ``parity`` maps a precision (``fp32``) to its tolerance."""
+    """A validated recipe. ``parity`` maps a precision (``fp32``) to its tolerance."""
 
     name: str
     description: str
@@ -62,7 +62,11 @@ class Recipe:
     parity: dict[str, Tolerance]
 
     def for_task(self, task: Task | None, segmentation: Table | None = None) -> Self:
-        """This recipe for ``task``; raises :class:`UsageError` when it describes no such model."""
+        """Return this recipe for ``task``.
+
+        Raises:
+            UsageError: the recipe describes no such model.
+        """
         if task is None or task == self.model.task:
             return self
         if task == "depth" or not segmentation:
@@ -77,21 +81,21 @@ class Recipe:
 
 
 def zoo_names() -> list[str]:
-    """The names that ``--backbone`` accepts, in alphabetical order."""
+    """Return the names that ``--backbone`` accepts, in alphabetical order."""
     return sorted(Path(entry.name).stem for entry in _zoo_folder().iterdir() if entry.name.endswith(".toml"))
 
 
 def load_recipe(name: str, *, task: Task | None = None, classes: int | None = None) -> Recipe:
-    """The recipe of a zoo name or of a TOML file.
+    """Load the recipe with this name or in this TOML file.
 
     Args:
         name: a name of :func:`zoo_names`, or a path that ends in ``.toml``.
-        task: ``segmentation`` turns a depth recipe into its segmentation twin where the recipe describes one.
-        classes: number of classes of the segmentation model, instead of the recipe's.
+        task: ``segmentation`` turns a depth recipe into its segmentation variant, if it describes one.
+        classes: number of classes of the segmentation model; None: the recipe's.
 
     Raises:
         UsageError: no such name, or the recipe has no such task.
-        BadFileError: the file is missing, not TOML, or a key is unknown, missing or of the wrong kind.
+        BadFileError: the file is missing or not TOML, or a key is unknown, missing or of the wrong type.
     """
     table, source = _load_merged(name, seen=())
     segmentation = table.pop("segmentation", None)
@@ -123,12 +127,12 @@ def _read(name: str) -> tuple[Table, str]:
     try:
         return tomllib.loads(raw.decode()), name
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise BadFileError(f"recipe {name} is not valid TOML: {exc}", hint="mend the file at the place named") from exc
+        raise BadFileError(f"recipe {name} is not valid TOML: {exc}", hint="correct the file at that place") from exc
 
 
 def _load_merged(name: str, seen: tuple[str, ...]) -> tuple[Table, str]:
     if name in seen:
-        raise BadFileError(f"recipe {name} stands on itself: {' -> '.join((*seen, name))}", hint="remove one 'base'")
+        raise BadFileError(f"recipe {name} extends itself: {' -> '.join((*seen, name))}", hint="remove one 'base'")
     table, source = _read(name)
     table.setdefault("name", Path(name).stem)
     if "base" in table:
@@ -176,7 +180,7 @@ def _recipe_from_table(table: Table, source: str) -> Recipe:
 
 
 def _build(kind: type[Any], table: Table, source: str, where: str) -> Any:
-    """``kind(**table)`` with messages that name the file, the key and what is allowed."""
+    """Return ``kind(**table)``; errors name the file, the key and the allowed values."""
     prefix = f"{where}." if where else ""
     _require_table(table, source, where)
     known = {field.name: field for field in fields(kind)}
@@ -200,13 +204,13 @@ def _require_table(value: Any, source: str, where: str) -> None:
 
 
 def _value(value: Any, hint: Any, source: str, where: str) -> Any:
-    """``value`` as ``hint`` says; what was built already stays."""
+    """Decode ``value`` to the type ``hint``; dataclasses are returned as they are."""
     if is_dataclass(value) or (isinstance(value, dict) and any(map(is_dataclass, value.values()))):
         return value
     try:
         return decode(hint, value, where)
     except ValueError as exc:
-        raise BadFileError(f"recipe {source}: {exc}", hint="mend the value") from exc
+        raise BadFileError(f"recipe {source}: {exc}", hint="correct the value") from exc
 
 
 def _check_model(model: ModelSpec, source: str) -> None:

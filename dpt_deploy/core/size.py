@@ -23,10 +23,10 @@ _SIZE = re.compile(r"(\d{1,9})(?:x(\d{1,9}))?")
 
 
 def parse_size(text: str, *, stride: int = 32) -> Size:
-    """``"384"`` is 384x384, ``"384x672"`` is height x width; with ``stride=1`` the syntax alone is checked.
+    """Parse ``"384"`` as 384x384 and ``"384x672"`` as height x width; ``stride=1`` checks the syntax alone.
 
     Raises:
-        UsageError: not a size, or not a positive multiple of ``stride``; the message names the two nearest legal sizes.
+        UsageError: not a size, or not a positive multiple of ``stride``; the hint names the nearest legal sizes.
     """
     match = _SIZE.fullmatch(text.strip())
     if not match:
@@ -64,12 +64,12 @@ def _nearest_legal(size: Size, stride: int) -> tuple[Size, Size]:
 
 
 def parse_sizes(text: str, *, stride: int = 32) -> tuple[Size, ...]:
-    """A comma-separated list of sizes, duplicates dropped, order kept."""
+    """Parse a comma-separated list of sizes; duplicates are dropped, the order is kept."""
     return tuple(dict.fromkeys(parse_size(part, stride=stride) for part in text.split(",") if part.strip()))
 
 
 def parse_batches(text: str) -> tuple[int, ...]:
-    """``"1,3"`` as positive integers, duplicates dropped, order kept.
+    """Parse ``"1,3"`` as positive integers; duplicates are dropped, the order is kept.
 
     Raises:
         UsageError: a part is not a positive integer.

@@ -1,4 +1,4 @@
-"""What a model is, what it eats and what it returns, as frozen data.
+"""Description of a model, its input image and its tensors, as frozen data.
 
 A :class:`ModelSpec` describes one Dense Prediction Transformer of Ranftl et al. (ICCV 2021), or the convolutional
 MiDaS network it is compared with, closely enough to build it (§3 and Tables 6-8 of the paper).
@@ -38,7 +38,7 @@ class MetricTail:
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """How an image becomes the network's input (the original's transform: resize, normalise, HWC to CHW)."""
+    """Image rule: how an image becomes the network input (resize, normalise, HWC to CHW, as in the original code)."""
 
     height: int
     width: int

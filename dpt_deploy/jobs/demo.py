@@ -1,4 +1,4 @@
-"""The main job, once, on a photograph that ships with the package."""
+"""Run the whole pipeline once, on a photograph that ships with the package."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BATCHES = (1, 2)
 
 @dataclass(frozen=True)
 class Demo:
-    """What the demo made and measured."""
+    """Files and measurements of the demo."""
 
     artifact: Artifact
     verification: Verification
@@ -37,9 +37,9 @@ class Demo:
 
 
 def run_demo(backbone: str, out: Path, *, seconds: float) -> Demo:
-    """Export ``backbone``, verify it, predict the shipped photograph, time it beside PyTorch at its own size.
+    """Export ``backbone``, verify it, predict the shipped photograph, and compare its speed with PyTorch.
 
-    A model whose weights do not ship with the package gets random ones: nothing is downloaded.
+    A model whose weights do not ship with the package gets random weights: nothing is downloaded.
     """
     recipe = load_recipe(backbone)
     weights = None if shipped_for(recipe) else "random"

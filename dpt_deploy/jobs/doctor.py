@@ -1,4 +1,4 @@
-"""What works on this machine, and what to install for the rest."""
+"""Check of this machine: what works, and what to install for the rest."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _CAPABILITIES = (
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the doctor: fine or not, and the remedy."""
+    """One check: passed or not, with details or the remedy."""
 
     name: str
     fine: bool
@@ -34,7 +34,7 @@ class Check:
 
 
 def diagnose_machine() -> tuple[list[Check], dict[str, Any]]:
-    """Checks in the order a user needs them, and the full fingerprint."""
+    """Return the checks in the order a user needs them, and the full fingerprint."""
     found = fingerprint()
     checks = [_capability(*entry) for entry in _CAPABILITIES]
     checks += [check for check in (_torch_build(found), *_engine_libraries(), _vector_units(), _gpu(found)) if check]
@@ -42,7 +42,7 @@ def diagnose_machine() -> tuple[list[Check], dict[str, Any]]:
 
 
 def zoo_table() -> list[dict[str, str]]:
-    """Every zoo model with its published checkpoints, or "ships with the package"."""
+    """Return every network with its published checkpoints, or "ships with the package"."""
     rows = []
     for name in zoo_names():
         recipe = load_recipe(name)
@@ -60,7 +60,7 @@ def _capability(name: str, modules: tuple[str, ...], which: str) -> Check:
 
 
 def _torch_build(machine: dict[str, object]) -> Check | None:
-    """torch and torchvision of different builds crash when timm is imported; say so before it happens."""
+    """Check that torch and torchvision have the same build: others crash when timm is imported."""
     versions = machine["tools"]
     if not isinstance(versions, dict) or "torch" not in versions or "torchvision" not in versions:
         return None
@@ -68,24 +68,26 @@ def _torch_build(machine: dict[str, object]) -> Check | None:
     local = {text.partition("+")[2] or "default" for text in (torch, vision)}
     if len(local) > 1:
         return Check(
-            "torch and torchvision match", False, f"torch {torch} beside torchvision {vision}: install one build"
+            "torch and torchvision match",
+            False,
+            f"torch {torch} and torchvision {vision} are different builds: install matching ones",
         )
     return Check("torch and torchvision match", True, f"{torch}, {vision}")
 
 
 def _engine_libraries() -> list[Check]:
-    """What is known against the installed versions of TensorRT."""
+    """Return the known defects of the installed versions of TensorRT."""
     rows = []
     for library, package in (("tensorrt", "tensorrt"), ("tensorrt_rtx", "tensorrt-rtx")):
         version = installed(package)
         found = [str(row) for row in preflight.known_bad() if version and row.names(library, version)]
-        rows += [Check(f"{package} {version} computes rightly", False, line) for line in found]
+        rows += [Check(f"{package} {version} computes correctly", False, line) for line in found]
     return rows
 
 
 def _vector_units() -> Check:
     flags = cpu_flags()
-    detail = ", ".join(flags) or "none known"
+    detail = ", ".join(flags) or "none"
     return Check("vector units for INT8 on the CPU", any("vnni" in flag or "amx" in flag for flag in flags), detail)
 
 
@@ -95,5 +97,5 @@ def _gpu(machine: dict[str, object]) -> Check:
     return Check(
         "NVIDIA GPU",
         bool(names),
-        "; ".join(map(str, names)) or "none: all runs without but engines",
+        "; ".join(map(str, names)) or "none: everything but engines runs without one",
     )

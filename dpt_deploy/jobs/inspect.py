@@ -1,4 +1,4 @@
-"""What is this file? A summary of an artefact, checked before it is shown."""
+"""Summary of an artefact, whose hashes are checked first."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dpt_deploy.core.optional import extra
 
 @dataclass(frozen=True)
 class Inspection:
-    """The sidecar, and what the graph itself says; an engine shows no graph."""
+    """The sidecar, and facts about the graph (not for an engine, whose graph cannot be read)."""
 
     path: Path
     sidecar: Sidecar

@@ -68,7 +68,7 @@ def test_segmentation_is_the_same_network_with_another_head():
         pytest.param('base = "hybrid"\n[model.encoder]\npatch = 8\n', "8 pixels; expected 16", id="hybrid patch"),
         pytest.param('base = "base"\n[model]\ntask = "segmentation"\n', "0 classes", id="no classes"),
         pytest.param("x = [", "not valid TOML", id="syntax"),
-        pytest.param('base = "mine.toml"\n', "stands on itself", id="cycle"),
+        pytest.param('base = "mine.toml"\n', "extends itself", id="cycle"),
     ],
 )
 def test_a_wrong_recipe_is_a_bad_file(tmp_path, text, message):
