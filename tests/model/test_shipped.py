@@ -12,7 +12,8 @@ pytest.importorskip("torch", reason="the models need PyTorch")
 
 from dpt_deploy.artifact.sidecar import WeightsSource
 from dpt_deploy.core.recipe import load_recipe
-from dpt_deploy.jobs.common.reference import checkpoint_path, reference_of, resolve_weights, shipped_for
+from dpt_deploy.jobs.common.reference import reference_of
+from dpt_deploy.jobs.common.weights import checkpoint_path, resolve_weights, shipped_for
 from dpt_deploy.jobs.export.export import export_model
 from dpt_deploy.jobs.train.config import Validation
 from dpt_deploy.jobs.train.judge import judge

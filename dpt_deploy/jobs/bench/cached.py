@@ -11,7 +11,7 @@ from dpt_deploy.core.precision import FP32
 from dpt_deploy.core.profile import SizeRange
 from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.core.size import Size, check_size
-from dpt_deploy.jobs.common.reference import shipped_for
+from dpt_deploy.jobs.common.weights import shipped_for
 from dpt_deploy.jobs.export.export import export_model
 from dpt_deploy.jobs.export.request import ExportRequest
 from dpt_deploy.model.checkpoints import published

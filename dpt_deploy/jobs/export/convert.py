@@ -10,7 +10,8 @@ from dpt_deploy.core.optional import extra
 from dpt_deploy.core.progress import say
 from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.core.spec import Task
-from dpt_deploy.jobs.common.reference import build_reference, resolve_weights
+from dpt_deploy.jobs.common.reference import build_reference
+from dpt_deploy.jobs.common.weights import resolve_weights
 
 LAYOUTS = ("huggingface", "native")
 

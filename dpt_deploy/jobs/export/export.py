@@ -15,7 +15,8 @@ from dpt_deploy.core.errors import ParityError
 from dpt_deploy.core.files import check_folder
 from dpt_deploy.core.progress import say
 from dpt_deploy.core.spec import ModelSpec
-from dpt_deploy.jobs.common.reference import build_reference, resolve_weights
+from dpt_deploy.jobs.common.reference import build_reference
+from dpt_deploy.jobs.common.weights import resolve_weights
 from dpt_deploy.jobs.export.assemble import Work, write_payloads
 from dpt_deploy.jobs.export.request import ExportRequest, check_export, finished, refuse_random_over_trained
 

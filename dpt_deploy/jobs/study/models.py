@@ -25,8 +25,9 @@ from dpt_deploy.core.runner import Runner
 from dpt_deploy.core.size import Size, check_size
 from dpt_deploy.core.spec import ImageSpec, ModelSpec
 from dpt_deploy.jobs.common.limits import check_memory, check_request
-from dpt_deploy.jobs.common.reference import checkpoint_path, reference_of
+from dpt_deploy.jobs.common.reference import reference_of
 from dpt_deploy.jobs.common.runners import open_runner, reference_runtime
+from dpt_deploy.jobs.common.weights import checkpoint_path
 from dpt_deploy.jobs.export.export import export_model
 from dpt_deploy.jobs.export.request import ExportRequest
 from dpt_deploy.jobs.study.outcome import Candidate

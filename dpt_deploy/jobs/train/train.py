@@ -15,7 +15,8 @@ from dpt_deploy.core.files import atomic_write_bytes, check_folder, ensure_folde
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.progress import say
 from dpt_deploy.core.recipe import Recipe, load_recipe
-from dpt_deploy.jobs.common.reference import build_reference, checkpoint_path, resolve_weights
+from dpt_deploy.jobs.common.reference import build_reference
+from dpt_deploy.jobs.common.weights import checkpoint_path, resolve_weights
 from dpt_deploy.jobs.train.config import TrainingConfig, read_training
 from dpt_deploy.jobs.train.judge import DepthScore, Score, SegmentationScore, judge
 
