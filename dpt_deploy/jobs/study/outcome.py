@@ -43,7 +43,7 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Reference:
+class PublishedNumber:
     """A published number and the measured one (``ours``): same metric and data, in the units of the source."""
 
     source: str
@@ -69,7 +69,7 @@ class Study:
     no_control: str
     environment: dict[str, object]
     seed: int
-    references: tuple[Reference, ...] = ()
+    references: tuple[PublishedNumber, ...] = ()
     prices: tuple[Price, ...] = ()
 
     @property

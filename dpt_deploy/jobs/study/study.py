@@ -29,7 +29,7 @@ from dpt_deploy.jobs.study.agreement import (
 from dpt_deploy.jobs.study.images import Images
 from dpt_deploy.jobs.study.journal import Journal
 from dpt_deploy.jobs.study.models import CandidateModel, Defect
-from dpt_deploy.jobs.study.outcome import Candidate, Reference, Study, analysed, originals
+from dpt_deploy.jobs.study.outcome import Candidate, PublishedNumber, Study, analysed, originals
 from dpt_deploy.jobs.study.prices import Price, price
 from dpt_deploy.jobs.study.resolution import Scores, default_sizes
 from dpt_deploy.jobs.study.scoring import Scoring
@@ -211,7 +211,7 @@ def _prices(scoring: Scoring, scores: Scores, candidates: Sequence[Candidate], s
 
 def _references(
     setup: StudySetup, scoring: Scoring, scores: Scores, candidates: Sequence[Candidate]
-) -> tuple[Reference, ...]:
+) -> tuple[PublishedNumber, ...]:
     """The paper's numbers for these models, and the same metric measured here at the paper's size."""
     protocol, found = setup.images.protocol, []
     if protocol.size not in scores.sizes:
@@ -224,5 +224,5 @@ def _references(
         metric = METRICS[protocol.metric]
         ours = mean_of(values * (100 if metric.percent else 1), seed=setup.request.seed)
         part = f"{len(scores.images)} of its {protocol.images} images"
-        found.append(Reference(f"Table {printed.table}", candidate.name, metric.title, printed.value, ours, part))
+        found.append(PublishedNumber(f"Table {printed.table}", candidate.name, metric.title, printed.value, ours, part))
     return tuple(found)

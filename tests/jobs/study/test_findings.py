@@ -7,7 +7,7 @@ import pytest
 from support.study import GROWTH, candidate, made
 
 from dpt_deploy.jobs.study import findings
-from dpt_deploy.jobs.study.outcome import Reference, analysed, hardest, pairs
+from dpt_deploy.jobs.study.outcome import PublishedNumber, analysed, hardest, pairs
 from dpt_deploy.measure.bootstrap import Estimate
 
 pytestmark = pytest.mark.fast
@@ -102,7 +102,9 @@ def test_images_left_out_are_counted_and_named():
 
 
 def test_a_published_number_is_next_to_the_measured_one():
-    reference = Reference("Table 1", "hybrid", "AbsRel", 0.093, Estimate(0.0951, 0.09, 0.1), "40 of its 454 images")
+    reference = PublishedNumber(
+        "Table 1", "hybrid", "AbsRel", 0.093, Estimate(0.0951, 0.09, 0.1), "40 of its 454 images"
+    )
     (text,) = findings.references(made(references=[reference]))
     measured, published = text.split("; ")
     assert measured == "AbsRel, hybrid: 0.095 (0.090 to 0.100) measured here on 40 of its 454 images"
