@@ -25,8 +25,8 @@ from dpt_deploy.core.errors import BadFileError
     "--format",
     "formats",
     multiple=True,
-    type=click.Choice(["png", "pfm", "color", "metric", "labels", "overlay"]),
-    help="What to write; may be repeated.  [default: png and pfm, or labels]",
+    metavar="FORMAT",
+    help="What to write (see above); may be repeated.  [default: png and pfm, or labels]",
 )
 @click.option(
     "--runtime", help="What runs the artefact: ort (default), emu (bf16 on a CPU), native (C++); trt runs an engine."
@@ -49,6 +49,8 @@ def command(artifact: Path, source: Path, as_json: bool, **options: Any) -> None
     metric   16-bit metres x 256 (KITTI) or x 1000 (NYU)
     labels   palette PNG of classes, 0 is background
     overlay  class colours blended over the image
+
+    Of a model with several outputs, each is written in every format that fits it; file names contain the output's name.
 
     \b
     dpt-deploy run out/hybrid-fp32.onnx photo.jpg -o depth.png

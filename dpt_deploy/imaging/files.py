@@ -120,15 +120,15 @@ def write_png16(path: Path, values: NDArray[np.uint16]) -> None:
     _write_png(path, values, _PNG_UNCOMPRESSED)
 
 
-def colorize(depth: NDArray[np.float32]) -> Pixels:
-    """A map (H, W) as RGB (H, W, 3), stretched over its range and coloured with INFERNO (bright is a large value)."""
-    grey = (depth_to_uint16(depth) >> 8).astype(np.uint8)
-    return swapped(cv2.applyColorMap(grey, cv2.COLORMAP_INFERNO))
+def colorize(values: NDArray[np.float32], palette: str = "inferno") -> Pixels:
+    """A map (H, W) as RGB (H, W, 3), stretched over its range and coloured; ``palette`` is a colour map of OpenCV."""
+    grey = (depth_to_uint16(values) >> 8).astype(np.uint8)
+    return swapped(cv2.applyColorMap(grey, getattr(cv2, f"COLORMAP_{palette.upper()}")))
 
 
-def write_color(path: Path, depth: NDArray[np.float32]) -> None:
+def write_color(path: Path, values: NDArray[np.float32], palette: str = "inferno") -> None:
     """An RGB PNG of :func:`colorize`."""
-    _write_png(path, swapped(colorize(depth)))
+    _write_png(path, swapped(colorize(values, palette)))
 
 
 def write_pfm(path: Path | str, values: NDArray[np.float32]) -> None:

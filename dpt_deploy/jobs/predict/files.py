@@ -1,8 +1,9 @@
-"""From files to files: images, folders and videos through an artefact; and :func:`load` for use from Python."""
+"""Run an artefact on images, folders and videos, and write the maps to files. Needs the extra ``images``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import tee
 from pathlib import Path
@@ -15,15 +16,19 @@ from dpt_deploy.core.files import check_folder, ensure_folder
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.progress import progress, say
 from dpt_deploy.core.size import Size
-from dpt_deploy.imaging import encode, rules
+from dpt_deploy.imaging import rules
 from dpt_deploy.jobs.predict.load import load
-from dpt_deploy.jobs.predict.targets import choose_formats, find_sources, name_targets
-from dpt_deploy.runtime.predictor import Prediction, Predictor
+from dpt_deploy.jobs.predict.targets import Targets, choose_formats, find_sources, name_targets
+from dpt_deploy.runtime.predictor import Predictor
+
+with extra("images", purpose="reading and writing images"):
+    from dpt_deploy.imaging import files as images
+    from dpt_deploy.imaging.video import VideoWriter, iter_video
 
 
 @dataclass(frozen=True)
 class FileResult:
-    """What became of one input file: the files written, or the reason why none was."""
+    """Result for one input file: the files written, or the reason why none was."""
 
     source: Path
     written: tuple[Path, ...] = ()
@@ -52,15 +57,13 @@ def run_files(
         UsageError: a format that the model does not have, or an output that would overwrite an input.
         ResourceError: the output cannot be written.
     """
-    with extra("images", purpose="reading and writing images"):
-        from dpt_deploy.imaging import files as images
     artifact = open_artifact(path)
     sources = find_sources(source, images.IMAGE_SUFFIXES)
     video = not source.is_dir() and source.suffix.lower() in images.VIDEO_SUFFIXES
     file = out if out is not None and out.suffix and not source.is_dir() and not out.is_dir() else None
-    chosen = choose_formats(artifact, formats, file, video=video)
+    chosen = choose_formats(artifact.sidecar, formats, file, video=video)
     targets = name_targets(sources, source, out, file, chosen)
-    check_folder(next(iter(targets[0].values())).parent)
+    check_folder(next(iter(targets[0])).parent)
     if artifact.sidecar.weights.is_random:
         say(f"weights: {artifact.sidecar.weights}")
     results = []
@@ -76,9 +79,7 @@ def run_files(
     return results
 
 
-def _one(
-    run: Callable[[Path, dict[str, Path]], FileResult], item: Path, target: dict[str, Path], *, single: bool
-) -> FileResult:
+def _one(run: Callable[[Path, Targets], FileResult], item: Path, target: Targets, *, single: bool) -> FileResult:
     try:
         return run(item, target)
     except (BadFileError, UsageError, ParityError) as exc:  # of this file; a full disk would meet every other as well
@@ -94,55 +95,30 @@ class _Writer:
         self._predictor = predictor
         self._kitti_crop = kitti_crop
 
-    def image(self, item: Path, targets: dict[str, Path]) -> FileResult:
-        from dpt_deploy.imaging import files as images
-
+    def image(self, item: Path, targets: Targets) -> FileResult:
+        """Write every output of one image in every format chosen for it."""
         pixels = self._crop(images.read_image(item))
-        prediction = self._predictor(pixels)
-        for name, path in targets.items():
+        maps = self._predictor(pixels).maps
+        for path, choice in targets.items():
             ensure_folder(path.parent)
-            self._write(name, path, prediction, pixels)
-        return FileResult(item, tuple(targets.values()))
+            choice.format.write(path, maps[choice.output.name], pixels)
+        return FileResult(item, tuple(targets))
 
-    def video(self, item: Path, targets: dict[str, Path]) -> FileResult:
-        """A video of colour-mapped depth, scaled frame by frame, or of the labels' colours over the frames."""
-        from dpt_deploy.imaging.video import VideoWriter, iter_video
-
-        video = iter_video(item)
-        path = targets["video"]
-        ensure_folder(path.parent)
-        count = 0
-        with VideoWriter(path, video.fps) as writer:
+    def video(self, item: Path, targets: Targets) -> FileResult:
+        """Write a video of the pictures of every output; each frame is stretched over its own range."""
+        video, count = iter_video(item), 0
+        with ExitStack() as stack:
+            writers = {}
+            for path in targets:
+                ensure_folder(path.parent)
+                writers[path] = stack.enter_context(VideoWriter(path, video.fps))
             given, shown = tee(map(self._crop, video.frames))
             for prediction, frame in zip(self._predictor.predict_all(given), shown, strict=False):  # one is asked first
-                writer.write(self._picture(prediction, frame))
+                for path, choice in targets.items():
+                    if choice.format.picture is not None:
+                        writers[path].write(choice.format.picture(prediction.maps[choice.output.name], frame))
                 count += 1
-        return FileResult(item, (path,), frames=count)
-
-    def _picture(self, prediction: Prediction, frame: np.ndarray) -> np.ndarray:
-        from dpt_deploy.imaging import files as images
-
-        (found,) = prediction.maps.values()
-        if found.task.of_classes:
-            return images.overlay(frame, found.values, found.num_classes)
-        return images.colorize(found.values)
+        return FileResult(item, tuple(targets), frames=count)
 
     def _crop(self, pixels: np.ndarray) -> np.ndarray:
         return rules.kitti_crop(pixels) if self._kitti_crop else pixels
-
-    def _write(self, name: str, path: Path, prediction: Prediction, pixels: np.ndarray) -> None:
-        from dpt_deploy.imaging import files as images
-
-        (found,) = prediction.maps.values()
-        if name == "labels":
-            images.write_labels(path, found.values, found.num_classes)
-        elif name == "overlay":
-            images.write_overlay(path, pixels, found.values, found.num_classes)
-        elif name == "pfm":
-            images.write_pfm(path, found.values)
-        elif name == "color":
-            images.write_color(path, found.values)
-        elif name == "metric":
-            images.write_png16(path, encode.metric_to_uint16(found.values, found.png_scale))
-        else:
-            images.write_png16(path, encode.depth_to_uint16(found.values))

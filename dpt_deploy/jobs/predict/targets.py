@@ -1,25 +1,43 @@
-"""Which files are read, and which are written in which format."""
+"""The files that are read, and the files that are written for each of them."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from dpt_deploy.artifact.store import Artifact
+from dpt_deploy.artifact.records import OutputRecord
+from dpt_deploy.artifact.sidecar import Sidecar
 from dpt_deploy.core.errors import BadFileError, UsageError
+from dpt_deploy.core.optional import extra
 
-OutputFormat = Literal["png", "pfm", "color", "metric", "labels", "overlay"]
+with extra("images", purpose="reading and writing images"):
+    from dpt_deploy.imaging.files import VIDEO_SUFFIXES
+    from dpt_deploy.imaging.formats import FORMATS, OutputFormat
+
+_VIDEO = ".mp4"
 
 
-DEPTH_FORMATS = ("png", "pfm", "color", "metric")
+@dataclass(frozen=True)
+class Choice:
+    """One output in one format: what is written for every input. ``suffix`` follows the stem of the input."""
+
+    output: OutputRecord
+    format: OutputFormat
+    suffix: str
+    video: bool = False
 
 
-SEGMENTATION_FORMATS = ("labels", "overlay")
+Targets = dict[Path, Choice]  # the files to write for one input
 
 
 def find_sources(source: Path, suffixes: frozenset[str]) -> list[Path]:
-    """The file itself, or the images of a folder in order; raises :class:`BadFileError` if there are none."""
+    """The file itself, or the images of a folder in order.
+
+    Raises:
+        BadFileError: there is none.
+    """
     if not source.exists():
         raise BadFileError(f"{source} does not exist", hint="give an image, a video, or a folder of images")
     if not source.is_dir():
@@ -31,39 +49,71 @@ def find_sources(source: Path, suffixes: frozenset[str]) -> list[Path]:
     return found
 
 
-def choose_formats(artifact: Artifact, formats: tuple[str, ...], file: Path | None, *, video: bool) -> tuple[str, ...]:
-    """The output formats to write; raises :class:`UsageError` for one that the model does not have."""
-    model = artifact.sidecar.model
-    allowed: tuple[str, ...] = DEPTH_FORMATS if model.task == "depth" else SEGMENTATION_FORMATS
-    if video:
-        allowed = ("color",) if model.task == "depth" else ("overlay",)
-    for name in formats:
-        if name not in allowed:
-            what = f"a video of a {model.task} model" if video else f"a {model.task} model"
-            raise UsageError(f"format {name!r} does not fit {what}", hint=f"choose from {', '.join(allowed)}")
-        if name == "metric" and model.metric is None:
-            raise UsageError("format 'metric' needs a model that returns metres", hint="use hybrid-kitti or hybrid-nyu")
-    if video:
-        return ("video",)
-    if formats:
-        return tuple(dict.fromkeys(formats))
-    if model.task == "segmentation":
-        return ("labels",)
+def choose_formats(sidecar: Sidecar, names: tuple[str, ...], file: Path | None, *, video: bool) -> list[Choice]:
+    """The formats to write for each output.
+
+    ``names`` are the formats asked for: each is written for every output that it fits. By default an output is written
+    in the formats of its task. To the one ``file``, that is the first whose suffix is the file's, or simply the first.
+    For a video it is the format that makes pictures.
+
+    Raises:
+        UsageError: a format is unknown, or fits no output.
+    """
+    for name in names:
+        _check_format(name, sidecar.outputs, video=video)
+    chosen = []
+    for output in sidecar.outputs:
+        fitting = [each for each in FORMATS.values() if each.fits(output.kind) and (each.picture or not video)]
+        if names:
+            formats = [FORMATS[name] for name in dict.fromkeys(names) if FORMATS[name] in fitting]
+        else:
+            formats = fitting[:1] if video else _usual(output, file)
+        chosen += [_choice(output, each, several=len(sidecar.outputs) > 1, video=video) for each in formats]
+    return chosen
+
+
+def _check_format(name: str, outputs: Iterable[OutputRecord], *, video: bool) -> None:
+    tasks = [output.kind for output in outputs]
+    fitting = [each.name for each in FORMATS.values() if any(map(each.fits, tasks)) and (each.picture or not video)]
+    if name in fitting:
+        return
+    hint = f"choose from {', '.join(fitting)}"
+    if name not in FORMATS:
+        raise UsageError(f"unknown format {name!r}", hint=hint)
+    if not video and FORMATS[name].unit:
+        raise UsageError(f"format {name!r} needs a model that returns metres", hint="use hybrid-kitti or hybrid-nyu")
+    what = f"{'a video of ' if video else ''}a model that returns {' and '.join(task.name for task in tasks)}"
+    raise UsageError(f"format {name!r} does not fit {what}", hint=hint)
+
+
+def _usual(output: OutputRecord, file: Path | None) -> list[OutputFormat]:
+    formats = [FORMATS[name] for name in output.kind.formats]
     if file is None:
-        return ("png", "pfm")
-    return ("pfm",) if file.suffix.lower() == ".pfm" else ("png",)
+        return formats
+    same = [each for each in formats if each.suffix == file.suffix.lower()]
+    return (same or formats)[:1]
+
+
+def _choice(output: OutputRecord, format_: OutputFormat, *, several: bool, video: bool) -> Choice:
+    """Files of several outputs carry the output's name."""
+    suffix = _VIDEO if video else format_.suffix
+    return Choice(output, format_, f"-{output.name}{suffix}" if several else suffix, video)
 
 
 def name_targets(
-    sources: list[Path], source: Path, out: Path | None, file: Path | None, formats: tuple[str, ...]
-) -> list[dict[str, Path]]:
-    """For each input the file to write in each format: no two the same, and none of them an input.
+    sources: list[Path], source: Path, out: Path | None, file: Path | None, chosen: list[Choice]
+) -> list[Targets]:
+    """The files to write for each input: no two the same, and none of them an input.
 
-    Inputs go into the folder ``out`` under their stem, or under their whole name where two have the same stem. Without
-    ``out``: beside the input, or a folder's into ``FOLDER-out``.
+    Inputs go into the folder ``out`` under their stem, or under their whole name if two have the same stem. Without
+    ``out`` they go next to the input, and those of a folder into ``FOLDER-out``. One choice goes to ``file`` itself,
+    several to files of its stem.
+
+    Raises:
+        UsageError: a file would be written twice or is an input, or the suffix of ``file`` does not fit.
     """
     if file is not None:
-        return _checked([_named(file, formats)], sources)
+        return _checked([_named(file, chosen)], sources)
     if out is None and not source.is_dir():
         bases = [source.with_name(f"{source.stem}-out")]
     else:
@@ -71,45 +121,30 @@ def name_targets(
         folder = out or named.with_name(f"{named.name}-out")
         stems = Counter(item.stem for item in sources)
         bases = [folder / (item.stem if stems[item.stem] == 1 else item.name) for item in sources]
-    return _checked(
-        [{name: base.with_name(base.name + _SUFFIXES[name]) for name in formats} for base in bases], sources
-    )
+    return _checked([{base.with_name(base.name + each.suffix): each for each in chosen} for base in bases], sources)
 
 
-def _named(file: Path, formats: tuple[str, ...]) -> dict[str, Path]:
-    """One format goes to ``file`` itself, several to files of its stem."""
-    from dpt_deploy.imaging.files import VIDEO_SUFFIXES
-
-    if len(formats) > 1:
-        return {name: file.with_name(file.stem + _SUFFIXES[name]) for name in formats}
-    (name,) = formats
-    fitting = sorted(VIDEO_SUFFIXES) if name == "video" else [Path("x" + _SUFFIXES[name]).suffix]
+def _named(file: Path, chosen: list[Choice]) -> Targets:
+    if len(chosen) > 1:
+        return {file.with_name(file.stem + each.suffix): each for each in chosen}
+    (only,) = chosen
+    fitting = sorted(VIDEO_SUFFIXES) if only.video else [Path("x" + only.suffix).suffix]
     if file.suffix.lower() not in fitting:
+        name = "video" if only.video else only.format.name
         raise UsageError(
             f"{file} does not fit the format {name!r}; expected the suffix {' or '.join(fitting)}",
             hint="name a file of that kind, or an existing folder",
         )
-    return {name: file}
+    return {file: only}
 
 
-def _checked(targets: list[dict[str, Path]], sources: list[Path]) -> list[dict[str, Path]]:
+def _checked(targets: list[Targets], sources: list[Path]) -> list[Targets]:
     inputs = {item.resolve() for item in sources}
     seen: set[Path] = set()
-    for path in (path for target in targets for path in target.values()):
+    for path in (path for target in targets for path in target):
         if path.resolve() in inputs:
             raise UsageError(f"{path} is an input; it would be overwritten", hint="name another output with -o")
         if path in seen:
             raise UsageError(f"two inputs would be written to {path}", hint="rename one of them")
         seen.add(path)
     return targets
-
-
-_SUFFIXES = {
-    "png": ".png",
-    "pfm": ".pfm",
-    "color": "-color.png",
-    "metric": "-metric.png",
-    "labels": "-labels.png",
-    "overlay": "-overlay.png",
-    "video": ".mp4",
-}

@@ -1,0 +1,82 @@
+"""Output formats: one record for each kind of file that ``run`` writes. Needs the extra ``images``.
+
+A new format is one more record in :data:`FORMATS`. A task whose maps it fits then accepts it; a task that should write
+it by default names it in ``core/task.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from dpt_deploy.core.task import Task
+from dpt_deploy.imaging import encode, files
+from dpt_deploy.imaging.files import Pixels
+from dpt_deploy.imaging.maps import Map
+
+
+@dataclass(frozen=True)
+class OutputFormat:
+    """One format.
+
+    Attributes:
+        name: its name on the command line.
+        suffix: what follows the stem of the input in the name of the written file.
+        of_classes: True if it holds labels, False if it holds numbers.
+        write: writes a map of an image (H, W, 3) to a path.
+        picture: the map of an image as RGB (H, W, 3), which makes frames of videos; None if it is no picture.
+        unit: ``m`` if it holds metres only.
+    """
+
+    name: str
+    suffix: str
+    of_classes: bool
+    write: Callable[[Path, Map, Pixels], None]
+    picture: Callable[[Map, Pixels], Pixels] | None = None
+    unit: Literal["", "m"] = ""
+
+    def fits(self, task: Task) -> bool:
+        """True if it can hold a map of the task."""
+        return self.of_classes == task.of_classes and self.unit in ("", task.unit)
+
+
+def _png(path: Path, found: Map, _image: Pixels) -> None:
+    files.write_png16(path, encode.depth_to_uint16(found.values))
+
+
+def _metric(path: Path, found: Map, _image: Pixels) -> None:
+    files.write_png16(path, encode.metric_to_uint16(found.values, found.png_scale))
+
+
+def _overlay(path: Path, found: Map, image: Pixels) -> None:
+    files.write_overlay(path, image, found.values, found.num_classes)
+
+
+_TABLE = (
+    OutputFormat("png", ".png", of_classes=False, write=_png),
+    OutputFormat("pfm", ".pfm", of_classes=False, write=lambda path, found, _: files.write_pfm(path, found.values)),
+    OutputFormat(
+        "color",
+        "-color.png",
+        of_classes=False,
+        write=lambda path, found, _: files.write_color(path, found.values, found.task.palette),
+        picture=lambda found, _: files.colorize(found.values, found.task.palette),
+    ),
+    OutputFormat("metric", "-metric.png", of_classes=False, write=_metric, unit="m"),
+    OutputFormat(
+        "labels",
+        "-labels.png",
+        of_classes=True,
+        write=lambda path, found, _: files.write_labels(path, found.values, found.num_classes),
+    ),
+    OutputFormat(
+        "overlay",
+        "-overlay.png",
+        of_classes=True,
+        write=_overlay,
+        picture=lambda found, image: files.overlay(image, found.values, found.num_classes),
+    ),
+)
+FORMATS = {each.name: each for each in _TABLE}

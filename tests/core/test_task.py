@@ -1,0 +1,34 @@
+"""Records of tasks: every model has one, and an unknown one is refused."""
+
+from dataclasses import replace
+
+import pytest
+from support.faults.handmade import MODEL
+
+from dpt_deploy.core.spec import MetricTail
+from dpt_deploy.core.task import DEPTH, LABELS, METRIC_DEPTH, SCORES, TASKS, task_named, task_of
+
+pytestmark = pytest.mark.fast
+
+
+def test_a_model_has_the_task_of_its_head():
+    assert task_of(MODEL) is DEPTH
+    assert task_of(replace(MODEL, metric=MetricTail(1.0, 0.0, 256.0))) is METRIC_DEPTH
+    segmentation = MODEL.with_classes(7)
+    assert task_of(segmentation) is SCORES
+    assert task_of(segmentation, labels=True) is LABELS
+
+
+def test_maps_hold_numbers_or_labels():
+    assert {task.name: task.of_classes for task in TASKS.values()} == {
+        "depth": False,
+        "metric-depth": False,
+        "scores": True,
+        "labels": True,
+    }
+
+
+def test_a_task_is_found_by_its_name():
+    assert all(task_named(name) is task for name, task in TASKS.items())
+    with pytest.raises(ValueError, match="task 'pose' is unknown; expected one of depth"):
+        task_named("pose")

@@ -1,0 +1,39 @@
+"""Raw outputs become maps of the image's size, by the task of the output."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from support.faults.handmade import MODEL
+
+from dpt_deploy.core.size import Size
+from dpt_deploy.core.spec import MetricTail
+from dpt_deploy.core.task import DEPTH, LABELS, METRIC_DEPTH, SCORES
+from dpt_deploy.imaging import resample
+from dpt_deploy.imaging.maps import map_type, to_map
+
+pytestmark = pytest.mark.fast
+
+SIZE = Size(30, 50)
+SCORES_OF_3 = np.random.default_rng(0).normal(size=(1, 3, 12, 20)).astype(np.float32)
+
+
+def test_numbers_are_resized():
+    found = to_map(DEPTH, SCORES_OF_3[:, 0], SIZE, MODEL)
+    np.testing.assert_array_equal(found.values, resample.resize_bicubic(SCORES_OF_3[0, 0], SIZE))
+    assert (found.num_classes, found.png_scale, found.values.dtype) == (0, 0.0, map_type(DEPTH))
+
+
+def test_metres_carry_the_scale_of_their_png():
+    metric = replace(MODEL, metric=MetricTail(1.0, 0.0, 256.0))
+    assert to_map(METRIC_DEPTH, SCORES_OF_3[:, 0], SIZE, metric).png_scale == 256.0
+
+
+def test_scores_and_labels_become_labels_that_count_from_one():
+    model = MODEL.with_classes(3)
+    scores = to_map(SCORES, SCORES_OF_3, SIZE, model)
+    labels = to_map(LABELS, SCORES_OF_3.argmax(axis=1).astype(np.int64), SIZE, model)
+    for found in (scores, labels):
+        assert (found.num_classes, found.values.dtype, found.values.shape) == (3, np.uint16, (30, 50))
+        assert set(np.unique(found.values)) == {1, 2, 3}
+    assert np.mean(scores.values == labels.values) > 0.7
