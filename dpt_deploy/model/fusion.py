@@ -51,5 +51,5 @@ class Fusion(nn.Module):
 
 
 def upsample2(x: Tensor, *, align_corners: bool) -> Tensor:
-    """Bilinear x2. The corner rule is part of the trained weights: see the table in ARCHITECTURE.md."""
+    """Bilinear x2. The corner rule is part of the trained weights: see docs/explanation/imaging.md."""
     return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=align_corners)

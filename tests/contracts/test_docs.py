@@ -133,6 +133,11 @@ def test_the_first_commands_of_the_readme_are_demo_and_test(root):
     assert ["make", "test"] in first
 
 
+@pytest.mark.parametrize(("name", "most"), [("README.md", 7000), ("ARCHITECTURE.md", 8000)])
+def test_the_first_pages_stay_short(name, most, root):
+    assert len((root / name).read_bytes()) <= most
+
+
 # --- help -------------------------------------------------------------------------------------------------------------
 
 
