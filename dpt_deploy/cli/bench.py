@@ -24,7 +24,7 @@ from dpt_deploy.core.size import Size
 @batch_option("Batches.  [default: 1]")
 @click.option(
     "--runtime",
-    "contenders",
+    "candidates",
     help="Any of torch, torch-compile, hf-ort, ort, native; on a GPU also trt; trt-device, trt-enqueue-device, "
     "torch-device, torch-compile-device between arrays that lie there; trt-frame, trt-frames: full HD frames that are "
     "resized there, alone and overlapping.  [default: torch,ort; of an engine torch,trt]",
@@ -103,25 +103,25 @@ def _measure(
     backbone: str,
     res: tuple[Size, ...],
     batch: tuple[int, ...],
-    contenders: str | None,
+    candidates: str | None,
     photo: Path | None,
     no_photo: bool,
     baseline: Path | None,
     device: str | None,
-    **limits: Any,
+    **options: Any,
 ) -> tuple[Any, list[Any]]:
-    """The result, and what in it is worse than the baseline."""
+    """Return the result, and the ratios that are worse than the baseline."""
     from dpt_deploy.artifact.store import open_artifact, open_model
-    from dpt_deploy.jobs.bench.bench import bench_artifact, open_baseline
+    from dpt_deploy.jobs.bench.bench import BenchRequest, bench_artifact, open_baseline
     from dpt_deploy.jobs.bench.cached import cached_artifact, cached_engine
     from dpt_deploy.jobs.bench.contenders import check_name
     from dpt_deploy.jobs.predict.photo import photograph
 
     engine = artifact is not None and artifact.suffix == ".plan"
-    wanted = f"torch,{'trt' if engine else 'ort'}" if contenders is None else contenders
+    wanted = f"torch,{'trt' if engine else 'ort'}" if candidates is None else candidates
     names = [name.strip() for name in wanted.split(",")]
     for name in names:
-        check_name(name)  # an unknown one is refused before anything is exported
+        check_name(name)  # before anything is exported
     recorded = open_baseline(baseline) if baseline else None
     sizes = res or (Size(384, 384),)
     with photograph(photo, leave_out=no_photo) as path:
@@ -131,16 +131,8 @@ def _measure(
             opened = cached_engine(backbone, sizes, batch or (1,))
         else:
             opened = cached_artifact(backbone, sizes)
-        result = bench_artifact(
-            opened,
-            sizes,
-            batches=batch or (1,),
-            contenders=names,
-            device=device or "",
-            photograph=path,
-            baseline=recorded,
-            **limits,
-        )
+        request = BenchRequest(sizes, batch or (1,), tuple(names), device=device or "", photograph=path, **options)
+        result = bench_artifact(opened, request, baseline=recorded)
     return result, result.worse_than(recorded) if recorded else []
 
 

@@ -12,7 +12,8 @@ from dpt_deploy.core.files import write_errors
 from dpt_deploy.core.progress import SILENT, reporting, say
 from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.core.size import Size
-from dpt_deploy.jobs.bench.bench import BenchResult, bench_artifact
+from dpt_deploy.jobs.bench.bench import BenchRequest, BenchResult, bench_artifact
+from dpt_deploy.jobs.common.reference import shipped_for
 from dpt_deploy.jobs.common.weights import shipped_for
 from dpt_deploy.jobs.export.export import export_model
 from dpt_deploy.jobs.export.request import ExportRequest
@@ -56,6 +57,7 @@ def run_demo(backbone: str, out: Path, *, seconds: float) -> Demo:
         run_files(artifact.path, photograph, picture, formats=("color",))
     say("timing")
     image = artifact.sidecar.image
+    request = BenchRequest((Size(image.height, image.width),), seconds=seconds, photograph=photograph)
     with reporting(SILENT):
-        timing = bench_artifact(artifact, [Size(image.height, image.width)], seconds=seconds, photograph=photograph)
+        timing = bench_artifact(artifact, request)
     return Demo(artifact, verification, timing, photograph, picture)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from dpt_deploy.measure.timing import Contender, Timing
+from dpt_deploy.measure.timing import TimedCall, Timing
 
 SIDE = 2048  # large enough to be bound by arithmetic, small enough to be repeated every round
 DEVICE_SIDE = 8192
@@ -28,10 +28,10 @@ def matrices() -> tuple[np.ndarray, np.ndarray]:
     return left, right
 
 
-def numpy_product() -> Contender:
+def numpy_product() -> TimedCall:
     """The product computed by NumPy."""
     left, right = matrices()
-    return Contender(lambda: left @ right, lambda: None)
+    return TimedCall(lambda: left @ right, lambda: None)
 
 
 def best(products: Mapping[str, Timing]) -> Timing:

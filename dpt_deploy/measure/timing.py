@@ -1,43 +1,48 @@
-"""How long does it take, honestly: contenders interleaved in one run, medians with bootstrap intervals.
+"""Timing: calls interleaved in one run, medians with bootstrap intervals.
 
-On a shared machine absolute times drift; the ratio of two contenders measured turn by turn does not. The clock is the
-host's, read after ``synchronize`` on both sides of a run: for work on a GPU that includes the launch and the copies,
-which is what a caller waits for. Events on the device would leave them out, so they are not used.
+On a shared machine absolute times drift; the ratio of two interleaved calls does not. The clock is the host's, read
+after ``synchronize`` on both sides of a run: for work on a GPU that includes the launch and the copies, which is what a
+caller waits for. Events on the device would leave them out, so they are not used.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 import numpy as np
 
 from dpt_deploy.core.progress import progress
 
-MIN_ROUNDS = 3  # without which there is no median to speak of, whatever the time box says
-ENOUGH_ROUNDS = 30  # a run with fewer says so
+MIN_ROUNDS = 3  # fewer have no meaningful median; run even if the time limit is shorter
+ENOUGH_ROUNDS = 30  # results with fewer rounds are marked
 MAX_ROUNDS = 200
 WARM_UP = 2
-YARDSTICK_SHARE = 0.1  # of the contenders' time, once each yardstick has its three samples
+YARDSTICK_SHARE = 0.1  # of the time of the calls, once each yardstick has its three samples
 SETTLE_SECONDS = 0.05  # threads of a linear-algebra library spin for some 25 ms after a product
 
 Limit = Literal["time box", "rounds"]
 Clock = Callable[[], float]
+Key = TypeVar("Key", bound=Hashable)
 
 
 def now() -> float:
-    """Seconds of the host's finest clock."""
+    """Return the seconds of the host's finest clock."""
     return time.perf_counter()
 
 
 @dataclass(frozen=True)
-class Contender:
-    """Something to time: a call without arguments, and the wait after it. ``note`` says what turned out to run it.
+class TimedCall:
+    """A call to time, and the wait after it.
 
-    ``times`` is how often one call does what is timed, where only many in a row can overlap; a sample is a call's time
-    over it. ``parts`` are what a call consists of, in order, each to be timed by itself as well.
+    Attributes:
+        run: the call.
+        synchronize: waits until the work of the call is done.
+        note: the library parts that turned out to run it.
+        times: number of runs in one call, if only runs in a row can overlap; a sample is the time of a call over it.
+        parts: the steps that a call consists of, in order; each can be timed by itself.
     """
 
     run: Callable[[], object]
@@ -49,7 +54,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of every run of one contender, in the order they were measured."""
+    """Seconds of every run of one call, in the order they were measured."""
 
     seconds: np.ndarray
 
@@ -66,14 +71,14 @@ class Timing:
 
 
 @dataclass(frozen=True)
-class Session:
-    """What one interleaved run measured: a timing by name, and which limit ended it after how many rounds.
+class Session(Generic[Key]):
+    """Result of one interleaved run: a timing per key, the number of rounds, and the limit that ended it.
 
-    Contenders have a sample of every round, yardsticks of some. ``seconds`` is what the rounds took, without warm-up
-    and yardsticks.
+    Calls have one sample per round, yardsticks fewer. ``seconds`` is the time of the rounds, without warm-up and
+    yardsticks.
     """
 
-    timings: Mapping[str, Timing]
+    timings: Mapping[Key, Timing]
     rounds: int
     seconds: float
     ended_by: Limit
@@ -84,7 +89,7 @@ class Session:
 
 
 def ratio(slow: Timing, fast: Timing, *, seed: int = 0, resamples: int = 2000) -> tuple[float, float, float]:
-    """Median of the turn-by-turn ratio ``slow / fast`` and its 95 % bootstrap interval."""
+    """Return the median of the round-by-round ratio ``slow / fast`` and its 95 % bootstrap interval."""
     rounds = slow.seconds / fast.seconds
     low, high = _interval(rounds, seed, resamples)
     return float(np.median(rounds)), low, high
@@ -98,58 +103,58 @@ def _interval(values: np.ndarray, seed: int, resamples: int) -> tuple[float, flo
 
 
 def interleave(
-    contenders: Mapping[str, Contender],
+    calls: Mapping[Key, TimedCall],
     *,
     seconds: float,
     rounds: int = MAX_ROUNDS,
-    yardsticks: Mapping[str, Contender] | None = None,
+    yardsticks: Mapping[Key, TimedCall] | None = None,
     clock: Clock = now,
-) -> Session:
-    """Time every contender turn by turn until ``seconds`` are used up or ``rounds`` are had, whichever is first.
+) -> Session[Key]:
+    """Time all calls, interleaved, until ``seconds`` are used up or ``rounds`` are done, whichever is first.
 
-    Two rounds of warm-up come before, and three rounds are kept even where the time box is too small for them. The
-    order within a round rotates, so that none always follows the same other. ``yardsticks`` come after the first three
-    rounds, and then after as many as cost a tenth of the contenders' time; their own is not counted.
+    Two rounds of warm-up come first. At least three rounds are timed, even if the time limit is shorter. The order
+    within a round rotates, so that no call always follows the same other. ``yardsticks`` run after the first three
+    rounds, and then after so many that they cost a tenth of the time of the calls; their own time is not counted.
     """
     yardsticks = yardsticks or {}
-    everyone = {**contenders, **yardsticks}
-    for contender in everyone.values():
+    everything = {**calls, **yardsticks}
+    for call in everything.values():
         for _ in range(WARM_UP):
-            measure(contender, clock)
-    names = list(contenders)
-    samples: dict[str, list[float]] = {name: [] for name in everyone}
+            measure(call, clock)
+    keys = list(calls)
+    samples: dict[Key, list[float]] = {key: [] for key in everything}
     done, used, lent = 0, 0.0, 0.0
     with progress("timing", 1.0, unit="share") as share:
         while done < MIN_ROUNDS or (used < seconds and done < rounds):
             begin = clock()
-            for offset in range(len(names)):
-                name = names[(done + offset) % len(names)]
-                samples[name].append(measure(contenders[name], clock))
+            for offset in range(len(keys)):
+                key = keys[(done + offset) % len(keys)]
+                samples[key].append(measure(calls[key], clock))
             done += 1
             used += clock() - begin
             if yardsticks and (done <= MIN_ROUNDS or lent < YARDSTICK_SHARE * used):
-                for name, yardstick in yardsticks.items():
-                    samples[name].append(measure(yardstick, clock))
-                    lent += samples[name][-1]
+                for key, yardstick in yardsticks.items():
+                    samples[key].append(measure(yardstick, clock))
+                    lent += samples[key][-1]
                 time.sleep(SETTLE_SECONDS)
             share.update(done=min(1.0, max(used / seconds, done / rounds)))
-    timings = {name: Timing(np.asarray(values)) for name, values in samples.items()}
+    timings = {key: Timing(np.asarray(values)) for key, values in samples.items()}
     return Session(timings, done, used, "rounds" if done >= rounds else "time box")
 
 
-def measure(contender: Contender, clock: Clock = now) -> float:
-    """Seconds of one run and the wait after it; what went before is waited for first."""
-    contender.synchronize()
+def measure(call: TimedCall, clock: Clock = now) -> float:
+    """Return the seconds of one run and the wait after it; earlier work is waited for first."""
+    call.synchronize()
     begin = clock()
-    contender.run()
-    contender.synchronize()
-    return (clock() - begin) / contender.times
+    call.run()
+    call.synchronize()
+    return (clock() - begin) / call.times
 
 
-def alternate(contender: Contender, other: Contender, *, rounds: int, clock: Clock = now) -> Timing:
-    """``rounds`` runs of ``contender``, each right after one of ``other``, without warm-up."""
+def alternate(call: TimedCall, other: TimedCall, *, rounds: int, clock: Clock = now) -> Timing:
+    """Time ``rounds`` runs of ``call``, each right after one of ``other``, without warm-up."""
     samples = []
     for _ in range(rounds):
         measure(other, clock)
-        samples.append(measure(contender, clock))
+        samples.append(measure(call, clock))
     return Timing(np.asarray(samples))

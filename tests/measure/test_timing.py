@@ -7,7 +7,7 @@ import pytest
 from support.reporting import recording
 
 from dpt_deploy.measure import ceiling, timing
-from dpt_deploy.measure.timing import Contender, Timing, interleave, ratio
+from dpt_deploy.measure.timing import TimedCall, Timing, interleave, ratio
 
 pytestmark = pytest.mark.fast
 
@@ -25,7 +25,7 @@ class Clock:
             if log is not None:
                 log.append(name)
 
-        return Contender(run, lambda: None)
+        return TimedCall(run, lambda: None)
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_medians_are_those_of_the_clock(clock):
 def test_many_in_a_row_are_told_one_by_one(clock):
     burst = clock.work(8.0)
     found = interleave(
-        {"burst": Contender(burst.run, burst.synchronize, times=4), "one": clock.work(1.0)}, seconds=40.0
+        {"burst": TimedCall(burst.run, burst.synchronize, times=4), "one": clock.work(1.0)}, seconds=40.0
     )
     assert (found.timings["burst"].median, found.timings["one"].median) == (2.0, 1.0)
 
@@ -95,7 +95,7 @@ def test_work_left_in_the_queue_is_counted(clock):
     def wait():
         clock.now += 0.5
 
-    found = interleave({"queued": Contender(lambda: None, wait)}, seconds=5.0)
+    found = interleave({"queued": TimedCall(lambda: None, wait)}, seconds=5.0)
     assert found.timings["queued"].median == 0.5
 
 

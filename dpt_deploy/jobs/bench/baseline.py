@@ -1,4 +1,4 @@
-"""Is this run worse than a recorded one? Ratios are compared, never times: only ratios hold on a busy machine."""
+"""Comparison of a run with a recorded one. Only ratios are compared: times do not hold on a busy machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.jobs.common.recorded import read_record, require_same
 
 _MACHINE = ("processor", "cores", "gpus")
-SLOWER = "times_slower_than_"  # begins the key of a ratio in a row; the name of what is ours ends it
+SLOWER = "times_slower_than_"  # prefix of the key of a ratio in a row; the name of the reference follows
 _MAX_BYTES = 1 << 24  # a recorded run has a few kilobytes
 Key = tuple[str, int, str]
 Ratio = tuple[float, float, float]
@@ -20,25 +20,25 @@ Ratio = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Regression:
-    """A contender that gained on ours: its lead was ``recorded`` times, is now at most ``high``."""
+    """A candidate whose ratio to the artefact got worse: it was ``recorded`` and is now at most ``high``."""
 
     size: str
     batch: int
-    contender: str
+    candidate: str
     recorded: float
     found: float
     high: float
 
     def __str__(self) -> str:
         return (
-            f"{self.contender} at {self.size}, batch {self.batch}: {self.found:.2f} times slower than ours, "
+            f"{self.candidate} at {self.size}, batch {self.batch}: {self.found:.2f} times slower than the artefact, "
             f"recorded {self.recorded:.2f}"
         )
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A recorded run: where it was read from, of which model, on which machine, and its ratios by row."""
+    """A recorded run: its file, model and machine, and its ratios by row."""
 
     source: Path
     model: str
@@ -63,7 +63,7 @@ def read_baseline(path: Path) -> Baseline:
 
 
 def check_machine(baseline: Baseline, environment: Mapping[str, Any]) -> None:
-    """Raise :class:`IncompatibleError`, which names every difference, if it was recorded on another kind of machine."""
+    """Raise :class:`IncompatibleError` with every difference if it was recorded on another kind of machine."""
     require_same(
         f"the baseline {baseline.source}",
         [(key, baseline.machine[key], environment[key]) for key in _MACHINE],
@@ -72,7 +72,7 @@ def check_machine(baseline: Baseline, environment: Mapping[str, Any]) -> None:
 
 
 def comparable(baseline: Baseline, model: str, planned: Iterable[Key]) -> tuple[list[Key], list[Key]]:
-    """The rows of the baseline that a run of ``model`` over ``planned`` will be held to, and those it will not.
+    """Return the rows of the baseline that a run of ``model`` over ``planned`` is compared with, and the others.
 
     Raises:
         IncompatibleError: it was recorded for another model.
@@ -83,32 +83,32 @@ def comparable(baseline: Baseline, model: str, planned: Iterable[Key]) -> tuple[
     )
     common = sorted(baseline.ratios.keys() & set(planned))
     if not common:
-        recorded = "; ".join(map(describe, sorted(baseline.ratios))) or "nothing beside ours"
+        recorded = "; ".join(map(describe, sorted(baseline.ratios))) or "no ratio"
         raise BadFileError(
             f"baseline {baseline.source} has no row in common with this run; it has {recorded}",
-            hint="give the sizes, batches and runtimes it has, ort among them",
+            hint="use sizes, batches and runtimes that it has, including ort",
         )
     return common, sorted(baseline.ratios.keys() - set(common))
 
 
 def describe(key: Key) -> str:
-    """A row in words."""
-    size, batch, contender = key
-    return f"{contender} at {size}, batch {batch}"
+    """Return the name of a row for messages."""
+    size, batch, candidate = key
+    return f"{candidate} at {size}, batch {batch}"
 
 
 def regressions(rows: Iterable[Mapping[str, Any]], baseline: Baseline) -> list[Regression]:
-    """Ratios of ``rows`` that fell below the recorded one by more than the interval of either run."""
+    """Return the ratios of ``rows`` that are lower than recorded, with intervals that do not overlap."""
     found = []
     for key, now in sorted(_ratios(rows).items()):
         then = baseline.ratios.get(key)
-        if then and now[2] < then[1]:  # the upper end of this interval lies under the lower end of the recorded one
+        if then and now[2] < then[1]:  # this interval ends below the recorded one
             found.append(Regression(*key, then[0], now[0], now[2]))
     return found
 
 
 def _ratios(rows: Iterable[Mapping[str, Any]]) -> dict[Key, Ratio]:
-    """Rows that have a ratio to ours; raises one of Python's own errors for what is no such row."""
+    """Return the ratios of the rows that have one; raises a built-in exception for malformed rows."""
     return {
         (str(row["size"]), int(row["batch"]), str(row["contender"])): _ratio(found)
         for row in rows
@@ -117,7 +117,7 @@ def _ratios(rows: Iterable[Mapping[str, Any]]) -> dict[Key, Ratio]:
 
 
 def slower(row: Mapping[str, Any]) -> Any:
-    """How many times slower than ours a row is, whichever of the runtimes was ours; None for ours itself."""
+    """Return the ratio of a row to its reference; None for the reference itself."""
     return next((value for key, value in row.items() if key.startswith(SLOWER) and value), None)
 
 

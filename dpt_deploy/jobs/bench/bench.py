@@ -1,15 +1,15 @@
-"""Side by side, in one run: PyTorch, the plain export of the Hugging Face model, and our artefact."""
+"""Benchmark of an artefact: its runtime, PyTorch, and the plain export of the Hugging Face model, in one run."""
 
 from __future__ import annotations
 
 import datetime
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dpt_deploy.artifact.sidecar import PLAN
 from dpt_deploy.artifact.store import Artifact
@@ -29,50 +29,88 @@ from dpt_deploy.jobs.common.limits import check_request
 from dpt_deploy.jobs.common.targets import check_target_of
 from dpt_deploy.jobs.predict.photo import STEPS, steps_around
 from dpt_deploy.measure import ceiling
-from dpt_deploy.measure.timing import MAX_ROUNDS, Contender, Session, Timing, interleave, ratio
+from dpt_deploy.measure.timing import MAX_ROUNDS, Session, TimedCall, Timing, interleave, ratio
 
-DEFAULT = ("torch", OURS)
-SECONDS = 60.0
-_PRODUCT, _STEP, _PART = "product ", "step ", "part "  # what else takes turns, told by a space in its name
+
+@dataclass(frozen=True)
+class BenchRequest:
+    """Options of one benchmark.
+
+    Attributes:
+        sizes: network input sizes.
+        batches: batch sizes; every size is timed at every batch.
+        candidates: names of what is timed.
+        device: where PyTorch computes, ``cpu`` or ``cuda``; empty: ``cuda`` for an engine, else ``cpu``. On the GPU it
+            computes in the type of the artefact.
+        seconds: time limit for each size and batch.
+        rounds: maximum runs per candidate.
+        photograph: image file whose way to its depth map is timed too, step by step, at batch 1; None: not timed.
+        memory: measure the peak memory of each candidate after the timing, in a fresh process.
+    """
+
+    sizes: tuple[Size, ...]
+    batches: tuple[int, ...] = (1,)
+    candidates: tuple[str, ...] = ("torch", OURS)
+    device: str = ""
+    seconds: float = 60.0
+    rounds: int = MAX_ROUNDS
+    photograph: Path | None = None
+    memory: bool = False
+
+    @property
+    def cases(self) -> tuple[tuple[Size, int], ...]:
+        """Every size at every batch."""
+        return tuple(product(self.sizes, self.batches))
+
+    @property
+    def reference(self) -> str:
+        """Name of the candidate that ratios refer to."""
+        return kinds.ours(self.candidates)
 
 
 @dataclass(frozen=True)
 class _Setup:
-    """What is measured, in the order given."""
+    """A checked request, with the artefact, the PyTorch module if one is needed, and the device that is used."""
 
     artifact: Artifact
-    names: tuple[str, ...]
-    seconds: float
-    rounds: int
-    photograph: Path | None
-    memory: bool
+    request: BenchRequest
     module: Any
     device: str
 
-    @property
-    def ours(self) -> str:
-        return kinds.ours(self.names)
+
+@dataclass(frozen=True)
+class _Timed:
+    """Key of one timing: a candidate, a part of its run, a step around the model, or a matrix product."""
+
+    role: Literal["candidate", "part", "step", "product"]
+    name: str
+    part: str = ""
 
 
 @dataclass(frozen=True)
 class _Measured:
-    """One size and batch, as it came out."""
+    """Measurements of one size and batch."""
 
-    session: Session
+    session: Session[_Timed]
     memory: Mapping[str, PeakMemory]
     notes: Mapping[str, str]
 
-    def named(self, prefix: str) -> dict[str, Timing]:
-        """Timings whose name begins with ``prefix``, under the rest of it."""
+    def candidate(self, name: str) -> Timing:
+        return self.session.timings[_Timed("candidate", name)]
+
+    def parts(self, name: str) -> dict[str, Timing]:
+        """Timings of the parts of a candidate's run, by their names."""
         return {
-            name.removeprefix(prefix): timing
-            for name, timing in self.session.timings.items()
-            if name.startswith(prefix)
+            key.part: timing for key, timing in self.session.timings.items() if (key.role, key.name) == ("part", name)
         }
+
+    def named(self, role: Literal["step", "product"]) -> dict[str, Timing]:
+        """Timings of all steps or products, by their names."""
+        return {key.name: timing for key, timing in self.session.timings.items() if key.role == role}
 
 
 def open_baseline(path: Path) -> Baseline:
-    """A recorded run that this machine can be held to.
+    """Open a recorded run of this kind of machine.
 
     Raises:
         BadFileError: it cannot be read.
@@ -83,96 +121,76 @@ def open_baseline(path: Path) -> Baseline:
     return baseline
 
 
-def bench_artifact(
-    artifact: Artifact,
-    sizes: Sequence[Size],
-    *,
-    batches: Sequence[int] = (1,),
-    contenders: Sequence[str] = DEFAULT,
-    device: str = "",
-    seconds: float = SECONDS,
-    rounds: int = MAX_ROUNDS,
-    photograph: Path | None = None,
-    memory: bool = False,
-    baseline: Baseline | None = None,
-) -> BenchResult:
-    """Time ``contenders`` at each size and batch, interleaved, for about ``seconds`` or ``rounds`` each.
+def bench_artifact(artifact: Artifact, request: BenchRequest, *, baseline: Baseline | None = None) -> BenchResult:
+    """Time the candidates of ``request`` at each size and batch, interleaved.
 
-    With a ``photograph`` the steps from its file to its depth map take turns as well, at batch 1 and where our artefact
-    is among the contenders. With ``memory`` each contender's peak is measured after the timing, in fresh processes.
-    Whatever can be refused is refused first: also a ``baseline`` that this run could not be held to.
-
-    ``device`` is where PyTorch computes: ``cpu``, or ``cuda``, which is the default for an engine; there it computes in
-    the type of the artefact.
+    Everything that can be rejected is rejected before anything is timed, also a ``baseline`` that this run could not be
+    compared with.
 
     Raises:
-        UsageError: an unknown contender, or one that cannot run a size.
+        UsageError: an unknown candidate, or one that cannot run a size.
         BadFileError: the photograph cannot be read, nothing of the baseline is measured, or the model that an engine
-            was built of is not beside it.
-        IncompatibleError: the baseline is of another model; or there is no GPU, or not the engine's.
+            was built from is not next to it.
+        IncompatibleError: the baseline is of another model, there is no GPU, or the engine is for another GPU.
     """
-    device = device or (kinds.CUDA if artifact.sidecar.kind == PLAN else kinds.CPU)
-    _check(artifact, sizes, batches, contenders, photograph, device)
+    device = request.device or (kinds.CUDA if artifact.sidecar.kind == PLAN else kinds.CPU)
+    _check(artifact, request, device)
     if baseline:
-        planned = ((str(size), batch, name) for size, batch, name in product(sizes, batches, contenders))
-        _hold_to(baseline, artifact, list(planned))
-    counted = _counts(kinds.graph_of(artifact), product(sizes, batches))
-    module = kinds.reference_module(artifact) if any(map(kinds.needs_module, contenders)) else None
-    plan = _Setup(artifact, tuple(dict.fromkeys(contenders)), seconds, rounds, photograph, memory, module, device)
+        _check_baseline(baseline, artifact, request)
+    counted = _counts(kinds.graph_of(artifact), request.cases)
+    module = kinds.reference_module(artifact) if any(map(kinds.needs_module, request.candidates)) else None
+    setup = _Setup(artifact, request, module, device)
     before, recorded = clocks(), datetime.datetime.now(datetime.UTC)
-    measured = {case: _measure(plan, *case) for case in product(sizes, batches)}
+    measured = {case: _measure(setup, *case) for case in request.cases}
+    names = dict.fromkeys(request.candidates)
     return BenchResult(
         artifact=artifact,
         cases=tuple(
-            Case(str(size), batch, m.session, m.named(_PRODUCT), side_of(device))
-            for (size, batch), m in measured.items()
+            Case(str(size), batch, found.session, found.named("product"), side_of(device))
+            for (size, batch), found in measured.items()
         ),
-        rows=tuple(row for case, m in measured.items() for row in _rows(plan, *case, m, *counted[case])),
-        steps={str(size): found for (size, _), m in measured.items() if (found := _steps(m, plan.ours))},
-        steps_with=plan.ours,
-        photograph=photograph.name if photograph else "",
+        rows=tuple(row for case, found in measured.items() for row in _rows(setup, *case, found, *counted[case])),
+        steps={
+            str(size): steps for (size, _), found in measured.items() if (steps := _steps(found, request.reference))
+        },
+        steps_with=request.reference,
+        photograph=request.photograph.name if request.photograph else "",
         environment=machine(),
         clocks=(before, clocks()),
         recorded=recorded,
-        contenders={name: _described(name, plan, measured.values()) for name in plan.names},
+        candidates={name: _described(name, setup, measured.values()) for name in names},
         device=device,
     )
 
 
-def _check(
-    artifact: Artifact,
-    sizes: Sequence[Size],
-    batches: Sequence[int],
-    names: Sequence[str],
-    photograph: Path | None,
-    device: str,
-) -> None:
-    if photograph:
+def _check(artifact: Artifact, request: BenchRequest, device: str) -> None:
+    if request.photograph:
         from dpt_deploy.imaging.files import read_image
 
-        read_image(photograph)
-    for size, batch in product(sizes, batches):
+        read_image(request.photograph)
+    for size, batch in request.cases:
         check_request(artifact.sidecar, size, batch)
-        for name in names:
+        for name in request.candidates:
             kinds.check(name, artifact, size, batch, device)
     if artifact.sidecar.engine:
         check_target_of(artifact.sidecar.engine)
         kinds.graph_of(artifact)
-    if device == kinds.CUDA and any(map(kinds.runs_module, names)):
+    if device == kinds.CUDA and any(map(kinds.runs_module, request.candidates)):
         check_device()
 
 
-def _hold_to(baseline: Baseline, artifact: Artifact, planned: list[tuple[str, int, str]]) -> None:
-    names = {name for _, _, name in planned}
-    measured = planned if kinds.ours(names) in names else []  # no ratio without ours
-    common, left = comparable(baseline, artifact.path.stem, measured)
-    say(f"held to {baseline.source}: {'; '.join(map(describe, common))}")
+def _check_baseline(baseline: Baseline, artifact: Artifact, request: BenchRequest) -> None:
+    names = set(request.candidates)
+    planned = [(str(size), batch, name) for size, batch in request.cases for name in request.candidates]
+    compared = planned if request.reference in names else []  # without the reference there is no ratio
+    common, left = comparable(baseline, artifact.path.stem, compared)
+    say(f"compared with {baseline.source}: {'; '.join(map(describe, common))}")
     if left:
         say(f"recorded there, not measured here: {'; '.join(map(describe, left))}")
 
 
 def _counts(artifact: Artifact, cases: Iterable[tuple[Size, int]]) -> dict[tuple[Size, int], tuple[int, int]]:
-    """Operations of one run of our graph for each size and batch: in all, and of attention."""
+    """Return the operations of one run of the exported graph for each size and batch: in all, and of attention."""
     with extra("export", purpose="counting operations"):
         from dpt_deploy.graph.analysis.opened import OpenedGraph
         from dpt_deploy.graph.analysis.operations import count_operations
@@ -181,81 +199,84 @@ def _counts(artifact: Artifact, cases: Iterable[tuple[Size, int]]) -> dict[tuple
     return {case: (found.total, found.attention) for case, found in counted.items()}
 
 
-def _measure(plan: _Setup, size: Size, batch: int) -> _Measured:
+def _measure(setup: _Setup, size: Size, batch: int) -> _Measured:
+    names = tuple(dict.fromkeys(setup.request.candidates))
     with tempfile.TemporaryDirectory(prefix="dpt-deploy-") as folder:
-        say(f"preparing {', '.join(plan.names)} at {size}, batch {batch}")
-        files = {
-            name: kinds.prepare(name, plan.artifact, plan.module, size, batch, Path(folder)) for name in plan.names
-        }
-        say(f"timing {', '.join(plan.names)} at {size}, batch {batch}")
-        session, notes = _time(plan, files, size, batch)
+        say(f"preparing {', '.join(names)} at {size}, batch {batch}")
+        files = {name: kinds.prepare(name, setup.artifact, setup.module, size, batch, Path(folder)) for name in names}
+        say(f"timing {', '.join(names)} at {size}, batch {batch}")
+        session, notes = _time(setup, files, size, batch)
         memory = {}
-        for name in plan.names if plan.memory else ():
+        for name in names if setup.request.memory else ():
             say(f"measuring the memory of {name} at {size}, batch {batch}")
-            memory[name] = measure(name, plan.artifact, files[name], size, batch, plan.device)
+            memory[name] = measure(name, setup.artifact, files[name], size, batch, setup.device)
             if memory[name].error:
                 say(f"no memory of {name} at {size}, batch {batch}: {memory[name].error}")
         return _Measured(session, memory, notes)
 
 
-def _time(plan: _Setup, files: Mapping[str, Path | None], size: Size, batch: int) -> tuple[Session, dict[str, str]]:
-    images = kinds.images_of(size, batch)
+def _time(
+    setup: _Setup, files: Mapping[str, Path | None], size: Size, batch: int
+) -> tuple[Session[_Timed], dict[str, str]]:
+    request, images = setup.request, kinds.images_of(size, batch)
     with ExitStack() as stack:
-        entered: dict[str, Contender] = {
-            name: stack.enter_context(kinds.enter(name, plan.artifact, file, plan.module, images, plan.device))
+        candidates = {
+            name: stack.enter_context(kinds.enter(name, setup.artifact, file, setup.module, images, setup.device))
             for name, file in files.items()
         }
-        if plan.photograph and batch == 1 and plan.ours in entered:
-            result: Any = entered[plan.ours].run()
-            steps = steps_around(kinds.graph_of(plan.artifact), size, plan.photograph, result)
-            entered |= {_STEP + name: step for name, step in steps.items()}
-        multiply = {_PRODUCT + name: call for name, call in stack.enter_context(_products(plan)).items()}
-        notes = {name: entered[name].note for name in files}
-        entered |= {f"{_PART}{name} {part}": call for name in files for part, call in _parts(entered[name]).items()}
-        return interleave(entered, yardsticks=multiply, seconds=plan.seconds, rounds=plan.rounds), notes
+        calls = {_Timed("candidate", name): call for name, call in candidates.items()}
+        if request.photograph and batch == 1 and request.reference in candidates:
+            output: Any = candidates[request.reference].run()
+            steps = steps_around(kinds.graph_of(setup.artifact), size, request.photograph, output)
+            calls |= {_Timed("step", name): step for name, step in steps.items()}
+        multiply = {_Timed("product", name): call for name, call in stack.enter_context(_products(setup)).items()}
+        for name, call in candidates.items():
+            for part, run in call.parts.items():
+                calls[_Timed("part", name, part)] = TimedCall(run, call.synchronize)
+        session = interleave(calls, yardsticks=multiply, seconds=request.seconds, rounds=request.rounds)
+        return session, {name: call.note for name, call in candidates.items()}
 
 
-def _parts(contender: Contender) -> dict[str, Contender]:
-    return {name: Contender(part, contender.synchronize) for name, part in contender.parts.items()}
-
-
-def _described(name: str, plan: _Setup, measured: Iterable[_Measured]) -> str:
-    """What was timed, and what turned out to run it."""
+def _described(name: str, setup: _Setup, measured: Iterable[_Measured]) -> str:
+    """Return what was timed under a name, with the library parts that turned out to run it."""
     notes = dict.fromkeys(note for each in measured if (note := each.notes[name]))
-    return f"{kinds.describe(name, plan.artifact, plan.device)}{''.join(f' ({note})' for note in notes)}"
+    return f"{kinds.describe(name, setup.artifact, setup.device)}{''.join(f' ({note})' for note in notes)}"
 
 
-def _products(plan: _Setup) -> AbstractContextManager[dict[str, Contender]]:
-    """On a GPU in the type that its rows compute in: 16 bits, but for an FP32 model."""
-    return products(plan.names, plan.device, find_precision(plan.artifact.sidecar.precision).torch_type)
+def _products(setup: _Setup) -> AbstractContextManager[dict[str, TimedCall]]:
+    """Return the matrix products; on a GPU they are in the type of the rows: 16 bits, except for an FP32 model."""
+    kind = find_precision(setup.artifact.sidecar.precision).torch_type
+    return products(tuple(dict.fromkeys(setup.request.candidates)), setup.device, kind)
 
 
-def _rows(plan: _Setup, size: Size, batch: int, measured: _Measured, operations: int, attention: int) -> list[Row]:
-    timings, yardstick = measured.session.timings, ceiling.best(measured.named(_PRODUCT))
-    side = side_of(plan.device)
-    beside = {name: kinds.counterpart(name, plan.names) for name in plan.names}
+def _rows(setup: _Setup, size: Size, batch: int, measured: _Measured, operations: int, attention: int) -> list[Row]:
+    names = tuple(dict.fromkeys(setup.request.candidates))
+    yardstick, side = ceiling.best(measured.named("product")), side_of(setup.device)
+    compared = {name: kinds.counterpart(name, names) for name in names}
     return [
         Row(
             size=str(size),
             batch=batch,
-            contender=name,
-            timing=timings[name],
+            candidate=name,
+            timing=measured.candidate(name),
             operations=operations,
             attention=attention,
-            share=ceiling.share(timings[name], operations, yardstick, side),
-            against=ratio(timings[name], timings[beside[name]]) if beside[name] else None,
+            share=ceiling.share(measured.candidate(name), operations, yardstick, side),
+            against=(ratio(measured.candidate(name), measured.candidate(compared[name])) if compared[name] else None),
             memory=measured.memory.get(name),
-            ours=plan.ours,
-            parts={part: timing.median for part, timing in measured.named(f"{_PART}{name} ").items()},
+            reference=setup.request.reference,
+            parts={part: timing.median for part, timing in measured.parts(name).items()},
         )
-        for name in plan.names
+        for name in names
     ]
 
 
-def _steps(measured: _Measured, ours: str) -> dict[str, float]:
-    """Median seconds of each step, empty where they were not timed; the model's are those of the contender."""
-    around = measured.named(_STEP)
-    return {name: (around.get(name) or measured.session.timings[ours]).median for name in STEPS} if around else {}
+def _steps(measured: _Measured, reference: str) -> dict[str, float]:
+    """Return the median seconds of each step, the model's from its candidate; empty if steps were not timed."""
+    around = measured.named("step")
+    if not around:
+        return {}
+    return {name: (around.get(name) or measured.candidate(reference)).median for name in STEPS}
 
 
-__all__ = ["BenchResult", "bench_artifact", "open_baseline"]
+__all__ = ["BenchRequest", "BenchResult", "bench_artifact", "open_baseline"]

@@ -1,4 +1,4 @@
-"""What is timed where no artefact is named: a zoo model, exported or built once into the cache folder, offline."""
+"""Default artefacts of a benchmark: a network exported or built once, offline, into the cache folder."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from dpt_deploy.model.checkpoints import published
 
 
 def cached_artifact(backbone: str, sizes: Sequence[Size] = (), *, precision: str = FP32) -> Artifact:
-    """The export of a zoo model in the cache folder, made once, offline: with the weights that ship, else random ones.
+    """Return the cached export of a network, made once, offline, with the shipped weights or else random ones.
 
     Raises:
-        UsageError: no such model, or one of ``sizes`` is not for it (before anything is exported).
+        UsageError: no such network, or it does not take one of ``sizes`` (before anything is exported).
     """
     recipe = load_recipe(backbone)
     for size in sizes:
@@ -32,10 +32,10 @@ def cached_artifact(backbone: str, sizes: Sequence[Size] = (), *, precision: str
 
 
 def cached_engine(backbone: str, sizes: Sequence[Size], batches: Sequence[int]) -> Artifact:
-    """An FP16 engine of a zoo model for these shapes in the cache folder, made once, offline, on this machine's GPU.
+    """Return the cached FP16 engine of a network for these shapes, built once, offline, on this machine's GPU.
 
     Raises:
-        IncompatibleError: there is no GPU: nothing is exported or built then.
+        IncompatibleError: there is no GPU; nothing is exported or built.
     """
     if not gpu_devices():
         raise IncompatibleError(

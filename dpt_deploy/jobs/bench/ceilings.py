@@ -10,7 +10,7 @@ from pathlib import Path
 from dpt_deploy.jobs.bench import contenders
 from dpt_deploy.measure import ceiling
 from dpt_deploy.measure.ceiling import matrices, numpy_product
-from dpt_deploy.measure.timing import Contender
+from dpt_deploy.measure.timing import TimedCall
 from dpt_deploy.runtime import registry
 
 
@@ -22,7 +22,7 @@ def side_of(device: str) -> int:
 @contextmanager
 def products(
     names: Sequence[str], device: str = contenders.CPU, dtype: str = "float32"
-) -> Iterator[dict[str, Contender]]:
+) -> Iterator[dict[str, TimedCall]]:
     """The product by NumPy, and by the libraries that the contenders ``names`` compute with, ready to be timed.
 
     On a GPU it is PyTorch's alone, in ``dtype``.
@@ -40,24 +40,24 @@ def products(
         yield found
 
 
-def _torch() -> Contender:
+def _torch() -> TimedCall:
     import torch
 
     left, right = map(torch.from_numpy, matrices())
-    return Contender(lambda: left @ right, lambda: None)
+    return TimedCall(lambda: left @ right, lambda: None)
 
 
-def _torch_on_gpu(dtype: str) -> Contender:
+def _torch_on_gpu(dtype: str) -> TimedCall:
     import torch
 
     generator = torch.Generator(contenders.CUDA).manual_seed(0)
     shape, kind = (ceiling.DEVICE_SIDE, ceiling.DEVICE_SIDE), getattr(torch, dtype)
     left, right = (torch.randn(shape, generator=generator, device=contenders.CUDA).to(kind) for _ in range(2))
-    return Contender(lambda: left @ right, torch.cuda.synchronize)
+    return TimedCall(lambda: left @ right, torch.cuda.synchronize)
 
 
 @contextmanager
-def _onnxruntime() -> Iterator[Contender]:
+def _onnxruntime() -> Iterator[TimedCall]:
     """One MatMul whose right side is a constant, as in a network: the runtime packs it once."""
     from onnx import TensorProto, helper, numpy_helper, save
 
@@ -70,4 +70,4 @@ def _onnxruntime() -> Iterator[Contender]:
         path = Path(folder) / "ceiling.onnx"
         save(model, path)
         with registry.open_file(path) as runner:
-            yield Contender(lambda: runner.infer({"left": left}), runner.synchronize)
+            yield TimedCall(lambda: runner.infer({"left": left}), runner.synchronize)

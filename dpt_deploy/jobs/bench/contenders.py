@@ -27,7 +27,7 @@ from dpt_deploy.core.spec import INPUT_FLOAT
 from dpt_deploy.jobs.bench import gpu_contenders
 from dpt_deploy.jobs.common.inputs import model_feed, reference_input
 from dpt_deploy.jobs.common.samples import structured_images
-from dpt_deploy.measure.timing import Contender
+from dpt_deploy.measure.timing import TimedCall
 from dpt_deploy.runtime import registry
 
 OURS = "ort"  # the contender that ratios refer to; an engine where there is one
@@ -48,11 +48,11 @@ class Kind:
     the one of its kind; ``single`` says that it takes one image at a time.
     """
 
-    enter: Callable[[Artifact, Any, np.ndarray], AbstractContextManager[Contender]]
+    enter: Callable[[Artifact, Any, np.ndarray], AbstractContextManager[TimedCall]]
     what: str
     runs_module: bool = False
     export: Callable[[Any, Size, int, Path], Path] | None = None
-    on_cuda: Callable[[Artifact, Any, np.ndarray], AbstractContextManager[Contender]] | None = None
+    on_cuda: Callable[[Artifact, Any, np.ndarray], AbstractContextManager[TimedCall]] | None = None
     wants: str = ""
     beside: str = ""
     single: bool = False
@@ -152,7 +152,7 @@ def graph_of(artifact: Artifact) -> Artifact:
 
 def enter(
     name: str, artifact: Artifact, file: Path | None, module: Any, images: np.ndarray, device: str = CPU
-) -> AbstractContextManager[Contender]:
+) -> AbstractContextManager[TimedCall]:
     """Hold a prepared contender ready over ``images`` (B, H, W, 3), as bytes."""
     kind = _KINDS[name]
     how = kind.on_cuda if kind.on_cuda and device == CUDA else kind.enter
@@ -174,19 +174,19 @@ def images_of(size: Size, batch: int) -> np.ndarray:
 
 
 @contextmanager
-def _ort(artifact: Artifact, path: Path, images: np.ndarray) -> Iterator[Contender]:
+def _ort(artifact: Artifact, path: Path, images: np.ndarray) -> Iterator[TimedCall]:
     with registry.open_file(path) as runner:
         yield _call(runner, model_feed(artifact.sidecar, images))
 
 
 @contextmanager
-def _native(artifact: Artifact, path: Path, images: np.ndarray) -> Iterator[Contender]:
+def _native(artifact: Artifact, path: Path, images: np.ndarray) -> Iterator[TimedCall]:
     with registry.open_file(path, "native") as runner:
         yield _call(runner, model_feed(artifact.sidecar, images))
 
 
 @contextmanager
-def _torch(artifact: Artifact, module: Any, images: np.ndarray) -> Iterator[Contender]:
+def _torch(artifact: Artifact, module: Any, images: np.ndarray) -> Iterator[TimedCall]:
     runner_class = registry.runner_class("torch")
     with runner_class(module, artifact.sidecar.inputs, artifact.sidecar.outputs) as runner:
         feed = reference_input(artifact.sidecar, images)[INPUT_FLOAT]
@@ -194,7 +194,7 @@ def _torch(artifact: Artifact, module: Any, images: np.ndarray) -> Iterator[Cont
 
 
 @contextmanager
-def _torch_compile(artifact: Artifact, module: Any, images: np.ndarray) -> Iterator[Contender]:
+def _torch_compile(artifact: Artifact, module: Any, images: np.ndarray) -> Iterator[TimedCall]:
     import torch
 
     with _torch(artifact, torch.compile(module), images) as contender:
@@ -211,7 +211,7 @@ def _export_plain(module: Any, size: Size, batch: int, folder: Path) -> Path:
 
 
 @contextmanager
-def _plain(artifact: Artifact, path: Path, images: np.ndarray) -> Iterator[Contender]:
+def _plain(artifact: Artifact, path: Path, images: np.ndarray) -> Iterator[TimedCall]:
     with registry.open_file(path) as runner:
         yield _call(runner, reference_input(artifact.sidecar, images))
 
@@ -255,6 +255,6 @@ _KINDS = {
 }
 
 
-def _call(runner: Runner, feed: dict[str, np.ndarray]) -> Contender:
+def _call(runner: Runner, feed: dict[str, np.ndarray]) -> TimedCall:
     providers = getattr(runner, "providers", ())
-    return Contender(lambda: runner.infer(feed), runner.synchronize, ", ".join(providers))
+    return TimedCall(lambda: runner.infer(feed), runner.synchronize, ", ".join(providers))

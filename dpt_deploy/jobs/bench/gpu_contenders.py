@@ -23,7 +23,7 @@ from dpt_deploy.core.spec import INPUT_FLOAT
 from dpt_deploy.jobs.common.inputs import model_feed, reference_input
 from dpt_deploy.jobs.common.runners import open_runner
 from dpt_deploy.jobs.common.samples import structured_images
-from dpt_deploy.measure.timing import Contender
+from dpt_deploy.measure.timing import TimedCall
 from dpt_deploy.runtime import registry
 
 CUDA = "cuda"
@@ -44,25 +44,25 @@ def check_device() -> None:
 
 
 @contextmanager
-def engine(artifact: Artifact, _file: Any, images: np.ndarray) -> Iterator[Contender]:
+def engine(artifact: Artifact, _file: Any, images: np.ndarray) -> Iterator[TimedCall]:
     """The engine from host to host."""
     feed = model_feed(artifact.sidecar, images)
     with open_runner(artifact, "trt") as runner:
-        yield Contender(lambda: runner.infer(feed), runner.synchronize)
+        yield TimedCall(lambda: runner.infer(feed), runner.synchronize)
 
 
 @contextmanager
-def engine_on_device(artifact: Artifact, _file: Any, images: np.ndarray) -> Iterator[Contender]:
+def engine_on_device(artifact: Artifact, _file: Any, images: np.ndarray) -> Iterator[TimedCall]:
     """The engine between two arrays of the device, made by itself: no other library is needed."""
     with _between_arrays(artifact, images) as (runner, feed, out):
-        yield Contender(lambda: runner.infer_device(feed, out=out), runner.synchronize)
+        yield TimedCall(lambda: runner.infer_device(feed, out=out), runner.synchronize)
 
 
 @contextmanager
-def bare_engine(artifact: Artifact, _file: Any, images: np.ndarray) -> Iterator[Contender]:
+def bare_engine(artifact: Artifact, _file: Any, images: np.ndarray) -> Iterator[TimedCall]:
     """The same without the runner: what it costs is the difference."""
     with _between_arrays(artifact, images) as (runner, feed, out):
-        yield Contender(runner.bare_call(feed, out), runner.synchronize)
+        yield TimedCall(runner.bare_call(feed, out), runner.synchronize)
 
 
 def frames(*, overlap: bool) -> Callable[[Artifact, Any, np.ndarray], Any]:  # a context manager of a contender
@@ -70,7 +70,7 @@ def frames(*, overlap: bool) -> Callable[[Artifact, Any, np.ndarray], Any]:  # a
     too, or a burst of them one after another, whose copies overlap with runs."""
 
     @contextmanager
-    def enter(artifact: Artifact, _file: Any, images: np.ndarray) -> Iterator[Contender]:
+    def enter(artifact: Artifact, _file: Any, images: np.ndarray) -> Iterator[TimedCall]:
         from dpt_deploy.runtime.tensorrt.predictor import DevicePredictor
 
         frame = structured_images(1, *FRAME)[0]
@@ -82,10 +82,10 @@ def frames(*, overlap: bool) -> Callable[[Artifact, Any, np.ndarray], Any]:  # a
                     for _ in predictor.predict_all(repeat(frame, BURST)):
                         pass
 
-                yield Contender(burst, predictor.synchronize, times=BURST)
+                yield TimedCall(burst, predictor.synchronize, times=BURST)
             else:
                 parts = predictor.stages(frame)
-                yield Contender(lambda: predictor.predict(frame), predictor.synchronize, parts=parts)
+                yield TimedCall(lambda: predictor.predict(frame), predictor.synchronize, parts=parts)
 
     return enter
 
@@ -106,7 +106,7 @@ def torch_contender(
     """How PyTorch is entered on the GPU: eager or compiled, from host to host or on the device."""
 
     @contextmanager
-    def enter(artifact: Artifact, module: Any, images: np.ndarray) -> Iterator[Contender]:
+    def enter(artifact: Artifact, module: Any, images: np.ndarray) -> Iterator[TimedCall]:
         import torch
 
         dtype = getattr(torch, find_precision(artifact.sidecar.precision).torch_type)
@@ -114,7 +114,7 @@ def torch_contender(
         called = torch.compile(moved, mode=_COMPILED) if compiled else moved
         feed = reference_input(artifact.sidecar, images)[INPUT_FLOAT]
         run = _device_call(called, feed, dtype) if on_device else _host_call(artifact, moved, called, feed)
-        yield Contender(run, torch.cuda.synchronize)
+        yield TimedCall(run, torch.cuda.synchronize)
         if compiled:
             torch.compiler.reset()
 

@@ -1,7 +1,7 @@
-"""Peak memory of a contender: measured in a process that loads it, runs it, and does nothing else.
+"""Peak memory of a candidate: measured in a process that loads it, runs it, and does nothing else.
 
-The libraries and the input image are there before the gauge is set; what counts is loading the model (its file or
-checkpoint, conversions and optimisations included; for random weights their making instead) and the runs after it.
+The gauge is set after the libraries are imported and the input image is made. It covers loading the model (its file or
+checkpoint, with conversions and optimisations; for random weights, generating them) and the runs.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ METHOD = (
 
 @dataclass(frozen=True)
 class PeakMemory:
-    """Bytes over the start: the peak of it all, of loading alone, and on the GPU. ``error`` says why there are none.
+    """Bytes over the start: overall peak, peak of loading, peak on the GPU; ``error`` is the reason if there are none.
 
-    ``exact`` is False where the system cannot reset its mark; the numbers are lower bounds then.
+    ``exact`` is False if the system cannot reset its counter; the numbers are then lower bounds.
     """
 
     peak_bytes: int | None = None
@@ -44,7 +44,7 @@ class PeakMemory:
 def measure(
     name: str, artifact: Artifact, file: Path | None, size: Size, batch: int, device: str = contenders.CPU
 ) -> PeakMemory:
-    """Peak memory of a prepared contender at one size and batch; of a process that dies, why it died."""
+    """Measure the peak memory of a prepared candidate at one size and batch; a process that dies gives its error."""
     request = {
         "name": name,
         "artifact": str(artifact.path.resolve()),
@@ -60,7 +60,7 @@ def measure(
 
 
 def answer(request: Mapping[str, Any]) -> dict[str, Any]:
-    """What the fresh process does."""
+    """Answer a request in the fresh process."""
     name, file = request["name"], request["file"]
     artifact = open_artifact(Path(request["artifact"]), check_hashes=False)  # the parent has checked them
     contenders.import_libraries(name)
@@ -77,7 +77,7 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _device_peak() -> int | None:
-    """What PyTorch's allocator held at most on the GPU since the process began; None where it was not used."""
+    """Return the peak of PyTorch's allocator on the GPU since the process began; None if it was not used."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available():
         return None

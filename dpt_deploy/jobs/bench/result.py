@@ -1,4 +1,4 @@
-"""What a benchmark found, as one JSON document: every number with what it must be read with."""
+"""Result of a benchmark as one JSON document, with the facts that its numbers depend on."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ ON_GPU = (
 
 @dataclass(frozen=True)
 class Case:
-    """One size and batch: which limit ended its rounds, and the medians of the products timed in them, of this side."""
+    """One size and batch: the limit that ended its rounds, and the timings of matrix products of this side."""
 
     size: str
     batch: int
-    session: Session
+    session: Session[Any]
     products: Mapping[str, Timing]
     side: int
 
@@ -57,30 +57,39 @@ class Case:
 
 @dataclass(frozen=True)
 class Row:
-    """One contender at one size and batch.
+    """One candidate at one size and batch.
 
-    ``operations`` and ``attention`` are those of our graph: for a contender that does more work, the rate is its useful
-    one. ``against`` is how many times slower than ours it is, with its interval; ``share`` that of the ceiling.
-    ``parts`` are median seconds of what a run consists of, where each was timed by itself.
+    Attributes:
+        size: network input size.
+        batch: number of images in a run.
+        candidate: name of what was timed.
+        timing: seconds of its runs.
+        operations: operations of a run of the exported graph; a candidate that does more work is rated by these too.
+        attention: the part of them in attention.
+        share: achieved rate over the measured ceiling.
+        against: times slower than the reference, with its 95 % interval; None: it is the reference.
+        memory: peak memory, if it was measured.
+        reference: name of the candidate that ratios refer to.
+        parts: median seconds of the parts of a run, if they were timed.
     """
 
     size: str
     batch: int
-    contender: str
+    candidate: str
     timing: Timing
     operations: int
     attention: int
     share: float
     against: tuple[float, float, float] | None
     memory: PeakMemory | None
-    ours: str = "ort"
+    reference: str = "ort"
     parts: Mapping[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "size": self.size,
             "batch": self.batch,
-            "contender": self.contender,
+            "contender": self.candidate,
             "p50_ms": self.timing.median * 1e3,
             "interval_ms": [edge * 1e3 for edge in self.timing.interval()],
             "p90_ms": self.timing.percentile(90) * 1e3,
@@ -91,7 +100,7 @@ class Row:
             "attention_share": self.attention / self.operations,
             "gflop_per_second": self.operations / self.timing.median / 1e9,
             "share_of_ceiling": self.share,
-            f"{SLOWER}{self.ours}": self.against,
+            f"{SLOWER}{self.reference}": self.against,
             "memory": self.memory.to_dict() if self.memory else None,
             **({"parts_ms": {name: value * 1e3 for name, value in self.parts.items()}} if self.parts else {}),
         }
@@ -99,11 +108,11 @@ class Row:
 
 @dataclass(frozen=True)
 class BenchResult:
-    """Rows by size, and what they must be read with.
+    """Rows of a benchmark, and the facts that they depend on.
 
-    ``steps`` are medians in seconds, by size, of a photograph's way through ``steps_with``, the contender that is ours;
-    ``clocks`` are those before and after.
-    ``contenders`` says of each what exactly was timed, and ``device`` where PyTorch computed.
+    ``steps`` are the median seconds of the steps from a photograph to its map, by size, with the candidate
+    ``steps_with``. ``clocks`` were read before and after. ``candidates`` describes what was timed under each name.
+    ``device`` is where PyTorch computed.
     """
 
     artifact: Artifact
@@ -115,7 +124,7 @@ class BenchResult:
     environment: Mapping[str, Any]
     clocks: tuple[Mapping[str, Any], Mapping[str, Any]]
     recorded: datetime.datetime
-    contenders: Mapping[str, str]
+    candidates: Mapping[str, str]
     device: str = "cpu"
 
     def to_dict(self) -> dict[str, Any]:
@@ -129,7 +138,7 @@ class BenchResult:
             "weights": str(sidecar.weights),
             "sha256": {payload.name: payload.sha256 for payload in sidecar.payloads},
             "protocol": PROTOCOL + (ON_GPU if self.device == "cuda" else ""),
-            "contenders": dict(self.contenders),
+            "contenders": dict(self.candidates),
             "memory_method": METHOD if any(row.memory for row in self.rows) else None,
             "environment": {**self.environment, "clocks": dict(zip(("before", "after"), self.clocks, strict=True))},
             "matrix_ceiling_gflop_per_second": max(max(case["product_gflop_per_second"].values()) for case in cases),
@@ -144,20 +153,20 @@ class BenchResult:
         }
 
     def worse_than(self, baseline: Baseline) -> list[Regression]:
-        """Ratios that fell below those recorded in ``baseline``."""
+        """Return the ratios that are worse than those recorded in ``baseline``."""
         return regressions([row.to_dict() for row in self.rows], baseline)
 
     @property
     def file_name(self) -> str:
-        """Kind, model, weights, machine, versions and date: what tells one result from another."""
+        """File name made from kind, model, weights, machine, versions and date."""
         tools, weights = self.environment["tools"], self.artifact.sidecar.weights.kind
-        ours = tools.get("onnxruntime") or tools.get("onnxruntime-gpu", "")
+        ort = tools.get("onnxruntime") or tools.get("onnxruntime-gpu", "")
         parts = [KIND, self.artifact.path.stem, weights, *self._machine()]
-        parts += [f"torch{tools.get('torch', '')}", f"ort{ours}"]
+        parts += [f"torch{tools.get('torch', '')}", f"ort{ort}"]
         return "-".join([*parts, f"{self.recorded:%Y%m%d}"]) + ".json"
 
     def _machine(self) -> list[str]:
-        """The GPU and, of an engine, the library that built it; else the processor and its cores."""
+        """Return the GPU and, for an engine, the library that built it; else the processor and its cores."""
         engine = self.artifact.sidecar.engine
         if self.device != "cuda":
             return [_slug(self.environment["processor"]), f"{self.environment['cores']}c"]
@@ -165,10 +174,10 @@ class BenchResult:
         return [gpu, *([f"{_slug(engine.library)}{engine.version}"] if engine else [])]
 
     def write(self, folder: Path) -> Path:
-        """Write the document into ``folder``, over one of the same name; where it stands now.
+        """Write the document into ``folder``, replacing a file of the same name; return its path.
 
         Raises:
-            ResourceError: it cannot be written; what stood there before stays.
+            ResourceError: it cannot be written; an existing file is kept.
         """
         ensure_folder(folder)
         path = folder / self.file_name
@@ -177,7 +186,7 @@ class BenchResult:
 
 
 def machine() -> dict[str, Any]:
-    """Versions, processor, cores and GPU, and the number of threads where the environment sets it."""
+    """Return versions, processor, cores and GPU, and the number of threads if the environment sets it."""
     return {**fingerprint(), "omp_num_threads": os.environ.get("OMP_NUM_THREADS")}
 
 

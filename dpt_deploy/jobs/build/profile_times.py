@@ -23,7 +23,7 @@ from dpt_deploy.core.progress import progress, say
 from dpt_deploy.jobs.common.inputs import model_feed
 from dpt_deploy.jobs.common.runners import open_runner
 from dpt_deploy.jobs.common.samples import structured_images
-from dpt_deploy.measure.timing import WARM_UP, Clock, Contender, alternate, interleave, measure, now
+from dpt_deploy.measure.timing import WARM_UP, Clock, TimedCall, alternate, interleave, measure, now
 
 SECONDS = 2.0  # of steady runs, for each profile
 SWITCHES = 20  # runs whose median is the switch
@@ -85,20 +85,20 @@ def _first(artifact: Artifact, profile: Profile, clock: Clock) -> float:
         return measure(_contender(runner, artifact.sidecar, profile), clock)
 
 
-def _after(contender: Contender, other: Contender, clock: Clock) -> float:
+def _after(contender: TimedCall, other: TimedCall, clock: Clock) -> float:
     """Median seconds of a run right after one of another profile."""
     for _ in range(WARM_UP):  # the other's first runs, plain and captured; the candidate's own came before
         measure(other, clock)
     return alternate(contender, other, rounds=SWITCHES, clock=clock).median
 
 
-def _contender(runner: Any, sidecar: Sidecar, profile: Profile) -> Contender:
+def _contender(runner: Any, sidecar: Sidecar, profile: Profile) -> TimedCall:
     """Make a run of the largest shape of a profile, between two arrays on the device."""
     batch, height, width = profile.high
     pixels = model_feed(sidecar, structured_images(batch, height, width))
     feed = {name: runner.to_device(value) for name, value in pixels.items()}
     out = runner.to_device(_output(sidecar, {"batch": batch, "height": height, "width": width}))
-    return Contender(lambda: runner.infer_device(feed, out=out), runner.synchronize)
+    return TimedCall(lambda: runner.infer_device(feed, out=out), runner.synchronize)
 
 
 def _output(sidecar: Sidecar, dims: Mapping[str, int]) -> np.ndarray:

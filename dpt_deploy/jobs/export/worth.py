@@ -16,7 +16,7 @@ from dpt_deploy.jobs.common.runners import open_runner
 from dpt_deploy.jobs.export.calibration import Calibration
 from dpt_deploy.jobs.train.judge import CAP
 from dpt_deploy.measure import metrics
-from dpt_deploy.measure.timing import Contender, interleave, ratio
+from dpt_deploy.measure.timing import TimedCall, interleave, ratio
 from dpt_deploy.scenes.seeds import ACCURACY
 
 Feed = Callable[[np.ndarray], dict[str, np.ndarray]]  # bytes (B, H, W, 3) to what the graph takes
@@ -89,7 +89,7 @@ class TaskErrorBench:
         feed = self._feed(self._samples.images[0].pixels)
         with open_runner(self.full) as full, open_runner(path) as ours:
             calls = {
-                name: Contender(lambda runner=runner: runner.infer(feed), runner.synchronize)  # type: ignore[misc]
+                name: TimedCall(lambda runner=runner: runner.infer(feed), runner.synchronize)  # type: ignore[misc]
                 for name, runner in (("full", full), ("ours", ours))
             }
             timings = interleave(calls, seconds=SECONDS).timings

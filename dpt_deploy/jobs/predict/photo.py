@@ -12,7 +12,7 @@ from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.progress import say
 from dpt_deploy.core.runner import Tensors
 from dpt_deploy.core.size import Size
-from dpt_deploy.measure.timing import Contender
+from dpt_deploy.measure.timing import TimedCall
 from dpt_deploy.runtime import registry
 from dpt_deploy.runtime.predictor import Predictor
 
@@ -36,7 +36,7 @@ def photograph(path: Path | None, *, leave_out: bool = False) -> AbstractContext
     return as_file(files("dpt_deploy") / "data" / "photographs" / SHIPPED)
 
 
-def steps_around(artifact: Artifact, size: Size, photograph: Path, outputs: Tensors) -> dict[str, Contender]:
+def steps_around(artifact: Artifact, size: Size, photograph: Path, outputs: Tensors) -> dict[str, TimedCall]:
     """Every step of :meth:`Predictor.predict` but the model, and the reading of the file before it.
 
     ``outputs`` are the model's at ``size`` for one image; the last step brings them to the photograph's size.
@@ -57,4 +57,4 @@ def steps_around(artifact: Artifact, size: Size, photograph: Path, outputs: Tens
         "prepare": lambda: predictor.prepare(image),
         "finish": lambda: predictor.finish(outputs, height, width),
     }
-    return {name: Contender(call, lambda: None) for name, call in calls.items()}
+    return {name: TimedCall(call, lambda: None) for name, call in calls.items()}

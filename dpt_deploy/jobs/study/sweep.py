@@ -16,7 +16,7 @@ from dpt_deploy.jobs.common.inputs import model_feed
 from dpt_deploy.jobs.study.models import CandidateModel
 from dpt_deploy.jobs.study.outcome import Study
 from dpt_deploy.jobs.study.study import StudyRequest, StudySetup, prepare_study, run_study
-from dpt_deploy.measure.timing import Contender, interleave
+from dpt_deploy.measure.timing import TimedCall, interleave
 
 SECONDS = 5.0  # of timing per size, for all precisions together
 TIMED = "ort"  # the runtime that computes in the precision of the file; others only predict an engine's error
@@ -98,7 +98,7 @@ def _times(models: Sequence[CandidateModel], size: Size) -> dict[str, tuple[floa
         for each in models:
             runner = stack.enter_context(each.runner())
             feed = model_feed(each.artifact.sidecar, images_of(size, 1))
-            calls[each.candidate.name] = Contender(
+            calls[each.candidate.name] = TimedCall(
                 lambda runner=runner, feed=feed: runner.infer(feed),  # type: ignore[misc]
                 runner.synchronize,
             )

@@ -20,7 +20,7 @@ from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.bench import bench
 from dpt_deploy.jobs.bench import cached as bench_models
 from dpt_deploy.jobs.bench import peak_memory as memory
-from dpt_deploy.jobs.bench.bench import bench_artifact
+from dpt_deploy.jobs.bench.bench import BenchRequest, bench_artifact
 from dpt_deploy.jobs.predict import photo
 from dpt_deploy.measure import ceiling
 from dpt_deploy.measure import memory as gauge
@@ -137,9 +137,9 @@ def test_tables_show_ratios_growth_and_that_rounds_were_few(path, capsys):
 
 
 def test_progress_is_told_of_every_size(path):
-    sizes = [Size(64, 64), Size(32, 32)]
+    sizes = (Size(64, 64), Size(32, 32))
     with recording() as reporter:
-        bench_artifact(exported("tiny-vit"), sizes, seconds=0.001)
+        bench_artifact(exported("tiny-vit"), BenchRequest(sizes, seconds=0.001))
     assert [task.done for task in reporter.tasks] == [1.0, 1.0]
     assert [line for line in reporter.lines if line.startswith("timing")] == [
         "timing torch, ort at 64, batch 1",

@@ -26,7 +26,7 @@ from dpt_deploy.jobs.common import targets
 from dpt_deploy.jobs.common.inputs import reference_input
 from dpt_deploy.jobs.common.samples import structured_images
 from dpt_deploy.measure import ceiling
-from dpt_deploy.measure.timing import Contender
+from dpt_deploy.measure.timing import TimedCall
 from dpt_deploy.runtime.tensorrt import predictor as device_predictor
 
 pytestmark = pytest.mark.needs("tensorrt_rtx", "torch", "onnxruntime")
@@ -56,7 +56,7 @@ def processor(monkeypatch):
     monkeypatch.setattr(bench, "check_device", lambda: None)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
     monkeypatch.setattr(ceiling, "DEVICE_SIDE", 16)
-    product = Contender(lambda: np.ones((16, 16)) @ np.ones((16, 16)), lambda: None)
+    product = TimedCall(lambda: np.ones((16, 16)) @ np.ones((16, 16)), lambda: None)
     monkeypatch.setattr(ceilings, "_torch_on_gpu", lambda _dtype: product)
 
 

@@ -25,7 +25,7 @@ from dpt_deploy.jobs.build import profile_times
 from dpt_deploy.jobs.build import request as engine_request
 from dpt_deploy.jobs.build.build import build_engine_artifact
 from dpt_deploy.jobs.build.profile_times import measure_profiles
-from dpt_deploy.measure.timing import Contender, alternate, interleave
+from dpt_deploy.measure.timing import TimedCall, alternate, interleave
 
 pytestmark = pytest.mark.needs("tensorrt_rtx", "torch", "onnxruntime")
 NARROW = plan_profiles(parse_ranges("64,64x96"), 2)
@@ -94,7 +94,7 @@ def test_a_clock_that_is_given_is_the_one_that_is_read():
     now = [0.0]
 
     def taking(seconds):
-        return Contender(lambda: now.__setitem__(0, now[0] + seconds), lambda: None)
+        return TimedCall(lambda: now.__setitem__(0, now[0] + seconds), lambda: None)
 
     one, two = taking(1.0), taking(2.0)
     session = interleave({"one": one, "two": two}, seconds=9.5, clock=lambda: now[0])
