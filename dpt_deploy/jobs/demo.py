@@ -13,7 +13,6 @@ from dpt_deploy.core.progress import SILENT, reporting, say
 from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.bench.bench import BenchRequest, BenchResult, bench_artifact
-from dpt_deploy.jobs.common.reference import shipped_for
 from dpt_deploy.jobs.common.weights import shipped_for
 from dpt_deploy.jobs.export.export import export_model
 from dpt_deploy.jobs.export.request import ExportRequest
