@@ -161,7 +161,7 @@ def test_where_none_is_missing_the_refitter_speaks_for_itself(library, tmp_path,
 def test_an_engine_that_denies_it_is_refused(library, tmp_path, capsys):
     plan = plan_of(model(), tmp_path / "out", refit=True)
     rewritten(plan, refittable=False)
-    assert "says of this plan that it cannot be refitted" in refused(capsys, 6, plan, model().path, out=plan.parent)
+    assert "reports that this plan cannot be refitted" in refused(capsys, 6, plan, model().path, out=plan.parent)
 
 
 FAULTS = {
