@@ -88,7 +88,7 @@ def _spoil(path):
 
 
 def _recorded(argv, code, calls):
-    """Run one command in a process that records its calls: file, function, whether it is a class body, number of calls."""
+    """Run one command and record its calls: file, function, whether it is a class body, number of calls."""
     done = subprocess.run(
         [sys.executable, __file__, "--record", calls, *argv], cwd=ROOT, capture_output=True, text=True, check=False
     )
