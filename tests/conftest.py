@@ -17,7 +17,10 @@ import pytest
 
 from dpt_deploy.core.environment import cpu_count, fingerprint, gpus, installed
 from dpt_deploy.core.optional import EXTRA_OF
+from dpt_deploy.runtime.registry import RUNTIMES
 
+# Third-party module to the extra that installs it; pycuda is used by one test only.
+EXTRAS = {**EXTRA_OF, "pycuda": "pycuda", **{name: each.extra for each in RUNTIMES.values() for name in each.modules}}
 HEADER = ("torch", "timm", "onnx", "onnxruntime", "opencv-python-headless", "transformers", "numpy")
 
 if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # before torch is imported: its threads are counted then
@@ -43,15 +46,15 @@ def _no_compiler() -> str:
 
 
 def _no_module(name: str) -> str:
-    return "" if find_spec(name) else f"the module {name} is not installed: pip install -e '.[{EXTRA_OF[name]}]'"
+    return "" if find_spec(name) else f"the module {name} is not installed: pip install -e '.[{EXTRAS[name]}]'"
 
 
 @cache
 def missing(need: str) -> str:
     """Why ``need`` is not there; empty when it is."""
     special = {"gpu": _no_gpu, "git": _no_git, "compiler": _no_compiler}
-    if need not in special and need not in EXTRA_OF:
-        raise pytest.UsageError(f"unknown need {need!r}; known: {', '.join(sorted({*special, *EXTRA_OF}))}")
+    if need not in special and need not in EXTRAS:
+        raise pytest.UsageError(f"unknown need {need!r}; known: {', '.join(sorted({*special, *EXTRAS}))}")
     return special[need]() if need in special else _no_module(need)
 
 

@@ -13,6 +13,7 @@ from dpt_deploy.cli._output import print_json, say
 from dpt_deploy.core.errors import ParityError
 from dpt_deploy.core.files import check_folder
 from dpt_deploy.core.size import Size
+from dpt_deploy.jobs.common.runners import timed_runtimes
 
 
 @click.command()
@@ -25,7 +26,7 @@ from dpt_deploy.core.size import Size
 @click.option(
     "--runtime",
     "candidates",
-    help="Any of torch, torch-compile, hf-ort, ort, native; on a GPU also trt; trt-device, trt-enqueue-device, "
+    help=f"Any of torch, torch-compile, hf-ort, {timed_runtimes()}; on a GPU also trt; trt-device, trt-enqueue-device, "
     "torch-device, torch-compile-device between arrays that lie there; trt-frame, trt-frames: full HD frames that are "
     "resized there, alone and overlapping.  [default: torch,ort; of an engine torch,trt]",
 )

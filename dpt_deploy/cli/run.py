@@ -7,9 +7,11 @@ from typing import Any
 
 import click
 
+from dpt_deploy.artifact.sidecar import ONNX, PLAN
 from dpt_deploy.cli._options import PATH, artifact_argument, json_option, size
 from dpt_deploy.cli._output import print_json, say
 from dpt_deploy.core.errors import BadFileError
+from dpt_deploy.jobs.common.runners import runtime_help
 
 
 @click.command()
@@ -28,9 +30,7 @@ from dpt_deploy.core.errors import BadFileError
     metavar="FORMAT",
     help="What to write (see above); may be repeated.  [default: png and pfm, or labels]",
 )
-@click.option(
-    "--runtime", help="What runs the artefact: ort (default), emu (bf16 on a CPU), native (C++); trt runs an engine."
-)
+@click.option("--runtime", help=f"{runtime_help(ONNX, PLAN)}.  [default: ort; trt for an engine]")
 @click.option("--size", callback=size, metavar="HxW", help="Network input size.  [default: by the model's resize rule]")
 @click.option("--kitti-crop", is_flag=True, help="Crop to the bottom centre 352x1216, as the KITTI evaluation does.")
 @click.option(

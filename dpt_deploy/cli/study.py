@@ -7,11 +7,13 @@ from typing import Any
 
 import click
 
+from dpt_deploy.artifact.sidecar import ONNX
 from dpt_deploy.cli._options import PATH, json_option, names, res_option
 from dpt_deploy.cli._output import print_json, print_table, say
 from dpt_deploy.core.errors import ParityError
 from dpt_deploy.core.precision import FP32
 from dpt_deploy.core.size import Size
+from dpt_deploy.jobs.common.runners import runtime_help
 
 
 @click.command()
@@ -27,7 +29,14 @@ from dpt_deploy.core.size import Size
     "--weights", metavar="FILE|NAME|random", help="Weights of the model that is exported (default: the published ones)."
 )
 @res_option("Network input sizes.  [default: 1 to 2.67 times the training size]")
-@click.option("--runtime", "runtimes", default="ort", show_default=True, callback=names, help="Any of ort, torch.")
+@click.option(
+    "--runtime",
+    "runtimes",
+    default="ort",
+    show_default=True,
+    callback=names,
+    help=f"One or more, separated by commas. {runtime_help(ONNX, reference=True)}.",
+)
 @click.option(
     "--precision",
     "precisions",

@@ -7,8 +7,10 @@ from typing import Any
 
 import click
 
+from dpt_deploy.artifact.sidecar import ONNX, PLAN
 from dpt_deploy.cli._options import PATH, artifact_argument, batch_option, json_option, res_option
 from dpt_deploy.cli._output import PARITY_COLUMNS, case_rows, print_json, print_table
+from dpt_deploy.jobs.common.runners import runtime_help
 
 
 @click.command()
@@ -23,7 +25,7 @@ from dpt_deploy.cli._output import PARITY_COLUMNS, case_rows, print_json, print_
 @click.option("--weights", metavar="FILE", help="The artefact's own checkpoint, if it was moved.")
 @click.option(
     "--runtime",
-    help="What runs it: ort, native (C++), or emu, which rounds as 16-bit types do and is their default.",
+    help=f"{runtime_help(ONNX, PLAN)}.  [default: the one whose numbers are evidence for the precision]",
 )
 @click.option(
     "--golden", is_flag=True, help="Compare with the stored tensors; needs neither PyTorch nor the checkpoint."

@@ -4,34 +4,17 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-# Distribution name by the name it is known under; looked up in package metadata, not imported.
-_PACKAGES = (
-    "dpt-deploy",
-    "numpy",
-    "torch",
-    "torchvision",
-    "timm",
-    "safetensors",
-    "onnx",
-    "onnx-ir",
-    "onnxscript",
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "transformers",
-    "opencv-python-headless",
-    "pillow",
-    "tensorrt",
-    "tensorrt-rtx",
-    "cuda-python",
-    "pycuda",
-)
+# Requirements that print, draw or read data sets, and so change no number.
+_NOT_RECORDED = {"click", "rich", "matplotlib", "h5py", "cuda-core", "pycuda"}
 
 
 def installed(package: str) -> str | None:
@@ -43,9 +26,22 @@ def installed(package: str) -> str | None:
 
 
 def tool_versions() -> dict[str, str]:
-    """Versions of this program and of every package of the table that is installed."""
-    found = {name: version for name in _PACKAGES if (version := installed(name))}
+    """Return the versions of Python, of this program, and of each requirement that is installed and may change numbers.
+
+    Requirements are those of ``pyproject.toml``, extras included.
+    """
+    found = {name: version for name in _recorded_packages() if (version := installed(name))}
     return {"python": platform.python_version(), **found}
+
+
+@cache
+def _recorded_packages() -> tuple[str, ...]:
+    try:
+        listed = metadata.requires("dpt-deploy") or []
+    except metadata.PackageNotFoundError:
+        return ()
+    names = [re.split(r"[^\w.-]", requirement, maxsplit=1)[0].lower() for requirement in listed]
+    return tuple(dict.fromkeys(["dpt-deploy", *(name for name in names if name not in _NOT_RECORDED)]))
 
 
 def processor() -> str:

@@ -1,13 +1,16 @@
-"""The gate in front of optional dependencies: a missing module becomes the line that installs it."""
+"""Gate in front of optional dependencies: a missing module becomes the command that installs it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
 
 from dpt_deploy.core.errors import MissingExtraError
 
-# Which extra of pyproject.toml brings which top-level module.
+# Top-level module to the extra of pyproject.toml that installs it. A module that is not listed belongs to the extra
+# that the caller of `extra` names.
 EXTRA_OF = {
     "torch": "export",
     "torchvision": "export",
@@ -25,7 +28,6 @@ EXTRA_OF = {
     "tensorrt": "trt",
     "tensorrt_rtx": "rtx",
     "cuda": "trt",
-    "pycuda": "pycuda",
 }
 
 
@@ -33,8 +35,8 @@ EXTRA_OF = {
 def extra(name: str, *, purpose: str) -> Iterator[None]:
     """Turn a missing third-party module inside the block into a :class:`MissingExtraError`.
 
-    So is one that is there and cannot be imported (too old, built for another torch, a library of the system missing);
-    what is missing inside this package is a defect and stays loud.
+    The same goes for a module that is installed but cannot be imported: too old, built for another torch, or without a
+    system library it needs. A module missing inside this package is a defect and raises as usual.
     """
     try:
         yield
@@ -54,3 +56,14 @@ def extra(name: str, *, purpose: str) -> Iterator[None]:
             f"{purpose} needs modules that are installed but cannot be imported: {exc}",
             hint=f"see `dpt-deploy doctor`, then install matching builds: pip install -e '.[{name}]'",
         ) from exc
+
+
+def load_attribute(target: str, *, which: str, purpose: str) -> Any:
+    """Import ``target``, written ``module:attribute``; ``which`` is the extra that its module needs.
+
+    Raises:
+        MissingExtraError: a third-party module that it imports is missing or cannot be imported.
+    """
+    module, _, attribute = target.partition(":")
+    with extra(which, purpose=purpose):
+        return getattr(import_module(module), attribute)

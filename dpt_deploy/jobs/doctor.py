@@ -10,17 +10,15 @@ from dpt_deploy.core.environment import cpu_flags, fingerprint, installed
 from dpt_deploy.core.recipe import load_recipe, zoo_names
 from dpt_deploy.engine import preflight
 from dpt_deploy.model.checkpoints import published
+from dpt_deploy.runtime.registry import RUNTIMES
 
-# What a user can do, the modules it takes, and the extra that brings them.
+# Capability, the modules it needs, and the extra that installs them; the runtimes' own follow from their records.
 _CAPABILITIES = (
     ("export and verify against PyTorch", ("torch", "timm", "onnx", "onnxscript", "safetensors"), "export"),
-    ("run ONNX artefacts", ("onnxruntime",), "ort"),
     ("read and write images and video", ("cv2", "PIL"), "images"),
     ("draw plots and reports", ("matplotlib", "h5py"), "study"),
     ("time the plain Hugging Face export", ("transformers",), "oracle"),
-    ("run engines of TensorRT", ("tensorrt", "cuda"), "trt"),
     ("build engines without a GPU (TensorRT-RTX)", ("tensorrt_rtx",), "rtx"),
-    ("hand engines a context and arrays of pycuda", ("pycuda",), "pycuda"),
 )
 
 
@@ -36,7 +34,8 @@ class Check:
 def diagnose_machine() -> tuple[list[Check], dict[str, Any]]:
     """Return the checks in the order a user needs them, and the full fingerprint."""
     found = fingerprint()
-    checks = [_capability(*entry) for entry in _CAPABILITIES]
+    abilities = [(each.ability, each.modules, each.extra) for each in RUNTIMES.values() if each.ability]
+    checks = [_capability(*entry) for entry in (*_CAPABILITIES, *abilities)]
     checks += [check for check in (_torch_build(found), *_engine_libraries(), _vector_units(), _gpu(found)) if check]
     return checks, found
 

@@ -16,19 +16,17 @@ from matplotlib.figure import Figure
 
 from dpt_deploy.core.files import atomic_path, write_errors
 from dpt_deploy.report.style import INK, QUIET, RULE, STYLE
+from dpt_deploy.runtime.registry import RUNTIMES
 
 Data = Mapping[str, Any]
 Point = tuple[float, float, float]  # value, and the ends of its 95 % interval
 
-_COLOURS = {"ort": "#0072b2", "torch": "#d55e00", "hf-ort": "#009e73", "torch-compile": "#cc79a7"}
-_OTHER = "#e69f00"
-_MARKERS = {"ort": "o", "torch": "s", "hf-ort": "^", "torch-compile": "D"}
-_NAMES = {
-    "ort": "ours, ONNX Runtime",
-    "torch": "PyTorch eager",
-    "hf-ort": "Hugging Face export",
-    "torch-compile": "PyTorch compiled",
+# Name in the plot, colour and marker of each candidate that is not a runtime; those have theirs in their records.
+_LOOKS = {
+    "hf-ort": ("Hugging Face export", "#009e73", "^"),
+    "torch-compile": ("PyTorch compiled", "#cc79a7", "D"),
 }
+_OTHER = ("#e69f00", "v")
 _DASHES = ("solid", (0, (5, 2)), (0, (2, 2)), (0, (1, 2)))  # by batch
 _HEAD = 0.62  # inches for what stands above the panels
 _GAP = 0.068  # of a panel's height: the least distance between two names
@@ -90,16 +88,19 @@ def _series(rows: Sequence[Data]) -> list[_Series]:
     members: dict[tuple[str, int], list[Data]] = {}
     for row in sorted(rows, key=lambda row: float(row["gflop"])):
         members.setdefault((str(row["contender"]), row["batch"]), []).append(row)
-    return [
-        _Series(
-            name=_NAMES.get(contender, contender) + ("" if len(batches) == 1 else f", batch {batch}"),
-            colour=_COLOURS.get(contender, _OTHER),
-            marker=_MARKERS.get(contender, "v"),
-            dash=_DASHES[batches.index(batch) % len(_DASHES)],
-            rows=tuple(own),
-        )
-        for (contender, batch), own in members.items()
-    ]
+    found = []
+    for (contender, batch), own in members.items():
+        name, colour, marker = _look(contender)
+        name += "" if len(batches) == 1 else f", batch {batch}"
+        found.append(_Series(name, colour, marker, _DASHES[batches.index(batch) % len(_DASHES)], tuple(own)))
+    return found
+
+
+def _look(contender: str) -> tuple[str, str, str]:
+    """Name, colour and marker of a candidate."""
+    if runtime := RUNTIMES.get(contender):
+        return runtime.label, runtime.colour, runtime.marker
+    return _LOOKS.get(contender, (contender, *_OTHER))
 
 
 def _sizes(rows: Sequence[Data]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The runner ``emu``: a typed file on a CPU, every 16-bit tensor rounded as its type says."""
+"""Runner ``emu``: a 16-bit graph on a CPU in FP32, with every 16-bit tensor rounded to its type."""
 
 from __future__ import annotations
 
@@ -9,16 +9,21 @@ from typing import Self
 
 from dpt_deploy.core.files import write_errors
 from dpt_deploy.runtime.onnxruntime import OrtRunner
+from dpt_deploy.runtime.registry import RunnerRequest
 
 
 class EmuRunner(OrtRunner):
-    """ONNX Runtime over a graph that stands in for a file: ``emulate`` writes it, given the file and where to."""
+    """Runs an FP32 graph that rounds like the file's own; ``emulate(file, target)`` writes that graph."""
 
     name = "emu"
 
     def __init__(self, path: Path, *, emulate: Callable[[Path, Path], None], threads: int | None = None) -> None:
         super().__init__(path, threads=threads)
         self._emulate = emulate
+
+    @classmethod
+    def open(cls, request: RunnerRequest) -> Self:
+        return cls(request.path, emulate=request.part, threads=request.threads)
 
     def __enter__(self) -> Self:
         typed = self._path

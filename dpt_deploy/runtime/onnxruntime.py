@@ -1,4 +1,4 @@
-"""ONNX Runtime: the CPU reference of every exported file; a CUDA build is used where one is installed."""
+"""Runner over ONNX Runtime, the CPU reference for exported files; a CUDA build is used if it is installed."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from typing import Any, Self
 
 import numpy as np
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import, which would write an event database at once
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import, which would create an event database
 import onnxruntime as ort
 
 from dpt_deploy.core.errors import BadFileError, DptError, IncompatibleError, ResourceError, UsageError
 from dpt_deploy.core.runner import Tensors
 from dpt_deploy.core.spec import TensorSpec
+from dpt_deploy.runtime.registry import RunnerRequest
 
 _DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int32)": "int32", "tensor(int64)": "int64"}
 
 
 class OrtRunner:
-    """Runs an ONNX file. ``threads`` bounds the CPU threads of one operator (default: the runtime's own choice)."""
+    """Runs an ONNX file. ``threads`` bounds the CPU threads of one operator (default: ONNX Runtime's choice)."""
 
     name = "ort"
 
@@ -30,9 +31,14 @@ class OrtRunner:
         self._threads = threads
         self._session: Any = None
 
+    @classmethod
+    def open(cls, request: RunnerRequest) -> Self:
+        """Make a runner of an artefact's file."""
+        return cls(request.path, threads=request.threads)
+
     def __enter__(self) -> Self:
         options = ort.SessionOptions()
-        options.log_severity_level = 4  # its errors arrive as exceptions
+        options.log_severity_level = 4  # errors arrive as exceptions
         if self._threads:
             options.intra_op_num_threads = self._threads
         wanted = ["CUDAExecutionProvider", "CPUExecutionProvider"]
@@ -44,8 +50,8 @@ class OrtRunner:
                 raise ResourceError(f"out of memory while loading {self._path}", hint="free some memory") from exc
             if "NOT_IMPLEMENTED" in str(exc):
                 raise IncompatibleError(
-                    f"ONNX Runtime {ort.__version__} has no kernel here for {self._path.name}: {_line(exc)}",
-                    hint="run it with --runtime emu, which rounds as 16-bit types do, or build an engine of it",
+                    f"ONNX Runtime {ort.__version__} has no kernel for {self._path.name} on this machine: {_line(exc)}",
+                    hint="run it with --runtime emu, which rounds as 16-bit types do, or build an engine from it",
                 ) from exc
             raise BadFileError(
                 f"ONNX Runtime {ort.__version__} cannot load {self._path}: {_line(exc)}",
@@ -68,22 +74,22 @@ class OrtRunner:
 
     @property
     def providers(self) -> Sequence[str]:
-        """What computes, in order of preference; a provider whose libraries cannot be loaded is not among them."""
+        """Execution providers in order of preference, without those whose libraries cannot be loaded."""
         return tuple(self._open().get_providers())
 
-    def infer(self, feed: Tensors) -> dict[str, np.ndarray]:
+    def infer(self, inputs: Tensors) -> dict[str, np.ndarray]:
         """Run once.
 
         Raises:
-            UsageError: the feed's names, dtypes or shapes do not fit the model.
+            UsageError: names, dtypes or shapes of ``inputs`` do not fit the model.
             ResourceError: the runtime ran out of memory.
         """
         session = self._open()
         names = [entry.name for entry in session.get_outputs()]
         try:
-            values = session.run(names, dict(feed))
+            values = session.run(names, dict(inputs))
         except Exception as exc:  # the runtime's exception classes are private
-            raise _translated(exc, feed) from exc
+            raise _translated(exc, inputs) from exc
         return dict(zip(names, values, strict=True))
 
     def synchronize(self) -> None:
@@ -95,12 +101,12 @@ class OrtRunner:
         return self._session
 
 
-def _translated(exc: Exception, feed: Tensors) -> DptError:
+def _translated(exc: Exception, inputs: Tensors) -> DptError:
     text = _line(exc)
-    shapes = ", ".join(f"{name} {value.dtype}{list(value.shape)}" for name, value in feed.items())
+    shapes = ", ".join(f"{name} {value.dtype}{list(value.shape)}" for name, value in inputs.items())
     if _is_memory(exc):
         return ResourceError(f"out of memory for {shapes}: {text}", hint="use a smaller size or batch")
-    return UsageError(f"the model does not accept {shapes}: {text}", hint="see its inputs with `dpt-deploy inspect`")
+    return UsageError(f"the model does not accept {shapes}: {text}", hint="list its inputs with `dpt-deploy inspect`")
 
 
 def _spec(entry: Any) -> TensorSpec:

@@ -10,12 +10,11 @@ import numpy as np
 
 from dpt_deploy.artifact.sidecar import Sidecar
 from dpt_deploy.core.errors import ParityError, UsageError
-from dpt_deploy.core.runner import Runner
+from dpt_deploy.core.runner import AsyncRunner, DeviceRunner, ImageRunner, Runner, on_device
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import ImageSpec
 from dpt_deploy.imaging import rules
-from dpt_deploy.imaging.maps import Map, to_map
-from dpt_deploy.runtime.cuda.where import on_device
+from dpt_deploy.imaging.maps import Map, map_of, to_map
 from dpt_deploy.runtime.overlap import overlapped
 
 
@@ -101,14 +100,12 @@ class Predictor:
         """
         if not any(map(on_device, feed.values())):
             return self._runner.infer(feed)
-        run = getattr(self._runner, "infer_device", None)
-        if run is None:
+        if not isinstance(self._runner, DeviceRunner):
             raise UsageError(
                 f"runtime {self._runner.name!r} takes arrays of the host; this one lies on a GPU",
                 hint="copy it to the host, or build an engine: dpt-deploy build MODEL.onnx",
             )
-        found: dict[str, Any] = run(feed)
-        return found
+        return self._runner.infer_device(feed)
 
     def finish(self, outputs: Mapping[str, np.ndarray], height: int, width: int) -> Prediction:
         """The network's outputs of batch 1 as maps of the image's own resolution.
@@ -132,6 +129,10 @@ class Predictor:
             ResourceError: out of memory.
         """
         refuse_on_device(image)
+        if isinstance(self._runner, ImageRunner):
+            values, outputs = self._runner.predict(image), self._sidecar.outputs
+            maps = {each.name: map_of(each.kind, values[each.name], self._sidecar.model) for each in outputs}
+            return Prediction(self.network_size(*image.shape[:2]), maps)
         height, width = image.shape[:2]
         return self.finish(self.infer_all(self.prepare(image)), height, width)
 
@@ -149,11 +150,11 @@ class Predictor:
 
     @property
     def _overlaps(self) -> bool:
-        return hasattr(self._runner, "submit")
+        return isinstance(self._runner, AsyncRunner)
 
     def _begin(self, image: Any, wait: bool) -> Any:
         refuse_on_device(image)
-        runner: Any = self._runner
+        runner: Any = self._runner  # an AsyncRunner: predict_all asks
         ticket = runner.submit(self.prepare(image)) if wait else runner.try_submit(self.prepare(image))
         return ticket and (ticket, *image.shape[:2])
 

@@ -1,4 +1,4 @@
-"""PyTorch eager: the reference that every exported file is compared with."""
+"""Runner over PyTorch eager, the reference for every exported file."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import torch
 from dpt_deploy.core.errors import ResourceError
 from dpt_deploy.core.runner import Tensors
 from dpt_deploy.core.spec import TensorSpec
+from dpt_deploy.runtime.registry import RunnerRequest
 
 
 class TorchRunner:
     """Runs a built module with one input and any number of outputs under the names of an exported file.
 
-    It runs on the device and in the floating-point type of the module's parameters. ``call`` is what is called in its
-    stead: the same module, compiled.
+    It runs on the device and in the floating-point type of the module's parameters. ``call`` replaces the module in
+    the call itself, for example with the compiled module.
     """
 
     name = "torch"
@@ -31,6 +32,12 @@ class TorchRunner:
         self._outputs = tuple(outputs)
         first = next(iter(module.parameters()), torch.empty(0))
         self._device, self._dtype = first.device, first.dtype
+
+    @classmethod
+    def open(cls, request: RunnerRequest) -> Self:
+        """Build the module behind an artefact; ``request.part(sidecar)`` returns it."""
+        sidecar = request.described()
+        return cls(request.part(sidecar), sidecar.inputs, sidecar.outputs)
 
     def __enter__(self) -> Self:
         return self
@@ -48,15 +55,15 @@ class TorchRunner:
     def outputs(self) -> Sequence[TensorSpec]:
         return self._outputs
 
-    def infer(self, feed: Tensors) -> dict[str, np.ndarray]:
+    def infer(self, inputs: Tensors) -> dict[str, np.ndarray]:
         """Run once; raises :class:`ResourceError` when memory runs out."""
         try:
             with torch.inference_mode():
-                result = self._call(*(self._moved(feed[spec.name]) for spec in self._inputs))
+                result = self._call(*(self._moved(inputs[spec.name]) for spec in self._inputs))
         except (torch.OutOfMemoryError, MemoryError) as exc:
             raise _out_of_memory(exc) from exc
         except RuntimeError as exc:
-            if "allocate" not in str(exc):  # of the CPU allocator, which has no class of its own
+            if "allocate" not in str(exc):  # the CPU allocator has no error class of its own
                 raise
             raise _out_of_memory(exc) from exc
         return by_name(result, self._outputs)

@@ -1,73 +1,200 @@
-"""Runtimes by name. A back end is imported when it is asked for, never before."""
+"""Table of runtimes: one record each, which is all that the rest of the program knows of it.
+
+A new runtime is a module with a runner class, a record here and an extra in ``pyproject.toml``. The commands, their
+help texts, ``doctor`` and the plots read the record. Nothing heavy is imported before a runtime is opened.
+"""
 
 from __future__ import annotations
 
-from importlib import import_module
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
+from dpt_deploy.artifact.sidecar import ONNX, PLAN, Sidecar
+from dpt_deploy.artifact.store import read_sidecar
 from dpt_deploy.core.errors import UsageError
-from dpt_deploy.core.optional import extra
+from dpt_deploy.core.optional import load_attribute
 from dpt_deploy.core.runner import Runner
+from dpt_deploy.core.size import Size
 
-# name -> (module, class, the third-party module it needs, the extra that brings it)
-_RUNTIMES = {
-    "ort": ("dpt_deploy.runtime.onnxruntime", "OrtRunner", "onnxruntime", "ort"),
-    "emu": ("dpt_deploy.runtime.emulated", "EmuRunner", "onnxruntime", "ort"),
-    "native": (
-        "dpt_deploy.runtime.native.runner",
-        "NativeRunner",
-        "ctypes",
-        "ort",
-    ),  # a C++ library, found when it runs
-    "trt": ("dpt_deploy.runtime.tensorrt.runner", "TrtRunner", "cuda", "trt"),
-    "torch": ("dpt_deploy.runtime.pytorch", "TorchRunner", "torch", "export"),
-}
-FILE_RUNTIMES = ("ort", "emu", "native")  # those that run an artefact's file; torch is handed a module
+REFERENCE = "reference"  # the PyTorch module behind an artefact, which some runtimes run instead of its file
 
 
-def available(name: str) -> bool:
-    """Whether the module behind a runtime is installed; it is not imported."""
-    return find_spec(_RUNTIMES[name][2]) is not None
+@dataclass(frozen=True)
+class RunnerRequest:
+    """One artefact to be opened, and how.
+
+    ``sidecar`` is None if only the path is known. ``threads`` bounds the CPU threads of one operator (None: the
+    runtime's choice). ``size`` is a fixed network size, for a runner that resizes images itself. ``part`` is the object
+    that the runtime's record names under ``part``.
+    """
+
+    path: Path
+    sidecar: Sidecar | None = None
+    threads: int | None = None
+    size: Size | None = None
+    part: Any = None
+
+    def described(self) -> Sidecar:
+        """Return the artefact's sidecar, read from disk if only its path is known."""
+        return self.sidecar or read_sidecar(self.path)
 
 
-def runner_class(name: str) -> Any:
-    """The runner class of a runtime.
+@dataclass(frozen=True)
+class Runtime:
+    """One runtime.
+
+    ``name`` is what ``--runtime`` takes. ``runner`` is ``module:class``: a :class:`~dpt_deploy.core.runner.Runner` with
+    a class method ``open`` that takes a :class:`RunnerRequest` and returns a runner, not yet entered. ``modules`` are
+    the third-party modules it imports, ``extra`` the extra that installs them, ``package`` the distribution whose
+    version may change its numbers.
+
+    ``runs`` lists the kinds of artefact it takes: ``onnx``, ``plan``, or ``reference`` for the PyTorch module behind
+    an artefact. The first runtime in the table that takes a kind is its default. ``precisions`` are those that it
+    computes as their types say; empty means all. ``timed`` is False if its speed says nothing about the model's.
+
+    ``label``, ``colour`` and ``marker`` are for plots, ``ability`` is its line in ``doctor`` (empty: none), and
+    ``help`` its entry in help texts. ``part`` names an object of another room that it needs (see
+    ``jobs/common/runners.py``). ``device_predictor`` is ``module:class`` of a predictor that resizes on its device.
+    """
+
+    name: str
+    runner: str
+    runs: tuple[str, ...]
+    label: str
+    help: str
+    modules: tuple[str, ...] = ()
+    extra: str = "ort"
+    package: str = ""
+    precisions: tuple[str, ...] = ()
+    timed: bool = True
+    colour: str = "#e69f00"
+    marker: str = "v"
+    ability: str = ""
+    part: str = ""
+    device_predictor: str = ""
+
+    @property
+    def installed(self) -> bool:
+        """True if its third-party modules are installed; they are not imported."""
+        return all(find_spec(module) for module in self.modules)
+
+    def load(self) -> Any:
+        """Import and return the runner class.
+
+        Raises:
+            MissingExtraError: a third-party module is missing or cannot be imported.
+        """
+        return load_attribute(self.runner, which=self.extra, purpose=f"runtime {self.name!r}")
+
+    def open(self, request: RunnerRequest) -> Runner:
+        """Make a runner, not yet entered; raises what :meth:`load` and the runner's own ``open`` raise."""
+        runner: Runner = self.load().open(request)
+        return runner
+
+    def computes(self, precision: str) -> bool:
+        """True if its numbers show what ``precision`` costs."""
+        return not self.precisions or precision in self.precisions
+
+
+_TABLE = (
+    Runtime(
+        name="ort",
+        runner="dpt_deploy.runtime.onnxruntime:OrtRunner",
+        runs=(ONNX,),
+        label="dpt-deploy, ONNX Runtime",
+        help="ONNX Runtime",
+        modules=("onnxruntime",),
+        package="onnxruntime",
+        precisions=("fp32", "int8-cpu"),  # its CPU computes 16-bit graphs in FP32
+        colour="#0072b2",
+        marker="o",
+        ability="run ONNX artefacts",
+    ),
+    Runtime(
+        name="emu",
+        runner="dpt_deploy.runtime.emulated:EmuRunner",
+        runs=(ONNX,),
+        label="dpt-deploy, rounded in ONNX Runtime",
+        help="ONNX Runtime on a CPU, rounding as 16-bit types do",
+        modules=("onnxruntime",),
+        package="onnxruntime",
+        timed=False,
+        part="emulate",
+    ),
+    Runtime(
+        name="trt",
+        runner="dpt_deploy.runtime.tensorrt.runner:TrtRunner",
+        runs=(PLAN,),
+        label="dpt-deploy, TensorRT",
+        help="TensorRT",
+        modules=("tensorrt", "cuda"),
+        extra="trt",
+        package="tensorrt",
+        colour="#000000",
+        marker="P",
+        ability="run engines of TensorRT",
+        part="check_target",
+        device_predictor="dpt_deploy.runtime.tensorrt.predictor:DevicePredictor",
+    ),
+    Runtime(
+        name="native",
+        runner="dpt_deploy.runtime.native.runner:NativeRunner",
+        runs=(ONNX, PLAN),
+        label="dpt-deploy, C++ library",
+        help="the C++ library",
+        precisions=("fp32", "int8-cpu"),
+        colour="#56b4e9",
+        marker="X",
+    ),
+    Runtime(
+        name="torch",
+        runner="dpt_deploy.runtime.pytorch:TorchRunner",
+        runs=(REFERENCE,),
+        label="PyTorch eager",
+        help="PyTorch, the FP32 reference",
+        modules=("torch",),
+        extra="export",
+        package="torch",
+        precisions=("fp32",),
+        colour="#d55e00",
+        marker="s",
+        part="reference",
+    ),
+)
+RUNTIMES = {runtime.name: runtime for runtime in _TABLE}
+
+
+def find_runtime(name: str) -> Runtime:
+    """Return the record of a runtime.
 
     Raises:
-        UsageError: no such runtime.
-        MissingExtraError: its module is not installed.
+        UsageError: there is none of that name.
     """
-    if name not in _RUNTIMES:
-        raise UsageError(f"unknown runtime {name!r}", hint=f"known: {', '.join(_RUNTIMES)}")
-    module, attribute, _, which = _RUNTIMES[name]
-    with extra(which, purpose=f"runtime {name!r}"):
-        return getattr(import_module(module), attribute)
+    if name not in RUNTIMES:
+        raise UsageError(f"unknown runtime {name!r}", hint=f"known: {', '.join(RUNTIMES)}")
+    return RUNTIMES[name]
+
+
+def runtimes_of(*kinds: str) -> tuple[Runtime, ...]:
+    """Return the runtimes that take one of ``kinds``, the default of the first kind first."""
+    return tuple(runtime for runtime in RUNTIMES.values() if set(kinds) & set(runtime.runs))
 
 
 def load_plan(path: Path, library: Any, logger: Any, *, host_code: bool = False) -> tuple[Any, Any]:
-    """Runtime and engine of a plan on this GPU, by the module ``library``, whose messages go to ``logger``.
+    """Deserialise a plan on this GPU with the module ``library``; return its runtime and the engine.
 
-    ``host_code``: the plan brings code for the host, as a version-compatible one does.
+    ``logger`` receives the library's messages. ``host_code`` allows code for the host, which a version-compatible plan
+    contains.
 
     Raises:
         MissingExtraError: cuda-python is not installed.
         BadFileError: the file cannot be read.
-        IncompatibleError: there is no GPU, or the library does not take the plan here.
+        IncompatibleError: there is no GPU, or the library rejects the plan on this machine.
     """
-    with extra("trt", purpose="loading an engine"):
-        module: Any = import_module("dpt_deploy.runtime.tensorrt.plan")
-    runtime, engine = module.deserialize(library, path, logger, host_code=host_code)
+    deserialize = load_attribute(
+        "dpt_deploy.runtime.tensorrt.plan:deserialize", which="trt", purpose="loading an engine"
+    )
+    runtime, engine = deserialize(library, path, logger, host_code=host_code)
     return runtime, engine
-
-
-def open_file(path: Path, runtime: str = "ort", *, threads: int | None = None, **needs: object) -> Runner:
-    """A runner over an artefact's file (not yet entered); ``needs`` is what its class wants besides.
-
-    Raises:
-        UsageError: the runtime does not run files, or is unknown.
-    """
-    if runtime in _RUNTIMES and runtime not in FILE_RUNTIMES:
-        raise UsageError(f"runtime {runtime!r} does not run exported files", hint=f"use {', '.join(FILE_RUNTIMES)}")
-    return cast(Runner, runner_class(runtime)(path, threads=threads, **needs))

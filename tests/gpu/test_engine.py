@@ -29,7 +29,7 @@ from dpt_deploy.jobs.build.build import build_engine_artifact
 from dpt_deploy.jobs.build.refit.refit import refit_engine_artifact
 from dpt_deploy.jobs.common.runners import open_runner
 from dpt_deploy.runtime.predictor import Predictor
-from dpt_deploy.runtime.registry import runner_class
+from dpt_deploy.runtime.registry import find_runtime
 
 pytestmark = [
     pytest.mark.gpu,
@@ -81,7 +81,7 @@ def test_wrong_feeds_are_refused(engine):
 
 def test_few_contexts_are_kept_and_still_agree(engine, expected):
     record = engine.sidecar.engine
-    kind = runner_class("trt")
+    kind = find_runtime("trt").load()
     with kind(engine.path, library=record.library, profiles=record.profiles, kept_shapes=2) as runner:
         engine_checks.agree(runner, expected, SHAPES, tolerance(engine))
 
@@ -221,7 +221,7 @@ def test_a_context_a_stream_and_arrays_of_pycuda_work(engine, expected):
         try:
             stream = driver.Stream()
             record = engine.sidecar.engine
-            kind = runner_class("trt")
+            kind = find_runtime("trt").load()
             options = {"library": record.library, "profiles": record.profiles, "stream": stream.handle}
             pixels = engine_checks.images(*SHAPES[0])
             with kind(engine.path, **options) as runner:
@@ -301,7 +301,7 @@ def _resident_bytes():
 def test_memory_does_not_grow_over_mixed_sizes(turns, kept, engine, torch):
     """Of device and host. A new context may have its kernels compiled: where few are kept every run waits."""
     record = engine.sidecar.engine
-    kind = runner_class("trt")
+    kind = find_runtime("trt").load()
     with kind(engine.path, library=record.library, profiles=record.profiles, kept_shapes=kept) as runner:
         feeds = [{"pixel_values": engine_checks.images(*shape, seed=1)} for shape in SHAPES]
         left, resident = [], []

@@ -46,7 +46,7 @@ def test_the_picture_shows_what_was_measured(data, panels, tmp_path):
     long = max(row["p50_ms"] for row in data["rows"]) > 3000
     titles = {**PANELS, "latency": "Latency [s]"} if long else PANELS
     assert {name for name, title in titles.items() if title in words} == panels
-    assert "ours, ONNX Runtime" in words
+    assert "dpt-deploy, ONNX Runtime" in words
     assert "some cpu, 2 cores, torch 2.99.0" in words
     assert "it has learned nothing" in words
     assert ("batch 4" in words) == any(row["batch"] == 4 for row in data["rows"])

@@ -1,14 +1,28 @@
-/* dpt: run the artefacts of dpt-deploy, from a photograph to depth or labels. C11; no exception crosses this line.
+/* dpt: run the artefacts of dpt-deploy, from an image to a depth map or labels. C11; no exception crosses this API.
  *
- * Every function returns a dpt_status, whose numbers are the exit codes of the command line, and never crashes on bad
- * input. What went wrong is told by dpt_last_error() and dpt_last_hint(), of the calling thread.
+ *   dpt_options options = dpt_default_options();
+ *   options.threads = 4;
+ *   dpt_model model = 0;
+ *   dpt_status status = dpt_open("out/hybrid-fp32.onnx", &options, &model);
+ *   dpt_image image = {sizeof image, rgb, height, width, 0, DPT_RGB8};
+ *   float *depth = malloc(sizeof *depth * height * width);
+ *   if (status == DPT_OK) status = dpt_predict_depth(model, &image, depth, (size_t)height * width);
+ *   if (status == DPT_OK) status = dpt_write_depth("depth.pfm", depth, height, width, 0);
+ *   if (status != DPT_OK) fprintf(stderr, "%s (%s)\n", dpt_last_error(), dpt_last_hint());
+ *   dpt_close(model);
  *
- * Threads: all functions may be called from any thread. One model serves one call at a time: a second one meanwhile is
- * refused with DPT_USAGE, so open one model a thread. A handle is a number that is never given out twice: used after
- * dpt_close it is refused, whatever was opened since.
+ * Errors: a function that can fail returns a dpt_status and never crashes on bad input. The numbers are the exit codes
+ * of the command line. dpt_last_error() and dpt_last_hint() describe the last failure in the calling thread.
  *
- * Structures begin with their own size, set by the caller (sizeof). A library that knows more members reads only those
- * that are there; one that knows fewer accepts the longer structure if the rest is zero.
+ * Threads: all functions may be called from any thread. A model serves one call at a time; a second, simultaneous call
+ * fails with DPT_USAGE, so open one model per thread. Handles are never reused: a handle is invalid after dpt_close,
+ * whatever was opened since.
+ *
+ * Versions: each structure begins with its own size, set by the caller (sizeof). A newer library reads only the members
+ * that the caller has. An older library accepts a longer structure if the members it does not know are zero.
+ *
+ * Platforms: tested on Linux x86-64 with GCC. Linux on Arm and Clang are supported, but not tested regularly. Windows
+ * is not supported yet: the header compiles there, the library has not been built.
  */
 #ifndef DPT_DPT_H
 #define DPT_DPT_H
@@ -16,7 +30,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#if defined(__GNUC__)
+/* DPT_BUILD is defined while the shared library itself is compiled, DPT_STATIC by users of a static library. */
+#if defined(DPT_STATIC)
+#define DPT_API
+#elif defined(_WIN32) || defined(__CYGWIN__)
+#ifdef DPT_BUILD
+#define DPT_API __declspec(dllexport)
+#else
+#define DPT_API __declspec(dllimport)
+#endif
+#elif defined(__GNUC__)
 #define DPT_API __attribute__((visibility("default")))
 #else
 #define DPT_API
@@ -31,9 +54,9 @@ extern "C" {
 typedef enum dpt_status {
   DPT_OK = 0,
   DPT_INTERNAL = 1,        /* a defect of this library */
-  DPT_USAGE = 2,           /* an argument that cannot be honoured */
-  DPT_MISSING_BACKEND = 3, /* this build cannot run such a file */
-  DPT_BAD_FILE = 4,        /* missing, damaged, or of another kind */
+  DPT_USAGE = 2,           /* an invalid argument */
+  DPT_MISSING_BACKEND = 3, /* this build cannot run files of this kind */
+  DPT_BAD_FILE = 4,        /* missing, damaged, or not an artefact */
   DPT_NOT_FINITE = 5,      /* the network returned NaN or infinity */
   DPT_INCOMPATIBLE = 6,    /* the file does not fit this device or library */
   DPT_RESOURCE = 7         /* memory or disk */
@@ -43,45 +66,51 @@ typedef enum dpt_task { DPT_DEPTH = 0, DPT_SEGMENTATION = 1 } dpt_task;
 
 typedef enum dpt_pixel_format { DPT_RGB8 = 0, DPT_BGR8 = 1, DPT_RGBA8 = 2, DPT_BGRA8 = 3, DPT_GRAY8 = 4 } dpt_pixel_format;
 
-/* A loaded artefact; 0 is none. */
+/* Handle of a loaded artefact; 0 is none. */
 typedef uint64_t dpt_model;
 
 typedef struct dpt_options {
   size_t struct_size;
-  const char *backend;    /* "onnxruntime" or "tensorrt"; NULL: by the file's kind */
-  int32_t threads;        /* of one operator on a CPU; 0: the back end's own choice */
-  int32_t height, width;  /* a fixed network size; 0, 0: as the artefact says */
-  int32_t skip_hashes;    /* 1: compare the sizes of the files only */
-  int32_t host_imaging;   /* 1: resize on the CPU although the back end's GPU could; the numbers are the same */
+  const char *backend;    /* "onnxruntime" or "tensorrt"; NULL: chosen by the kind of file */
+  int32_t threads;        /* CPU threads per operator; 0: the back end's choice */
+  int32_t height, width;  /* fixed network size; 0, 0: the artefact's own rule */
+  int32_t skip_hashes;    /* 1: check only the sizes of the files, not their hashes */
+  int32_t host_imaging;   /* 1: resize on the CPU even if the back end's GPU can; the numbers are the same */
 } dpt_options;
+
+/* Options with every member at its default. Inline, so that struct_size is that of the caller's header. */
+static inline dpt_options dpt_default_options(void) {
+  const dpt_options options = {sizeof(dpt_options), NULL, 0, 0, 0, 0, 0};
+  return options;
+}
 
 typedef struct dpt_info {
   size_t struct_size;
   dpt_task task;
   int32_t metric;         /* 1: depth in metres, 0: inverse depth up to scale and shift */
-  int32_t num_classes;    /* of a segmentation model, else 0 */
-  int32_t stride;         /* sides of the network's input are multiples of it */
-  double png_scale;       /* of a metric 16-bit PNG, 0 where depth is relative */
+  int32_t num_classes;    /* 0 for a depth model */
+  int32_t stride;         /* the network's height and width are multiples of it */
+  double png_scale;       /* steps per metre in a 16-bit PNG; 0 for relative depth */
   char precision[16];
   char backend[32];
 } dpt_info;
 
-/* Pixels that stay the caller's: row y begins at data + y * row_bytes. */
+/* Pixels owned by the caller; row y begins at data + y * row_bytes. */
 typedef struct dpt_image {
   size_t struct_size;
   const uint8_t *data;
   int32_t height, width;
-  ptrdiff_t row_bytes;    /* 0: rows follow one another; negative: the image stands on its head */
+  ptrdiff_t row_bytes;    /* 0: rows are contiguous; negative: the image is stored bottom up */
   dpt_pixel_format format;
 } dpt_image;
 
-/* Seconds of the last prediction. */
+/* Seconds of each step of the last prediction. */
 typedef struct dpt_timing {
   size_t struct_size;
   double prepare, model, finish;
 } dpt_timing;
 
-/* Dense, row-major; dtype as NumPy names it. */
+/* Dense, row-major tensor; dtype is NumPy's name of the type. */
 typedef struct dpt_tensor {
   size_t struct_size;
   const void *data;
@@ -91,35 +120,35 @@ typedef struct dpt_tensor {
 } dpt_tensor;
 
 DPT_API const char *dpt_version(void);
-/* The back ends of this build, separated by commas. */
+/* Back ends in this build, separated by commas. */
 DPT_API const char *dpt_backends(void);
-/* One line about the last failure of this thread, and what to do about it; "" after a success. */
+/* The last failure in this thread in one line, and what to do about it; "" after a success. */
 DPT_API const char *dpt_last_error(void);
 DPT_API const char *dpt_last_hint(void);
 
-/* Check the sidecar and the hashes of `path`, and load it. `options` may be NULL. */
+/* Check the sidecar and the hashes of `path`, and load it. `options` may be NULL: the defaults. */
 DPT_API dpt_status dpt_open(const char *path, const dpt_options *options, dpt_model *model);
 DPT_API dpt_status dpt_close(dpt_model model);
 DPT_API dpt_status dpt_get_info(dpt_model model, dpt_info *info);
-/* The size at which an image of height x width pixels enters the network. */
+/* Network size for an image of height x width pixels. */
 DPT_API dpt_status dpt_network_size(dpt_model model, int32_t height, int32_t width, int32_t *network_height,
                                     int32_t *network_width);
 
-/* One image to a map of its own size; `count` is the room in values and must be height * width. */
+/* Predict a map of the image's own size; `count` is the number of values in the map and must be height * width. */
 DPT_API dpt_status dpt_predict_depth(dpt_model model, const dpt_image *image, float *depth, size_t count);
-/* Labels are 1-based: 0 is the palette's background and never predicted. */
+/* Labels are 1-based; 0 is the palette's background and is never predicted. */
 DPT_API dpt_status dpt_predict_labels(dpt_model model, const dpt_image *image, uint16_t *labels, size_t count);
 DPT_API dpt_status dpt_get_timing(dpt_model model, dpt_timing *timing);
 
-/* The network alone, any batch: `output` points into the model and is good until its next call. */
+/* Run the network alone, at any batch size. `output` points into the model and is valid until the model's next call. */
 DPT_API dpt_status dpt_infer(dpt_model model, const dpt_tensor *input, dpt_tensor *output);
 
-/* Files, whole or not at all. Depth goes to .pfm (float32) or .png (16 bits, stretched over its range); in metres with
- * png_scale > 0 to a .png of that many steps a metre. */
+/* Write a file completely or not at all. Depth goes to .pfm (float32) or .png (16 bits, stretched over its range); with
+ * png_scale > 0, to a .png with that many steps per metre. */
 DPT_API dpt_status dpt_write_depth(const char *path, const float *depth, int32_t height, int32_t width, double png_scale);
 DPT_API dpt_status dpt_write_labels(const char *path, const uint16_t *labels, int32_t height, int32_t width,
                                     int32_t num_classes);
-/* A binary PPM or PGM of 8 bits. `image->data` is freed with dpt_free_image. */
+/* Read a binary 8-bit PPM or PGM. Free `image->data` with dpt_free_image. */
 DPT_API dpt_status dpt_read_image(const char *path, dpt_image *image);
 DPT_API void dpt_free_image(dpt_image *image);
 

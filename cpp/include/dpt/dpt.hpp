@@ -15,7 +15,7 @@
 
 namespace dpt {
 
-// What a failed call throws; what() says what was found, hint() what to do.
+// Thrown by a failed call; what() says what was found, hint() what to do.
 class Error : public std::runtime_error {
  public:
   explicit Error(dpt_status status) : Error(status, dpt_last_error(), dpt_last_hint()) {}
@@ -33,7 +33,7 @@ inline void check(dpt_status status) {
   if (status != DPT_OK) throw Error(status);
 }
 
-// Pixels of the caller, which must live as long as the call. `row_bytes` 0: rows follow one another.
+// Pixels owned by the caller, valid during the call. `row_bytes` 0: rows are contiguous.
 struct Image {
   const std::uint8_t* data = nullptr;
   int width = 0, height = 0;
@@ -50,27 +50,30 @@ struct Depth {
   std::vector<float> values;
 };
 
-// (height, width), row-major: 1 is the first class.
+// (height, width), row-major; 1 is the first class.
 struct Labels {
   int width = 0, height = 0, num_classes = 0;
   std::vector<std::uint16_t> values;
 };
 
 struct Options {
-  std::string backend;         // empty: by the file's kind
-  int threads = 0;             // 0: the back end's own choice
-  int height = 0, width = 0;   // a fixed network size; 0, 0: as the artefact says
+  std::string backend;         // empty: chosen by the kind of file
+  int threads = 0;             // 0: the back end's choice
+  int height = 0, width = 0;   // fixed network size; 0, 0: the artefact's own rule
   bool skip_hashes = false;
-  bool host_imaging = false;   // resize on the CPU although the back end's GPU could
+  bool host_imaging = false;   // resize on the CPU even if the back end's GPU can
 };
 
-// One loaded artefact, for one thread at a time. Throws Error.
+// A loaded artefact, for one thread at a time. Throws Error.
 class Model {
  public:
   static Model load(const std::string& path, const Options& options = {}) {
-    const dpt_options raw{sizeof(dpt_options), options.backend.empty() ? nullptr : options.backend.c_str(),
-                          options.threads, options.height, options.width, options.skip_hashes ? 1 : 0,
-                          options.host_imaging ? 1 : 0};
+    dpt_options raw = dpt_default_options();
+    if (!options.backend.empty()) raw.backend = options.backend.c_str();
+    raw.threads = options.threads;
+    raw.height = options.height, raw.width = options.width;
+    raw.skip_hashes = options.skip_hashes ? 1 : 0;
+    raw.host_imaging = options.host_imaging ? 1 : 0;
     dpt_model handle = 0;
     check(dpt_open(path.c_str(), &raw, &handle));
     return Model(handle);
@@ -90,7 +93,7 @@ class Model {
     predict(image, depth);
     return depth;
   }
-  // Into a map that is used again: nothing is allocated while the size stays.
+  // Into an existing map: nothing is allocated while the size stays the same.
   void predict(const Image& image, Depth& depth) {
     room_for(image, depth);
     depth.metric = info().metric != 0;
@@ -116,7 +119,7 @@ class Model {
     check(dpt_get_info(handle_, &info));
     return info;
   }
-  // Seconds of the last prediction.
+  // Seconds of each step of the last prediction.
   dpt_timing timing() const {
     dpt_timing timing{};
     timing.struct_size = sizeof timing;
@@ -133,13 +136,13 @@ class Model {
     map.width = image.width, map.height = image.height;
     const bool real = image.width > 0 && image.height > 0 && image.width <= DPT_MAX_SIDE && image.height <= DPT_MAX_SIDE;
     map.values.resize(real ? static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.height)
-                           : 1);  // the call says what is wrong
+                           : 1);  // the call reports what is wrong
   }
 
   dpt_model handle_ = 0;
 };
 
-// Throws unless a map has as many values as its sides say.
+// Throws unless the number of values in a map is width * height.
 template <typename Map>
 void check_map(const Map& map) {
   const bool real = map.width > 0 && map.height > 0;
@@ -151,7 +154,7 @@ void check_map(const Map& map) {
                              std::to_string(map.values.size()) + " values", "write what predict or segment returned");
 }
 
-// .pfm, or .png of 16 bits: stretched over its range, or `png_scale` steps a metre.
+// To .pfm, or to a 16-bit .png: stretched over its range, or with `png_scale` steps per metre.
 inline void write_depth(const std::string& path, const Depth& depth, double png_scale = 0) {
   check_map(depth);
   check(dpt_write_depth(path.c_str(), depth.values.data(), depth.height, depth.width, png_scale));
@@ -162,7 +165,7 @@ inline void write_labels(const std::string& path, const Labels& labels) {
   check(dpt_write_labels(path.c_str(), labels.values.data(), labels.height, labels.width, labels.num_classes));
 }
 
-// A binary PPM or PGM of 8 bits.
+// A binary 8-bit PPM or PGM, read from a file.
 class Picture {
  public:
   explicit Picture(const std::string& path) {
@@ -176,7 +179,7 @@ class Picture {
   }
   ~Picture() { dpt_free_image(&raw_); }
 
-  operator Image() const { return {raw_.data, raw_.width, raw_.height}; }  // NOLINT: it is one
+  operator Image() const { return {raw_.data, raw_.width, raw_.height}; }  // NOLINT: implicit on purpose
 
  private:
   dpt_image raw_{};

@@ -8,10 +8,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from dpt_deploy.jobs.bench import contenders
+from dpt_deploy.jobs.common.runners import open_runner
 from dpt_deploy.measure import ceiling
 from dpt_deploy.measure.ceiling import matrices, numpy_product
 from dpt_deploy.measure.timing import TimedCall
-from dpt_deploy.runtime import registry
 
 
 def side_of(device: str) -> int:
@@ -69,5 +69,5 @@ def _onnxruntime() -> Iterator[TimedCall]:
     with tempfile.TemporaryDirectory(prefix="dpt-deploy-") as folder:
         path = Path(folder) / "ceiling.onnx"
         save(model, path)
-        with registry.open_file(path) as runner:
+        with open_runner(path) as runner:
             yield TimedCall(lambda: runner.infer({"left": left}), runner.synchronize)

@@ -11,24 +11,26 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dpt_deploy.artifact.sidecar import PLAN
+from dpt_deploy.artifact.sidecar import ONNX, PLAN
 from dpt_deploy.artifact.store import Artifact, open_artifact
 from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.precision import find_precision
-from dpt_deploy.core.runner import Runner
+from dpt_deploy.core.runner import ProviderRunner, Runner
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import INPUT_FLOAT
 from dpt_deploy.jobs.bench import gpu_contenders
 from dpt_deploy.jobs.common.inputs import model_feed, reference_input
+from dpt_deploy.jobs.common.runners import open_runner
 from dpt_deploy.jobs.common.samples import structured_images
 from dpt_deploy.measure.timing import TimedCall
-from dpt_deploy.runtime import registry
+from dpt_deploy.runtime.registry import find_runtime, runtimes_of
 
 OURS = "ort"  # the contender that ratios refer to; an engine where there is one
 ENGINE = "trt"
@@ -45,7 +47,7 @@ class Kind:
     ``export``, called with (module, size, batch, folder), makes the file of one that runs neither our artefact nor a
     module. ``on_cuda`` is how it is entered where PyTorch is to compute on the GPU; ``wants`` is the one kind of
     machine or artefact that it is for. ``what`` says what is timed. ``beside`` is what it is held to where that is not
-    the one of its kind; ``single`` says that it takes one image at a time.
+    the one of its kind; ``single`` says that it takes one image at a time. ``runtime`` is what runs the exported model.
     """
 
     enter: Callable[[Artifact, Any, np.ndarray], AbstractContextManager[TimedCall]]
@@ -56,6 +58,7 @@ class Kind:
     wants: str = ""
     beside: str = ""
     single: bool = False
+    runtime: str = OURS
 
 
 def ours(names: Iterable[str]) -> str:
@@ -66,13 +69,13 @@ def ours(names: Iterable[str]) -> str:
 def counterpart(name: str, names: Collection[str]) -> str:
     """What the contender ``name`` is held to: ours, of those timed on the device the engine there; empty for none."""
     mine = ours(names)
-    beside = _KINDS[name].beside or (mine + DEVICE if name.endswith(DEVICE) else mine)
+    beside = _kind(name).beside or (mine + DEVICE if name.endswith(DEVICE) else mine)
     return beside if beside in names and beside != name else ""
 
 
 def describe(name: str, artifact: Artifact, device: str) -> str:
     """What exactly is timed under this name."""
-    kind = _KINDS[name]
+    kind = _kind(name)
     if kind.runs_module and device == CUDA:
         return f"{kind.what}, {find_precision(artifact.sidecar.precision).torch_type} on the GPU"
     return kind.what
@@ -80,16 +83,15 @@ def describe(name: str, artifact: Artifact, device: str) -> str:
 
 def check_name(name: str) -> None:
     """Raise :class:`UsageError` unless there is a contender of this name."""
-    if name not in _KINDS:
-        raise UsageError(f"unknown contender {name!r}", hint=f"known: {', '.join(_KINDS)}")
+    _kind(name)
 
 
 def check(name: str, artifact: Artifact, size: Size, batch: int, device: str = CPU) -> None:
     """Raise :class:`UsageError` if the contender is unknown or cannot run this model at this size and batch."""
     check_name(name)
-    if _KINDS[name].single and batch != 1:
+    if _kind(name).single and batch != 1:
         raise UsageError(f"{name} takes one image at a time, not {batch}", hint="say --batch 1, or leave it out")
-    wants = _KINDS[name].wants
+    wants = _kind(name).wants
     if wants == PLAN and artifact.sidecar.kind != PLAN:
         raise UsageError(
             f"{name} times engines; {artifact.path.name} is an exported model",
@@ -106,12 +108,12 @@ def check(name: str, artifact: Artifact, size: Size, batch: int, device: str = C
 
 def runs_module(name: str) -> bool:
     """Whether the contender is the PyTorch module itself, rather than a file in ONNX Runtime."""
-    return _KINDS[name].runs_module
+    return _kind(name).runs_module
 
 
 def needs_module(name: str) -> bool:
     """Whether the PyTorch module is needed to prepare the contender."""
-    return _KINDS[name].runs_module or _KINDS[name].export is not None
+    return _kind(name).runs_module or _kind(name).export is not None
 
 
 def reference_module(artifact: Artifact) -> Any:
@@ -125,10 +127,10 @@ def prepare(name: str, artifact: Artifact, module: Any, size: Size, batch: int, 
     """The file that the contender runs, made in ``folder`` where there is none yet; None for one that runs a module."""
     if runs_module(name):
         return None
-    export = _KINDS[name].export
+    export = _kind(name).export
     if export:
         return export(module, size, batch, folder)
-    return artifact.path if _KINDS[name].wants == PLAN else graph_of(artifact).path
+    return artifact.path if _kind(name).wants == PLAN else graph_of(artifact).path
 
 
 def graph_of(artifact: Artifact) -> Artifact:
@@ -154,15 +156,15 @@ def enter(
     name: str, artifact: Artifact, file: Path | None, module: Any, images: np.ndarray, device: str = CPU
 ) -> AbstractContextManager[TimedCall]:
     """Hold a prepared contender ready over ``images`` (B, H, W, 3), as bytes."""
-    kind = _KINDS[name]
+    kind = _kind(name)
     how = kind.on_cuda if kind.on_cuda and device == CUDA else kind.enter
     return how(artifact, module if file is None else file, images)
 
 
 def import_libraries(name: str) -> None:
     """Import what the contender computes with, and no more of it than entering does."""
-    engine = "trt" if _KINDS[name].wants == PLAN else "ort"
-    registry.runner_class("torch" if runs_module(name) else "native" if name == "native" else engine)
+    engine = ENGINE if _kind(name).wants == PLAN else _kind(name).runtime
+    find_runtime("torch" if runs_module(name) else engine).load()
     if runs_module(name):
         from dpt_deploy.model import initial as zoo  # noqa: F401
         from dpt_deploy.model.checkpoints import load as weights  # noqa: F401
@@ -173,21 +175,29 @@ def images_of(size: Size, batch: int) -> np.ndarray:
     return structured_images(batch, size.height, size.width)
 
 
-@contextmanager
-def _ort(artifact: Artifact, path: Path, images: np.ndarray) -> Iterator[TimedCall]:
-    with registry.open_file(path) as runner:
-        yield _call(runner, model_feed(artifact.sidecar, images))
+def _kind(name: str) -> Kind:
+    """Return the candidate of this name: one of the table, or a runtime that runs exported models.
+
+    Raises:
+        UsageError: there is none.
+    """
+    runtimes = {runtime.name: runtime for runtime in runtimes_of(ONNX) if runtime.timed}
+    if name in _KINDS:
+        return _KINDS[name]
+    if name not in runtimes:
+        raise UsageError(f"unknown contender {name!r}", hint=f"known: {', '.join([*runtimes, *_KINDS])}")
+    return Kind(partial(_exported, name), f"the exported model in {runtimes[name].help}", runtime=name)
 
 
 @contextmanager
-def _native(artifact: Artifact, path: Path, images: np.ndarray) -> Iterator[TimedCall]:
-    with registry.open_file(path, "native") as runner:
+def _exported(runtime: str, artifact: Artifact, path: Path, images: np.ndarray) -> Iterator[TimedCall]:
+    with open_runner(path, runtime) as runner:
         yield _call(runner, model_feed(artifact.sidecar, images))
 
 
 @contextmanager
 def _torch(artifact: Artifact, module: Any, images: np.ndarray) -> Iterator[TimedCall]:
-    runner_class = registry.runner_class("torch")
+    runner_class = find_runtime("torch").load()
     with runner_class(module, artifact.sidecar.inputs, artifact.sidecar.outputs) as runner:
         feed = reference_input(artifact.sidecar, images)[INPUT_FLOAT]
         yield _call(runner, {artifact.sidecar.inputs[0].name: feed})
@@ -212,7 +222,7 @@ def _export_plain(module: Any, size: Size, batch: int, folder: Path) -> Path:
 
 @contextmanager
 def _plain(artifact: Artifact, path: Path, images: np.ndarray) -> Iterator[TimedCall]:
-    with registry.open_file(path) as runner:
+    with open_runner(path) as runner:
         yield _call(runner, reference_input(artifact.sidecar, images))
 
 
@@ -224,8 +234,6 @@ _KINDS = {
         _torch_compile, "torch.compile", runs_module=True, on_cuda=_on_gpu(compiled=True, on_device=False)
     ),
     "hf-ort": Kind(_plain, "the plain export of Hugging Face's model in ONNX Runtime", export=_export_plain),
-    OURS: Kind(_ort, "the exported model in ONNX Runtime"),
-    "native": Kind(_native, "the exported model in the C++ library"),
     ENGINE: Kind(gpu_contenders.engine, "the engine, from host to host", wants=PLAN),
     ENGINE + DEVICE: Kind(gpu_contenders.engine_on_device, "the engine between arrays of the device", wants=PLAN),
     BARE: Kind(gpu_contenders.bare_engine, "the engine's enqueue alone", wants=PLAN),
@@ -256,5 +264,5 @@ _KINDS = {
 
 
 def _call(runner: Runner, feed: dict[str, np.ndarray]) -> TimedCall:
-    providers = getattr(runner, "providers", ())
+    providers = runner.providers if isinstance(runner, ProviderRunner) else ()
     return TimedCall(lambda: runner.infer(feed), runner.synchronize, ", ".join(providers))

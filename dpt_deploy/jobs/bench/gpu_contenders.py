@@ -24,7 +24,7 @@ from dpt_deploy.jobs.common.inputs import model_feed, reference_input
 from dpt_deploy.jobs.common.runners import open_runner
 from dpt_deploy.jobs.common.samples import structured_images
 from dpt_deploy.measure.timing import TimedCall
-from dpt_deploy.runtime import registry
+from dpt_deploy.runtime.registry import find_runtime
 
 CUDA = "cuda"
 _COMPILED = "max-autotune"
@@ -135,6 +135,6 @@ def _device_call(module: Any, feed: np.ndarray, dtype: Any) -> Callable[[], Any]
 
 def _host_call(artifact: Artifact, moved: Any, called: Any, feed: np.ndarray) -> Callable[[], Any]:
     sidecar = artifact.sidecar
-    runner = registry.runner_class("torch")(moved, sidecar.inputs, sidecar.outputs, call=called)
+    runner = find_runtime("torch").load()(moved, sidecar.inputs, sidecar.outputs, call=called)
     name = sidecar.inputs[0].name
     return lambda: runner.infer({name: feed})

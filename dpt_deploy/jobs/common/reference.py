@@ -15,7 +15,7 @@ from dpt_deploy.core.optional import extra
 from dpt_deploy.core.spec import INPUT_FLOAT, ModelSpec, TensorSpec
 from dpt_deploy.jobs.common.inputs import reference_input
 from dpt_deploy.jobs.common.weights import checkpoint_path
-from dpt_deploy.runtime import registry
+from dpt_deploy.runtime.registry import find_runtime
 
 with extra("export", purpose="building the PyTorch reference"):
     from dpt_deploy.model.checkpoints.load import load_weights
@@ -74,7 +74,7 @@ def reference_outputs(model: DPT, sidecar: Sidecar, images: np.ndarray) -> dict[
     Scores become labels if the artefact ends in ArgMax.
     """
     inputs = [TensorSpec(INPUT_FLOAT, "float32", ("batch", 3, "height", "width"))]
-    with registry.runner_class("torch")(model, inputs, sidecar.outputs) as runner:
+    with find_runtime("torch").load()(model, inputs, sidecar.outputs) as runner:
         found: dict[str, np.ndarray] = runner.infer(reference_input(sidecar, images))
     for output in sidecar.outputs:
         if output.kind.values == "labels" and found[output.name].ndim == len(output.shape) + 1:

@@ -1,63 +1,92 @@
-"""Runners over the files of artefacts, and which of them is evidence."""
+"""Open artefacts in a runtime, and choose the runtime if none is named."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from dpt_deploy.artifact.sidecar import PLAN, Sidecar
-from dpt_deploy.artifact.store import Artifact, read_sidecar
+from dpt_deploy.artifact.sidecar import ONNX, PLAN, Sidecar
+from dpt_deploy.artifact.store import Artifact
 from dpt_deploy.core.errors import UsageError
-from dpt_deploy.core.optional import extra
+from dpt_deploy.core.optional import load_attribute
 from dpt_deploy.core.precision import find_precision
 from dpt_deploy.core.runner import Runner
-from dpt_deploy.runtime import registry
+from dpt_deploy.core.size import Size
+from dpt_deploy.runtime.registry import REFERENCE, RunnerRequest, Runtime, find_runtime, runtimes_of
+
+# Objects of other rooms that runtimes need, by the name in their records. Named as text: each may need an extra, and is
+# imported only when its runtime is opened.
+PARTS = {
+    "emulate": "dpt_deploy.graph.precision.emulate:write_emulated",
+    "check_target": "dpt_deploy.jobs.common.targets:check_target_of",
+    "reference": "dpt_deploy.jobs.common.reference:reference_of",
+}
 
 
-def open_runner(model: Artifact | Path, runtime: str = "ort", *, threads: int | None = None) -> Runner:
-    """A runner (not yet entered) over an artefact that was opened, or over a bare ONNX file.
+def open_runner(
+    source: Artifact | Path,
+    runtime: str = "ort",
+    *,
+    threads: int | None = None,
+    size: Size | None = None,
+    reference: bool = False,
+) -> Runner:
+    """Make a runner over an artefact, or over a bare ONNX file; it is not yet entered.
+
+    ``threads`` bounds the CPU threads of one operator. ``size`` is a fixed network size, for runtimes that resize
+    images themselves. ``reference`` also allows runtimes that run the PyTorch module behind the artefact.
 
     Raises:
-        UsageError: the runtime does not run files of this kind, or is unknown.
-        MissingExtraError: what it needs is not installed.
+        UsageError: the runtime is unknown or does not run artefacts of this kind.
+        MissingExtraError: a module that it needs is not installed.
         IncompatibleError: an engine that this machine cannot run.
     """
-    path = model.path if isinstance(model, Artifact) else model
-    if runtime == "trt":
-        return _engine_runner(path, model.sidecar if isinstance(model, Artifact) else read_sidecar(path))
-    if path.suffix == f".{PLAN}" and runtime != "native":  # the C++ library runs both
+    path, sidecar = (source, None) if isinstance(source, Path) else (source.path, source.sidecar)
+    record = find_runtime(runtime)
+    _check_kind(record, path, reference=reference)
+    part: Any = None
+    if record.part:
+        part = load_attribute(PARTS[record.part], which=record.extra, purpose=f"runtime {runtime!r}")
+    return record.open(RunnerRequest(path, sidecar, threads, size, part))
+
+
+def _check_kind(record: Runtime, path: Path, *, reference: bool) -> None:
+    kind = PLAN if path.suffix == f".{PLAN}" else ONNX
+    if kind in record.runs or (reference and REFERENCE in record.runs):
+        return
+    names = ", ".join(runtime.name for runtime in runtimes_of(kind))
+    if record.runs == (REFERENCE,):
+        raise UsageError(f"runtime {record.name!r} does not run exported files", hint=f"use {names}")
+    if kind == PLAN:
         raise UsageError(
-            f"runtime {runtime!r} runs ONNX files; {path.name} is an engine",
-            hint="leave --runtime out, or give the .onnx file",
+            f"runtime {record.name!r} runs ONNX files; {path.name} is an engine",
+            hint=f"use {names}, or give the .onnx file",
         )
-    if runtime != "emu":
-        return registry.open_file(path, runtime, threads=threads)
-    with extra("export", purpose="runtime 'emu'"):
-        from dpt_deploy.graph.precision.emulate import write_emulated
-    return registry.open_file(path, runtime, threads=threads, emulate=write_emulated)
-
-
-def _engine_runner(path: Path, sidecar: Sidecar) -> Runner:
-    """The runner of a plan that this machine can run; nothing is deserialised yet."""
-    from dpt_deploy.jobs.common.targets import check_target_of
-
-    record = sidecar.engine
-    if record is None:
-        raise UsageError(
-            f"runtime 'trt' runs engines; {path.name} is an exported model",
-            hint=f"build one first: dpt-deploy build {path.name}",
-        )
-    check_target_of(record)
-    runner: Runner = registry.runner_class("trt")(
-        path, library=record.library, profiles=record.profiles, host_code=record.options.version_compatible
+    raise UsageError(
+        f"runtime {record.name!r} runs engines; {path.name} is an exported model",
+        hint=f"build one first: dpt-deploy build {path.name}",
     )
-    return runner
 
 
 def default_runtime(sidecar: Sidecar) -> str:
-    """What runs an artefact where nobody says: ``trt`` an engine, ``ort`` an ONNX file."""
-    return "trt" if sidecar.kind == PLAN else "ort"
+    """Return the runtime of an artefact if none is named: ``trt`` for an engine, ``ort`` for an ONNX file."""
+    return runtimes_of(sidecar.kind)[0].name
 
 
 def reference_runtime(sidecar: Sidecar) -> str:
-    """The runtime whose numbers are evidence: an engine's own, else one on a CPU."""
-    return "trt" if sidecar.kind == PLAN else find_precision(sidecar.precision).reference_runtime
+    """Return the runtime whose numbers are evidence for an artefact: an engine's own, else one on a CPU."""
+    return default_runtime(sidecar) if sidecar.kind == PLAN else find_precision(sidecar.precision).reference_runtime
+
+
+def runtime_help(*kinds: str, reference: bool = False) -> str:
+    """List the runtimes that take ``kinds`` of artefact, for a help text: "ort: ONNX Runtime; …".
+
+    With ``reference`` those that run the PyTorch module behind an artefact are listed too.
+    """
+    found = runtimes_of(*kinds, *([REFERENCE] if reference else []))
+    return "; ".join(f"{runtime.name}: {runtime.help}" for runtime in found)
+
+
+def timed_runtimes() -> str:
+    """List the runtimes of exported models that can be timed, for a help text: "ort, …"."""
+    return ", ".join(runtime.name for runtime in runtimes_of(ONNX) if runtime.timed)

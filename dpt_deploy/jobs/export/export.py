@@ -87,7 +87,7 @@ def _with_first_parity(sidecar: Sidecar, path: Path) -> Sidecar:
     from dpt_deploy.jobs.verify.result import measured_error
     from dpt_deploy.runtime import registry
 
-    if not registry.available("ort"):
+    if not registry.find_runtime("ort").installed:
         say("onnxruntime is not installed: not verified (pip install -e '.[ort]', then dpt-deploy verify)")
         return sidecar
     report = compare_with_golden(Artifact(path, sidecar))

@@ -12,8 +12,8 @@ from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.progress import say
 from dpt_deploy.core.runner import Tensors
 from dpt_deploy.core.size import Size
+from dpt_deploy.jobs.common.runners import open_runner
 from dpt_deploy.measure.timing import TimedCall
-from dpt_deploy.runtime import registry
 from dpt_deploy.runtime.predictor import Predictor
 
 STEPS = ("decode", "prepare", "model", "finish")  # in their order; the model is a contender anyway
@@ -49,9 +49,7 @@ def steps_around(artifact: Artifact, size: Size, photograph: Path, outputs: Tens
 
     image = read_image(photograph)
     height, width = image.shape[:2]
-    predictor = Predictor(
-        registry.open_file(artifact.path), artifact.sidecar, size=size
-    )  # not entered: it infers nothing
+    predictor = Predictor(open_runner(artifact.path), artifact.sidecar, size=size)  # not entered: it infers nothing
     calls = {
         "decode": lambda: read_image(photograph),
         "prepare": lambda: predictor.prepare(image),

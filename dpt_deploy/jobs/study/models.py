@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -25,15 +24,13 @@ from dpt_deploy.core.runner import Runner
 from dpt_deploy.core.size import Size, check_size
 from dpt_deploy.core.spec import ImageSpec, ModelSpec
 from dpt_deploy.jobs.common.limits import check_memory, check_request
-from dpt_deploy.jobs.common.reference import reference_of
-from dpt_deploy.jobs.common.runners import open_runner, reference_runtime
+from dpt_deploy.jobs.common.runners import default_runtime, open_runner, reference_runtime
 from dpt_deploy.jobs.common.weights import checkpoint_path
 from dpt_deploy.jobs.export.export import export_model
 from dpt_deploy.jobs.export.request import ExportRequest
 from dpt_deploy.jobs.study.outcome import Candidate
-from dpt_deploy.runtime import registry
+from dpt_deploy.runtime.registry import REFERENCE, find_runtime
 
-_PACKAGES = {"ort": "onnxruntime", "emu": "onnxruntime", "torch": "torch"}  # packages whose version may change a score
 Defect = Literal["nearest", "tiled"]  # treatment of a control's positions, see ``resize_grid`` of the ViT encoder
 
 
@@ -47,20 +44,13 @@ class CandidateModel:
     @property
     def key(self) -> str:
         """Identity of its scores: the hash of the model and the version of the runtime."""
-        runtime = self.candidate.runtime
-        version = installed(_PACKAGES.get(runtime, runtime)) or ""
-        return f"{self.candidate.sha256} {runtime} {version}".strip()
+        runtime = find_runtime(self.candidate.runtime)
+        version = (runtime.package and installed(runtime.package)) or ""
+        return f"{self.candidate.sha256} {runtime.name} {version}".strip()
 
-    @contextmanager
-    def runner(self) -> Iterator[Runner]:
-        """Open a runner of the model."""
-        sidecar = self.artifact.sidecar
-        if self.candidate.runtime != "torch":
-            with open_runner(self.artifact, self.candidate.runtime) as runner:
-                yield runner
-            return
-        with registry.runner_class("torch")(reference_of(sidecar), sidecar.inputs, sidecar.outputs) as runner:
-            yield runner
+    def runner(self) -> Runner:
+        """Make a runner of the model, not yet entered."""
+        return open_runner(self.artifact, self.candidate.runtime, reference=True)
 
 
 def trained_size(models: Sequence[str]) -> Size:
@@ -142,9 +132,7 @@ def candidates(
         parts = [artifact.sidecar.model.name]
         parts += [artifact.sidecar.precision] if several else []
         parts += [runtime] if len(runtimes) > 1 else []
-        found.append(
-            _candidate(artifact, reference_runtime(artifact.sidecar) if runtime == "ort" else runtime, " ".join(parts))
-        )
+        found.append(_candidate(artifact, _candidate_runtime(artifact.sidecar, runtime), " ".join(parts)))
     names = [each.candidate.name for each in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UsageError(f"two models are called {twice[0]!r}", hint="study them one by one, in two folders")
@@ -180,15 +168,16 @@ def _check(models: Sequence[str], weights: str | None, runtimes: Sequence[str]) 
     if weights and re.fullmatch(r"random(:\d+)?", weights) is None and len(exported) != 1:
         raise UsageError(f"--weights {weights} is for one model; {len(exported)} are to be exported", hint="name one")
     for runtime in runtimes:
-        registry.runner_class(runtime)
+        find_runtime(runtime).load()
 
 
 def _check_torch(artifacts: Sequence[Artifact], runtimes: Sequence[str]) -> None:
-    typed = [artifact.sidecar.precision for artifact in artifacts if artifact.sidecar.precision != FP32]
-    if typed and "torch" in runtimes:
-        raise UsageError(
-            f"runtime torch runs the FP32 reference, not {typed[0]}", hint="leave it out, or study fp32 only"
-        )
+    for runtime, artifact in product(map(find_runtime, runtimes), artifacts):
+        if REFERENCE in runtime.runs and not runtime.computes(artifact.sidecar.precision):
+            raise UsageError(
+                f"runtime {runtime.name} runs the FP32 reference, not {artifact.sidecar.precision}",
+                hint="leave it out, or study fp32 only",
+            )
 
 
 def _artifact(name: str, weights: str | None, precision: str | None, folder: Path) -> Artifact:
@@ -198,6 +187,11 @@ def _artifact(name: str, weights: str | None, precision: str | None, folder: Pat
     with extra("export", purpose="exporting"):
         request = ExportRequest(load_recipe(name), weights=weights, precision=precision, allow_slower=True)
         return export_model(request, folder)
+
+
+def _candidate_runtime(sidecar: Sidecar, runtime: str) -> str:
+    """Return the runtime whose numbers are evidence instead of the default one, which computes 16 bits in FP32."""
+    return reference_runtime(sidecar) if runtime == default_runtime(sidecar) else runtime
 
 
 def _candidate(artifact: Artifact, runtime: str, name: str, *, control: str = "") -> CandidateModel:

@@ -34,7 +34,7 @@ from dpt_deploy.jobs.study.prices import Price, price
 from dpt_deploy.jobs.study.resolution import Scores, default_sizes
 from dpt_deploy.jobs.study.scoring import Scoring
 from dpt_deploy.measure.bootstrap import mean_of
-from dpt_deploy.runtime import registry
+from dpt_deploy.runtime.registry import find_runtime
 
 JOURNAL = "scores.jsonl"
 RECORD = "study.json"
@@ -83,7 +83,7 @@ def prepare_study(request: StudyRequest) -> StudySetup:
         MissingExtraError: a module that reads the data or runs models is not installed.
     """
     for runtime in request.runtimes:
-        registry.runner_class(runtime)
+        find_runtime(runtime).load()
     trained = study_models.trained_size(request.models)
     study_models.check_precisions(request.models, request.precisions)
     stride = max(study_models.described(name)[0].stride for name in request.models)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from dpt_deploy.artifact.records import AuditRecord
 from dpt_deploy.artifact.store import Artifact, engine_of
 from dpt_deploy.core.errors import ResourceError
 from dpt_deploy.core.profile import Profile
+from dpt_deploy.core.runner import InspectableRunner
 from dpt_deploy.core.size import Size
 from dpt_deploy.engine.audit import check_audit
 from dpt_deploy.engine.inspection import audit_engine
@@ -21,7 +21,7 @@ SILENT = "the library reports no times of layers"
 UNTOLD = "the engine's inspector reports no types of layers; shown is the audit before the build"
 
 
-def audited(artifact: Artifact, runner: Any) -> AuditRecord:
+def audited(artifact: Artifact, runner: InspectableRunner) -> AuditRecord:
     """Audit an engine that ``runner`` has open.
 
     If time cannot be measured, shares are by layers, with the reason. If the inspector reports no types, the result is
@@ -47,11 +47,11 @@ def audited(artifact: Artifact, runner: Any) -> AuditRecord:
     return found
 
 
-def _information(runner: Any, feed: dict[str, np.ndarray]) -> str:
+def _information(runner: InspectableRunner, feed: dict[str, np.ndarray]) -> str:
     try:
-        return str(runner.information(feed))
+        return runner.information(feed)
     except ResourceError:
-        return str(runner.information())
+        return runner.information()
 
 
 def _shape(profile: Profile) -> tuple[int, Size]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from dpt_deploy.artifact.sidecar import PLAN
 from dpt_deploy.artifact.store import Artifact, open_artifact, record
 from dpt_deploy.core.environment import gpu_devices, processor, tool_versions
-from dpt_deploy.core.runner import Runner
+from dpt_deploy.core.runner import InspectableRunner, Runner
 from dpt_deploy.core.size import Size, parse_size
 from dpt_deploy.jobs.common.runners import open_runner, reference_runtime
 from dpt_deploy.jobs.verify.cases import Cases, list_cases
@@ -66,7 +66,7 @@ def _audited(artifact: Artifact, runner: Runner) -> Artifact:
         ParityError: the engine does not compute in its precision.
     """
     engine = artifact.sidecar.engine
-    if engine is None or not hasattr(runner, "information"):
+    if engine is None or not isinstance(runner, InspectableRunner):
         return artifact
     found = audited(artifact, runner)
     return replace(artifact, sidecar=replace(artifact.sidecar, engine=replace(engine, audit=found)))

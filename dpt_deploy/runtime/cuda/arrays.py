@@ -14,8 +14,8 @@ import numpy as np
 from cuda.core.utils import StridedMemoryView
 
 from dpt_deploy.core.errors import DptError, UsageError
+from dpt_deploy.core.runner import CUDA_DEVICE, on_device
 from dpt_deploy.runtime.cuda.driver import DeviceMemory, Event, Stream, current_device
-from dpt_deploy.runtime.cuda.where import CUDA_DEVICE, on_device
 
 _LEGACY_STREAM = 1  # what DLPack means where a consumer names no stream
 

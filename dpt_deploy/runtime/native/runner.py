@@ -1,4 +1,4 @@
-"""The runner ``native``: artefacts in the C++ runtime, and whole predictions in it."""
+"""Runner ``native``: artefacts in the C++ library, which also resizes images and maps."""
 
 from __future__ import annotations
 
@@ -12,29 +12,43 @@ from typing import Self
 import numpy as np
 
 from dpt_deploy.artifact.sidecar import Sidecar
-from dpt_deploy.artifact.store import read_sidecar
 from dpt_deploy.core.errors import DptError, UsageError
 from dpt_deploy.core.runner import Tensors
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import TensorSpec
-from dpt_deploy.imaging.maps import map_of, map_type
+from dpt_deploy.imaging.maps import map_type
 from dpt_deploy.imaging.rules import require_rgb
 from dpt_deploy.runtime.native import library as native
-from dpt_deploy.runtime.predictor import Prediction, Predictor
+from dpt_deploy.runtime.registry import RunnerRequest
 
 
 class NativeRunner:
-    """Runs an artefact in the C++ runtime. ``threads`` and ``size`` are those of :func:`dpt_deploy.load`."""
+    """Runs an artefact in the C++ library. ``size`` is a fixed network size for :meth:`predict`."""
 
     name = "native"
 
-    def __init__(self, path: Path, *, threads: int | None = None, size: Size | None = None) -> None:
+    def __init__(self, path: Path, sidecar: Sidecar, *, threads: int | None = None, size: Size | None = None) -> None:
         self._path = path
         self._threads = threads
         self._size = size or Size(0, 0)
         self._library = native.load_library()
-        self._sidecar = read_sidecar(path)
+        self._sidecar = sidecar
         self._handle = c_uint64(0)
+
+    @classmethod
+    def open(cls, request: RunnerRequest) -> Self:
+        """Make a runner of an artefact.
+
+        Raises:
+            UsageError: the model has several outputs.
+            MissingExtraError: the C++ library is not built.
+            IncompatibleError: it belongs to another version of this package.
+        """
+        if len(request.described().outputs) > 1:
+            raise UsageError(
+                "the C++ library runs models with one output; this one has several", hint="use another runtime: ort"
+            )
+        return cls(request.path, request.described(), threads=request.threads, size=request.size)
 
     def __enter__(self) -> Self:
         options = native.Options(
@@ -61,19 +75,21 @@ class NativeRunner:
     def outputs(self) -> Sequence[TensorSpec]:
         return self._sidecar.outputs
 
-    def infer(self, feed: Tensors) -> dict[str, np.ndarray]:
+    def infer(self, inputs: Tensors) -> dict[str, np.ndarray]:
         """Run once.
 
         Raises:
-            UsageError: the feed's name, dtype or shape does not fit the model.
+            UsageError: name, dtype or shape of the input does not fit the model.
             ResourceError: out of memory.
         """
         (name,) = (spec.name for spec in self.inputs)
-        if feed.keys() != {name}:
-            raise UsageError(f"the model does not accept {', '.join(feed)}", hint=f"feed its input {name}")
-        values = np.ascontiguousarray(feed[name])
+        if inputs.keys() != {name}:
+            raise UsageError(f"the model does not accept {', '.join(inputs)}", hint=f"give its input {name}")
+        values = np.ascontiguousarray(inputs[name])
         if values.ndim != 4:
-            raise UsageError(f"{name} has {values.ndim} dimensions; expected 4", hint="add the batch as the first")
+            raise UsageError(
+                f"{name} has {values.ndim} dimensions; expected 4", hint="add the batch as the first dimension"
+            )
         given = native.Tensor(
             struct_size=sizeof(native.Tensor),
             data=values.ctypes.data,
@@ -85,22 +101,23 @@ class NativeRunner:
         self._library.call("dpt_infer", self._open(), byref(given), byref(found))
         return {self.outputs[0].name: _copied(found)}
 
-    def predict(self, image: np.ndarray) -> np.ndarray:
-        """An RGB image (H, W, 3) to depth (H, W) float32 or labels (H, W) uint16, all of it in C++."""
+    def predict(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        """Turn an RGB image (H, W, 3) uint8 into the map (H, W) of its one output, entirely in C++."""
         require_rgb(image)
         pixels = np.ascontiguousarray(image)
         height, width = pixels.shape[:2]
         given = native.Image(
             struct_size=sizeof(native.Image), data=pixels.ctypes.data, height=height, width=width, row_bytes=3 * width
         )
-        task = self._sidecar.outputs[0].kind
+        output = self._sidecar.outputs[0]
+        task = output.kind
         values = np.empty((height, width), map_type(task))
         function = "dpt_predict_labels" if task.of_classes else "dpt_predict_depth"
         self._library.call(function, self._open(), byref(given), values.ctypes.data, values.size)
-        return values
+        return {output.name: values}
 
     def timing(self) -> native.NativeTiming:
-        """Seconds of the last prediction, by step."""
+        """Return the seconds of the last prediction, step by step."""
         found = native.NativeTiming(struct_size=sizeof(native.NativeTiming))
         self._library.call("dpt_get_timing", self._open(), byref(found))
         return found
@@ -114,28 +131,8 @@ class NativeRunner:
         return self._handle
 
 
-class NativePredictor(Predictor):
-    """A predictor whose resizing, too, is done in C++; the steps one by one are those of Python, with equal numbers."""
-
-    def __init__(self, runner: NativeRunner, sidecar: Sidecar, *, size: Size | None = None) -> None:
-        super().__init__(runner, sidecar, size=size)
-        if len(sidecar.outputs) > 1:
-            raise UsageError(
-                "the C++ runtime predicts one output; this model has several", hint="use another runtime: ort"
-            )
-        self._native = runner
-
-    def predict(self, image: np.ndarray) -> Prediction:
-        values = self._native.predict(image)
-        output = self._sidecar.outputs[0]
-        found = map_of(output.kind, values, self._sidecar.model)
-        return Prediction(self.network_size(*image.shape[:2]), {output.name: found})
-
-    __call__ = predict
-
-
 def _copied(tensor: native.Tensor) -> np.ndarray:
-    """The array of a tensor that belongs to the library."""
+    """Copy a tensor that belongs to the library."""
     values = np.empty(tuple(tensor.shape[: tensor.rank]), tensor.dtype.decode())
     ctypes.memmove(values.ctypes.data, tensor.data, values.nbytes)
     return values

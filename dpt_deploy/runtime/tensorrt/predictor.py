@@ -15,11 +15,11 @@ import numpy as np
 
 from dpt_deploy.artifact.sidecar import Sidecar
 from dpt_deploy.core.errors import DptError, UsageError
+from dpt_deploy.core.runner import on_device
 from dpt_deploy.core.size import Size
 from dpt_deploy.imaging import rules
 from dpt_deploy.imaging.maps import map_of, map_type
 from dpt_deploy.runtime.cuda.arrays import DeviceArray, device_view
-from dpt_deploy.runtime.cuda.where import on_device
 from dpt_deploy.runtime.predictor import Prediction, Predictor, refuse_not_finite
 from dpt_deploy.runtime.tensorrt.engine import OpenEngine
 from dpt_deploy.runtime.tensorrt.frames import DeviceFrame

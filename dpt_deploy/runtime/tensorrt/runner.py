@@ -16,12 +16,13 @@ from typing import Any, Self
 
 import numpy as np
 
-from dpt_deploy.core.errors import DptError, UsageError
+from dpt_deploy.core.errors import BadFileError, DptError, UsageError
 from dpt_deploy.core.profile import Profile
 from dpt_deploy.core.runner import Tensors
 from dpt_deploy.core.spec import TensorSpec
 from dpt_deploy.runtime.cuda.arrays import DeviceArray, device_view
 from dpt_deploy.runtime.cuda.driver import on_device_of
+from dpt_deploy.runtime.registry import RunnerRequest
 from dpt_deploy.runtime.tensorrt.engine import OpenEngine
 from dpt_deploy.runtime.tensorrt.layer_times import layer_seconds
 from dpt_deploy.runtime.tensorrt.slots import BufferSlot, Ticket
@@ -59,6 +60,28 @@ class TrtRunner:
         self._waiting: list[Ticket] = []  # submitted and not collected, in order
         self._users = 0  # threads that read memory of the engine, and do not hold the lock meanwhile
         self._open: OpenEngine | None = None
+
+    @classmethod
+    def open(cls, request: RunnerRequest) -> Self:
+        """Make a runner of an engine; ``request.part(record)`` checks that this machine can run it.
+
+        Nothing is deserialised yet.
+
+        Raises:
+            MissingExtraError: the library that built the engine is not installed.
+            IncompatibleError: the engine has no weights, or this machine cannot run it.
+            ResourceError: the GPU's memory is too small.
+        """
+        record = request.described().engine
+        if record is None:
+            raise BadFileError(f"the sidecar of {request.path} describes no engine", hint="build the engine again")
+        request.part(record)
+        return cls(
+            request.path,
+            library=record.library,
+            profiles=record.profiles,
+            host_code=record.options.version_compatible,
+        )
 
     def __enter__(self) -> Self:
         with self._turn:

@@ -9,12 +9,11 @@ from onnx import TensorProto, helper, numpy_helper
 from support.tiny import exported
 
 import dpt_deploy
-from dpt_deploy.core.errors import BadFileError, IncompatibleError, UsageError
+from dpt_deploy.core.errors import BadFileError, IncompatibleError
 from dpt_deploy.graph.precision.types import to_half
 from dpt_deploy.jobs.common.inputs import model_feed
 from dpt_deploy.jobs.common.runners import open_runner, reference_runtime
 from dpt_deploy.jobs.common.samples import structured_images
-from dpt_deploy.runtime import registry
 
 KINDS = {"fp16": np.dtype(np.float16), "bf16": np.dtype(ml_dtypes.bfloat16)}
 
@@ -122,10 +121,3 @@ def test_a_precision_without_kernels_says_what_can_run_it(tmp_path):
     with dpt_deploy.load(artifact.path, runtime="emu") as model, dpt_deploy.load(exported("tiny-vit").path) as full:
         found, exact = (predict(image).depth for predict in (model, full))
     assert 0 < np.abs(found - exact).max() / np.ptp(exact) < 0.1
-
-
-def test_an_unknown_runtime_is_refused_with_the_known_ones(tmp_path):
-    with pytest.raises(UsageError) as caught:
-        open_runner(tmp_path / "x.onnx", "cuda")
-    assert "ort, emu, native, trt, torch" in str(caught.value.hint)
-    assert registry.FILE_RUNTIMES == ("ort", "emu", "native")

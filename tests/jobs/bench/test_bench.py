@@ -210,7 +210,7 @@ def test_a_result_is_written_under_a_name_that_says_what_it_is(path, tmp_path, c
 @pytest.mark.needs("matplotlib")
 def test_a_picture_is_drawn(path, tmp_path, capsys):
     fine(capsys, "bench", path, "--res", "64,32", "--plot", tmp_path / "x.svg", *QUICK)
-    assert "ours, ONNX Runtime" in (tmp_path / "x.svg").read_text()
+    assert "dpt-deploy, ONNX Runtime" in (tmp_path / "x.svg").read_text()
 
 
 REFUSED = {

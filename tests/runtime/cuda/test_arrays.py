@@ -13,9 +13,9 @@ from support.device_arrays import OnDevice
 from support.fake_gpu import SHAPES, free_the_rest, mean, runner_factory, view
 
 from dpt_deploy.core.errors import UsageError
+from dpt_deploy.core.runner import on_device
 from dpt_deploy.runtime.cuda import arrays as _device_arrays
 from dpt_deploy.runtime.cuda.driver import Stream
-from dpt_deploy.runtime.cuda.where import on_device
 from dpt_deploy.runtime.predictor import Predictor
 from dpt_deploy.runtime.tensorrt import engine as _trt_engine
 

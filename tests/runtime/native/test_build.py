@@ -11,6 +11,7 @@ from support.native import ROOT, as_plan, built, cmake, configured, done, native
 from support.tiny import copied, exported
 
 from dpt_deploy.imaging.files import read_pfm
+from dpt_deploy.measure.metrics import range_error
 
 pytestmark = pytest.mark.needs("compiler")
 
@@ -73,8 +74,44 @@ def test_a_project_that_uses_the_installed_library_builds_and_runs(tmp_path):
     built(tmp_path / "build")
     photograph = write_ppm(tmp_path / "coffee.ppm", skimage.data.coffee())
     done(tmp_path / "build/depth", exported("tiny-vit").path, photograph, tmp_path / "depth.pfm")
-    assert read_pfm(tmp_path / "depth.pfm").shape == (400, 600)
+    expected = read_pfm(tmp_path / "depth.pfm")
+    assert expected.shape == (400, 600)
+    done(tmp_path / "build/depth_in_c", exported("tiny-vit").path, photograph, tmp_path / "c.pfm")
+    assert range_error(read_pfm(tmp_path / "c.pfm"), expected)[0] <= 1e-6  # two threads, or as many as there are
+    assert run(tmp_path / "build/depth_in_c", "absent.onnx", photograph, tmp_path / "none.pfm").returncode == 4
     assert done(tmp_path / "build/frames", exported("tiny-vit").path).count("frame ") == 5
+
+
+HEADERS = {  # what a compiler defines, and what the macro becomes
+    "GNU": (("-D__GNUC__=9",), 'visibility("default")'),
+    "MSVC, user": (("-U__GNUC__", "-D_WIN32"), "__declspec(dllimport)"),
+    "MSVC, library": (("-U__GNUC__", "-D_WIN32", "-DDPT_BUILD"), "__declspec(dllexport)"),
+    "another compiler": (("-U__GNUC__", "-U_WIN32"), ""),
+    "a static library": (("-DDPT_STATIC",), ""),
+}
+
+
+@pytest.mark.parametrize(("defines", "expected"), HEADERS.values(), ids=HEADERS)
+def test_both_compiler_families_export_the_names(defines, expected, tmp_path):
+    """Preprocessed only: the macro, without the system's headers."""
+    (tmp_path / "stddef.h").touch()
+    (tmp_path / "stdint.h").touch()
+    text = done("cc", "-E", "-P", "-w", "-nostdinc", *defines, "-I", tmp_path, ROOT / "cpp/include/dpt/dpt.h")
+    (before,) = re.findall(r"(?:^|\n|\})\s*([^;{}]*)const char \*dpt_version", text)
+    assert (expected in before) if expected else (not before.strip())
+
+
+def test_the_example_in_the_header_compiles(tmp_path):
+    comment = (ROOT / "cpp/include/dpt/dpt.h").read_text().partition("*/")[0]
+    example = "\n".join(re.findall(r"^ \*   (.*)$", comment, re.MULTILINE))
+    assert "dpt_default_options" in example
+    head = "#include <stdio.h>\n#include <stdlib.h>\n#include <dpt/dpt.h>\n"
+    source = tmp_path / "example.c"
+    source.write_text(f"{head}void f(const uint8_t *rgb, int32_t height, int32_t width) {{\n{example}\n}}\n")
+    command = ["cc", "-std=c11", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-I", ROOT / "cpp/include", source]
+    done(*command)
+    source.write_text(source.read_text().replace("dpt_predict_depth(model, &image,", "dpt_predict_depth(model, image,"))
+    assert run(*command).returncode != 0
 
 
 def test_the_example_of_the_readme_is_the_file_that_is_built():

@@ -19,7 +19,7 @@ from support.tiny import exported
 
 import dpt_deploy
 from dpt_deploy.core.errors import DptError, ParityError, ResourceError, UsageError
-from dpt_deploy.jobs.predict import files as predict
+from dpt_deploy.jobs.predict import load as predict
 from dpt_deploy.runtime.cuda.arrays import DeviceArray
 from dpt_deploy.runtime.predictor import Predictor
 from dpt_deploy.runtime.tensorrt import frames as _device_frames

@@ -1,0 +1,33 @@
+"""Runtimes that do not fit an artefact are refused with the ones that do."""
+
+from pathlib import Path
+
+import pytest
+
+from dpt_deploy.artifact.sidecar import ONNX, PLAN
+from dpt_deploy.core.errors import UsageError
+from dpt_deploy.jobs.common.runners import open_runner, runtime_help, timed_runtimes
+
+pytestmark = pytest.mark.fast
+
+REFUSED = {
+    "PyTorch runs no file": ("x.onnx", "torch", "does not run exported files", "use ort, emu, native"),
+    "an engine in ONNX Runtime": ("x.plan", "ort", "runs ONNX files; x.plan is an engine", "use trt, native, or"),
+    "a model in TensorRT": ("x.onnx", "trt", "runs engines; x.onnx is an exported model", "dpt-deploy build x.onnx"),
+    "an unknown name": ("x.onnx", "tvm", "unknown runtime 'tvm'", "known: ort, emu"),
+}
+
+
+@pytest.mark.parametrize(("path", "runtime", "message", "hint"), REFUSED.values(), ids=REFUSED)
+def test_a_runtime_that_does_not_fit_is_refused(path, runtime, message, hint):
+    with pytest.raises(UsageError, match=message) as caught:
+        open_runner(Path(path), runtime)
+    assert hint in caught.value.hint
+
+
+def test_help_lists_the_runtimes_of_a_kind():
+    assert runtime_help(PLAN) == "trt: TensorRT; native: the C++ library"
+    assert runtime_help(ONNX).startswith("ort: ONNX Runtime; emu: ")
+    assert "torch" in runtime_help(ONNX, reference=True)
+    assert "torch" not in runtime_help(ONNX)
+    assert timed_runtimes() == "ort, native"
