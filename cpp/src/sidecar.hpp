@@ -34,7 +34,7 @@ struct Sidecar {
   bool uint8_input = false;    // bytes (N, H, W, 3), normalised in the graph
   bool labels_output = false;  // 0-based labels (N, h, w), ArgMax in the graph
   std::string input_name;
-  std::vector<Output> outputs;  // one or more; the first one is predicted
+  std::vector<Output> outputs;  // one or more; a back end runs the first one
   std::string output_name, output_dtype;  // of the first one
   Size static_size;            // 0x0: any multiple of the stride
   std::optional<EngineRecord> engine;  // of a plan, always
