@@ -111,7 +111,7 @@ NEWER = {
 
 
 def there(name, release):
-    """Whether the bindings of a release have ``Class.name``, or a class."""
+    """True if the bindings of a release have ``Class.name``, or a class."""
     kind, _, attribute = name.partition(".")
     if not attribute:
         return bool(GOLDEN["everywhere"].get(kind)) or any(

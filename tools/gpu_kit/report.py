@@ -85,7 +85,7 @@ def _timings(result: dict[str, Any]) -> Iterator[str]:
     yield from (f"- {name}: {text}" for name, text in result.get("contenders", {}).items())
     yield from (
         "",
-        "| size | batch | contender | p50 ms | 95 % interval | p99 ms | images/s |",
+        "| size | batch | candidate | p50 ms | 95 % interval | p99 ms | images/s |",
         "|---|---|---|---|---|---|---|",
     )
     for row in result["rows"]:
@@ -115,10 +115,10 @@ def _wanted_of(model: str, results: Sequence[dict[str, Any]]) -> Iterator[str]:
     frames = [{r["contender"]: r["p50_ms"] for r in result["rows"]} for result in results]
     runs = [{r["contender"]: r["p50_ms"] for r in result["rows"] if _counts(r)} for result in results]
     if model in WANTED_MS:
-        ours = next((rows["trt-device"] for rows in runs if "trt-device" in rows), None)
+        measured = next((rows["trt-device"] for rows in runs if "trt-device" in rows), None)
         instead = [f"{name} {rows[name]:.3f} ms" for rows in runs for name in SUBSTITUTES if name in rows]
         nothing = "; ".join([NOT_MEASURED, ", ".join(instead)] if instead else [NOT_MEASURED])
-        yield f"| {model} | at most {WANTED_MS[model]} ms | {f'{ours:.3f} ms' if ours else nothing} |"
+        yield f"| {model} | at most {WANTED_MS[model]} ms | {f'{measured:.3f} ms' if measured else nothing} |"
     for name, least in WANTED_RATIO.items():
         ratio = next((rows[name] / rows["trt-device"] for rows in runs if {name, "trt-device"} <= set(rows)), None)
         found = f"{ratio:.2f}" if ratio else NOT_MEASURED

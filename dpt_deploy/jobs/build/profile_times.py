@@ -67,11 +67,11 @@ def measure_profiles(artifact: Artifact, *, clock: Clock = now) -> tuple[Profile
             runs.advance()
         runner: Any = stack.enter_context(open_runner(artifact, "trt"))
         for index, profile in enumerate(profiles):
-            call = _contender(runner, artifact.sidecar, profile)
+            call = _timed_call(runner, artifact.sidecar, profile)
             steady = interleave({"run": call}, seconds=SECONDS, clock=clock).timings["run"]
             switch = None
             if len(profiles) > 1:
-                other = _contender(runner, artifact.sidecar, profiles[index - 1])
+                other = _timed_call(runner, artifact.sidecar, profiles[index - 1])
                 switch = _after(call, other, clock) - steady.median
             found.append(ProfileTime(profile, firsts[index], (steady.median, *steady.interval()), switch))
             runs.advance()
@@ -82,23 +82,23 @@ def _first(artifact: Artifact, profile: Profile, clock: Clock) -> float:
     """Seconds of the first run of a new runner."""
     runner: Any = open_runner(artifact, "trt")
     with runner:
-        return measure(_contender(runner, artifact.sidecar, profile), clock)
+        return measure(_timed_call(runner, artifact.sidecar, profile), clock)
 
 
-def _after(contender: TimedCall, other: TimedCall, clock: Clock) -> float:
+def _after(call: TimedCall, other: TimedCall, clock: Clock) -> float:
     """Median seconds of a run right after one of another profile."""
     for _ in range(WARM_UP):  # the other's first runs, plain and captured; the candidate's own came before
         measure(other, clock)
-    return alternate(contender, other, rounds=SWITCHES, clock=clock).median
+    return alternate(call, other, rounds=SWITCHES, clock=clock).median
 
 
-def _contender(runner: Any, sidecar: Sidecar, profile: Profile) -> TimedCall:
+def _timed_call(runner: Any, sidecar: Sidecar, profile: Profile) -> TimedCall:
     """Make a run of the largest shape of a profile, between two arrays on the device."""
     batch, height, width = profile.high
     pixels = model_feed(sidecar, structured_images(batch, height, width))
-    feed = {name: runner.to_device(value) for name, value in pixels.items()}
+    inputs = {name: runner.to_device(value) for name, value in pixels.items()}
     out = runner.to_device(_output(sidecar, {"batch": batch, "height": height, "width": width}))
-    return TimedCall(lambda: runner.infer_device(feed, out=out), runner.synchronize)
+    return TimedCall(lambda: runner.infer_device(inputs, out=out), runner.synchronize)
 
 
 def _output(sidecar: Sidecar, dims: Mapping[str, int]) -> np.ndarray:

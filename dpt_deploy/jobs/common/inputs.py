@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from dpt_deploy.artifact.sidecar import Sidecar
-from dpt_deploy.core.optional import extra
 from dpt_deploy.core.precision import find_precision
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import INPUT_FLOAT
@@ -33,7 +32,7 @@ def parity_images(precision: str, batch: int, size: Size) -> np.ndarray:
     """
     if find_precision(precision).quantised is None:
         return structured_images(batch, size.height, size.width)
-    with extra("export", purpose="rendering scenes"):
-        from dpt_deploy.scenes.render import render_scene
+    from dpt_deploy.scenes.render import render_scene
+
     scenes = [render_scene(seed, height=size.height, width=size.width) for seed in PARITY[:batch]]
     return np.stack([scene.image for scene in scenes])

@@ -240,7 +240,7 @@ def test_figures_are_held_to_what_was_measured_and_a_substitute_keeps_its_name(m
 
 
 def test_profiles_and_the_time_of_layers_are_shown(modules, machine):
-    """Of documents as `build --json` and `inspect --json` write them."""
+    """The documents are those that `build --json` and `inspect --json` write."""
     place = modules["work"].Place(machine.kit, machine.work, machine.results)
     (machine.results / "steps").mkdir(parents=True)
     profile = Profile((1, 64, 64), (1, 64, 64), (1, 64, 64))
@@ -319,7 +319,7 @@ def test_a_part_that_did_not_arrive_whole_is_named(machine, modules, packed, har
 
 
 def split(modules, kit, packed):
-    """The same kit with parts so small that its wheels take several."""
+    """Pack the wheels of the kit again, in parts so small that they take several."""
     pack, archives = modules["pack"], modules["archives"]
     manifest = archives.read_manifest(packed)
     folders = {}

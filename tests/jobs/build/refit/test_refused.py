@@ -1,4 +1,4 @@
-"""What ``dpt-deploy refit`` refuses before a plan is loaded, and a plan without weights before it gets some."""
+"""Refusals of ``dpt-deploy refit`` before a plan is loaded, and uses of a plan that has no weights yet."""
 
 import sys
 from dataclasses import replace
