@@ -32,10 +32,12 @@ def command(training: Path, out: Path, cache: Path | None, device: str, as_json:
     dpt-deploy train benchmarks/trainings/tiny.toml -o out/train
     dpt-deploy export --backbone tiny --weights out/train/tiny.safetensors -o out/
     """
-    from dpt_deploy.jobs.train.train import read_training, train_model
+    from dpt_deploy.jobs.train.config import read_training
 
-    plan = read_training(training)
-    trained = train_model(plan, out, cache=cache, device=device)
+    config = read_training(training)
+    from dpt_deploy.jobs.train.train import train_model
+
+    trained = train_model(config, out, cache=cache, device=device)
     if as_json:
         print_json({"weights": str(trained.weights), "record": str(trained.record), **trained.to_dict()})
         return
@@ -44,13 +46,13 @@ def command(training: Path, out: Path, cache: Path | None, device: str, as_json:
         ["time", f"{trained.history.seconds / 60:.1f} minutes of training"],
         ["record", str(trained.record)],
     ]
-    print_facts(f"{plan.backbone}: {trained.weights}", rows)
+    print_facts(f"{config.backbone}: {trained.weights}", rows)
 
 
 def _score(trained: Trained) -> list[list[str]]:
-    from dpt_deploy.jobs.train.train import DepthScore
+    from dpt_deploy.jobs.train.validation import DepthScore
 
-    score, scenes = trained.score, f"on {trained.plan.validation.scenes} unseen scenes"
+    score, scenes = trained.score, f"on {trained.config.validation.scenes} unseen scenes"
     if isinstance(score, DepthScore):
         share = 100 * score.abs_rel / score.plane_abs_rel
         return [

@@ -10,11 +10,12 @@ pytest.importorskip("torch", reason="the networks need PyTorch")
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from support.training import write_study
+from support.training import write_training
 
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.recipe import load_recipe
-from dpt_deploy.jobs.train.train import read_training, train_model
+from dpt_deploy.jobs.train.config import read_training
+from dpt_deploy.jobs.train.train import train_model
 from dpt_deploy.model.checkpoints.load import save_native
 from dpt_deploy.model.random_weights import random_model
 from dpt_deploy.model.resized import same_but_for_patches, with_patches
@@ -85,18 +86,21 @@ def test_a_network_that_differs_in_more_is_refused(source):
 
 
 def test_a_training_starts_from_weights_of_other_patches_and_says_so(tmp_path):
-    plan = read_training(write_study(tmp_path))
-    coarse = load_recipe(plan.backbone).model
+    config = read_training(write_training(tmp_path))
+    coarse = load_recipe(config.backbone).model
     save_native(random_model(coarse), tmp_path / "coarse.safetensors")
     fine = tmp_path / "fine.toml"
     fine.write_text(
-        f'base = "{plan.backbone}"\n[model.encoder]\npatch = 8\ngrid = {2 * coarse.encoder.grid}\n', encoding="utf-8"
+        f'base = "{config.backbone}"\n[model.encoder]\npatch = 8\ngrid = {2 * coarse.encoder.grid}\n', encoding="utf-8"
     )
-    still = replace(plan.schedule, steps=1, warm_up=0, encoder_rate=0.0, decoder_rate=0.0)
-    plan = replace(plan, backbone=str(fine), start=str(tmp_path / "coarse.safetensors"), schedule=still)
+    still = replace(config.schedule, steps=1, warm_up=0, encoder_rate=0.0, decoder_rate=0.0)
+    config = replace(config, backbone=str(fine), start=str(tmp_path / "coarse.safetensors"), schedule=still)
     with recording() as reporter:
-        trained = train_model(plan, tmp_path / "out", cache=tmp_path / "cache")
-    assert any("coarse.safetensors has patches of 16 pixels, resized; begin anew: " in line for line in reporter.lines)
+        trained = train_model(config, tmp_path / "out", cache=tmp_path / "cache")
+    assert any(
+        "coarse.safetensors has patches of 16 pixels, which are resized; initialised anew: " in line
+        for line in reporter.lines
+    )
     after, before = load_file(trained.weights), load_file(tmp_path / "coarse.safetensors")
     assert torch.equal(after["encoder.blocks.0.attn.qkv.weight"], before["encoder.blocks.0.attn.qkv.weight"].half())
     assert after["encoder.embed.proj.weight"].shape[2:] == (8, 8)

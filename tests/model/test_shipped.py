@@ -16,21 +16,21 @@ from dpt_deploy.jobs.common.reference import reference_of
 from dpt_deploy.jobs.common.weights import checkpoint_path, resolve_weights, shipped_for
 from dpt_deploy.jobs.export.export import export_model
 from dpt_deploy.jobs.train.config import Validation
-from dpt_deploy.jobs.train.judge import judge
+from dpt_deploy.jobs.train.validation import validate
 from dpt_deploy.model.checkpoints.load import save_native
 from dpt_deploy.model.checkpoints.published import shipped, shipped_path
 from dpt_deploy.model.random_weights import random_model
 
 NAMES = ("tiny", "tiny-conv", "tiny-vit")
 FEW = Validation(scenes=32)  # no training has seen them
-# Of the error of the best plane. Half of it is what is wanted, and met on the 128 scenes that judge a training (the
+# Of the error of the best plane. Half of it is what is wanted, and met on the 128 scenes that validate a training (the
 # records in benchmarks/results); the plain ViT barely meets it, and these are fewer and smaller.
 SHARE = {"tiny": 0.5, "tiny-conv": 0.45, "tiny-vit": 0.55}
 
 
 @pytest.fixture(autouse=True)
 def small_scenes(monkeypatch):
-    monkeypatch.setattr("dpt_deploy.jobs.train.judge.SIDE", 256)
+    monkeypatch.setattr("dpt_deploy.jobs.train.validation.SIDE", 256)
 
 
 def test_these_three_ship_in_at_most_12_megabytes():
@@ -40,14 +40,14 @@ def test_these_three_ship_in_at_most_12_megabytes():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_shipped_model_knows_more_than_a_plane_does(name):
-    score = judge(shipped_path(name), load_recipe(name), FEW)
+    score = validate(shipped_path(name), load_recipe(name), FEW)
     assert score.abs_rel < SHARE[name] * score.plane_abs_rel
 
 
 def test_random_weights_know_less(tmp_path):
     recipe = load_recipe("tiny-vit")
     save_native(random_model(recipe.model), tmp_path / "random.safetensors")
-    score = judge(tmp_path / "random.safetensors", recipe, FEW)
+    score = validate(tmp_path / "random.safetensors", recipe, FEW)
     assert score.abs_rel > 0.85 * score.plane_abs_rel
 
 

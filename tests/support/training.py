@@ -1,7 +1,7 @@
 """Trainings of seconds, and a program that ends in the middle of one.
 
-``python -m support.training EVENT train STUDY ARGS…`` is ``dpt-deploy train`` with a checkpoint every other step; after
-the checkpoint of the step that EVENT names (``die:4``, ``wait:4``) it kills itself or waits for a signal.
+``python -m support.training EVENT train TRAINING ARGS…`` is ``dpt-deploy train`` with a checkpoint every other
+step. After the checkpoint of the step in EVENT (``die:4``, ``wait:4``) it kills itself or waits for a signal.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dpt_deploy.jobs.train import loop as train
 BASE = Path(__file__).with_name("recipes") / "tiny-vit.toml"
 EVERY = 2  # steps a checkpoint
 
-STUDY = """
+TRAINING = """
 backbone = "{backbone}"
 task = "{task}"
 seed = 3
@@ -43,14 +43,14 @@ width = 32
 """
 
 
-def write_study(folder: Path, *, task: str = "depth", **changes: str) -> Path:
-    """A study of a tiny network on 32x32 pixels in ``folder``; ``steps="0"`` changes what stands behind a key."""
+def write_training(folder: Path, *, task: str = "depth", **changes: str) -> Path:
+    """Write the training file of a tiny network on 32x32 pixels; ``steps="0"`` changes the value of a key."""
     recipe = folder / "small.toml"
     recipe.write_text(RECIPE.format(base=BASE))
-    lines = STUDY.format(backbone=recipe, task=task).splitlines()
+    lines = TRAINING.format(backbone=recipe, task=task).splitlines()
     for key, value in changes.items():
         lines = [f"{key} = {value}" if line.startswith(f"{key} =") else line for line in lines]
-    path = folder / "study.toml"
+    path = folder / "training.toml"
     path.write_text("\n".join(lines))
     return path
 

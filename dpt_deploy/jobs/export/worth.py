@@ -14,8 +14,8 @@ from dpt_deploy.core.size import Size
 from dpt_deploy.core.task import Task
 from dpt_deploy.jobs.common.runners import open_runner
 from dpt_deploy.jobs.export.calibration import Calibration
-from dpt_deploy.jobs.train.judge import CAP
 from dpt_deploy.measure import metrics
+from dpt_deploy.measure.metrics import OUTDOOR_CAP as CAP
 from dpt_deploy.measure.timing import TimedCall, interleave, ratio
 from dpt_deploy.scenes.seeds import ACCURACY
 

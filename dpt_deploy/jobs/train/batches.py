@@ -1,4 +1,4 @@
-"""Training batches from rendered scenes: random crops, flips and colours, a function of seed and step."""
+"""Training batches from rendered scenes: random crops, flips and colours, determined by seed and step."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from dpt_deploy.jobs.train.rendered import RenderedScenes
 
 
 class SceneBatches:
-    """Batches of ``batch`` images at ``side`` x ``side`` pixels. Step ``n`` is the same batch in every run.
+    """Batches of ``batch`` images at ``side`` x ``side`` pixels. Step ``n`` has the same batch in every run.
 
-    ``side`` may be a function of the step. ``mean`` and ``std`` are those of the network's input, for RGB in [0, 1].
+    ``side`` may be a function of the step. ``mean`` and ``std`` normalise RGB in [0, 1] for the network.
 
     Raises:
         ValueError: ``batch`` or ``side`` is below 1.
@@ -34,16 +34,16 @@ class SceneBatches:
     ) -> None:
         self._side = side if callable(side) else lambda _step: side
         if batch < 1 or self._side(0) < 1:
-            raise ValueError(f"{batch} images of {self._side(0)} pixels a side are no batch")
+            raise ValueError(f"{batch} images of {self._side(0)} pixels per side; expected at least 1 of each")
         self._scenes = scenes
         self._batch, self._seed = batch, seed
         self._mean, self._std = (torch.tensor(v).reshape(1, 3, 1, 1) for v in (mean, std))
         self._augmentation = augmentation
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor]:
-        """Normalised RGB (B, 3, side, side) and the targets (B, side, side) of a step.
+        """Return normalised RGB (B, 3, side, side) and the targets (B, side, side) of a step.
 
-        Targets are float32 inverse depth in 1/m, or int64 labels, as the scenes have them.
+        Targets are float32 inverse depth in 1/m, or int64 labels, depending on the scenes.
         """
         rng = np.random.default_rng([self._seed, step])
         side = self._side(step)
@@ -54,7 +54,7 @@ class SceneBatches:
         return (images - self._mean) / self._std, targets
 
     def _indices(self, step: int) -> np.ndarray:
-        """Every scene once an epoch, in an order of that epoch's own."""
+        """Every scene once per epoch, in a new random order."""
         wanted = np.arange(step * self._batch, (step + 1) * self._batch)
         epochs = [int(epoch) for epoch in wanted // self._scenes.count]
         orders = {e: np.random.default_rng([self._seed, 7, e]).permutation(self._scenes.count) for e in set(epochs)}
@@ -68,7 +68,7 @@ class SceneBatches:
         image = torch.from_numpy(self._scenes.images[index][window].astype(np.float32) / 255).permute(2, 0, 1)[None]
         target = torch.from_numpy(self._scenes.targets[index][window].astype(np.float32))[None]
         size = (side, side)
-        # The kernel with which photographs enter the network later (cv2's INTER_CUBIC): no antialiasing either.
+        # Same kernel as for photographs at inference (cv2's INTER_CUBIC), which has no antialiasing.
         image = F.interpolate(image, size=size, mode="bicubic", align_corners=False)
         target = F.interpolate(target[None], size=size, mode="nearest-exact")[0]
         if rng.random() < 0.5:
@@ -77,7 +77,7 @@ class SceneBatches:
 
 
 def _recolour(image: Tensor, rng: np.random.Generator, strength: float) -> Tensor:
-    """RGB (1, 3, H, W) in [0, 1] with another exposure, contrast, white balance and saturation."""
+    """Change exposure, contrast, white balance and saturation of RGB (1, 3, H, W) in [0, 1] at random."""
     if strength == 0:
         return image
     gamma = float(np.exp(rng.normal(0, strength)))

@@ -1,4 +1,4 @@
-"""What a training is to do: study files (TOML) as checked, frozen data. No torch is needed to read one."""
+"""Training files (TOML) as checked, frozen data. Reading one needs no PyTorch."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.spec import Task
 from dpt_deploy.scenes.seeds import TRAINING, VALIDATION
 
-_LARGEST = 2**63  # what a seed must stay below
+_LARGEST = 2**63  # seeds are smaller
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast.
+    """Steps and learning rates.
 
-    Rates are of the encoder (``encoder_rate``; the paper's is a tenth of the decoder's, because its encoders are
-    pre-trained) and of everything else (``decoder_rate``). Over ``warm_up`` steps they rise, then they fall: as a half
-    ``cosine`` to 0, or by the ``polynomial`` ``(1 - step/steps)^0.9`` of DPT §4.2. ``adam`` is AdamW (the paper's Adam
-    where ``weight_decay`` is 0), ``sgd`` has the paper's momentum of 0.9. ``clip`` bounds the norm of the gradient.
-    The first ``coarse_steps`` are taken on images of ``coarse_side`` pixels a side, of which more are seen in the same
-    time; the rest at the network's own resolution.
+    ``encoder_rate`` is the learning rate of the encoder, ``decoder_rate`` that of everything else. (In the paper,
+    encoders are pre-trained and learn at a tenth of the decoder's rate.) Rates rise over ``warm_up`` steps, then fall:
+    as a half ``cosine`` to 0, or by the ``polynomial`` ``(1 - step/steps)^0.9`` of DPT §4.2. ``adam`` is AdamW (the
+    paper's Adam if ``weight_decay`` is 0); ``sgd`` has the paper's momentum of 0.9. ``clip`` bounds the norm of the
+    gradient. The first ``coarse_steps`` use images of ``coarse_side`` pixels per side, which are faster; the others use
+    the network's own resolution.
     """
 
     steps: int
@@ -43,7 +43,7 @@ class Schedule:
     coarse_side: int = 0
 
     def factor(self, step: int) -> float:
-        """What the rates are multiplied by at ``step``."""
+        """Factor of the learning rates at ``step``."""
         if step < self.warm_up:
             return (step + 1) / self.warm_up
         share = (step - self.warm_up) / max(1, self.steps - self.warm_up)
@@ -52,8 +52,8 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Loss:
-    """Of depth (DPT §4.1): ``trim`` is the share of the largest residuals that does not count, ``alpha`` the weight of
-    gradient matching. The paper trims a fifth because what it learns from has wrong pixels; rendered depth has none."""
+    """Loss of depth (DPT §4.1): ``trim`` is the share of the largest residuals that is ignored, ``alpha`` the weight of
+    gradient matching. The paper trims a fifth because its data has wrong pixels; rendered depth has none."""
 
     trim: float = 0.2
     alpha: float = 0.5
@@ -61,8 +61,8 @@ class Loss:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """``smallest_crop`` is the least side of the random square crop, as a share of the scene's; ``colour`` the
-    strength of the random exposure, contrast, white balance and saturation (0 for none)."""
+    """Random crops and colours: ``smallest_crop`` is the smallest side of the square crop as a share of the scene's,
+    ``colour`` the strength of random exposure, contrast, white balance and saturation (0: none)."""
 
     smallest_crop: float = 0.875
     colour: float = 0.25
@@ -70,7 +70,7 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class SceneSet:
-    """How many scenes are rendered for training, at which size in pixels, from which seed on."""
+    """Training scenes: their number, their side in pixels, and the first scene number."""
 
     count: int
     side: int
@@ -79,7 +79,7 @@ class SceneSet:
 
 @dataclass(frozen=True)
 class Validation:
-    """How many scenes judge the result, from which number on (within :data:`~dpt_deploy.scenes.seeds.VALIDATION`)."""
+    """Validation scenes: their number, and the first scene number (in :data:`~dpt_deploy.scenes.seeds.VALIDATION`)."""
 
     scenes: int = 64
     first: int = VALIDATION.start
@@ -87,10 +87,10 @@ class Validation:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """A study file (``benchmarks/trainings/*.toml``): which network of the zoo learns what from which scenes, and how.
+    """A training file (``benchmarks/trainings/*.toml``): network, scenes, schedule and loss of a training.
 
-    ``backbone`` is a name of the zoo, or a recipe's file, seen from the study's. ``start`` names weights to go on from,
-    as ``--weights`` does (a file, or those that ship under a name); without it training is from scratch.
+    ``backbone`` is a name of the zoo, or a recipe file relative to the training file. ``start`` names the weights to
+    start from, like ``--weights`` (a file, or the name of shipped weights); without it the training is from scratch.
     """
 
     backbone: str
@@ -105,9 +105,9 @@ class TrainingConfig:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What makes two trainings of one network the same one: everything but how the result is judged.
+        """Everything that makes two trainings of a network the same one; the validation does not count.
 
-        What was added later is in it only where it differs from its default.
+        Keys that were added later are included only if they differ from their defaults.
         """
         added = {"task": "depth", "start": "", "loss": asdict(Loss())}
         found = {key: value for key, value in asdict(self).items() if key != "validation"}
@@ -117,23 +117,25 @@ class TrainingConfig:
 
 
 def read_training(path: Path) -> TrainingConfig:
-    """The plan in a TOML file; raises :class:`BadFileError` where it is missing, no TOML, or a key is wrong."""
+    """Read a training file; raises :class:`BadFileError` if it is missing, not TOML, or has a wrong key."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
         _refuse_unknown(TrainingConfig, table, "")
-        plan: TrainingConfig = decode(TrainingConfig, table)
-        _check(plan)
-        if plan.backbone.endswith(".toml"):
-            plan = replace(plan, backbone=str(path.parent / plan.backbone))
+        config: TrainingConfig = decode(TrainingConfig, table)
+        _check(config)
+        if config.backbone.endswith(".toml"):
+            config = replace(config, backbone=str(path.parent / config.backbone))
     except OSError as exc:
-        raise BadFileError(f"study {path} cannot be read: {exc.strerror}", hint="see benchmarks/trainings/") from exc
+        raise BadFileError(
+            f"training file {path} cannot be read: {exc.strerror}", hint="see benchmarks/trainings/"
+        ) from exc
     except ValueError as exc:
-        raise BadFileError(f"study {path}: {exc}", hint="see benchmarks/trainings/ for examples") from exc
-    return plan
+        raise BadFileError(f"training file {path}: {exc}", hint="see benchmarks/trainings/ for examples") from exc
+    return config
 
 
 def _refuse_unknown(kind: Any, table: dict[str, Any], where: str) -> None:
-    """A misspelt key must not pass for a default."""
+    """Refuse misspelt keys, which would otherwise have no effect."""
     hints = get_type_hints(kind)
     known = [field.name for field in fields(kind)]
     for key, value in table.items():
@@ -143,17 +145,17 @@ def _refuse_unknown(kind: Any, table: dict[str, Any], where: str) -> None:
             _refuse_unknown(hints[key], value, f"{where}{key}.")
 
 
-def _check(plan: TrainingConfig) -> None:
-    for key, value, fine, expected in _limits(plan):
+def _check(config: TrainingConfig) -> None:
+    for key, value, fine, expected in _limits(config):
         if not fine:
             raise ValueError(f"{key} is {value}; expected {expected}")
         if not value < _LARGEST:
             raise ValueError(f"{key} is {value}; expected a smaller number")
 
 
-def _limits(plan: TrainingConfig) -> Iterator[tuple[str, float, bool, str]]:
-    """Every number of a plan, whether it is within its limits, and what those are."""
-    scenes, schedule, augmentation, validation = plan.scenes, plan.schedule, plan.augmentation, plan.validation
+def _limits(config: TrainingConfig) -> Iterator[tuple[str, float, bool, str]]:
+    """Yield every number as (key, value, is within its limits, limits)."""
+    scenes, schedule, augmentation, validation = config.scenes, config.schedule, config.augmentation, config.validation
     counts = {
         "scenes.count": scenes.count,
         "scenes.side": scenes.side,
@@ -163,12 +165,12 @@ def _limits(plan: TrainingConfig) -> Iterator[tuple[str, float, bool, str]]:
     }
     yield from ((key, value, value >= 1, "at least 1") for key, value in counts.items())
     amounts = {
-        "seed": plan.seed,
+        "seed": config.seed,
         "schedule.encoder_rate": schedule.encoder_rate,
         "schedule.decoder_rate": schedule.decoder_rate,
         "schedule.weight_decay": schedule.weight_decay,
         "augmentation.colour": augmentation.colour,
-        "loss.alpha": plan.loss.alpha,
+        "loss.alpha": config.loss.alpha,
     }
     yield from ((key, value, value >= 0, "at least 0") for key, value in amounts.items())
     yield "schedule.clip", schedule.clip, schedule.clip > 0, "above 0"
@@ -177,7 +179,7 @@ def _limits(plan: TrainingConfig) -> Iterator[tuple[str, float, bool, str]]:
     yield "schedule.coarse_steps", coarse, 0 <= coarse <= schedule.steps, "0 to schedule.steps"
     side = schedule.coarse_side
     yield "schedule.coarse_side", side, side >= 1 or not coarse, "at least 1 where there are coarse_steps"
-    yield "loss.trim", plan.loss.trim, 0 <= plan.loss.trim < 1, "0 to less than 1"
+    yield "loss.trim", config.loss.trim, 0 <= config.loss.trim < 1, "0 to less than 1"
     crop = augmentation.smallest_crop
     yield "augmentation.smallest_crop", crop, 0 < crop <= 1, "above 0, at most 1"
     for key, first, count, allowed in (

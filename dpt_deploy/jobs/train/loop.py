@@ -1,4 +1,4 @@
-"""Training: Adam or SGD over a schedule, resumable to the bit, with its loss on record (DPT §4.1 and §4.2)."""
+"""Training loop: Adam or SGD over a schedule, resumable bit for bit, with a record of the loss (DPT §4.1 and §4.2)."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from dpt_deploy.jobs.train.config import Schedule
 Batches = Callable[[int], tuple[Tensor, Tensor]]  # step to images and targets
 
 _CHECKPOINT_EVERY_S = 60.0
-_RECORD_EVERY = 25  # steps a point of the loss curve
+_RECORD_EVERY = 25  # steps per point of the loss curve
 
 
 @dataclass
 class History:
-    """The loss curve (step, mean loss since the point before) and the seconds spent in training, of all its runs."""
+    """Loss curve (step, mean loss since the previous point) and training time in seconds, over all runs."""
 
     curve: list[tuple[int, float]] = field(default_factory=list)
     seconds: float = 0.0
@@ -47,25 +47,25 @@ def fit(
     seed: int = 0,
     device: str = "cpu",
 ) -> History:
-    """Train ``network`` in place; go on from ``checkpoint`` where it holds the same training (``identity``).
+    """Train ``network`` in place; continue from ``checkpoint`` if it holds the same training (``identity``).
 
-    The checkpoint is written each minute and at the end. On one CPU an interrupted training ends in the same bits as
-    one that was not: batches and dropout depend on ``seed`` and step alone.
+    The checkpoint is written every minute and at the end. On one CPU, an interrupted training gives the same bits as an
+    uninterrupted one: batches and dropout depend on ``seed`` and step only.
 
     Args:
-        network: what is trained, on any device; left on ``device``.
+        network: the network to train, on any device; it is left on ``device``.
         encoder: its parameters that learn at ``encoder_rate``.
         batches: step to images (B, 3, H, W) and targets, on the CPU.
-        objective: called with (network, images, targets) it returns the loss; its parameters are trained as well.
-        schedule: how long and how fast.
-        checkpoint: the file to go on from.
-        identity: what the training is, as plain data; a checkpoint with another one is refused.
-        seed: of what is random in the network, such as dropout.
-        device: where to train.
+        objective: a module that returns the loss of (network, images, targets); its parameters are trained, too.
+        schedule: steps and learning rates.
+        checkpoint: the file to continue from and to write.
+        identity: the training as plain data; a checkpoint with another identity is refused.
+        seed: of randomness in the network, such as dropout.
+        device: the device to train on.
 
     Raises:
-        BadFileError: the checkpoint is damaged or of another training.
-        ParityError: the loss is no longer finite.
+        BadFileError: the checkpoint is damaged or belongs to another training.
+        ParityError: the loss is not finite.
         ResourceError: the checkpoint cannot be written, or memory runs out.
     """
     for module in (network, objective):
@@ -76,7 +76,7 @@ def fit(
     begun, saved, losses = time.monotonic(), time.monotonic(), []
     with progress("training", schedule.steps, unit="steps") as steps:
         while step < schedule.steps:
-            with _memory_errors(), _chance_of(seed, step, device):
+            with _memory_errors(), _random_state(seed, step, device):
                 loss = _step(network, optimizer, batches(step), objective, schedule, step, device)
             losses.append(loss)
             step += 1
@@ -84,9 +84,8 @@ def fit(
                 state.history.curve.append((step, sum(losses) / len(losses)))
                 losses = []
             steps.update(done=step, item=f"loss {loss:.3f}")
-            due = (
-                time.monotonic() - saved > _CHECKPOINT_EVERY_S and not losses
-            )  # a point of the curve is never cut in two
+            # a checkpoint never splits a point of the curve
+            due = time.monotonic() - saved > _CHECKPOINT_EVERY_S and not losses
             if due or step == schedule.steps:
                 state.history.seconds += time.monotonic() - begun
                 begun = saved = time.monotonic()
@@ -103,7 +102,7 @@ def _step(
     step: int,
     device: str,
 ) -> float:
-    """One step in place; its loss."""
+    """Take one step in place; return its loss."""
     images, targets = (tensor.to(device) for tensor in batch)
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * schedule.factor(step)
@@ -121,31 +120,31 @@ def _step(
 
 
 def _memory_format(network: nn.Module) -> torch.memory_format:
-    """Channels last is faster, but for group norm, whose backward pass on a CPU then takes several times as long."""
+    """Channels last is faster, except with group norm, whose backward pass on a CPU is then several times slower."""
     grouped = any(isinstance(module, nn.GroupNorm) for module in network.modules())
     return torch.contiguous_format if grouped else torch.channels_last
 
 
 def _attention_of(kind: str) -> AbstractContextManager[None]:
-    """On a CPU, plain products: at a few hundred tokens the backward pass of the fused kernel is slower."""
+    """Use plain products on a CPU: at a few hundred tokens, the backward pass of the fused kernel is slower."""
     return sdpa_kernel(SDPBackend.MATH) if kind == "cpu" else nullcontext()
 
 
 @contextmanager
-def _chance_of(seed: int, step: int, device: str) -> Iterator[None]:
-    """Random numbers of a step's own inside the block; those outside go on as if it had not been."""
-    where = torch.device(device)
-    with torch.random.fork_rng([where] if where.type == "cuda" else []):
+def _random_state(seed: int, step: int, device: str) -> Iterator[None]:
+    """Seed the random numbers inside the block by the step; the state outside is unchanged."""
+    used = torch.device(device)
+    with torch.random.fork_rng([used] if used.type == "cuda" else []):
         torch.manual_seed(int(np.random.default_rng([seed, 13, step]).integers(2**63)))
         yield
 
 
 @contextmanager
 def _memory_errors() -> Iterator[None]:
-    """Where memory runs out inside the block a :class:`ResourceError` says so."""
+    """Turn running out of memory inside the block into a :class:`ResourceError`."""
     try:
         yield
-    except (RuntimeError, MemoryError) as exc:  # the CPU's allocator has no class of its own
+    except (RuntimeError, MemoryError) as exc:  # the CPU's allocator has no error class of its own
         if isinstance(exc, RuntimeError) and "allocate" not in str(exc):
             raise
         raise ResourceError("out of memory", hint="set a smaller schedule.batch") from exc
@@ -154,7 +153,7 @@ def _memory_errors() -> Iterator[None]:
 def _optimizer(
     trained: Iterable[nn.Parameter], encoder: Iterable[nn.Parameter], schedule: Schedule
 ) -> torch.optim.Optimizer:
-    """The optimiser over groups of one rate and one decay each."""
+    """Make the optimiser, with a parameter group for each rate and decay."""
     first = {id(parameter) for parameter in encoder}
     parts: dict[tuple[float, float], list[nn.Parameter]] = {}
     for parameter in trained:
@@ -168,13 +167,13 @@ def _optimizer(
 
 
 def _decay_of(parameter: nn.Parameter, schedule: Schedule) -> float:
-    """Matrices and convolutions decay; norms, biases, positions and read-out tokens do not (as in timm's recipes)."""
+    """Decay matrices and convolutions, but not norms, biases, positions and readout tokens (as in timm's recipes)."""
     return schedule.weight_decay if parameter.ndim in (2, 4) else 0.0
 
 
 @dataclass
 class _State:
-    """What a training needs to go on: weights, optimiser, step, history. Batches and chance follow from the step."""
+    """State of a training: weights, optimiser, history. Batches and random numbers follow from the step."""
 
     network: nn.Module
     objective: nn.Module
@@ -184,7 +183,7 @@ class _State:
     history: History = field(default_factory=History)
 
     def resume(self) -> int:
-        """Load the checkpoint if there is one; the number of steps done."""
+        """Load the checkpoint if it exists; return the number of steps done."""
         if not self.path.exists():
             return 0
         try:
@@ -192,13 +191,15 @@ class _State:
             self._check_identity(saved["identity"])
             history = History([(int(n), float(loss)) for n, loss in saved["curve"]], float(saved["seconds"]))
             self.network.load_state_dict(saved["network"])
-            self.objective.load_state_dict(saved.get("objective", {}))  # depth has none, nor had older checkpoints
+            self.objective.load_state_dict(saved.get("objective", {}))  # missing for depth and in older checkpoints
             self.optimizer.load_state_dict(saved["optimizer"])
             step = int(saved["step"])
         except BadFileError:
             raise
         except Exception as exc:  # torch.load has no closed set of errors
-            raise BadFileError(f"{self.path} is no training state: {exc}", hint="remove it to begin anew") from exc
+            raise BadFileError(
+                f"{self.path} is not a training checkpoint: {exc}", hint="remove it to start again"
+            ) from exc
         self.history = history
         return step
 
@@ -207,12 +208,12 @@ class _State:
             keys = sorted(key for key in {*found, *self.identity} if found.get(key) != self.identity.get(key))
             raise BadFileError(
                 f"{self.path} belongs to another training (different: {', '.join(keys)})",
-                hint="remove it to begin anew, or write to another folder",
+                hint="remove it to start again, or write to another folder",
             )
 
     def save(self, step: int) -> None:
-        """Write the checkpoint, whole or not at all."""
-        stream = io.BytesIO()  # torch.save names no reason where a file cannot be written
+        """Write the checkpoint atomically."""
+        stream = io.BytesIO()  # torch.save gives no reason if a file cannot be written
         state = {
             "identity": self.identity,
             "step": step,

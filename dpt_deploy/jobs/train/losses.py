@@ -1,8 +1,8 @@
-"""The losses that DPT is trained with: depth up to scale and shift, and segmentation with an auxiliary head.
+"""Losses of DPT: depth up to scale and shift, and segmentation with an auxiliary head.
 
 Equation numbers are those of Ranftl et al., "Towards Robust Monocular Depth Estimation" (MiDaS, TPAMI 2020), whose
-losses the DPT paper takes over (its §4.1); the segmentation loss is that of the DPT paper's §4.2. Least-squares
-alignment (Eq. 2-4) judges a network but does not train it: see :mod:`dpt_deploy.measure.metrics`.
+losses the DPT paper uses (§4.1); the segmentation loss is that of the DPT paper's §4.2. Least-squares alignment
+(Eq. 2-4) is for evaluation only: see :mod:`dpt_deploy.measure.metrics`.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ TRIM = 0.2  # share of the largest residuals that is ignored (Eq. 7: U_m = 0.8 M
 SCALES = 4  # levels of the gradient loss (Eq. 11)
 ALPHA = 0.5  # weight of the gradient loss (Eq. 12)
 AUXILIARY = 0.2  # weight of the auxiliary head (DPT §4.2)
-UNLABELLED = -1  # a pixel that nobody gave a class
-_FLAT = 1e-6  # what varies less than this is not scaled up
+UNLABELLED = -1  # a pixel without a class
+_FLAT = 1e-6  # smaller deviations are not scaled up
 
 
 def robust_normalise(values: Tensor, valid: Tensor) -> Tensor:
     """``(d - t) / s`` with ``t`` the median and ``s`` the mean absolute deviation from it (Eq. 5-6), (B, H, W).
 
-    Of an even number of valid pixels the median is the lower of the middle two. An image without any is left as it is
-    but for a division by 1e-6.
+    The median of an even number of valid pixels is the lower of the middle two. An image without valid pixels is only
+    divided by 1e-6.
     """
     flat = torch.where(valid, values, torch.nan).flatten(1)
     shift = flat.nanmedian(dim=1).values.nan_to_num()[:, None, None]
@@ -48,8 +48,8 @@ def gradient_loss(residual: Tensor, valid: Tensor, *, scales: int = SCALES) -> T
     """Mean absolute gradient of the residual, summed over ``scales`` levels of halved resolution (Eq. 11), (B,).
 
     A level is every second pixel of the one before and is averaged over its own valid pixels (as in the authors'
-    code; Eq. 11 prints one ``1/M``, under which the coarser levels would hardly count). Differences across the edge of
-    what is valid do not count.
+    code; with the single ``1/M`` of Eq. 11 the coarser levels would hardly count). Differences across the border of
+    the valid region do not count.
     """
     total = torch.zeros(residual.shape[0], dtype=residual.dtype, device=residual.device)
     for level in range(scales):
@@ -69,9 +69,9 @@ def depth_loss(
     Args:
         prediction: inverse depth up to scale and shift, (B, H, W).
         target: inverse depth, (B, H, W).
-        valid: where ``target`` is known, (B, H, W) bool.
+        valid: mask of the known ``target``, (B, H, W) bool.
         alpha: weight of the gradient loss.
-        trim: share of the residuals that is ignored.
+        trim: share of the largest residuals that is ignored.
     """
     target = torch.where(valid, target, 0.0)
     residual = robust_normalise(_widened(prediction), valid) - robust_normalise(target, valid)
@@ -82,21 +82,21 @@ def depth_loss(
 def segmentation_loss(logits: Tensor, auxiliary: Tensor, labels: Tensor, *, weight: float = AUXILIARY) -> Tensor:
     """Cross-entropy of the output, plus ``weight`` times that of the auxiliary head (DPT §4.2).
 
-    ``logits`` and ``auxiliary`` are (B, classes, H, W), the latter of any resolution; ``labels`` (B, H, W) int64, -1
-    where a pixel does not count.
+    ``logits`` and ``auxiliary`` are (B, classes, H, W), the latter at any resolution; ``labels`` are (B, H, W) int64,
+    -1 for pixels that are ignored.
     """
     resized = F.interpolate(_widened(auxiliary), size=labels.shape[1:], mode="bilinear", align_corners=True)
     return _cross_entropy(_widened(logits), labels) + weight * _cross_entropy(resized, labels)
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean over the labelled pixels, 0 where there is none."""
+    """Mean over the labelled pixels; 0 without any."""
     total = F.cross_entropy(logits, labels, ignore_index=UNLABELLED, reduction="sum")
     return total / (labels != UNLABELLED).sum().clamp_min(1)
 
 
 def _widened(values: Tensor) -> Tensor:
-    """What a 16-bit network returns in float32, the rest as it is: sums over an image need the digits."""
+    """Convert 16-bit outputs to float32, because sums over an image need the precision."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 

@@ -1,7 +1,7 @@
-"""What a training minimises: a loss of the network's output, and what is trained beside the network for its sake.
+"""Training objectives: the loss of a network's output, with auxiliary parameters if it needs any.
 
-An objective is a module called with (network, images, targets). Parameters of its own are trained with the network's
-and kept in the checkpoint, but are no part of the resulting weights.
+An objective is a module called with (network, images, targets). Its own parameters are trained with the network's and
+kept in the checkpoint, but are not part of the resulting weights.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from dpt_deploy.jobs.train.losses import ALPHA, TRIM, depth_loss, segmentation_l
 
 
 class DepthObjective(nn.Module):
-    """The loss of DPT §4.1 against inverse depth (B, H, W), which is not finite where it is unknown.
+    """The loss of DPT §4.1 against inverse depth (B, H, W); unknown depth is not finite.
 
-    It is taken of the output *before* the final ReLU (of the submodule ``last``, in float32). From scratch a network
-    first learns that what is higher up is farther away and sends the upper half below zero, where ReLU has no gradient
-    to bring a near object back. The loss is blind to shift and scale, so two small terms choose them: one lifts the
-    output above zero, where ReLU changes nothing, the other keeps its deviation near 1, which Adam's steps else drive
-    up without end.
+    The loss is computed from the output *before* the final ReLU (of the submodule ``last``, in float32). A network
+    trained from scratch first learns that higher pixels are farther away and sends the upper half below zero. There the
+    ReLU has no gradient that could bring a near object back. The loss is invariant to shift and scale, so two small
+    terms choose them. One lifts the output above zero, where the ReLU has no effect. The other keeps its deviation near
+    1; without it Adam's steps would increase the deviation without limit.
     """
 
     below = 0.1  # weight of the mean depth below zero, in deviations
@@ -49,13 +49,13 @@ class DepthObjective(nn.Module):
 
 
 class SegmentationObjective(nn.Module):
-    """The loss of DPT §4.2 against labels (B, H, W): an auxiliary head learns to read them from a feature as well.
+    """The loss of DPT §4.2 against labels (B, H, W), with an auxiliary head on an intermediate feature.
 
     Args:
-        tap: name of the submodule whose output that head reads: the penultimate fusion block.
-        channels: how many channels that output has.
-        classes: how many classes there are.
-        seed: of the head's first weights.
+        tap: name of the submodule whose output the head reads: the penultimate fusion block.
+        channels: channels of that output.
+        classes: number of classes.
+        seed: of the initial weights of the head.
     """
 
     def __init__(self, tap: str, channels: int, classes: int, *, seed: int) -> None:
@@ -90,7 +90,7 @@ class AuxiliaryHead(nn.Sequential):
 
 @contextmanager
 def _input_of(module: nn.Module) -> Iterator[list[Tensor]]:
-    """What ``module`` is given inside the block."""
+    """Collect the inputs of ``module`` inside the block."""
     seen: list[Tensor] = []
     handle = module.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
     try:
@@ -101,7 +101,7 @@ def _input_of(module: nn.Module) -> Iterator[list[Tensor]]:
 
 @contextmanager
 def _output_of(module: nn.Module) -> Iterator[list[Tensor]]:
-    """What ``module`` returns inside the block."""
+    """Collect the outputs of ``module`` inside the block."""
     seen: list[Tensor] = []
     handle = module.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
     try:

@@ -1,4 +1,4 @@
-"""Rendered scenes on disk: made once by all cores, resumed where it broke off, read without loading."""
+"""Rendered scenes on disk: rendered once on all cores, resumable, read through memory maps."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from dpt_deploy.scenes.render import Scene, render_scene
 from dpt_deploy.scenes.things import CLASSES
 
 _PROBE_SIDE = 64
-_WORTH_A_WORKER = 4  # scenes: fewer are done before another process has begun
+_SCENES_PER_WORKER = 4  # fewer are rendered before another process has started
 
 
 class RenderedScenes:
     """``count`` scenes from seed ``first`` at ``side`` x ``side`` pixels, as arrays on disk.
 
     ``images`` is uint8 (N, side, side, 3), ``inverse`` float16 (N, side, side): inverse depth in 1/m, 0 in the sky.
-    ``targets`` is what a network learns to say of them: here ``inverse``. The folder's name holds a digest of the
-    first scene: those of another generator are never mixed in.
+    ``targets`` are what a network learns: here ``inverse``. The name of the folder contains a digest of the first
+    scene, so scenes of another version of the generator are never mixed in.
 
     Raises:
-        ResourceError: the arrays cannot be written, or there is no room for them.
+        ResourceError: the arrays cannot be written, or the disk is full.
     """
 
     def __init__(self, folder: Path, count: int, side: int, first: int = 0) -> None:
@@ -50,39 +50,39 @@ class RenderedScenes:
         self._done = _marks(self.folder / "done.u8", count, anew=images_lost or inverse_lost)
 
     def missing(self) -> np.ndarray:
-        """Indices that are not rendered yet."""
+        """Indices of scenes that are not rendered yet."""
         return np.flatnonzero(self._done == 0)
 
     def render(self, *, workers: int, device: str = "cpu") -> None:
-        """Render what is missing. Killed at any time, it goes on later.
+        """Render the missing scenes; an interrupted run can be continued.
 
-        On a GPU this process renders; on CPU ``workers`` others do, where more than one is asked for.
+        On a GPU this process renders. On a CPU up to ``workers`` processes do.
 
         Raises:
-            ResourceError: a worker died.
+            ResourceError: a worker was killed.
         """
         todo = [int(index) for index in self.missing()]
-        workers = min(workers, len(todo) // _WORTH_A_WORKER) if device == "cpu" else 1
+        workers = min(workers, len(todo) // _SCENES_PER_WORKER) if device == "cpu" else 1
         with _mapper(workers) as run, progress("scenes", self.count) as scenes:
             scenes.update(done=self.count - len(todo))
             for _ in run(partial(_render_into, self, device), todo):
                 scenes.advance()
 
     def store(self, index: int, scene: Scene) -> None:
-        """Keep one scene; the mark comes last."""
+        """Store one scene, then mark it as done."""
         self.images[index] = scene.image
         self.inverse[index] = 1.0 / scene.depth
         self._done[index] = 1
 
     def __reduce__(self) -> tuple[object, ...]:
-        """A worker opens the files itself."""
+        """Pickle the location only; a worker opens the files itself."""
         return type(self), (self.folder.parent, self.count, self.side, self.first)
 
 
 class LabelledScenes(RenderedScenes):
-    """The same scenes, beside them their labels: ``targets`` is uint8 (N, side, side), positions in ``CLASSES``.
+    """Rendered scenes with labels: ``targets`` is uint8 (N, side, side), indices into ``CLASSES``.
 
-    Scenes that were rendered without are rendered again for their labels; image and depth stay as they are.
+    Scenes without labels are rendered again for them; images and depth stay unchanged.
     """
 
     def __init__(self, folder: Path, count: int, side: int, first: int = 0) -> None:
@@ -102,7 +102,7 @@ class LabelledScenes(RenderedScenes):
 
 
 def _array(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> tuple[np.memmap, bool]:
-    """The array in a file, and whether the file was not there or had another size: then what it holds is lost."""
+    """Map the array in a file; True if the file is new or had another size, so its content is lost."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
     with write_errors(path):
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -116,7 +116,7 @@ def _array(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> tuple
 
 
 def _marks(path: Path, count: int, *, anew: bool) -> np.memmap:
-    """One byte a scene, 1 where it is whole; all 0 again where what they speak of was lost."""
+    """Map one byte per scene, 1 if it is complete; all are reset if the content was lost (``anew``)."""
     marks, _ = _array(path, np.uint8, (count,))
     if anew:
         marks[:] = 0
@@ -124,9 +124,9 @@ def _marks(path: Path, count: int, *, anew: bool) -> np.memmap:
 
 
 def _reserve(handle: int, size: int) -> None:
-    """Give a file ``size`` bytes that are really there: a disk that fills up later would kill who writes to the map.
+    """Allocate ``size`` bytes for a file; writing to a sparse map on a full disk would kill the process.
 
-    What another process has mapped of the file stays mapped.
+    Existing maps of other processes stay valid.
     """
     before = os.fstat(handle).st_size
     if before > size or not hasattr(os, "posix_fallocate"):
@@ -135,7 +135,7 @@ def _reserve(handle: int, size: int) -> None:
     try:
         os.posix_fallocate(handle, 0, size)
     except OSError:
-        os.ftruncate(handle, before)  # a part of it would fill the disk for nothing
+        os.ftruncate(handle, before)  # do not fill the disk with an incomplete file
         raise
 
 
@@ -145,7 +145,7 @@ def _render_into(store: RenderedScenes, device: str, index: int) -> None:
 
 @contextmanager
 def _mapper(workers: int) -> Iterator[Callable[..., Iterator[None]]]:
-    """The built-in ``map``, or one over processes."""
+    """Yield the built-in ``map``, or that of a pool of processes."""
     if workers <= 1:
         yield map
         return
@@ -155,9 +155,10 @@ def _mapper(workers: int) -> Iterator[Callable[..., Iterator[None]]]:
         yield pool.map
     except BrokenProcessPool as exc:
         raise ResourceError(
-            "a process that renders scenes was killed", hint="free some memory and begin again: what is done stays"
+            "a process that renders scenes was killed",
+            hint="free some memory and run the command again; finished scenes are kept",
         ) from exc
-    except BaseException:  # an interruption does not wait for scenes that take long
+    except BaseException:  # an interruption does not wait for running scenes
         for worker in multiprocessing.active_children():
             if worker not in others:
                 worker.terminate()
@@ -167,7 +168,7 @@ def _mapper(workers: int) -> Iterator[Callable[..., Iterator[None]]]:
 
 
 def _begin_worker() -> None:
-    """One thread a worker; it ends with its parent, which alone hears of an interruption."""
+    """Use one thread, ignore interrupts (the parent handles them), and end with the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -186,11 +187,11 @@ def _probe(seed: int) -> Scene:
 
 
 def _generator_digest(seed: int) -> str:
-    """Of what the generator draws, not of how it is written: a new comment makes no new scenes."""
+    """Digest of a rendered scene, which depends on the generator's output and not on its source text."""
     scene = _probe(seed)
     return hashlib.sha256(scene.image.tobytes() + scene.depth.astype(np.float16).tobytes()).hexdigest()[:8]
 
 
 def _labels_digest(seed: int) -> str:
-    """Of the classes, and of how they are given."""
+    """Digest of the class names and the labels of a scene."""
     return hashlib.sha256(" ".join(CLASSES).encode() + _probe(seed).labels.tobytes()).hexdigest()[:8]

@@ -178,5 +178,5 @@ def test_colours_change_with_strength_and_truth_does_not():
 
 @pytest.mark.parametrize(("batch", "side"), [(0, 48), (-1, 48), (4, 0)])
 def test_a_batch_of_nothing_is_refused(batch, side):
-    with pytest.raises(ValueError, match="are no batch"):
+    with pytest.raises(ValueError, match="expected at least 1 of each"):
         SceneBatches(scenes(), batch, side, 1, *RAW, EXACT)

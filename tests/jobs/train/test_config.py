@@ -1,4 +1,4 @@
-"""Study files: what they say is held to what can be done, and the shipped ones say the same of three networks."""
+"""Training files: every key is checked, and the shipped ones train three networks in the same way."""
 
 from dataclasses import asdict, replace
 
@@ -11,7 +11,7 @@ from dpt_deploy.jobs.train.config import Augmentation, Loss, Schedule, Validatio
 
 pytestmark = pytest.mark.fast
 
-STUDIES = ROOT / "benchmarks" / "trainings"
+TRAININGS = ROOT / "benchmarks" / "trainings"
 SHIPPED = ("tiny", "tiny-vit", "tiny-conv")
 TABLES = {
     "": {"backbone": '"tiny"', "seed": "1"},
@@ -20,13 +20,13 @@ TABLES = {
 }
 
 
-def study(tmp_path, **changes):
-    """A study file with keys changed: ``schedule_steps="0"``; None leaves a key or table out."""
+def training_file(tmp_path, **changes):
+    """A training file with changed keys: ``schedule_steps="0"``; None leaves a key or table out."""
     tables = {name: dict(keys) for name, keys in TABLES.items()}
     for name, value in changes.items():
         table, _, key = name.rpartition("__")
         tables.setdefault(table, {})[key] = value
-    path = tmp_path / "study.toml"
+    path = tmp_path / "training.toml"
     parts = []
     for name, keys in tables.items():
         parts += [f"[{name}]"] if name else []
@@ -35,12 +35,12 @@ def study(tmp_path, **changes):
     return path
 
 
-def test_a_study_is_read_with_its_defaults(tmp_path):
-    plan = read_training(study(tmp_path))
-    assert (plan.backbone, plan.seed, plan.task) == ("tiny", 1, "depth")
-    assert (plan.scenes.count, plan.scenes.side, plan.scenes.first) == (20, 96, 0)
-    assert plan.schedule == Schedule(steps=100, batch=4, encoder_rate=1e-4, decoder_rate=1e-3)
-    assert (plan.loss, plan.augmentation, plan.validation) == (Loss(), Augmentation(), Validation())
+def test_a_training_file_is_read_with_its_defaults(tmp_path):
+    config = read_training(training_file(tmp_path))
+    assert (config.backbone, config.seed, config.task) == ("tiny", 1, "depth")
+    assert (config.scenes.count, config.scenes.side, config.scenes.first) == (20, 96, 0)
+    assert config.schedule == Schedule(steps=100, batch=4, encoder_rate=1e-4, decoder_rate=1e-3)
+    assert (config.loss, config.augmentation, config.validation) == (Loss(), Augmentation(), Validation())
 
 
 def test_every_key_is_taken(tmp_path):
@@ -62,7 +62,7 @@ def test_every_key_is_taken(tmp_path):
         "validation__scenes": "3",
         "validation__first": "2000500",
     }
-    found = asdict(read_training(study(tmp_path, **keys)))
+    found = asdict(read_training(training_file(tmp_path, **keys)))
     for name, text in keys.items():
         table, _, key = name.rpartition("__")
         value = found[table][key] if table else found[key]
@@ -91,7 +91,7 @@ WRONG = {
     "no pixels": ({"scenes__side": "0"}, "scenes.side"),
     "no batch": ({"schedule__batch": "-4"}, "schedule.batch"),
     "no step": ({"schedule__steps": "0"}, "schedule.steps"),
-    "nobody judges": ({"validation__scenes": "0"}, "validation.scenes"),
+    "no validation": ({"validation__scenes": "0"}, "validation.scenes"),
     "negative rate": ({"schedule__decoder_rate": "-1e-3"}, "schedule.decoder_rate"),
     "infinite rate": ({"schedule__decoder_rate": "inf"}, "schedule.decoder_rate"),
     "rate is no number": ({"schedule__encoder_rate": "nan"}, "schedule.encoder_rate"),
@@ -122,19 +122,19 @@ WRONG = {
 @pytest.mark.parametrize(("changes", "said"), WRONG.values(), ids=WRONG)
 def test_a_wrong_key_is_named(changes, said, tmp_path):
     with pytest.raises(BadFileError) as caught:
-        read_training(study(tmp_path, **changes))
+        read_training(training_file(tmp_path, **changes))
     assert said in str(caught.value)
-    assert "study.toml" in str(caught.value)
+    assert "training.toml" in str(caught.value)
     assert caught.value.hint
     assert caught.value.exit_code == 4
 
 
 @pytest.mark.parametrize("content", [b"x = [", b"\xff\xfe", None], ids=["not TOML", "not text", "missing"])
-def test_a_file_that_is_no_study_is_refused(content, tmp_path):
-    path = tmp_path / "study.toml"
+def test_a_file_that_is_no_training_file_is_refused(content, tmp_path):
+    path = tmp_path / "training.toml"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(BadFileError, match=r"study\.toml") as caught:
+    with pytest.raises(BadFileError, match=r"training\.toml") as caught:
         read_training(path)
     assert "benchmarks/trainings" in caught.value.hint
     with pytest.raises(BadFileError, match="cannot be read"):
@@ -145,7 +145,7 @@ def test_a_file_that_is_no_study_is_refused(content, tmp_path):
 
 
 def test_the_identity_of_a_depth_training_is_what_it_was_before_there_was_another_task(tmp_path):
-    assert read_training(study(tmp_path)).identity == {
+    assert read_training(training_file(tmp_path)).identity == {
         "backbone": "tiny",
         "seed": 1,
         "scenes": {"count": 20, "side": 96, "first": 0},
@@ -165,14 +165,14 @@ def test_the_identity_of_a_depth_training_is_what_it_was_before_there_was_anothe
     }
 
 
-def test_how_a_training_is_judged_makes_no_other_training(tmp_path):
-    plan = read_training(study(tmp_path))
-    assert replace(plan, validation=Validation(scenes=3)).identity == plan.identity
-    assert replace(plan, task="segmentation").identity == {**plan.identity, "task": "segmentation"}
-    assert replace(plan, seed=2).identity != plan.identity
-    assert replace(plan, loss=Loss(trim=0.0)).identity == {**plan.identity, "loss": {"trim": 0.0, "alpha": 0.5}}
-    coarse = replace(plan.schedule, coarse_steps=5, coarse_side=64)
-    assert replace(plan, schedule=coarse).identity["schedule"] == asdict(coarse)
+def test_the_validation_is_not_part_of_the_identity(tmp_path):
+    config = read_training(training_file(tmp_path))
+    assert replace(config, validation=Validation(scenes=3)).identity == config.identity
+    assert replace(config, task="segmentation").identity == {**config.identity, "task": "segmentation"}
+    assert replace(config, seed=2).identity != config.identity
+    assert replace(config, loss=Loss(trim=0.0)).identity == {**config.identity, "loss": {"trim": 0.0, "alpha": 0.5}}
+    coarse = replace(config.schedule, coarse_steps=5, coarse_side=64)
+    assert replace(config, schedule=coarse).identity["schedule"] == asdict(coarse)
 
 
 # --- schedules --------------------------------------------------------------------------------------------------------
@@ -209,26 +209,26 @@ def test_a_schedule_that_is_all_warm_up_is_no_division_by_zero():
 # --- what ships -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", sorted(STUDIES.glob("*.toml")), ids=lambda path: path.stem)
-def test_every_shipped_study_can_be_run(path):
-    plan = read_training(path)
-    recipe = load_recipe(plan.backbone, task=plan.task)
-    assert recipe.image.height == recipe.image.width <= plan.scenes.side
+@pytest.mark.parametrize("path", sorted(TRAININGS.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_shipped_training_file_can_be_run(path):
+    config = read_training(path)
+    recipe = load_recipe(config.backbone, task=config.task)
+    assert recipe.image.height == recipe.image.width <= config.scenes.side
     assert path.read_text().startswith(f"# dpt-deploy train benchmarks/trainings/{path.name} ")
 
 
 def test_the_first_training_of_the_shipped_models_differs_in_nothing_but_backbone():
-    plans = {name: read_training(STUDIES / f"{name}.toml") for name in SHIPPED}
-    recipes = [load_recipe(plan.backbone).model for plan in plans.values()]
+    configs = {name: read_training(TRAININGS / f"{name}.toml") for name in SHIPPED}
+    recipes = [load_recipe(config.backbone).model for config in configs.values()]
     assert [recipe.name.removesuffix("-16") for recipe in recipes] == list(SHIPPED)
-    assert len({str(replace(plan, backbone="")) for plan in plans.values()}) == 1
-    assert str(replace(read_training(STUDIES / "tiny-seg.toml"), backbone="")) != str(
-        replace(plans["tiny"], backbone="")
+    assert len({str(replace(config, backbone="")) for config in configs.values()}) == 1
+    assert str(replace(read_training(TRAININGS / "tiny-seg.toml"), backbone="")) != str(
+        replace(configs["tiny"], backbone="")
     )
 
 
 def test_patches_are_all_that_a_later_training_of_the_plain_transformer_changes():
-    before, now = (load_recipe(read_training(STUDIES / f"tiny-vit{n}.toml").backbone).model for n in ("-2", "-3"))
+    before, now = (load_recipe(read_training(TRAININGS / f"tiny-vit{n}.toml").backbone).model for n in ("-2", "-3"))
     assert (before.encoder.patch, now.encoder.patch) == (16, 8)
     assert before.encoder.patch * before.encoder.grid == now.encoder.patch * now.encoder.grid
     assert replace(before, name=now.name, encoder=now.encoder) == now

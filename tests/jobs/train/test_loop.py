@@ -99,7 +99,7 @@ def test_what_a_checkpoint_forgets_is_noticed(forget, tmp_path):
 
 
 def test_without_a_seed_of_its_own_for_each_step_dropout_would_differ(tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "_chance_of", lambda *_args: nullcontext())
+    monkeypatch.setattr(train, "_random_state", lambda *_args: nullcontext())
     whole, _, _ = trained(tmp_path, checkpoint=tmp_path / "whole.training")
     interrupted(tmp_path, "depth")
     resumed, _, _ = trained(tmp_path)
@@ -110,13 +110,13 @@ def test_chance_outside_goes_on_as_if_nothing_had_been(tmp_path):
     torch.manual_seed(3)
     expected = torch.rand(4)
     torch.manual_seed(3)
-    with train._chance_of(1, 0, "cpu"):
+    with train._random_state(1, 0, "cpu"):
         inside = torch.rand(4)
     assert torch.equal(torch.rand(4), expected)
-    with train._chance_of(1, 0, "cpu"):
+    with train._random_state(1, 0, "cpu"):
         assert torch.equal(torch.rand(4), inside)
     for other in ((1, 1), (2, 0)):
-        with train._chance_of(*other, "cpu"):
+        with train._random_state(*other, "cpu"):
             assert not torch.equal(torch.rand(4), inside)
 
 
@@ -197,7 +197,7 @@ def with_a_folder(path):
 def test_a_damaged_checkpoint_is_refused(spoil, tmp_path):
     trained(tmp_path)
     spoil(tmp_path / "net.training")
-    with pytest.raises(BadFileError, match="no training state") as caught:
+    with pytest.raises(BadFileError, match="not a training checkpoint") as caught:
         trained(tmp_path)
     assert "remove it" in caught.value.hint
 

@@ -1,22 +1,23 @@
-"""What a training was worth: the saved weights on rendered scenes that no training has seen."""
+"""Validation of a training: errors of the saved weights on unseen rendered scenes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dpt_deploy.core.errors import UsageError
+from dpt_deploy.core.optional import extra
 from dpt_deploy.core.progress import progress
 from dpt_deploy.core.recipe import Recipe
 from dpt_deploy.core.size import Size
 from dpt_deploy.imaging import resample, rules
 from dpt_deploy.jobs.train.config import Validation
 from dpt_deploy.measure.metrics import (
+    OUTDOOR_CAP,
     SegmentationCounts,
     depth_metrics,
     plane_depth,
@@ -24,15 +25,20 @@ from dpt_deploy.measure.metrics import (
     zero_shot_depth,
 )
 
-SIDE = 768  # pixels of a scene: more than any network is trained at
-CAP = 80.0  # metres; what is farther counts as sky, as in the paper's outdoor protocols
+with extra("export", purpose="validating a training"):
+    import torch
+
+    from dpt_deploy.model.checkpoints.load import load_weights
+    from dpt_deploy.scenes.render import Scene, render_scene
+
+SIDE = 768  # pixels of a scene; more than the training size of any network
 
 Network = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # RGB (H, W, 3) to the output for one image
 
 
 @dataclass(frozen=True)
 class DepthScore:
-    """Mean AbsRel over scenes, and that of the plane which fits each ground truth best: what a network must beat."""
+    """Mean AbsRel over scenes, and that of the best plane of each ground truth: the baseline."""
 
     abs_rel: float
     plane_abs_rel: float
@@ -43,8 +49,8 @@ class DepthScore:
 
 @dataclass(frozen=True)
 class SegmentationScore:
-    """Pixel accuracy and mean IoU over all pixels of the scenes, in [0, 1]; ``commonest`` is the share of the class
-    that covers most of them: the accuracy of who always says it."""
+    """Pixel accuracy and mean IoU over all pixels of the scenes, in [0, 1]; ``commonest`` is the share of the most
+    frequent class: the accuracy of always predicting it."""
 
     pixel_accuracy: float
     mean_iou: float
@@ -57,23 +63,19 @@ class SegmentationScore:
 Score = DepthScore | SegmentationScore
 
 
-def judge(weights: Path, recipe: Recipe, validation: Validation) -> Score:
-    """The score of saved ``weights`` on the scenes of ``validation``.
+def validate(weights: Path, recipe: Recipe, validation: Validation) -> Score:
+    """Score saved ``weights`` on the scenes of ``validation``.
 
     Raises:
-        UsageError: none of the scenes can be judged.
+        UsageError: no scene can be measured.
         BadFileError: the weights are not finite.
     """
     network = _network(weights, recipe)
     scenes = _scenes(validation)
-    return _judge_depth(network, scenes) if recipe.model.task == "depth" else _judge_labels(network, scenes)
+    return _score_depth(network, scenes) if recipe.model.task == "depth" else _score_labels(network, scenes)
 
 
 def _network(weights: Path, recipe: Recipe) -> Network:
-    import torch
-
-    from dpt_deploy.model.checkpoints.load import load_weights
-
     model, _ = load_weights(recipe.model, weights)
 
     def run(image: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -85,37 +87,37 @@ def _network(weights: Path, recipe: Recipe) -> Network:
     return run
 
 
-def _scenes(validation: Validation) -> Iterator[Any]:
-    from dpt_deploy.scenes.render import render_scene
-
-    with progress("judging", validation.scenes) as judged:
+def _scenes(validation: Validation) -> Iterator[Scene]:
+    with progress("validation", validation.scenes) as done:
         for index in range(validation.scenes):
             yield render_scene(validation.first + index, height=SIDE, width=SIDE)
-            judged.advance()
+            done.advance()
 
 
-def _judge_depth(network: Network, scenes: Iterator[Any]) -> DepthScore:
-    ours, planes = [], []
+def _score_depth(network: Network, scenes: Iterator[Scene]) -> DepthScore:
+    errors, planes = [], []
     for scene in scenes:
-        valid = scene.depth < CAP
+        valid = scene.depth < OUTDOOR_CAP
         if not valid.any():
             continue
         inverse = resample.resize_bicubic(network(scene.image), Size(SIDE, SIDE))
-        ours.append(depth_metrics(zero_shot_depth(inverse, scene.depth, valid, CAP), scene.depth, valid).abs_rel)
-        planes.append(depth_metrics(plane_depth(scene.depth, valid, CAP), scene.depth, valid).abs_rel)
-    if not ours:
-        raise UsageError(f"no scene has anything within {CAP:g} m", hint="set a larger validation.scenes")
-    return DepthScore(float(np.mean(ours)), float(np.mean(planes)))
+        errors.append(
+            depth_metrics(zero_shot_depth(inverse, scene.depth, valid, OUTDOOR_CAP), scene.depth, valid).abs_rel
+        )
+        planes.append(depth_metrics(plane_depth(scene.depth, valid, OUTDOOR_CAP), scene.depth, valid).abs_rel)
+    if not errors:
+        raise UsageError(f"no scene has anything within {OUTDOOR_CAP:g} m", hint="set a larger validation.scenes")
+    return DepthScore(float(np.mean(errors)), float(np.mean(planes)))
 
 
-def _judge_labels(network: Network, scenes: Iterator[Any]) -> SegmentationScore:
+def _score_labels(network: Network, scenes: Iterator[Scene]) -> SegmentationScore:
     counts: SegmentationCounts | None = None
     for scene in scenes:
         logits = network(scene.image)
         found = resample.labels_from_logits(logits, Size(SIDE, SIDE))
-        more = segmentation_counts(found, scene.labels.astype(np.int64) + 1, len(logits))  # 0 would be unlabelled
+        more = segmentation_counts(found, scene.labels.astype(np.int64) + 1, len(logits))  # 0 is unlabelled
         counts = more if counts is None else counts + more
     if counts is None:
-        raise UsageError("there is no scene to judge by", hint="set a larger validation.scenes")
+        raise UsageError("there is no scene to measure on", hint="set a larger validation.scenes")
     commonest = float(counts.labelled.max() / counts.labelled.sum())
     return SegmentationScore(counts.pixel_accuracy, counts.mean_iou, commonest)
