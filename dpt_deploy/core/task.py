@@ -100,6 +100,8 @@ LABELS = Task(
     palette="classes",
 )
 
+DEPTH_TASKS = (DEPTH.name, METRIC_DEPTH.name)
+LABEL_TASKS = (SCORES.name, LABELS.name)
 TASKS = {task.name: task for task in (DEPTH, METRIC_DEPTH, SCORES, LABELS)}
 
 

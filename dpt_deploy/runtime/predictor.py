@@ -13,6 +13,7 @@ from dpt_deploy.core.errors import ParityError, UsageError
 from dpt_deploy.core.runner import AsyncRunner, DeviceRunner, ImageRunner, Runner, on_device
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import ImageSpec
+from dpt_deploy.core.task import DEPTH_TASKS, LABEL_TASKS, METRIC_DEPTH
 from dpt_deploy.imaging import rules
 from dpt_deploy.imaging.maps import Map, map_of, to_map
 from dpt_deploy.runtime.overlap import overlapped
@@ -31,24 +32,24 @@ class Prediction:
     @property
     def depth(self) -> np.ndarray | None:
         """(H, W) float32: inverse depth up to scale and shift, or metres where :attr:`metric`; None without depth."""
-        found = self._first("depth", "metric-depth")
+        found = self._first(*DEPTH_TASKS)
         return found.values if found else None
 
     @property
     def labels(self) -> np.ndarray | None:
         """(H, W) uint16: 1 is the first class, 0 is never predicted (the palette's background); None without labels."""
-        found = self._first("scores", "labels")
+        found = self._first(*LABEL_TASKS)
         return found.values if found else None
 
     @property
     def metric(self) -> bool:
         """True if :attr:`depth` is in metres."""
-        return self._first("metric-depth") is not None
+        return self._first(METRIC_DEPTH.name) is not None
 
     @property
     def num_classes(self) -> int:
         """The number of classes of :attr:`labels`; 0 without labels."""
-        found = self._first("scores", "labels")
+        found = self._first(*LABEL_TASKS)
         return found.num_classes if found else 0
 
     def _first(self, *tasks: str) -> Map | None:

@@ -1,4 +1,4 @@
-"""The way from a photograph's file to its depth map, step by step, as things to time."""
+"""The steps from a photograph's file to its depth map, each as a call to time."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dpt_deploy.artifact.store import Artifact
 from dpt_deploy.core.errors import UsageError
+from dpt_deploy.core.optional import load_attribute
 from dpt_deploy.core.progress import say
 from dpt_deploy.core.runner import Tensors
 from dpt_deploy.core.size import Size
@@ -16,28 +17,28 @@ from dpt_deploy.jobs.common.runners import open_runner
 from dpt_deploy.measure.timing import TimedCall
 from dpt_deploy.runtime.predictor import Predictor
 
-STEPS = ("decode", "prepare", "model", "finish")  # in their order; the model is a contender anyway
+STEPS = ("decode", "prepare", "model", "finish")  # in order; the model is timed as a candidate anyway
 SHIPPED = "coffee.jpg"
 
 
 def photograph(path: Path | None, *, leave_out: bool = False) -> AbstractContextManager[Path | None]:
-    """The file whose way through is timed: ``path``, else the package's own, else (said) none that could be read.
+    """The photograph to time: ``path``, or else the package's own; None, with a message, if no reader is installed.
 
     Raises:
-        UsageError: a path that is to be left out.
+        UsageError: ``path`` together with ``leave_out``.
     """
     if path and leave_out:
         raise UsageError("--photo and --no-photo exclude each other", hint="leave one of them out")
     if path or leave_out:
         return nullcontext(path)
     if not all(find_spec(name) for name in ("cv2", "PIL")):
-        say("no steps around the model: nothing that reads images is installed (pip install -e '.[images]')")
+        say("the steps around the model are not timed: no image reader is installed (pip install -e '.[images]')")
         return nullcontext()
     return as_file(files("dpt_deploy") / "data" / "photographs" / SHIPPED)
 
 
 def steps_around(artifact: Artifact, size: Size, photograph: Path, outputs: Tensors) -> dict[str, TimedCall]:
-    """Every step of :meth:`Predictor.predict` but the model, and the reading of the file before it.
+    """Every step of :meth:`Predictor.predict` except the model, preceded by reading the file.
 
     ``outputs`` are the model's at ``size`` for one image; the last step brings them to the photograph's size.
 
@@ -45,11 +46,10 @@ def steps_around(artifact: Artifact, size: Size, photograph: Path, outputs: Tens
         BadFileError: the photograph cannot be read.
         MissingExtraError: the modules that read it are not installed.
     """
-    from dpt_deploy.imaging.files import read_image
-
+    read_image = load_attribute("dpt_deploy.imaging.files:read_image", which="images", purpose="reading a photograph")
     image = read_image(photograph)
     height, width = image.shape[:2]
-    predictor = Predictor(open_runner(artifact.path), artifact.sidecar, size=size)  # not entered: it infers nothing
+    predictor = Predictor(open_runner(artifact.path), artifact.sidecar, size=size)  # not entered: it computes nothing
     calls = {
         "decode": lambda: read_image(photograph),
         "prepare": lambda: predictor.prepare(image),

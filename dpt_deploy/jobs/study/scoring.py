@@ -11,6 +11,7 @@ import numpy as np
 from dpt_deploy.core.errors import BadFileError, ParityError
 from dpt_deploy.core.progress import progress, say
 from dpt_deploy.core.size import Size
+from dpt_deploy.core.task import DEPTH_TASKS
 from dpt_deploy.datasets.base import Sample
 from dpt_deploy.jobs.study.images import Images
 from dpt_deploy.jobs.study.journal import Errors, Journal
@@ -29,21 +30,22 @@ class OpenModels:
     def __init__(
         self, stack: ExitStack, candidates: Sequence[CandidateModel], images: Images, sizes: Sequence[Size]
     ) -> None:
-        self._predictors: dict[tuple[str, Size], Predictor] = {}
+        self._predictors: dict[tuple[str, Size], tuple[Predictor, str]] = {}
         for each in candidates:
             runner, sidecar = stack.enter_context(each.runner()), each.artifact.sidecar
+            depth = next(output.name for output in sidecar.outputs if output.task in DEPTH_TASKS)
             for size in sizes:
-                rule = images.rule(sidecar.image, size)
-                self._predictors[each.candidate.name, size] = Predictor(runner, sidecar, image=rule)
+                predictor = Predictor(runner, sidecar, image=images.rule(sidecar.image, size))
+                self._predictors[each.candidate.name, size] = predictor, depth
 
     def output(self, candidate: str, size: Size, sample: Sample) -> np.ndarray:
-        """Run a network on an image; the output is (h, w) at the network's own resolution.
+        """Run a network on an image; its depth is (h, w) at the network's own resolution.
 
         Raises:
             ParityError: the output has NaN or infinity.
         """
-        predictor = self._predictors[candidate, size]
-        output: np.ndarray = predictor.infer(predictor.prepare(sample.image))[0]
+        predictor, name = self._predictors[candidate, size]
+        output: np.ndarray = predictor.infer_all(predictor.prepare(sample.image))[name][0]
         if not np.isfinite(output).all():
             raise _not_a_number(candidate, size, sample.name, "returned NaN or infinity")
         return output

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import ExitStack
-from importlib import import_module
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
 from dpt_deploy.artifact.records import CaseResult
 from dpt_deploy.artifact.store import Artifact, open_artifact
 from dpt_deploy.core.errors import BadFileError, UsageError
-from dpt_deploy.core.optional import extra
+from dpt_deploy.core.optional import load_attribute
 from dpt_deploy.core.runner import Runner, Tensors
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.common.inputs import model_feed, parity_images
@@ -148,12 +147,10 @@ def choose_reference(
         raise BadFileError(f"{against} does not exist", hint="give a checkpoint or an exported model (.onnx)")
     if against is not None and against.suffix in (".onnx", ".plan"):
         return ArtifactReference(artifact, open_artifact(against))
-    with extra("export", purpose="comparing with PyTorch"):
-        pytorch: Any = import_module(_PYTORCH)
-    found: Reference = (
-        pytorch.CheckpointReference(artifact, against) if against else pytorch.PyTorchReference(artifact, weights)
-    )
-    return found
+    name = "CheckpointReference" if against else "PyTorchReference"
+    made_by_pytorch = load_attribute(f"{_PYTORCH}:{name}", which="export", purpose="comparing with PyTorch")
+    reference: Reference = made_by_pytorch(artifact, against or weights)
+    return reference
 
 
 def compare_with(reference: Reference, runner: Runner, cases: Cases) -> ParityComparison:
