@@ -42,7 +42,8 @@ def _predict():
     depths = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in MODELS:
-            artifact = dpt_deploy.export_model(dpt_deploy.ExportRequest(dpt_deploy.load_recipe(name)), Path(folder))
+            request = dpt_deploy.ExportRequest(dpt_deploy.load_recipe(name))
+            artifact = dpt_deploy.export_model(request, Path(folder)).artifact
             with dpt_deploy.load(artifact.path) as model:
                 depths[name] = {title: model(image).depth for title, image in PHOTOGRAPHS.items()}
     return depths

@@ -118,6 +118,6 @@ def _own_cache(tmp_path_factory):
 def _few_scenes():
     """Ranges are measured on few and small scenes: tests ask what is made of them, not how good they are."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dpt_deploy.jobs.export.calibration.SCENES", 4)
-        patch.setattr("dpt_deploy.jobs.export.calibration._SCENE_SIDE", 128)
+        patch.setattr("dpt_deploy.scenes.seeds.CALIBRATION_SCENES", 4)
+        patch.setattr("dpt_deploy.scenes.seeds.CALIBRATION_SIDE", 128)
         yield

@@ -131,7 +131,7 @@ class RangeRecord:
 
 
 @dataclass(frozen=True)
-class WorthRecord:
+class AccuracyRecord:
     """What a precision costs and gains beside FP32, on ``images`` from ``source`` at ``size``.
 
     ``drift`` is the distance to the output of FP32: AbsRel after affine alignment (depth), or the share of pixels with
@@ -166,7 +166,7 @@ class ApproximationRecord:
     name: str
     parameters: dict[str, float]
     limit: float
-    accuracy: WorthRecord
+    accuracy: AccuracyRecord
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ class QuantisationRecord:
     clip: dict[str, float]
     kept: dict[str, str]
     budget: float | None
-    worth: WorthRecord
+    worth: AccuracyRecord
     twin: str = ""
     smooth: bool = False
     smoothed: int = 0

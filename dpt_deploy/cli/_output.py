@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dpt_deploy.artifact.records import CaseResult, WorthRecord
+from dpt_deploy.artifact.records import AccuracyRecord, CaseResult
 
 talk = Console(stderr=True, highlight=False)
 # In a pipe a table is as wide as it needs to be: nothing is cut or folded.
@@ -91,19 +91,19 @@ def _held(case: CaseResult) -> Cell:
 PARITY_COLUMNS = ("size", "batch", "max / range", "mean / range", "AbsRel or agreement", "")
 
 
-def worth_rows(worth: WorthRecord) -> list[list[str]]:
+def accuracy_rows(found: AccuracyRecord) -> list[list[str]]:
     """Return accuracy and speed of a precision compared with FP32, as table rows."""
-    rows = [["drift", f"{worth.drift:.2%} from the fp32 output"]]
-    if worth.sqnr is not None:
-        rows.append(["SQNR", f"{worth.sqnr:.1f} dB"])
-    if worth.abs_rel and worth.delta1:
-        (before, after), (first, second) = worth.abs_rel, worth.delta1
-        rows.append(["AbsRel", f"{before:.4f} → {after:.4f} ({worth.change:+.2%})"])
+    rows = [["drift", f"{found.drift:.2%} from the fp32 output"]]
+    if found.sqnr is not None:
+        rows.append(["SQNR", f"{found.sqnr:.1f} dB"])
+    if found.abs_rel and found.delta1:
+        (before, after), (first, second) = found.abs_rel, found.delta1
+        rows.append(["AbsRel", f"{before:.4f} → {after:.4f} ({found.change:+.2%})"])
         rows.append(["δ1", f"{100 * first:.1f} % → {100 * second:.1f} %"])
-    if worth.speedup:
-        median, low, high = worth.speedup
+    if found.speedup:
+        median, low, high = found.speedup
         rows.append(
-            ["speed", f"{median:.2f} times fp32 with {worth.runtime} on this machine (95 %: {low:.2f}-{high:.2f})"]
+            ["speed", f"{median:.2f} times fp32 with {found.runtime} on this machine (95 %: {low:.2f}-{high:.2f})"]
         )
     return rows
 

@@ -114,7 +114,6 @@ def _measure(
     """Return the result, and the ratios that are worse than the baseline."""
     from dpt_deploy.artifact.store import open_artifact, open_model
     from dpt_deploy.jobs.bench.bench import BenchRequest, bench_artifact, open_baseline
-    from dpt_deploy.jobs.bench.cached import cached_artifact, cached_engine
     from dpt_deploy.jobs.bench.contenders import check_name
     from dpt_deploy.jobs.predict.photo import photograph
 
@@ -129,8 +128,12 @@ def _measure(
         if artifact:
             opened = open_artifact(artifact) if engine else open_model(artifact)
         elif "trt" in names:
+            from dpt_deploy.jobs.bench.cached import cached_engine
+
             opened = cached_engine(backbone, sizes, batch or (1,))
         else:
+            from dpt_deploy.jobs.bench.cached import cached_artifact
+
             opened = cached_artifact(backbone, sizes)
         request = BenchRequest(sizes, batch or (1,), tuple(names), device=device or "", photograph=path, **options)
         result = bench_artifact(opened, request, baseline=recorded)

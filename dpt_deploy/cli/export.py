@@ -8,21 +8,31 @@ from typing import Any
 
 import click
 
-from dpt_deploy.artifact.store import Artifact, open_artifact
+from dpt_deploy.artifact.store import Artifact
 from dpt_deploy.cli._options import PATH, checkpoint_options, json_option, res_option, size
 from dpt_deploy.cli._output import (
     PARITY_COLUMNS,
+    accuracy_rows,
     case_rows,
     print_facts,
     print_json,
     print_table,
-    worth_rows,
 )
 from dpt_deploy.cli._reporter import checkpoint_keys
 from dpt_deploy.core.precision import CLIPPING_METHODS, FP32, PRECISIONS
 from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import Task
+
+
+def _approximation(_context: click.Context, _option: click.Parameter, text: str | None) -> tuple[str, float] | None:
+    if text is None:
+        return None
+    name, _, value = text.partition("=")
+    try:
+        return name, float(value)
+    except ValueError as exc:
+        raise click.BadParameter(f"{text!r} is not NAME=VALUE with a number as the value") from exc
 
 
 @click.command()
@@ -56,6 +66,13 @@ from dpt_deploy.core.spec import Task
 )
 @click.option(
     "--smooth", is_flag=True, help="Move the spread of LayerNorm channels into weights before 8-bit quantisation."
+)
+@click.option(
+    "--approximate",
+    "approximation",
+    metavar="NAME=VALUE",
+    callback=_approximation,
+    help="Apply an approximate rewrite of the network; refused if the error grows by more than --budget (default 1 %).",
 )
 @click.option(
     "--opset", type=int, help="23 keeps attention fused (default); 20 is for TensorRT before 10.14 and JetPack 6."
@@ -93,6 +110,7 @@ def command(
     res: tuple[Size, ...],
     out: Path,
     force: bool,
+    approximation: tuple[str, float] | None,
     **options: Any,
 ) -> None:
     """Turn a checkpoint into a verified ONNX model.
@@ -108,25 +126,33 @@ def command(
     checkpoint of that name: it is downloaded once and its hash is checked.
     """
     from dpt_deploy.jobs.export.export import export_model
-    from dpt_deploy.jobs.export.request import ExportRequest
+    from dpt_deploy.jobs.export.request import Approximation, ExportRequest
 
-    request = ExportRequest(load_recipe(backbone, task=task, classes=classes), res=res, **options)
+    request = ExportRequest(
+        load_recipe(backbone, task=task, classes=classes),
+        res=res,
+        approximation=Approximation(*approximation) if approximation else None,
+        **options,
+    )
     with checkpoint_keys(keys):
-        artifact = export_model(request, out, force=force)
-    made = [artifact]
-    if artifact.sidecar.quantisation and (twin := artifact.sidecar.quantisation.twin):
-        made.insert(0, open_artifact(artifact.path.with_name(twin)))
+        exported = export_model(request, out, force=force)
     if as_json:
-        *others, last = [_facts(each) for each in made]
-        print_json({**last, "twin": others[0] if others else None})
+        twins = [_facts(each) for each in exported.artifacts if each is not exported.artifact]
+        print_json({**_facts(exported.artifact), "twin": twins[0] if twins else None})
         return
-    for each in made:
+    for each in exported.artifacts:
         sidecar = each.sidecar
         if sidecar.parity:
             print_table(f"{sidecar.precision} against PyTorch", PARITY_COLUMNS, case_rows(sidecar.parity.cases))
         if sidecar.quantisation:
-            worth = sidecar.quantisation.worth
-            print_facts(f"{sidecar.precision} compared with fp32: {worth.source} at {worth.size}", worth_rows(worth))
+            found = sidecar.quantisation.worth
+            print_facts(f"{sidecar.precision} compared with fp32: {found.source} at {found.size}", accuracy_rows(found))
+        if sidecar.approximation:
+            found = sidecar.approximation.accuracy
+            print_facts(
+                f"{sidecar.approximation.name} compared with the exact network: {found.source} at {found.size}",
+                accuracy_rows(found),
+            )
         click.echo(str(each.path))
 
 
@@ -137,4 +163,5 @@ def _facts(artifact: Artifact) -> dict[str, Any]:
         "weights": str(sidecar.weights),
         "parity": asdict(sidecar.parity) if sidecar.parity else None,
         "worth": asdict(sidecar.quantisation.worth) if sidecar.quantisation else None,
+        "approximation": asdict(sidecar.approximation) if sidecar.approximation else None,
     }

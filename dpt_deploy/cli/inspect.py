@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from dpt_deploy.artifact.records import OperationRecord
+from dpt_deploy.artifact.records import ApproximationRecord, OperationRecord
 from dpt_deploy.artifact.sidecar import Sidecar
 from dpt_deploy.cli._engine_tables import engine_rows, time_table
 from dpt_deploy.cli._options import artifact_argument, json_option
@@ -31,6 +31,7 @@ def command(artifact: Path, as_json: bool) -> None:
         ("model", f"{sidecar.model.name}, {sidecar.model.task}"),
         ("weights", str(sidecar.weights)),
         ("precision", f"{sidecar.precision}, opset {sidecar.opset}"),
+        *_approximation(sidecar.approximation),
         ("input", _tensor(sidecar.inputs[0])),
         *[("output", f"{_tensor(output)}: {output.task}") for output in sidecar.outputs],
         ("sizes", _sizes(sidecar)),
@@ -46,6 +47,14 @@ def command(artifact: Path, as_json: bool) -> None:
         print_table(*time_table(sidecar.engine))
     if sidecar.parity:
         print_table("measured parity", PARITY_COLUMNS, case_rows(sidecar.parity.cases))
+
+
+def _approximation(record: ApproximationRecord | None) -> list[tuple[str, str]]:
+    if record is None:
+        return []
+    numbers = ", ".join(f"{name} {value:g}" for name, value in record.parameters.items())
+    change = f"the result changes by {record.accuracy.change:.2%}, allowed {record.limit:.2%}"
+    return [("approximation", f"{record.name}, {numbers}: {change}")]
 
 
 def _sizes(sidecar: Sidecar) -> str:

@@ -43,7 +43,7 @@ def run_demo(backbone: str, out: Path, *, seconds: float) -> Demo:
     """
     recipe = load_recipe(backbone)
     weights = None if shipped_for(recipe) else "random"
-    artifact = export_model(ExportRequest(recipe, weights=weights), out)
+    artifact = export_model(ExportRequest(recipe, weights=weights), out).artifact
     photograph = out / SHIPPED
     with as_file(files("dpt_deploy") / "data" / "photographs" / SHIPPED) as shipped, write_errors(photograph):
         shutil.copyfile(shipped, photograph)

@@ -14,6 +14,7 @@ TRAINING = range(1_000_000)
 STUDIES = range(1_000_000, 2_000_000)  # ``study --seed N`` begins with the N-th of them
 VALIDATION = range(2_000_000, 3_000_000)  # scores a training
 CALIBRATION = range(4_000_000, 4_100_000)  # sets the ranges of quantised tensors
+CALIBRATION_SCENES, CALIBRATION_SIDE = 24, 768  # rendered by default, and their side in pixels
 ACCURACY = range(4_100_000, 4_150_000)  # compares a quantised export with FP32
 ACCURACY_SEARCH = range(4_150_000, 4_200_000)  # chooses the blocks that an error budget leaves unquantised
 PARITY = range(4_200_000, 4_300_000)  # compares the outputs of quantised graphs

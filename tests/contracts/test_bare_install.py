@@ -30,7 +30,7 @@ IMPORT_EVERYTHING = """
 import importlib, json, pkgutil, dpt_deploy
 from dpt_deploy.core.errors import MissingExtraError
 found = {}
-for module in pkgutil.walk_packages(dpt_deploy.__path__, "dpt_deploy."):
+for module in pkgutil.walk_packages(dpt_deploy.__path__, "dpt_deploy.", onerror=lambda _gate: None):
     if module.name == "dpt_deploy.__main__":
         continue
     try:

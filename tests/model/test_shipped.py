@@ -52,7 +52,7 @@ def test_random_weights_know_less(tmp_path):
 
 
 def test_an_artefact_names_them_wherever_the_package_lies(tmp_path):
-    artifact = export_model(ExportRequest(load_recipe("tiny-vit")), tmp_path)
+    artifact = export_model(ExportRequest(load_recipe("tiny-vit")), tmp_path).artifact
     source = artifact.sidecar.weights
     assert (source.kind, source.path, source.licence) == ("shipped", "tiny-vit.safetensors", "MIT")
     assert not source.is_random

@@ -6,7 +6,7 @@ import pytest
 from support.paths import ROOT
 
 from dpt_deploy.jobs.common import inputs
-from dpt_deploy.jobs.export import calibration, worth
+from dpt_deploy.jobs.export import accuracy
 from dpt_deploy.jobs.train.config import Validation
 from dpt_deploy.scenes import seeds
 
@@ -54,8 +54,8 @@ def test_the_first_scenes_are_those_of_every_recorded_result():
 
 
 def test_what_is_rendered_by_default_lies_within_its_range():
-    assert len(seeds.CALIBRATION) >= calibration.SCENES
-    assert min(len(seeds.ACCURACY), len(seeds.ACCURACY_SEARCH)) >= worth.SCENES
+    assert len(seeds.CALIBRATION) >= seeds.CALIBRATION_SCENES
+    assert min(len(seeds.ACCURACY), len(seeds.ACCURACY_SEARCH)) >= accuracy.SCENES
     assert inputs.PARITY.start in seeds.PARITY
 
 

@@ -22,7 +22,7 @@ from dpt_deploy.artifact.store import Artifact, open_artifact, payload_of, write
 from dpt_deploy.core.recipe import Recipe, load_recipe
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import InputKind, ModelSpec
-from dpt_deploy.jobs.export import worth
+from dpt_deploy.jobs.export import accuracy
 from dpt_deploy.jobs.export.export import export_model
 from dpt_deploy.jobs.export.request import ExportRequest
 from dpt_deploy.model.dpt import DPT
@@ -103,15 +103,15 @@ def exported(
             input_kind=input_kind,
             output_kind=output_kind,
         )
-        return export_model(request, folder)
+        return export_model(request, folder).artifact
 
 
 @contextmanager
 def quick_judge(speedup: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> Iterator[None]:
-    """What a precision is worth is measured on two images, and its speed not at all: timing is never a test."""
+    """Measure accuracy on two images, and speed not at all: timing is never a test."""
     with (
-        mock.patch.object(worth, "SCENES", 2),
-        mock.patch.object(worth.TaskErrorBench, "speedup", return_value=speedup),
+        mock.patch.object(accuracy, "SCENES", 2),
+        mock.patch.object(accuracy.AccuracyBench, "speedup", return_value=speedup),
     ):
         yield
 
@@ -122,7 +122,7 @@ def exported_for_cpu(folder: Path, **options: Any) -> tuple[Artifact, list[str]]
         tiny_recipe("tiny-vit"), weights="random", precision="int8-cpu", res=(Size(64, 64),), **options
     )
     with quick_judge(), recording() as reporter:
-        return export_model(request, folder), reporter.lines
+        return export_model(request, folder).artifact, reporter.lines
 
 
 def copied(artifact: Artifact, folder: Path) -> Artifact:

@@ -28,7 +28,7 @@ def cached_artifact(backbone: str, sizes: Sequence[Size] = (), *, precision: str
         check_size(size, stride=recipe.model.stride)
     folder = published.cache_folder().parent / "models"
     weights = None if shipped_for(recipe) else "random"
-    return export_model(ExportRequest(recipe, weights=weights, precision=precision), folder)
+    return export_model(ExportRequest(recipe, weights=weights, precision=precision), folder).artifact
 
 
 def cached_engine(backbone: str, sizes: Sequence[Size], batches: Sequence[int]) -> Artifact:

@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Protocol
+
 import numpy as np
 
+from dpt_deploy.artifact.records import OutputRecord, Shapes
 from dpt_deploy.artifact.sidecar import Sidecar
 from dpt_deploy.core.precision import find_precision
 from dpt_deploy.core.size import Size
-from dpt_deploy.core.spec import INPUT_FLOAT
+from dpt_deploy.core.spec import INPUT_FLOAT, ImageSpec
 from dpt_deploy.jobs.common.samples import normalised, structured_images
 from dpt_deploy.scenes.seeds import PARITY
 
 
-def reference_input(sidecar: Sidecar, images: np.ndarray) -> dict[str, np.ndarray]:
+class Described(Protocol):
+    """The part of a sidecar that decides what the PyTorch reference gets and returns.
+
+    An export knows it before it has a sidecar.
+    """
+
+    @property
+    def precision(self) -> str: ...
+
+    @property
+    def image(self) -> ImageSpec: ...
+
+    @property
+    def shapes(self) -> Shapes: ...
+
+    @property
+    def outputs(self) -> Sequence[OutputRecord]: ...
+
+
+def reference_input(sidecar: Described, images: np.ndarray) -> dict[str, np.ndarray]:
     """Convert bytes (B, H, W, 3) to the input of the PyTorch reference: normalised float32 (B, 3, H, W)."""
     return {INPUT_FLOAT: normalised(images, sidecar.image.mean, sidecar.image.std)}
 

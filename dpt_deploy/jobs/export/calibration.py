@@ -1,4 +1,4 @@
-"""Images to measure tensors on: a user's folder, or rendered scenes; one at a time, at every size asked for."""
+"""Images to measure tensors on: a user's folder or rendered scenes, one at a time, at every requested size."""
 
 from __future__ import annotations
 
@@ -10,54 +10,51 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpt_deploy.core.errors import BadFileError, UsageError
-from dpt_deploy.core.optional import extra
 from dpt_deploy.core.progress import say
 from dpt_deploy.core.recipe import Recipe
 from dpt_deploy.core.size import Size, check_size
 from dpt_deploy.imaging import resample
-from dpt_deploy.scenes.seeds import CALIBRATION
+from dpt_deploy.scenes import seeds
+from dpt_deploy.scenes.render import render_scene
 
 Pixels = NDArray[np.uint8]
 
-SCENES = 24  # rendered where no folder is given
-FEW = 16  # images below which a warning is due
-_SCENE_SIDE = 768
+FEW = 16  # images; with fewer, a warning is due
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """``images`` starts over at each call; ``source`` says in words where they come from."""
+    """Images to measure on. ``images`` starts over at each call; ``source`` describes where they come from."""
 
     source: str
     count: int
     images: Callable[[], Iterator[Pixels]]
 
     def at(self, sizes: Sequence[Size]) -> Iterator[tuple[Size, Pixels]]:
-        """Every image at every size, as a batch of one: (1, H, W, 3)."""
+        """Yield every image at every size, as a batch of one: (1, H, W, 3)."""
         for image in self.images():
             for size in sizes:
                 yield size, _resized(image, size)
 
 
 def from_scenes() -> Calibration:
-    """Rendered scenes that no training and no study uses."""
-    count = SCENES
-    with extra("export", purpose="rendering scenes"):
-        from dpt_deploy.scenes.render import render_scene
+    """Render scenes that no training and no study uses."""
+    count, side = seeds.CALIBRATION_SCENES, seeds.CALIBRATION_SIDE
 
     def images() -> Iterator[Pixels]:
-        for seed in CALIBRATION[:count]:
-            yield render_scene(seed, height=_SCENE_SIDE, width=_SCENE_SIDE).image
+        for seed in seeds.CALIBRATION[:count]:
+            yield render_scene(seed, height=side, width=side).image
 
     return Calibration(f"{count} rendered scenes", count, images)
 
 
 def from_folder(folder: Path) -> Calibration:
-    """The images of a folder and of those inside it; what is no image is left out, and said.
+    """Find the images of a folder and its subfolders; files that are not usable are left out with a message.
 
     Raises:
         BadFileError: no such folder, or not one image in it can be read.
     """
+    # The extra "images" is needed for photographs only.
     from dpt_deploy.imaging.files import IMAGE_SUFFIXES, read_image
 
     if not folder.is_dir():
@@ -83,7 +80,7 @@ def from_folder(folder: Path) -> Calibration:
 
 
 def default_sizes(recipe: Recipe, static: Size | None = None) -> tuple[Size, ...]:
-    """The size of training and 5/3 of it, the span of the paper's Figure 4; of a static graph its own."""
+    """Return the training size and 5/3 of it, the span of the paper's Figure 4; for a static graph its own size."""
     if static:
         return (static,)
     stride = recipe.model.stride
@@ -92,7 +89,11 @@ def default_sizes(recipe: Recipe, static: Size | None = None) -> tuple[Size, ...
 
 
 def check_sizes(sizes: Sequence[Size], recipe: Recipe, static: Size | None) -> tuple[Size, ...]:
-    """Those sizes, or the default ones where there are none; raises :class:`UsageError` where the graph takes none."""
+    """Return ``sizes``, or the default ones if it is empty.
+
+    Raises:
+        UsageError: the graph does not accept one of them.
+    """
     for size in sizes:
         check_size(size, stride=recipe.model.stride)
         if static and size != static:
@@ -105,6 +106,6 @@ def _constant(image: Pixels) -> bool:
 
 
 def _resized(image: Pixels, size: Size) -> Pixels:
-    """Exactly ``size``, for a static graph as well; that the aspect is not kept matters little to a range."""
+    """Resize to exactly ``size``; the aspect changes, which matters little to a range."""
     values = resample.resize_cubic(image.astype(np.float64), size)
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)[None]

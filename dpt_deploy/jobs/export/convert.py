@@ -1,4 +1,4 @@
-"""A checkpoint in one layout becomes a checkpoint in another: Hugging Face's folder, or this project's own file."""
+"""Convert a checkpoint to another layout: a Hugging Face folder, or this project's own file."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from pathlib import Path
 
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.files import check_folder, ensure_folder
-from dpt_deploy.core.optional import extra
 from dpt_deploy.core.progress import say
 from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.core.spec import Task
 from dpt_deploy.jobs.common.reference import build_reference
 from dpt_deploy.jobs.common.weights import resolve_weights
+from dpt_deploy.model.checkpoints.huggingface import save_huggingface
+from dpt_deploy.model.checkpoints.load import save_native
 
 LAYOUTS = ("huggingface", "native")
 
@@ -37,9 +38,6 @@ def convert_checkpoint(
     """
     if layout not in LAYOUTS:
         raise UsageError(f"unknown layout {layout!r}", hint=f"known: {', '.join(LAYOUTS)}")
-    with extra("export", purpose="converting a checkpoint"):
-        from dpt_deploy.model.checkpoints.huggingface import save_huggingface
-        from dpt_deploy.model.checkpoints.load import save_native
     recipe = load_recipe(backbone, task=task, classes=classes)
     check_folder(out)  # before anything is downloaded
     source = resolve_weights(weights, recipe)

@@ -1,10 +1,10 @@
-"""Checkpoint to a verified ONNX artefact: load, rewrite, export, check, commit."""
+"""Export a checkpoint to verified ONNX artefacts: load, rewrite, export, check, commit."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dpt_deploy.artifact.sidecar import Sidecar, WeightsSource
@@ -16,77 +16,107 @@ from dpt_deploy.core.files import check_folder
 from dpt_deploy.core.progress import say
 from dpt_deploy.core.spec import ModelSpec
 from dpt_deploy.jobs.common.reference import build_reference
+from dpt_deploy.jobs.common.runners import reference_runtime
 from dpt_deploy.jobs.common.weights import resolve_weights
-from dpt_deploy.jobs.export.assemble import Work, write_payloads
+from dpt_deploy.jobs.export.approximation import measure_approximation
+from dpt_deploy.jobs.export.assemble import describe_artifact, fp32_graph, golden
+from dpt_deploy.jobs.export.measurements import prepare
+from dpt_deploy.jobs.export.payloads import write_graphs
 from dpt_deploy.jobs.export.request import ExportRequest, check_export, finished, refuse_random_over_trained
+from dpt_deploy.jobs.verify.references import compare_with_golden
+from dpt_deploy.jobs.verify.result import measured_error
+from dpt_deploy.model.rewrites.registry import approximated
+from dpt_deploy.runtime import registry
 
 
-def export_model(request: ExportRequest, out: Path, *, force: bool = False) -> Artifact:
-    """Export a model to the folder ``out`` and verify it; return the finished artefact.
+@dataclass(frozen=True)
+class Exported:
+    """All ``artifacts`` of one export, in the order in which they were made; ``precision`` is the requested one."""
 
-    An artefact of the same request and weights that is there already is returned as it is, unless ``force``. The nodes
-    of a 16-bit graph that stay FP32 are chosen by the ranges of its tensors on the calibration images. INT8 comes as
-    two artefacts of one calibration: ``int8`` for engines, which is returned, and ``int8-cpu`` next to it.
+    artifacts: tuple[Artifact, ...]
+    precision: str
+
+    @property
+    def artifact(self) -> Artifact:
+        """The artefact of the requested precision."""
+        return {each.sidecar.precision: each for each in self.artifacts}[self.precision]
+
+
+def export_model(request: ExportRequest, out: Path, *, force: bool = False) -> Exported:
+    """Export a model to the folder ``out`` and verify it.
+
+    Artefacts of the same request and weights that are there already are returned as they are, unless ``force``. The
+    nodes of a 16-bit graph that stay FP32 are chosen by the ranges of its tensors on the calibration images. INT8 comes
+    as two artefacts of one calibration: ``int8-cpu`` for ONNX Runtime and ``int8`` for engines.
 
     Raises:
         UsageError: an option that the model or this version cannot honour.
         BadFileError: the checkpoint is unusable.
-        ParityError: the exported graph does not agree with PyTorch, is over the budget, or is slower than FP32 (which
-            ``force`` and ``request.allow_slower`` permit); nothing is written.
+        ParityError: an exported graph does not agree with PyTorch; or it is over the budget or slower than FP32, which
+            ``force`` and ``request.allow_slower`` permit. Nothing is written.
         ResourceError: disk, memory or network.
     """
     check_export(request)
     check_folder(out)  # before anything is downloaded
-    recipe = request.recipe
-    source = resolve_weights(request.weights, recipe)
-    paths = [out / f"{each.stem}.onnx" for each in request.flavours]
+    source = resolve_weights(request.weights, request.recipe)
+    requests = {each.precision: each for each in request.variants}
+    paths = {precision: out / f"{each.stem}.onnx" for precision, each in requests.items()}
     say(f"weights: {source}")
-    model, source, report = build_reference(recipe.model, source)
+    model, source, report = build_reference(request.recipe.model, source)
     if report is not None:
         for line in report.lines():
             say(line, detail=True)
         say(str(report))
+    spec = model.spec
     if not force:
-        if done := _all_finished(request, paths, source, model.spec):
-            for path in paths:
+        if done := _all_finished(requests, paths, source, spec):
+            for path in paths.values():
                 say(f"{path} is up to date (--force exports it again)")
-            return done[-1]
-        for path in paths:
+            return Exported(done, request.precision)
+        for path in paths.values():
             refuse_random_over_trained(path, source)
     with ExitStack() as stack:
-        folders = [stack.enter_context(staged(path)) for path in paths]
+        folders = {precision: stack.enter_context(staged(path)) for precision, path in paths.items()}
+        made = {precision: folder / paths[precision].name for precision, folder in folders.items()}
         say("exporting")
-        work = Work(model, request, source, folders[-1], allow_slower=force or request.allow_slower)
-        del model  # the work lets go of it as soon as it can
-        sidecars = [
-            _made(work, each, folder / path.name)
-            for each, path, folder in zip(request.flavours, paths, folders, strict=True)
-        ]
-        return [commit(*each) for each in zip(paths, folders, sidecars, strict=True)][-1]
+        exact = None
+        if (approximation := request.approximation) is not None:
+            exact = fp32_graph(model, request)
+            model = approximated(model, approximation.name, approximation.parameters)
+        graph = fp32_graph(model, request)
+        evidence = golden(model, graph, request)
+        del model  # the last step that needs the network is done, and copies of large weights are about to be made
+        setup = prepare(request, source, folders[request.precision])
+        cost = None
+        if approximation is not None and exact is not None:
+            cost = measure_approximation(approximation, exact, graph, setup, force=force)
+            del exact
+        facts = write_graphs(graph, setup, made, allow_slower=force or request.allow_slower)
+        del graph
+        sidecars = {}
+        for precision, path in made.items():
+            sidecar = describe_artifact(path, requests[precision], spec, source, facts[precision], evidence, cost)
+            say("comparing with PyTorch")
+            sidecars[precision] = _with_first_parity(sidecar, path)
+        artifacts = [commit(paths[each], folders[each], sidecars[each]) for each in paths]
+    return Exported(tuple(artifacts), request.precision)
 
 
 def _all_finished(
-    request: ExportRequest, paths: Sequence[Path], source: WeightsSource, spec: ModelSpec
-) -> list[Artifact]:
-    """The artefacts that are there already, if all of them are."""
-    found = [finished(path, each, source, spec) for each, path in zip(request.flavours, paths, strict=True)]
-    return [artifact for artifact in found if artifact is not None] if all(found) else []
-
-
-def _made(work: Work, request: ExportRequest, path: Path) -> Sidecar:
-    """Everything of one artefact, in its private folder."""
-    sidecar = write_payloads(work, request, path)
-    say("comparing with PyTorch")
-    return _with_first_parity(sidecar, path)
+    requests: Mapping[str, ExportRequest], paths: Mapping[str, Path], source: WeightsSource, spec: ModelSpec
+) -> tuple[Artifact, ...]:
+    """Return the artefacts that are there already; none unless all of them are."""
+    found = [finished(paths[precision], each, source, spec) for precision, each in requests.items()]
+    there = [artifact for artifact in found if artifact is not None]
+    return tuple(there) if len(there) == len(requests) else ()
 
 
 def _with_first_parity(sidecar: Sidecar, path: Path) -> Sidecar:
-    """Compare at the golden size before anything is committed; the full matrix is ``verify``."""
-    from dpt_deploy.jobs.common.runners import reference_runtime
-    from dpt_deploy.jobs.verify.references import compare_with_golden
-    from dpt_deploy.jobs.verify.result import measured_error
-    from dpt_deploy.runtime import registry
+    """Compare at the golden size before anything is committed; ``verify`` runs the full matrix.
 
+    Raises:
+        ParityError: the graph does not agree with PyTorch.
+    """
     if not registry.find_runtime("ort").installed:
         say("onnxruntime is not installed: not verified (pip install -e '.[ort]', then dpt-deploy verify)")
         return sidecar
@@ -98,7 +128,6 @@ def _with_first_parity(sidecar: Sidecar, path: Path) -> Sidecar:
             f"{measured_error(worst, report.tolerances[worst.output])}; nothing was written",
             hint="please report it with the recipe",
         )
-    measured = report.record(
-        matrix=False, runtime=reference_runtime(sidecar), tools=tool_versions(), processor=processor()
-    )
+    runtime = reference_runtime(sidecar)
+    measured = report.record(matrix=False, runtime=runtime, tools=tool_versions(), processor=processor())
     return replace(sidecar, parity=measured)

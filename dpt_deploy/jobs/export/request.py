@@ -1,4 +1,4 @@
-"""What an export was asked for, whether it can be had, and whether it is there already."""
+"""Options of an export: their checks, and the search for an artefact that answers them already."""
 
 from __future__ import annotations
 
@@ -10,14 +10,33 @@ from dpt_deploy.artifact.sidecar import Sidecar, WeightsSource
 from dpt_deploy.artifact.store import Artifact, open_artifact, read_sidecar, sidecar_path
 from dpt_deploy.core.environment import tool_versions
 from dpt_deploy.core.errors import BadFileError, UsageError
-from dpt_deploy.core.optional import extra
 from dpt_deploy.core.precision import CLIPPING_METHODS, FP32, find_precision
 from dpt_deploy.core.recipe import Recipe
 from dpt_deploy.core.size import Size, check_size
 from dpt_deploy.core.spec import InputKind, ModelSpec
 from dpt_deploy.core.task import Task, task_of
+from dpt_deploy.graph.exporter import OPSETS
 from dpt_deploy.jobs.common.limits import check_memory
 from dpt_deploy.jobs.export.calibration import check_sizes, from_scenes
+from dpt_deploy.model.rewrites.registry import find_approximation
+
+APPROXIMATION_LIMIT = 0.01  # of the change of the result, without --budget
+
+
+@dataclass(frozen=True)
+class Approximation:
+    """An approximate rewrite of the network: its name in :mod:`dpt_deploy.model.rewrites.registry`, and its value."""
+
+    name: str
+    value: float
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """Keyword arguments of the rewrite; raises :class:`UsageError` if there is no such rewrite."""
+        return {find_approximation(self.name).parameter: self.value}
+
+    def __str__(self) -> str:
+        return f"{self.name}-{self.value:g}"
 
 
 @dataclass(frozen=True)
@@ -37,8 +56,10 @@ class ExportRequest:
         calibration: folder of photographs to measure tensor ranges on; None: rendered scenes.
         res: sizes to measure ranges at; empty: the training size and 5/3 of it.
         method: rule that chooses where 8-bit tensors are clipped.
-        budget: largest relative increase of the error; blocks are left unquantised to meet it. None: no limit.
+        budget: largest relative increase of the error. Blocks are left unquantised to meet it. None: no limit for
+            quantised graphs, 1 % for an approximation.
         smooth: move the spread of channels behind norms into weights before quantisation.
+        approximation: an approximate rewrite of the network; None: only exact ones.
         allow_slower: accept an ``int8-cpu`` file that is not faster than FP32.
     """
 
@@ -54,6 +75,7 @@ class ExportRequest:
     method: str = CLIPPING_METHODS[0]
     budget: float | None = None
     smooth: bool = False
+    approximation: Approximation | None = None
     allow_slower: bool = False
 
     @property
@@ -62,8 +84,8 @@ class ExportRequest:
         return self.recipe.opset if self.opset is None else self.opset
 
     @property
-    def flavours(self) -> tuple[ExportRequest, ...]:
-        """The artefacts that answer the request: INT8 comes as two, the one asked for last."""
+    def variants(self) -> tuple[ExportRequest, ...]:
+        """Requests of the single files that this one writes: INT8 comes as two."""
         return tuple(replace(self, precision=name) for name in find_precision(self.precision).files)
 
     @property
@@ -78,6 +100,7 @@ class ExportRequest:
         parts = [self.recipe.name]
         parts += [f"seg{model.num_classes}"] if model.task == "segmentation" else []
         parts += [self.precision]
+        parts += [str(self.approximation)] if self.approximation else []
         parts += [f"{self.static.height}x{self.static.width}"] if self.static else []
         parts += [f"opset{self.opset}"] if self.graph_opset != self.recipe.opset else []
         parts += [kind for kind in (self.input_kind, self.output_kind) if kind in ("uint8", "labels")]
@@ -85,23 +108,23 @@ class ExportRequest:
 
 
 def check_export(request: ExportRequest) -> None:
-    """Raise unless the request can be honoured.
+    """Check that the request can be honoured.
 
     Raises:
         UsageError: an option that the model or this version cannot honour.
         BadFileError: the recipe lacks what the request needs.
         ResourceError: a static size that no memory holds.
     """
-    with extra("export", purpose="exporting"):
-        from dpt_deploy.graph.exporter import OPSETS
     if request.graph_opset not in OPSETS:
         raise UsageError(
             f"opset {request.graph_opset} is not offered; expected one of {', '.join(map(str, OPSETS))}",
-            hint="23 keeps attention whole; 20 decomposes it for TensorRT before 10.14 and JetPack 6",
+            hint="23 keeps fused attention; 20 decomposes it for TensorRT before 10.14 and JetPack 6",
         )
     find_precision(request.precision)
+    if request.approximation is not None:
+        find_approximation(request.approximation.name)
     _check_calibration(request)
-    for each in request.flavours:
+    for each in request.variants:
         if each.precision not in request.recipe.parity:
             raise BadFileError(
                 f"recipe {request.recipe.name!r} states no tolerance for {each.precision}",
@@ -119,26 +142,35 @@ def check_export(request: ExportRequest) -> None:
 
 
 def _check_calibration(request: ExportRequest) -> None:
-    if request.precision == FP32 and (request.calibration or request.res):
+    measured = request.precision != FP32 or request.approximation is not None
+    if not measured and (request.calibration or request.res):
         raise UsageError(
-            "--calibration and --res choose what ranges are measured on; an fp32 graph needs none",
-            hint="leave them out, or give --precision",
+            "--calibration and --res choose the images for measurements; an fp32 graph needs none",
+            hint="leave them out, or give --precision or --approximate",
         )
     if request.method not in CLIPPING_METHODS:
         raise UsageError(f"--method {request.method!r} is unknown", hint=f"known: {', '.join(CLIPPING_METHODS)}")
-    if find_precision(request.precision).quantised is None and (
-        request.method != CLIPPING_METHODS[0] or request.budget is not None or request.smooth
-    ):
+    is_quantised = find_precision(request.precision).quantised is not None
+    if not is_quantised and (request.method != CLIPPING_METHODS[0] or request.smooth):
         raise UsageError(
-            f"--method, --budget and --smooth are about quantisation; {request.precision} has none",
+            f"--method and --smooth are options of quantisation; {request.precision} has none",
             hint="leave them out, or give --precision int8 or fp8",
+        )
+    if request.budget is not None and not is_quantised and request.approximation is None:
+        raise UsageError(
+            f"--budget limits the loss of quantisation or of an approximation; {request.precision} has none",
+            hint="leave it out, or give --precision int8 or fp8",
         )
     if request.budget is not None and not 0.0 < request.budget < 1.0:
         raise UsageError(f"--budget {request.budget:g} is not a share", hint="give one in (0, 1), for example 0.01")
 
 
 def refuse_random_over_trained(path: Path, source: WeightsSource) -> None:
-    """Work with random weights must not cost an artefact that has learned something."""
+    """Refuse to replace an artefact with trained weights by one with random weights.
+
+    Raises:
+        UsageError: ``path`` has trained weights and ``source`` is random.
+    """
     try:
         trained = sidecar_path(path).is_file() and not read_sidecar(path).weights.is_random
     except BadFileError:
@@ -150,7 +182,7 @@ def refuse_random_over_trained(path: Path, source: WeightsSource) -> None:
 
 
 def finished(path: Path, request: ExportRequest, source: WeightsSource, spec: ModelSpec) -> Artifact | None:
-    """The artefact at ``path`` if it is whole and answers this very request."""
+    """Return the artefact at ``path`` if it is whole and answers this request."""
     if not sidecar_path(path).is_file():
         return None
     try:
@@ -176,13 +208,24 @@ def finished(path: Path, request: ExportRequest, source: WeightsSource, spec: Mo
     same_recipe = same_outputs and (have.model, have.image, have.verify) == (spec, recipe.image, recipe.verify)
     if have.parity is not None and not have.parity.verified:
         return None
+    if not _same_approximation(have, request):
+        return None
     if request.precision != FP32 and not _same_calibration(have, request):
         return None
     return artifact if same_weights and same_tools and same_graph and same_recipe else None
 
 
+def _same_approximation(have: Sidecar, request: ExportRequest) -> bool:
+    found = have.approximation
+    if request.approximation is None or found is None:
+        return request.approximation is None and found is None
+    limit = APPROXIMATION_LIMIT if request.budget is None else request.budget
+    asked = request.approximation
+    return (found.name, found.parameters, found.limit) == (asked.name, asked.parameters, limit)
+
+
 def _same_calibration(have: Sidecar, request: ExportRequest) -> bool:
-    """Whether ranges were measured where this request would measure them; a folder may hold other images by now."""
+    """Compare the images and options of calibration; a folder may hold other images by now, so it never matches."""
     sizes = check_sizes(request.res, request.recipe, request.static)
     default = have.ranges is not None and (have.ranges.source, have.ranges.sizes) == (
         from_scenes().source,
@@ -198,6 +241,6 @@ def _same_calibration(have: Sidecar, request: ExportRequest) -> bool:
 
 
 def shapes_of(request: ExportRequest) -> Shapes:
-    """Which sizes the graph will take."""
+    """Return the sizes that the graph will accept."""
     static = request.static
     return Shapes(request.recipe.model.stride, (static.height, static.width) if static else None)

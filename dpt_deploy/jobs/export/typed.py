@@ -1,98 +1,80 @@
-"""From an FP32 graph to a typed one: measure ranges, choose islands, rewrite."""
+"""Turn an FP32 graph into a typed one: measure ranges, choose the nodes that stay FP32, rewrite."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx_ir as ir
 
 from dpt_deploy.artifact.records import RangeRecord
 from dpt_deploy.artifact.store import EXTERNAL_DATA_BYTES
 from dpt_deploy.core.files import write_errors
 from dpt_deploy.core.progress import say
-from dpt_deploy.core.size import Size
-from dpt_deploy.jobs.export.calibration import Calibration
-
-if TYPE_CHECKING:
-    import onnx_ir as ir
-
-    from dpt_deploy.graph.precision.histograms import Histograms
-
-Feed = Callable[[np.ndarray], dict[str, np.ndarray]]  # bytes (B, H, W, 3) to what the graph takes
+from dpt_deploy.graph.precision.fp32_nodes import choose_fp32_nodes
+from dpt_deploy.graph.precision.ranges import OUTPUT, Ranges, write_probe
+from dpt_deploy.graph.precision.types import to_half
+from dpt_deploy.jobs.common.runners import open_runner
+from dpt_deploy.jobs.export.facts import GraphFacts
+from dpt_deploy.jobs.export.measurements import MeasurementSetup
 
 
-@dataclass(frozen=True)
-class TypedGraph:
-    """What made a graph typed: the nodes that stayed FP32, with their reasons, and the ranges they were chosen by."""
-
-    islands: dict[str, str]
-    ranges: RangeRecord
-
-
-def type_graph(
-    graph: ir.Model,
-    precision: str,
-    calibration: Calibration,
-    sizes: Sequence[Size],
-    feed: Feed,
-    *,
-    folder: Path,
-) -> TypedGraph:
-    """Type an FP32 ``graph`` in place as ``precision``; ``folder`` holds files of a moment.
+def write_typed(graph: ir.Model, precision: str, setup: MeasurementSetup, path: Path) -> GraphFacts:
+    """Write a copy of the FP32 ``graph`` in a 16-bit ``precision`` to ``path``.
 
     Raises:
         BadFileError: the graph is typed already, or a tensor is not finite in FP32.
         ResourceError: disk or memory.
     """
-    from dpt_deploy.graph.precision.fp32_nodes import choose_fp32_nodes
-    from dpt_deploy.graph.precision.types import to_half
+    model = graph.clone()
+    facts = type_graph(model, precision, setup)
+    save_graph(model, path)
+    return facts
 
-    say(f"measuring ranges on {calibration.source} at {', '.join(map(str, sizes))}")
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+
+def type_graph(graph: ir.Model, precision: str, setup: MeasurementSetup) -> GraphFacts:
+    """Type an FP32 ``graph`` in place; see :func:`write_typed`."""
+    say(f"measuring ranges on {setup.calibration.source} at {', '.join(map(str, setup.sizes))}")
+    with tempfile.TemporaryDirectory(dir=setup.folder) as scratch:
         full = Path(scratch) / "full.onnx"
         save_graph(graph, full)
-        ranges = measure_ranges(full, calibration, sizes, feed)
-        islands = choose_fp32_nodes(full, precision, ranges.largest)
-    done = to_half(graph, precision, islands)
+        ranges = measure_ranges(full, setup)
+        fp32_nodes = choose_fp32_nodes(full, precision, ranges.largest)
+    done = to_half(graph, precision, fp32_nodes)
     say(f"{precision}: {done.half} nodes in 16 bits, {done.full} stay FP32, {done.casts} casts")
-    return TypedGraph(islands, ranges)
+    return GraphFacts(fp32_nodes, ranges)
 
 
 def measure_ranges(
     full: Path,
-    calibration: Calibration,
-    sizes: Sequence[Size],
-    feed: Feed,
-    histograms: Histograms | None = None,
+    setup: MeasurementSetup,
+    sampled: Sequence[str] = (),
+    add_samples: Callable[[dict[str, np.ndarray]], None] = lambda _samples: None,
 ) -> RangeRecord:
-    """The largest magnitude of every tensor over all images at all sizes; memory is that of one image.
+    """Measure the largest magnitude of every tensor of the FP32 graph at ``full``; memory is that of one image.
 
-    ``histograms`` counts a sample of each of its tensors, run by run.
+    ``add_samples`` receives a sample of each tensor of ``sampled``, once per run.
+
+    Raises:
+        BadFileError: a tensor is not finite.
     """
-    from dpt_deploy.graph.precision.ranges import OUTPUT, Ranges, write_probe
-    from dpt_deploy.runtime.onnxruntime import OrtRunner
-
-    probe_path = full.with_name("probe.onnx")  # beside the weights, which it may refer to
+    probe_path = full.with_name("probe.onnx")  # next to the weights that it may refer to
     with write_errors(probe_path):
-        probe = write_probe(full, probe_path, histograms.tensors if histograms else ())
+        probe = write_probe(full, probe_path, sampled)
     ranges = Ranges(probe)
-    with OrtRunner(probe.path) as runner:
-        for _size, pixels in calibration.at(sizes):
-            found = runner.infer(feed(pixels))
+    with open_runner(probe.path) as runner:
+        for inputs in setup.calibration_inputs():
+            found = runner.infer(inputs)
             ranges.add(found[OUTPUT])
-            if histograms:
-                histograms.add(probe.samples(found))
-    return RangeRecord(calibration.source, calibration.count, tuple(map(str, sizes)), ranges.to_dict())
+            add_samples(probe.samples(found))
+    calibration = setup.calibration
+    return RangeRecord(calibration.source, calibration.count, tuple(map(str, setup.sizes)), ranges.to_dict())
 
 
 def save_graph(model: ir.Model, path: Path) -> None:
-    """Write a graph, its weights in a file of their own where they are large."""
-    import onnx_ir as ir
-
+    """Write a graph; weights above :data:`EXTERNAL_DATA_BYTES` go into a file of their own."""
     size = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value is not None)
     with write_errors(path):
         ir.save(model, path, external_data=f"{path.name}.data" if size > EXTERNAL_DATA_BYTES else None)

@@ -152,7 +152,8 @@ def control_of(original: CandidateModel, defect: Defect, folder: Path) -> Candid
     source = sidecar.weights
     weights = f"random:{source.seed}" if source.is_random else str(checkpoint_path(source))
     say(f"exporting the control {name}")
-    artifact = export_model(ExportRequest(load_recipe(str(recipe)), weights=weights, opset=sidecar.opset), folder)
+    request = ExportRequest(load_recipe(str(recipe)), weights=weights, opset=sidecar.opset)
+    artifact = export_model(request, folder).artifact
     return _candidate(artifact, original.candidate.runtime, name, control=defect)
 
 
@@ -186,7 +187,7 @@ def _artifact(name: str, weights: str | None, precision: str | None, folder: Pat
     say(f"exporting {name} in {precision}")
     with extra("export", purpose="exporting"):
         request = ExportRequest(load_recipe(name), weights=weights, precision=precision, allow_slower=True)
-        return export_model(request, folder)
+        return export_model(request, folder).artifact
 
 
 def _candidate_runtime(sidecar: Sidecar, runtime: str) -> str:

@@ -1,4 +1,4 @@
-"""Searches: the first tensor at which two computations diverge, and the smallest set that makes them agree."""
+"""Find the first tensor at which two computations diverge."""
 
 from __future__ import annotations
 
@@ -43,33 +43,3 @@ def first_divergence(names: Sequence[str], probe: Probe, tolerance: Tolerance, *
                 return Divergence(name, largest, mean, last_good)
             last_good = name
     return None
-
-
-def smallest_set(items: Sequence[str], holds: Callable[[frozenset[str]], bool]) -> frozenset[str] | None:
-    """A subset of ``items`` that ``holds``, of which no member can be left out; None where not even all of them do.
-
-    Delta debugging (Zeller and Hildebrandt, "Simplifying and Isolating Failure-Inducing Input", 2002, §3): chunks are
-    tried alone, then left out, ever finer. A single culprit among n is found in about ``2 log2(n)`` trials. Several
-    minimal sets may exist; this is one of them.
-    """
-    if holds(frozenset()):
-        return frozenset()
-    kept = list(items)
-    if not holds(frozenset(kept)):
-        return None
-    parts = 2
-    while len(kept) > 1:
-        chunks = [kept[len(kept) * index // parts : len(kept) * (index + 1) // parts] for index in range(parts)]
-        alone = next((chunk for chunk in chunks if holds(frozenset(chunk))), None)
-        if alone is not None:
-            kept, parts = alone, 2
-            continue
-        rest = ([item for item in kept if item not in set(chunk)] for chunk in chunks) if parts > 2 else iter(())
-        without = next((others for others in rest if holds(frozenset(others))), None)
-        if without is not None:
-            kept, parts = without, max(parts - 1, 2)
-        elif parts < len(kept):
-            parts = min(2 * parts, len(kept))
-        else:
-            break
-    return frozenset(kept)

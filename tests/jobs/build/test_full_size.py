@@ -55,7 +55,7 @@ def test_it_builds_in_the_precision_asked_for_with_attention_whole(name, precisi
         options["weights"] = "random"
     request = ExportRequest(load_recipe(**NETWORKS[name]), **options)
     with quick_judge():
-        artifact = export_model(request, tmp_path)
+        artifact = export_model(request, tmp_path).artifact
     assert artifact.sidecar.precision == precision
     side = str(artifact.sidecar.image.height)
     built = build_engine_artifact(artifact.path, tmp_path, res=parse_ranges(side), batch=4, library="tensorrt_rtx")

@@ -27,7 +27,7 @@ def external(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(precision, "EXTERNAL_DATA_BYTES", 1000)
         request = ExportRequest(tiny_recipe("tiny-vit"), weights="random")
-        return export.export_model(request, tmp_path_factory.mktemp("external"))
+        return export.export_model(request, tmp_path_factory.mktemp("external")).artifact
 
 
 def data_of(artifact):

@@ -1,4 +1,4 @@
-"""``export --precision int8|fp8``: one calibration, verified artefacts, what they are worth, and what is refused."""
+"""``export --precision int8|fp8``: one calibration, verified artefacts, their accuracy report, and refusals."""
 
 import json
 from dataclasses import replace
@@ -11,20 +11,20 @@ from onnx import numpy_helper
 from support.faults.calling import complaint, fine
 from support.tiny import exported, exported_for_cpu, quick_judge, tampered, tiny_path
 
-from dpt_deploy.artifact.records import WorthRecord
+from dpt_deploy.artifact.records import AccuracyRecord
 from dpt_deploy.artifact.store import open_artifact
 from dpt_deploy.cli import call
 from dpt_deploy.core.errors import ParityError
 from dpt_deploy.core.size import Size
+from dpt_deploy.core.task import DEPTH
 from dpt_deploy.graph.analysis.describe import describe
 from dpt_deploy.graph.analysis.opened import OpenedGraph
 from dpt_deploy.graph.precision.qdq import quantise, targets, watched
-from dpt_deploy.jobs.export import budget as sensitivity
-from dpt_deploy.jobs.export import worth
-from dpt_deploy.jobs.export.quantised import check_worth
+from dpt_deploy.jobs.export import accuracy, budget
+from dpt_deploy.jobs.export.accuracy import check_accuracy
 from dpt_deploy.scenes.seeds import ACCURACY_SEARCH
 
-WORTH = WorthRecord("2 rendered scenes", 2, "64", "ort", drift=0.02, sqnr=25.0, speedup=(1.5, 1.4, 1.6))
+ACCURACY = AccuracyRecord("2 rendered scenes", 2, "64", "ort", drift=0.02, sqnr=25.0, speedup=(1.5, 1.4, 1.6))
 
 
 def twin(artifact):
@@ -110,7 +110,7 @@ def test_what_is_there_already_is_not_made_again_unless_it_was_asked_for_differe
         assert "exporting" in talk(capsys, *argv(tmp_path, "--method", "percentile"))
 
 
-def test_the_command_tells_what_it_is_worth(tmp_path, capsys):
+def test_the_command_reports_accuracy_and_speed(tmp_path, capsys):
     with quick_judge((1.25, 1.2, 1.3)):
         out = fine(capsys, *argv(tmp_path))
         told = json.loads(fine(capsys, *argv(tmp_path, "--json")))
@@ -132,30 +132,30 @@ def test_what_is_slower_is_not_written_unless_forced(tmp_path, capsys):
 
 
 def test_the_speed_is_that_of_two_sessions_turn_by_turn(monkeypatch):
-    monkeypatch.setattr(worth, "SECONDS", 0.01)
+    monkeypatch.setattr(accuracy, "SECONDS", 0.01)
     full = exported("tiny-vit")
     feed = {full.sidecar.inputs[0].name: np.zeros((1, 3, 64, 64), np.float32)}
-    samples = worth.Samples("none", Size(64, 64), (worth.JudgedImage(np.zeros((1, 64, 64, 3), np.uint8)),))
-    bench = worth.TaskErrorBench(full.path, samples, lambda _pixels: feed, "depth")
+    samples = accuracy.Samples("none", Size(64, 64), (accuracy.SampleImage(np.zeros((1, 64, 64, 3), np.uint8)),))
+    bench = accuracy.AccuracyBench(full.path, samples, lambda _pixels: feed, DEPTH)
     median, low, high = bench.speedup(full.path)
     assert 0 < low <= median <= high
-    same = bench.worth(full.path, "ort")
+    same = bench.compare(full.path, "ort")
     assert (same.drift, same.sqnr) == (0.0, None)
 
 
 @pytest.mark.parametrize(
     ("found", "message"),
     [
-        (replace(WORTH, drift=float("inf")), "not finite"),
-        (replace(WORTH, drift=0.06), "changes the result by 6.00%"),
-        (replace(WORTH, abs_rel=(0.1, 0.12)), "changes the result by 20.00%"),
-        (replace(WORTH, speedup=(0.9, 0.8, 0.95)), "no gain"),
+        (replace(ACCURACY, drift=float("inf")), "not finite"),
+        (replace(ACCURACY, drift=0.06), "changes the result by 6.00%"),
+        (replace(ACCURACY, abs_rel=(0.1, 0.12)), "changes the result by 20.00%"),
+        (replace(ACCURACY, speedup=(0.9, 0.8, 0.95)), "no gain"),
     ],
 )
 def test_what_is_refused(found, message):
-    check_worth("int8", WORTH, 0.05, allow_slower=False)
+    check_accuracy("int8", ACCURACY, 0.05, allow_slower=False)
     with pytest.raises(ParityError, match=message):
-        check_worth("int8", found, 0.05, allow_slower=False)
+        check_accuracy("int8", found, 0.05, allow_slower=False)
 
 
 # --- the budget -------------------------------------------------------------------------------------------------------
@@ -163,7 +163,7 @@ def test_what_is_refused(found, message):
 
 def test_a_budget_keeps_the_blocks_that_harm_most(tmp_path, monkeypatch):
     """One block is made to harm: the search must name it, and keep little else."""
-    original = worth.TaskErrorBench.worth
+    original = accuracy.AccuracyBench.compare
     spoiler = "fusion.2.unit.conv1"
 
     def judged(self, path, runtime):
@@ -173,7 +173,7 @@ def test_a_budget_keeps_the_blocks_that_harm_most(tmp_path, monkeypatch):
         harmed = made.get(node.input[1]) == "DequantizeLinear"
         return replace(found, drift=0.5 if harmed else 0.001, sqnr=0.0 if harmed else 40.0)
 
-    monkeypatch.setattr(worth.TaskErrorBench, "worth", judged)
+    monkeypatch.setattr(accuracy.AccuracyBench, "compare", judged)
     artifact, told = exported_for_cpu(tmp_path, budget=0.01)
     kept = artifact.sidecar.quantisation.kept
     assert {name for name, why in kept.items() if "more than 1.00%" in why} == {
@@ -185,8 +185,8 @@ def test_a_budget_keeps_the_blocks_that_harm_most(tmp_path, monkeypatch):
 
 def test_images_that_chose_nothing_have_the_last_word(tmp_path, monkeypatch):
     """Four blocks harm. The images of the search bear three of them, so that keeping one is enough; the others one."""
-    original = worth.TaskErrorBench.worth
-    scenes = worth.from_scenes(Size(96, 96), truth=False, first=ACCURACY_SEARCH.start).images
+    original = accuracy.AccuracyBench.compare
+    scenes = accuracy.from_scenes(Size(96, 96), truth=False, first=ACCURACY_SEARCH.start).images
     chosen_on = {scene.pixels.tobytes() for scene in scenes}
 
     def judged(self, path, runtime):
@@ -201,24 +201,25 @@ def test_images_that_chose_nothing_have_the_last_word(tmp_path, monkeypatch):
         over = len(quantised) > borne
         return replace(original(self, path, runtime), drift=0.5 if over else 0.001, sqnr=0.0 if quantised else 90.0)
 
-    monkeypatch.setattr(worth.TaskErrorBench, "worth", judged)
+    monkeypatch.setattr(accuracy.AccuracyBench, "compare", judged)
     artifact, told = exported_for_cpu(tmp_path, budget=0.01)
-    assert len([line for line in told if "images that chose nothing say 50.00%; one more" in line]) == 2, told
+    disagreed = [line for line in told if "changes by 50.00% on held-out images; keeping one more" in line]
+    assert len(disagreed) == 2, told
     kept = {name.partition(".unit")[0] for name in artifact.sidecar.quantisation.kept if ".unit.conv1/" in name}
     assert len(kept) == 3
 
 
 def test_a_budget_that_cannot_be_met_is_refused_and_the_best_is_told(tmp_path, capsys, monkeypatch):
-    original = worth.TaskErrorBench.worth
-    monkeypatch.setattr(worth.TaskErrorBench, "worth", lambda *args: replace(original(*args), drift=0.3))
+    original = accuracy.AccuracyBench.compare
+    monkeypatch.setattr(accuracy.AccuracyBench, "compare", lambda *args: replace(original(*args), drift=0.3))
     with quick_judge():
         said = complaint(capsys, 5, *argv(tmp_path, "--budget", "0.01", precision="fp8"))
-    assert "changes the result by 30.00% with every block left as it is" in said
+    assert "changes the result by 30.00% with every block left unquantised" in said
     assert not list(tmp_path.iterdir())
 
 
 def test_a_budget_that_is_met_at_once_costs_no_search(tmp_path, monkeypatch):
-    monkeypatch.setattr(sensitivity._Variants, "by_harm", None)
+    monkeypatch.setattr(budget._Variants, "by_harm", None)
     artifact, _ = exported_for_cpu(tmp_path, budget=0.9)
     assert artifact.sidecar.quantisation.budget == 0.9
 
@@ -229,7 +230,7 @@ def test_a_budget_that_is_met_at_once_costs_no_search(tmp_path, monkeypatch):
         (("--precision", "int4"), "available: fp32, fp16, bf16, int8, int8-cpu, fp8"),
         (("--precision", "int8", "--method", "guess"), "known: min-max, percentile, mse, entropy"),
         (("--precision", "int8", "--budget", "7"), "not a share"),
-        (("--precision", "fp16", "--budget", "0.1"), "fp16 has none"),
+        (("--precision", "fp16", "--budget", "0.1"), "--budget limits the loss of quantisation"),
         (("--precision", "fp16", "--method", "mse"), "fp16 has none"),
     ],
 )

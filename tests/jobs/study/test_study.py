@@ -392,7 +392,7 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     save_native(tiny_model("tiny-vit"), folder / "tiny.safetensors")
     request = ExportRequest(tiny_recipe("tiny-vit"), weights=str(folder / "tiny.safetensors"))
-    return str(export_model(request, folder).path)
+    return str(export_model(request, folder).artifact.path)
 
 
 def test_a_control_without_its_defect_goes_unnoticed_and_exits_5(calling, trained, tmp_path, monkeypatch, capsys):

@@ -34,7 +34,7 @@ SetAttribute = Callable[[Any, str, Any], None]
 def install(set_attribute: SetAttribute, former: Artifact, notice: Notice = lambda _event: None) -> None:
     """Replace the exporter and its first comparison by a copy of what ``former`` holds."""
 
-    def write_payloads(work: Any, request: Any, path: Path) -> Sidecar:
+    def describe_artifact(path: Path, request: Any, spec: Any, source: Any, *_measured: object) -> Sidecar:
         notice("staged")
         made = []
         for payload in former.sidecar.payloads:
@@ -49,9 +49,9 @@ def install(set_attribute: SetAttribute, former: Artifact, notice: Notice = lamb
             payloads=tuple(made),
             golden=made[-1].name,
             tools=tool_versions(),
-            model=work.spec,
+            model=spec,
             image=request.recipe.image,
-            weights=work.source,
+            weights=source,
             precision=request.precision,
             opset=request.graph_opset,
             input_kind=request.input_kind,
@@ -61,7 +61,10 @@ def install(set_attribute: SetAttribute, former: Artifact, notice: Notice = lamb
             parity=None,
         )
 
-    set_attribute(export, "write_payloads", write_payloads)
+    for step in ("fp32_graph", "golden", "prepare"):
+        set_attribute(export, step, lambda *_inputs: None)
+    set_attribute(export, "write_graphs", lambda _graph, _setup, paths, **_options: dict.fromkeys(paths))
+    set_attribute(export, "describe_artifact", describe_artifact)
     set_attribute(export, "_with_first_parity", lambda sidecar, _path: sidecar)
 
 

@@ -1,8 +1,8 @@
-"""Delta debugging: the set that is found holds, no member of it can be left out, and few trials are needed."""
+"""Both searches find what holds, nothing in excess, in few trials."""
 
 import pytest
 
-from dpt_deploy.jobs.verify.bisect import smallest_set
+from dpt_deploy.jobs.verify.search import shortest_prefix, smallest_set
 
 pytestmark = pytest.mark.fast
 
@@ -46,3 +46,21 @@ def test_of_two_ways_one_is_chosen_that_cannot_be_smaller():
     found = smallest_set(ITEMS, holds)
     assert holds(found)
     assert not any(holds(found - {item}) for item in found)
+
+
+@pytest.mark.parametrize("needed", [0, 1, 50, 99, 100])
+def test_the_shortest_prefix_is_found_by_bisection(needed):
+    trials = []
+
+    def holds(kept):
+        trials.append(len(kept))
+        return len(kept) >= needed
+
+    assert shortest_prefix(ITEMS, holds) == needed
+    assert len(trials) <= 7  # log2(100)
+
+
+def test_a_prefix_is_never_shorter_than_one_that_fails_before_it():
+    """With a condition that is not monotonic the result still holds."""
+    found = shortest_prefix(ITEMS, lambda kept: len(kept) in (3, 70) or len(kept) == len(ITEMS))
+    assert found in (3, 70, len(ITEMS))

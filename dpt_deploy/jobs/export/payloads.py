@@ -1,0 +1,71 @@
+"""Write the graphs of an export, one file per precision, and collect what their sidecars record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import onnx_ir as ir
+
+from dpt_deploy.artifact.records import QuantisationRecord
+from dpt_deploy.core.precision import find_precision
+from dpt_deploy.core.progress import say
+from dpt_deploy.jobs.export.accuracy import check_accuracy
+from dpt_deploy.jobs.export.budget import within_budget
+from dpt_deploy.jobs.export.facts import GraphFacts
+from dpt_deploy.jobs.export.measurements import MeasurementSetup
+from dpt_deploy.jobs.export.quantised import calibrate, quantised, smoothed
+from dpt_deploy.jobs.export.typed import save_graph, write_typed
+
+
+def write_graphs(
+    graph: ir.Model, setup: MeasurementSetup, paths: Mapping[str, Path], *, allow_slower: bool
+) -> dict[str, GraphFacts]:
+    """Write the FP32 ``graph`` in each precision of ``paths`` to its file.
+
+    All of them answer one request, so several are quantised from one calibration.
+
+    Raises:
+        BadFileError: a tensor is not finite in FP32.
+        ParityError: a quantised graph is broken, over the budget, or slower than FP32 (permitted by ``allow_slower``).
+        ResourceError: disk or memory.
+    """
+    asked = find_precision(setup.request.precision)
+    if asked.quantised:
+        return _write_quantised(graph, setup, paths, allow_slower=allow_slower)
+    path = paths[asked.name]
+    if asked.is_half:
+        return {asked.name: write_typed(graph, asked.name, setup, path)}
+    save_graph(graph, path)
+    return {asked.name: GraphFacts()}
+
+
+def _write_quantised(
+    graph: ir.Model, setup: MeasurementSetup, paths: Mapping[str, Path], *, allow_slower: bool
+) -> dict[str, GraphFacts]:
+    """Calibrate once; write and measure every file of ``paths``."""
+    request, full, quantisable = setup.request, setup.folder / "full.onnx", setup.folder / "quantise.onnx"
+    save_graph(graph, full)
+    report = setup.bench(full)
+    model, norms = smoothed(graph, full, setup) if request.smooth else (graph, 0)
+    save_graph(model, quantisable)
+    table = calibrate(quantisable, setup)
+    if request.budget is not None:
+        search = setup.bench(full, search=True)
+        table = within_budget(model, next(iter(paths)), table, search, report, request.budget, setup.folder)
+    facts = {}
+    for name, path in paths.items():
+        save_graph(quantised(model, name, table), path)
+        say(f"{name}: comparing with fp32")
+        kind = find_precision(name)
+        found = report.compare(path, kind.reference_runtime)
+        if kind.for_cpu:
+            found = replace(found, speedup=report.speedup(path))
+        check_accuracy(name, found, request.budget, allow_slower=allow_slower)
+        twin = next((other.name for precision, other in paths.items() if precision != name), "")
+        record = QuantisationRecord(
+            request.method, table.clip, table.kept, request.budget, found, twin, request.smooth, norms
+        )
+        facts[name] = GraphFacts(table.fp32_nodes if kind.has_half_floats else {}, table.ranges, record)
+    return facts
