@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     __version__: str
     from dpt_deploy.core.progress import LineReporter, Reporter, reporting
-    from dpt_deploy.core.recipe import load_recipe
+    from dpt_deploy.core.recipe import list_models, load_recipe
     from dpt_deploy.imaging.files import read_image, write_pfm
     from dpt_deploy.jobs.build.build import build_engine_artifact
     from dpt_deploy.jobs.build.refit.refit import refit_engine_artifact
     from dpt_deploy.jobs.export.convert import convert_checkpoint
     from dpt_deploy.jobs.export.export import export_model
+    from dpt_deploy.jobs.export.library import create_model
     from dpt_deploy.jobs.export.request import ExportRequest
     from dpt_deploy.jobs.predict.load import load
     from dpt_deploy.jobs.verify.verify import verify_artifact
@@ -28,7 +29,9 @@ __all__ = [
     "__version__",
     "build_engine_artifact",
     "convert_checkpoint",
+    "create_model",
     "export_model",
+    "list_models",
     "load",
     "load_recipe",
     "read_image",
@@ -47,6 +50,8 @@ _PUBLIC = {
     "build_engine_artifact": "dpt_deploy.jobs.build.build",
     "convert_checkpoint": "dpt_deploy.jobs.export.convert",
     "refit_engine_artifact": "dpt_deploy.jobs.build.refit.refit",
+    "create_model": "dpt_deploy.jobs.export.library",
+    "list_models": "dpt_deploy.core.recipe",
     "export_model": "dpt_deploy.jobs.export.export",
     "verify_artifact": "dpt_deploy.jobs.verify.verify",
     "load": "dpt_deploy.jobs.predict.load",

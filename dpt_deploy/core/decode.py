@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import types
 from dataclasses import MISSING, fields, is_dataclass
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Protocol, Union, get_args, get_origin, get_type_hints, runtime_checkable
+
+
+@runtime_checkable
+class Variants(Protocol):
+    """A class with variants: the value itself says which of them it is."""
+
+    def variant(self, value: dict[str, Any]) -> type[Any]:
+        """The class of ``value``; raises :class:`ValueError` when it says none."""
 
 
 def decode(hint: Any, value: Any, where: str = "") -> Any:
@@ -17,6 +25,8 @@ def decode(hint: Any, value: Any, where: str = "") -> Any:
     """
     if hint is Any:
         return value
+    if isinstance(hint, Variants):
+        hint = _variant(hint, value, where)
     if is_dataclass(hint):
         return _dataclass(hint, value, where)
     origin = get_origin(hint)
@@ -27,6 +37,15 @@ def decode(hint: Any, value: Any, where: str = "") -> Any:
     if type(value) is not hint:
         raise _wrong(where, value, "null" if hint is types.NoneType else hint.__name__)
     return value
+
+
+def _variant(hint: Variants, value: Any, where: str) -> type[Any]:
+    if not isinstance(value, dict):
+        raise _wrong(where, value, "an object")
+    try:
+        return hint.variant(value)
+    except ValueError as exc:
+        raise ValueError(_at(where, str(exc))) from exc
 
 
 def _dataclass(kind: Any, value: Any, where: str) -> Any:

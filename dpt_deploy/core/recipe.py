@@ -7,17 +7,18 @@ known by name; a path to a TOML file is accepted wherever a name is.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self, get_type_hints
 
 from dpt_deploy.core.decode import decode
+from dpt_deploy.core.encoders import EncoderSpec, other_kinds_keys
 from dpt_deploy.core.errors import BadFileError, UsageError
-from dpt_deploy.core.spec import EncoderSpec, ImageSpec, MetricTail, ModelSpec, Task
+from dpt_deploy.core.spec import ImageSpec, MetricTail, ModelSpec, Task
 
 Table = dict[str, Any]
-PATCHES = (16, 8)  # pixels a side of one token: the paper's (§3.1), and half of it for small images
 
 
 @dataclass(frozen=True)
@@ -85,19 +86,37 @@ def zoo_names() -> list[str]:
     return sorted(Path(entry.name).stem for entry in _zoo_folder().iterdir() if entry.name.endswith(".toml"))
 
 
-def load_recipe(name: str, *, task: Task | None = None, classes: int | None = None) -> Recipe:
+def list_models(task: Task | None = None) -> list[str]:
+    """List the models of the zoo, by name; with ``task`` those that have a network for it."""
+    names = zoo_names()
+    return names if task is None else [name for name in names if _has_task(name, task)]
+
+
+def _has_task(name: str, task: Task) -> bool:
+    try:
+        load_recipe(name, task=task)
+    except UsageError:
+        return False
+    return True
+
+
+def load_recipe(
+    name: str, *, task: Task | None = None, classes: int | None = None, model: Table | None = None
+) -> Recipe:
     """Load the recipe with this name or in this TOML file.
 
     Args:
         name: a name of :func:`zoo_names`, or a path that ends in ``.toml``.
         task: ``segmentation`` turns a depth recipe into its segmentation variant, if it describes one.
         classes: number of classes of the segmentation model; None: the recipe's.
+        model: keys of the ``[model]`` table that replace the recipe's.
 
     Raises:
         UsageError: no such name, or the recipe has no such task.
         BadFileError: the file is missing or not TOML, or a key is unknown, missing or of the wrong type.
     """
     table, source = _load_merged(name, seen=())
+    table = _merge(table, {"model": model or {}})
     segmentation = table.pop("segmentation", None)
     recipe = _recipe_from_table(table, source)
     if classes is not None and segmentation is not None:
@@ -161,7 +180,7 @@ def _recipe_from_table(table: Table, source: str) -> Recipe:
     for key in ("model", "parity"):
         _require_table(table.get(key, {}), source, key)
     model = {**table.get("model", {}), "name": table["name"]}
-    model["encoder"] = _build(EncoderSpec, model.get("encoder", {}), source, "model.encoder")
+    model["encoder"] = _encoder(model.get("encoder", {}), source)
     if "metric" in model:
         model["metric"] = _build(MetricTail, model["metric"], source, "model.metric")
     values = {
@@ -177,6 +196,19 @@ def _recipe_from_table(table: Table, source: str) -> Recipe:
     recipe: Recipe = _build(Recipe, values, source, "")
     _check_model(recipe.model, source)
     return recipe
+
+
+def _encoder(table: Table, source: str) -> EncoderSpec:
+    where = "model.encoder"
+    _require_table(table, source, where)
+    try:
+        kind = EncoderSpec.variant(table)
+    except ValueError as exc:
+        raise BadFileError(f"recipe {source}: {where}.{exc}", hint="set the key to one of those") from exc
+    spec: EncoderSpec = _build(
+        kind, {key: value for key, value in table.items() if key not in other_kinds_keys(kind)}, source, where
+    )
+    return spec
 
 
 def _build(kind: type[Any], table: Table, source: str, where: str) -> Any:
@@ -214,47 +246,47 @@ def _value(value: Any, hint: Any, source: str, where: str) -> Any:
 
 
 def _check_model(model: ModelSpec, source: str) -> None:
-    if len(model.taps) != 4 or len(model.reassemble_channels) != 4:
-        raise BadFileError(
-            f"recipe {source}: {len(model.taps)} taps and {len(model.reassemble_channels)} reassemble_channels",
-            hint="a DPT fuses exactly four features, finest first",
+    for problem, hint in _problems(model):
+        raise BadFileError(f"recipe {source}: {problem}", hint=hint)
+
+
+def _problems(model: ModelSpec) -> Iterator[tuple[str, str]]:
+    """What no network can be built from, each with a hint."""
+    encoder = model.encoder
+    levels = len(encoder.strides)
+    if len(model.taps) != levels or len(model.reassemble_channels) != levels:
+        yield (
+            f"{len(model.taps)} taps and {len(model.reassemble_channels)} reassemble_channels",
+            f"this encoder's decoder fuses exactly {levels} features, finest first",
         )
-    blocks = [tap for tap in model.taps if isinstance(tap, int)]
-    depth = 0 if model.encoder.kind == "cnn" else model.encoder.depth
-    wrong = [tap for tap in blocks if not 0 <= tap < depth]
-    if wrong:
-        raise BadFileError(
-            f"recipe {source}: tap {wrong[0]} of an encoder of {depth} blocks",
-            hint="block taps count from 0; feature maps of a convolutional stage are named 'stage0', 'stage1', …",
-        )
-    patches = {"cnn": (model.encoder.patch,), "hybrid": PATCHES[:1], "vit": PATCHES}[model.encoder.kind]
-    if model.encoder.patch not in patches:
-        raise BadFileError(
-            f"recipe {source}: patches of {model.encoder.patch} pixels; expected {' or '.join(map(str, patches))}",
-            hint="reassembling to 1/4, 1/8, 1/16 and 1/32 is defined for those",
-        )
+        return
+    for tap in model.taps:
+        if isinstance(tap, int) and not 0 <= tap < encoder.blocks:
+            yield (
+                f"tap {tap} of an encoder of {encoder.blocks} blocks",
+                "block taps count from 0; feature maps of a convolutional stage are named 'stage0', 'stage1', …",
+            )
+    yield from encoder.problems()
     if (model.task == "segmentation") != (model.num_classes > 0):
-        raise BadFileError(
-            f"recipe {source}: task {model.task!r} with {model.num_classes} classes", hint="set model.num_classes"
-        )
-    _check_stage_taps(model, source)
+        yield f"task {model.task!r} with {model.num_classes} classes", "set model.num_classes"
+    yield from _stage_tap_problems(model)
 
 
-def _check_stage_taps(model: ModelSpec, source: str) -> None:
-    channels = model.encoder.stage_channels
+def _stage_tap_problems(model: ModelSpec) -> Iterator[tuple[str, str]]:
+    channels = model.encoder.stages
     for level, (tap, wanted) in enumerate(zip(model.taps, model.reassemble_channels, strict=True)):
         if not isinstance(tap, str):
             continue
         if tap != f"stage{level}":
-            raise BadFileError(
-                f"recipe {source}: tap {level} is {tap!r}, whose resolution does not fit",
-                hint=f"the map at that level (1/{4 << level} resolution) is 'stage{level}'",
+            yield (
+                f"tap {level} is {tap!r}, whose resolution does not fit",
+                f"the map at that level (1/{model.encoder.strides[level]:g} resolution) is 'stage{level}'",
             )
         found = channels[level] if level < len(channels) else None
         if found != wanted:
-            raise BadFileError(
-                f"recipe {source}: reassemble_channels[{level}] is {wanted}, but {tap!r} has {found} channels",
-                hint="a tapped feature map enters the decoder as it is: the numbers must agree",
+            yield (
+                f"reassemble_channels[{level}] is {wanted}, but {tap!r} has {found} channels",
+                "a tapped feature map enters the decoder as it is: the numbers must agree",
             )
 
 

@@ -18,10 +18,14 @@ MAX_BATCH = 1024
 
 @dataclass(frozen=True)
 class Axes:
-    """Variation of the input: fully dynamic, or fixed to one size (``static``) and batch 1."""
+    """Variation of the input: fully dynamic, or fixed to one size (``static``) and batch 1.
+
+    ``map_strides`` are the strides in the image, in pixels, of the feature maps inside the network.
+    """
 
     stride: int
     static: Size | None = None
+    map_strides: tuple[float, ...] = (4, 8, 16, 32)
 
     @property
     def trace_size(self) -> Size:
@@ -37,9 +41,9 @@ class Axes:
         if self.static:
             return frozenset()
         size = self.trace_size
-        strides = [1, 2, 4, 8, 16, 32]
-        sides = {side // s for side in (size.height, size.width) for s in strides if side % s == 0}
-        cells = {(size.height // s) * (size.width // s) for s in strides}
+        strides = [1, self.map_strides[0] / 2, *self.map_strides]  # of the image, the last fused map, the other maps
+        sides = {int(side // s) for side in (size.height, size.width) for s in strides if side % s == 0}
+        cells = {int(size.height // s * (size.width // s)) for s in strides}
         tokens = {cells_at + prefix for cells_at in cells for prefix in (1, 2)}
         counts = cells | tokens
         return frozenset(sides | counts | {self.trace_batch * count for count in counts} | {self.trace_batch})

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
+from dpt_deploy.core.encoders import PAPER_STRIDES, Tap
 from dpt_deploy.core.spec import ModelSpec
-from dpt_deploy.model.encoders.cnn import ConvEncoder
-from dpt_deploy.model.encoders.vit import ViTEncoder
+from dpt_deploy.model.encoders.registry import make_encoder
 from dpt_deploy.model.fusion import Fusion
 from dpt_deploy.model.heads import DepthHead, MetricDepth, SegmentationHead
+from dpt_deploy.model.landmarks import Landmarks
 from dpt_deploy.model.reassemble import KeepMap, Reassemble
-
-REDUCTIONS = (4, 8, 16, 32)  # stride in the image of the four maps that are fused, finest first
 
 
 class DPT(nn.Module):
-    """Normalised RGB (B, 3, H, W), H and W multiples of 32, to depth (B, H, W) or logits (B, classes, H, W).
+    """Normalised RGB (B, 3, H, W) to depth (B, H, W) or logits (B, classes, H, W); H and W are multiples of the stride.
 
     Index 0 of ``reassemble``, ``neck`` and ``fusion`` is the finest level (the original's ``layer1``, ``refinenet1``).
     """
@@ -23,31 +24,27 @@ class DPT(nn.Module):
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.patch = spec.encoder.patch
-        self.encoder = _make_encoder(spec)
-        self.reassemble = nn.ModuleList(
-            Reassemble(
-                spec.readout, spec.encoder.prefix_tokens, spec.encoder.width, channels, reduction, spec.encoder.patch
-            )
-            if isinstance(tap, int)
-            else KeepMap()
-            for tap, channels, reduction in zip(spec.taps, spec.reassemble_channels, REDUCTIONS, strict=True)
-        )
+        tokens = spec.encoder.tokens
+        self.patch = tokens.patch if tokens else 1
+        self.encoder = make_encoder(spec.encoder, spec.taps)
+        levels = range(len(spec.encoder.strides))
+        self.reassemble = nn.ModuleList(_make_reassemble(spec, level, spec.taps[level]) for level in levels)
         self.neck = nn.ModuleList(
             nn.Conv2d(channels, spec.fusion_channels, kernel_size=3, padding=1, bias=False)
             for channels in spec.reassemble_channels
         )
         batch_norm = spec.task == "segmentation"
         self.fusion = nn.ModuleList(
-            Fusion(spec.fusion_channels, spec.decoder, batch_norm=batch_norm, has_skip=level < len(REDUCTIONS) - 1)
-            for level in range(len(REDUCTIONS))
+            Fusion(spec.fusion_channels, spec.decoder, batch_norm=batch_norm, has_skip=level < levels[-1])
+            for level in levels
         )
-        self.head: nn.Module = (
+        self.head: DepthHead | SegmentationHead = (
             SegmentationHead(spec.fusion_channels, spec.num_classes)
             if spec.task == "segmentation"
             else DepthHead(spec.fusion_channels, spec.decoder)
         )
         self.tail: nn.Module = MetricDepth(spec.metric) if spec.metric else nn.Identity()
+        self.doubles = _doubling_steps(spec)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         height, width = pixel_values.shape[2] // self.patch, pixel_values.shape[3] // self.patch
@@ -56,12 +53,48 @@ class DPT(nn.Module):
             neck(reassemble(feature, height, width))
             for feature, reassemble, neck in zip(features, self.reassemble, self.neck, strict=True)
         ]
-        path = self.fusion[-1](maps[-1])
-        for level in reversed(range(len(maps) - 1)):
-            path = self.fusion[level](path, maps[level])
-        return self.tail(self.head(path))
+        targets = [pixel_values, *maps[:-1]]  # of step k, by size: step 0 is the head's, the others are fusion's
+        sizes = [
+            None if double else (target.shape[2], target.shape[3])
+            for target, double in zip(targets, self.doubles, strict=True)
+        ]
+        path = self.fusion[-1](maps[-1], size=sizes[-1])
+        for level in range(len(maps) - 2, 0, -1):
+            path = self.fusion[level](path, maps[level], sizes[level])
+        path = self.fusion[0](path, maps[0])
+        return self.tail(self.head(path, sizes[0]))
+
+    @property
+    def landmarks(self) -> Landmarks:
+        """The modules that other parts of the program refer to."""
+        levels = [f"{part}.{level}" for part in ("reassemble", "neck", "fusion") for level in range(len(self.fusion))]
+        fp32 = {f"head.{name}": reason for name, reason in self.head.fp32.items()}
+        if self.spec.metric:
+            fp32["tail"] = "the scale of metric depth is subnormal in 16 bits"
+        return Landmarks(
+            comparable=(*(f"encoder.{name}" for name in self.encoder.comparable), *levels),
+            fp32=fp32,
+            penultimate="fusion.1",
+            last=f"head.{self.head.last}",
+        )
 
 
-def _make_encoder(spec: ModelSpec) -> nn.Module:
-    kind = ConvEncoder if spec.encoder.kind == "cnn" else ViTEncoder
-    return kind(spec.encoder, spec.taps)
+def _make_reassemble(spec: ModelSpec, level: int, tap: Tap) -> nn.Module:
+    tokens = spec.encoder.tokens
+    if isinstance(tap, str) or tokens is None:
+        return KeepMap()
+    channels, stride = spec.reassemble_channels[level], spec.encoder.strides[level]
+    return Reassemble(spec.readout, tokens.prefix, tokens.width, channels, stride, tokens.patch)
+
+
+def _doubling_steps(spec: ModelSpec) -> tuple[bool, ...]:
+    """For each upsampling step to a known size, whether it doubles every legal image's map.
+
+    Step 0 is the head's, to the size of the image; step k > 0 is from the map of level k to that of level k - 1. Where
+    a step doubles, the graph says so, which runtimes compute faster than a size they must look up. It does not where a
+    coarse map is rounded up (37 rows become 19), or where the head's target is no power of two away (1.75 for patches
+    of 14 pixels).
+    """
+    strides, legal = spec.encoder.strides, spec.stride
+    between = (coarse == 2 * fine and legal % coarse == 0 for fine, coarse in pairwise(strides))
+    return (strides[0] == PAPER_STRIDES[0], *between)

@@ -1,4 +1,4 @@
-"""Fusion: four maps become one by RefineNet-style blocks that double the resolution (paper §3.1, Figure 1 right)."""
+"""Fusion: four maps become one by RefineNet-style blocks that raise the resolution (paper §3.1, Figure 1 right)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ResidualConvUnit(nn.Module):
 
 
 class Fusion(nn.Module):
-    """One fusion block: add the refined skip, refine, upsample x2 (bilinear, aligned corners), project 1x1.
+    """One fusion block: add the refined skip, refine, upsample (bilinear, aligned corners), project 1x1.
 
     The coarsest block has no coarser path, hence no unit for a skip: the original builds one that never runs.
     """
@@ -43,11 +43,18 @@ class Fusion(nn.Module):
         self.unit = ResidualConvUnit(channels, batch_norm=batch_norm, inplace_quirk=quirk)
         self.out_conv = nn.Conv2d(channels, channels, kernel_size=1) if decoder == "dpt" else nn.Identity()
 
-    def forward(self, path: Tensor, skip: Tensor | None = None) -> Tensor:
-        """``path`` and ``skip`` (B, C, h, w) to (B, C, 2h, 2w)."""
+    def forward(self, path: Tensor, skip: Tensor | None = None, size: tuple[int, int] | None = None) -> Tensor:
+        """``path`` and ``skip`` (B, C, h, w) to (B, C, *size), or to (B, C, 2h, 2w) where no size is given."""
         if self.skip_unit is not None and skip is not None:
             path = path + self.skip_unit(skip)
-        return self.out_conv(upsample2(self.unit(path), align_corners=True))
+        return self.out_conv(upsample(self.unit(path), size, align_corners=True))
+
+
+def upsample(x: Tensor, size: tuple[int, int] | None, *, align_corners: bool) -> Tensor:
+    """Bilinear to ``size``, or x2 where it is None."""
+    if size is None:
+        return upsample2(x, align_corners=align_corners)
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=align_corners)
 
 
 def upsample2(x: Tensor, *, align_corners: bool) -> Tensor:

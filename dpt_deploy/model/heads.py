@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dpt_deploy.core.spec import Decoder, MetricTail
-from dpt_deploy.model.fusion import upsample2
+from dpt_deploy.model.fusion import upsample
 
 
 class DepthHead(nn.Module):
-    """Map (B, C, h, w) to non-negative inverse depth (B, 2h, 2w), up to an unknown scale and shift."""
+    """Map (B, C, h, w) to non-negative inverse depth (B, *size), or (B, 2h, 2w), up to an unknown scale and shift."""
+
+    last: ClassVar[str] = "conv3"
+    fp32: ClassVar[Mapping[str, str]] = {"conv3": "raw depth runs to thousands, where 16 bits have steps of 2 and more"}
 
     def __init__(self, channels: int, decoder: Decoder) -> None:
         super().__init__()
@@ -20,14 +26,17 @@ class DepthHead(nn.Module):
         self.conv3 = nn.Conv2d(32, 1, kernel_size=1)
         self.align_corners = decoder == "dpt"  # MiDaS v2.1 calls interpolate with the default
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = upsample2(self.conv1(x), align_corners=self.align_corners)
+    def forward(self, x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        x = upsample(self.conv1(x), size, align_corners=self.align_corners)
         x = self.conv3(F.relu(self.conv2(x)))
         return F.relu(x).squeeze(1)
 
 
 class SegmentationHead(nn.Module):
-    """Map (B, C, h, w) to class logits (B, classes, 2h, 2w). Dropout (0.1) acts in training only."""
+    """Map (B, C, h, w) to class logits (B, classes, *size), or x2. Dropout (0.1) acts in training only."""
+
+    last: ClassVar[str] = "classifier"
+    fp32: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, channels: int, num_classes: int) -> None:
         super().__init__()
@@ -36,9 +45,9 @@ class SegmentationHead(nn.Module):
         self.dropout = nn.Dropout(0.1)
         self.classifier = nn.Conv2d(channels, num_classes, kernel_size=1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         x = self.dropout(F.relu(self.bn(self.conv(x))))
-        return upsample2(self.classifier(x), align_corners=True)
+        return upsample(self.classifier(x), size, align_corners=True)
 
 
 class MetricDepth(nn.Module):

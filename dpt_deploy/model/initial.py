@@ -1,4 +1,4 @@
-"""From a specification to a module: empty, or with documented random weights."""
+"""Initial weights of a network that is to be trained."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from dpt_deploy.core.spec import ModelSpec
 from dpt_deploy.model.build import build
 from dpt_deploy.model.dpt import DPT
+from dpt_deploy.model.encoders.vit import PositionEmbedding
 from dpt_deploy.model.fusion import ResidualConvUnit
-from dpt_deploy.model.heads import DepthHead
 
 
 def fresh_model(spec: ModelSpec, *, seed: int = 0) -> DPT:
@@ -28,8 +28,10 @@ def fresh_model(spec: ModelSpec, *, seed: int = 0) -> DPT:
     for name, tensor in model.named_parameters():
         if name.endswith("prefix"):
             nn.init.trunc_normal_(tensor, std=0.02, a=-0.04, b=0.04, generator=generator)
-        elif name.endswith("table"):
-            tensor.data.copy_(_sine_table(tensor.shape[1], tensor.shape[2], spec.encoder.grid))
+    for module in model.modules():
+        if isinstance(module, PositionEmbedding):
+            _, rows, width = module.table.shape
+            module.table.data.copy_(_sine_table(rows, width, module.grid))
     _calm_start(model)
     return model.requires_grad_(True).train()
 
@@ -58,10 +60,11 @@ def _calm_start(model: DPT) -> None:
     for module in model.modules():
         if isinstance(module, ResidualConvUnit):
             nn.init.zeros_(module.conv2.weight)
-    if isinstance(model.head, DepthHead) and model.head.conv3.bias is not None:
+    last = model.get_submodule(model.landmarks.last)
+    if model.spec.task == "depth" and isinstance(last, nn.Conv2d) and last.bias is not None:
         with torch.no_grad():
-            model.head.conv3.weight.mul_(0.03)
-        nn.init.ones_(model.head.conv3.bias)
+            last.weight.mul_(0.03)
+        nn.init.ones_(last.bias)
 
 
 def _initialise(module: nn.Module, generator: torch.Generator) -> None:

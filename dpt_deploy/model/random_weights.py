@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from dpt_deploy.core.spec import ModelSpec
 from dpt_deploy.model.build import build
 from dpt_deploy.model.dpt import DPT
-from dpt_deploy.model.heads import DepthHead, SegmentationHead
 from dpt_deploy.model.initial import NORMS
 
 _PROBE_SIZES = ((128, 128), (96, 160))  # two sizes, so that the output scale is not that of one position grid
@@ -64,8 +63,9 @@ def _name_hash(name: str) -> int:
 
 def _calibrate_output(model: DPT, seed: int) -> None:
     """Rescale the last convolution from statistics of its own output on the probe images."""
-    head = model.head
-    last = head.conv3 if isinstance(head, DepthHead) else _classifier(head)
+    last = model.get_submodule(model.landmarks.last)
+    if not isinstance(last, nn.Conv2d):
+        raise TypeError(f"the last layer of {model.spec.name} is a {type(last).__name__}; expected a convolution")
     seen: list[Tensor] = []
     handle = last.register_forward_hook(lambda _m, _i, output: seen.append(output.detach()))
     with torch.inference_mode():
@@ -76,17 +76,11 @@ def _calibrate_output(model: DPT, seed: int) -> None:
     spread, mean = torch.std_mean(values, dim=1)
     target = _target_spread(model.spec)
     gain = target / spread.clamp_min(1e-12)
-    shift = _TARGET_MEAN * target if isinstance(head, DepthHead) else 0.0
+    shift = _TARGET_MEAN * target if model.spec.task == "depth" else 0.0
     with torch.no_grad():
         last.weight.mul_(gain[:, None, None, None])
         if last.bias is not None:
             last.bias.sub_(mean).mul_(gain).add_(shift)
-
-
-def _classifier(head: nn.Module) -> nn.Conv2d:
-    if not isinstance(head, SegmentationHead):
-        raise TypeError(f"no last convolution is known for {type(head).__name__}")
-    return head.classifier
 
 
 def _target_spread(spec: ModelSpec) -> float:

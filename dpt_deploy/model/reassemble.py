@@ -63,19 +63,19 @@ def make_readout(kind: Readout, prefix_tokens: int, width: int) -> nn.Module:
 
 
 class Reassemble(nn.Module):
-    """Tokens (B, prefix + h * w, D) to a map (B, C, h * s, w * s) with ``s = patch / reduction`` (paper Eq. 1).
+    """Tokens (B, prefix + h * w, D) to a map (B, C, h * s, w * s) with ``s = patch / stride`` (paper Eq. 1).
 
-    ``reduction`` is the map's stride in the image, ``patch`` that of the tokens: a finer map is made by a transposed
-    convolution, a coarser one by a strided 3x3 convolution.
+    ``stride`` is the map's in the image, ``patch`` that of the tokens; one divides the other. A transposed convolution
+    makes a finer map, a strided 3x3 convolution a coarser one (of ``ceil(h / 2)`` rows for a factor of 2).
     """
 
     def __init__(
-        self, readout: Readout, prefix_tokens: int, width: int, channels: int, reduction: int, patch: int = 16
+        self, readout: Readout, prefix_tokens: int, width: int, channels: int, stride: float, patch: int = 16
     ) -> None:
         super().__init__()
         self.readout = make_readout(readout, prefix_tokens, width)
         self.projection = nn.Conv2d(width, channels, kernel_size=1)
-        self.resize = _resample(channels, reduction, patch)
+        self.resize = _resample(channels, stride, patch)
 
     def forward(self, tokens: Tensor, height: int, width: int) -> Tensor:
         """``height`` and ``width`` are those of the patch grid."""
@@ -91,10 +91,10 @@ class KeepMap(nn.Module):
         return feature
 
 
-def _resample(channels: int, reduction: int, patch: int) -> nn.Module:
-    if reduction < patch:
-        factor = patch // reduction
+def _resample(channels: int, stride: float, patch: int) -> nn.Module:
+    if stride < patch:
+        factor = round(patch / stride)
         return nn.ConvTranspose2d(channels, channels, kernel_size=factor, stride=factor)
-    if reduction > patch:
-        return nn.Conv2d(channels, channels, kernel_size=3, stride=reduction // patch, padding=1)
+    if stride > patch:
+        return nn.Conv2d(channels, channels, kernel_size=3, stride=round(stride / patch), padding=1)
     return nn.Identity()

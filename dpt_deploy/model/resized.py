@@ -8,6 +8,7 @@ from timm.layers.patch_embed import resample_patch_embed
 from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor
 
+from dpt_deploy.core.encoders import ViTSpec
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.spec import ModelSpec
 from dpt_deploy.model.dpt import DPT
@@ -19,11 +20,11 @@ _POSITIONS = "encoder.position.table"
 
 def same_but_for_patches(one: ModelSpec, other: ModelSpec) -> bool:
     """Whether two plain transformers differ in nothing but patch, grid, name and how positions are resized."""
-    first, second = (
-        replace(spec, name="", encoder=replace(spec.encoder, patch=1, grid=1, position_resize="bilinear"))
-        for spec in (one, other)
-    )
-    return one.encoder.kind == "vit" and first == second
+    first, second = one.encoder, other.encoder
+    if not (isinstance(first, ViTSpec) and isinstance(second, ViTSpec)):
+        return False
+    common = replace(second, patch=first.patch, grid=first.grid, position_resize=first.position_resize)
+    return replace(other, name=one.name, encoder=common) == one
 
 
 def with_patches(source: DPT, spec: ModelSpec, *, seed: int) -> tuple[DPT, tuple[str, ...]]:
@@ -38,15 +39,16 @@ def with_patches(source: DPT, spec: ModelSpec, *, seed: int) -> tuple[DPT, tuple
     Raises:
         BadFileError: the networks differ in more than patch and grid.
     """
-    if not same_but_for_patches(source.spec, spec):
+    encoder = spec.encoder
+    if not isinstance(encoder, ViTSpec) or not same_but_for_patches(source.spec, spec):
         raise BadFileError(
             f"{source.spec.name!r} and {spec.name!r} differ in more than patches and their grid",
             hint="start from weights of the same network",
         )
     model, learned = fresh_model(spec, seed=seed), source.state_dict()
-    learned[_PATCHES] = resample_patch_embed(learned[_PATCHES], [spec.encoder.patch] * 2)
+    learned[_PATCHES] = resample_patch_embed(learned[_PATCHES], [encoder.patch] * 2)
     learned[_POSITIONS] = resample_abs_pos_embed(
-        learned[_POSITIONS], [spec.encoder.grid] * 2, num_prefix_tokens=spec.encoder.prefix_tokens
+        learned[_POSITIONS], [encoder.grid] * 2, num_prefix_tokens=encoder.prefix_tokens
     )
     state = model.state_dict()
     kept: dict[str, Tensor] = {

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import pytest
 
+from dpt_deploy.core.decode import decode
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.recipe import load_recipe, zoo_names
 from dpt_deploy.core.size import Size, parse_batches, parse_size, parse_sizes
@@ -60,6 +62,6 @@ def test_a_batch_is_a_positive_integer(text):
 @pytest.mark.parametrize("name", zoo_names())
 def test_a_specification_survives_json(name):
     spec = load_recipe(name).model
-    again = ModelSpec.from_dict(json.loads(json.dumps(spec.to_dict())))
+    again = decode(ModelSpec, json.loads(json.dumps(asdict(spec))))
     assert again == spec
     assert again != spec.with_classes(7)

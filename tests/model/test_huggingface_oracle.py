@@ -12,9 +12,10 @@ import pytest
 import torch
 from support.checkpoints import Network, dpt_main, dpt_scriptable, random_tensors
 
+from dpt_deploy.core.encoders import HybridSpec, ViTSpec
 from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.recipe import load_recipe
-from dpt_deploy.core.spec import EncoderSpec, ImageSpec, MetricTail, ModelSpec
+from dpt_deploy.core.spec import ImageSpec, MetricTail, ModelSpec
 from dpt_deploy.model import fusion
 from dpt_deploy.model.checkpoints.huggingface import save_huggingface
 from dpt_deploy.model.checkpoints.load import load_weights
@@ -34,7 +35,7 @@ IMAGE = ImageSpec(480, 480, "minimal", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 TINY = ModelSpec(
     name="tiny",
     task="depth",
-    encoder=EncoderSpec(kind="vit", width=32, depth=4, heads=2, grid=4),
+    encoder=ViTSpec(width=32, depth=4, heads=2, grid=4),
     taps=(0, 1, 2, 3),
     readout="project",
     reassemble_channels=(8, 12, 16, 20),
@@ -43,8 +44,14 @@ TINY = ModelSpec(
 TINY_HYBRID = replace(
     TINY,
     name="tiny-hybrid",
-    encoder=replace(
-        TINY.encoder, kind="hybrid", stem_channels=32, stage_blocks=(1, 2, 1), stage_channels=(128, 256, 128)
+    encoder=HybridSpec(
+        width=32,
+        depth=4,
+        heads=2,
+        grid=4,
+        stem_channels=32,
+        stage_blocks=(1, 2, 1),
+        stage_channels=(128, 256, 128),
     ),
     taps=("stage0", "stage1", 1, 3),
     reassemble_channels=(128, 256, 24, 28),

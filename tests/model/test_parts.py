@@ -8,8 +8,9 @@ from support import oracles
 from support.tiny import TINY, tiny_model, tiny_spec
 from torch.overrides import TorchFunctionMode
 
+from dpt_deploy.core.encoders import HybridSpec, ViTSpec
 from dpt_deploy.core.recipe import load_recipe
-from dpt_deploy.core.spec import EncoderSpec, MetricTail
+from dpt_deploy.core.spec import MetricTail
 from dpt_deploy.model.encoders.hybrid import ConvStages
 from dpt_deploy.model.encoders.vit import PositionEmbedding, ViTEncoder
 from dpt_deploy.model.fusion import Fusion, ResidualConvUnit
@@ -123,7 +124,7 @@ def test_positions_begin_as_waves_that_tell_patches_apart_and_as_loud_as_those()
 
 @pytest.mark.parametrize("leading", [1, 2])
 def test_leading_tokens_stand_first_and_take_the_first_rows_of_the_table(leading):
-    spec = EncoderSpec(kind="vit", width=6, depth=1, heads=2, grid=2, prefix_tokens=leading)
+    spec = ViTSpec(width=6, depth=1, heads=2, grid=2, prefix_tokens=leading)
     encoder = randomised(ViTEncoder(spec, (0,)))
     seen = []
     encoder.blocks[0].register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
@@ -137,8 +138,14 @@ def test_leading_tokens_stand_first_and_take_the_first_rows_of_the_table(leading
 
 
 def stages(form):
-    spec = EncoderSpec(
-        kind="hybrid", stem_channels=32, stage_blocks=(1,), stage_channels=(128,), weight_standardisation=form
+    spec = HybridSpec(
+        width=48,
+        depth=1,
+        heads=3,
+        stem_channels=32,
+        stage_blocks=(1,),
+        stage_channels=(128,),
+        weight_standardisation=form,
     )
     return randomised(ConvStages(spec))
 

@@ -12,20 +12,23 @@ from dpt_deploy.graph.analysis.opened import read_graph
 
 HEADROOM = 8.0  # times the largest magnitude must fit: other images, sizes and fused kernels give larger ones
 
-# From these modules to the end of the graph, numbers need FP32.
-_TAILS = {
-    "head.conv3": "raw depth runs to thousands, where 16 bits have steps of 2 and more",
-    "tail": "the scale of metric depth is subnormal in 16 bits",
-}
-
 # Operators that a builder cannot compute, by element type.
 _UNSUPPORTED = {"BFLOAT16": {"ConvTranspose": "TensorRT-RTX 1.7.1 cannot infer the type of a deconvolution in BF16"}}
 
 
-def choose_fp32_nodes(path: Path, precision: str, ranges: Mapping[str, float]) -> dict[str, str]:
-    """Map each node that stays FP32 to the reason; ``ranges`` is the largest magnitude measured of each tensor."""
+def choose_fp32_nodes(
+    path: Path, precision: str, ranges: Mapping[str, float], tails: Mapping[str, str]
+) -> dict[str, str]:
+    """Map each node that stays FP32 to the reason.
+
+    Args:
+        path: the FP32 graph.
+        precision: the 16-bit precision.
+        ranges: the largest magnitude measured of each tensor.
+        tails: modules from which on, to the end of the graph, numbers need FP32, each with the reason.
+    """
     graph = read_graph(path).graph
-    chosen, kind = _by_name(graph), find_precision(precision)
+    chosen, kind = _by_name(graph, tails), find_precision(precision)
     unsupported = _UNSUPPORTED.get(kind.float_type, {})
     for node in graph.node:
         if reason := unsupported.get(node.op_type):
@@ -35,14 +38,14 @@ def choose_fp32_nodes(path: Path, precision: str, ranges: Mapping[str, float]) -
     return chosen
 
 
-def _by_name(graph: GraphProto) -> dict[str, str]:
-    """Choose each module of ``_TAILS``, and every node downstream of it."""
+def _by_name(graph: GraphProto, tails: Mapping[str, str]) -> dict[str, str]:
+    """Choose each module of ``tails``, and every node downstream of it."""
     chosen: dict[str, str] = {}
     reasons: dict[str, str] = {}  # of tensors
     for node in graph.node:
         module = node.name.rpartition("/")[0]
         inherited = [reasons[name] for name in node.input if name in reasons]
-        reason = next(iter(inherited), None) or _TAILS.get(module)
+        reason = next(iter(inherited), None) or tails.get(module)
         if reason:
             chosen[node.name] = reason
             reasons.update(dict.fromkeys(node.output, reason))

@@ -74,7 +74,7 @@ def fp32_graph(model: DPT, request: ExportRequest) -> ir.Model:
     if request.output_kind == "labels":
         module = LabelsOutput(module)
     interface = ExportInterface(
-        axes=Axes(spec.stride, request.static),
+        axes=Axes(spec.stride, request.static, spec.encoder.strides),
         input_name=INPUT_UINT8 if request.input_kind == "uint8" else INPUT_FLOAT,
         output_name=request.task.output,
         input_kind=request.input_kind,

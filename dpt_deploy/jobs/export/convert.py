@@ -13,8 +13,7 @@ from dpt_deploy.jobs.common.reference import build_reference
 from dpt_deploy.jobs.common.weights import resolve_weights
 from dpt_deploy.model.checkpoints.huggingface import save_huggingface
 from dpt_deploy.model.checkpoints.load import save_native
-
-LAYOUTS = ("huggingface", "native")
+from dpt_deploy.model.families.registry import layouts
 
 
 def convert_checkpoint(
@@ -36,8 +35,8 @@ def convert_checkpoint(
         BadFileError: the checkpoint is unusable.
         ResourceError: disk, memory or network.
     """
-    if layout not in LAYOUTS:
-        raise UsageError(f"unknown layout {layout!r}", hint=f"known: {', '.join(LAYOUTS)}")
+    if layout not in layouts():
+        raise UsageError(f"unknown layout {layout!r}", hint=f"known: {', '.join(layouts())}")
     recipe = load_recipe(backbone, task=task, classes=classes)
     check_folder(out)  # before anything is downloaded
     source = resolve_weights(weights, recipe)

@@ -14,7 +14,7 @@ from dpt_deploy.core.environment import processor, tool_versions
 from dpt_deploy.core.errors import ParityError
 from dpt_deploy.core.files import check_folder
 from dpt_deploy.core.progress import say
-from dpt_deploy.core.spec import ModelSpec
+from dpt_deploy.core.spec import ImageSpec, ModelSpec
 from dpt_deploy.jobs.common.reference import build_reference
 from dpt_deploy.jobs.common.runners import reference_runtime
 from dpt_deploy.jobs.common.weights import resolve_weights
@@ -25,6 +25,7 @@ from dpt_deploy.jobs.export.payloads import write_graphs
 from dpt_deploy.jobs.export.request import ExportRequest, check_export, finished, refuse_random_over_trained
 from dpt_deploy.jobs.verify.references import compare_with_golden
 from dpt_deploy.jobs.verify.result import measured_error
+from dpt_deploy.model.families.registry import family_named
 from dpt_deploy.model.rewrites.registry import approximated
 from dpt_deploy.runtime import registry
 
@@ -67,7 +68,8 @@ def export_model(request: ExportRequest, out: Path, *, force: bool = False) -> E
         for line in report.lines():
             say(line, detail=True)
         say(str(report))
-    spec = model.spec
+        _report_family(source, request.recipe.image)
+    spec, tails = model.spec, model.landmarks.fp32
     if not force:
         if done := _all_finished(requests, paths, source, spec):
             for path in paths.values():
@@ -86,7 +88,7 @@ def export_model(request: ExportRequest, out: Path, *, force: bool = False) -> E
         graph = fp32_graph(model, request)
         evidence = golden(model, graph, request)
         del model  # the last step that needs the network is done, and copies of large weights are about to be made
-        setup = prepare(request, source, folders[request.precision])
+        setup = prepare(request, source, tails, folders[request.precision])
         cost = None
         if approximation is not None and exact is not None:
             cost = measure_approximation(approximation, exact, graph, setup, force=force)
@@ -100,6 +102,18 @@ def export_model(request: ExportRequest, out: Path, *, force: bool = False) -> E
             sidecars[precision] = _with_first_parity(sidecar, path)
         artifacts = [commit(paths[each], folders[each], sidecars[each]) for each in paths]
     return Exported(tuple(artifacts), request.precision)
+
+
+def _report_family(source: WeightsSource, image: ImageSpec) -> None:
+    """Say what the family of the checkpoint implies and no tensor shows: its image rule and its licence."""
+    family = family_named(source.family)
+    if family is None:
+        return
+    differences = family.image.differences(image) if family.image else []
+    if differences:
+        say(f"{family.name} models take images by another rule; this recipe has {', '.join(differences)}")
+    if source.kind == "file" and family.licence:
+        say(f"{family.name} weights were published under {family.licence}")
 
 
 def _all_finished(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,14 +24,15 @@ from dpt_deploy.scenes.seeds import ACCURACY_SEARCH
 class MeasurementSetup:
     """Choices that all measurements of one export share.
 
-    ``has_truth``: the output can be compared
-    with the true depth of rendered scenes, because the weights are trained and the depth is relative. ``folder`` is for
-    temporary files.
+    ``has_truth``: the output can be compared with the true depth of rendered scenes, because the weights are trained
+    and the depth is relative. ``tails`` are the modules from which on, to the end of the graph, numbers need FP32, each
+    with the reason (``model.landmarks.fp32``). ``folder`` is for temporary files.
     """
 
     request: ExportRequest
     calibration: Calibration
     has_truth: bool
+    tails: Mapping[str, str]
     folder: Path
 
     @property
@@ -78,7 +79,7 @@ class MeasurementSetup:
         return accuracy.from_photographs(self.calibration, self._size, skip=max(0, min(accuracy.SCENES, spare)))
 
 
-def prepare(request: ExportRequest, source: WeightsSource, folder: Path) -> MeasurementSetup:
+def prepare(request: ExportRequest, source: WeightsSource, tails: Mapping[str, str], folder: Path) -> MeasurementSetup:
     """Read the calibration images of ``request``, or choose rendered scenes.
 
     Raises:
@@ -89,5 +90,6 @@ def prepare(request: ExportRequest, source: WeightsSource, folder: Path) -> Meas
         request,
         from_folder(request.calibration) if request.calibration else from_scenes(),
         has_truth=model.task == "depth" and not model.metric and not source.is_random,
+        tails=tails,
         folder=folder,
     )

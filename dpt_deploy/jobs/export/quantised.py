@@ -55,7 +55,7 @@ def calibrate(full: Path, setup: MeasurementSetup) -> CalibrationTable:
         ranges,
         {name: clipping_value(histograms.counts(name), ranges.largest[name], method) for name in names},
         kept,
-        choose_fp32_nodes(full, "fp16", ranges.largest),  # FP16 between quantised nodes
+        choose_fp32_nodes(full, "fp16", ranges.largest, setup.tails),  # FP16 between quantised nodes
     )
 
 

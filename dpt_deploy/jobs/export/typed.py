@@ -41,7 +41,7 @@ def type_graph(graph: ir.Model, precision: str, setup: MeasurementSetup) -> Grap
         full = Path(scratch) / "full.onnx"
         save_graph(graph, full)
         ranges = measure_ranges(full, setup)
-        fp32_nodes = choose_fp32_nodes(full, precision, ranges.largest)
+        fp32_nodes = choose_fp32_nodes(full, precision, ranges.largest, setup.tails)
     done = to_half(graph, precision, fp32_nodes)
     say(f"{precision}: {done.half} nodes in 16 bits, {done.full} stay FP32, {done.casts} casts")
     return GraphFacts(fp32_nodes, ranges)

@@ -161,7 +161,7 @@ def can_be_control(candidate: CandidateModel) -> bool:
     """Return True if the model has positions in FP32 and its weights file exists, so a control can be made."""
     sidecar = candidate.artifact.sidecar
     available = sidecar.weights.is_random or checkpoint_path(sidecar.weights).exists()
-    return sidecar.model.encoder.kind != "cnn" and sidecar.precision == FP32 and available
+    return "position_resize" in sidecar.model.encoder.planted and sidecar.precision == FP32 and available
 
 
 def _check(models: Sequence[str], weights: str | None, runtimes: Sequence[str]) -> None:
@@ -200,7 +200,7 @@ def _candidate(artifact: Artifact, runtime: str, name: str, *, control: str = ""
     candidate = Candidate(
         name=name,
         model=sidecar.model.name,
-        family="convolutional" if sidecar.model.encoder.kind == "cnn" else "transformer",
+        family=sidecar.model.encoder.family,
         runtime=runtime,
         precision=sidecar.precision,
         file=artifact.path.name,
@@ -220,7 +220,7 @@ def _digest(sidecar: Sidecar) -> str:
 
 def _recipe_text(sidecar: Sidecar, name: str, defect: Defect) -> str:
     """The complete recipe of an artefact, with the defect planted."""
-    model = sidecar.model.to_dict()
+    model = asdict(sidecar.model)
     model["encoder"]["position_resize"] = defect
     del model["name"]
     table = {

@@ -191,7 +191,7 @@ def _models(setup: StudySetup, folder: Path) -> tuple[list[CandidateModel], str 
     if not able:
         return models, None, "no model has positions to spoil, in fp32 and with its weights file"
     # Prefer a plain transformer to a hybrid, whose convolutional stages have no positions.
-    original = min(able, key=lambda each: each.artifact.sidecar.model.encoder.kind != "vit")
+    original = min(able, key=lambda each: bool(each.artifact.sidecar.model.encoder.stages))
     return [*models, study_models.control_of(original, request.control, folder)], original.candidate.name, ""
 
 

@@ -29,7 +29,7 @@ class DepthObjective(nn.Module):
     below = 0.1  # weight of the mean depth below zero, in deviations
     drift = 0.01  # weight of the squared logarithm of the deviation
 
-    def __init__(self, last: str = "head.conv3", *, alpha: float = ALPHA, trim: float = TRIM) -> None:
+    def __init__(self, last: str, *, alpha: float = ALPHA, trim: float = TRIM) -> None:
         super().__init__()
         self.last = last
         self.alpha, self.trim = alpha, trim

@@ -34,7 +34,6 @@ with extra("export", purpose="training"):
     from dpt_deploy.model.resized import same_but_for_patches, with_patches
     from dpt_deploy.scenes.things import CLASSES
 
-_PENULTIMATE = "fusion.1"  # of the blocks of DPT.fusion, the finest of which runs last
 _DEVICE = re.compile(r"cpu|cuda(:(?P<index>\d{1,4}))?")
 
 
@@ -111,7 +110,7 @@ def train_model(
 def _identity(config: TrainingConfig, recipe: Recipe, start: str) -> dict[str, Any]:
     """Identity of the training, including the content of recipe and weights, which may change under a name."""
     names = {"backbone": recipe.name, **({"start": start} if start else {})}
-    return config.identity | names | {"model": recipe.model.to_dict(), "image": asdict(recipe.image)}
+    return config.identity | names | {"model": asdict(recipe.model), "image": asdict(recipe.image)}
 
 
 def _network(config: TrainingConfig, recipe: Recipe) -> tuple[DPT, str]:
@@ -121,11 +120,11 @@ def _network(config: TrainingConfig, recipe: Recipe) -> tuple[DPT, str]:
     source = resolve_weights(config.start, recipe)
     path = None if source.is_random else checkpoint_path(source)
     saved = native_spec(path) if path else None
-    resized = saved and saved.encoder.patch != recipe.model.encoder.patch and same_but_for_patches(saved, recipe.model)
-    if path and saved and resized:
+    before, after = (spec and spec.encoder.tokens for spec in (saved, recipe.model))
+    resized = saved and before != after and same_but_for_patches(saved, recipe.model)
+    if path and before and resized:
         model, anew = with_patches(load_native(path)[0], recipe.model, seed=config.seed)
-        before = f"{path.name} has patches of {saved.encoder.patch} pixels"
-        say(f"{before}, which are resized; initialised anew: {', '.join(anew)}")
+        say(f"{path.name} has patches of {before.patch} pixels, which are resized; initialised anew: {', '.join(anew)}")
         return model, sha256_of(path)
     model, source, _ = build_reference(recipe.model, source)
     return model.requires_grad_(True).train(), source.sha256
@@ -189,6 +188,6 @@ def _batches(config: TrainingConfig, recipe: Recipe, cache: Path, device: str) -
 
 def _objective(model: DPT, config: TrainingConfig) -> nn.Module:
     if config.task == "depth":
-        return DepthObjective(alpha=config.loss.alpha, trim=config.loss.trim)
+        return DepthObjective(model.landmarks.last, alpha=config.loss.alpha, trim=config.loss.trim)
     spec = model.spec
-    return SegmentationObjective(_PENULTIMATE, spec.fusion_channels, spec.num_classes, seed=config.seed)
+    return SegmentationObjective(model.landmarks.penultimate, spec.fusion_channels, spec.num_classes, seed=config.seed)

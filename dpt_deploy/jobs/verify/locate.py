@@ -65,8 +65,8 @@ def locate_divergence(
 def _rewriting_error(
     module: Any, rewritten: Any, artifact: Artifact, images: np.ndarray, tolerance: Tolerance
 ) -> Divergence | None:
-    """Compare the parts that the rewriting leaves comparable: encoder blocks, reassembled maps, fused paths."""
-    kept = [name for name, _ in module.named_modules() if _keeps_meaning(name)]
+    """Compare the modules that the network names as comparable before and after the rewrites."""
+    kept = module.landmarks.comparable
     feed = reference_input(artifact.sidecar, images)
 
     def probe(chunk: Sequence[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -76,13 +76,6 @@ def _rewriting_error(
 
     found = first_divergence(kept, probe, tolerance)
     return None if found is None else Divergence(f"{found.tensor} (rewritten)", found.max, found.mean, found.last_good)
-
-
-def _keeps_meaning(name: str) -> bool:
-    parts = name.split(".")
-    return (parts[0] in ("reassemble", "fusion", "neck") and len(parts) == 2) or (
-        parts[:2] == ["encoder", "blocks"] and len(parts) == 3
-    )
 
 
 def _module_outputs(module: Any, feed: Values, names: Sequence[str]) -> Values:

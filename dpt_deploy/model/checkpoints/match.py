@@ -10,7 +10,8 @@ from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.recipe import load_recipe, zoo_names
 from dpt_deploy.core.spec import ModelSpec
 from dpt_deploy.model.build import build
-from dpt_deploy.model.checkpoints.keymaps import Family, TensorSlot, foreign
+from dpt_deploy.model.families.family import Family, TensorSlot
+from dpt_deploy.model.families.registry import foreign
 
 COUNTER = "num_batches_tracked"  # of batch norm: training only, so never required and always zero
 _CLASSIFIER = "head.classifier.weight"
@@ -124,7 +125,7 @@ def _past_last_tap(spec: ModelSpec, ours: str) -> str | None:
     last = max((tap for tap in spec.taps if isinstance(tap, int)), default=-1)
     prefix, _, rest = ours.partition("encoder.blocks.")
     number = rest.partition(".")[0]
-    if prefix or not number.isdecimal() or not last < int(number) < spec.encoder.depth:
+    if prefix or not number.isdecimal() or not last < int(number) < spec.encoder.blocks:
         return None
     return f"block after the last tap ({last})"
 

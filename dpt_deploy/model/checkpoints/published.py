@@ -23,6 +23,7 @@ from dpt_deploy.core.errors import BadFileError, ResourceError, UsageError
 from dpt_deploy.core.files import atomic_write_bytes, write_errors
 from dpt_deploy.core.progress import TaskProgress, progress
 from dpt_deploy.core.spec import Task
+from dpt_deploy.model.families.registry import licence_of
 
 CACHE_VARIABLE = "DPT_DEPLOY_CACHE"
 ADDRESS_VARIABLE = "DPT_DEPLOY_WEIGHTS_URL"
@@ -41,17 +42,18 @@ class PublishedWeights:
     file: str
     address: str
     sha256: str
-    licence: str
+    family: str
     recipe: str
     task: Task
     default: bool
+    licence: str
 
 
 @cache
 def published() -> tuple[PublishedWeights, ...]:
     """Every published checkpoint that the zoo can build."""
     table = tomllib.loads((files("dpt_deploy") / "data" / "weights.toml").read_text(encoding="utf-8"))
-    return tuple(PublishedWeights(**entry) for entry in table["weights"])
+    return tuple(PublishedWeights(**{"licence": licence_of(entry["family"]), **entry}) for entry in table["weights"])
 
 
 def default_for(recipe_name: str, task: Task) -> PublishedWeights:

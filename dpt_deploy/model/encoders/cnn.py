@@ -5,13 +5,14 @@ from __future__ import annotations
 import timm
 from torch import Tensor, nn
 
-from dpt_deploy.core.spec import EncoderSpec, Tap
+from dpt_deploy.core.encoders import CNNSpec, Tap
+from dpt_deploy.model.encoders.base import Encoder
 
 
-class ConvEncoder(nn.Module):
+class ConvEncoder(Encoder):
     """timm's ResNet family without its classifier: (B, 3, H, W) to four maps at 1/4, 1/8, 1/16, 1/32."""
 
-    def __init__(self, spec: EncoderSpec, taps: tuple[Tap, ...]) -> None:
+    def __init__(self, spec: CNNSpec, taps: tuple[Tap, ...]) -> None:
         super().__init__()
         net = timm.create_model(spec.timm_name, pretrained=False, num_classes=0, **_resized(spec))
         self.taps = taps
@@ -19,6 +20,10 @@ class ConvEncoder(nn.Module):
         for name in ("conv1", "bn1", "act1", "maxpool"):
             self.stem.add_module(name, getattr(net, name))
         self.stages = nn.ModuleList(getattr(net, f"layer{index}") for index in range(1, 5))
+
+    @property
+    def comparable(self) -> tuple[str, ...]:
+        return tuple(f"stages.{index}" for index in range(len(self.stages)))
 
     def forward(self, image: Tensor) -> list[Tensor]:
         x = self.stem(image)
@@ -29,6 +34,6 @@ class ConvEncoder(nn.Module):
         return [features[tap] for tap in self.taps]
 
 
-def _resized(spec: EncoderSpec) -> dict[str, tuple[int, ...]]:
+def _resized(spec: CNNSpec) -> dict[str, tuple[int, ...]]:
     """timm's arguments for other blocks; a recipe that gives ``stage_blocks`` gives the channels of basic blocks."""
     return {"layers": spec.stage_blocks, "channels": spec.stage_channels} if spec.stage_blocks else {}

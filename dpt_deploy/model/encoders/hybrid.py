@@ -1,4 +1,4 @@
-"""The convolutional half of DPT-Hybrid: a ResNet50 with group norm and weight standardisation (paper §3.1, supplement).
+"""DPT-Hybrid's encoder: a Vision Transformer on a ResNet50 with group norm and weight standardisation (paper §3.1).
 
 The supplement calls it pre-activation; the published weights were trained with ``preact=False``, which is followed.
 """
@@ -14,7 +14,8 @@ from timm.layers.padding import pad_same
 from timm.models.resnetv2 import ResNetV2
 from torch import Tensor, nn
 
-from dpt_deploy.core.spec import EncoderSpec
+from dpt_deploy.core.encoders import HybridSpec, Tap
+from dpt_deploy.model.encoders.vit import TransformerEncoder
 
 
 class SumStdConv2dSame(StdConv2dSame):
@@ -36,7 +37,7 @@ class SumStdConv2dSame(StdConv2dSame):
 class ConvStages(nn.Module):
     """Stem and stages of the ResNet: (B, 3, H, W) to the output of every stage, at 1/4, 1/8, 1/16."""
 
-    def __init__(self, spec: EncoderSpec) -> None:
+    def __init__(self, spec: HybridSpec) -> None:
         super().__init__()
         conv = StdConv2dSame if spec.weight_standardisation == "sqrt" else SumStdConv2dSame
         net = ResNetV2(
@@ -64,7 +65,7 @@ class ConvStages(nn.Module):
 class HybridEmbed(nn.Module):
     """Tokens from the last convolutional stage (1/16 resolution), and every stage for tapping."""
 
-    def __init__(self, spec: EncoderSpec) -> None:
+    def __init__(self, spec: HybridSpec) -> None:
         super().__init__()
         self.backbone = ConvStages(spec)
         self.proj = nn.Conv2d(spec.stage_channels[-1], spec.width, kernel_size=1)
@@ -74,3 +75,15 @@ class HybridEmbed(nn.Module):
         outputs = self.backbone(image)
         tokens = self.proj(outputs[-1]).flatten(2).transpose(1, 2)
         return tokens, {f"stage{index}": output for index, output in enumerate(outputs)}
+
+
+class HybridEncoder(TransformerEncoder):
+    """A Vision Transformer on the last stage of the ResNet, whose own maps (B, C, H/s, W/s) may be tapped as well."""
+
+    def __init__(self, spec: HybridSpec, taps: tuple[Tap, ...]) -> None:
+        super().__init__(spec, taps, HybridEmbed(spec))
+        self.stages = len(spec.stage_blocks)
+
+    @property
+    def comparable(self) -> tuple[str, ...]:
+        return (*(f"embed.backbone.stages.{index}" for index in range(self.stages)), *super().comparable)

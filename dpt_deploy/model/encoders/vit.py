@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from dpt_deploy.core.spec import EncoderSpec, PositionResize, Tap
-from dpt_deploy.model.encoders.hybrid import HybridEmbed
+from dpt_deploy.core.encoders import PositionResize, Tap, TransformerSpec, ViTSpec
+from dpt_deploy.model.encoders.base import Encoder
 
 
 class PositionEmbedding(nn.Module):
@@ -56,14 +56,13 @@ def resize_grid(grid: Tensor, height: int, width: int, rule: PositionResize) -> 
     return grid.index_select(2, rows).index_select(3, columns)
 
 
-class ViTEncoder(nn.Module):
-    """Image (B, 3, H, W) to the tapped features, finest first.
+class TransformerEncoder(Encoder):
+    """Un-normalised tokens (B, prefix + H/P * W/P, D) of the tapped blocks, on patches of P pixels.
 
-    A block tap yields un-normalised tokens (B, prefix + H/P * W/P, D) of patches of P pixels; a stage tap of a hybrid
-    encoder yields the feature map of that ResNet stage (B, C, H/s, W/s).
+    ``embed`` makes the patch tokens, and the feature maps of its stages where it has any: those may be tapped too.
     """
 
-    def __init__(self, spec: EncoderSpec, taps: tuple[Tap, ...]) -> None:
+    def __init__(self, spec: TransformerSpec, taps: tuple[Tap, ...], embed: nn.Module) -> None:
         super().__init__()
         blocks = [tap for tap in taps if isinstance(tap, int)]
         vit = VisionTransformer(
@@ -80,10 +79,14 @@ class ViTEncoder(nn.Module):
         )
         self.taps = taps
         self.patch = spec.patch
-        self.embed: nn.Module = HybridEmbed(spec) if spec.kind == "hybrid" else PatchEmbed(spec)
+        self.embed = embed
         self.prefix = nn.Parameter(torch.zeros(1, spec.prefix_tokens, spec.width))
         self.position = PositionEmbedding(spec.grid, spec.width, spec.prefix_tokens, spec.position_resize)
         self.blocks = vit.blocks
+
+    @property
+    def comparable(self) -> tuple[str, ...]:
+        return tuple(f"blocks.{index}" for index in range(len(self.blocks)))
 
     def forward(self, image: Tensor) -> list[Tensor]:
         batch, _, height, width = image.shape
@@ -101,10 +104,17 @@ class ViTEncoder(nn.Module):
 class PatchEmbed(nn.Module):
     """Non-overlapping patches of ``patch`` pixels, flattened and projected linearly to D channels (paper §3.1)."""
 
-    def __init__(self, spec: EncoderSpec) -> None:
+    def __init__(self, spec: ViTSpec) -> None:
         super().__init__()
         self.proj = nn.Conv2d(3, spec.width, kernel_size=spec.patch, stride=spec.patch)
 
     def forward(self, image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """(B, 3, H, W) to tokens (B, H/patch * W/patch, D); a plain ViT has no stages to tap."""
         return self.proj(image).flatten(2).transpose(1, 2), {}
+
+
+class ViTEncoder(TransformerEncoder):
+    """A plain Vision Transformer."""
+
+    def __init__(self, spec: ViTSpec, taps: tuple[Tap, ...]) -> None:
+        super().__init__(spec, taps, PatchEmbed(spec))

@@ -1,7 +1,7 @@
 """The same function in fewer operations: exact algebra applied before export.
 
     rewrite                                            why it is exact
-    1x1 convolution before the x2 bilinear upsample    both are linear, and interpolation weights sum to one (bias)
+    1x1 convolution before the bilinear upsample       both are linear, and interpolation weights sum to one (bias)
     read-out projection split in two                   W [x; r] + b = W₁ x + (W₂ r + b): the second part once per image
     reassemble's 1x1 convolution as a linear map       the same product, on tokens, before they are transposed
     batch norm and weight standardisation folded       constants at inference; folded in float64
@@ -23,7 +23,7 @@ from dpt_deploy.core.spec import ImageSpec
 from dpt_deploy.model.dpt import DPT
 from dpt_deploy.model.encoders.hybrid import SumStdConv2dSame
 from dpt_deploy.model.encoders.vit import PositionEmbedding, resize_grid
-from dpt_deploy.model.fusion import Fusion, upsample2
+from dpt_deploy.model.fusion import Fusion, upsample
 from dpt_deploy.model.reassemble import ProjectReadout, Reassemble
 
 
@@ -161,10 +161,10 @@ class DeployedFusion(nn.Module):
         self.unit = block.unit
         self.out_conv = block.out_conv
 
-    def forward(self, path: Tensor, skip: Tensor | None = None) -> Tensor:
+    def forward(self, path: Tensor, skip: Tensor | None = None, size: tuple[int, int] | None = None) -> Tensor:
         if self.skip_unit is not None and skip is not None:
             path = path + self.skip_unit(skip)
-        return upsample2(self.out_conv(self.unit(path)), align_corners=True)
+        return upsample(self.out_conv(self.unit(path)), size, align_corners=True)
 
 
 class Uint8Input(nn.Module):

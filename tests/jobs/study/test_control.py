@@ -1,5 +1,7 @@
 """The planted defects: positions repeated or begun anew, the same at the training size and nowhere else."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ import torch.nn.functional as F
 from support.tiny import exported, tiny_model, tiny_path, tiny_recipe, tiny_spec
 
 from dpt_deploy.artifact.sidecar import Sidecar
+from dpt_deploy.core.decode import decode
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.core.size import Size
@@ -126,9 +129,9 @@ def test_the_file_of_the_other_rule_would_be_noticed(trained):
 
 
 def test_specifications_and_sidecars_from_before_still_load():
-    spec = tiny_spec("tiny-vit").to_dict()
+    spec = asdict(tiny_spec("tiny-vit"))
     del spec["encoder"]["position_resize"]
-    assert ModelSpec.from_dict(spec) == tiny_spec("tiny-vit")
+    assert decode(ModelSpec, spec) == tiny_spec("tiny-vit")
     old = exported("tiny-vit").sidecar.to_json().replace('"position_resize": "bilinear"', '"unknown": 1')
     assert "position_resize" not in old
     assert Sidecar.from_json(old).model.encoder.position_resize == "bilinear"
@@ -169,10 +172,10 @@ def test_the_recipe_of_a_control_is_whole_and_differs_in_the_defect_alone(traine
         load_recipe(str(control.artifact.path.parent / "tiny-vit-nearest.toml")),
         original.artifact.sidecar,
     )
-    model = recipe.model.to_dict()
+    model = asdict(recipe.model)
     assert model.pop("name") == "tiny-vit-nearest"
     assert model["encoder"].pop("position_resize") == "nearest"
-    wanted = sidecar.model.to_dict()
+    wanted = asdict(sidecar.model)
     del wanted["name"], wanted["encoder"]["position_resize"]
     assert model == wanted
     assert (recipe.image, recipe.verify) == (sidecar.image, sidecar.verify)

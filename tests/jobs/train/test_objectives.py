@@ -43,9 +43,11 @@ def test_depth_is_learned_from_the_output_before_the_final_relu():
     terms = 0.1 * (output.clamp_max(0).abs() / deviation).mean() + 0.01 * (deviation.log() ** 2).mean()
     for truth in (inverse, unknown):
         expected = depth_loss(output, truth, truth.isfinite()) + terms
-        assert torch.allclose(DepthObjective()(model, images, truth), expected, rtol=1e-5)
+        assert torch.allclose(DepthObjective(model.landmarks.last)(model, images, truth), expected, rtol=1e-5)
     expected = depth_loss(output, inverse, inverse.isfinite(), alpha=0.1, trim=0.0) + terms
-    assert torch.allclose(DepthObjective(alpha=0.1, trim=0.0)(model, images, inverse), expected, rtol=1e-5)
+    assert torch.allclose(
+        DepthObjective(model.landmarks.last, alpha=0.1, trim=0.0)(model, images, inverse), expected, rtol=1e-5
+    )
     assert not model.head.conv3._forward_pre_hooks
 
 
@@ -54,7 +56,7 @@ def test_a_network_that_fell_below_zero_can_still_learn():
     lost = depth_loss(model(images), inverse, inverse.isfinite())
     lost.backward()
     assert not any(parameter.grad.any() for parameter in model.parameters())  # all of it is behind the ReLU
-    DepthObjective()(model, images, inverse).backward()
+    DepthObjective(model.landmarks.last)(model, images, inverse).backward()
     assert model.head.conv3.bias.grad.item() < 0  # upwards
     assert model.encoder.blocks[0].attn.qkv.weight.grad.any()
 
@@ -64,7 +66,9 @@ def test_a_network_that_fell_below_zero_can_still_learn():
 
 def test_the_auxiliary_head_reads_the_penultimate_fusion_and_leaves_no_trace():
     model = fresh_model(tiny_recipe("tiny-seg").model, seed=1)
-    aim = SegmentationObjective("fusion.1", model.spec.fusion_channels, model.spec.num_classes, seed=1).eval()
+    aim = SegmentationObjective(
+        model.landmarks.penultimate, model.spec.fusion_channels, model.spec.num_classes, seed=1
+    ).eval()
     model.eval()
     images, labels = torch.randn(2, 3, 64, 64), torch.randint(0, 7, (2, 64, 64))
     seen = {}
@@ -115,7 +119,11 @@ def learned(few, folder, task, rate, steps):
     source = (LabelledScenes if task == "segmentation" else RenderedScenes)(few, 4, 64)
     batches = SceneBatches(source, 4, 64, 1, (0.5,) * 3, (0.5,) * 3, Augmentation(smallest_crop=0.95, colour=0.0))
     model = fresh_model(spec, seed=1)
-    aim = DepthObjective() if task == "depth" else segmentation(channels=spec.fusion_channels, classes=len(CLASSES))
+    aim = (
+        DepthObjective(model.landmarks.last)
+        if task == "depth"
+        else segmentation(channels=spec.fusion_channels, classes=len(CLASSES))
+    )
     history = fit(
         model,
         model.encoder.parameters(),

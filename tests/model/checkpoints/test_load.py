@@ -17,20 +17,21 @@ from support.checkpoints import (
     write_flat,
 )
 
+from dpt_deploy.core.encoders import ViTSpec
 from dpt_deploy.core.errors import BadFileError, ResourceError
 from dpt_deploy.core.recipe import load_recipe
-from dpt_deploy.core.spec import EncoderSpec, ModelSpec
-from dpt_deploy.model.checkpoints.keymaps import detect
+from dpt_deploy.core.spec import ModelSpec
 from dpt_deploy.model.checkpoints.load import load_native, load_weights, save_native
 from dpt_deploy.model.checkpoints.match import match_keys
 from dpt_deploy.model.checkpoints.published import find
+from dpt_deploy.model.families.registry import detect
 from dpt_deploy.model.random_weights import random_model
 
 TINY = Network(width=32, depth=4, channels=(8, 12, 16, 20), grid=4, fusion=16)
 TINY_SPEC = ModelSpec(
     name="tiny",
     task="depth",
-    encoder=EncoderSpec(kind="vit", width=32, depth=4, heads=2, grid=4),
+    encoder=ViTSpec(width=32, depth=4, heads=2, grid=4),
     taps=(0, 1, 2, 3),
     readout="project",
     reassemble_channels=(8, 12, 16, 20),

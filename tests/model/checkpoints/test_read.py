@@ -12,9 +12,10 @@ import pytest
 import torch
 from support.checkpoints import BASE, HYBRID, LARGE, Network, dpt_main, midas21, random_tensors, write_flat
 
+from dpt_deploy.core.encoders import ViTSpec
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.recipe import load_recipe
-from dpt_deploy.core.spec import EncoderSpec, ModelSpec
+from dpt_deploy.core.spec import ModelSpec
 from dpt_deploy.model.checkpoints.load import load_native, load_weights, save_native
 from dpt_deploy.model.checkpoints.match import CheckpointMismatchError
 from dpt_deploy.model.random_weights import random_model
@@ -23,7 +24,7 @@ TINY = Network(width=32, depth=4, channels=(8, 12, 16, 20), grid=4, fusion=16)
 TINY_SPEC = ModelSpec(
     name="tiny",
     task="depth",
-    encoder=EncoderSpec(kind="vit", width=32, depth=4, heads=2, grid=4),
+    encoder=ViTSpec(width=32, depth=4, heads=2, grid=4),
     taps=(0, 1, 2, 3),
     readout="project",
     reassemble_channels=(8, 12, 16, 20),

@@ -8,14 +8,15 @@ from pathlib import Path
 from dpt_deploy.artifact.records import OutputRecord, Shapes
 from dpt_deploy.artifact.sidecar import Sidecar, WeightsSource
 from dpt_deploy.artifact.store import Artifact, open_artifact, payload_of, write_sidecar
+from dpt_deploy.core.encoders import ViTSpec
 from dpt_deploy.core.recipe import Tolerance, VerifyMatrix
-from dpt_deploy.core.spec import EncoderSpec, ImageSpec, ModelSpec, TensorSpec
+from dpt_deploy.core.spec import ImageSpec, ModelSpec, TensorSpec
 
 NAME = "small-fp32.onnx"
 MODEL = ModelSpec(
     name="small",
     task="depth",
-    encoder=EncoderSpec("vit", width=32, depth=4, heads=2, grid=4),
+    encoder=ViTSpec(width=32, depth=4, heads=2, grid=4),
     taps=(0, 1, 2, 3),
     readout="project",
     reassemble_channels=(8, 12, 16, 20),

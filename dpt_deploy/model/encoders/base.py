@@ -1,0 +1,21 @@
+"""The interface between an encoder and the rest of the network."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class Encoder(nn.Module):
+    """Image (B, 3, H, W) to the tapped features, finest first.
+
+    A block tap yields tokens (B, prefix + H/P * W/P, D), a stage tap a feature map (B, C, H/s, W/s). A subclass is
+    built from its specification and the taps: ``MyEncoder(spec, taps)``.
+    """
+
+    @property
+    def comparable(self) -> tuple[str, ...]:
+        """Submodules, in order of execution, whose output the rewrites before export leave as it is."""
+        return ()
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        raise NotImplementedError

@@ -1,0 +1,65 @@
+"""The families of checkpoints that can be loaded. A new one is a file beside this one and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from dpt_deploy.model.families import dpt, huggingface, midas21, native
+from dpt_deploy.model.families.family import Family, matches
+
+# The first whose marks are all found counts: segmentation before depth (it has a mark more), our own keys last.
+_FAMILIES: list[Family] = [*dpt.FAMILIES, *midas21.FAMILIES, *huggingface.FAMILIES, *native.FAMILIES]
+
+# A part of a key, and the network that has it: for the error message only. The first that is found counts.
+_FOREIGN = (
+    ("depth_head.scratch.", "a Depth Anything model"),
+    ("relative_position_bias_table", "a DPT with a BEiT or Swin encoder (MiDaS 3.1)"),
+    ("attn.logit_scale", "a DPT with a Swin V2 encoder (MiDaS 3.1)"),
+    ("scratch.stem_transpose.", "a DPT with a LeViT encoder (MiDaS 3.1)"),
+    ("pretrained.layer1.3.0.conv_dw.", "the small MiDaS 2.1 (EfficientNet-Lite3)"),
+    ("backbone.embeddings.", "a Hugging Face DPT with a separate backbone"),
+)
+
+
+def register_family(family: Family) -> None:
+    """Add a family; it is tried before those that are there."""
+    _FAMILIES.insert(0, family)
+
+
+def families() -> tuple[Family, ...]:
+    """Every family, in the order in which they are tried."""
+    return tuple(_FAMILIES)
+
+
+def detect(keys: Iterable[str]) -> Family | None:
+    """The family of a checkpoint with these keys, or None."""
+    names = list(keys)
+    for family in _FAMILIES:
+        if all(any(matches(mark, name) for name in names) for mark in family.marks):
+            return family
+    return None
+
+
+def family_named(name: str) -> Family | None:
+    """The family of this name (its image rule and licence do not depend on the task), or None."""
+    return next((family for family in _FAMILIES if family.name == name), None)
+
+
+def licence_of(name: str) -> str:
+    """The licence of the weights that were published in this family; empty where none is known."""
+    family = family_named(name)
+    return family.licence if family else ""
+
+
+def layouts() -> tuple[str, ...]:
+    """The layouts that checkpoints can be written in, as ``convert --to`` names them."""
+    return tuple(dict.fromkeys(family.layout for family in _FAMILIES if family.layout))
+
+
+def foreign(keys: Iterable[str]) -> str | None:
+    """The network of a checkpoint that no network of the zoo can hold; None when it is not known."""
+    names = list(keys)
+    for part, network in _FOREIGN:
+        if any(part in name for name in names):
+            return network
+    return None
