@@ -90,20 +90,20 @@ def command(out: Path, plot: bool, reference: str | None, recorded: Path | None,
     """
     from dpt_deploy.jobs.study import study
     from dpt_deploy.jobs.study.agreement import agreement
-    from dpt_deploy.report import study_files as study_output
+    from dpt_deploy.report import study_numbers
 
     if plot:
-        study_output.require_drawing()
+        from dpt_deploy.report.study_files import write_pictures  # fails early without matplotlib
     sizes: tuple[Size, ...] = options.pop("res")
     setup = study.prepare_study(study.StudyRequest(sizes=sizes, reference=reference is not None, **options))
     baseline = study.recorded_study(recorded, setup, out) if recorded else None
     found, models = study.run_study(setup, out, baseline=baseline)
-    study_output.write_numbers(found, out)
+    study_numbers.write_numbers(found, out)
     if plot:
         say("drawing")
-        study_output.write_pictures(found, models, setup, out)
+        write_pictures(found, models, setup, out)
     met = agreement(found, baseline) if baseline else None
-    summary = study_output.summary(found)
+    summary = study_numbers.summary(found)
     for caution in summary.cautions:
         say(caution, style="bold red")
     if as_json:
@@ -111,7 +111,7 @@ def command(out: Path, plot: bool, reference: str | None, recorded: Path | None,
     else:
         print_table(summary.title, summary.columns, summary.rows)
         click.echo("\n".join([*summary.sentences, *([str(met)] if met else [])]))
-        click.echo(str(out / ("report.html" if plot else study.RECORD)))
+        click.echo(str(out / ("report.html" if plot else study_numbers.NUMBERS[0])))
     if not found.measures_something:
         raise ParityError(
             "the planted defect was not detected: the study is not sensitive enough",

@@ -62,18 +62,15 @@ def command(
     dpt-deploy sweep --backbone tiny-vit --res 192,320 --precision fp32,int8-cpu
     """
     from dpt_deploy.jobs.study import sweep
-    from dpt_deploy.report.study_files import require_drawing
+    from dpt_deploy.report.drawing import load_drawing
 
-    if plot:
-        require_drawing()
+    draw = load_drawing("pareto_figure", "draw_pareto") if plot else None  # fails early without matplotlib
     setup = sweep.prepare_sweep(backbone, weights, res, precisions, scenes)
     found = sweep.run_sweep(setup, out)
     document = found.to_dict()
     atomic_write_bytes(out / "sweep.json", (json.dumps(document, indent=1) + "\n").encode())
-    if plot:
-        from dpt_deploy.report.pareto_figure import draw_pareto
-
-        draw_pareto(document, out / "sweep.svg")
+    if draw:
+        draw(document, out / "sweep.svg")
     if as_json:
         print_json(document)
         return

@@ -1,4 +1,4 @@
-"""Photographs and depth as small pictures inside a page (data URIs), all of a scene in one scale of colours."""
+"""Photographs and depth maps as small pictures in a page (data URIs); all maps of an image share a colour scale."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-SIDE = 300  # pixels of the longer side: sharp on a screen of twice that density
+SIDE = 300  # pixels of the longer side: sharp on high-density screens
 _QUALITY = 86
-_UNKNOWN = 128  # grey is no colour of the map: here nothing was measured
-_ENDS = (1, 99)  # per cent of the truth that the colours span
+_UNKNOWN = 128  # grey, which is not in the colour map, marks unknown pixels
+_ENDS = (1, 99)  # percentiles of the ground truth that the colours span
 
 Pixels = NDArray[np.uint8]
 Map = NDArray[np.floating[Any]]
@@ -23,7 +23,7 @@ Map = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class View:
-    """What one candidate saw at one size: inverse depth (H, W) in 1/m, aligned to the truth, and its error."""
+    """Output of one candidate at one size: inverse depth (H, W) in 1/m, aligned to the ground truth, and its error."""
 
     candidate: str
     size: str
@@ -33,7 +33,7 @@ class View:
 
 @dataclass(frozen=True)
 class Exhibit:
-    """An image, its truth as inverse depth (H, W) in 1/m (NaN: not known; 0: sky), and what was seen in it."""
+    """An image, its ground truth as inverse depth (H, W) in 1/m (NaN: unknown; 0: sky), and the candidates' outputs."""
 
     name: str
     kind: str
@@ -42,19 +42,19 @@ class Exhibit:
     views: tuple[View, ...]
 
     def scale(self) -> tuple[float, float]:
-        """The inverse depths that get the first and the last colour, in every picture of this image."""
+        """Inverse depths of the first and the last colour in every picture of this image."""
         known = self.truth[np.isfinite(self.truth)]
         low, high = np.percentile(known, _ENDS) if known.size else (0.0, 1.0)
         return float(low), float(high)
 
 
 def photograph(image: Pixels) -> str:
-    """RGB (H, W, 3) as a data URI."""
+    """Encode RGB (H, W, 3) as a data URI."""
     return _uri(Image.fromarray(image))
 
 
 def depth_picture(nearness: Map, scale: tuple[float, float]) -> str:
-    """Inverse depth (H, W) in the colours of ``inferno``: the nearer, the brighter."""
+    """Draw inverse depth (H, W) in the colour map ``inferno``; near is bright."""
     low, high = scale
     known = np.isfinite(nearness)
     share = (np.where(known, nearness, low) - low) / max(high - low, 1e-9)

@@ -1,4 +1,4 @@
-"""HTML by function call: text is escaped at the one door through which everything goes."""
+"""HTML elements by function call; all text is escaped."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ _VOID = frozenset({"img", "meta"})
 
 
 class Html(str):
-    """Markup that is finished; any other string is text."""
+    """Finished markup; any other string is text to be escaped."""
 
     __slots__ = ()
 
 
 def el(tag: str, *children: str, **attributes: str) -> Html:
-    """``<tag …>children</tag>``. An attribute that Python cannot name gets underscores (``class_``, ``aria_label``)."""
+    """Make ``<tag …>children</tag>``. Underscores in attribute names become hyphens; a trailing one is dropped."""
     names = {name.rstrip("_").replace("_", "-"): value for name, value in attributes.items()}
     opening = "".join(f' {name}="{escape(value)}"' for name, value in names.items())
     if tag in _VOID:
@@ -24,12 +24,12 @@ def el(tag: str, *children: str, **attributes: str) -> Html:
 
 
 def join(parts: Sequence[str]) -> Html:
-    """Parts one after the other; what is not :class:`Html` is escaped."""
+    """Join parts; strings that are not :class:`Html` are escaped."""
     return Html("".join(part if isinstance(part, Html) else escape(part) for part in parts))
 
 
 def table(columns: list[str], rows: list[list[str]], *, caption: str = "") -> Html:
-    """A table whose first column names the row, in a frame that scrolls where the screen is narrow."""
+    """Make a table with row headers in its first column, in a frame that scrolls on narrow screens."""
     head = el("tr", *(el("th", column, scope="col") for column in columns))
     lines = [el("tr", el("th", row[0], scope="row"), *(el("td", cell) for cell in row[1:])) for row in rows]
     title = [el("caption", caption)] if caption else []

@@ -1,7 +1,7 @@
-"""A benchmark drawn: time over image size, time against arithmetic, memory (matplotlib, no display).
+"""Figure of a benchmark: time over image size, time per arithmetic, memory (matplotlib, no display).
 
-It takes the document that ``dpt-deploy bench`` writes, as plain data. Colours are those of Okabe and Ito, and every
-line is named where it ends.
+It takes the document that ``dpt-deploy bench`` writes. Colours are those of Okabe and Ito; every line is labelled at
+its end.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _LOOKS = {
 }
 _OTHER = ("#e69f00", "v")
 _DASHES = ("solid", (0, (5, 2)), (0, (2, 2)), (0, (1, 2)))  # by batch
-_HEAD = 0.62  # inches for what stands above the panels
-_GAP = 0.068  # of a panel's height: the least distance between two names
+_HEAD = 0.62  # inches above the panels
+_GAP = 0.068  # minimal distance of two labels, as a share of the panel's height
 _STYLE: Any = {**STYLE, "axes.labelcolor": QUIET}
 
 
 @dataclass(frozen=True, eq=False)
 class _Series:
-    """One contender at one batch: its rows, smallest size first."""
+    """One candidate at one batch: its rows, smallest size first."""
 
     name: str
     colour: str
@@ -46,7 +46,7 @@ class _Series:
 
 @dataclass(frozen=True)
 class _Panel:
-    """What is drawn of every row: a title with its unit, a note below it, and the point (None where there is none)."""
+    """A panel: its title with the unit, a note below it, and a function from a row to its point (None: no point)."""
 
     title: str
     note: str
@@ -54,10 +54,10 @@ class _Panel:
 
 
 def draw_latency(result: Data, path: Path) -> None:
-    """Write the picture of one result in the form that the suffix of ``path`` names.
+    """Draw one result to ``path`` in the format of its suffix.
 
-    With two sizes and more: time over size, and time against arithmetic beside the machine's ceiling. With one: time
-    alone. Memory stands beside them where it was measured.
+    With several sizes, the panels show time over size, and time per arithmetic compared with the machine's ceiling.
+    With one size, there is a panel of time only. Memory has a panel if it was measured.
 
     Raises:
         ResourceError: the file cannot be written.
@@ -104,13 +104,13 @@ def _look(contender: str) -> tuple[str, str, str]:
 
 
 def _sizes(rows: Sequence[Data]) -> list[str]:
-    """Names of the sizes, those with the least arithmetic for an image first."""
+    """Names of the sizes, in ascending order of arithmetic per image."""
     work = {str(row["size"]): row["gflop"] / row["batch"] for row in rows}
     return sorted(work, key=lambda size: work[size])
 
 
 def _time(rows: Sequence[Data]) -> _Panel:
-    """Milliseconds, or seconds where most are many."""
+    """Panel of time, in milliseconds or seconds."""
     long = max(row["p50_ms"] for row in rows) > 3000
     scale = 1e-3 if long else 1.0
 
@@ -126,7 +126,7 @@ def _peak_bytes(row: Data) -> float | None:
 
 
 def _memory(rows: Sequence[Data]) -> _Panel:
-    """Megabytes, or gigabytes where there are many."""
+    """Panel of memory, in megabytes or gigabytes."""
     large = max(_peak_bytes(row) or 0 for row in rows) > 3e9
     scale = 1e-9 if large else 1e-6
 
@@ -139,7 +139,7 @@ def _memory(rows: Sequence[Data]) -> _Panel:
 
 
 def _over_sizes(axes: Any, series: Sequence[_Series], panel: _Panel) -> None:
-    """A line for each over the sizes, evenly spaced."""
+    """Draw a line per series over evenly spaced sizes."""
     sizes = _sizes([row for entry in series for row in entry.rows])
     ends = {}
     for entry in series:
@@ -168,7 +168,7 @@ def _line(axes: Any, entry: _Series, places: Sequence[float], points: Sequence[P
 
 
 def _per_operation(axes: Any, series: Sequence[_Series], result: Data) -> None:
-    """Time for a fixed amount of arithmetic: flat where time grows in step with it, high where the machine idles."""
+    """Draw time per arithmetic: flat if time grows in proportion, high if the machine is idle."""
 
     def point(row: Data) -> Point:
         low, high = row["interval_ms"]
@@ -192,7 +192,7 @@ def _arithmetic(row: Data) -> str:
 
 
 def _side_by_side(axes: Any, series: Sequence[_Series], panel: _Panel) -> None:
-    """One size: a dot and its interval for each, named on the left."""
+    """Draw a dot with its interval per series, for a single size."""
     for place, entry in enumerate(reversed(series)):
         point = panel.point(entry.rows[0])
         if point:
@@ -218,7 +218,7 @@ def _dress(axes: Any, panel: _Panel, *, along: str = "y") -> None:
 
 
 def _name(axes: Any, ends: Mapping[_Series, float]) -> None:
-    """Names at the right end of the lines, moved apart where they would touch, and none above the panel."""
+    """Label the lines at their right ends, moved apart if they would overlap, and not above the panel."""
     low, high = axes.get_ylim()
     entries = sorted(ends, key=lambda entry: ends[entry])
     places = _apart([(ends[entry] - low) / (high - low) for entry in entries])
@@ -237,7 +237,7 @@ def _name(axes: Any, ends: Mapping[_Series, float]) -> None:
 
 
 def _apart(places: Sequence[float]) -> list[float]:
-    """Ascending places, pushed down from the top and then up from the bottom until they are ``_GAP`` apart."""
+    """Move ascending places apart by ``_GAP``, down from the top and then up from the bottom."""
     found = list(places)
     for index in reversed(range(len(found))):
         ceiling = 1.0 if index == len(found) - 1 else found[index + 1] - _GAP
@@ -249,12 +249,12 @@ def _apart(places: Sequence[float]) -> list[float]:
 
 
 def _digits(value: float) -> str:
-    """A number of three digits, or of as many as it has before the point."""
+    """Format a number with three digits, or with all digits before the point."""
     return f"{value:.0f}" if value >= 100 else f"{value:#.3g}".rstrip(".")
 
 
 def _head(figure: Any, result: Data, height: float) -> None:
-    """The model, and what its numbers must be read with."""
+    """Write the model, the machine and the versions above the panels."""
     machine = result["environment"]
     tools = machine["tools"]
     versions = [f"{name} {tools[name]}" for name in ("torch", "onnxruntime", "onnxruntime-gpu") if name in tools]

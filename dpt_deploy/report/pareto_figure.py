@@ -1,4 +1,4 @@
-"""Error against time, one line a precision, one point a size; the best of all points ringed (matplotlib)."""
+"""Figure of error against time: a line per precision, a point per size, the best points ringed (matplotlib)."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _STYLE: Any = {**STYLE, "axes.labelcolor": QUIET}
 
 
 def draw_pareto(sweep: Data, path: Path) -> None:
-    """Write the picture of a sweep (the document of ``dpt-deploy sweep``) in the form that the suffix names.
+    """Draw a sweep (the document of ``dpt-deploy sweep``) to ``path`` in the format of its suffix.
 
-    Precisions that this machine does not compute in have no time: their errors stand below the title.
+    Precisions that this machine does not compute in have no time; their errors are listed below the title.
 
     Raises:
         ResourceError: the file cannot be written.
@@ -53,7 +53,7 @@ def draw_pareto(sweep: Data, path: Path) -> None:
 
 
 def _line(axes: Any, precision: str, points: Sequence[Data], *, named: bool) -> None:
-    """A line over the sizes, which are written at its points if it is the one that is ``named``."""
+    """Draw a line over the sizes, with size labels if it is ``named``."""
     times, errors = [point["ms"][0] for point in points], [point["abs_rel"] for point in points]
     spread = [
         [point["ms"][0] - point["ms"][1] for point in points],
@@ -72,8 +72,10 @@ def _line(axes: Any, precision: str, points: Sequence[Data], *, named: bool) -> 
 
 
 def _untimed(points: Sequence[Data]) -> str:
-    """The errors, at the first size, of precisions that have no time here."""
+    """Format the errors at the first size of precisions without a time."""
     first = next(iter(points))["size"]
-    told = [f"{each['precision']} {each['abs_rel']:.4f}" for each in points if not each["ms"] and each["size"] == first]
-    ringed = "Ringed: none is both faster and better."
-    return f"{ringed} Not timed here, AbsRel at {first}: {', '.join(told)}" if told else ringed
+    listed = [
+        f"{each['precision']} {each['abs_rel']:.4f}" for each in points if not each["ms"] and each["size"] == first
+    ]
+    ringed = "Ringed: no other point is both faster and more accurate."
+    return f"{ringed} Not timed here, AbsRel at {first}: {', '.join(listed)}" if listed else ringed

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dpt_deploy.core.optional import extra
 from dpt_deploy.report.bench_tables import TextTable
-from dpt_deploy.report.sections import Data, Result, Section, machine, markdown, source
+from dpt_deploy.report.drawing import lazy_drawing
+from dpt_deploy.report.sections import Result, Section, machine, markdown, source
 
 
 def _sweep(result: Result, folder: str) -> str:
@@ -122,12 +122,6 @@ def _interval(estimate: tuple[float, float, float] | None, digits: int) -> str:
     return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
-def _draw(data: Data, path: Any) -> None:
-    with extra("study", purpose="drawing a sweep"):
-        from dpt_deploy.report.pareto_figure import draw_pareto
-    draw_pareto(dict(data), path)
-
-
 PRECISION_KINDS: dict[str, Section] = {
     "sweep": Section(
         "Precisions: error against time",
@@ -135,7 +129,7 @@ PRECISION_KINDS: dict[str, Section] = {
         "in are timed, interleaved. The others (`emu`) predict the error of an engine and have no time here.\n"
         "Best: no other row is both faster and more accurate.",
         _sweep,
-        _draw,
+        lazy_drawing("pareto_figure", "draw_pareto"),
     ),
     "precisions": Section(
         "Precisions: every network",

@@ -1,8 +1,8 @@
-"""Figure 4 drawn: loss and error over inference resolution, and the differences that decide (matplotlib, no display).
+"""The paper's Figure 4: loss and error over inference resolution, and the differences (matplotlib, no display).
 
-A model keeps its colour in every precision; precisions differ in line and marker. Colours are those of Okabe and Ito,
-told apart by who sees fewer colours, and never alone: markers and labels differ as well. In the SVG for a page every
-colour is a custom property, so that the page's own light or dark decides.
+A model keeps its colour in every precision; precisions differ in line style and marker. The colours are those of Okabe
+and Ito, which colour-blind readers can distinguish; markers and labels differ, too. In the SVG of a page every colour
+is a custom property, so the page's light or dark theme applies.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _TITLES = {"loss": "Performance decrease [%]", "error": "AbsRel, mean over image
 _NOTES = {"loss": "relative to the training size; lower is better", "error": "lower is better"}
 _VARIABLES = {INK: "--ink", QUIET: "--quiet", RULE: "--rule", SHADE: "--shade"}
 _VARIABLES.update({colour: f"--series-{index}" for index, colour in enumerate(COLOURS)})
-# Of an SVG as matplotlib writes it: its fixed size, its groups' ids, the ids it refers to, its fonts.
+# Changes to matplotlib's SVG: no fixed size, no ids of groups, unique ids of references, the page's fonts.
 _THEME = (
     (r'^(<svg[^>]*?) width="[^"]*"', r"\1"),
     (r'^(<svg[^>]*?) height="[^"]*"', r"\1"),
@@ -44,14 +44,14 @@ _THEME = (
     (r"font-family: [^;\"]*", "font-family: var(--sans)"),
     (r"font: ([\w ]*?[\d.]+px) [^;\"]*", r"font: \1 var(--sans)"),  # matplotlib before 3.11
 )
-_GAP = 0.062  # of a panel's height: the least distance between two labels
+_GAP = 0.062  # minimal distance of two labels, as a share of the panel's height
 _STYLE: Any = {**STYLE, "axes.labelcolor": INK, "axes.spines.left": False}
 
 
 @dataclass(frozen=True)
 class Line:
-    """One candidate of the figure; a ``control`` is drawn in ink. Where there are several precisions, the first of a
-    model ``leads``: its interval is shaded and its end bears the ``name``."""
+    """One candidate of the figure; a ``control`` is drawn in ink. The first precision of a model ``leads``: its
+    interval is shaded and its end is labelled with ``name``."""
 
     curve: Curve
     name: str
@@ -64,8 +64,8 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """What the figure shows: the lines over ``ticks``, each a (ratio to the training size, label); of several
-    ``precisions`` the name, line and marker of each."""
+    """Content of the figure: lines over ``ticks`` (ratio to the training size, label). If there are several
+    ``precisions``, each has a name, a line style and a marker."""
 
     lines: tuple[Line, ...]
     ticks: tuple[tuple[float, str], ...]
@@ -74,7 +74,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Difference:
-    """A row of the differences: what is compared, by how much, and in which colour."""
+    """A row of the differences: label, estimate and colour."""
 
     label: str
     estimate: Estimate
@@ -82,7 +82,7 @@ class Difference:
 
 
 def chart(study: Study) -> Chart:
-    """The lines of a study."""
+    """Make the chart of a study."""
     tints = colours(study)
     names = list(dict.fromkeys(candidate.precision for candidate in study.models))
     several = len(names) > 1
@@ -102,14 +102,14 @@ def chart(study: Study) -> Chart:
 
 
 def colours(study: Study) -> dict[str, str]:
-    """The colour of each candidate, the same in every figure: that of its model."""
+    """Colour of each candidate, by its model; the same in every figure."""
     models = list(dict.fromkeys(candidate.model for candidate in study.models))
     tints = {model: COLOURS[index % len(COLOURS)] for index, model in enumerate(models)}
     return {candidate.name: QUIET if candidate.control else tints[candidate.model] for candidate in study.candidates}
 
 
 def save_figure(shown: Chart, title: str, paths: Sequence[Path]) -> None:
-    """Both panels side by side, in the form of each path's suffix.
+    """Draw both panels side by side, in the format of each path's suffix.
 
     Raises:
         ResourceError: a file cannot be written.
@@ -128,7 +128,7 @@ def save_figure(shown: Chart, title: str, paths: Sequence[Path]) -> None:
 
 
 def panel_svg(shown: Chart, panel: Panel) -> str:
-    """One panel as an SVG element for a page that defines ``--ink``, ``--series-0`` and so on."""
+    """Draw one panel as an SVG element for a page that defines ``--ink``, ``--series-0`` and so on."""
     with _style():
         figure = Figure(figsize=(5.0, 3.9), layout="constrained")
         _draw(figure.subplots(), shown, panel)
@@ -136,7 +136,7 @@ def panel_svg(shown: Chart, panel: Panel) -> str:
 
 
 def differences_svg(rows: Sequence[Difference], unit: str) -> str:
-    """Intervals on one axis with its zero: what lies to the right of it is more, what crosses it cannot be told."""
+    """Draw the differences as intervals on an axis with a line at zero."""
     with _style():
         figure = Figure(figsize=(7.4, 0.75 + 0.42 * len(rows)), layout="constrained")
         axes: Any = figure.subplots()
@@ -188,7 +188,7 @@ def _draw(axes: Any, shown: Chart, panel: Panel) -> None:
 def _line(axes: Any, line: Line, places: Sequence[float], panel: Panel) -> None:
     points = _points(line.curve, panel)
     low, high = [point.low for point in points], [point.high for point in points]
-    if line.leads and (panel == "loss" or not line.control):  # there it would hide the bands that matter
+    if line.leads and (panel == "loss" or not line.control):  # in the error panel it would hide the other bands
         axes.fill_between(places, low, high, color=line.colour, alpha=0.10 if line.control else 0.16, linewidth=0)
     values = [point.value for point in points]
     axes.plot(
@@ -205,7 +205,7 @@ def _line(axes: Any, line: Line, places: Sequence[float], panel: Panel) -> None:
 
 
 def _name_range(axes: Any, places: Sequence[float]) -> None:
-    """Say what the shade is, where it is wide enough to hold the words."""
+    """Label the shaded range if it is wide enough for the text."""
     if max(places) > 1 and (min(PAPER_RATIO, max(places)) - 1) / (max(places) - min(places)) > 0.25:
         axes.annotate(
             "range of the paper's figure",
@@ -220,7 +220,7 @@ def _name_range(axes: Any, places: Sequence[float]) -> None:
 
 
 def _labels(axes: Any, lines: Sequence[Line], panel: Panel) -> None:
-    """Names at the right end of the lines, moved apart where they would touch."""
+    """Label the lines at their right ends, moved apart if they would overlap."""
     low, high = axes.get_ylim()
     named = [line for line in lines if line.leads]
     heights = {line.name: (_points(line.curve, panel)[-1].value - low) / (high - low) for line in named}
@@ -242,7 +242,7 @@ def _labels(axes: Any, lines: Sequence[Line], panel: Panel) -> None:
 
 
 def _name_precisions(axes: Any, shown: Chart) -> None:
-    """Which line is which precision, in ink: colours are the models'."""
+    """Add a legend of the precisions' line styles, in ink."""
     handles = [
         Line2D([], [], color=QUIET, linestyle=dash, marker=marker, markersize=5, label=name)
         for name, dash, marker in shown.precisions
@@ -256,7 +256,7 @@ def _points(curve: Curve, panel: Panel) -> tuple[Estimate, ...]:
 
 
 def _themed(figure: Figure, name: str) -> str:
-    """The figure as an SVG element without size, background and fonts of its own; ``name`` makes its ids the page's."""
+    """Convert a figure to an SVG element without fixed size, background and fonts; ``name`` makes its ids unique."""
     buffer = io.StringIO()
     figure.savefig(
         buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))

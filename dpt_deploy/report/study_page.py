@@ -1,4 +1,4 @@
-"""A study as one page to read: no network, no script, light or dark as the reader likes, narrow or wide."""
+"""The page of a study: one file without scripts or network access, for light and dark themes and any width."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ HARDEST = 3  # images shown of each model
 
 @dataclass(frozen=True)
 class Gallery:
-    """What the page shows: images seen by every model at several sizes, and each model's worst at the training size."""
+    """Images of the page: some seen by every model at several sizes, and each model's worst at the training size."""
 
     exhibits: tuple[Exhibit, ...]
     worst: dict[str, tuple[Exhibit, ...]]
 
 
 def render(study: Study, gallery: Gallery) -> str:
-    """The page."""
+    """Render the page as HTML."""
     style = (files("dpt_deploy") / "data" / "report" / "study.css").read_text("utf-8")
     title = findings.headline(study)
     head = el(
@@ -48,7 +48,7 @@ def render(study: Study, gallery: Gallery) -> str:
         _worst(study, gallery.worst),
         _method(study),
         _provenance(study),
-        el("footer", "Written by dpt-deploy study. Everything on this page is in this one file."),
+        el("footer", "Written by dpt-deploy study. This page is a single file."),
     )
     return "<!doctype html>\n" + el("html", head, el("body", main), lang="en") + "\n"
 
@@ -56,9 +56,9 @@ def render(study: Study, gallery: Gallery) -> str:
 def _opening(study: Study, title: str) -> Html:
     kicker = f"Resolution study \N{MIDDLE DOT} {len(study.scores.images)} images \N{MIDDLE DOT} {study.data.name}"
     lead = (
-        f"Models trained at {study.scores.trained} pixels see larger images than they ever saw. "
-        "What do they lose? Figure 4 of Ranftl et al. (ICCV 2021) asks it of large models; here it is asked of the "
-        "exported files below, by the same measure."
+        f"How much accuracy do models trained at {study.scores.trained} pixels lose on larger images? Figure 4 of "
+        "Ranftl et al. (ICCV 2021) answers this for large models. This page answers it for the exported files below, "
+        "by the same measure."
     )
     warnings = [el("p", text, class_="warning", role="note") for text in findings.cautions(study)]
     verdicts = zip(findings.ordering(study), study.analysis.comparisons, strict=True)
@@ -87,7 +87,7 @@ def _card(study: Study, candidate: Candidate, colour: str) -> Html:
     facts = [
         ("AbsRel at " + str(study.scores.trained), f"{curve.error[at].value:.3f}", "large"),
         (f"loss at {last}", f"{signed(curve.loss[inside[-1]].value)} %", "large"),
-        ("of what a plane errs", f"{100 * curve.share_of_plane[at].value:.0f} %", ""),
+        ("share of the plane's error", f"{100 * curve.share_of_plane[at].value:.0f} %", ""),
         (f"mean loss, {first} to {last}", f"{signed(curve.in_range.value)} %", ""),
     ]
     pairs = [join([el("dt", name), el("dd", value, class_=kind)]) for name, value, kind in facts]
@@ -104,10 +104,10 @@ def _card(study: Study, candidate: Candidate, colour: str) -> Html:
 def _curves(study: Study) -> Html:
     shown = chart(study)
     notes = (
-        "How much larger the mean error is than at the training size. Bands are 95 % intervals.",
-        "The same errors as they are: a model that loses more may still be the better one. Bands are wide because "
-        "images differ, which a comparison of models does not feel: see below. "
-        f"The best plane through each truth errs {study.analysis.plane.value:.3f}.",
+        "Increase of the mean error compared with the training size. Bands are 95 % intervals.",
+        "Absolute errors: a model that loses more may still be the better one. Bands are wide because images differ "
+        "in difficulty; this cancels in the comparison of models below. "
+        f"The error of the best plane of each image is {study.analysis.plane.value:.3f} on average.",
     )
     panels = [
         el("figure", Html(panel_svg(shown, "loss")), el("figcaption", notes[0])),
@@ -138,12 +138,12 @@ def _prices(study: Study) -> Html:
     shares = [[each.candidate, *(interval(found, digits=2) for found in each.delta1)] for each in study.prices]
     sentences = [el("li", text) for text in findings.precisions(study)]
     tables = [
-        table(columns, errors, caption="By how much AbsRel is larger than in FP32, in percent of it"),
-        table(columns, shares, caption="By how much \N{GREEK SMALL LETTER DELTA}1 is larger than in FP32, in points"),
+        table(columns, errors, caption="Increase of AbsRel compared with FP32, in percent"),
+        table(columns, shares, caption="Increase of \N{GREEK SMALL LETTER DELTA}1 compared with FP32, in points"),
     ]
     return el(
         "section",
-        el("h2", "What a precision costs"),
+        el("h2", "Loss of accuracy by precision"),
         el("ul", *sentences, class_="findings"),
         el("details", el("summary", "At every size"), *tables),
     )
@@ -159,15 +159,15 @@ def _differences(study: Study) -> Html:
         rows.append(Difference("control \N{MINUS SIGN} " + analysis.control.original, analysis.control.overall, QUIET))
     figure = [el("figure", Html(differences_svg(rows, "points of loss")), class_="differences")] if rows else []
     text = (
-        "The same resampled images stand behind both sides of a difference, so what is hard about an image cancels. "
-        "A difference counts when its whole interval lies on one side of zero."
+        "Both sides of a difference use the same resampled images, so the difficulty of an image cancels. A difference "
+        "is significant if its whole interval lies on one side of zero."
     )
     return el(
         "section",
-        el("h2", "Who loses more"),
+        el("h2", "Comparison of models"),
         el("p", text),
         *figure,
-        el("h3", "The control: would this study notice a defect?"),
+        el("h3", "Control: does this study notice a planted defect?"),
         el("p", findings.control(study)),
     )
 
@@ -176,11 +176,11 @@ def _exhibits(study: Study, exhibits: Sequence[Exhibit]) -> Html:
     if not exhibits:
         return Html("")
     text = (
-        "Images of median difficulty, one of each kind; where there is one kind only, from easy to hard. Bright is "
-        "near. All pictures of an image share the scale of its truth and are aligned to it. The number is AbsRel."
+        "Images of median difficulty, one of each kind, or from easy to hard if there is only one kind. Bright means "
+        "near. All pictures of an image are aligned to its ground truth and share its colours. The number is AbsRel."
     )
     shown = [_exhibit(exhibit, colours(study)) for exhibit in exhibits]
-    return el("section", el("h2", "What the models see"), el("p", text), *shown)
+    return el("section", el("h2", "Outputs of the models"), el("p", text), *shown)
 
 
 def _exhibit(exhibit: Exhibit, tints: dict[str, str]) -> Html:
@@ -198,7 +198,7 @@ def _exhibit(exhibit: Exhibit, tints: dict[str, str]) -> Html:
 def _worst(study: Study, worst: dict[str, tuple[Exhibit, ...]]) -> Html:
     if not worst:
         return Html("")
-    parts = [el("h2", "Where they fail")]
+    parts = [el("h2", "Largest errors")]
     parts.append(el("p", f"The images with the largest errors of each model at {study.scores.trained} pixels."))
     for name, exhibits in worst.items():
         parts.append(el("h3", name, style=f"color: var({_variable(colours(study)[name])})"))
@@ -214,11 +214,11 @@ def _image(exhibit: Exhibit) -> Html:
 
 
 def _truth(exhibit: Exhibit) -> Html:
-    return _picture(depth_picture(exhibit.truth, exhibit.scale()), "truth")
+    return _picture(depth_picture(exhibit.truth, exhibit.scale()), "ground truth")
 
 
 def _seen(view: View, scale: tuple[float, float], note: str) -> Html:
-    return _picture(depth_picture(view.nearness, scale), note, f"depth as {view.candidate} sees it at {view.size}")
+    return _picture(depth_picture(view.nearness, scale), note, f"depth predicted by {view.candidate} at {view.size}")
 
 
 def _picture(source: str, note: str, alt: str = "") -> Html:
@@ -229,10 +229,16 @@ def _method(study: Study) -> Html:
     facts = [
         ("images", f"{len(study.scores.images)} of {study.data.name}"),
         ("measure", study.data.protocol),
-        ("loss", f"mean AbsRel at a size over mean AbsRel at {study.scores.trained}, less one, in percent"),
+        ("loss", f"mean AbsRel at a size divided by mean AbsRel at {study.scores.trained}, minus one, in percent"),
         ("intervals", f"{study.interval}, seed {study.seed}"),
-        ("the paper's range", "sizes up to 1.67 times the training size (416 to 640 for 384): the verdicts rest on it"),
-        ("plane", "the plane in inverse depth that fits each truth best: what no look at the image earns"),
+        (
+            "the paper's range",
+            "sizes up to 1.67 times the training size (416 to 640 for 384); verdicts are based on it",
+        ),
+        (
+            "plane",
+            "the plane in inverse depth that fits each ground truth best: a baseline that uses nothing of the image",
+        ),
     ]
     facts += [("published", text) for text in findings.references(study)]
     return el("section", el("h2", "How it was measured"), _facts(facts))

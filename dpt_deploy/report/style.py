@@ -1,4 +1,4 @@
-"""How every figure looks: ink, rules and matplotlib settings that are the same in all of them."""
+"""Colours and matplotlib settings of all figures."""
 
 from __future__ import annotations
 
@@ -17,6 +17,6 @@ STYLE: dict[str, Any] = {
     "ytick.color": QUIET,
     "xtick.labelsize": 9,
     "ytick.labelsize": 9,
-    "svg.fonttype": "none",  # text stays text: it can be searched, and read aloud
-    "svg.hashsalt": "dpt-deploy",  # the same result is the same file
+    "svg.fonttype": "none",  # text stays text: searchable and accessible
+    "svg.hashsalt": "dpt-deploy",  # the same result gives the same file
 }

@@ -1,4 +1,4 @@
-"""The loss of a training over its steps, drawn (matplotlib, no display)."""
+"""Figure of the loss of a training over its steps (matplotlib, no display)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SMOOTH = 15  # points of the curve in the running mean
 
 
 def draw_training(data: Mapping[str, Any], path: Path) -> None:
-    """Draw the ``loss`` of a training's record, every point and their running mean, to ``path`` (.svg, .png, …).
+    """Draw the ``loss`` of a training record, with its running mean, to ``path`` (.svg, .png, …).
 
     Raises:
         ResourceError: the file cannot be written.

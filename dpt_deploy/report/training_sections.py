@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from dpt_deploy.core.optional import extra
 from dpt_deploy.report.bench_tables import TextTable
+from dpt_deploy.report.drawing import lazy_drawing
 from dpt_deploy.report.sections import Result, Section, markdown, source
 
 
@@ -38,12 +37,6 @@ def _score(score: Mapping[str, float]) -> str:
     return f"AbsRel {score['abs_rel']:.3f}, which is {share:.0f} % of the best plane's {score['plane_abs_rel']:.3f}"
 
 
-def _draw_training(data: Mapping[str, Any], path: Path) -> None:
-    with extra("study", purpose="drawing a training"):
-        from dpt_deploy.report.training_figure import draw_training
-    draw_training(data, path)
-
-
 def _photographs(result: Result, folder: str) -> str:
     found = dict(result.data["explained_variance"])
     table = TextTable(("model", "explained variance"), tuple((name, f"{value:.3f}") for name, value in found.items()))
@@ -72,6 +65,6 @@ TRAINING_KINDS: dict[str, Section] = {
         "alignment in inverse depth; the plane is fitted to each ground truth. A training with a number continues\n"
         "the one before it. Minutes are wall-clock time; trainings with a number ran next to other work.",
         _training,
-        _draw_training,
+        lazy_drawing("training_figure", "draw_training"),
     ),
 }

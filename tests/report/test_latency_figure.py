@@ -81,7 +81,7 @@ def test_the_suffix_names_the_form(suffix, begins, tmp_path):
 @pytest.mark.parametrize("name", ["x.jpg", "x", "folder.svg"])
 def test_what_is_no_picture_is_refused(name, tmp_path):
     (tmp_path / "folder.svg").mkdir()
-    with pytest.raises(UsageError, match="is no picture to write"):
+    with pytest.raises(UsageError, match="is not a picture file"):
         check_plot(tmp_path / name)
 
 

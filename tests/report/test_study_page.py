@@ -124,11 +124,11 @@ def test_the_page_says_what_was_found_and_how(page):
     text = " ".join(re.sub(r"<style>.*?</style>|<[^>]+>", " ", page, flags=re.DOTALL).split())
     study = made()
     for part in (
-        "Transformers lose less than the convolutional network, as the paper says.",
+        "Transformers lose less than the convolutional network, as in the paper.",
         "Holds: conv loses",
         "the study notices a defect",
         "percentile bootstrap over images",
-        "Where they fail",
+        "Largest errors",
         study.candidates[0].sha256[:16],
         "a processor",
     ):
@@ -142,7 +142,7 @@ def test_every_number_of_the_figure_is_on_the_page(page):
 
 def test_cautions_stand_before_the_numbers():
     page = report.render(made(random=True, failures=[("bad-image", "cut short")]), gallery())
-    assert page.index("Nothing was learned") < page.index("Accuracy against resolution")
+    assert page.index("The models are untrained") < page.index("Accuracy against resolution")
     assert page.index("bad-image") < page.index("Accuracy against resolution")
 
 
@@ -165,7 +165,7 @@ def test_a_study_without_rival_control_and_pictures_is_a_page_as_well():
     page = report.render(study, Gallery((), {}))
     assert faults(page) == []
     assert "No control was run" in page
-    assert "What the models see" not in page
+    assert "Outputs of the models" not in page
 
 
 # --- markup -----------------------------------------------------------------------------------------------------------
@@ -265,9 +265,9 @@ def test_a_model_keeps_its_colour_in_every_precision():
 
 def test_the_page_says_what_precisions_cost_where_there_are_several():
     text = report.render(in_precisions(), Gallery((), {}))
-    assert "What a precision costs" in text
+    assert "Loss of accuracy by precision" in text
     assert "vit int8-cpu compared with vit: AbsRel grows by 1.0" in text
-    assert "What a precision costs" not in report.render(made(), Gallery((), {}))
+    assert "Loss of accuracy by precision" not in report.render(made(), Gallery((), {}))
 
 
 # --- in a browser -----------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from dpt_deploy.jobs.study.resolution import Analysis, Curve, Scores, analyse, r
 from dpt_deploy.measure.bootstrap import Estimate
 
 KIND = "resolution-study"
+RECORD = "study.json"
 Family = Literal["transformer", "convolutional"]
 
 

@@ -29,7 +29,7 @@ from dpt_deploy.jobs.study.agreement import (
 from dpt_deploy.jobs.study.images import Images
 from dpt_deploy.jobs.study.journal import Journal
 from dpt_deploy.jobs.study.models import CandidateModel, Defect
-from dpt_deploy.jobs.study.outcome import Candidate, PublishedNumber, Study, analysed, originals
+from dpt_deploy.jobs.study.outcome import RECORD, Candidate, PublishedNumber, Study, analysed, originals
 from dpt_deploy.jobs.study.prices import Price, price
 from dpt_deploy.jobs.study.resolution import Scores, default_sizes
 from dpt_deploy.jobs.study.scoring import Scoring
@@ -37,7 +37,6 @@ from dpt_deploy.measure.bootstrap import mean_of
 from dpt_deploy.runtime.registry import find_runtime
 
 JOURNAL = "scores.jsonl"
-RECORD = "study.json"
 MODELS = "models"
 DEFAULT_MODELS = ("tiny", "tiny-vit", "tiny-conv")
 DEFAULT_SCENES = 48

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import sys
 from dataclasses import replace
 from functools import partial
 
@@ -26,7 +27,7 @@ from dpt_deploy.jobs.study import models as study_models
 from dpt_deploy.jobs.study import scene_images, scoring, study
 from dpt_deploy.measure import metrics
 from dpt_deploy.model.checkpoints.load import save_native
-from dpt_deploy.report import study_files as study_output
+from dpt_deploy.report import study_files, study_numbers
 from dpt_deploy.scenes.layouts import balanced
 from dpt_deploy.scenes.render import render_scene
 from dpt_deploy.scenes.seeds import STUDIES
@@ -135,7 +136,7 @@ def test_everything_is_drawn(paths, tmp_path, capsys):
     pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install -e '.[study]'")
     arguments = ("--backbone", ",".join(paths), "--res", SIZES, "--scenes", 4, "--control", "none", "-o", tmp_path)
     assert "report.html" in fine(capsys, "study", *arguments)
-    assert {path.name for path in tmp_path.iterdir()} >= {*study_output.NUMBERS, *study_output.PICTURES}
+    assert {path.name for path in tmp_path.iterdir()} >= {*study_numbers.NUMBERS, *study_files.PICTURES}
     page = (tmp_path / "report.html").read_text()
     assert "Random weights: a trial run, not a result." in page
     assert page.count("data:image/jpeg") >= 10
@@ -375,9 +376,9 @@ def test_a_file_in_the_place_of_the_folder_is_refused(calling, tmp_path, capsys)
 
 
 def test_without_matplotlib_the_numbers_can_be_had_and_drawing_says_what_to_install(calling, monkeypatch, capsys):
-    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
-    for name in ("plots", "report", "pictures"):
-        monkeypatch.delitem(__import__("sys").modules, f"dpt_deploy.jobs.study.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    for name in [name for name in sys.modules if name.startswith("dpt_deploy.report.")]:
+        monkeypatch.delitem(sys.modules, name)
     fine(capsys, *calling(scenes=2))
     drawing = [part for part in calling(scenes=2) if part != "--no-plot"]
     assert "pip install -e '.[study]'" in complaint(capsys, 3, *drawing)
