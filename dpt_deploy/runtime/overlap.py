@@ -1,4 +1,4 @@
-"""One thing after another, with the next begun before the last is ended."""
+"""Ordered processing of a sequence in which the next item begins before the last one has ended."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from dpt_deploy.core.errors import DptError
 Item = TypeVar("Item")
 Token = TypeVar("Token")
 Result = TypeVar("Result")
-AT_ONCE = 2  # one computes while the next is made ready and the one before is taken
+AT_ONCE = 2  # one computes while the next is prepared and the previous result is taken
 
 
 def overlapped(
     items: Iterable[Item], begin: Callable[[Item, bool], Token | None], end: Callable[[Token], Result]
 ) -> Iterator[Result]:
-    """``end(begin(item, …))`` of every item, in order, with two of them begun at a time.
+    """Yield ``end(begin(item, …))`` for every item, in order, with two items begun at a time.
 
-    ``begin`` is told whether it may wait for others to end; where it may not, because something begun here waits to be
-    ended, it returns None if there is no room. What goes wrong with an item is raised after the results of those
-    before it. What was begun is ended, also where nobody asks for the rest.
+    The second argument of ``begin`` says if it may wait for room. It may not while an item begun here has not ended:
+    then it returns None if there is no room. The error of an item is raised after the results of the items before it.
+    Every item that was begun is ended, even if the caller stops early.
     """
     waiting: deque[Token] = deque()
     failures: list[DptError] = []
@@ -38,7 +38,7 @@ def overlapped(
             raise failure
     finally:
         while waiting:
-            with suppress(DptError):  # an error is under way already, or nobody asks
+            with suppress(DptError):  # another error is already raised, or the caller has stopped
                 end(waiting.popleft())
 
 
@@ -48,8 +48,10 @@ def _begun(
     waiting: Collection[Token],
     failures: list[DptError],
 ) -> Iterator[Token | None]:
-    """Every item begun; None as often as there is no room for it. An error ends it and is kept: its turn comes after
-    what was begun before."""
+    """Begin every item; yield None each time there is no room.
+
+    An error ends the sequence. It is stored in ``failures`` and raised after the results of the items before it.
+    """
     try:
         for item in items:
             while (token := begin(item, not waiting)) is None:

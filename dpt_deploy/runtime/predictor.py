@@ -71,45 +71,45 @@ class Predictor:
         self._stride = sidecar.model.stride
 
     def network_size(self, height: int, width: int) -> Size:
-        """The size at which an image of ``height`` x ``width`` pixels enters the network."""
+        """Return the network size for an image of ``height`` x ``width`` pixels."""
         return rules.network_size(height, width, self._image, self._stride)
 
     def prepare(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        """RGB bytes (H, W, 3) to the network's feed, batch 1."""
+        """Turn an RGB image (H, W, 3) uint8 into the network's inputs, batch 1."""
         to_input = rules.resize_uint8_input if self._sidecar.input_kind == "uint8" else rules.preprocess
         return {self._sidecar.inputs[0].name: to_input(image, self._image, self._stride)}
 
-    def infer(self, feed: Mapping[str, Any]) -> Any:
-        """The network alone: a feed of :meth:`prepare` to its raw output, for models with one output.
+    def infer(self, inputs: Mapping[str, Any]) -> Any:
+        """Run the network alone on inputs from :meth:`prepare`; return the raw output of a model with one output.
 
         Raises:
-            UsageError: the model has several outputs; besides, what :meth:`infer_all` raises.
+            UsageError: the model has several outputs, or for the reasons of :meth:`infer_all`.
         """
         if len(self._sidecar.outputs) > 1:
             names = ", ".join(output.name for output in self._sidecar.outputs)
             raise UsageError(f"the model has several outputs: {names}", hint="use infer_all(), which returns them all")
-        return self.infer_all(feed)[self._sidecar.outputs[0].name]
+        return self.infer_all(inputs)[self._sidecar.outputs[0].name]
 
-    def infer_all(self, feed: Mapping[str, Any]) -> dict[str, Any]:
-        """The network alone: a feed of :meth:`prepare` to its raw outputs by name.
+    def infer_all(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Run the network alone on inputs from :meth:`prepare`; return its raw outputs by name.
 
-        An engine also takes arrays that lie on the device (torch, CuPy, pycuda, JAX): nothing is copied then, nothing
-        waited for, and the outputs are arrays of the device as well (:class:`DeviceArray`).
+        An engine also takes arrays on its GPU (torch, CuPy, JAX). Then nothing is copied, the call does not wait, and
+        the outputs are arrays on the GPU too (:class:`DeviceArray`).
 
         Raises:
-            UsageError: the feed does not fit the network, or lies where the runtime cannot take it.
+            UsageError: the inputs do not fit the network, or are on a GPU and the runtime takes host arrays only.
         """
-        if not any(map(on_device, feed.values())):
-            return self._runner.infer(feed)
+        if not any(map(on_device, inputs.values())):
+            return self._runner.infer(inputs)
         if not isinstance(self._runner, DeviceRunner):
             raise UsageError(
-                f"runtime {self._runner.name!r} takes arrays of the host; this one lies on a GPU",
+                f"runtime {self._runner.name!r} takes host arrays; this one is on a GPU",
                 hint="copy it to the host, or build an engine: dpt-deploy build MODEL.onnx",
             )
-        return self._runner.infer_device(feed)
+        return self._runner.infer_device(inputs)
 
     def finish(self, outputs: Mapping[str, np.ndarray], height: int, width: int) -> Prediction:
-        """The network's outputs of batch 1 as maps of the image's own resolution.
+        """Turn the network's outputs of batch 1 into maps at the image's own resolution.
 
         Raises:
             ParityError: an output holds NaN or infinity.
@@ -123,7 +123,7 @@ class Predictor:
         return Prediction(self.network_size(height, width), maps)
 
     def predict(self, image: np.ndarray) -> Prediction:
-        """RGB bytes (H, W, 3) to a prediction of the same height and width.
+        """Predict the maps of an RGB image (H, W, 3) uint8, at the same height and width.
 
         Raises:
             UsageError: the array is not an RGB image, or the model cannot take its size.
@@ -140,10 +140,13 @@ class Predictor:
     __call__ = predict
 
     def predict_all(self, images: Iterable[Any]) -> Iterator[Prediction]:
-        """The prediction of each image, in order, for frames of a video and their like.
+        """Yield the prediction of each image, in order; meant for the frames of a video.
 
-        Where an engine runs, one image is copied and resized while another is computed. What is wrong with an image is
-        raised after the predictions of those before it; raises what :meth:`predict` raises.
+        With an engine, one image is copied and resized while another is computed. The error of an image is raised after
+        the predictions of the images before it.
+
+        Raises:
+            UsageError, ParityError, ResourceError: for the reasons of :meth:`predict`.
         """
         if not self._overlaps:
             return map(self.predict, images)
@@ -166,11 +169,11 @@ class Predictor:
 
 
 def refuse_on_device(image: Any) -> None:
-    """Raise :class:`UsageError` for an image that lies where nothing here can resize it."""
+    """Raise :class:`UsageError` for an image on a GPU, which this predictor cannot resize."""
     if on_device(image):
         raise UsageError(
-            "images are resized on the host; this one lies on a GPU",
-            hint="copy it to the host, load an engine with device_imaging=True, or give the network's own input on "
+            "images are resized on the host; this one is on a GPU",
+            hint="copy it to the host, load an engine with device_imaging=True, or pass the network's own input on "
             "the device to infer()",
         )
 

@@ -79,7 +79,7 @@ def tickets_are_collected_in_any_order_and_once(runner, expected, shape, toleran
     name, output = runner.inputs[0].name, runner.outputs[0].name
     first, second = images(*shape, seed=1), images(*shape, seed=2)
     one, two = runner.submit({name: first}), runner.submit({name: second})
-    with pytest.raises(UsageError, match="2 runs are on their way"):
+    with pytest.raises(UsageError, match="2 runs are queued"):
         runner.submit({name: first})
     close(runner.collect(two)[output], expected(second), tolerance)
     close(runner.collect()[output], expected(first), tolerance)  # that which was submitted first of those left
@@ -171,8 +171,8 @@ def wrong_feeds_are_refused(runner, outside):
     name = runner.inputs[0].name
     good = images(1, 64, 64)
     for feed, match in (
-        ({}, "the feed has nothing"),
-        ({"image": good}, f"takes '{name}'; the feed has 'image'"),
+        ({}, "the inputs are nothing"),
+        ({"image": good}, f"takes '{name}'; the inputs are 'image'"),
         ({name: good.astype(np.float64)}, "does not accept .* float64"),
         ({name: good[0]}, "does not accept"),
         ({name: good[:, :2]}, "does not accept"),

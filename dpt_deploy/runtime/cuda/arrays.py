@@ -1,6 +1,6 @@
-"""Arrays that lie on the device, in and out: DLPack and ``__cuda_array_interface__``, through cuda-python's own views.
+"""Arrays on a GPU, taken and returned by DLPack and ``__cuda_array_interface__``, through views of cuda-python.
 
-Not run on a GPU yet (see ``trt_runner``).
+Experimental: not yet run on a GPU.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from dpt_deploy.core.errors import DptError, UsageError
 from dpt_deploy.core.runner import CUDA_DEVICE, on_device
 from dpt_deploy.runtime.cuda.driver import DeviceMemory, Event, Stream, current_device
 
-_LEGACY_STREAM = 1  # what DLPack means where a consumer names no stream
+_LEGACY_STREAM = 1  # DLPack's meaning of a consumer that names no stream
 
 
 class DeviceArray:
-    """An output on the device, as other libraries take it; its memory is freed with the object.
+    """An output on the device that other libraries can read; its memory is freed with the object.
 
-    ``torch.from_dlpack(array)`` and ``cupy.from_dlpack(array)`` wait for the run on their own stream. Who reads it by
+    ``torch.from_dlpack(array)`` and ``cupy.from_dlpack(array)`` wait for the run on their own stream. A reader of
     ``__cuda_array_interface__`` waits on the stream named there, or calls ``runner.synchronize()``.
     """
 
@@ -40,16 +40,16 @@ class DeviceArray:
         return self._memory.address
 
     def mark(self, stream: Stream | None = None) -> None:
-        """Say that all that fills it is queued by now, on ``stream`` (default: that which it was made on)."""
+        """Mark that all work that fills it is queued, on ``stream`` (default: the stream it was made on)."""
         self._ready.record(stream or self._stream)
 
     def awaited_by(self, stream: Stream) -> None:
-        """What is queued on ``stream`` from now on waits for what fills it."""
+        """Make later work on ``stream`` wait for the work that fills it."""
         stream.follow(self._ready)
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
-        stream = self._stream.handle or None  # none is left where the runner was closed, after all was done
+        stream = self._stream.handle or None  # 0 after the runner was closed, when all work is done
         pointer = (self.address, False)
         return {"shape": self.shape, "typestr": self.dtype.str, "data": pointer, "version": 3, "stream": stream}
 
@@ -65,13 +65,13 @@ class DeviceArray:
         dl_device: tuple[int, int] | None = None,
         copy: bool | None = None,
     ) -> Any:
-        if stream != -1:  # -1: the consumer sees to the order itself
+        if stream != -1:  # -1: the consumer orders the work itself
             Stream(_LEGACY_STREAM if stream is None else stream).follow(self._ready)
         view = StridedMemoryView.from_cuda_array_interface(self, stream_ptr=-1)
         return view.__dlpack__(stream=-1, max_version=max_version, dl_device=dl_device, copy=copy)
 
     def __del__(self) -> None:
-        for held in (getattr(self, "_memory", None), getattr(self, "_ready", None)):  # absent where making them failed
+        for held in (getattr(self, "_memory", None), getattr(self, "_ready", None)):  # absent if making them failed
             if held is not None:
                 with suppress(DptError):  # a lost GPU has freed it already
                     held.close()
@@ -79,7 +79,7 @@ class DeviceArray:
 
 @dataclass(frozen=True)
 class DeviceView:
-    """Where another library's array lies; ``owner`` keeps it there."""
+    """Address of another library's array; ``owner`` keeps the memory alive."""
 
     address: int
     shape: tuple[int, ...]
@@ -88,15 +88,15 @@ class DeviceView:
 
 
 def device_view(value: Any, stream: Stream) -> DeviceView:
-    """A view of an array of torch, CuPy, pycuda or JAX; ``stream`` is made to wait for what still fills it.
+    """View an array of torch, CuPy or JAX; ``stream`` waits for the work that still fills it.
 
     Raises:
-        UsageError: it is not on the device, or not in order.
+        UsageError: the array is not on the engine's device, or not contiguous.
     """
     if not on_device(value):
         raise UsageError(
             f"{type(value).__name__} is not on the device: it has neither __cuda_array_interface__ nor DLPack for CUDA",
-            hint="give an array of torch, CuPy, pycuda or JAX on the GPU, or use infer() for arrays of the host",
+            hint="pass an array of torch, CuPy or JAX on the GPU, or use infer() for host arrays",
         )
     if isinstance(value, DeviceArray):
         value.awaited_by(stream)
@@ -107,19 +107,19 @@ def device_view(value: Any, stream: Stream) -> DeviceView:
     except Exception as exc:  # cuda.core has no closed set of errors
         raise UsageError(
             f"the {type(value).__name__} on the device cannot be read: {exc}",
-            hint="give a plain array of one of NumPy's types, or copy it to the host",
+            hint="pass an array of one of NumPy's types, or copy it to the host",
         ) from exc
     if device != current_device():
         raise UsageError(
-            f"the {type(value).__name__} lies on device {device}; the engine runs on device {current_device()}",
+            f"the {type(value).__name__} is on device {device}; the engine runs on device {current_device()}",
             hint="copy it there first",
         )
     if view.strides is not None and not _in_order(shape, tuple(view.strides)):
-        raise UsageError("the array on the device is not contiguous", hint="copy it into order first")
+        raise UsageError("the array on the device is not contiguous", hint="make a contiguous copy first")
     return DeviceView(int(view.ptr), shape, dtype, view)
 
 
 def _in_order(shape: Sequence[int], strides: Sequence[int]) -> bool:
-    """Whether ``strides`` (in elements) are those of a contiguous array; that of an axis of one says nothing."""
+    """True if ``strides`` (in elements) are those of a contiguous array; the stride of an axis of size 1 is ignored."""
     wanted = (int(np.prod(shape[axis + 1 :], dtype=np.int64)) for axis in range(len(shape)))
     return all(size == 1 or have == want for size, have, want in zip(shape, strides, wanted, strict=True))

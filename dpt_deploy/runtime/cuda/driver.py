@@ -1,6 +1,6 @@
-"""The little of CUDA that a runner needs, over cuda-python: memory, copies, streams, events, captured graphs.
+"""The parts of CUDA that a runner needs, over cuda-python: memory, copies, streams, events and captured graphs.
 
-Every call is checked; an error becomes one of this project's, and what was allocated is freed by its owner.
+Every call is checked, and an error becomes one of this project's. Each object frees what it allocated.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dpt_deploy.core.errors import IncompatibleError, ResourceError
 
 
 def call(name: str, *arguments: Any) -> Any:
-    """The result of one runtime function; None where it has none.
+    """Call one function of the CUDA runtime and return its result; None if it has none.
 
     Raises:
         ResourceError: out of memory, on the device or in pinned host memory, or the GPU failed.
@@ -37,13 +37,13 @@ def call(name: str, *arguments: Any) -> Any:
 
 
 def current_device() -> int:
-    """The device that this thread's calls go to."""
+    """Return the device that this thread's calls go to."""
     return int(call("cudaGetDevice"))
 
 
 @contextmanager
 def on_device_of(device: int) -> Iterator[None]:
-    """Calls inside the ``with`` block go to ``device``; afterwards where they went before."""
+    """Direct calls inside the ``with`` block to ``device``, then back to the device before."""
     before = current_device()
     if before == device:
         yield
@@ -76,7 +76,7 @@ class DeviceMemory:
 
 
 class Stream:
-    """A stream of our own, or the caller's by its raw handle, which then stays the caller's."""
+    """A new stream, or the caller's by its raw handle; the caller's is not destroyed."""
 
     def __init__(self, handle: int | None = None) -> None:
         self._own = handle is None
@@ -85,7 +85,7 @@ class Stream:
 
     @property
     def capturable(self) -> bool:
-        """Whether graphs can be captured here: not on the default streams, whose handles are 0, 1 and 2."""
+        """True if graphs can be captured: not on the default streams, whose handles are 0, 1 and 2."""
         return self.handle > 2
 
     def to_device(self, target: int, source: int, size_bytes: int) -> None:
@@ -104,7 +104,7 @@ class Stream:
         call("cudaMemcpyAsync", target, source, size_bytes, kind, self.handle)
 
     def follow(self, event: Event) -> None:
-        """What is queued from now on waits for what was queued before ``event`` was recorded."""
+        """Make later work on this stream wait for work queued before ``event`` was recorded."""
         call("cudaStreamWaitEvent", self.handle, event.handle, 0)
 
     def synchronize(self) -> None:
@@ -118,13 +118,13 @@ class Stream:
 
 
 class Event:
-    """A mark in what is queued on a stream: other streams, or the host, can wait until it is reached."""
+    """Mark in the work queued on a stream; other streams, or the host, can wait for it."""
 
     def __init__(self) -> None:
         self.handle = int(call("cudaEventCreateWithFlags", runtime.cudaEventDisableTiming))
 
     def record(self, stream: Stream) -> None:
-        """Set the mark behind all that is queued on ``stream``."""
+        """Set the mark after all work queued on ``stream``."""
         call("cudaEventRecord", self.handle, stream.handle)
 
     def wait(self) -> None:
@@ -138,7 +138,7 @@ class Event:
 
 
 class Capture:
-    """Records what is queued on a stream inside the ``with`` block; ``graph`` replays it."""
+    """Records the work queued on a stream inside the ``with`` block; ``graph`` replays it."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
@@ -152,7 +152,7 @@ class Capture:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        recorded = call("cudaStreamEndCapture", self._stream.handle)  # after a failure too: the stream must leave it
+        recorded = call("cudaStreamEndCapture", self._stream.handle)  # after a failure too: ends capture mode
         if kind is None:
             self.graph = Graph(call("cudaGraphInstantiate", recorded, 0))
         call("cudaGraphDestroy", recorded)
@@ -165,7 +165,7 @@ class Graph:
         self._executable = executable
 
     def launch(self, stream: Stream) -> None:
-        """Queue all that was captured."""
+        """Queue the captured work."""
         call("cudaGraphLaunch", self._executable, stream.handle)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The C API of the C++ runtime (``cpp/include/dpt/dpt.h``) by ctypes: its structures, its statuses as our errors."""
+"""C API of the C++ library (``cpp/include/dpt/dpt.h``) in ctypes; its statuses become this package's errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dpt_deploy.core.errors import (
     UsageError,
 )
 
-VARIABLE = "DPT_DEPLOY_LIBRARY"  # names the library, before the checkout's own build and the system's
+VARIABLE = "DPT_DEPLOY_LIBRARY"  # path of the library; preferred to the checkout's own build and the system's
 _BUILT = Path(__file__).parents[2] / "build" / "cpp" / "libdpt.so"
 _ERRORS: dict[int, type[DptError]] = {
     kind.exit_code: kind
@@ -109,7 +109,7 @@ _SIGNATURES: dict[str, list[Any]] = {
 
 
 class Library:
-    """The library, loaded. :meth:`call` makes an error of a status."""
+    """The loaded library; :meth:`call` turns a status into an error."""
 
     def __init__(self, path: str) -> None:
         try:
@@ -127,9 +127,9 @@ class Library:
             )
 
     def text(self, name: str) -> str:
-        """What a function without arguments says."""
-        said: bytes = getattr(self._library, name)()
-        return said.decode("utf-8", "replace")
+        """Return the text that a function without arguments returns."""
+        found: bytes = getattr(self._library, name)()
+        return found.decode("utf-8", "replace")
 
     def call(self, name: str, *arguments: object) -> None:
         """Call a function that returns a status; raises the error of that exit code unless it is 0."""
@@ -140,17 +140,17 @@ class Library:
 
 
 def load_library() -> Library:
-    """The C++ runtime: what ``DPT_DEPLOY_LIBRARY`` names, the build of this checkout, or the system's.
+    """Load the C++ library: the one that ``DPT_DEPLOY_LIBRARY`` names, this checkout's build, or the system's.
 
     Raises:
         MissingExtraError: there is none, or it cannot be loaded.
-        IncompatibleError: it is of another version.
+        IncompatibleError: it belongs to another version of this package.
     """
     path = os.environ.get(VARIABLE) or (str(_BUILT) if _BUILT.is_file() else find_library("dpt"))
     if not path:
         raise MissingExtraError(
             "runtime 'native' needs the C++ runtime, which is not built",
-            hint=f"run `make cpp` in the checkout, or let {VARIABLE} name libdpt.so",
+            hint=f"run `make cpp` in the checkout, or set {VARIABLE} to the path of libdpt.so",
         )
     return _loaded(path)
 

@@ -1,9 +1,9 @@
-"""A deserialised engine with everything that it holds on the GPU: memory, contexts, captured graphs.
+"""Deserialised engine with everything it holds on the GPU: memory, contexts and captured graphs.
 
-One context a shape, because a captured CUDA graph belongs to the shapes that its context had; all contexts share one
-scratch memory, for they run on one stream, one after the other. Copies have streams of their own, one each way. A shape
-runs plainly the first time, is captured the second, and replayed from then on. Contexts are kept for the shapes used
-last. Not run on a GPU yet (see ``trt_runner``).
+There is one context per shape, because a captured CUDA graph belongs to the shapes that its context had. All contexts
+share one scratch memory, since they run one after another on one stream. Copies have a stream in each direction. A
+shape runs without a graph the first time, is captured the second time, and is replayed from then on. Contexts are kept
+for the most recently used shapes. Experimental: not yet run on a GPU.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ from dpt_deploy.runtime.tensorrt.frames import Streams
 from dpt_deploy.runtime.tensorrt.plan import deserialize
 from dpt_deploy.runtime.tensorrt.slots import BufferSlot
 
-KEPT_GRAPHS = 8  # of one shape: one a slot, and those of callers that run between the same arrays again and again
+KEPT_GRAPHS = 8  # per shape: one per slot, and those of callers that run between the same arrays repeatedly
 _DTYPES = {"FLOAT": "float32", "HALF": "float16", "UINT8": "uint8", "INT32": "int32", "INT64": "int64"}
 
 
 class Lane:
-    """The context of one shape, and captured graphs: a graph has the addresses in it that it was captured with.
+    """The context of one shape and its captured graphs.
 
-    ``graphs`` holds, by input and output address, what runs there: None after a first, plain run.
+    A graph contains the addresses that it was captured with. ``graphs`` holds them by input and output address; the
+    value is None after the first run, which is not captured.
     """
 
     def __init__(self, context: Any, output_shape: tuple[int, ...]) -> None:
@@ -41,7 +42,7 @@ class Lane:
         self.graphs: OrderedDict[tuple[int, int], Graph | None] = OrderedDict()
 
     def keep(self, addresses: tuple[int, int], graph: Graph | None) -> None:
-        """Remember it; the addresses used longest ago make room."""
+        """Store a graph; the least recently used one is closed if there are too many."""
         self.graphs[addresses] = graph
         self.graphs.move_to_end(addresses)
         while len(self.graphs) > KEPT_GRAPHS:
@@ -57,7 +58,7 @@ class Lane:
 
 
 class OpenEngine:
-    """A deserialised engine with its memory: everything that is held between enter and exit."""
+    """Deserialised engine with its memory: everything a runner holds between enter and exit."""
 
     def __init__(
         self,
@@ -76,13 +77,13 @@ class OpenEngine:
         with ExitStack() as undo:
             self.stream, self._up, self._down = (self._streamed(undo, handle) for handle in (stream, None, None))
             self._runtime, self._engine = deserialize(trt, path, host_code=host_code)
-            self._kernels: Any = None  # what TensorRT-RTX compiled, for all contexts
-            self.device = current_device()  # of the thread that opens it; others are led there
+            self._kernels: Any = None  # kernels compiled by TensorRT-RTX, shared by all contexts
+            self.device = current_device()  # of the thread that opens it; calls of other threads are directed there
             self.input, self.output = _tensors(trt, self._engine, path)
             self._slot_bytes = largest_bytes(self.input, profiles), largest_bytes(self.output, profiles)
             self._scratch = DeviceMemory(self._engine.device_memory_size_v2)
             undo.callback(self._scratch.close)
-            self._free.append(self._new_slot())  # most callers need one; the next is made when two runs overlap
+            self._free.append(self._new_slot())  # most callers need one; another is made when two runs overlap
             undo.pop_all()
 
     @staticmethod
@@ -92,8 +93,8 @@ class OpenEngine:
         return stream
 
     def close(self) -> None:
-        """Free everything, whatever fails of it; the engine goes after its contexts."""
-        with ExitStack() as steps:  # the last one named is the first one done
+        """Free everything, even if some of it fails; the engine is freed after its contexts."""
+        with ExitStack() as steps:  # executed in reverse order
             for stream in (self.stream, self._up, self._down):
                 steps.callback(stream.close)
             steps.callback(self._scratch.close)
@@ -108,18 +109,18 @@ class OpenEngine:
 
     @property
     def streams(self) -> Streams:
-        """Copies up, runs, copies down."""
+        """Streams for uploads, runs and downloads."""
         return Streams(self._up, self.stream, self._down)
 
     def information(self, lane: Lane | None = None) -> str:
-        """The inspector's JSON of the whole engine; of tensors of dynamic shapes it tells types only with a lane."""
+        """Return the inspector's JSON for the whole engine; types of dynamic tensors need a lane."""
         inspector = self._engine.create_engine_inspector()
         if lane is not None:
             inspector.execution_context = lane.context
         return str(inspector.get_engine_information(self.trt.LayerInformationFormat.JSON))
 
     def check(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, Size]:
-        """Batch and size of an input that fits; raises :class:`UsageError` for any other."""
+        """Return the batch and size of an input that fits; raise :class:`UsageError` for any other."""
         expected = self.input
         fits = len(shape) == len(expected.shape) and all(
             isinstance(want, str) or want == have for want, have in zip(expected.shape, shape, strict=True)
@@ -138,11 +139,11 @@ class OpenEngine:
         return int(batch), size
 
     def take_slot(self) -> BufferSlot:
-        """Memory for one more run at a time; the caller bounds how many there are, and gives it back."""
+        """Return memory for one more simultaneous run; the caller limits their number and gives it back."""
         return self._free.pop() if self._free else self._new_slot()
 
     def give_slot(self, slot: BufferSlot) -> None:
-        """The run is over, or was never queued as a whole: then what was queued of it has to end first."""
+        """Take back the memory of a run that is over, or of a failed one whose queued work has ended."""
         self._free.append(slot)
 
     def _new_slot(self) -> BufferSlot:
@@ -151,9 +152,9 @@ class OpenEngine:
         return slot
 
     def start(self, slot: BufferSlot, value: np.ndarray, batch: int, size: Size) -> tuple[int, ...]:
-        """Queue copy, run and copy, each on a stream of its own, so that those of other runs overlap with them.
+        """Queue upload, run and download, each on its own stream, so that they overlap with those of other runs.
 
-        Returns the shape of what :meth:`finish` will return.
+        Returns the shape of the array that :meth:`finish` will return.
         """
         lane = self._lane(batch, size, value.shape)
         slot.host_input.array(value.shape, value.dtype)[...] = value
@@ -169,36 +170,36 @@ class OpenEngine:
         return lane.output_shape
 
     def finish(self, slot: BufferSlot, shape: tuple[int, ...]) -> np.ndarray:
-        """Wait for the output of a slot; the array returned is the caller's."""
+        """Wait for the output of a slot and return a copy."""
         slot.downloaded.wait()
         return slot.host_output.array(shape, np.dtype(self.output.dtype)).copy()
 
     def settle(self) -> None:
-        """Wait for all that is queued, after something went wrong half-way; a GPU that is lost has nothing queued."""
+        """Wait for all queued work after a failure; errors of a lost GPU are ignored."""
         for stream in (self._up, self.stream, self._down):
             with suppress(DptError):
                 stream.synchronize()
 
     def run_device(self, view: DeviceView, batch: int, size: Size, out: DeviceView | None) -> DeviceArray | None:
-        """Queue a run from the caller's memory into ``out``, else into new memory, which is returned."""
+        """Queue a run from the caller's memory into ``out``, or into new memory, which is returned."""
         lane = self._lane(batch, size, view.shape)
         dtype = np.dtype(self.output.dtype)
         if out is not None:
             if (out.shape, out.dtype) != (lane.output_shape, dtype):
                 raise UsageError(
                     f"the output is {dtype}{list(lane.output_shape)}; out= is {out.dtype}{list(out.shape)}",
-                    hint="give an array of that type and shape, or leave out= away",
+                    hint="pass an array of that type and shape, or leave out= away",
                 )
             self._launch(lane, view.address, out.address)
             return None
         result = DeviceArray(lane.output_shape, dtype, self.stream)
-        self.enqueue(lane, view.address, result.address)  # new memory has a new address: no graph is of use
+        self.enqueue(lane, view.address, result.address)  # new memory has a new address: a graph would not help
         result.mark()
         return result
 
     def bare(self, view: DeviceView, batch: int, size: Size, out: DeviceView) -> Callable[[], object]:
-        """What queues this run and does nothing else, until another shape or other addresses take its place."""
-        for _ in range(2):  # once plainly, once captured
+        """Return a function that only queues this run; valid until another shape or other addresses replace it."""
+        for _ in range(2):  # once without a graph, once captured
             self.run_device(view, batch, size, out)
         lane, stream = self._lane(batch, size, view.shape), self.stream
         graph = lane.graphs[view.address, out.address]
@@ -207,7 +208,7 @@ class OpenEngine:
         return lambda: lane.context.execute_async_v3(stream.handle)
 
     def _launch(self, lane: Lane, source: int, target: int) -> None:
-        """Run between two addresses: plainly the first time, captured the second, replayed from then on."""
+        """Run between two addresses: without a graph first, captured the second time, replayed from then on."""
         known, graph = (source, target) in lane.graphs, lane.graphs.get((source, target))
         if graph is None and known and self._capturable(lane):
             with Capture(self.stream) as capture:
@@ -218,23 +219,27 @@ class OpenEngine:
         else:
             self.enqueue(lane, source, target)
         if not known and len(lane.graphs) >= KEPT_GRAPHS:
-            self.stream.synchronize()  # the graph that makes room may still run
+            self.stream.synchronize()  # the graph that will be closed may still run
         lane.keep((source, target), graph)
 
     def _capturable(self, lane: Lane) -> bool:
-        """Whether a run can be captured: the stream must allow it and, where the library has a say, the context."""
+        """True if a run can be captured: the stream must allow it, and the context if the library has that check."""
         ask = getattr(lane.context, "is_stream_capturable", None)
         return self.stream.capturable and (ask is None or bool(ask(self.stream.handle)))
 
     def enqueue(self, lane: Lane, input_address: int, output_address: int) -> None:
-        """Queue a plain run of a lane; raises :class:`ResourceError` where the library does not start it."""
+        """Queue a run of a lane without a graph.
+
+        Raises:
+            ResourceError: the library does not start it.
+        """
         lane.context.set_tensor_address(self.input.name, input_address)
         lane.context.set_tensor_address(self.output.name, output_address)
         if not lane.context.execute_async_v3(self.stream.handle):
             raise ResourceError("TensorRT did not start the run", hint="use a smaller size or batch")
 
     def _lane(self, batch: int, size: Size, shape: tuple[int, ...]) -> Lane:
-        """The lane of a shape, made where it is new; the one used longest ago makes room."""
+        """Return the lane of a shape, made if it is new; too many close the least recently used one."""
         key = (batch, size)
         if key in self._lanes:
             self._lanes.move_to_end(key)
@@ -246,26 +251,26 @@ class OpenEngine:
         return lane
 
     def new_lane(self, batch: int, size: Size, shape: tuple[int, ...]) -> Lane:
-        """A lane that is not kept: gone with the last reference to it."""
+        """Make a lane that is not kept: it is freed with the last reference to it."""
         profile = choose_profile(self._profiles, batch, size)
         context = self._engine.create_execution_context(self._how_to_run())
         if context is None:
-            raise ResourceError("TensorRT has no memory for one more context", hint="use fewer sizes or smaller ones")
+            raise ResourceError("TensorRT has no memory for another context", hint="use fewer sizes or smaller ones")
         context.set_device_memory(self._scratch.address, self._scratch.size_bytes)
         done = context.set_optimization_profile_async(profile, self.stream.handle)
         self.stream.synchronize()
         if not (done and context.set_input_shape(self.input.name, shape)):
             raise IncompatibleError(
                 f"the engine refuses {list(shape)} in its profile {self._profiles[profile]}",
-                hint="the sidecar does not fit the plan: build it again",
+                hint="the sidecar does not match the plan: build it again",
             )
         return Lane(context, tuple(context.get_tensor_shape(self.output.name)))
 
     def _how_to_run(self) -> Any:
-        """What a context is made with: memory of ours and, where kernels are compiled at run time, compiled at once.
+        """Return the configuration of a context: our own memory, and kernels compiled at once.
 
-        TensorRT-RTX runs a new shape with fallback kernels and compiles better ones meanwhile, unless it is told not
-        to: a graph captured then would keep the fallback for good. What one context had compiled, the others use.
+        By default, TensorRT-RTX runs a new shape with fallback kernels while it compiles better ones. A graph captured
+        meanwhile would keep the fallback kernels, so they are compiled before the first run. Contexts share them.
         """
         memory = self.trt.ExecutionContextAllocationStrategy.USER_MANAGED
         when = getattr(self.trt, "DynamicShapesKernelSpecializationStrategy", None)

@@ -1,6 +1,6 @@
-"""One image on its way through a GPU and back while others are: memory of its own, and marks that tell how far it is.
+"""Memory and events of one image on its way through a GPU, while other images are on their way too.
 
-Not run on a GPU yet (see ``trt_runner``).
+Experimental: not yet run on a GPU.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _FLAG_BYTES = 4
 
 
 class Streams(NamedTuple):
-    """Of an engine: copies up, runs, copies down."""
+    """An engine's streams for uploads, runs and downloads."""
 
     up: Stream
     compute: Stream
@@ -29,7 +29,7 @@ class Streams(NamedTuple):
 
 
 class _Staging:
-    """Memory for one thing at a time, grown to the largest asked for."""
+    """Memory for one array at a time; it grows to the largest one."""
 
     def __init__(self, *, pinned: bool) -> None:
         self._pinned, self._held = pinned, DeviceMemory(0, pinned=pinned)
@@ -39,9 +39,9 @@ class _Staging:
         return self._held.address
 
     def memory(self, size_bytes: int) -> DeviceMemory:
-        """At least ``size_bytes``; nothing may be on its way through what was there before.
+        """Return at least ``size_bytes``; no work may be queued on the memory returned before.
 
-        Where there is not so much, what was there is gone too, and the next call tries again.
+        If there is not enough, the old memory is freed too, and the next call tries again.
         """
         if self._held.size_bytes < size_bytes:
             self._held.close()
@@ -53,9 +53,9 @@ class _Staging:
 
 
 class DeviceFrame:
-    """Where one image, its map and the network's two ends lie; used again when its map was taken.
+    """Memory of one image, its map, and the network's input and output; reused after its map was taken.
 
-    The order of calls: :meth:`upload` or :meth:`take`, :meth:`follow`, the work on the stream of runs,
+    The order of calls: :meth:`upload` or :meth:`take`, :meth:`follow`, the work on the compute stream,
     :meth:`download`, :meth:`wait`.
     """
 
@@ -78,40 +78,40 @@ class DeviceFrame:
 
     @property
     def flag(self) -> int:
-        """Address of the device's number that a check of the output raises."""
+        """Address of the number on the device that the check for NaN and infinity sets."""
         return int(self._flag.address)
 
     def map(self, size_bytes: int) -> int:
-        """Address of the device's memory for a map."""
+        """Return the address of device memory for a map."""
         return int(self._map.memory(size_bytes).address)
 
     def upload(self, image: np.ndarray) -> int:
-        """Queue the copy of an image of the host, which is free again at once; the address where it will lie."""
+        """Queue the copy of a host image, which may be reused at once; return the address of the copy."""
         staged, there = (each.memory(image.nbytes) for each in (self._host_image, self._image))
         staged.array(image.shape, image.dtype)[...] = image
         self._streams.up.to_device(there.address, staged.address, image.nbytes)
         return int(there.address)
 
     def take(self, image: DeviceView) -> int:
-        """Queue the copy of an image of the device, which is its owner's until :meth:`have`; where it will lie."""
+        """Queue the copy of a device image, which must not change until :meth:`have`; return the copy's address."""
         size_bytes = int(np.prod(image.shape, dtype=np.int64)) * image.dtype.itemsize
         there = self._image.memory(size_bytes)
         self._streams.up.copy(there.address, image.address, size_bytes)
         return int(there.address)
 
     def have(self) -> None:
-        """Wait until the image is here; what computes meanwhile is not waited for."""
+        """Wait for the copy of the image, but not for other work."""
         self._uploaded.wait()
 
     def follow(self) -> None:
-        """What is queued on the stream of runs from now on finds the image there, and the flag down."""
+        """Make later work on the compute stream wait for the image and for the cleared flag."""
         self._host_flag.array((1,), np.dtype(np.int32))[0] = 0
         self._streams.up.to_device(self._flag.address, self._host_flag.address, _FLAG_BYTES)
         self._uploaded.record(self._streams.up)
         self._streams.compute.follow(self._uploaded)
 
     def download(self, size_bytes: int) -> None:
-        """Queue the copies of the flag and of ``size_bytes`` of the map, after what is queued on the stream of runs."""
+        """Queue the copies of the flag and of ``size_bytes`` of the map, after the work on the compute stream."""
         down = self._streams.down
         self._computed.record(self._streams.compute)
         down.follow(self._computed)
@@ -121,27 +121,27 @@ class DeviceFrame:
         self._downloaded.record(down)
 
     def wait(self) -> bool:
-        """Wait until it has come back; whether the flag is still down."""
+        """Wait for the copies; return True if the flag is still cleared."""
         self._downloaded.wait()
         return int(self._host_flag.array((1,), np.dtype(np.int32))[0]) == 0
 
     def taken(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
-        """A copy of the map that has come back."""
+        """Return a copy of the downloaded map."""
         size_bytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         return self._host_map.memory(size_bytes).array(shape, dtype).copy()
 
     def ends(self, size: Size) -> tuple[DeviceArray, DeviceArray] | None:
-        """The network's input and output of the last image of this size: between the same two, a run is replayed."""
+        """Return the network's input and output of the last image of this size; between them a run is replayed."""
         return self._ends.get(size)
 
     def keep(self, size: Size, ends: tuple[DeviceArray, DeviceArray]) -> None:
-        """Have them used again; those used longest ago are freed, after what is queued."""
+        """Keep them for the next image of this size; the least recently used ones are freed after queued work."""
         self._ends[size] = ends
         self._ends.move_to_end(size)
         while len(self._ends) > _KEPT_SIZES:
             self._ends.popitem(last=False)
 
     def close(self) -> None:
-        """Free everything, whatever fails of it; nothing may be on its way."""
+        """Free everything, even if some of it fails; no work may be queued."""
         self._ends.clear()
         self._held.close()

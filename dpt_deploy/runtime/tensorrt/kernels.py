@@ -1,7 +1,7 @@
-"""The kernels of ``data/cuda``, compiled for the GPU at hand when they are first wanted, and launched.
+"""Kernels of ``data/cuda``: compiled for the GPU on first use, and launched.
 
-The C++ library compiles the same files with nvcc. Not run on a GPU yet (see ``trt_runner``); that they compile, and
-round as the CPU does, is tested without one.
+The C++ library compiles the same files with nvcc. Experimental: not yet run on a GPU. Tests without one check that the
+kernels compile and that they round as the CPU does.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ JOBS = ("InputJob", "MapJob", "ScoreJob", "LabelJob<std::int32_t>", "LabelJob<st
 BLOCK = (32, 8)
 _MOST_ROWS = 65535  # of blocks in a grid
 _SOURCES = ("pixel.hpp", "each_pixel.hpp")
-# What of the standard library the sources use; NVRTC has none.
+# Parts of the standard library that the sources use; NVRTC has none.
 _STANDARD = {
     "cmath": "#define INFINITY __int_as_float(0x7f800000)\n",
     "cstddef": "namespace std { using ptrdiff_t = long long; using size_t = unsigned long long; }\n",
@@ -32,8 +32,10 @@ _OPTIONS = ("--std=c++17", "-fmad=false", "-prec-div=true")
 
 
 class Kernels:
-    """The compiled kernels for one device, loaded for as long as the process lives. They belong to no context: a launch
-    takes that of its stream."""
+    """Compiled kernels for one device, loaded until the process ends.
+
+    They belong to no context; a launch uses the context of its stream.
+    """
 
     def __init__(self, device: int) -> None:
         properties = call("cudaGetDeviceProperties", device)
@@ -42,7 +44,7 @@ class Kernels:
         self._kernels = {job: int(_driver("cuLibraryGetKernel", self._library, name)) for job, name in names.items()}
 
     def launch(self, name: str, job: ctypes.Structure, stream: Stream) -> None:
-        """Queue ``job``, a structure of the layout of the job ``name``, whose memory is the device's."""
+        """Queue ``job``, a structure with the layout of the job ``name`` that points to device memory."""
         grid = grid_of(job.height, job.width)
         arguments = (ctypes.c_void_p * 1)(ctypes.addressof(job))  # copied by the call
         where = ctypes.addressof(arguments)
@@ -50,22 +52,25 @@ class Kernels:
 
 
 def grid_of(height: int, width: int) -> tuple[int, int]:
-    """Blocks across and down that cover (height, width); a kernel walks on where there are not enough rows of them."""
+    """Return the blocks across and down that cover (height, width).
+
+    The number of rows is limited; beyond it, each block processes several rows.
+    """
     return -(-width // BLOCK[0]), min(-(-height // BLOCK[1]), _MOST_ROWS)
 
 
 @cache
 def kernels_of(device: int) -> Kernels:
-    """The kernels for a device; compiled once a process."""
+    """Return the kernels for a device; they are compiled once per process."""
     return Kernels(device)
 
 
 def compiled(architecture: str) -> tuple[bytes, dict[str, bytes]]:
-    """Machine code for ``sm_90`` and its like (PTX for ``compute_90``), and the name in it of each job's kernel.
+    """Compile for ``sm_90`` and the like (PTX for ``compute_90``); return the code and each job's kernel name in it.
 
     Raises:
         MissingExtraError: NVRTC is not installed.
-        DptError: the compiler refuses the sources; its words are in the message.
+        DptError: the compiler rejects the sources; its log is in the message.
     """
     headers = {**_STANDARD, **{name: _source(name) for name in _SOURCES}}
     bodies, names = ([text.encode() for text in part] for part in (headers.values(), headers))
@@ -100,9 +105,9 @@ def _compile(program: Any, options: Sequence[str]) -> None:
     if status != nvrtc.nvrtcResult.NVRTC_SUCCESS:
         log = bytearray(_nvrtc("nvrtcGetProgramLogSize", program))
         _nvrtc("nvrtcGetProgramLog", program, log)
-        said = bytes(log).rstrip(b"\0").decode(errors="replace").strip()
+        text = bytes(log).rstrip(b"\0").decode(errors="replace").strip()
         raise DptError(
-            f"NVRTC does not compile the kernels: {said or status}", hint="resize on the host (device_imaging=False)"
+            f"NVRTC does not compile the kernels: {text or status}", hint="resize on the host (device_imaging=False)"
         )
 
 

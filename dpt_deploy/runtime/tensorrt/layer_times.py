@@ -1,9 +1,9 @@
-"""How long each layer of an engine takes, as TensorRT's own profiler reports it.
+"""Time of each layer of an engine, as TensorRT's own profiler reports it.
 
-A profiler belongs to a context, and slows every run of it: it stands on a context of its own, which is gone afterwards.
-Nothing is captured there. As the library documents it, an enqueue with a profiler attached ends only when the run does,
-and has reported every layer by then (``enqueue_emits_profile``, which is on unless somebody turns it off); replays of a
-captured graph would report nothing by themselves. TensorRT-RTX has the same interface. Not run on a GPU yet.
+A profiler belongs to a context and slows every run of it, so it gets a context of its own, which is freed afterwards.
+Nothing is captured there. According to the library's documentation, an enqueue with a profiler attached ends only when
+the run does, and has reported every layer by then (``enqueue_emits_profile``, on by default). Replays of a captured
+graph would report nothing. TensorRT-RTX has the same interface. Experimental: not yet run on a GPU.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from dpt_deploy.core.size import Size
 from dpt_deploy.runtime.cuda.driver import DeviceMemory
 from dpt_deploy.runtime.tensorrt.engine import OpenEngine
 
-WARM_UP = 3  # runs before the profiler stands there: kernels are compiled, clocks are up
+WARM_UP = 3  # runs before the profiler is attached: kernels are compiled, clocks are up
 
 
 def layer_seconds(opened: OpenEngine, value: np.ndarray, batch: int, size: Size, runs: int) -> dict[str, float]:
-    """Mean seconds per run of every layer that the library reports, by the inspector's names; empty if it reports none.
+    """Return the mean seconds per run of each layer by the inspector's names; empty if the library reports none.
 
     Raises:
-        UsageError: not one run is asked for.
+        UsageError: ``runs`` is not positive.
         ResourceError: the GPU ran out of memory, or failed.
     """
     if runs < 1:
-        raise UsageError(f"{runs} runs tell no time", hint="give 1 or more")
+        raise UsageError(f"{runs} runs cannot be timed", hint="give 1 or more")
     stream = opened.stream
-    with ExitStack() as undo:  # the last one named is the first one done
-        recorder = _recorder(opened.trt)  # named before the lane: a context must not outlive its profiler
+    with ExitStack() as undo:  # executed in reverse order
+        recorder = _recorder(opened.trt)  # made before the lane: a context must not outlive its profiler
         lane = opened.new_lane(batch, size, value.shape)
         output_bytes = int(np.prod(lane.output_shape, dtype=np.int64)) * np.dtype(opened.output.dtype).itemsize
         source, target = (_held(undo, size_bytes) for size_bytes in (value.nbytes, output_bytes))
@@ -56,11 +56,11 @@ def _held(undo: ExitStack, size_bytes: int) -> DeviceMemory:
 
 
 def _recorder(trt: Any) -> Any:
-    """A profiler that adds up what is reported to it, in ``seconds`` by name."""
+    """Return a profiler that adds up the reported times, in ``seconds`` by name."""
 
     class Recorder(trt.IProfiler):  # type: ignore[misc]  # of a library that is chosen at run time
         def __init__(self) -> None:
-            super().__init__()  # the bindings refuse an object whose base was not made
+            super().__init__()  # the bindings require it
             self.seconds: defaultdict[str, float] = defaultdict(float)
 
         def report_layer_time(self, layer_name: str, ms: float) -> None:

@@ -1,4 +1,4 @@
-"""A plan becomes an engine on this GPU; whoever runs it, or puts weights into it, begins here."""
+"""Deserialise a plan to an engine on this GPU, to run it or to change its weights."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from dpt_deploy.runtime.cuda.driver import call
 
 
 def deserialize(trt: Any, path: Path, logger: Any = None, *, host_code: bool = False) -> tuple[Any, Any]:
-    """Runtime and engine of a plan whose hash was checked; ``logger`` is the library's own, of errors, unless given.
+    """Return the library's runtime and the engine of a plan whose hash was checked.
 
-    ``host_code``: the plan brings code for the host, which a version-compatible one does and no other may.
+    ``logger`` receives messages (default: the library's own logger, errors only). ``host_code`` allows code for the
+    host, which only version-compatible plans contain.
 
     Raises:
         BadFileError: the file cannot be read.
-        IncompatibleError: there is no driver or no GPU, or the library does not take the plan here.
+        IncompatibleError: there is no driver or no GPU, or the library rejects the plan on this machine.
     """
-    call("cudaFree", 0)  # makes the CUDA context, or says clearly why there is none
+    call("cudaFree", 0)  # makes the CUDA context, or fails with a clear reason
     runtime = trt.Runtime(logger or trt.Logger(trt.Logger.ERROR))
     if host_code:
         runtime.engine_host_code_allowed = True

@@ -1,6 +1,6 @@
-"""The predictor of an engine that also resizes on the GPU: an image goes up, a map comes down, nothing in between.
+"""Predictor for an engine that also resizes on the GPU: an image is uploaded, a map is downloaded, nothing in between.
 
-Not run on a GPU yet (see ``trt_runner``).
+Experimental: not yet run on a GPU.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ class _Underway:
 
 
 class DevicePredictor(Predictor):
-    """Applies an engine to RGB images, on host or device; use it in a ``with`` block inside that of the runner.
+    """Applies an engine to RGB images on host or device; use it in a ``with`` block inside that of the runner.
+
+    Experimental: not yet run on a GPU.
 
     Of an image that lies on the device (torch, CuPy, pycuda, JAX: uint8 (H, W, 3), contiguous) depth or labels are
     arrays of the device too (:class:`DeviceArray`). Threads take turns; :meth:`predict_all` overlaps the copies of one
@@ -70,14 +72,14 @@ class DevicePredictor(Predictor):
             resizing, self._resizing = self._resizing, None
             frames, self._frames, self._free = self._frames, [], []
             try:
-                with ExitStack() as steps:  # the last one named is the first one done
+                with ExitStack() as steps:  # executed in reverse order
                     if resizing is not None:
                         steps.callback(resizing.close)
                     for frame in frames:
                         steps.callback(frame.close)
                     steps.callback(opened.settle)
             except DptError:
-                if error is None:  # else a lost GPU says so once more
+                if error is None:  # otherwise a lost GPU would raise a second error
                     raise
 
     def predict(self, image: Any) -> Prediction:
@@ -117,7 +119,7 @@ class DevicePredictor(Predictor):
         return {name: self._alone(part) for name, part in parts.items()}
 
     def synchronize(self) -> None:
-        """Wait for all that is queued for images."""
+        """Wait for all work queued for images."""
         with self._engine.exclusive() as opened:
             for stream in opened.streams:
                 stream.synchronize()
@@ -134,7 +136,7 @@ class DevicePredictor(Predictor):
         return True
 
     def _begin(self, image: Any, _wait: bool = True) -> _Underway:
-        """Queue all that an image takes; the image is free again when this returns."""
+        """Queue all work for an image; the image may be reused when this returns."""
         with self._engine.exclusive() as opened:
             there = on_device(image)
             source = device_view(image, opened.streams.up) if there else image
@@ -161,11 +163,11 @@ class DevicePredictor(Predictor):
         return _Underway(frame, size, kept)
 
     def _end(self, underway: _Underway) -> Prediction:
-        """Wait for the map of an image."""
+        """Wait for the maps of an image."""
         frame, size = underway.frame, underway.size
         with self._engine.in_use():
             if frame not in self._frames:
-                raise DptError("the predictor was used outside its 'with' block")  # that of this image was closed
+                raise DptError("the predictor was used outside its 'with' block")  # this image's block was closed
             try:
                 refuse_not_finite(frame.wait())
                 found: Any = underway.there

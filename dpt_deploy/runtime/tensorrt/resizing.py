@@ -1,7 +1,7 @@
-"""Resizing on a GPU, around a network that lies there: the jobs of ``data/cuda/pixel.hpp``, fed from Python.
+"""Resizing on a GPU around a network that runs there: the jobs of ``data/cuda/pixel.hpp``, launched from Python.
 
-Equal in every bit to ``core.imaging``, whose tap tables it uses, but for labels of logits, where sums are in another
-order. Not run on a GPU yet: over a stand-in for CUDA the same jobs are computed by a CPU (``test_device_imaging.py``).
+Results equal those of ``dpt_deploy.imaging``, whose tap tables are used, bit for bit; labels from logits may differ,
+because sums are in another order. Experimental: not yet run on a GPU. The tests compute the same jobs on a CPU.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class TapView(Structure):
 
 
 class PixelView(Structure):
-    """Interleaved bytes of an image."""
+    """Image with interleaved bytes."""
 
     _fields_ = (("data", c_void_p), ("row_bytes", c_ssize_t), ("step", c_int), ("rgb", c_int * 3))
 
@@ -96,7 +96,7 @@ class LabelJob(Structure):
 
 
 class FiniteJob(Structure):
-    """Whether all numbers are finite."""
+    """Check that all numbers are finite."""
 
     _fields_ = (("values", c_void_p), ("height", c_int64), ("width", c_int64), ("found", c_void_p))
 
@@ -113,26 +113,28 @@ class _DeviceTaps:
             stream.to_device(address, part.ctypes.data, part.nbytes)
             setattr(self.view, name, (c_void_p * 4)(*(address + k * count * part.itemsize for k in range(4))))
             address += part.nbytes
-        stream.synchronize()  # the tables are the host's, and end here
+        stream.synchronize()  # the tables on the host are freed on return
 
     def close(self) -> None:
         self._memory.close()
 
 
 class DeviceImaging:
-    """Queues resizes on ``stream``, between memory of others; holds filters until it is closed."""
+    """Queues resizes on ``stream`` between memory of its callers; holds filters until it is closed."""
 
     def __init__(self, stream: Stream, kernels: Kernels) -> None:
         self._stream, self._kernels = stream, kernels
         self._filters: OrderedDict[tuple[str, int, int], _DeviceTaps] = OrderedDict()
 
     def new(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> DeviceArray:
-        """Memory of the device."""
+        """Allocate an array on the device."""
         return DeviceArray(shape, dtype, self._stream)
 
     def prepare(self, image: int, size: Size, rule: ImageSpec, target: DeviceArray) -> None:
-        """The RGB image (H, W, 3) of bytes at the address ``image`` into the network's input ``target``: (1, 3, h, w)
-        float32, or (1, h, w, 3) bytes of a network that normalises in its graph."""
+        """Resize the RGB image (H, W, 3) uint8 at the address ``image`` into the network's input ``target``.
+
+        ``target`` is (1, 3, h, w) float32, or (1, h, w, 3) uint8 for a network that normalises in its graph.
+        """
         planes = target.dtype == np.float32
         height, width = target.shape[2:] if planes else target.shape[1:3]
         job = InputJob(height=height, width=width)
@@ -144,7 +146,7 @@ class DeviceImaging:
         self._kernels.launch("InputJob", job, self._stream)
 
     def depth(self, output: DeviceArray, size: Size, target: int) -> None:
-        """Depth (1, h, w) at ``size``, (H, W) float32, to the address ``target``."""
+        """Resize depth (1, h, w) to ``size``, (H, W) float32, at the address ``target``."""
         height, width = output.shape[-2:]
         job = MapJob(values=output.address, source_width=width, height=size.height, width=size.width)
         job.rows = self._taps(resample.torch_taps, height, size.height)
@@ -153,8 +155,10 @@ class DeviceImaging:
         self._kernels.launch("MapJob", job, self._stream)
 
     def labels(self, output: DeviceArray, size: Size, target: int) -> None:
-        """Logits (1, C, h, w), or 0-based labels (1, h, w), to 1-based labels at ``size``, (H, W) uint16, to the
-        address ``target``."""
+        """Turn logits (1, C, h, w), or 0-based labels (1, h, w), into 1-based labels (H, W) uint16.
+
+        The labels have ``size`` and are written to the address ``target``.
+        """
         height, width = output.shape[-2:]
         common = {"source_height": height, "source_width": width, "height": size.height, "width": size.width}
         if output.dtype.kind == "i":
@@ -167,13 +171,13 @@ class DeviceImaging:
         self._kernels.launch("ScoreJob", job, self._stream)
 
     def check(self, output: DeviceArray, flag: int) -> None:
-        """Raise the number at the address ``flag`` where ``output`` holds NaN or infinity."""
+        """Set the number at the address ``flag`` if ``output`` holds NaN or infinity."""
         rows = int(np.prod(output.shape[:-1], dtype=np.int64))
         job = FiniteJob(values=output.address, height=rows, width=output.shape[-1], found=flag)
         self._kernels.launch("FiniteJob", job, self._stream)
 
     def close(self) -> None:
-        """Free what is held, after what is queued."""
+        """Free the filters after queued work has ended."""
         with ExitStack() as steps:
             for filtering in self._filters.values():
                 steps.callback(filtering.close)
@@ -181,7 +185,7 @@ class DeviceImaging:
         self._filters.clear()
 
     def _taps(self, make: Callable[[int, int], resample.Taps], length: int, target: int) -> TapView:
-        """The filter on the device; those used longest ago make room."""
+        """Return a filter on the device; the least recently used ones are freed if there are too many."""
         key = (make.__name__, length, target)
         if key not in self._filters:
             while len(self._filters) >= _KEPT_FILTERS:

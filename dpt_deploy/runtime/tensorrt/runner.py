@@ -1,7 +1,7 @@
-"""TensorRT and TensorRT-RTX: runs a plan on the GPU that it was built for.
+"""Runner over TensorRT and TensorRT-RTX: runs a plan on the GPU that it was built for.
 
-Nothing of this file has run on a GPU yet: its logic is tried over stand-ins
-(``tests/runtime/tensorrt/test_runner.py``), and ``tests/gpu/test_engine.py`` waits for a machine.
+Experimental: not yet run on a GPU. Its logic is tested with a fake CUDA and a fake TensorRT
+(``tests/runtime/tensorrt/test_runner.py``); the tests in ``tests/gpu/test_engine.py`` need a GPU and have not been run.
 """
 
 from __future__ import annotations
@@ -28,16 +28,18 @@ from dpt_deploy.runtime.tensorrt.layer_times import layer_seconds
 from dpt_deploy.runtime.tensorrt.slots import BufferSlot, Ticket
 
 KEPT_SHAPES = 8
-LAYER_RUNS = 20  # of which the mean of each layer's time is taken
-SLOTS = 2  # runs on their way at once: one computes while the other is copied
+LAYER_RUNS = 20  # averaged for the time of each layer
+SLOTS = 2  # simultaneous runs: one computes while the other is copied
 
 
 class TrtRunner:
-    """Runs a plan. ``profiles`` are those of its sidecar; ``stream`` is a raw handle of the caller's (default: own).
+    """Runs a plan. ``profiles`` are its sidecar's; ``stream`` is the caller's raw handle (default: a new stream).
 
-    May be called from several threads; they take turns on the device, and their copies overlap. ``slots`` is how many
-    runs from host to host may be on their way at once; each holds memory for the largest shape. ``host_code`` allows a
-    version-compatible plan the code for the host that it brings.
+    Experimental: not yet run on a GPU.
+
+    Several threads may call it; they take turns on the device, and their copies overlap. ``slots`` limits the
+    simultaneous runs from host to host; each slot holds memory for the largest shape. ``host_code`` allows the code for
+    the host that a version-compatible plan contains.
     """
 
     name = "trt"
@@ -57,8 +59,8 @@ class TrtRunner:
         self._trt: Any = import_module(library)
         self._kept, self._most, self._host_code = kept_shapes, slots, host_code
         self._turn = threading.Condition(threading.RLock())
-        self._waiting: list[Ticket] = []  # submitted and not collected, in order
-        self._users = 0  # threads that read memory of the engine, and do not hold the lock meanwhile
+        self._waiting: list[Ticket] = []  # submitted and not yet collected, in order
+        self._users = 0  # threads that read the engine's memory without holding the lock
         self._open: OpenEngine | None = None
 
     @classmethod
@@ -104,7 +106,7 @@ class TrtRunner:
                 with on_device_of(opened.device):
                     opened.close()
             except DptError:
-                if error is None:  # else a lost GPU says so once more
+                if error is None:  # otherwise a lost GPU would raise a second error
                     raise
 
     @property
@@ -117,9 +119,9 @@ class TrtRunner:
 
     @contextmanager
     def exclusive(self) -> Iterator[OpenEngine]:
-        """The open engine, for this thread alone inside the ``with`` block, where calls go to its device.
+        """Give this thread the open engine alone; inside the ``with`` block calls go to its device.
 
-        Whatever queues on its stream does so in here: another thread may be capturing.
+        All work for its stream is queued inside such a block, because another thread may be capturing.
         """
         with self._turn:
             opened = self._opened()
@@ -128,7 +130,7 @@ class TrtRunner:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Nothing of the engine is freed before the ``with`` block ends; other threads may queue work meanwhile."""
+        """Keep the engine from being freed inside the ``with`` block; other threads may queue work meanwhile."""
         with self._turn:
             self._opened()
             self._users += 1
@@ -138,7 +140,7 @@ class TrtRunner:
             self._left()
 
     def wait_for_users(self) -> None:
-        """Return when no thread reads memory of the engine; the caller holds the lock, which is lent meanwhile."""
+        """Return when no thread reads the engine's memory; the caller's lock is released while waiting."""
         while self._users:
             self._turn.wait()
 
@@ -147,36 +149,36 @@ class TrtRunner:
             self._users -= 1
             self._turn.notify_all()
 
-    def infer(self, feed: Tensors) -> dict[str, np.ndarray]:
+    def infer(self, inputs: Tensors) -> dict[str, np.ndarray]:
         """Run once, from host to host.
 
         Raises:
-            UsageError: the feed's name, dtype or shape does not fit the engine; the message names its profiles.
+            UsageError: name, dtype or shape of the input does not fit the engine; the message lists its profiles.
             ResourceError: the GPU ran out of memory, or failed.
         """
-        return self.collect(self.submit(feed))
+        return self.collect(self.submit(inputs))
 
-    def submit(self, feed: Tensors) -> Ticket:
-        """Queue one run from host to host and return at once; the feed's array is free again.
+    def submit(self, inputs: Tensors) -> Ticket:
+        """Queue one run from host to host and return at once; the input array may be reused.
 
-        Where as many runs as there are slots are on their way, waits until another thread collects one.
+        If all slots are taken, wait until another thread collects a run.
 
         Raises:
-            UsageError: the feed does not fit the engine; or this thread holds all tickets and would wait for itself.
+            UsageError: the input does not fit the engine, or this thread holds all tickets and would wait for itself.
         """
         with self.exclusive() as opened:
-            value = _fitting(feed, opened)  # before waiting: what does not fit is told at once
+            value = _fitting(inputs, opened)  # before waiting: an input that does not fit is refused at once
             self._wait_for_slot()
             return self._start(opened, value)
 
-    def try_submit(self, feed: Tensors) -> Ticket | None:
-        """:meth:`submit`; but None, and nothing is queued, where it would wait.
+    def try_submit(self, inputs: Tensors) -> Ticket | None:
+        """Queue one run as :meth:`submit` does; return None and queue nothing if it would have to wait.
 
         Raises:
-            UsageError: the feed does not fit the engine.
+            UsageError: the input does not fit the engine.
         """
         with self.exclusive() as opened:
-            value = _fitting(feed, opened)
+            value = _fitting(inputs, opened)
             return self._start(opened, value) if len(self._waiting) < self._most else None
 
     def _start(self, opened: OpenEngine, value: np.ndarray) -> Ticket:
@@ -184,18 +186,18 @@ class TrtRunner:
         try:
             ticket.slot = opened.take_slot()
             ticket.output_shape = opened.start(ticket.slot, value, *opened.check(value.shape, value.dtype))
-        except DptError as exc:  # of the device: it belongs to the run, and is told with its result
+        except DptError as exc:  # a device error belongs to the run, and is raised with its result
             ticket.error = exc
             opened.settle()
         self._waiting.append(ticket)
         return ticket
 
     def collect(self, ticket: Ticket | None = None) -> dict[str, np.ndarray]:
-        """The output of ``ticket`` (default: of the run submitted first), waited for; each can be had once.
+        """Wait for the output of ``ticket`` (default: the run submitted first) and return it, once.
 
         Raises:
             UsageError: nothing was submitted, or the ticket was collected before.
-            ResourceError, IncompatibleError: what went wrong with that run; the others and the runner are not touched.
+            ResourceError, IncompatibleError: this run failed; the runner and other runs are not affected.
         """
         with self._turn:
             opened = self._opened()
@@ -214,11 +216,11 @@ class TrtRunner:
             self._left()
 
     def _wait_for_slot(self) -> None:
-        """Return when a run may be queued; the lock is held, and given away while waiting."""
+        """Return when a run may be queued; the caller's lock is released while waiting."""
         while len(self._waiting) >= self._most:
             if all(ticket.thread == threading.get_ident() for ticket in self._waiting):
                 raise UsageError(
-                    f"{len(self._waiting)} runs are on their way, and this thread has collected none of them",
+                    f"{len(self._waiting)} runs are queued, and this thread has collected none of them",
                     hint="call collect() before the next submit()",
                 )
             self._turn.wait()
@@ -226,26 +228,26 @@ class TrtRunner:
 
     def _release(self, opened: OpenEngine, ticket: Ticket) -> None:
         with self._turn:
-            if ticket in self._waiting:  # else the runner was closed meanwhile
+            if ticket in self._waiting:  # otherwise the runner was closed meanwhile
                 self._waiting.remove(ticket)
                 if ticket.slot is not None:
                     opened.give_slot(ticket.slot)
             self._turn.notify_all()
 
-    def infer_device(self, feed: Mapping[str, Any], out: Any = None) -> dict[str, Any]:
-        """Queue one run on arrays that are on the device already; nothing is copied, nothing waited for.
+    def infer_device(self, inputs: Mapping[str, Any], out: Any = None) -> dict[str, Any]:
+        """Queue one run on arrays that are on the device already, without copies and without waiting.
 
-        Takes what has DLPack or ``__cuda_array_interface__`` (torch, CuPy, pycuda, JAX), after what still fills it.
-        With ``out``, an array of the device, the output is written there and returned: between the same two arrays
-        runs are captured and replayed. Otherwise it is a new :class:`DeviceArray`. The input must stay as it is until
-        the stream has come so far.
+        Takes arrays with DLPack or ``__cuda_array_interface__`` (torch, CuPy, JAX); the run waits for the work that
+        still fills them. With ``out``, a device array, the output is written there and returned, and runs between the
+        same two arrays are captured and replayed. Otherwise the output is a new :class:`DeviceArray`. The input must
+        not change before the stream has reached the run.
 
         Raises:
-            UsageError: an array that does not fit, is not on the device, or not contiguous.
+            UsageError: an array does not fit, is not on the device, or is not contiguous.
             ResourceError: the GPU ran out of memory, or failed.
         """
         with self.exclusive() as opened:
-            view = device_view(_only(feed, opened.input), opened.stream)
+            view = device_view(_only(inputs, opened.input), opened.stream)
             batch, size = opened.check(view.shape, view.dtype)
             target = None if out is None else device_view(out, opened.stream)
             made: DeviceArray | None = opened.run_device(view, batch, size, target)
@@ -253,18 +255,18 @@ class TrtRunner:
                 out.mark(opened.stream)
             return {opened.output.name: out if made is None else made}
 
-    def bare_call(self, feed: Mapping[str, Any], out: Any) -> Callable[[], object]:
-        """The run of :meth:`infer_device` without what the runner does around it, to measure what that costs.
+    def bare_call(self, inputs: Mapping[str, Any], out: Any) -> Callable[[], object]:
+        """Return the run of :meth:`infer_device` without the runner's own work, to measure its overhead.
 
-        The arrays must stay as they are, and the runner must not be used otherwise while this is called.
+        The arrays must stay in place, and the runner must not be used for anything else while this is called.
         """
         with self.exclusive() as opened:
-            view = device_view(_only(feed, opened.input), opened.stream)
+            view = device_view(_only(inputs, opened.input), opened.stream)
             batch, size = opened.check(view.shape, view.dtype)
             return opened.bare(view, batch, size, device_view(out, opened.stream))
 
     def to_device(self, value: np.ndarray) -> DeviceArray:
-        """A copy of an array of the host on the device, complete when this returns.
+        """Copy a host array to the device; the copy is complete when this returns.
 
         Raises:
             ResourceError: the GPU ran out of memory, or failed.
@@ -275,34 +277,35 @@ class TrtRunner:
             made = DeviceArray(source.shape, source.dtype, stream)
             stream.to_device(made.address, source.ctypes.data, source.nbytes)
             made.mark()
-            stream.synchronize()  # the host's memory is not ours to hold
+            stream.synchronize()  # the caller may change the host array
             return made
 
-    def information(self, feed: Tensors | None = None) -> str:
-        """What the engine's inspector says of its layers (JSON), for an audit; of the shape of ``feed``, without which
-        types of dynamic shapes may not be told.
+    def information(self, inputs: Tensors | None = None) -> str:
+        """Return the inspector's report on the engine's layers (JSON), for an audit.
+
+        It is for the shape of ``inputs``; without them, types of tensors with dynamic shapes may be missing.
 
         Raises:
-            UsageError: the feed does not fit the engine.
-            ResourceError: the GPU has no memory for one more context.
+            UsageError: the inputs do not fit the engine.
+            ResourceError: the GPU has no memory for another context.
         """
         with self.exclusive() as opened:
-            if feed is None:
+            if inputs is None:
                 return opened.information()
-            value = _fitting(feed, opened)
+            value = _fitting(inputs, opened)
             return opened.information(opened.new_lane(*opened.check(value.shape, value.dtype), value.shape))
 
-    def layer_seconds(self, feed: Tensors, runs: int = LAYER_RUNS) -> dict[str, float]:
-        """Mean seconds per run of each layer, by the inspector's names; empty where the library reports none.
+    def layer_seconds(self, inputs: Tensors, runs: int = LAYER_RUNS) -> dict[str, float]:
+        """Return the mean seconds per run of each layer by the inspector's names; empty if the library reports none.
 
-        The other runs wait meanwhile, and are no slower afterwards: it runs in a context of its own.
+        Other runs wait meanwhile. They are no slower afterwards, because this one has a context of its own.
 
         Raises:
-            UsageError: the feed does not fit the engine, or ``runs`` is not positive.
+            UsageError: the inputs do not fit the engine, or ``runs`` is not positive.
             ResourceError: the GPU ran out of memory, or failed.
         """
         with self.exclusive() as opened:
-            value = _fitting(feed, opened)
+            value = _fitting(inputs, opened)
             return layer_seconds(opened, value, *opened.check(value.shape, value.dtype), runs)
 
     def synchronize(self) -> None:
@@ -316,20 +319,20 @@ class TrtRunner:
         return self._open
 
 
-def _fitting(feed: Tensors, opened: OpenEngine) -> np.ndarray:
-    """The input, contiguous; raises :class:`UsageError` for one that does not fit."""
-    value = np.ascontiguousarray(_only(feed, opened.input))
+def _fitting(inputs: Tensors, opened: OpenEngine) -> np.ndarray:
+    """Return the input as a contiguous array; raise :class:`UsageError` if it does not fit."""
+    value = np.ascontiguousarray(_only(inputs, opened.input))
     opened.check(value.shape, value.dtype)
     return value
 
 
-def _only(feed: Mapping[str, Any], spec: TensorSpec) -> Any:
-    if set(feed) != {spec.name}:
+def _only(inputs: Mapping[str, Any], spec: TensorSpec) -> Any:
+    if set(inputs) != {spec.name}:
         raise UsageError(
-            f"the engine takes {spec.name!r}; the feed has {', '.join(map(repr, sorted(feed))) or 'nothing'}",
+            f"the engine takes {spec.name!r}; the inputs are {', '.join(map(repr, sorted(inputs))) or 'nothing'}",
             hint="see its inputs with `dpt-deploy inspect`",
         )
-    return feed[spec.name]
+    return inputs[spec.name]
 
 
 def _held(ticket: Ticket) -> BufferSlot:

@@ -1,6 +1,6 @@
-"""One run from host to host while others are on their way: memory of its own, and marks that tell how far it is.
+"""Memory and events of one run from host to host, while other runs are on their way.
 
-Not run on a GPU yet (see ``trt_runner``).
+Experimental: not yet run on a GPU.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dpt_deploy.runtime.cuda.driver import DeviceMemory, Event
 
 
 class BufferSlot:
-    """Pinned and device memory for one run at the largest shape, held until its result was taken."""
+    """Pinned and device memory for one run at the largest shape, held until its result is collected."""
 
     def __init__(self, input_bytes: int, output_bytes: int) -> None:
         with ExitStack() as undo:
@@ -42,15 +42,15 @@ class BufferSlot:
         return event
 
     def close(self) -> None:
-        """Free everything, whatever fails of it."""
+        """Free everything, even if some of it fails."""
         self._held.close()
 
 
 @dataclass(eq=False)
 class Ticket:
-    """A run that was submitted; ``collect`` trades it for the output, once.
+    """A submitted run, which ``collect`` exchanges for the output, once.
 
-    ``error`` is what went wrong when it was queued; it is raised when it is collected. ``thread`` submitted it.
+    ``error`` is a failure while it was queued, raised when it is collected. ``thread`` is the thread that submitted it.
     """
 
     thread: int

@@ -14,7 +14,7 @@ from dpt_deploy.artifact.sidecar import ONNX
 from dpt_deploy.artifact.store import read_sidecar
 from dpt_deploy.cli import call
 from dpt_deploy.imaging.files import read_pfm
-from dpt_deploy.jobs.study import images
+from dpt_deploy.jobs.study import scene_images, scoring, study
 from dpt_deploy.measure import ceiling
 from dpt_deploy.report.latency_figure import draw_latency
 from dpt_deploy.runtime.registry import RUNTIMES, Runtime
@@ -77,7 +77,7 @@ def test_bench_and_its_plot(path, tmp_path, capsys, monkeypatch):
 
 @pytest.mark.usefixtures("registered")
 def test_study(path, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(images, "SCENE_SIDE", 96)
+    monkeypatch.setattr(scene_images, "SCENE_SIDE", 96)
     fine(capsys, *arguments(tmp_path, [str(path)], "--runtime", "new,ort", scenes=2))
     scores = outcome(tmp_path)["abs_rel"]
     assert scores["tiny-vit new"]["96"] == pytest.approx(scores["tiny-vit ort"]["96"], rel=1e-4)

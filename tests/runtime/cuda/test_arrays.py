@@ -230,7 +230,7 @@ def test_a_predictor_leaves_arrays_of_the_device_there(make):
 
 def test_a_runtime_of_the_host_says_that_it_takes_none():
     predictor = predictor_over(SimpleNamespace(name="ort"))
-    with pytest.raises(UsageError, match="runtime 'ort' takes arrays of the host"):
+    with pytest.raises(UsageError, match="runtime 'ort' takes host arrays"):
         predictor.infer({"pixel_values": OnDevice(np.zeros((1, 3, 64, 64), np.float32))})
 
 
@@ -254,7 +254,7 @@ def test_calls_go_to_the_engines_device_and_back(make):
 def test_an_array_of_another_device_is_refused(make):
     runner, _, _ = make()
     there = OnDevice(engine_checks.images(1, 64, 64), device=3)
-    with runner, pytest.raises(UsageError, match="OnDevice lies on device 3; the engine runs on device 0"):
+    with runner, pytest.raises(UsageError, match="OnDevice is on device 3; the engine runs on device 0"):
         runner.infer_device({"pixel_values": there})
 
 

@@ -80,12 +80,12 @@ def test_a_library_that_reports_nothing_gives_nothing(make):
 def test_what_cannot_be_measured_is_refused(make):
     runner, cuda, trt = make()
     with runner:
-        with pytest.raises(UsageError, match="0 runs tell no time"):
+        with pytest.raises(UsageError, match="0 runs cannot be timed"):
             runner.layer_seconds(FEED, runs=0)
         with pytest.raises(UsageError, match="its profiles"):
             runner.layer_seconds({"pixel_values": engine_checks.images(1, 96, 96)})
         trt.engines[0].contexts_left, held = 0, len(cuda.held)
-        with pytest.raises(ResourceError, match="no memory for one more context"):
+        with pytest.raises(ResourceError, match="no memory for another context"):
             runner.layer_seconds(FEED)
         assert len(cuda.held) == held
 

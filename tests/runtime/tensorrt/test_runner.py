@@ -252,7 +252,7 @@ def test_what_goes_wrong_in_a_run_is_told_when_it_is_collected(make, fails):
     with runner:
         setattr(trt.engines[0], fails, 0)
         ticket = runner.submit({"pixel_values": pixels})
-        with pytest.raises(ResourceError, match=r"did not start the run|no memory for one more context"):
+        with pytest.raises(ResourceError, match=r"did not start the run|no memory for another context"):
             runner.collect(ticket)
         setattr(trt.engines[0], fails, 1 << 30)
         engine_checks.overlapping_runs_agree(runner, mean, SHAPES, 0)
