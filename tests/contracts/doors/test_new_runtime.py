@@ -14,7 +14,7 @@ from dpt_deploy.artifact.sidecar import ONNX
 from dpt_deploy.artifact.store import read_sidecar
 from dpt_deploy.cli import call
 from dpt_deploy.imaging.files import read_pfm
-from dpt_deploy.jobs.study import scene_images, scoring, study
+from dpt_deploy.jobs.study import scene_images
 from dpt_deploy.measure import ceiling
 from dpt_deploy.report.latency_figure import draw_latency
 from dpt_deploy.runtime.registry import RUNTIMES, Runtime
