@@ -122,7 +122,7 @@ class OperationRecord:
 
 @dataclass(frozen=True)
 class RangeRecord:
-    """What the largest magnitudes of tensors were taken from: ``images`` from ``source`` at each of ``sizes``."""
+    """Largest magnitudes of tensors, measured on ``images`` images from ``source`` at each of ``sizes``."""
 
     source: str
     images: int
@@ -132,12 +132,12 @@ class RangeRecord:
 
 @dataclass(frozen=True)
 class AccuracyRecord:
-    """What a precision costs and gains beside FP32, on ``images`` from ``source`` at ``size``.
+    """Accuracy and speed of a precision compared with FP32, on ``images`` images from ``source`` at ``size``.
 
-    ``drift`` is the distance to the output of FP32: AbsRel after affine alignment (depth), or the share of pixels with
-    another label (segmentation). ``sqnr`` is the ratio of signal to quantisation noise in dB (None for labels). Where
-    the truth is known: ``abs_rel`` and ``delta1`` of FP32 and of this precision. ``speedup``: times as fast as FP32 on
-    ``runtime``, median of the turns and its 95 % interval; None where that runtime does not compute in this precision.
+    ``drift`` is the distance to the output of FP32 in the terms of the task (:attr:`Task.drift`). ``sqnr`` is the ratio
+    of signal to quantisation noise in dB (None for labels). If the truth is known, ``abs_rel`` and ``delta1`` are those
+    of FP32 and of this precision. ``speedup`` over FP32 on ``runtime`` is the median and its 95 % interval; None if
+    that runtime does not compute in this precision.
     """
 
     source: str
@@ -152,7 +152,7 @@ class AccuracyRecord:
 
     @property
     def change(self) -> float:
-        """What counts against a budget: by how much AbsRel grew, relatively; the drift where there is no truth."""
+        """Change that counts against a budget: the relative growth of AbsRel, or the drift if there is no truth."""
         return self.drift if self.abs_rel is None else self.abs_rel[1] / self.abs_rel[0] - 1.0
 
 
@@ -171,10 +171,12 @@ class ApproximationRecord:
 
 @dataclass(frozen=True)
 class QuantisationRecord:
-    """How a graph was quantised: the magnitude at which each tensor is clipped, chosen by ``method``; the nodes that
-    are not quantised, with reasons; the largest change allowed, and what came of it. ``twin`` is the file beside it
-    that comes of the same calibration; ``smooth`` says whether smoothing was asked
-    for, ``smoothed`` how many norms were: none where it would have moved the output.
+    """Quantisation of a graph.
+
+    ``clip`` is the magnitude at which each tensor is clipped, chosen by ``method``. ``kept`` are the nodes left
+    unquantised, with reasons. ``budget`` is the largest change allowed, ``worth`` the accuracy and speed that resulted.
+    ``twin`` is the other file from the same calibration. ``smooth`` is True if smoothing was requested; ``smoothed``
+    counts the norms that were smoothed, 0 if that would have changed the output.
     """
 
     method: str
@@ -189,7 +191,7 @@ class QuantisationRecord:
 
 @dataclass(frozen=True)
 class Shapes:
-    """Which sizes a graph takes: any multiple of ``stride``, or the one that is ``static`` (height, width), batch 1."""
+    """Sizes that a graph takes: any multiple of ``stride``, or only ``static`` (height, width) with batch 1."""
 
     stride: int
     static: tuple[int, int] | None = None
@@ -202,11 +204,11 @@ class Shapes:
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """What a builder was told beside the profiles; the same options and graph ask for the same engine.
+    """Options of a build besides the profiles; the same options and graph request the same engine.
 
-    ``level`` is the builder's optimisation level (0 to 5), ``workspace_bytes`` the most that one layer may use for
-    itself (0: what the library thinks right), ``compute_capabilities`` the targets of TensorRT-RTX (empty: its own
-    choice). ``tf32`` lets FP32 matrix products round their inputs to 10 bits.
+    ``level`` is the builder's optimisation level (0 to 5), ``workspace_bytes`` the most memory that one layer may use
+    (0: the library's choice), ``compute_capabilities`` the targets of TensorRT-RTX (empty: its own choice). ``tf32``
+    lets FP32 matrix products round their inputs to 10 bits.
     """
 
     level: int = 3
@@ -220,14 +222,16 @@ class EngineOptions:
 
     @property
     def refittable(self) -> bool:
-        """Whether weights can be put into the plan after it was built."""
+        """True if weights can be put into the plan after it was built."""
         return self.refit or self.strip_weights
 
 
 @dataclass(frozen=True)
 class RefitRecord:
-    """What a refittable plan's graph is without its weights, and what they were, so that another model can be told to
-    be of the same graph: ``graph`` is a digest of operators, shapes and constants, ``weights`` one of each weight."""
+    """Digests by which another model is recognised as having the same graph as a refittable plan.
+
+    ``graph`` is the digest of operators, shapes and constants, ``weights`` has one of each weight.
+    """
 
     graph: str
     weights: dict[str, str]
@@ -237,10 +241,10 @@ class RefitRecord:
 class LayerTimes:
     """Seconds that the layers of an engine took in one run of ``shape``, as the library reports them on its GPU.
 
-    ``precision``: of those that compute, by what they compute in; ``casts`` and reformats, ``qdq`` and ``other``
-    layers (without floating-point numbers) are not among them. ``attention`` is the part of ``precision`` that kernels
-    for attention took. ``unknown``: of layers that the inspector does not list, or lists twice as different things.
-    ``dearest``: the casts and reformats that cost most, by name.
+    ``precision`` is the time of layers that compute, by the precision they compute in. It excludes ``casts`` and
+    reformats, ``qdq`` and ``other`` layers (without floating-point numbers). ``attention`` is the part of ``precision``
+    that attention kernels took. ``unknown`` is the time of layers that the inspector does not list, or lists twice as
+    different things. ``dearest`` are the most expensive casts and reformats, by name.
     """
 
     shape: str
@@ -254,23 +258,23 @@ class LayerTimes:
 
     @property
     def total(self) -> float:
-        """Of all layers; the run itself is shorter where layers overlap, and longer by what is between them."""
+        """Time of all layers. The run is shorter if layers overlap, and longer by the gaps between them."""
         return sum(self.precision.values()) + self.casts + self.qdq + self.other + self.unknown
 
     @property
-    def tells(self) -> bool:
-        """Whether shares of it mean anything: some layers compute, and most of the time is that of known ones."""
+    def is_meaningful(self) -> bool:
+        """True if its shares are meaningful: some layers compute, and known ones take most of the time."""
         return sum(self.precision.values()) > 0 and self.unknown <= self.total / 2
 
 
 @dataclass(frozen=True)
 class AuditRecord:
-    """What an engine computes in. ``method``: ``network`` before the build, ``engine`` of the built one on its GPU.
+    """Precisions that an engine computes in. ``method`` is ``network`` (before the build) or ``engine`` (on its GPU).
 
     ``layers`` and ``operations`` are counts per precision: layers that compute with floating-point numbers, and
-    arithmetic operations of one image. ``attention`` counts attention layers: ``whole`` ones, which take a
-    kernel of their own, and ``decomposable`` ones, which the builder may take apart. ``times`` are those of a built
-    engine's layers; where they were wanted and are not there, ``untimed`` says why.
+    arithmetic operations of one image. ``attention`` counts attention layers: fused ones (``whole``), which
+    have a kernel of their own, and ``decomposable`` ones, which the builder may take apart. ``times`` are those of a
+    built engine's layers; if they could not be measured, ``untimed`` is the reason.
     """
 
     method: str
@@ -285,31 +289,31 @@ class AuditRecord:
 
     @property
     def basis(self) -> str:
-        """What shares are of: ``time`` where it was measured, else ``arithmetic``, else ``layers``."""
-        if self.times is not None and self.times.tells:
+        """Unit of the shares: ``time`` if it was measured, else ``arithmetic``, else ``layers``."""
+        if self.times is not None and self.times.is_meaningful:
             return "time"
         return "arithmetic" if self.operations else "layers"
 
     @property
     def weights(self) -> Mapping[str, float]:
-        """Per precision, in units of the :attr:`basis`."""
-        if self.times is not None and self.times.tells:
+        """Amount per precision, in units of the :attr:`basis`."""
+        if self.times is not None and self.times.is_meaningful:
             return self.times.precision
         return self.operations or self.layers
 
     def share(self, precision: str) -> float:
-        """Part of the time (of the arithmetic where none was measured, else of the layers) spent in ``precision``."""
+        """Share of ``precision`` in the time, or in the arithmetic or the layers if no time was measured."""
         return self.weights.get(precision, 0) / (sum(self.weights.values()) or 1)
 
 
 @dataclass(frozen=True)
 class EngineRecord:
-    """How a plan was built: by which library, for which shapes, on which GPU (None: without one).
+    """Build of a plan: the library, the shapes, and the GPU it was built on (None: without one).
 
-    ``weight_bytes`` and ``activation_bytes`` are predictions of device memory, the latter at the largest profile;
-    ``ends_bytes`` are those of input and output there, which every run on its way needs for itself. ``refit`` is what
-    ``dpt-deploy refit`` holds a model to; None where nothing can be put in. ``profile_times`` are what the profiles
-    were measured to take, on the GPU ``measured_on``; empty where they were not.
+    ``weight_bytes`` and ``activation_bytes`` are predictions of device memory, the latter at the largest profile.
+    ``ends_bytes`` is the memory of inputs and outputs there, needed once per run under way. ``refit`` is what
+    ``dpt-deploy refit`` compares a model with; None if the plan is not refittable. ``profile_times`` are the measured
+    times of the profiles on the GPU ``measured_on``; empty if they were not measured.
     """
 
     library: str

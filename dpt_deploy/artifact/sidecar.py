@@ -29,7 +29,7 @@ ONNX, PLAN = "onnx", "plan"  # kinds of artefact
 
 @dataclass(frozen=True)
 class Payload:
-    """One file of an artefact: its name beside the sidecar, and what it must hash to."""
+    """One file of an artefact: its name in the folder of the sidecar, its hash and size."""
 
     name: str
     sha256: str
@@ -38,7 +38,7 @@ class Payload:
 
 @dataclass(frozen=True)
 class WeightsSource:
-    """Where the weights came from: ``random`` with its seed, or a checkpoint with its hash."""
+    """Origin of the weights: ``random`` with its seed, or a checkpoint with its hash."""
 
     kind: str
     path: str = ""
@@ -118,14 +118,14 @@ class Sidecar:
         """Raise ``ValueError`` unless the values are consistent."""
         for payload in (*self.payloads, *self.parents):
             if payload.name in ("", "..") or PureWindowsPath(payload.name).name != payload.name:
-                raise ValueError(f"payload name {payload.name!r} is not the name of a file beside the sidecar")
+                raise ValueError(f"payload name {payload.name!r} is not the name of a file next to the sidecar")
         if self.golden and self.golden not in {payload.name for payload in self.payloads}:
             raise ValueError(f"golden {self.golden!r} is not among the payloads")
         self._check_ends()
         if min(self.shapes.stride, self.model.stride, *(self.shapes.static or ())) < 1:
             raise ValueError("a size or stride is not positive")
         if (self.kind == PLAN) != (self.engine is not None):
-            raise ValueError(f"kind {self.kind!r} does not go with what it says of an engine")
+            raise ValueError(f"kind {self.kind!r} contradicts its engine record")
 
     def _check_ends(self) -> None:
         names = [output.name for output in self.outputs]

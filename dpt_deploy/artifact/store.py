@@ -1,4 +1,4 @@
-"""An artefact: plain files any tool can read, and a JSON sidecar that says what they are and proves they are whole.
+"""An artefact: plain files that any tool can read, and a JSON sidecar that describes them and proves them complete.
 
 ``hybrid-fp32.onnx`` has the sidecar ``hybrid-fp32.onnx.json``. The sidecar is written last and atomically: it is the
 commit mark, and a model without one is unfinished. Hashes prove integrity, not origin: never load a file from a source
@@ -39,7 +39,7 @@ class Artifact:
 
 
 def sidecar_path(path: Path) -> Path:
-    """Where the sidecar of ``path`` stands."""
+    """Path of the sidecar of ``path``."""
     return path.with_name(path.name + ".json")
 
 
@@ -79,7 +79,7 @@ def open_artifact(path: Path, *, check_hashes: bool = True) -> Artifact:
 
 
 def open_model(path: Path) -> Artifact:
-    """The same for what must be an exported model, because its graph is read.
+    """Open an exported model, whose graph can be read; an engine is an error.
 
     Raises:
         BadFileError: as :func:`open_artifact`, or it is an engine.
@@ -181,7 +181,11 @@ if TYPE_CHECKING:
 
 
 def engine_of(artifact: Artifact) -> EngineRecord:
-    """What the sidecar of a plan says of its engine."""
+    """The engine record of a plan.
+
+    Raises:
+        BadFileError: the artefact is no engine.
+    """
     if artifact.sidecar.engine is None:
         raise BadFileError(f"{artifact.path} is no engine", hint="build one: dpt-deploy build MODEL.onnx")
     return artifact.sidecar.engine

@@ -108,7 +108,7 @@ def _times(audit: AuditRecord) -> list[tuple[str, str]]:
         "in layers unknown to the inspector": times.unknown,
     }
     shown = ", ".join(f"{_of(times, seconds)} {name}" for name, seconds in parts.items() if seconds)
-    doubt = "" if times.tells else "; too much is unknown for a verdict"
+    doubt = "" if times.is_meaningful else "; too much is unknown for a verdict"
     return [("time of layers", f"{_milliseconds(times.total)} a run at {times.shape}: {shown}{doubt}")]
 
 

@@ -67,7 +67,7 @@ class ModelSpec:
     metric: MetricTail | None = None
 
     def with_classes(self, num_classes: int) -> Self:
-        """The same network as a segmentation model of ``num_classes`` classes."""
+        """A copy that is a segmentation model of ``num_classes`` classes."""
         return replace(self, task="segmentation", num_classes=num_classes, metric=None)
 
 

@@ -35,7 +35,7 @@ class Taps:
         return type(self)(self.index[:, part], self.weight[:, part])
 
     def interleaved(self, channels: int) -> Self:
-        """The same filter along an axis whose entries are ``channels`` interleaved values."""
+        """This filter along an axis whose entries are ``channels`` interleaved values."""
         index = self.index[:, :, None] * channels + np.arange(channels)
         return type(self)(index.reshape(4, -1), np.repeat(self.weight, channels, axis=1))
 
@@ -155,7 +155,7 @@ def resize_bicubic(values: NDArray[np.float32], size: Size) -> NDArray[np.float3
 def labels_from_logits(logits: NDArray[np.float32], size: Size, block_bytes: int = 64 * 2**20) -> NDArray[np.uint16]:
     """Labels (H, W), 1-based, of the largest of the ``logits`` (C, h, w) after bicubic resizing to ``size``.
 
-    Works on tiles with all classes, so that beside the result no more than about ``block_bytes`` are held: 150 classes
+    Works on tiles with all classes, so that besides the result no more than about ``block_bytes`` are held: 150 classes
     at 1080p would be 1.2 GB. Within a tile the filter is two small matrix products, equal to :func:`resize_bicubic` up
     to float32 rounding. The first of several equal classes wins; 0 is left to the background of the palette.
     """

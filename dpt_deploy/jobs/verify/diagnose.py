@@ -118,7 +118,7 @@ def _tolerance(artifact: Artifact, allowed: float | None) -> Tolerance:
 
 def _variants(artifact: Artifact, size: Size, tolerance: Tolerance) -> Variants:
     sidecar = artifact.sidecar
-    feed = model_feed(sidecar, parity_images(sidecar.precision, 1, size))
+    inputs = model_feed(sidecar, parity_images(sidecar.precision, 1, size))
     if sidecar.quantisation is None:
-        return Variants(artifact, feed, tolerance)
-    return QuantisedVariants(artifact, feed, tolerance, sidecar.quantisation)
+        return Variants(artifact, inputs, tolerance)
+    return QuantisedVariants(artifact, inputs, tolerance, sidecar.quantisation)

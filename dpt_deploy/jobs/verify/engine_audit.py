@@ -34,22 +34,22 @@ def audited(artifact: Artifact, runner: InspectableRunner) -> AuditRecord:
     """
     sidecar = artifact.sidecar
     batch, size = _shape(engine_of(artifact).profiles[0])
-    feed = model_feed(sidecar, structured_images(batch, size.height, size.width))
+    inputs = model_feed(sidecar, structured_images(batch, size.height, size.width))
     seconds, reason = {}, SILENT
     try:
-        seconds = runner.layer_seconds(feed)
+        seconds = runner.layer_seconds(inputs)
     except ResourceError as exc:  # one more context may not fit; the types can be read without it
         reason = str(exc)
-    found = audit_engine(_information(runner, feed), seconds, shape=f"{size} batch {batch}", untimed=reason)
+    found = audit_engine(_information(runner, inputs), seconds, shape=f"{size} batch {batch}", untimed=reason)
     if not found.layers:  # the audit before the build is better than nothing
         return replace(engine_of(artifact).audit, times=None, untimed=UNTOLD)
     check_audit(found, sidecar.precision, artifact.path.name)
     return found
 
 
-def _information(runner: InspectableRunner, feed: dict[str, np.ndarray]) -> str:
+def _information(runner: InspectableRunner, inputs: dict[str, np.ndarray]) -> str:
     try:
-        return runner.information(feed)
+        return runner.information(inputs)
     except ResourceError:
         return runner.information()
 

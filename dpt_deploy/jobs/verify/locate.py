@@ -67,10 +67,10 @@ def _rewriting_error(
 ) -> Divergence | None:
     """Compare the modules that the network names as comparable before and after the rewrites."""
     kept = module.landmarks.comparable
-    feed = reference_input(artifact.sidecar, images)
+    inputs = reference_input(artifact.sidecar, images)
 
     def probe(chunk: Sequence[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        before, after = _module_outputs(module, feed, chunk), _module_outputs(rewritten, feed, chunk)
+        before, after = _module_outputs(module, inputs, chunk), _module_outputs(rewritten, inputs, chunk)
         empty = np.zeros(1)
         return {name: (after.get(name, empty), before.get(name, empty)) for name in chunk}
 
@@ -78,7 +78,7 @@ def _rewriting_error(
     return None if found is None else Divergence(f"{found.tensor} (rewritten)", found.max, found.mean, found.last_good)
 
 
-def _module_outputs(module: Any, feed: Values, names: Sequence[str]) -> Values:
+def _module_outputs(module: Any, inputs: Values, names: Sequence[str]) -> Values:
     """Outputs of the named sub-modules in one forward pass.
 
     The last of several tensors counts, as in the graph; modules that return no tensor are left out.
@@ -97,14 +97,14 @@ def _module_outputs(module: Any, feed: Values, names: Sequence[str]) -> Values:
             handles.append(modules[name].register_forward_hook(keep))
     try:
         with torch.inference_mode():
-            module(*(torch.from_numpy(value) for value in feed.values()))
+            module(*(torch.from_numpy(value) for value in inputs.values()))
     finally:
         for handle in handles:
             handle.remove()
     return found
 
 
-def _graph_tensors(artifact: Artifact, feed: Values, names: list[str]) -> Values:
+def _graph_tensors(artifact: Artifact, inputs: Values, names: list[str]) -> Values:
     """The named tensors of the graph, computed by ONNX Runtime from a marked copy of the file.
 
     A typed graph is emulated first; its tensors keep their names.
@@ -122,4 +122,4 @@ def _graph_tensors(artifact: Artifact, feed: Values, names: list[str]) -> Values
         if external:
             (Path(folder) / f"{path.name}.data").hardlink_to(path.with_name(path.name + ".data"))
         with open_runner(marked) as runner:
-            return runner.infer(feed)
+            return runner.infer(inputs)

@@ -1,4 +1,4 @@
-"""What an artefact is compared with: one class for each kind of reference, and the choice between them."""
+"""References to compare an artefact with: one class for each kind, and the choice between them."""
 
 from __future__ import annotations
 

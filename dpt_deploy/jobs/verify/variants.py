@@ -61,8 +61,8 @@ class Variants:
     ``nodes`` are those that can be kept, ``tensors`` those that are examined.
     """
 
-    def __init__(self, artifact: Artifact, feed: Values, tolerance: Tolerance) -> None:
-        self.artifact, self.feed, self.tolerance = artifact, feed, tolerance
+    def __init__(self, artifact: Artifact, inputs: Values, tolerance: Tolerance) -> None:
+        self.artifact, self.inputs, self.tolerance = artifact, inputs, tolerance
         model = read_graph(artifact.path)
         self.nodes = [node.name for node in model.graph.node]
         self.tensors = half_tensors(model)
@@ -146,14 +146,14 @@ class Variants:
 
     def _run(self, path: Path) -> Values:
         with open_runner(path) as runner:
-            return runner.infer(self.feed)
+            return runner.infer(self.inputs)
 
 
 class QuantisedVariants(Variants):
     """Variants of an 8-bit graph: a node that is kept multiplies unrounded activations."""
 
-    def __init__(self, artifact: Artifact, feed: Values, tolerance: Tolerance, record: QuantisationRecord) -> None:
-        super().__init__(artifact, feed, tolerance)
+    def __init__(self, artifact: Artifact, inputs: Values, tolerance: Tolerance, record: QuantisationRecord) -> None:
+        super().__init__(artifact, inputs, tolerance)
         self._record = record
         model = read_graph(artifact.path)
         nodes = quantised_nodes(model)
