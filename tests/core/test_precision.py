@@ -32,3 +32,10 @@ def test_an_unknown_precision_is_refused_with_a_list_of_those_there_are():
     with pytest.raises(UsageError, match="precision 'int4' is not available") as caught:
         find_precision("int4")
     assert "int8-cpu" in caught.value.hint
+
+
+@pytest.mark.parametrize("precision", PRECISIONS.values(), ids=PRECISIONS)
+def test_files_of_one_export_share_their_golden_tensors(precision):
+    """They are made once: from the same kind of images, and with the same 16-bit type."""
+    files = [find_precision(name) for name in precision.files]
+    assert len({(each.loss_precision, each.quantised is None) for each in files}) == 1

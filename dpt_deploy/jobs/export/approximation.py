@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import onnx_ir as ir
 
@@ -27,12 +29,13 @@ def measure_approximation(
     """
     budget = setup.request.budget
     limit = APPROXIMATION_LIMIT if budget is None else budget
-    full, approximate = setup.folder / "exact.onnx", setup.folder / "approximate.onnx"
-    save_graph(exact, full)
-    save_graph(graph, approximate)
-    say(f"{approximation.name}: comparing with the exact network")
-    bench = setup.bench(full)
-    found = replace(bench.compare(approximate, "ort"), speedup=bench.speedup(approximate))
+    with tempfile.TemporaryDirectory(dir=setup.folder) as scratch:
+        full, approximate = Path(scratch) / "exact.onnx", Path(scratch) / "approximate.onnx"
+        save_graph(exact, full)
+        save_graph(graph, approximate)
+        say(f"{approximation.name}: comparing with the exact network")
+        bench = setup.bench(full)
+        found = replace(bench.compare(approximate, "ort"), speedup=bench.speedup(approximate))
     # The file may be for another device: its speed on this one is recorded, but no reason to refuse it.
     check_accuracy(approximation.name, found, None if force else limit, allow_slower=True)
     return ApproximationRecord(approximation.name, approximation.parameters, limit, found)

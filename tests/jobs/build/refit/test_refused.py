@@ -12,7 +12,7 @@ from support.fake_refit import install_refit, plan_of, refused
 from support.faults.calling import complaint, fine
 from support.tiny import copied, exported, tampered
 
-from dpt_deploy.artifact.records import AuditRecord, EngineOptions
+from dpt_deploy.artifact.records import AccuracyRecord, ApproximationRecord, AuditRecord, EngineOptions
 from dpt_deploy.artifact.store import open_artifact, write_sidecar
 from dpt_deploy.cli import call
 from dpt_deploy.engine.builder import Built
@@ -120,6 +120,16 @@ def test_other_nodes_left_unquantised_are_told(unloaded, tmp_path, capsys):
     changed = replace(record, kept={**record.kept, "some/Node": "a reason"})
     write_sidecar(source.path, replace(source.sidecar, quantisation=changed))
     assert "other nodes are left unquantised (some/Node)" in refused(capsys, 6, plan, source.path, out=plan.parent)
+
+
+def test_another_approximation_of_the_network_is_refused(unloaded, tmp_path, capsys):
+    source = copied(model(), tmp_path / "model")
+    plan = plan_of(source, tmp_path / "out", refit=True)
+    accuracy = AccuracyRecord("2 rendered scenes", 2, "64", "ort", drift=0.001)
+    changed = ApproximationRecord("mix-tokens", {"share": 0.1}, 0.01, accuracy)
+    write_sidecar(source.path, replace(source.sidecar, approximation=changed))
+    said = refused(capsys, 6, plan, source.path, out=plan.parent)
+    assert "its approximation is mix-tokens {'share': 0.1}, not none" in said
 
 
 def test_a_machine_that_cannot_run_it_cannot_refit_it(unloaded, tmp_path, capsys, monkeypatch):
