@@ -22,7 +22,7 @@ from dpt_deploy.cli._reporter import checkpoint_keys
 from dpt_deploy.core.precision import CLIPPING_METHODS, FP32, PRECISIONS
 from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.core.size import Size
-from dpt_deploy.core.spec import Task
+from dpt_deploy.core.spec import ModelTask
 
 
 def _approximation(_context: click.Context, _option: click.Parameter, text: str | None) -> tuple[str, float] | None:
@@ -105,7 +105,7 @@ def command(
     as_json: bool,
     keys: bool,
     backbone: str,
-    task: Task | None,
+    task: ModelTask | None,
     classes: int | None,
     res: tuple[Size, ...],
     out: Path,

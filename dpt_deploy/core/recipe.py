@@ -16,7 +16,7 @@ from typing import Any, Self, get_type_hints
 from dpt_deploy.core.decode import decode
 from dpt_deploy.core.encoders import EncoderSpec, other_kinds_keys
 from dpt_deploy.core.errors import BadFileError, UsageError
-from dpt_deploy.core.spec import ImageSpec, MetricTail, ModelSpec, Task
+from dpt_deploy.core.spec import ImageSpec, MetricTail, ModelSpec, ModelTask
 
 Table = dict[str, Any]
 
@@ -62,7 +62,7 @@ class Recipe:
     verify: VerifyMatrix
     parity: dict[str, Tolerance]
 
-    def for_task(self, task: Task | None, segmentation: Table | None = None) -> Self:
+    def for_task(self, task: ModelTask | None, segmentation: Table | None = None) -> Self:
         """Return this recipe for ``task``.
 
         Raises:
@@ -86,13 +86,13 @@ def zoo_names() -> list[str]:
     return sorted(Path(entry.name).stem for entry in _zoo_folder().iterdir() if entry.name.endswith(".toml"))
 
 
-def list_models(task: Task | None = None) -> list[str]:
+def list_models(task: ModelTask | None = None) -> list[str]:
     """List the models of the zoo, by name; with ``task`` those that have a network for it."""
     names = zoo_names()
     return names if task is None else [name for name in names if _has_task(name, task)]
 
 
-def _has_task(name: str, task: Task) -> bool:
+def _has_task(name: str, task: ModelTask) -> bool:
     try:
         load_recipe(name, task=task)
     except UsageError:
@@ -101,7 +101,7 @@ def _has_task(name: str, task: Task) -> bool:
 
 
 def load_recipe(
-    name: str, *, task: Task | None = None, classes: int | None = None, model: Table | None = None
+    name: str, *, task: ModelTask | None = None, classes: int | None = None, model: Table | None = None
 ) -> Recipe:
     """Load the recipe with this name or in this TOML file.
 

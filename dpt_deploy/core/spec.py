@@ -11,7 +11,7 @@ from typing import Literal, Self
 
 from dpt_deploy.core.encoders import EncoderSpec, Tap
 
-Task = Literal["depth", "segmentation"]
+ModelTask = Literal["depth", "segmentation"]
 Readout = Literal["ignore", "add", "project"]
 Decoder = Literal["dpt", "midas21"]
 ResizeRule = Literal["minimal", "lower_bound", "upper_bound"]
@@ -55,7 +55,7 @@ class ModelSpec:
     """
 
     name: str
-    task: Task
+    task: ModelTask
     encoder: EncoderSpec
     taps: tuple[Tap, ...]
     readout: Readout

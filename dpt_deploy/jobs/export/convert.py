@@ -8,7 +8,7 @@ from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.files import check_folder, ensure_folder
 from dpt_deploy.core.progress import say
 from dpt_deploy.core.recipe import load_recipe
-from dpt_deploy.core.spec import Task
+from dpt_deploy.core.spec import ModelTask
 from dpt_deploy.jobs.common.reference import build_reference
 from dpt_deploy.jobs.common.weights import resolve_weights
 from dpt_deploy.model.checkpoints.huggingface import save_huggingface
@@ -22,7 +22,7 @@ def convert_checkpoint(
     *,
     layout: str = "huggingface",
     weights: str | None = None,
-    task: Task | None = None,
+    task: ModelTask | None = None,
     classes: int | None = None,
 ) -> Path:
     """Load a checkpoint strictly and save it in another layout; return what was written.

@@ -16,7 +16,7 @@ from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.core.size import Size, check_size
-from dpt_deploy.core.spec import INPUT_FLOAT, Readout, Task
+from dpt_deploy.core.spec import INPUT_FLOAT, ModelTask, Readout
 from dpt_deploy.core.task import task_of
 from dpt_deploy.jobs.common.reference import build_reference
 from dpt_deploy.jobs.common.weights import resolve_weights
@@ -80,7 +80,7 @@ def create_model(
     name: str,
     *,
     weights: str | Path | None = None,
-    task: Task | None = None,
+    task: ModelTask | None = None,
     classes: int | None = None,
     readout: Readout | None = None,
     taps: Sequence[Tap] | None = None,

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_type_hints
 
 from dpt_deploy.core.decode import decode
 from dpt_deploy.core.errors import BadFileError
-from dpt_deploy.core.spec import Task
+from dpt_deploy.core.spec import ModelTask
 from dpt_deploy.scenes.seeds import TRAINING, VALIDATION
 
 _LARGEST = 2**63  # seeds are smaller
@@ -100,7 +100,7 @@ class TrainingConfig:
     loss: Loss = Loss()
     augmentation: Augmentation = Augmentation()
     validation: Validation = Validation()
-    task: Task = "depth"
+    task: ModelTask = "depth"
     start: str = ""
 
     @property

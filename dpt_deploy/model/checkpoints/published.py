@@ -22,7 +22,7 @@ from urllib.parse import quote
 from dpt_deploy.core.errors import BadFileError, ResourceError, UsageError
 from dpt_deploy.core.files import atomic_write_bytes, write_errors
 from dpt_deploy.core.progress import TaskProgress, progress
-from dpt_deploy.core.spec import Task
+from dpt_deploy.core.spec import ModelTask
 from dpt_deploy.model.families.registry import licence_of
 
 CACHE_VARIABLE = "DPT_DEPLOY_CACHE"
@@ -44,7 +44,7 @@ class PublishedWeights:
     sha256: str
     family: str
     recipe: str
-    task: Task
+    task: ModelTask
     default: bool
     licence: str
 
@@ -56,7 +56,7 @@ def published() -> tuple[PublishedWeights, ...]:
     return tuple(PublishedWeights(**{"licence": licence_of(entry["family"]), **entry}) for entry in table["weights"])
 
 
-def default_for(recipe_name: str, task: Task) -> PublishedWeights:
+def default_for(recipe_name: str, task: ModelTask) -> PublishedWeights:
     """The checkpoint of a recipe when the user names none; raises :class:`UsageError` when none was published."""
     for entry in published():
         if (entry.recipe, entry.task, entry.default) == (recipe_name, task, True):

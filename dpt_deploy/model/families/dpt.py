@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dpt_deploy.core.spec import Task
+from dpt_deploy.core.spec import ModelTask
 from dpt_deploy.model.families.family import Family, ImageRule, Rule
 from dpt_deploy.model.families.shared import LEVELS, ORIGINAL_UNUSED, original_decoder, task_mark
 
@@ -10,7 +10,7 @@ LICENCE = "MIT"  # of code and weights: the repository names no other for the we
 IMAGE = ImageRule("minimal", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
-def main_layout(task: Task) -> Family:
+def main_layout(task: ModelTask) -> Family:
     """Checkpoints of the branch ``main``: every published one."""
     return _family(
         "isl-org/DPT",
@@ -20,7 +20,7 @@ def main_layout(task: Task) -> Family:
     )
 
 
-def scriptable_layout(task: Task) -> Family:
+def scriptable_layout(task: ModelTask) -> Family:
     """Checkpoints of the branch ``dpt_scriptable``, whose read-out is a module of its own."""
     return _family(
         "isl-org/DPT dpt_scriptable",
@@ -30,7 +30,7 @@ def scriptable_layout(task: Task) -> Family:
     )
 
 
-def _family(name: str, task: Task, mark: str, reassemble: list[Rule]) -> Family:
+def _family(name: str, task: ModelTask, mark: str, reassemble: list[Rule]) -> Family:
     return Family(
         name,
         task,

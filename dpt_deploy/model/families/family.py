@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from dpt_deploy.core.spec import ImageSpec, ModelSpec, ResizeRule, Task
+from dpt_deploy.core.spec import ImageSpec, ModelSpec, ModelTask, ResizeRule
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Family:
     """
 
     name: str
-    task: Task
+    task: ModelTask
     marks: tuple[str, ...]
     rules: tuple[Rule, ...]
     unused: tuple[tuple[str, str], ...] = ()

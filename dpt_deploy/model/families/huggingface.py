@@ -12,7 +12,7 @@ from typing import Any
 
 from dpt_deploy.core.encoders import HybridSpec, TransformerSpec
 from dpt_deploy.core.errors import BadFileError
-from dpt_deploy.core.spec import ModelSpec, Task
+from dpt_deploy.core.spec import ModelSpec, ModelTask
 from dpt_deploy.model.families.family import Described, Family, ImageRule, Rule
 from dpt_deploy.model.families.shared import COUNTER, LEVELS, head_rules, task_mark
 
@@ -208,7 +208,7 @@ def _decoder() -> list[Rule]:
     return rules
 
 
-def _family(task: Task) -> Family:
+def _family(task: ModelTask) -> Family:
     return Family(
         "Hugging Face DPT",
         task,
@@ -227,5 +227,5 @@ def _family(task: Task) -> Family:
     )
 
 
-BY_TASK: dict[Task, Family] = {"segmentation": _family("segmentation"), "depth": _family("depth")}
+BY_TASK: dict[ModelTask, Family] = {"segmentation": _family("segmentation"), "depth": _family("depth")}
 FAMILIES = tuple(BY_TASK.values())

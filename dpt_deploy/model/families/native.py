@@ -9,7 +9,7 @@ from typing import Any
 
 from dpt_deploy.core.decode import decode
 from dpt_deploy.core.errors import BadFileError
-from dpt_deploy.core.spec import ModelSpec, Task
+from dpt_deploy.core.spec import ModelSpec, ModelTask
 from dpt_deploy.model.families.family import Described, Family, Rule
 from dpt_deploy.model.families.shared import COUNTER
 
@@ -73,7 +73,7 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _family(task: Task) -> Family:
+def _family(task: ModelTask) -> Family:
     mark = "head.classifier.{x}" if task == "segmentation" else "head.{x}"
     return Family(
         "dpt-deploy",

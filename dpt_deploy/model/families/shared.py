@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dpt_deploy.core.spec import Task
+from dpt_deploy.core.spec import ModelTask
 from dpt_deploy.model.families.family import Rule
 
 LEVELS = range(4)  # of the decoder, finest first; the coarsest has no unit for a skip
@@ -12,18 +12,18 @@ _DEPTH_HEAD = {"0": "conv1", "2": "conv2", "4": "conv3"}
 _SEGMENTATION_HEAD = {"0": "conv", "1": "bn", "4": "classifier"}
 
 
-def head_rules(prefix: str, task: Task) -> list[Rule]:
+def head_rules(prefix: str, task: ModelTask) -> list[Rule]:
     """The output head, a ``Sequential`` called ``prefix`` in the file."""
     names = _DEPTH_HEAD if task == "depth" else _SEGMENTATION_HEAD
     return [Rule(f"{prefix}.{theirs}.{{x}}", f"head.{ours}.{{x}}") for theirs, ours in names.items()]
 
 
-def task_mark(prefix: str, task: Task) -> tuple[str, ...]:
+def task_mark(prefix: str, task: ModelTask) -> tuple[str, ...]:
     """The mark of the task: segmentation's head has a batch norm where depth's has nothing to learn."""
     return (f"{prefix}.1.{{x}}",) if task == "segmentation" else ()
 
 
-def original_decoder(task: Task) -> list[Rule]:
+def original_decoder(task: ModelTask) -> list[Rule]:
     """Fusion and head of the original repositories: ``layer1`` and ``refinenet1`` are the finest level."""
     rules = head_rules("scratch.output_conv", task)
     for level in LEVELS:
