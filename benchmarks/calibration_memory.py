@@ -1,9 +1,9 @@
-"""Peak memory of an INT8 export over many images and sizes, beside few; writes results/calibration-memory-….json.
+"""Measure peak memory of INT8 exports with many and with few images; writes results/calibration-memory-….json.
 
 Usage: python benchmarks/calibration_memory.py [BACKBONE [IMAGES [SIZES]]]      (default: base 500 128,192,256)
 
-The images are crops of photographs that ship with scikit-image. A run over ten of them tells how much of the peak has
-nothing to do with their number, the export in FP32 how much of it any export takes.
+The images are crops of photographs that ship with scikit-image. A run with ten of them shows how much of the peak does
+not depend on their number, and an FP32 export how much any export needs.
 """
 
 import datetime
@@ -61,7 +61,7 @@ def _crops(folder, count):
 
 
 def _export(backbone, images=None, sizes=None):
-    """Peak resident bytes and seconds of an export (FP32 without images), and what `inspect` says of the file."""
+    """Peak resident bytes and seconds of an export (FP32 without images), and the output of `inspect`."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "dpt_deploy", "export", "--backbone", backbone, "--weights", "random"]
         command += ["--precision", "int8-cpu", "--calibration", str(images), "--res", sizes] if images else []
@@ -72,8 +72,8 @@ def _export(backbone, images=None, sizes=None):
         if status:
             raise SystemExit(f"the export failed: {' '.join(command)}")
         (model,) = Path(folder).glob("*.onnx")
-        told = subprocess.check_output([sys.executable, "-m", "dpt_deploy", "inspect", str(model), "--json"])
-        return usage.ru_maxrss * 1024, seconds, json.loads(told)
+        output = subprocess.check_output([sys.executable, "-m", "dpt_deploy", "inspect", str(model), "--json"])
+        return usage.ru_maxrss * 1024, seconds, json.loads(output)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Peak memory and time of exporting a model, against the size of its weights; writes results/export-memory-….json.
+"""Measure peak memory and time of an export, relative to the size of the weights; writes results/export-memory-….json.
 
 Usage: python benchmarks/export_memory.py [BACKBONE]        (default: large)
 """

@@ -1,6 +1,6 @@
-"""The C++ runtime beside Python on a full-HD image, turn by turn, one thread; writes results/native-….json.
+"""Time the C++ runtime and Python on a full-HD image, interleaved, one thread; writes results/native-….json.
 
-Usage: make cpp; python benchmarks/native.py SECONDS MODEL.onnx…      (starts are timed of the first one)
+Usage: make cpp; python benchmarks/native.py SECONDS MODEL.onnx…      (the cold start is timed with the first one)
 """
 
 import datetime
@@ -22,7 +22,7 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (1080, 1920, 3), dtype=np.uint
 
 
 def _rounds(calls, seconds):
-    """Seconds of every call, turn by turn in changing order: two rounds to warm up, then at least five."""
+    """Seconds of every call, interleaved in alternating order: two rounds of warm-up, then at least five."""
     rounds, end = [], time.perf_counter() + seconds
     while len(rounds) < 7 or time.perf_counter() < end:
         rounds.append({})
@@ -33,21 +33,21 @@ def _rounds(calls, seconds):
     return rounds[2:]
 
 
-def _ratio(rounds, above, below):  # median and quartiles of the turn-by-turn ratio
+def _ratio(rounds, above, below):  # median and quartiles of the ratio within each round
     return np.percentile([each[above] / each[below] for each in rounds], (50, 25, 75)).tolist()
 
 
 def _started(model, folder):
-    """Seconds from nothing to a written map, each time in a fresh process: medians of five turns."""
+    """Seconds of a cold start to a written map in a fresh process: medians of five rounds."""
     image, out = Path(folder, "image.ppm"), Path(folder, "depth.pfm")
     image.write_bytes(b"P6\n1920 1080\n255\n" + IMAGE.tobytes())
     python = [sys.executable, "-m", "dpt_deploy", "run", model, image, "-o", out]
-    calls = {"python": lambda: _said(*python), "cpp": lambda: _said(BUILD / "dpt_run", model, image, out)}
+    calls = {"python": lambda: _output(*python), "cpp": lambda: _output(BUILD / "dpt_run", model, image, out)}
     rounds = _rounds(calls, 0)
     return {name: float(np.median([each[name] for each in rounds])) for name in calls}
 
 
-def _said(*command):
+def _output(*command):
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
@@ -60,7 +60,8 @@ def _measured(model, seconds):
         calls |= {"python model": lambda: python.infer(feed), "cpp model": lambda: cpp.infer(feed)}
         equal = np.array_equal(python(IMAGE).depth, cpp(IMAGE).depth)
         rounds = _rounds(calls, seconds)
-    split = json.loads(_said(BUILD / "dpt_bench", model, "--threads", "1", "--seconds", f"{seconds / 4}", "--json"))[0]
+    options = ("--threads", "1", "--seconds", f"{seconds / 4}", "--json")
+    split = json.loads(_output(BUILD / "dpt_bench", model, *options))[0]
     steps = {step: split[f"{step}_ms"]["p50"] for step in ("prepare", "model", "finish")}
     result = {"model": Path(model).stem, "rounds": len(rounds), "equal_in_every_bit": equal, "cpp_p50_ms": steps}
     result["end_to_end_python_over_cpp"] = _ratio(rounds, "python", "cpp")
@@ -72,7 +73,7 @@ if __name__ == "__main__":
     begun, tools = datetime.datetime.now(datetime.UTC), {name: version(name) for name in ("onnxruntime", "numpy")}
     done = {"kind": "native", "recorded": begun.isoformat(timespec="seconds"), "threads": 1, "tools": tools}
     done["processor"] = Path("/proc/cpuinfo").read_text().partition("model name")[2].splitlines()[0].strip(" \t:")
-    done["allocations_per_frame"] = json.loads(_said(BUILD / "tests/count_allocations", sys.argv[2]))
+    done["allocations_per_frame"] = json.loads(_output(BUILD / "tests/count_allocations", sys.argv[2]))
     with tempfile.TemporaryDirectory() as scratch:
         done["start_to_first_result_s"] = _started(sys.argv[2], scratch)
     done["models"] = [_measured(model, float(sys.argv[1])) for model in sys.argv[2:]]

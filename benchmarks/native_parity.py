@@ -1,6 +1,6 @@
-"""Does the C++ runtime see in photographs what Python sees? One thread each; fails where more than rounding differs.
+"""Compare outputs of the C++ runtime and Python on photographs, one thread each; fails if more than rounding differs.
 
-The photographs are scikit-image's. Depth is compared over the range of Python's, labels by the share that is equal.
+The photographs are scikit-image's. Depth is compared relative to its range, labels by the share of equal ones.
 
 Usage: make cpp; python benchmarks/native_parity.py RESULT.json MODEL.onnx…
 """

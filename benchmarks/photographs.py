@@ -1,8 +1,8 @@
-"""What the shipped models see in real photographs: a picture to look at, and a number where depth was measured.
+"""Run the shipped models on real photographs: a picture, and a number for the one with measured depth.
 
 The photographs are scikit-image's (public domain or CC0); the motorcycle is a stereo pair of the Middlebury 2014 set
 with measured disparity, which is inverse depth up to scale and shift. R² is the share of its variance that the
-prediction explains after alignment, beside that of the best plane.
+prediction explains after alignment, compared with that of the best plane.
 
 Usage: python benchmarks/photographs.py [MODEL,…]
 """

@@ -1,1 +1,1 @@
-"""How fast is it? Interleaved timing with intervals (NumPy only)."""
+"""Measurements: interleaved timing, memory, metrics and intervals (NumPy only)."""
