@@ -62,7 +62,7 @@ class EncoderSpec:
         return PAPER_STRIDES
 
     def problems(self) -> Iterable[tuple[str, str]]:
-        """What no network can be built from, each with a hint."""
+        """List values that no network can be built from, each with a hint."""
         return ()
 
     @classmethod

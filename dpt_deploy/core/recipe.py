@@ -116,7 +116,8 @@ def load_recipe(
         BadFileError: the file is missing or not TOML, or a key is unknown, missing or of the wrong type.
     """
     table, source = _load_merged(name, seen=())
-    table = _merge(table, {"model": model or {}})
+    if model:
+        table = _merge(table, {"model": model})
     segmentation = table.pop("segmentation", None)
     recipe = _recipe_from_table(table, source)
     if classes is not None and segmentation is not None:
@@ -251,7 +252,7 @@ def _check_model(model: ModelSpec, source: str) -> None:
 
 
 def _problems(model: ModelSpec) -> Iterator[tuple[str, str]]:
-    """What no network can be built from, each with a hint."""
+    """Yield the reasons why no network can be built, each with a hint."""
     encoder = model.encoder
     levels = len(encoder.strides)
     if len(model.taps) != levels or len(model.reassemble_channels) != levels:

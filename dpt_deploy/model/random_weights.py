@@ -1,4 +1,4 @@
-"""Random weights whose outputs are worth comparing: they span a range at every size."""
+"""Random weights for comparisons: the outputs span a range at every size."""
 
 from __future__ import annotations
 
@@ -13,11 +13,7 @@ from dpt_deploy.model.dpt import DPT
 from dpt_deploy.model.initial import NORMS
 
 _PROBE_SIZES = ((128, 128), (96, 160))  # two sizes, so that the output scale is not that of one position grid
-
-
 _TARGET_MEAN = 3.5  # of the pre-ReLU output, in standard deviations: ReLU cuts next to nothing, the span stays wide
-
-
 _TAIL_SPREAD = 4.0  # of a metric tail's input, in units of shift / scale: what the tail adds must not drown it
 
 

@@ -19,7 +19,7 @@ _POSITIONS = "encoder.position.table"
 
 
 def same_but_for_patches(one: ModelSpec, other: ModelSpec) -> bool:
-    """Whether two plain transformers differ in nothing but patch, grid, name and how positions are resized."""
+    """Return True if two plain transformers differ only in patch, grid, name and the rule that resizes positions."""
     first, second = one.encoder, other.encoder
     if not (isinstance(first, ViTSpec) and isinstance(second, ViTSpec)):
         return False
@@ -28,7 +28,7 @@ def same_but_for_patches(one: ModelSpec, other: ModelSpec) -> bool:
 
 
 def with_patches(source: DPT, spec: ModelSpec, *, seed: int) -> tuple[DPT, tuple[str, ...]]:
-    """The network of ``spec``, to be trained, with what ``source`` has learned; and the keys that begin anew.
+    """The network of ``spec``, to be trained, with the weights of ``source``; and the keys that are initialised.
 
     The patch embedding is resampled by the pseudo-inverse of bilinear interpolation (Beyer et al., "FlexiViT", CVPR
     2023, section 3.4): where patches grow, an image enlarged alike gives the tokens it gave before; where they shrink,

@@ -31,8 +31,8 @@ def save_huggingface(model: DPT, folder: Path, *, image: ImageSpec | None = None
     ``config.json`` is written last, so a folder cut short does not load. With ``image``, its
     ``preprocessor_config.json`` states the model's own rule (aspect kept, multiples of the stride).
 
-    Parameters that Hugging Face's classes have and a DPT never uses are not part of our models; they are filled so
-    that every key is there: the final ``layernorm`` and batch norms with the identity, the coarsest level's
+    Parameters that Hugging Face's classes have and a DPT never uses are not part of this program's models; they are
+    filled so that every key exists: the final ``layernorm`` and batch norms with the identity, the coarsest level's
     ``residual_layer1`` and the auxiliary head of segmentation with zeros. They do not touch the output.
 
     Raises:
@@ -59,7 +59,7 @@ def save_huggingface(model: DPT, folder: Path, *, image: ImageSpec | None = None
 
 
 def _obstacle(spec: ModelSpec, image: ImageSpec | None) -> str | None:
-    """What this network has and Hugging Face's classes cannot express."""
+    """Name a part of this network that Hugging Face's classes cannot express, if any."""
     encoder = spec.encoder
     if not isinstance(encoder, TransformerSpec):
         return f"{encoder.family} encoder of kind {encoder.kind!r}"
@@ -85,7 +85,7 @@ _BIT_STAGES = ("stage1", "stage2", "stage3")
 
 
 def _renamed(spec: ModelSpec, name: str, tensor: Tensor) -> list[tuple[str, Tensor]]:
-    """One of our tensors under Hugging Face's names: itself, or its pieces (query, key, value)."""
+    """One tensor under Hugging Face's names: itself, or its pieces (query, key, value)."""
     sources = BY_TASK[spec.task].sources(name)
     if name.startswith("encoder.embed.proj."):  # the one name that depends on the kind of encoder
         hybrid = isinstance(spec.encoder, HybridSpec)

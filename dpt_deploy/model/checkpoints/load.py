@@ -1,4 +1,4 @@
-"""From a checkpoint to a model, strictly: every key is used, unused on purpose with a reason, or an error.
+"""Load a checkpoint into a model, strictly: every key is used, unused with a reason, or an error.
 
 The model is built on the meta device and the file's tensors are put in its place, so that loading costs the weights
 once and no time for an initialisation that would be overwritten.
@@ -24,11 +24,11 @@ from dpt_deploy.model.families.registry import detect, families, foreign
 
 
 def load_weights(spec: ModelSpec, source: Path) -> tuple[DPT, LoadReport]:
-    """The network of ``spec`` with the weights of ``source``, in float32, for inference; and what became of each key.
+    """The network of ``spec`` with the weights of ``source``, in float32, for inference; and the use of each key.
 
-    ``source`` is a file of torch.save or safetensors, or a Hugging Face folder. What such a folder's configuration
-    (or the header of our own files) says about numbers that no tensor shows, such as the epsilon of layer norm,
-    replaces what ``spec`` says; the specification in force is ``model.spec``.
+    ``source`` is a file of torch.save or safetensors, or a Hugging Face folder. Some numbers, such as the epsilon of
+    layer norm, are in no tensor. Where the folder's configuration or the file's header has them, they replace those of
+    ``spec``; ``model.spec`` is the result.
 
     Raises:
         BadFileError: not a checkpoint, damaged, would run code, not finite, or its configuration contradicts ``spec``.

@@ -1,4 +1,4 @@
-"""The keys and shapes of a checkpoint held against a network: what fits, what does not, and what it is instead."""
+"""Compare the keys and shapes of a checkpoint with a network, and find the network that it fits instead."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class WrongShape:
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What became of every key. ``used`` pairs the file's key with the model's; ``missing`` has the file's names."""
+    """The use of every key. ``used`` pairs the file's key with the model's; ``missing`` has the file's names."""
 
     family: str
     files: tuple[Path, ...]
@@ -47,7 +47,7 @@ class LoadReport:
         return not (self.missing or self.unexpected or self.wrong_shape)
 
     def lines(self) -> tuple[str, ...]:
-        """What became of every key, a line each; what is wrong comes last, where a terminal shows it."""
+        """One line for each key; errors come last, where a terminal shows them."""
         return (
             *(f"used        {theirs} -> {ours}" for theirs, ours in self.used),
             *(f"unused      {theirs}: {reason}" for theirs, reason in self.unused),
@@ -69,7 +69,7 @@ class CheckpointMismatchError(BadFileError):
 
 
 def match_keys(spec: ModelSpec, shapes: Shapes, family: Family) -> tuple[LoadReport, Plan]:
-    """The shapes of a checkpoint held against ``spec``: the report, and which keys make up each parameter."""
+    """Compare the shapes of a checkpoint with ``spec``; return the report, and the keys that make up each parameter."""
     expected = {key: tuple(tensor.shape) for key, tensor in build(spec).state_dict().items() if COUNTER not in key}
     plan: Plan = {}
     used, unused, unexpected = [], [], []
@@ -89,7 +89,7 @@ def match_keys(spec: ModelSpec, shapes: Shapes, family: Family) -> tuple[LoadRep
 
 
 def _check_plan(plan: Plan, expected: Shapes, shapes: Shapes, family: Family) -> tuple[list[str], list[WrongShape]]:
-    """What is missing and what has the wrong shape; sorts the pieces of each parameter."""
+    """Find missing keys and wrong shapes; sort the pieces of each parameter."""
     missing: list[str] = []
     wrong: list[WrongShape] = []
     for key, shape in expected.items():
@@ -103,7 +103,7 @@ def _check_plan(plan: Plan, expected: Shapes, shapes: Shapes, family: Family) ->
 
 
 def _absent(ours: str, present: list[str], family: Family) -> list[str]:
-    """The file's names for the model's ``ours`` that are not there; alternatives (ViT's and hybrid's) as one entry."""
+    """The file's names of the model's key ``ours`` that are missing; alternatives (ViT's and hybrid's) as one entry."""
     pieces: dict[int, list[str]] = {}
     for theirs, rule in family.sources(ours):
         optional = not rule.parts and rule.part > 0  # a second leading token: the shape tells whether it is wanted
@@ -131,7 +131,7 @@ def _past_last_tap(spec: ModelSpec, ours: str) -> str | None:
 
 
 def check_task(spec: ModelSpec, source: Path, family: Family) -> None:
-    """Raise :class:`BadFileError` when the checkpoint was made for the other task."""
+    """Raise :class:`BadFileError` if the checkpoint was made for another task."""
     if spec.task != family.task:
         raise BadFileError(
             f"{source} holds a {family.task} model; {spec.name!r} was asked for {spec.task}",
@@ -142,7 +142,7 @@ def check_task(spec: ModelSpec, source: Path, family: Family) -> None:
 def mismatch_error(
     spec: ModelSpec, source: Path, shapes: Shapes, family: Family, report: LoadReport
 ) -> CheckpointMismatchError:
-    """The error for a checkpoint whose keys do not fit: what is wrong, and what the checkpoint is instead."""
+    """Make the error for a checkpoint whose keys do not fit; it names the network that they do fit."""
     classes = _classes(shapes, family)
     if classes and classes != spec.num_classes and match_keys(spec.with_classes(classes), shapes, family)[0].fits:
         return CheckpointMismatchError(

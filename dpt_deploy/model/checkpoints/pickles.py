@@ -1,4 +1,4 @@
-"""What a pickle would run, found by reading its opcodes and running none of them."""
+"""Names that a pickle would import, found by reading its opcodes without running them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _open_pickle(path: Path) -> IO[bytes]:
 
 
 def _globals(stream: IO[bytes]) -> Iterator[str]:
-    """Of each pickle in the stream: the old format is several in a row."""
+    """Yield the imported names of each pickle in the stream: the old format is several in a row."""
     strings: list[str] = []
     while True:
         for opcode, argument, _ in pickletools.genops(stream):

@@ -1,4 +1,4 @@
-"""Checkpoints by name: those that ship with the package, and the published ones, downloaded once and checked.
+"""Checkpoints by name: those shipped with the package, and the published ones, downloaded once and checked.
 
 Standard library only. Only ``http`` and ``https`` are spoken; proxies are taken from the environment.
 """
@@ -32,7 +32,7 @@ SHIPPED_SUFFIX = ".safetensors"
 _CHUNK = 1 << 20
 _TIMEOUT_S = 30  # of silence
 _WEB = ("http://", "https://")
-_ATTEMPTS = 4  # a cut connection is taken up where it broke off
+_ATTEMPTS = 4  # an interrupted transfer resumes
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def shipped() -> list[Path]:
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: ``$DPT_DEPLOY_CACHE``, else ``$XDG_CACHE_HOME/dpt-deploy``, else ``~/.cache/…``."""
+    """The folder of downloads: ``$DPT_DEPLOY_CACHE``, else ``$XDG_CACHE_HOME/dpt-deploy``, else ``~/.cache/…``."""
     own = os.environ.get(CACHE_VARIABLE)
     if own:
         return Path(own) / "weights"
@@ -97,7 +97,7 @@ def cache_folder() -> Path:
 def fetch(entry: PublishedWeights) -> Path:
     """The file of ``entry`` in the cache, downloaded when it is not there, with its hash checked.
 
-    A download that was cut is taken up at the next call. ``$DPT_DEPLOY_WEIGHTS_URL``, the address of a folder,
+    An interrupted download resumes at the next call. ``$DPT_DEPLOY_WEIGHTS_URL``, the address of a folder,
     replaces the published source.
 
     Raises:
@@ -146,7 +146,7 @@ def _address(entry: PublishedWeights) -> str:
 
 
 def _is_verified(path: Path, entry: PublishedWeights) -> bool:
-    """Whether a good copy is there. Its hash is computed once and remembered for this size and time of change."""
+    """Return True if a good copy is there. Its hash is computed once for each size and time of change."""
     if not path.is_file():
         return False
     with write_errors(path):
@@ -267,7 +267,7 @@ def _opener() -> urllib.request.OpenerDirector:
 
 def _reason(error: Exception | None) -> str:
     if error is None:
-        return "the connection was cut short again and again"
+        return "the connection was interrupted several times"
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
     return f"no connection ({cause})" if str(cause) else f"no connection ({type(cause).__name__})"
 

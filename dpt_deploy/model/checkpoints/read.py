@@ -1,7 +1,7 @@
 """Tensors from a checkpoint file or folder, without ever running code that the file carries.
 
 PyTorch files are read by ``torch.load(weights_only=True)``, memory-mapped where the format allows it, so that a model
-built from the result costs its weights once. What a file really is, is told from its first bytes: names mislead.
+built from the result costs its weights once. The first bytes of a file decide its format: names mislead.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ _DAMAGE = (
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What was read: tensors by the file's own keys, the files (for hashing), and what else describes the network.
+    """A checkpoint: tensors by the file's own keys, the files (for hashing), and the network's description.
 
-    ``ignored`` are entries beside the tensors. ``config`` is Hugging Face's ``config.json``, ``metadata`` the text
+    ``ignored`` are entries that are no tensors. ``config`` is Hugging Face's ``config.json``, ``metadata`` the text
     header of a safetensors file.
     """
 
@@ -85,7 +85,7 @@ def read_checkpoint(source: Path) -> Checkpoint:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; raises :class:`BadFileError` when it is not one."""
+    """Read the object in a JSON file; raise :class:`BadFileError` if it holds none."""
     try:
         value = json.loads(path.read_bytes())
     except (OSError, ValueError) as exc:

@@ -1,4 +1,4 @@
-"""The module of every kind of encoder. A new one is a file beside this one, a specification, and a line here."""
+"""The module of every kind of encoder. A new one is a file next to this one, a specification, and a line here."""
 
 from __future__ import annotations
 

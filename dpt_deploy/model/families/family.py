@@ -128,7 +128,7 @@ class Family:
 
 
 def matches(template: str, key: str) -> bool:
-    """Whether the key has the form of the template."""
+    """Return True if the key has the form of the template."""
     return _compile(template).fullmatch(key) is not None
 
 

@@ -70,7 +70,7 @@ def adapt_to_config(spec: ModelSpec, config: Mapping[str, Any], source: Path) ->
         raise BadFileError(f"{source}: config.json is of a transformer; {spec.name!r} has none", hint=_HINT)
     found = {**_DEFAULTS, **{key: value for key, value in config.items() if value is not None}}
     expected = describe(spec, encoder)
-    if found["num_hidden_layers"] == last_block(spec) + 1:  # a folder of ours ends with the last tap
+    if found["num_hidden_layers"] == last_block(spec) + 1:  # a folder written by this program ends with the last tap
         expected["num_hidden_layers"] = found["num_hidden_layers"]
     _compare(expected, found, source, spec.name)
     backbone = found.get("backbone_config")

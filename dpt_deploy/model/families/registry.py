@@ -1,4 +1,4 @@
-"""The families of checkpoints that can be loaded. A new one is a file beside this one and a line here."""
+"""The families of checkpoints that can be loaded. A new one is a file next to this one and a line here."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dpt_deploy.model.families import dpt, huggingface, midas21, native
 from dpt_deploy.model.families.family import Family, matches
 
-# The first whose marks are all found counts: segmentation before depth (it has a mark more), our own keys last.
+# The first whose marks all match counts: segmentation before depth (it has one mark more), native keys last.
 _FAMILIES: list[Family] = [*dpt.FAMILIES, *midas21.FAMILIES, *huggingface.FAMILIES, *native.FAMILIES]
 
 # A part of a key, and the network that has it: for the error message only. The first that is found counts.

@@ -1,4 +1,4 @@
-"""The same function in fewer operations: exact algebra applied before export.
+"""Exact algebra applied before export: an equal function in fewer operations.
 
     rewrite                                            why it is exact
     1x1 convolution before the bilinear upsample       both are linear, and interpolation weights sum to one (bias)
