@@ -64,10 +64,11 @@ def _print(title: str, table: Table) -> None:
 
 
 def case_rows(cases: Sequence[CaseResult]) -> list[list[Cell]]:
-    """Return parity cases as table rows."""
+    """Return parity cases as table rows; those of several outputs name their output next to the size."""
+    several = len({case.output for case in cases}) > 1
     return [
         [
-            case.size,
+            f"{case.size}, {case.output}" if several else case.size,
             str(case.batch),
             case.note or _number(case.max),
             _number(case.mean),

@@ -41,6 +41,12 @@ def test_verify_compares_each_output_by_its_own_task(capsys, tmp_path):
     assert found["tolerances"].keys() == {DEPTH_NAME, CONFIDENCE_NAME}
 
 
+def test_the_table_of_verify_names_the_outputs(capsys, tmp_path):
+    found = fine(capsys, "verify", two_outputs(tmp_path).path, "--golden")
+    assert f"64x96, {DEPTH_NAME}" in found
+    assert f"64x96, {CONFIDENCE_NAME}" in found
+
+
 @pytest.mark.parametrize("wrong", [DEPTH_NAME, CONFIDENCE_NAME])
 def test_verify_names_the_output_that_is_wrong(wrong, capsys, tmp_path):
     assert call(["verify", str(two_outputs(tmp_path, spoiled=wrong).path), "--golden"]) == 5
@@ -61,6 +67,11 @@ def test_run_writes_every_output_in_the_formats_of_its_task(capsys, tmp_path):
         np.testing.assert_array_equal(read_pfm(tmp_path / "out" / f"coffee-{name}.pfm"), found.values)
     np.testing.assert_array_equal(prediction.depth, prediction.maps[DEPTH_NAME].values)
     assert prediction.labels is None
+
+
+def test_build_refuses_several_outputs_before_it_builds(capsys, tmp_path):
+    assert call(["build", str(two_outputs(tmp_path).path), "--res", "64", "-o", str(tmp_path)]) == 2
+    assert "has 2 outputs" in capsys.readouterr().err
 
 
 def test_a_task_that_is_not_registered_is_refused_by_name(monkeypatch, tmp_path):
