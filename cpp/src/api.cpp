@@ -1,4 +1,4 @@
-// The C API over core::Model: no exception leaves, every handle is looked up, every structure is read by its size.
+// The C API over core::Model: exceptions become statuses, every handle is looked up, every structure is read by its size.
 #include <algorithm>
 #include <cstring>
 #include <memory>
@@ -22,7 +22,7 @@ dpt_status failed(dpt_status status, const char* message, const char* hint) noex
   try {
     last_error = message;
     last_hint = hint;
-  } catch (...) {  // out of memory for the message: the status alone tells
+  } catch (...) {  // out of memory for the message: the status is enough
     last_error.clear();
     last_hint.clear();
   }
@@ -67,8 +67,8 @@ std::size_t checked_size(const T* structure, const char* name) {
   return size;
 }
 
-// A copy of the caller's structure in this library's size. An older caller's is shorter and ends in zeros here; a newer
-// one's is longer, and what this library does not know must be zero.
+// Copies the caller's structure into one of this library's size. An older caller's is shorter and is filled with zeros;
+// a newer one's is longer, and the members that this library does not know must be zero.
 template <typename T>
 T taken(const T* from, const char* name) {
   const std::size_t size = checked_size(from, name);
@@ -82,7 +82,7 @@ T taken(const T* from, const char* name) {
   return copy;
 }
 
-// The same for a structure that is filled in: no more is written than the caller has room for.
+// Fills in the caller's structure, no further than its size.
 template <typename T>
 void give(T values, T* to, const char* name) {
   values.struct_size = checked_size(to, name);
@@ -96,7 +96,7 @@ struct Handles {
 };
 
 Handles& handles() {
-  static Handles* one = new Handles;  // never destroyed: a thread may still be at work while the process ends
+  static Handles* one = new Handles;  // never destroyed: a thread may still be running while the process ends
   return *one;
 }
 
@@ -110,7 +110,7 @@ std::shared_ptr<Model> model_of(dpt_model handle) {
   return found->second;
 }
 
-// The call alone with its model. One that is closed meanwhile lives until the call ends.
+// Runs the call with exclusive use of its model. A model that is closed meanwhile lives until the call ends.
 template <typename Call>
 dpt_status with_model(dpt_model handle, const Call& call) noexcept {
   return guarded([&] {

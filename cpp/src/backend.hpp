@@ -1,4 +1,4 @@
-// What computes the network, behind one interface.
+// Interface of the back ends, which compute the network.
 #pragma once
 
 #include <array>
@@ -49,9 +49,9 @@ class DeviceImaging {
 class Backend {
  public:
   virtual ~Backend() = default;
-  // Where the next input of that shape is to be written (host memory, the back end's own).
+  // Host memory of the back end for the next input of that shape.
   virtual void* input(const Shape& shape) = 0;
-  // The network on that input; good until the next call of either. Throws Failure.
+  // Runs the network on that input; the result is valid until the next call of either. Throws Failure.
   virtual Result run() = 0;
   // Null: the CPU resizes.
   virtual DeviceImaging* imaging() { return nullptr; }
@@ -63,7 +63,7 @@ struct BackendOptions {
 using OpenBackend =
     std::function<std::unique_ptr<Backend>(const std::string& path, const Sidecar& sidecar, const BackendOptions& options)>;
 
-// Adds a back end that runs artefacts of `kind` ("onnx", "plan"); what this build has is there already.
+// Adds a back end that runs artefacts of `kind` ("onnx", "plan"); those of this build are registered already.
 void register_backend(const std::string& name, const std::string& kind, OpenBackend open);
 
 struct ChosenBackend {

@@ -1,6 +1,6 @@
-// ONNX Runtime on a CPU. Input and output tensors are kept while the shape stays, so that a frame allocates nothing here.
+// ONNX Runtime on a CPU. Input and output tensors are kept while the shape stays the same, so a frame allocates nothing.
 //
-// The library is opened when the first model is: to link it would bind this one to the very version it was built beside.
+// The library is opened with the first model. Linking it would bind this library to the version it was built with.
 #define ORT_API_MANUAL_INIT
 #include <dlfcn.h>
 #include <onnxruntime_cxx_api.h>
@@ -24,7 +24,7 @@ struct Library {
   std::string error;
 };
 
-// The first that opens: what DPT_ONNXRUNTIME names, what was found when this library was built, the system's.
+// The first library that opens: the one DPT_ONNXRUNTIME names, the one found at build time, the system's.
 Library open_library() {
   const char* named = std::getenv("DPT_ONNXRUNTIME");
   void* handle = nullptr;
@@ -59,7 +59,7 @@ const Library& library() {
 const Ort::Env& environment() {
   static const Ort::Env* env = [] {
     Ort::InitApi(library().api);
-    auto* made = new Ort::Env(ORT_LOGGING_LEVEL_FATAL, "dpt");  // its errors arrive as exceptions
+    auto* made = new Ort::Env(ORT_LOGGING_LEVEL_FATAL, "dpt");  // errors arrive as exceptions
     made->DisableTelemetryEvents();
     return made;
   }();

@@ -1,9 +1,9 @@
-// TensorRT or TensorRT-RTX, whichever the headers are of, on an NVIDIA GPU. Each input shape has an execution context, its
-// own buffers and, where capture succeeds, a CUDA graph of the network; those of the shapes used last are kept, over one
-// scratch memory, because only one of them runs at a time.
+// TensorRT or TensorRT-RTX, depending on the headers, on an NVIDIA GPU. Each input shape has an execution context, its own
+// buffers and, if capture succeeds, a CUDA graph of the network. Those of the most recently used shapes are kept. They share
+// one scratch memory, because only one of them runs at a time.
 //
-// Not run on a GPU yet: tests/test_tensorrt.cpp tries it over stand-ins for CUDA and TensorRT, and it compiles against the
-// real headers.
+// Experimental: not yet run on a GPU. tests/test_tensorrt.cpp tests it with a fake CUDA and a fake TensorRT, and it compiles
+// against the real headers.
 #include <NvInfer.h>
 #include <cuda_runtime_api.h>
 
@@ -57,10 +57,10 @@ Shape shape_of(const nvinfer1::Dims& dims) {
   return shape;
 }
 
-// What one input shape needs, and the graph of it.
+// Buffers and graph of one input shape.
 struct Prepared {
   Shape shape;
-  Result output;  // its data lie on the device
+  Result output;  // its data are on the device
   std::unique_ptr<nvinfer1::IExecutionContext> context;
   DeviceMemory device_input, device_output;
   HostMemory host_input, host_output;
@@ -94,7 +94,7 @@ class TensorRt final : public Backend, private DeviceNetwork {
 #endif
   }
 
-  // On its own GPU, whichever the thread uses, and before what it is made of.
+  // Destroyed on its own GPU, whichever the thread uses, and before its members.
   ~TensorRt() override {
     try {
       const OnDevice here(device_);
@@ -137,7 +137,7 @@ class TensorRt final : public Backend, private DeviceNetwork {
   cudaStream_t stream() const override { return stream_.get(); }
   void* device_input(const Shape& shape) override { return prepared_for(shape).device_input.get(); }
 
-  // The first run of a shape is a plain one, the second is captured, every later one is a replay.
+  // The first run of a shape uses no graph, the second is captured, later ones are replayed.
   Result compute() override {
     Prepared& each = prepared_.front();
     if (each.warm && !each.tried) capture(each);
@@ -164,7 +164,7 @@ class TensorRt final : public Backend, private DeviceNetwork {
                       engine_->getTensorDataType(in) == type_of(input_type_) &&
                       engine_->getTensorDataType(out) == type_of(output_type_) &&
                       engine_->getNbOptimizationProfiles() == static_cast<int>(profiles_.size());
-    if (!fits) throw Failure(DPT_BAD_FILE, path + " has other tensors or profiles than its sidecar tells", "build it again");
+    if (!fits) throw Failure(DPT_BAD_FILE, path + " has other tensors or profiles than its sidecar says", "build it again");
   }
 
   Prepared& prepared_for(const Shape& shape) {

@@ -1,4 +1,4 @@
-// Resizing around a network that lies on a GPU, by the jobs of pixel.hpp.
+// Resizing around a network on a GPU, with the jobs of pixel.hpp.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -9,7 +9,7 @@
 
 namespace dpt::core {
 
-// The network, as what resizes around it sees it.
+// The network, as the resizing around it sees it.
 class DeviceNetwork {
  public:
   virtual int device() const = 0;
@@ -21,7 +21,7 @@ class DeviceNetwork {
   ~DeviceNetwork() = default;
 };
 
-// Not run on a GPU yet: it is held to the CPU's in every bit over a stand-in for CUDA (tests/test_tensorrt.cpp).
+// Experimental: not yet run on a GPU. With a fake CUDA its results equal the CPU's bit for bit (tests/test_tensorrt.cpp).
 std::unique_ptr<DeviceImaging> make_cuda_imaging(DeviceNetwork& network, const Sidecar& sidecar);
 
 }  // namespace dpt::core

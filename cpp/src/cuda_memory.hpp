@@ -1,4 +1,4 @@
-// What CUDA hands out, owned: memory, streams, graphs; and its errors as Failure.
+// Owners of CUDA's memory, streams and graphs; its errors become Failure.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -14,7 +14,7 @@ namespace dpt::core {
 
 inline void check_cuda(cudaError_t status, const char* what) {
   if (status == cudaSuccess) return;
-  cudaGetLastError();  // told here: it is nobody else's
+  cudaGetLastError();  // reported here, so nobody else should find it
   const bool memory = status == cudaErrorMemoryAllocation;
   throw Failure(DPT_RESOURCE, std::string(what) + ": " + cudaGetErrorString(status),
                 memory ? "use a smaller size, or stop what else runs there" : "look at the GPU with nvidia-smi");
@@ -35,7 +35,7 @@ struct StreamDestroy {
 using Graph = std::unique_ptr<std::remove_pointer_t<cudaGraphExec_t>, GraphDestroy>;
 using Stream = std::unique_ptr<std::remove_pointer_t<cudaStream_t>, StreamDestroy>;
 
-// Memory that grows and is never given back before its end: a frame of a known size allocates nothing.
+// Memory that grows and is never freed early, so a frame of a known size allocates nothing.
 template <typename Free>
 class Grown {
  public:
@@ -44,7 +44,7 @@ class Grown {
   T* as() const {
     return static_cast<T*>(memory_.get());
   }
-  // At least so many bytes; what was in it is lost where it grows. Nothing may be at work on it.
+  // At least this many bytes; its content is lost when it grows. No queued work may use it.
   void reserve(std::size_t bytes) {
     if (bytes <= bytes_) return;
     memory_.reset();
@@ -71,7 +71,7 @@ class Grown {
 using DeviceMemory = Grown<DeviceFree>;
 using HostMemory = Grown<HostFree>;
 
-// Makes `device` the thread's for a while: the caller's own choice is put back.
+// Makes `device` the thread's current one and restores the caller's on exit.
 class OnDevice {
  public:
   explicit OnDevice(int device) {

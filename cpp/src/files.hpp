@@ -1,4 +1,4 @@
-// Files that are read with a reason when they cannot be, and written whole or not at all.
+// Files: read with a clear error, written completely or not at all.
 #pragma once
 
 #include <cstddef>
@@ -24,10 +24,10 @@ class InputFile {
   std::uint64_t size_ = 0;
 };
 
-// The whole of a file of at most `limit` bytes; throws Failure (bad file).
+// Reads a whole file of at most `limit` bytes; throws Failure (bad file).
 std::string read_file(const std::string& path, std::uint64_t limit);
 
-// Beside the target, then moved over it; throws Failure (resource).
+// Writes next to the target, then moves the file over it; throws Failure (resource).
 void write_file(const std::string& path, const std::string& bytes);
 
 }  // namespace dpt::core

@@ -28,7 +28,7 @@ std::string text_of(Size size);  // "384x672"
 
 enum class Resize { minimal, lower_bound, upper_bound };
 
-// How an image becomes the network's input.
+// Rule by which an image becomes the network's input.
 struct ImageRule {
   int height = 0, width = 0;
   Resize resize = Resize::minimal;
@@ -36,7 +36,7 @@ struct ImageRule {
   bool keep_aspect = true;
 };
 
-// Pixels of somebody else: row y at data + y * row_bytes, `step` bytes a pixel, its red, green, blue at `rgb`.
+// Pixels owned by the caller: row y at data + y * row_bytes, `step` bytes a pixel, its red, green, blue at `rgb`.
 struct Pixels {
   const std::uint8_t* data = nullptr;
   Size size;

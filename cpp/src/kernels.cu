@@ -1,4 +1,4 @@
-// A thin shell: what is computed stands in pixel.hpp, where a CPU's tests reach it.
+// Launches only: the computation is in pixel.hpp, where tests on a CPU reach it.
 #include "kernels.hpp"
 
 #include "each_pixel.hpp"

@@ -18,7 +18,7 @@ struct ModelOptions {
   int threads = 0;
   Size fixed;  // 0x0: the artefact's rule
   bool skip_hashes = false;
-  bool host_imaging = false;  // the CPU resizes although the back end's device could
+  bool host_imaging = false;  // the CPU resizes even if the back end's device can
 };
 
 class Model {
@@ -37,7 +37,7 @@ class Model {
   Result infer(const void* data, DType dtype, const Shape& shape);
   const Timing& timing() const { return timing_; }
 
-  std::mutex& mutex() { return mutex_; }  // whoever calls anything that is not const holds it
+  std::mutex& mutex() { return mutex_; }  // held during every call that is not const
 
  private:
   void prepare(const Pixels& image, Size size);

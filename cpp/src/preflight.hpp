@@ -1,4 +1,4 @@
-// Whether a plan can run here, told from its sidecar before it is deserialised: what dpt_deploy/engine/preflight.py asks.
+// Checks from its sidecar that a plan can run on this machine, before it is deserialised (dpt_deploy/engine/preflight.py).
 #pragma once
 
 #include <array>
@@ -18,7 +18,7 @@ struct Profile {
 
 std::string text_of(const Profile& profile);  // "256x256..512x640 batch 1..8"
 
-// How a plan was built: the entry `engine` of its sidecar.
+// Build record of a plan: the entry `engine` of its sidecar.
 struct EngineRecord {
   std::string library, version;     // "tensorrt" or "tensorrt_rtx"
   std::string device, capability;   // the GPU it was built on; empty: none was there
@@ -29,7 +29,7 @@ struct EngineRecord {
   std::uint64_t weight_bytes = 0, activation_bytes = 0;
 };
 
-// What this process has: the library that was opened, and the GPU that it would use.
+// Environment of this process: the library that was opened, and the GPU that it would use.
 struct Gpu {
   std::string name, capability;  // "9.0"
   std::uint64_t free_bytes = 0;

@@ -1,4 +1,4 @@
-// The two filters at work: each source row is filtered along its width once, and four such rows are blended into one of
+// The two filters: each source row is filtered along its width once, and four such rows are blended into one of
 // the result. Sums begin with the first tap, which fixes the rounding; lanes of a vector never meet, so that every
 // vector width gives the same bits.
 #include <algorithm>

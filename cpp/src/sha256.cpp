@@ -55,7 +55,7 @@ void compress(State& state, const std::uint8_t* data, std::size_t blocks) {
 }
 
 #ifdef DPT_SHA_INSTRUCTIONS
-// The same with the processor's own instructions: five times faster, which is felt at every start with a large model.
+// With the processor's own instructions: five times faster, which matters at every start with a large model.
 __attribute__((target("sha,sse4.1,ssse3"))) void compress_fast(State& state, const std::uint8_t* data,
                                                                  std::size_t blocks) {
   const __m128i swap = _mm_set_epi64x(0x0c0d0e0f08090a0bLL, 0x0405060700010203LL);

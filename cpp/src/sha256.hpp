@@ -1,4 +1,4 @@
-// SHA-256 (FIPS 180-4) of files: what proves that an artefact is whole.
+// SHA-256 (FIPS 180-4) of files, which proves that an artefact is intact.
 #pragma once
 
 #include <array>

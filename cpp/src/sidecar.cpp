@@ -17,7 +17,7 @@ constexpr std::int64_t kFormat = 2, kOldestFormat = 1;
 constexpr std::uint64_t kMaxBytes = 1 << 24;  // a real sidecar has a few kilobytes
 constexpr std::int64_t kMaxEngineBytes = std::int64_t{1} << 50;
 
-// One JSON object of a sidecar, by which a wrong value is told by its name.
+// One JSON object of a sidecar; errors name the wrong value.
 class Reader {
  public:
   Reader(const Json& object, std::string where, std::string name)
@@ -244,7 +244,7 @@ Sidecar parse_sidecar(const std::string& text, const std::string& where) {
 }
 
 Sidecar open_artifact(const std::string& path, bool skip_hashes) {
-  InputFile model(path);  // before its sidecar, so that a wrong path is told as such
+  InputFile model(path);  // before its sidecar, so that a wrong path is reported as such
   const std::string where = path + ".json";
   Sidecar sidecar = parse_sidecar(read_file(where, kMaxBytes), where);
   const std::size_t slash = path.find_last_of('/');

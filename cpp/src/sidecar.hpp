@@ -1,4 +1,4 @@
-// What an artefact's sidecar says of it, read and checked before anything is loaded. The format is that of
+// Content of an artefact's sidecar, read and checked before anything is loaded. The format is that of
 // dpt_deploy/artifact/store.py; only what a runtime needs is kept.
 #pragma once
 

@@ -28,7 +28,7 @@ std::string version_of(void* handle) {
   return version;
 }
 
-// The first that opens: what DPT_TENSORRT names, the system's. Never closed.
+// The first library that opens: the one DPT_TENSORRT names, the system's. Never closed.
 TensorRtLibrary open_library() {
   const char* named = std::getenv("DPT_TENSORRT");
   const std::string names[] = {named != nullptr ? named : "", kFile + ("." + headers_major()), kFile};
@@ -62,7 +62,7 @@ std::optional<Gpu> current_gpu(int& device) {
   const bool found = cudaGetDevice(&device) == cudaSuccess && cudaGetDeviceProperties(&properties, device) == cudaSuccess &&
                      cudaMemGetInfo(&free_bytes, &all_bytes) == cudaSuccess;
   if (!found) {
-    cudaGetLastError();  // told by the absence
+    cudaGetLastError();  // the empty result reports it
     return std::nullopt;
   }
   return Gpu{properties.name, std::to_string(properties.major) + "." + std::to_string(properties.minor), free_bytes};
@@ -73,7 +73,7 @@ void TensorRtLogger::log(Severity severity, const char* message) noexcept {
   const std::lock_guard lock(mutex_);
   try {
     last_ = message;
-  } catch (...) {  // out of memory: the status tells enough
+  } catch (...) {  // out of memory: the status is enough
     last_.clear();
   }
 }

@@ -1,4 +1,4 @@
-// TensorRT's or TensorRT-RTX's library, opened when the first model is, as ONNX Runtime's is; and the GPU that is here.
+// Library of TensorRT or TensorRT-RTX, opened with the first model, as ONNX Runtime's is; and the GPU of this machine.
 #pragma once
 
 #include <NvInfer.h>
@@ -20,7 +20,7 @@ struct TensorRtLibrary {
 // Throws Failure: missing, or of another major version than the headers, whose tables of functions differ.
 const TensorRtLibrary& tensorrt_library();
 
-// The GPU that this thread uses and its number; none where CUDA finds none.
+// The GPU that this thread uses and its number; none if CUDA finds none.
 std::optional<Gpu> current_gpu(int& device);
 
 // Keeps TensorRT's last error, which may come from threads of its own.

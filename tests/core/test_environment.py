@@ -65,3 +65,19 @@ def test_clocks_of_a_gpu_are_asked_of_the_driver(driver):
 def test_a_broken_driver_is_no_gpu(driver, script):
     driver(script)
     assert clocks()["gpus"] == gpus() == []
+
+
+def test_versions_of_what_extras_install_are_recorded():
+    recorded = environment._recorded_packages()
+    assert recorded[0] == "dpt-deploy"
+    assert {"numpy", "torch", "onnxruntime", "onnxruntime-gpu", "tensorrt", "cuda-python"} <= set(recorded)
+    assert not {"click", "rich", "matplotlib", "h5py"} & set(recorded)
+
+
+def test_a_package_without_metadata_records_python_only(monkeypatch):
+    def requires(_name):
+        raise environment.metadata.PackageNotFoundError
+
+    monkeypatch.setattr(environment.metadata, "requires", requires)
+    monkeypatch.setattr(environment, "_recorded_packages", environment._recorded_packages.__wrapped__)
+    assert set(environment.tool_versions()) == {"python"}
