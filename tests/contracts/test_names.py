@@ -64,6 +64,11 @@ def test_no_folder_is_too_full_to_be_read():
     assert full_folders(PACKAGE) == {}
 
 
+def test_docstrings_begin_with_a_verb_or_a_noun(trees):
+    found, share = indirect(trees)
+    assert share <= MAX_SHARE, "\n".join(found)
+
+
 def test_offences_are_noticed(tmp_path):
     for name in ("one", "two"):
         (tmp_path / f"{name}.py").write_text('"""Whether it is."""\nclass Same:\n    """A class."""\n')

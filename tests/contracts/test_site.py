@@ -78,7 +78,8 @@ def build(root, python, tmp_path):
             shutil.copytree(root / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
         for path in (*root.glob("*.md"), root / "LICENSE"):
             shutil.copy(path, copy)
-        (copy / "dpt_deploy").symlink_to(root / "dpt_deploy")
+        for name in ("dpt_deploy", "tests"):  # the code that pages show or describe
+            (copy / name).symlink_to(root / name)
         if change:
             change(copy / "docs")
         return python(
