@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol, Union, get_args, get_origin, get_type
 
 
 @runtime_checkable
-class Variants(Protocol):
+class TaggedVariants(Protocol):
     """A class with variants: the value itself says which of them it is."""
 
     def variant(self, value: dict[str, Any]) -> type[Any]:
@@ -25,7 +25,7 @@ def decode(hint: Any, value: Any, where: str = "") -> Any:
     """
     if hint is Any:
         return value
-    if isinstance(hint, Variants):
+    if isinstance(hint, TaggedVariants):
         hint = _variant(hint, value, where)
     if is_dataclass(hint):
         return _dataclass(hint, value, where)
@@ -39,7 +39,7 @@ def decode(hint: Any, value: Any, where: str = "") -> Any:
     return value
 
 
-def _variant(hint: Variants, value: Any, where: str) -> type[Any]:
+def _variant(hint: TaggedVariants, value: Any, where: str) -> type[Any]:
     if not isinstance(value, dict):
         raise _wrong(where, value, "an object")
     try:

@@ -16,7 +16,7 @@ from dpt_deploy.jobs.common.samples import normalised, structured_images
 from dpt_deploy.scenes.seeds import PARITY
 
 
-class Described(Protocol):
+class ReferenceDescription(Protocol):
     """The part of a sidecar that decides what the PyTorch reference gets and returns.
 
     An export knows it before it has a sidecar.
@@ -35,7 +35,7 @@ class Described(Protocol):
     def outputs(self) -> Sequence[OutputRecord]: ...
 
 
-def reference_input(sidecar: Described, images: np.ndarray) -> dict[str, np.ndarray]:
+def reference_input(sidecar: ReferenceDescription, images: np.ndarray) -> dict[str, np.ndarray]:
     """Convert bytes (B, H, W, 3) to the input of the PyTorch reference: normalised float32 (B, 3, H, W)."""
     return {INPUT_FLOAT: normalised(images, sidecar.image.mean, sidecar.image.std)}
 

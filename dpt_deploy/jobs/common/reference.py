@@ -13,7 +13,7 @@ from dpt_deploy.artifact.store import sha256_of
 from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.spec import INPUT_FLOAT, ModelSpec, TensorSpec
-from dpt_deploy.jobs.common.inputs import Described, reference_input
+from dpt_deploy.jobs.common.inputs import ReferenceDescription, reference_input
 from dpt_deploy.jobs.common.weights import checkpoint_path
 from dpt_deploy.runtime.registry import find_runtime
 
@@ -68,7 +68,7 @@ def reference_of(sidecar: Sidecar, weights: str | None = None, *, against: Path 
     return approximated(model, approximation.name, approximation.parameters)
 
 
-def reference_outputs(model: DPT, sidecar: Described, images: np.ndarray) -> dict[str, np.ndarray]:
+def reference_outputs(model: DPT, sidecar: ReferenceDescription, images: np.ndarray) -> dict[str, np.ndarray]:
     """Compute PyTorch's outputs for ``images`` (bytes, B, H, W, 3), with the names and the form of the artefact's.
 
     Scores become labels if the artefact ends in ArgMax.

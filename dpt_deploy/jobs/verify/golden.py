@@ -13,13 +13,13 @@ from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.runner import Tensors
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import TensorSpec
-from dpt_deploy.jobs.common.inputs import Described
+from dpt_deploy.jobs.common.inputs import ReferenceDescription
 
 GOLDEN_MULTIPLES = (3, 4)  # of the stride: small, not square
 GOLDEN_BATCH = 2
 
 
-def golden_size(sidecar: Described) -> tuple[int, Size]:
+def golden_size(sidecar: ReferenceDescription) -> tuple[int, Size]:
     """Batch and size of the golden tensors."""
     static, stride = sidecar.shapes.static_size, sidecar.shapes.stride
     high, wide = GOLDEN_MULTIPLES

@@ -13,7 +13,7 @@ from dpt_deploy.core.optional import extra
 from dpt_deploy.core.precision import find_precision
 from dpt_deploy.core.runner import Tensors
 from dpt_deploy.core.size import parse_size
-from dpt_deploy.jobs.common.inputs import Described, parity_images, reference_input
+from dpt_deploy.jobs.common.inputs import ReferenceDescription, parity_images, reference_input
 from dpt_deploy.jobs.common.reference import reference_outputs
 from dpt_deploy.measure.metrics import range_error
 
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from dpt_deploy.model.dpt import DPT
 
 
-def type_losses(model: DPT, sidecar: Described, images: np.ndarray, reference: Tensors) -> dict[str, TypeLossRecord]:
+def type_losses(
+    model: DPT, sidecar: ReferenceDescription, images: np.ndarray, reference: Tensors
+) -> dict[str, TypeLossRecord]:
     """Errors of ``model`` computed by PyTorch in the artefact's type against its FP32 ``reference``, by output.
 
     For graphs of 8 bits BF16 stands in: it has as many significant bits. ``images`` are bytes (B, H, W, 3). Outputs

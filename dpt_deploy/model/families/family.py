@@ -59,7 +59,7 @@ class ImageRule:
         return [f"{key} {found} instead of {wanted}" for key, (found, wanted) in pairs.items() if found != wanted]
 
 
-class Described(Protocol):
+class CheckpointDescription(Protocol):
     """A checkpoint's description of its own network, next to its tensors."""
 
     @property
@@ -75,10 +75,10 @@ class Described(Protocol):
         """The text header of a safetensors file."""
 
 
-Adapt = Callable[[ModelSpec, Described], ModelSpec]
+Adapt = Callable[[ModelSpec, CheckpointDescription], ModelSpec]
 
 
-def keep_spec(spec: ModelSpec, _checkpoint: Described) -> ModelSpec:
+def keep_spec(spec: ModelSpec, _checkpoint: CheckpointDescription) -> ModelSpec:
     """The specification as the recipe has it: for families whose files say nothing but tensors."""
     return spec
 

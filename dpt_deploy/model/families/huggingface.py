@@ -13,7 +13,7 @@ from typing import Any
 from dpt_deploy.core.encoders import HybridSpec, TransformerSpec
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.spec import ModelSpec, ModelTask
-from dpt_deploy.model.families.family import Described, Family, ImageRule, Rule
+from dpt_deploy.model.families.family import CheckpointDescription, Family, ImageRule, Rule
 from dpt_deploy.model.families.shared import COUNTER, LEVELS, head_rules, task_mark
 
 # DPTConfig's and BitConfig's own defaults, for keys that a file leaves out.
@@ -53,7 +53,7 @@ IMAGE = ImageRule("minimal", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # of DPTImagePro
 _FREE = ("layer_norm_eps", "image_size")  # the specification follows the file in these
 
 
-def _adapt(spec: ModelSpec, checkpoint: Described) -> ModelSpec:
+def _adapt(spec: ModelSpec, checkpoint: CheckpointDescription) -> ModelSpec:
     return spec if checkpoint.config is None else adapt_to_config(spec, checkpoint.config, checkpoint.source)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from dpt_deploy.core.decode import decode
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.spec import ModelSpec, ModelTask
-from dpt_deploy.model.families.family import Described, Family, Rule
+from dpt_deploy.model.families.family import CheckpointDescription, Family, Rule
 from dpt_deploy.model.families.shared import COUNTER
 
 _SPEC = "dpt_deploy.spec"  # key of the specification in the header, as JSON
@@ -21,7 +21,7 @@ def header_of(spec: ModelSpec) -> dict[str, str]:
     return {_SPEC: json.dumps(asdict(spec))}
 
 
-def spec_in_header(checkpoint: Described) -> ModelSpec | None:
+def spec_in_header(checkpoint: CheckpointDescription) -> ModelSpec | None:
     """The network that a checkpoint says it holds; None where its header does not say.
 
     Raises:
@@ -40,7 +40,7 @@ def spec_in_header(checkpoint: Described) -> ModelSpec | None:
     return spec
 
 
-def adapt_to_header(spec: ModelSpec, checkpoint: Described) -> ModelSpec:
+def adapt_to_header(spec: ModelSpec, checkpoint: CheckpointDescription) -> ModelSpec:
     """``spec`` with those numbers of the encoder that no tensor shows as the header has them.
 
     Everything else must agree, except what a recipe plants on purpose, such as a defect in the position table: a
