@@ -114,14 +114,14 @@ def _measure(
     """Return the result, and the ratios that are worse than the baseline."""
     from dpt_deploy.artifact.store import open_artifact, open_model
     from dpt_deploy.jobs.bench.bench import BenchRequest, bench_artifact, open_baseline
-    from dpt_deploy.jobs.bench.contenders import check_name
+    from dpt_deploy.jobs.bench.candidates import find_candidate
     from dpt_deploy.jobs.predict.photo import photograph
 
     engine = artifact is not None and artifact.suffix == ".plan"
     wanted = f"torch,{'trt' if engine else 'ort'}" if candidates is None else candidates
     names = [name.strip() for name in wanted.split(",")]
     for name in names:
-        check_name(name)  # before anything is exported
+        find_candidate(name)  # before anything is exported
     recorded = open_baseline(baseline) if baseline else None
     sizes = res or (Size(384, 384),)
     with photograph(photo, leave_out=no_photo) as path:

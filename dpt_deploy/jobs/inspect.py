@@ -8,7 +8,7 @@ from typing import Any
 
 from dpt_deploy.artifact.sidecar import PLAN, Sidecar
 from dpt_deploy.artifact.store import open_artifact
-from dpt_deploy.core.optional import extra
+from dpt_deploy.core.optional import load_attribute
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,9 @@ def inspect_artifact(path: Path) -> Inspection:
     artifact = open_artifact(path)
     if artifact.sidecar.kind == PLAN:
         return Inspection(path, artifact.sidecar)
-    with extra("export", purpose="reading the graph"):
-        from dpt_deploy.graph.analysis.describe import describe
-        from dpt_deploy.graph.analysis.opened import OpenedGraph
-    found = describe(OpenedGraph(path))
+    describe, opened = (
+        load_attribute(f"dpt_deploy.graph.analysis.{target}", which="export", purpose="reading the graph")
+        for target in ("describe:describe", "opened:OpenedGraph")
+    )
+    found = describe(opened(path))
     return Inspection(path, artifact.sidecar, found.operators, found.parameters, found.weight_bytes)

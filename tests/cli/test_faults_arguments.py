@@ -206,8 +206,8 @@ OTHERS = {
     "two references": (("verify", "--weights", "x.pt", "--against", "y.pt"), 2, "exclude each other"),
     "against nothing": (("verify", "--against", "absent.pt"), 4, "absent.pt does not exist"),
     "against no model": (("verify", "--against", "absent.onnx"), 4, "absent.onnx does not exist"),
-    "contender": (("bench", "--runtime", "trt9"), 2, "unknown contender 'trt9'"),
-    "no contender": (("bench", "--runtime", ""), 2, "unknown contender ''"),
+    "contender": (("bench", "--runtime", "trt9"), 2, "unknown candidate 'trt9'"),
+    "no contender": (("bench", "--runtime", ""), 2, "unknown candidate ''"),
     "no time": (("bench", "--seconds", "0"), 2, "0.0 is not in the range x>0"),
     "no source": (("run",), 2, "Missing argument 'SOURCE'"),
 }

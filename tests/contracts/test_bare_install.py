@@ -20,7 +20,7 @@ packaging = pytest.importorskip("packaging.requirements", reason="packaging come
 LEAVES = re.compile(
     r"dpt_deploy\.(model|graph|engine|runtime|scenes|datasets|report|jobs\.train|jobs\.study)(\.\w+)+"
     r"|dpt_deploy\.imaging\.(files|video|formats)"
-    r"|dpt_deploy\.jobs\.(demo|export(\.\w+)*|bench\.(plain_huggingface|cached))"
+    r"|dpt_deploy\.jobs\.(demo|export(\.\w+)*|bench\.(bench|ceilings|engine_calls|torch_calls|plain_huggingface|cached))"
     r"|dpt_deploy\.jobs\.(build\.(build|request|refit\.\w+)|common\.reference)"
     r"|dpt_deploy\.jobs\.verify\.(variants|type_loss|locate|pytorch|diagnose)"
     r"|dpt_deploy\.jobs\.predict\.(files|targets)"

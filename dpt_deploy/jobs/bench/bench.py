@@ -14,15 +14,14 @@ from typing import Any, Literal
 from dpt_deploy.artifact.sidecar import PLAN
 from dpt_deploy.artifact.store import Artifact
 from dpt_deploy.core.environment import clocks
-from dpt_deploy.core.optional import extra
+from dpt_deploy.core.optional import extra, load_attribute
 from dpt_deploy.core.precision import find_precision
 from dpt_deploy.core.progress import say
 from dpt_deploy.core.size import Size
-from dpt_deploy.jobs.bench import contenders as kinds
+from dpt_deploy.jobs.bench import candidates as table
 from dpt_deploy.jobs.bench.baseline import Baseline, check_machine, comparable, describe, read_baseline
+from dpt_deploy.jobs.bench.candidates import CPU, CUDA, ORT, find_candidate, graph_of
 from dpt_deploy.jobs.bench.ceilings import products, side_of
-from dpt_deploy.jobs.bench.contenders import OURS
-from dpt_deploy.jobs.bench.gpu_contenders import check_device
 from dpt_deploy.jobs.bench.peak_memory import PeakMemory, measure
 from dpt_deploy.jobs.bench.result import BenchResult, Case, Row, machine
 from dpt_deploy.jobs.common.limits import check_request
@@ -30,6 +29,10 @@ from dpt_deploy.jobs.common.targets import check_target_of
 from dpt_deploy.jobs.predict.photo import STEPS, steps_around
 from dpt_deploy.measure import ceiling
 from dpt_deploy.measure.timing import MAX_ROUNDS, Session, TimedCall, Timing, interleave, ratio
+
+with extra("export", purpose="counting operations"):
+    from dpt_deploy.graph.analysis.opened import OpenedGraph
+    from dpt_deploy.graph.analysis.operations import count_operations
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class BenchRequest:
 
     sizes: tuple[Size, ...]
     batches: tuple[int, ...] = (1,)
-    candidates: tuple[str, ...] = ("torch", OURS)
+    candidates: tuple[str, ...] = ("torch", ORT)
     device: str = ""
     seconds: float = 60.0
     rounds: int = MAX_ROUNDS
@@ -65,7 +68,7 @@ class BenchRequest:
     @property
     def reference(self) -> str:
         """Name of the candidate that ratios refer to."""
-        return kinds.ours(self.candidates)
+        return table.reference_name(self.candidates)
 
 
 @dataclass(frozen=True)
@@ -133,12 +136,13 @@ def bench_artifact(artifact: Artifact, request: BenchRequest, *, baseline: Basel
             was built from is not next to it.
         IncompatibleError: the baseline is of another model, there is no GPU, or the engine is for another GPU.
     """
-    device = request.device or (kinds.CUDA if artifact.sidecar.kind == PLAN else kinds.CPU)
+    device = request.device or (CUDA if artifact.sidecar.kind == PLAN else CPU)
     _check(artifact, request, device)
     if baseline:
         _check_baseline(baseline, artifact, request)
-    counted = _counts(kinds.graph_of(artifact), request.cases)
-    module = kinds.reference_module(artifact) if any(map(kinds.needs_module, request.candidates)) else None
+    counted = _counts(graph_of(artifact), request.cases)
+    needs_module = any(find_candidate(name).needs_module for name in request.candidates)
+    module = table.reference_module(artifact) if needs_module else None
     setup = _Setup(artifact, request, module, device)
     before, recorded = clocks(), datetime.datetime.now(datetime.UTC)
     measured = {case: _measure(setup, *case) for case in request.cases}
@@ -165,18 +169,18 @@ def bench_artifact(artifact: Artifact, request: BenchRequest, *, baseline: Basel
 
 def _check(artifact: Artifact, request: BenchRequest, device: str) -> None:
     if request.photograph:
-        from dpt_deploy.imaging.files import read_image
-
-        read_image(request.photograph)
+        target = "dpt_deploy.imaging.files:read_image"
+        load_attribute(target, which="images", purpose="timing the steps around the model")(request.photograph)
     for size, batch in request.cases:
         check_request(artifact.sidecar, size, batch)
         for name in request.candidates:
-            kinds.check(name, artifact, size, batch, device)
+            table.check(name, artifact, size, batch, device)
     if artifact.sidecar.engine:
         check_target_of(artifact.sidecar.engine)
-        kinds.graph_of(artifact)
-    if device == kinds.CUDA and any(map(kinds.runs_module, request.candidates)):
-        check_device()
+        graph_of(artifact)
+    if device == CUDA and any(find_candidate(name).runs == "module" for name in request.candidates):
+        target = f"{__package__}.torch_calls:check_device"
+        load_attribute(target, which="export", purpose="timing PyTorch on a GPU")()
 
 
 def _check_baseline(baseline: Baseline, artifact: Artifact, request: BenchRequest) -> None:
@@ -191,9 +195,6 @@ def _check_baseline(baseline: Baseline, artifact: Artifact, request: BenchReques
 
 def _counts(artifact: Artifact, cases: Iterable[tuple[Size, int]]) -> dict[tuple[Size, int], tuple[int, int]]:
     """Return the operations of one run of the exported graph for each size and batch: in all, and of attention."""
-    with extra("export", purpose="counting operations"):
-        from dpt_deploy.graph.analysis.opened import OpenedGraph
-        from dpt_deploy.graph.analysis.operations import count_operations
     opened = OpenedGraph(artifact.path)
     counted = {case: count_operations(opened, *case) for case in cases}
     return {case: (found.total, found.attention) for case, found in counted.items()}
@@ -203,7 +204,7 @@ def _measure(setup: _Setup, size: Size, batch: int) -> _Measured:
     names = tuple(dict.fromkeys(setup.request.candidates))
     with tempfile.TemporaryDirectory(prefix="dpt-deploy-") as folder:
         say(f"preparing {', '.join(names)} at {size}, batch {batch}")
-        files = {name: kinds.prepare(name, setup.artifact, setup.module, size, batch, Path(folder)) for name in names}
+        files = {name: table.prepare(name, setup.artifact, setup.module, size, batch, Path(folder)) for name in names}
         say(f"timing {', '.join(names)} at {size}, batch {batch}")
         session, notes = _time(setup, files, size, batch)
         memory = {}
@@ -218,16 +219,16 @@ def _measure(setup: _Setup, size: Size, batch: int) -> _Measured:
 def _time(
     setup: _Setup, files: Mapping[str, Path | None], size: Size, batch: int
 ) -> tuple[Session[_Timed], dict[str, str]]:
-    request, images = setup.request, kinds.images_of(size, batch)
+    request, images = setup.request, table.images_of(size, batch)
     with ExitStack() as stack:
         candidates = {
-            name: stack.enter_context(kinds.enter(name, setup.artifact, file, setup.module, images, setup.device))
+            name: stack.enter_context(table.enter(name, setup.artifact, file, setup.module, images, setup.device))
             for name, file in files.items()
         }
         calls = {_Timed("candidate", name): call for name, call in candidates.items()}
         if request.photograph and batch == 1 and request.reference in candidates:
             output: Any = candidates[request.reference].run()
-            steps = steps_around(kinds.graph_of(setup.artifact), size, request.photograph, output)
+            steps = steps_around(graph_of(setup.artifact), size, request.photograph, output)
             calls |= {_Timed("step", name): step for name, step in steps.items()}
         multiply = {_Timed("product", name): call for name, call in stack.enter_context(_products(setup)).items()}
         for name, call in candidates.items():
@@ -240,7 +241,7 @@ def _time(
 def _described(name: str, setup: _Setup, measured: Iterable[_Measured]) -> str:
     """Return what was timed under a name, with the library parts that turned out to run it."""
     notes = dict.fromkeys(note for each in measured if (note := each.notes[name]))
-    return f"{kinds.describe(name, setup.artifact, setup.device)}{''.join(f' ({note})' for note in notes)}"
+    return f"{table.describe(name, setup.artifact, setup.device)}{''.join(f' ({note})' for note in notes)}"
 
 
 def _products(setup: _Setup) -> AbstractContextManager[dict[str, TimedCall]]:
@@ -252,7 +253,7 @@ def _products(setup: _Setup) -> AbstractContextManager[dict[str, TimedCall]]:
 def _rows(setup: _Setup, size: Size, batch: int, measured: _Measured, operations: int, attention: int) -> list[Row]:
     names = tuple(dict.fromkeys(setup.request.candidates))
     yardstick, side = ceiling.best(measured.named("product")), side_of(setup.device)
-    compared = {name: kinds.counterpart(name, names) for name in names}
+    compared = {name: table.counterpart(name, names) for name in names}
     return [
         Row(
             size=str(size),

@@ -11,6 +11,7 @@ from dpt_deploy.core.precision import FP32
 from dpt_deploy.core.profile import SizeRange
 from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.core.size import Size, check_size
+from dpt_deploy.jobs.build.build import build_engine_artifact
 from dpt_deploy.jobs.common.weights import shipped_for
 from dpt_deploy.jobs.export.export import export_model
 from dpt_deploy.jobs.export.request import ExportRequest
@@ -42,8 +43,6 @@ def cached_engine(backbone: str, sizes: Sequence[Size], batches: Sequence[int]) 
             "an engine is timed on the GPU that runs it; the driver finds none",
             hint="leave trt out of --runtime, or run this on a machine with an NVIDIA GPU",
         )
-    from dpt_deploy.jobs.build.build import build_engine_artifact
-
     model = cached_artifact(backbone, sizes, precision="fp16")
     ranges = [SizeRange(size, size) for size in sizes]
     out, largest = model.path.parent, max(batches)

@@ -1,4 +1,4 @@
-"""The matrix product that every share of the ceiling refers to, by each library that takes part."""
+"""Matrix products that measure the ceiling, one by each library that takes part."""
 
 from __future__ import annotations
 
@@ -6,61 +6,50 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
-from dpt_deploy.jobs.bench import contenders
+from dpt_deploy.core.optional import extra, load_attribute
+from dpt_deploy.jobs.bench.candidates import CPU, CUDA, find_candidate
 from dpt_deploy.jobs.common.runners import open_runner
 from dpt_deploy.measure import ceiling
 from dpt_deploy.measure.ceiling import matrices, numpy_product
 from dpt_deploy.measure.timing import TimedCall
 
+with extra("export", purpose="measuring the ceiling"):
+    from onnx import TensorProto, helper, numpy_helper, save
+
 
 def side_of(device: str) -> int:
-    """Side of the matrices that are multiplied."""
-    return ceiling.DEVICE_SIDE if device == contenders.CUDA else ceiling.SIDE
+    """Return the side of the matrices that are multiplied."""
+    return ceiling.DEVICE_SIDE if device == CUDA else ceiling.SIDE
 
 
 @contextmanager
-def products(
-    names: Sequence[str], device: str = contenders.CPU, dtype: str = "float32"
-) -> Iterator[dict[str, TimedCall]]:
-    """The product by NumPy, and by the libraries that the contenders ``names`` compute with, ready to be timed.
+def products(names: Sequence[str], device: str = CPU, dtype: str = "float32") -> Iterator[dict[str, TimedCall]]:
+    """Hold the products ready: by NumPy and by the libraries that the candidates ``names`` compute with.
 
     On a GPU it is PyTorch's alone, in ``dtype``.
     """
-    if device == contenders.CUDA:
-        yield {"torch": _torch_on_gpu(dtype)}
+    if device == CUDA:
+        yield {"torch": _by_torch("product_on_gpu")(dtype)}
         return
-    runs_module = {contenders.runs_module(name) for name in names}
+    runs_module = {find_candidate(name).runs == "module" for name in names}
     with ExitStack() as stack:
         found = {"numpy": numpy_product()}
         if False in runs_module:
             found["onnxruntime"] = stack.enter_context(_onnxruntime())
         if True in runs_module:
-            found["torch"] = _torch()
+            found["torch"] = _by_torch("product")()
         yield found
 
 
-def _torch() -> TimedCall:
-    import torch
-
-    left, right = map(torch.from_numpy, matrices())
-    return TimedCall(lambda: left @ right, lambda: None)
-
-
-def _torch_on_gpu(dtype: str) -> TimedCall:
-    import torch
-
-    generator = torch.Generator(contenders.CUDA).manual_seed(0)
-    shape, kind = (ceiling.DEVICE_SIDE, ceiling.DEVICE_SIDE), getattr(torch, dtype)
-    left, right = (torch.randn(shape, generator=generator, device=contenders.CUDA).to(kind) for _ in range(2))
-    return TimedCall(lambda: left @ right, torch.cuda.synchronize)
+def _by_torch(name: str) -> Any:
+    return load_attribute(f"{__package__}.torch_calls:{name}", which="export", purpose="multiplying with PyTorch")
 
 
 @contextmanager
 def _onnxruntime() -> Iterator[TimedCall]:
-    """One MatMul whose right side is a constant, as in a network: the runtime packs it once."""
-    from onnx import TensorProto, helper, numpy_helper, save
-
+    """Hold a MatMul ready whose right side is a constant, as in a network: the runtime packs it once."""
     left, right = matrices()
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, left.shape) for name in ("left", "product")]
     node = helper.make_node("MatMul", ["left", "right"], ["product"])

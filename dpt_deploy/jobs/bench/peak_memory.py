@@ -14,7 +14,7 @@ from typing import Any
 
 from dpt_deploy.artifact.store import Artifact, open_artifact
 from dpt_deploy.core.size import Size, parse_size
-from dpt_deploy.jobs.bench import contenders
+from dpt_deploy.jobs.bench import candidates
 from dpt_deploy.measure.memory import ChildError, Gauge, ask
 
 RUNS = 3  # ONNX Runtime plans its arena in the first run and allocates it whole in the second; then it stays
@@ -42,7 +42,7 @@ class PeakMemory:
 
 
 def measure(
-    name: str, artifact: Artifact, file: Path | None, size: Size, batch: int, device: str = contenders.CPU
+    name: str, artifact: Artifact, file: Path | None, size: Size, batch: int, device: str = candidates.CPU
 ) -> PeakMemory:
     """Measure the peak memory of a prepared candidate at one size and batch; a process that dies gives its error."""
     request = {
@@ -63,16 +63,16 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
     """Answer a request in the fresh process."""
     name, file = request["name"], request["file"]
     artifact = open_artifact(Path(request["artifact"]), check_hashes=False)  # the parent has checked them
-    contenders.import_libraries(name)
-    images = contenders.images_of(parse_size(request["size"], stride=1), request["batch"])
+    candidates.import_libraries(name)
+    images = candidates.images_of(parse_size(request["size"], stride=1), request["batch"])
     gauge = Gauge()
-    module = None if file else contenders.reference_module(artifact)
+    module = None if file else candidates.reference_module(artifact)
     path = Path(file) if file else None
-    with contenders.enter(name, artifact, path, module, images, request["device"]) as contender:
+    with candidates.enter(name, artifact, path, module, images, request["device"]) as call:
         load_peak = gauge.read()
         for _ in range(RUNS):
-            contender.run()
-            contender.synchronize()
+            call.run()
+            call.synchronize()
         return PeakMemory(gauge.read(), load_peak, _device_peak(), gauge.exact).to_dict()
 
 

@@ -11,7 +11,7 @@ from dpt_deploy.artifact.sidecar import Sidecar
 from dpt_deploy.artifact.store import Artifact
 from dpt_deploy.core.errors import DptError, UsageError
 from dpt_deploy.core.files import write_errors
-from dpt_deploy.core.optional import extra
+from dpt_deploy.core.optional import load_attribute
 from dpt_deploy.core.profile import Profile, choose_profile
 from dpt_deploy.core.progress import say
 from dpt_deploy.core.runner import Tensors
@@ -51,8 +51,10 @@ def _takes(profiles: Sequence[Profile], images: np.ndarray) -> bool:
 
 def _new_golden(sidecar: Sidecar, profiles: Sequence[Profile]) -> tuple[np.ndarray, Tensors]:
     """Images and PyTorch's outputs at the smallest shape of the engine; two images if it takes two."""
-    with extra("export", purpose="making golden tensors"):  # an engine is built without PyTorch, too
-        from dpt_deploy.jobs.common.reference import reference_of, reference_outputs
+    reference_of, reference_outputs = (  # imported late: an engine is also built without PyTorch
+        load_attribute(f"dpt_deploy.jobs.common.reference:{name}", which="export", purpose="making golden tensors")
+        for name in ("reference_of", "reference_outputs")
+    )
     smallest = min(profiles, key=lambda profile: profile.low[1] * profile.low[2])
     size = Size(*smallest.low[1:])
     paired = any(profile.takes(GOLDEN_BATCH, size) for profile in profiles)

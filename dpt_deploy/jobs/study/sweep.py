@@ -11,7 +11,7 @@ from typing import Any
 from dpt_deploy.core.environment import fingerprint
 from dpt_deploy.core.progress import say
 from dpt_deploy.core.size import Size
-from dpt_deploy.jobs.bench.contenders import images_of
+from dpt_deploy.jobs.bench.candidates import images_of
 from dpt_deploy.jobs.common.inputs import model_feed
 from dpt_deploy.jobs.study.models import CandidateModel
 from dpt_deploy.jobs.study.outcome import Study

@@ -1,4 +1,4 @@
-"""Timing engines, over stand-ins for CUDA and TensorRT; PyTorch's part of it computes on the processor here."""
+"""Timing of engines, with fakes of CUDA and TensorRT; PyTorch's part computes on the processor."""
 
 import copy
 import json
@@ -18,7 +18,7 @@ from support.tiny import copied, exported, tiny_model
 from dpt_deploy.core.environment import Gpu
 from dpt_deploy.core.precision import find_precision
 from dpt_deploy.core.profile import parse_ranges
-from dpt_deploy.jobs.bench import bench, ceilings, contenders, gpu_contenders
+from dpt_deploy.jobs.bench import bench, candidates, engine_calls, torch_calls
 from dpt_deploy.jobs.bench import cached as bench_models
 from dpt_deploy.jobs.bench.baseline import read_baseline
 from dpt_deploy.jobs.build.build import build_engine_artifact
@@ -52,12 +52,12 @@ def stand_ins(engine, monkeypatch):
 
 
 def processor(monkeypatch):
-    monkeypatch.setattr(gpu_contenders, "CUDA", "cpu")
-    monkeypatch.setattr(bench, "check_device", lambda: None)
+    monkeypatch.setattr(torch_calls, "CUDA", "cpu")
+    monkeypatch.setattr(torch_calls, "check_device", lambda: None)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
     monkeypatch.setattr(ceiling, "DEVICE_SIDE", 16)
     product = TimedCall(lambda: np.ones((16, 16)) @ np.ones((16, 16)), lambda: None)
-    monkeypatch.setattr(ceilings, "_torch_on_gpu", lambda _dtype: product)
+    monkeypatch.setattr(torch_calls, "product_on_gpu", lambda _dtype: product)
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_the_enqueue_alone_tells_what_the_runner_costs(engine, stand_ins, capsys
 
 @pytest.mark.needs("compiler")
 def test_frames_are_held_to_the_network_alone_and_told_in_their_parts(engine, stand_ins, capsys, monkeypatch):
-    monkeypatch.setattr(gpu_contenders, "FRAME", (90, 160))
+    monkeypatch.setattr(engine_calls, "FRAME", (90, 160))
     monkeypatch.setattr(device_predictor, "kernels_of", lambda _device: CpuKernels(stand_ins))
     names = "trt-device,trt-frame,trt-frames"
     found = measured(capsys, engine.path, "--runtime", names, *QUICK, "--no-photo")
@@ -160,8 +160,9 @@ def test_pytorch_computes_in_the_type_of_the_engine(precision, on_device, monkey
     module, images = copy.deepcopy(tiny_model("tiny-vit")).eval(), structured_images(1, 64, 64)
     with torch.inference_mode():
         wanted = module(torch.from_numpy(reference_input(sidecar, images)["pixel_values"])).numpy()
-    with gpu_contenders.torch_contender(compiled=False, on_device=on_device)(artifact, module, images) as contender:
-        found = contender.run()
+    options = {"device": "cuda", "compiled": False, "on_device": on_device}
+    with torch_calls.torch_call(artifact, module, images, **options) as call:
+        found = call.run()
     found = found if on_device else torch.from_numpy(found["predicted_depth"])
     if on_device:
         assert str(found.dtype) == f"torch.{find_precision(precision).torch_type}"
@@ -170,12 +171,12 @@ def test_pytorch_computes_in_the_type_of_the_engine(precision, on_device, monkey
     assert next(module.parameters()).dtype == torch.float32
 
 
-def test_what_a_contender_is_held_to():
+def test_a_candidate_is_compared_with_the_reference_on_the_same_path():
     names = ("trt", "trt-device", "torch", "torch-device")
-    held = {name: contenders.counterpart(name, names) for name in names}
+    held = {name: candidates.counterpart(name, names) for name in names}
     assert held == {"trt": "", "trt-device": "", "torch": "trt", "torch-device": "trt-device"}
-    assert contenders.counterpart("torch-device", ("torch-device", "ort")) == ""
-    assert contenders.counterpart("torch", ("torch", "ort")) == "ort"
+    assert candidates.counterpart("torch-device", ("torch-device", "ort")) == ""
+    assert candidates.counterpart("torch", ("torch", "ort")) == "ort"
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
@@ -207,7 +208,7 @@ def test_an_engine_for_timing_is_made_of_the_fp16_model(monkeypatch, tmp_path):
         return SimpleNamespace(artifact="the engine")
 
     monkeypatch.setattr(bench_models, "export_model", export)
-    monkeypatch.setattr("dpt_deploy.jobs.build.build.build_engine_artifact", build)
+    monkeypatch.setattr(bench_models, "build_engine_artifact", build)
     sizes = [entry.low for entry in parse_ranges("64,64x96")]
     assert bench_models.cached_engine("tiny", sizes, (1, 4)) == "the engine"
     assert asked == [("tiny", "fp16"), ("x-fp16.onnx", ["64", "64x96"], 4)]
@@ -236,9 +237,9 @@ def test_what_needs_a_gpu_or_an_engine_says_so(code, runtime, more, said, untime
 def test_an_engine_without_its_model_is_not_counted(engine, stand_ins, untimed, tmp_path, capsys):
     alone = copied(engine, tmp_path)
     said = complaint(capsys, 4, "bench", alone.path, "--runtime", "trt", "--no-photo", *QUICK)
-    assert "the model tiny-vit-fp32.onnx that tiny-vit-fp32.plan was built of is not beside it" in said
+    assert "the model tiny-vit-fp32.onnx that tiny-vit-fp32.plan was built from is not next to it" in said
     copied(exported("tiny-vit", opset=20), tmp_path)  # of the same name, and another
-    assert "is not beside it" in complaint(capsys, 4, "bench", alone.path, "--runtime", "trt", "--no-photo", *QUICK)
+    assert "is not next to it" in complaint(capsys, 4, "bench", alone.path, "--runtime", "trt", "--no-photo", *QUICK)
 
 
 def test_a_size_outside_the_profiles_names_them(engine, stand_ins, untimed, capsys):

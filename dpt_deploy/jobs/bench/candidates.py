@@ -1,0 +1,229 @@
+"""Candidates of a benchmark, by name: each runs the same weights on the same images.
+
+A candidate is used in two steps. :func:`prepare` makes the file that it runs, if it is not there yet, which can take
+minutes and much memory. :func:`enter` loads that file, or the PyTorch module, and holds it ready: in this process, or
+in a fresh one that does nothing else and so can measure the memory it takes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from dpt_deploy.artifact.sidecar import ONNX, PLAN
+from dpt_deploy.artifact.store import Artifact, open_artifact
+from dpt_deploy.core.errors import BadFileError, UsageError
+from dpt_deploy.core.optional import load_attribute
+from dpt_deploy.core.precision import find_precision
+from dpt_deploy.core.runner import ProviderRunner
+from dpt_deploy.core.size import Size
+from dpt_deploy.jobs.common.inputs import model_feed, reference_input
+from dpt_deploy.jobs.common.runners import open_runner
+from dpt_deploy.jobs.common.samples import structured_images
+from dpt_deploy.measure.timing import TimedCall
+from dpt_deploy.runtime.registry import find_runtime, runtimes_of
+
+ORT = "ort"
+ENGINE, ENGINE_ON_DEVICE = "trt", "trt-device"
+CPU, CUDA = "cpu", "cuda"
+FRAME = (1080, 1920)  # height and width of the frames that are resized on the GPU
+BURST = 32  # frames in a row: the first and the last have nothing to overlap with on one side
+DataPath = Literal["host", "device", "enqueue", "frame", "frames"]
+
+
+@dataclass(frozen=True)
+class BenchCandidate:
+    """One thing that can be timed.
+
+    Attributes:
+        name: its name in ``--runtime`` and in results.
+        description: what is timed.
+        runs: the exported ``model``, the ``engine``, the PyTorch ``module``, or the ``plain`` export of the Hugging
+            Face model.
+        runtime: the runtime that runs it.
+        path: the way of the data: from ``host`` to host, between arrays on the ``device``, the bare ``enqueue`` of an
+            engine, or full HD frames, one ``frame`` at a time or overlapping ``frames``.
+        compiled: the module is compiled with ``torch.compile``.
+    """
+
+    name: str
+    description: str
+    runs: Literal["model", "engine", "module", "plain"]
+    runtime: str
+    path: DataPath = "host"
+    compiled: bool = False
+
+    @property
+    def needs_module(self) -> bool:
+        """True if the PyTorch module is needed to prepare it."""
+        return self.runs in ("module", "plain")
+
+
+_FULL_HD = f"a frame of {'x'.join(map(str, FRAME))} from host to host, resized on the GPU"
+_TABLE = (
+    BenchCandidate("torch", "PyTorch eager", "module", "torch"),
+    BenchCandidate("torch-compile", "torch.compile", "module", "torch", compiled=True),
+    BenchCandidate("hf-ort", "the plain export of Hugging Face's model in ONNX Runtime", "plain", ORT),
+    BenchCandidate(ENGINE, "the engine, from host to host", "engine", ENGINE),
+    BenchCandidate(ENGINE_ON_DEVICE, "the engine between arrays of the device", "engine", ENGINE, "device"),
+    BenchCandidate("trt-enqueue-device", "the engine's enqueue alone", "engine", ENGINE, "enqueue"),
+    BenchCandidate("trt-frame", f"{_FULL_HD}, one at a time", "engine", ENGINE, "frame"),
+    BenchCandidate(
+        "trt-frames", f"{_FULL_HD}, {BURST} in a row whose copies overlap with runs, each", "engine", ENGINE, "frames"
+    ),
+    BenchCandidate("torch-device", "PyTorch eager between arrays of the device", "module", "torch", "device"),
+    BenchCandidate(
+        "torch-compile-device",
+        "torch.compile (max-autotune) between arrays of the device",
+        "module",
+        "torch",
+        "device",
+        compiled=True,
+    ),
+)
+
+
+def candidates() -> dict[str, BenchCandidate]:
+    """Return all candidates by name: the runtimes of exported models that can be timed, then the table."""
+    models = [
+        BenchCandidate(runtime.name, f"the exported model in {runtime.help}", "model", runtime.name)
+        for runtime in runtimes_of(ONNX)
+        if runtime.timed
+    ]
+    return {each.name: each for each in (*models, *_TABLE)}
+
+
+def find_candidate(name: str) -> BenchCandidate:
+    """Return the candidate of this name; raise :class:`UsageError` if there is none."""
+    known = candidates()
+    if name not in known:
+        raise UsageError(f"unknown candidate {name!r}", hint=f"known: {', '.join(known)}")
+    return known[name]
+
+
+def reference_name(names: Iterable[str]) -> str:
+    """Return the name of the candidate that ratios refer to: the engine if one is timed, else ONNX Runtime."""
+    return ENGINE if any(find_candidate(name).runs == "engine" for name in names) else ORT
+
+
+def counterpart(name: str, names: Collection[str]) -> str:
+    """Return the candidate that ``name`` is compared with: the reference with the same path of data; empty if none."""
+    found = reference_name(names)
+    if find_candidate(name).path != "host":
+        found = ENGINE_ON_DEVICE if found == ENGINE else ""
+    return found if found in names and found != name else ""
+
+
+def describe(name: str, artifact: Artifact, device: str) -> str:
+    """Return what exactly is timed under this name."""
+    candidate = find_candidate(name)
+    if candidate.runs == "module" and device == CUDA:
+        return f"{candidate.description}, {find_precision(artifact.sidecar.precision).torch_type} on the GPU"
+    return candidate.description
+
+
+def check(name: str, artifact: Artifact, size: Size, batch: int, device: str = CPU) -> None:
+    """Raise :class:`UsageError` if the candidate is unknown or cannot run this model at this size and batch."""
+    candidate = find_candidate(name)
+    if candidate.path in ("frame", "frames") and batch != 1:
+        raise UsageError(f"{name} takes one image at a time, not {batch}", hint="use --batch 1, or leave it out")
+    if candidate.runs == "engine" and artifact.sidecar.kind != PLAN:
+        raise UsageError(
+            f"{name} times engines; {artifact.path.name} is an exported model",
+            hint=f"build one first: dpt-deploy build {artifact.path.name}",
+        )
+    if candidate.runs == "module" and candidate.path == "device" and device != CUDA:
+        raise UsageError(f"{name} is timed on a GPU", hint="use --device cuda, or give an engine")
+    if candidate.runs == "plain" and (size.height != size.width or artifact.sidecar.model.task != "depth"):
+        raise UsageError(
+            f"{name} cannot run {artifact.sidecar.model.task} at {size}",
+            hint="the plain Hugging Face model takes square images only, and is timed for depth",
+        )
+
+
+def reference_module(artifact: Artifact) -> Any:
+    """Return the PyTorch module behind an artefact."""
+    build = load_attribute("dpt_deploy.jobs.common.reference:reference_of", which="export", purpose="timing PyTorch")
+    return build(artifact.sidecar)
+
+
+def prepare(name: str, artifact: Artifact, module: Any, size: Size, batch: int, folder: Path) -> Path | None:
+    """Return the file that the candidate runs, made in ``folder`` if it is missing; None for a module."""
+    candidate = find_candidate(name)
+    if candidate.runs == "module":
+        return None
+    if candidate.runs == "plain":
+        os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+        target = f"{__package__}.plain_huggingface:export_plain"
+        export_plain = load_attribute(target, which="oracle", purpose=f"the candidate {name}")
+        path: Path = export_plain(module, size, batch, folder)
+        return path
+    return artifact.path if candidate.runs == "engine" else graph_of(artifact).path
+
+
+def graph_of(artifact: Artifact) -> Artifact:
+    """Return the exported model itself, or the one that an engine was built from, which must be next to it.
+
+    Raises:
+        BadFileError: it is missing, or was replaced.
+    """
+    if artifact.sidecar.kind != PLAN:
+        return artifact
+    parent = artifact.sidecar.parents[0]
+    path = artifact.path.with_name(parent.name)
+    found = open_artifact(path) if path.is_file() else None
+    if found is None or parent not in found.sidecar.payloads:
+        raise BadFileError(
+            f"the model {parent.name} that {artifact.path.name} was built from is not next to it",
+            hint="put it there with its .json, or build the engine again",
+        )
+    return found
+
+
+def enter(
+    name: str, artifact: Artifact, file: Path | None, module: Any, images: np.ndarray, device: str = CPU
+) -> AbstractContextManager[TimedCall]:
+    """Hold a prepared candidate ready over ``images``, (B, H, W, 3) bytes."""
+    candidate = find_candidate(name)
+    held: AbstractContextManager[TimedCall]
+    if candidate.runs == "engine":
+        engine_call = load_attribute(f"{__package__}.engine_calls:engine_call", which="trt", purpose="timing an engine")
+        held = engine_call(artifact, images, candidate.path)
+        return held
+    if candidate.runs == "module":
+        torch_call = load_attribute(f"{__package__}.torch_calls:torch_call", which="export", purpose="timing PyTorch")
+        held = torch_call(
+            artifact, module, images, device=device, compiled=candidate.compiled, on_device=candidate.path == "device"
+        )
+        return held
+    if file is None:
+        raise UsageError(f"{name} runs a file, which was not prepared", hint="call prepare first")
+    return _file_call(candidate, artifact, file, images)
+
+
+def import_libraries(name: str) -> None:
+    """Import what the candidate computes with, and nothing that :func:`enter` does not import."""
+    candidate = find_candidate(name)
+    find_runtime(candidate.runtime).load()
+    if candidate.runs == "module":
+        load_attribute("dpt_deploy.jobs.common.reference:reference_of", which="export", purpose="timing PyTorch")
+
+
+def images_of(size: Size, batch: int) -> np.ndarray:
+    """Return the images that every candidate is given, (B, H, W, 3) bytes."""
+    return structured_images(batch, size.height, size.width)
+
+
+@contextmanager
+def _file_call(candidate: BenchCandidate, artifact: Artifact, path: Path, images: np.ndarray) -> Iterator[TimedCall]:
+    inputs = model_feed if candidate.runs == "model" else reference_input
+    given = inputs(artifact.sidecar, images)
+    with open_runner(path, candidate.runtime) as runner:
+        providers = runner.providers if isinstance(runner, ProviderRunner) else ()
+        yield TimedCall(lambda: runner.infer(given), runner.synchronize, ", ".join(providers))
