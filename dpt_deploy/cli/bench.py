@@ -26,9 +26,10 @@ from dpt_deploy.jobs.common.runners import timed_runtimes
 @click.option(
     "--runtime",
     "candidates",
-    help=f"Any of torch, torch-compile, hf-ort, {timed_runtimes()}; on a GPU also trt; trt-device, trt-enqueue-device, "
-    "torch-device, torch-compile-device between arrays that lie there; trt-frame, trt-frames: full HD frames that are "
-    "resized there, alone and overlapping.  [default: torch,ort; of an engine torch,trt]",
+    help=f"Candidates, separated by commas: torch, torch-compile, hf-ort, {timed_runtimes()}. On a GPU also trt; "
+    "torch-device, torch-compile-device, trt-device, trt-enqueue-device (between arrays on the GPU); trt-frame, "
+    "trt-frames (full HD frames resized on the GPU, alone and overlapping).  [default: torch,ort; torch,trt for an "
+    "engine]",
 )
 @click.option(
     "--device",
