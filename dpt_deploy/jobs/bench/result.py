@@ -22,13 +22,13 @@ from dpt_deploy.measure.timing import Session, Timing
 
 KIND = "latency"
 PROTOCOL = (
-    "contenders interleaved in one run, order rotating, two runs of warm-up; host clock after synchronisation; "
-    "medians (p50), 95 % bootstrap intervals; ratios are medians of turn-by-turn ratios; the ceiling is the fastest "
+    "candidates interleaved in one run, order rotating, two runs of warm-up; host clock after synchronisation; "
+    "medians (p50), 95 % bootstrap intervals; ratios are medians of round-by-round ratios; the ceiling is the fastest "
     "library's float32 product of two matrices of side 2048, its median in the same run"
 )
 ON_GPU = (
-    "; here of the GPU: PyTorch's product of two matrices of side 8192 in the type of PyTorch's rows; ratios of "
-    "contenders named -device are to the one of ours that is"
+    "; here of the GPU: PyTorch's product of two matrices of side 8192 in the type of PyTorch's rows; candidates "
+    "named -device are compared with the engine on the device"
 )
 
 
