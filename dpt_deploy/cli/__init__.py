@@ -18,7 +18,7 @@ import click
 from dpt_deploy.core.errors import DptError, ResourceError
 from dpt_deploy.core.progress import reporting
 
-# name -> (module, one line for --help). The line stands here so that --help imports no command.
+# name -> (module, one line for --help). The line is kept here so that --help imports no command.
 COMMANDS = {
     "export": ("export", "Turn a checkpoint into a verified ONNX model."),
     "build": ("build", "Build a TensorRT engine from an exported model."),

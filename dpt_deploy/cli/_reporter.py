@@ -91,7 +91,7 @@ class _Log:
 
 
 class _Amount(ProgressColumn):
-    """How much is done, in the unit of the task."""
+    """Column with the finished amount, in the unit of the task."""
 
     def render(self, task: Task) -> Text:
         """Format one task."""

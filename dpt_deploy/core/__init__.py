@@ -1,1 +1,1 @@
-"""What every stage speaks: specs, recipes, artefacts, runners, errors. NumPy and the standard library only."""
+"""Types that all rooms share: specs, recipes, sizes, runners, errors, progress. NumPy and the standard library only."""

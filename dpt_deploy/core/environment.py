@@ -1,4 +1,4 @@
-"""What this machine has: versions, processor, accelerator. Nothing heavy is imported to find out."""
+"""Facts about this machine: versions, processor, GPU. Found without importing anything heavy."""
 
 from __future__ import annotations
 
