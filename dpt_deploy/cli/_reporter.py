@@ -81,10 +81,11 @@ class _Log:
     def update(self, *, done: float | None = None, total: float | None = None, item: str | None = None) -> None:
         self._total = self._total if total is None else total
         self._item = self._item if item is None else item
-        if done is not None and self._total:
-            self._done = done
-            if done % max(1, self._total // _LINES) == 0:
-                say(", ".join(filter(None, (f"step {done:.0f} of {self._total:.0f}", self._item))))
+        if done is None:
+            return
+        self._done = done
+        if self._total and done % max(1, self._total // _LINES) == 0:
+            say(", ".join(filter(None, (f"step {done:.0f} of {self._total:.0f}", self._item))))
 
     def close(self) -> None:
         """Print nothing more."""
