@@ -70,7 +70,7 @@ def install(set_attribute: SetAttribute, former: Artifact, notice: Notice = lamb
 
 def without_torch(set_attribute: SetAttribute, former: Artifact) -> None:
     """Replace the network too: a process that only dies need not import torch."""
-    model = SimpleNamespace(spec=former.sidecar.model)
+    model = SimpleNamespace(spec=former.sidecar.model, landmarks=SimpleNamespace(fp32={}))
     set_attribute(export, "check_export", lambda _request: None)
     set_attribute(export, "build_reference", lambda _spec, source: (model, source, None))
 
