@@ -6,7 +6,7 @@ import numpy as np
 
 
 class OnDevice:
-    """What torch, CuPy and pycuda show of an array; the stand-in's device memory is this process's."""
+    """The interface that torch and CuPy arrays show; the fake device's memory is this process's."""
 
     def __init__(self, values, **changes):
         self.values, self.changes = values, changes

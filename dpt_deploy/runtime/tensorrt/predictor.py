@@ -42,7 +42,7 @@ class DevicePredictor(Predictor):
 
     Experimental: not yet run on a GPU.
 
-    Of an image that lies on the device (torch, CuPy, pycuda, JAX: uint8 (H, W, 3), contiguous) depth or labels are
+    Of an image that lies on the device (torch, CuPy, JAX: uint8 (H, W, 3), contiguous) depth or labels are
     arrays of the device too (:class:`DeviceArray`). Threads take turns; :meth:`predict_all` overlaps the copies of one
     image with the run of another.
     """
