@@ -200,7 +200,7 @@ def test_an_engine_for_timing_is_made_of_the_fp16_model(monkeypatch, tmp_path):
 
     def export(request, folder):
         asked.append((request.recipe.name, request.precision))
-        return SimpleNamespace(path=folder / "x-fp16.onnx")
+        return SimpleNamespace(artifact=SimpleNamespace(path=folder / "x-fp16.onnx"))
 
     def build(path, folder, *, res, batch, measure):
         assert not measure
