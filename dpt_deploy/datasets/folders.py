@@ -29,7 +29,8 @@ class Search:
     def some(self, *patterns: str, suffixes: tuple[str, ...]) -> list[Path]:
         """Find the files that match a pattern and end in one of ``suffixes`` (in any case), sorted."""
         everything = {path for pattern in patterns for path in self._root.glob(pattern)}
-        paths = sorted(path for path in everything if path.suffix.lower() in suffixes and not _hidden(path))
+        visible = (path for path in everything if path.name[0] != ".")  # archives made on a Mac contain "._x.png"
+        paths = sorted(path for path in visible if path.suffix.lower() in suffixes)
         self._note(f"{' or '.join(patterns)} ({', '.join(suffixes)})", f"{len(paths)} found" if paths else "")
         return paths
 
@@ -68,10 +69,6 @@ class Search:
 
     def _held(self) -> list[str]:
         return sorted(f"{path.name}/" if path.is_dir() else path.name for path in self._root.iterdir())
-
-
-def _hidden(path: Path) -> bool:
-    return path.name.startswith(".")  # "._x.png" of an archive made on a Mac is not an image
 
 
 def shown(names: list[str], otherwise: str = "") -> str:

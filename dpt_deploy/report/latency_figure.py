@@ -15,6 +15,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from dpt_deploy.core.files import atomic_path, write_errors
+from dpt_deploy.report.bench_tables import digits
 from dpt_deploy.report.style import INK, QUIET, RULE, STYLE
 from dpt_deploy.runtime.registry import RUNTIMES
 
@@ -188,7 +189,7 @@ def _per_operation(axes: Any, series: Sequence[_Series], result: Data) -> None:
 
 
 def _arithmetic(row: Data) -> str:
-    return f"{row['size']}\n{_digits(row['gflop'] / row['batch'])}\n{100 * row['attention_share']:.1f} %"
+    return f"{row['size']}\n{digits(row['gflop'] / row['batch'])}\n{100 * row['attention_share']:.1f} %"
 
 
 def _side_by_side(axes: Any, series: Sequence[_Series], panel: _Panel) -> None:
@@ -200,7 +201,7 @@ def _side_by_side(axes: Any, series: Sequence[_Series], panel: _Panel) -> None:
             axes.plot((0, value), (place, place), color=entry.colour, linewidth=5, alpha=0.25, solid_capstyle="butt")
             axes.plot((low, high), (place, place), color=entry.colour, linewidth=1.6, zorder=3)
             axes.plot(value, place, marker=entry.marker, color=entry.colour, markersize=7, zorder=4)
-            axes.annotate(_digits(value), (high, place), (8, 0), textcoords="offset points", va="center", fontsize=9)
+            axes.annotate(digits(value), (high, place), (8, 0), textcoords="offset points", va="center", fontsize=9)
     axes.set_yticks(range(len(series)), [entry.name for entry in reversed(series)], color=INK)
     axes.set_ylim(-0.6, len(series) - 0.4)
     axes.set_xlim(left=0)
@@ -246,11 +247,6 @@ def _apart(places: Sequence[float]) -> list[float]:
         floor = 0.0 if index == 0 else found[index - 1] + _GAP
         found[index] = max(found[index], floor)
     return found
-
-
-def _digits(value: float) -> str:
-    """Format a number with three digits, or with all digits before the point."""
-    return f"{value:.0f}" if value >= 100 else f"{value:#.3g}".rstrip(".")
 
 
 def _head(figure: Any, result: Data, height: float) -> None:

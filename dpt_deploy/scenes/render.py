@@ -144,14 +144,9 @@ def _lit(layout: Layout, point: Tensor, to_light: Tensor, reach: Tensor) -> Tens
     """1 where nothing blocks the light at a point, else 0 (N,)."""
     free = torch.ones_like(reach)
     for thing in layout.things:
-        if not _encloses(thing):
+        if not (isinstance(thing.solid, Box) and thing.solid.room):  # the walls around a scene cast no shadow inside
             free = torch.where(thing.solid.distance(point, to_light) < reach, 0.0, free)
     return free
-
-
-def _encloses(thing: Thing) -> bool:
-    """True for the walls around a scene, which cast no shadow inside it."""
-    return isinstance(thing.solid, Box) and thing.solid.room
 
 
 def _expose(colour: Tensor, seed: int) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dpt_deploy.jobs.study.outcome import Study
 from dpt_deploy.jobs.study.prices import Price
-from dpt_deploy.jobs.study.resolution import Comparison, Control, Curve, Verdict, paper_range, ratio, verdict
+from dpt_deploy.jobs.study.resolution import Comparison, Control, Verdict, paper_range, ratio, verdict
 from dpt_deploy.measure.bootstrap import Estimate
 
 NOTHING = "This study is not sensitive enough: it did not notice a planted defect."
@@ -71,7 +71,8 @@ def cautions(study: Study) -> list[str]:
         )
     if not study.measures_something:
         found.append(f"{NOTHING} {control(study)}")
-    untaught = [curve.candidate for curve in study.analysis.curves if _like_a_plane(study, curve)]
+    at = study.scores.reference
+    untaught = [curve.candidate for curve in study.analysis.curves if curve.share_of_plane[at].high >= 1]
     if untaught and not study.random:
         found.append(f"{', '.join(untaught)}: no better than a plane. A model that learned little has little to lose.")
     if study.failures:
@@ -90,10 +91,6 @@ def signed(value: float, digits: int = 1) -> str:
     """Format a number with a real minus sign, and zero without one."""
     text = f"{value:.{digits}f}"
     return text.replace("-", "\N{MINUS SIGN}") if float(text) else text.lstrip("-")
-
-
-def _like_a_plane(study: Study, curve: Curve) -> bool:
-    return curve.share_of_plane[study.scores.reference].high >= 1
 
 
 def _range(study: Study) -> str:

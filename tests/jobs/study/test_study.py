@@ -319,7 +319,7 @@ CALLS = {
     "segmentation": (("--backbone", tiny_path("tiny-seg")), "the study measures depth"),
     "other training size": (("--backbone", f"{VIT},base"), "were trained at different sizes"),
     "one file for two": (("--backbone", f"{VIT},{CONV}", "--weights", "w.pt"), "is for one model; 2 are to be"),
-    "metres": (("--backbone", tiny_path("tiny-metric")), "judges inverse depth"),
+    "metres": (("--backbone", tiny_path("tiny-metric")), "measures inverse depth"),
     "one scene": (("--backbone", VIT, "--scenes", "1"), "1 is not in the range x>=2"),
     "data": (("--backbone", VIT, "--data", "nyu"), "expected NAME:DIR"),
     "unknown data": (("--backbone", VIT, "--data", "mars:."), "unknown data set 'mars'"),
