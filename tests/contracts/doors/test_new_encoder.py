@@ -33,6 +33,8 @@ slope = 0.2
 [image]
 height = 70
 width = 70
+[verify]
+res = ["70", "14x98"]
 """
 
 
@@ -70,7 +72,7 @@ def test_export_verify_and_run(tmp_path, capsys):
     model, depth = tmp_path / "mixer-14-fp32.onnx", tmp_path / "coffee.pfm"
     fine(capsys, "export", "--backbone", recipe(tmp_path), "--weights", "random", "-o", tmp_path)
     assert read_sidecar(model).model.encoder == MixerSpec(width=40, depth=4, slope=0.2)
-    fine(capsys, "verify", model, "--res", "70,14x98", "--batch", "1,3")
+    fine(capsys, "verify", model)
     fine(capsys, "run", model, PHOTOGRAPH, "--size", "98", "-o", depth)
     assert read_pfm(depth).std() > 0
 

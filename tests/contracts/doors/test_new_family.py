@@ -76,7 +76,7 @@ def test_export_loads_the_file_and_names_image_rule_and_licence(tmp_path, capsys
 def test_missing_tensors_have_the_names_of_the_file(tmp_path, capsys):
     weights = checkpoint(tmp_path, leave_out=("acme.tower.1.norm2.bias",))
     told = complaint(capsys, BadFileError.exit_code, *export(tmp_path, weights))
-    assert "1 missing (acme.tower.1.norm2.bias)" in told
+    assert "1 missing (acme.tower.1.norm2.bias or " in told
 
 
 @pytest.mark.usefixtures("registered")
