@@ -159,9 +159,9 @@ def talkative_export(monkeypatch, tmp_path):
         say("weights: such and such")
         with progress("downloading", unit="bytes") as transfer:
             transfer.update(done=1, total=2)
-        return SimpleNamespace(
-            path=tmp_path / "m.onnx", sidecar=SimpleNamespace(weights="random", parity=None, quantisation=None)
-        )
+        sidecar = SimpleNamespace(weights="random", parity=None, quantisation=None, approximation=None)
+        artifact = SimpleNamespace(path=tmp_path / "m.onnx", sidecar=sidecar)
+        return SimpleNamespace(artifact=artifact, artifacts=(artifact,))
 
     monkeypatch.setattr(export_workflow, "export_model", export_model)
     return ["export", "--backbone", "base"]
@@ -176,6 +176,7 @@ def test_talk_goes_to_standard_error(talkative_export, tmp_path, capsys):
         "weights": "random",
         "parity": None,
         "worth": None,
+        "approximation": None,
         "twin": None,
     }
     assert "weights: such and such" in err
