@@ -137,10 +137,10 @@ CHANGED = {
     "golden": (lambda folder, patch: (folder / FILES[1]).unlink(), []),
     "sidecar": (lambda folder, patch: (folder / FILES[2]).write_text("{}"), []),
     "no sidecar": (lambda folder, patch: (folder / FILES[2]).unlink(), []),
-    "opset": (lambda folder, patch: patch(export, "load_recipe", later_recipe(opset=20)), []),
-    "matrix": (lambda folder, patch: patch(export, "load_recipe", later_recipe(verify=MATRIX)), []),
-    "tolerance": (lambda folder, patch: patch(export, "load_recipe", later_recipe(parity={"fp32": LOOSE})), []),
-    "image rule": (lambda folder, patch: patch(export, "load_recipe", later_recipe(image=IMAGE)), []),
+    "opset": (lambda folder, patch: patch("dpt_deploy.cli.export.load_recipe", later_recipe(opset=20)), []),
+    "matrix": (lambda folder, patch: patch("dpt_deploy.cli.export.load_recipe", later_recipe(verify=MATRIX)), []),
+    "tolerance": (lambda folder, patch: patch("dpt_deploy.cli.export.load_recipe", later_recipe(parity={"fp32": LOOSE})), []),
+    "image rule": (lambda folder, patch: patch("dpt_deploy.cli.export.load_recipe", later_recipe(image=IMAGE)), []),
     "tools": (lambda folder, patch: patch(request, "tool_versions", lambda: {"torch": "9"}), []),
 }
 MATRIX = replace(tiny_recipe("tiny-vit").verify, batch=(5,))
