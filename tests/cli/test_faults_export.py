@@ -131,16 +131,17 @@ def damage(path):
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
 
 
+LOAD = "dpt_deploy.cli.export.load_recipe"  # the command reads the recipe
 CHANGED = {
     "force": (lambda folder, patch: None, ["--force"]),
     "graph": (lambda folder, patch: damage(folder / FILES[0]), []),
     "golden": (lambda folder, patch: (folder / FILES[1]).unlink(), []),
     "sidecar": (lambda folder, patch: (folder / FILES[2]).write_text("{}"), []),
     "no sidecar": (lambda folder, patch: (folder / FILES[2]).unlink(), []),
-    "opset": (lambda folder, patch: patch("dpt_deploy.cli.export.load_recipe", later_recipe(opset=20)), []),
-    "matrix": (lambda folder, patch: patch("dpt_deploy.cli.export.load_recipe", later_recipe(verify=MATRIX)), []),
-    "tolerance": (lambda folder, patch: patch("dpt_deploy.cli.export.load_recipe", later_recipe(parity={"fp32": LOOSE})), []),
-    "image rule": (lambda folder, patch: patch("dpt_deploy.cli.export.load_recipe", later_recipe(image=IMAGE)), []),
+    "opset": (lambda folder, patch: patch(LOAD, later_recipe(opset=20)), []),
+    "matrix": (lambda folder, patch: patch(LOAD, later_recipe(verify=MATRIX)), []),
+    "tolerance": (lambda folder, patch: patch(LOAD, later_recipe(parity={"fp32": LOOSE})), []),
+    "image rule": (lambda folder, patch: patch(LOAD, later_recipe(image=IMAGE)), []),
     "tools": (lambda folder, patch: patch(request, "tool_versions", lambda: {"torch": "9"}), []),
 }
 MATRIX = replace(tiny_recipe("tiny-vit").verify, batch=(5,))
