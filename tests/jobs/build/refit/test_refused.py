@@ -149,7 +149,7 @@ def test_a_machine_that_cannot_run_it_cannot_refit_it(unloaded, tmp_path, capsys
 def test_what_is_not_installed_is_named(gone, which, unloaded, tmp_path, capsys, monkeypatch):
     plan = plan_of(model(), tmp_path / "out", refit=True)
     monkeypatch.setitem(sys.modules, gone, None)
-    for name in ("_cuda", "_trt_plan"):
+    for name in ("cuda.driver", "tensorrt.plan"):
         monkeypatch.delitem(sys.modules, f"dpt_deploy.runtime.{name}", raising=False)
     assert f".[{which}]" in refused(capsys, 3, plan, model().path, out=plan.parent)
 
