@@ -23,8 +23,12 @@ def read_record(path: Path, parse: Callable[[Any], Parsed], *, what: str, hint: 
         if size > max_bytes:
             raise ValueError(f"it has {size:,} bytes; expected at most {max_bytes:,}")
         return parse(json.loads(path.read_bytes()))
-    except (OSError, UsageError, ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError) as exc:
-        raise BadFileError(f"{path} is not {what} ({exc!r})", hint=hint) from exc
+    except OSError as exc:
+        raise BadFileError(f"{path} cannot be read: {exc.strerror or exc}", hint=hint) from exc
+    except KeyError as exc:
+        raise BadFileError(f"{path} is not {what}: {exc} is missing", hint=hint) from exc
+    except (UsageError, ValueError, OverflowError, TypeError, AttributeError, RecursionError) as exc:
+        raise BadFileError(f"{path} is not {what}: {exc}", hint=hint) from exc
 
 
 def require_same(source: str, facts: Iterable[tuple[str, object, object]], *, hint: str) -> None:

@@ -110,7 +110,7 @@ def test_without_an_image_reader_the_steps_are_left_out_and_that_is_said(path, m
     assert call(["bench", str(path), "--res", "64", *QUICK, "--json"]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["end_to_end_ms"] == {}
-    assert "nothing that reads images is installed (pip install -e '.[images]')" in err
+    assert "no image reader is installed (pip install -e '.[images]')" in err
 
 
 @pytest.mark.needs("cv2")
@@ -132,7 +132,7 @@ def test_tables_show_ratios_growth_and_that_rounds_were_few(path, capsys):
     for words in ("p50 ms", "p90", "p99", "images/s", "times slower than ort", "attention", "work grew", "prepare ms"):
         assert words in shown
     assert "64, batch 1: 3 rounds in" in shown
-    assert "fewer than 30: p90 and p99 say little" in shown
+    assert "fewer than 30, so p90 and p99 are unreliable" in shown
     assert "memory" not in shown
 
 
@@ -216,7 +216,7 @@ def test_a_picture_is_drawn(path, tmp_path, capsys):
 REFUSED = {
     "out is a file": (("-o", "FILE"), 2, "is a file; expected a folder"),
     "out below a file": (("-o", "FILE/x"), 7, "cannot write"),
-    "plot is no picture": (("--plot", "x.txt"), 2, "is no picture to write"),
+    "plot is no picture": (("--plot", "x.txt"), 2, "is not a picture file"),
     "plot below a file": (("--plot", "FILE/x.svg"), 2, "is a file; expected a folder"),
     "plot far below a file": (("--plot", "FILE/x/x.svg"), 7, "cannot write"),
     "photo missing": (("--photo", "absent.jpg"), 4, "absent.jpg"),
@@ -227,7 +227,7 @@ REFUSED = {
     "size": (("--res", "65"), 2, "the nearest legal sizes: 64 or 96"),
     "too few rounds": (("--rounds", "2"), 2, "2 is not in the range x>=3"),
     "baseline missing": (("--check", "absent.json"), 4, "cannot be read"),
-    "baseline garbage": (("--check", "FILE"), 4, "cannot be read"),
+    "baseline garbage": (("--check", "FILE"), 4, "is not a recorded benchmark"),
 }
 
 
@@ -297,7 +297,7 @@ ELSEWHERE = {
     "processor": (lambda data: data["environment"].update(processor="Z80"), 6, "processor 'Z80', here"),
     "cores": (lambda data: data["environment"].update(cores=4096), 6, "cores 4096, here"),
     "gpu": (lambda data: data["environment"].update(gpus=["NVIDIA X"]), 6, "gpus ['NVIDIA X'], here"),
-    "model": (lambda data: data.update(model="base-fp32"), 6, "recorded for base-fp32, not tiny-vit-fp32"),
+    "model": (lambda data: data.update(model="base-fp32"), 6, "model 'base-fp32', here 'tiny-vit-fp32'"),
     "size": (lambda data: data["rows"][0].update(size="96"), 4, "it has torch at 96, batch 1"),
     "contender": (lambda data: data["rows"][0].update(contender="hf-ort"), 4, "it has hf-ort at 64, batch 1"),
 }
@@ -314,7 +314,7 @@ def test_a_baseline_that_does_not_fit_is_refused_before_anything_is_timed(
 
 def test_a_run_without_ours_cannot_be_held_to_anything(recorded, path, capsys):
     options = ["--res", "64", "--runtime", "torch", "--check", recorded(), *QUICK]
-    assert "ort among them" in complaint(capsys, 4, "bench", path, *options)
+    assert "including ort" in complaint(capsys, 4, "bench", path, *options)
 
 
 # --- interrupted ------------------------------------------------------------------------------------------------------
