@@ -18,7 +18,8 @@ packaging = pytest.importorskip("packaging.requirements", reason="packaging come
 
 # What may need an extra, and nothing above it: the leaves of the stages, and the one reader of image files.
 LEAVES = re.compile(
-    r"dpt_deploy\.(model|graph|engine|runtime|scenes|datasets|report|jobs\.train|jobs\.study)(\.\w+)+"
+    r"dpt_deploy\.(model|graph|engine|runtime|scenes|datasets|report|jobs\.train)(\.\w+)+"
+    r"|dpt_deploy\.jobs\.study\.(exported|scene_images)"
     r"|dpt_deploy\.imaging\.(files|video|formats)"
     r"|dpt_deploy\.jobs\.(demo|export(\.\w+)*|bench\.(bench|ceilings|engine_calls|torch_calls|plain_huggingface|cached))"
     r"|dpt_deploy\.jobs\.(build\.(build|request|refit\.\w+)|common\.reference)"

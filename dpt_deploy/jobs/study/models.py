@@ -16,7 +16,7 @@ from dpt_deploy.artifact.store import Artifact, open_model, read_sidecar
 from dpt_deploy.core.environment import installed
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.files import atomic_write_bytes, ensure_folder
-from dpt_deploy.core.optional import extra
+from dpt_deploy.core.optional import load_attribute
 from dpt_deploy.core.precision import FP32, PRECISIONS, find_precision
 from dpt_deploy.core.progress import say
 from dpt_deploy.core.recipe import load_recipe
@@ -26,8 +26,6 @@ from dpt_deploy.core.spec import ImageSpec, ModelSpec
 from dpt_deploy.jobs.common.limits import check_memory, check_request
 from dpt_deploy.jobs.common.runners import default_runtime, open_runner, reference_runtime
 from dpt_deploy.jobs.common.weights import checkpoint_path
-from dpt_deploy.jobs.export.export import export_model
-from dpt_deploy.jobs.export.request import ExportRequest
 from dpt_deploy.jobs.study.outcome import Candidate
 from dpt_deploy.runtime.registry import REFERENCE, find_runtime
 
@@ -152,8 +150,7 @@ def control_of(original: CandidateModel, defect: Defect, folder: Path) -> Candid
     source = sidecar.weights
     weights = f"random:{source.seed}" if source.is_random else str(checkpoint_path(source))
     say(f"exporting the control {name}")
-    request = ExportRequest(load_recipe(str(recipe)), weights=weights, opset=sidecar.opset)
-    artifact = export_model(request, folder).artifact
+    artifact = _exported(str(recipe), folder, weights=weights, opset=sidecar.opset)
     return _candidate(artifact, original.candidate.runtime, name, control=defect)
 
 
@@ -185,9 +182,14 @@ def _artifact(name: str, weights: str | None, precision: str | None, folder: Pat
     if precision is None:
         return open_model(Path(name))
     say(f"exporting {name} in {precision}")
-    with extra("export", purpose="exporting"):
-        request = ExportRequest(load_recipe(name), weights=weights, precision=precision, allow_slower=True)
-        return export_model(request, folder).artifact
+    return _exported(name, folder, weights=weights, precision=precision)
+
+
+def _exported(recipe: str, folder: Path, **options: Any) -> Artifact:
+    # Loaded when needed: a study of finished files works without the extra.
+    export = load_attribute("dpt_deploy.jobs.study.exported:export_for_study", which="export", purpose="exporting")
+    artifact: Artifact = export(recipe, folder, **options)
+    return artifact
 
 
 def _candidate_runtime(sidecar: Sidecar, runtime: str) -> str:

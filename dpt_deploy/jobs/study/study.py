@@ -11,6 +11,7 @@ import numpy as np
 from dpt_deploy.core.environment import fingerprint
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.files import check_folder, ensure_folder
+from dpt_deploy.core.optional import load_attribute
 from dpt_deploy.core.precision import FP32
 from dpt_deploy.core.progress import say
 from dpt_deploy.core.size import Size
@@ -19,7 +20,6 @@ from dpt_deploy.datasets.protocols import METRICS
 from dpt_deploy.jobs.common.limits import check_request
 from dpt_deploy.jobs.study import images as study_images
 from dpt_deploy.jobs.study import models as study_models
-from dpt_deploy.jobs.study import scene_images
 from dpt_deploy.jobs.study.agreement import (
     Recorded,
     check_candidates,
@@ -170,7 +170,9 @@ def _images(request: StudyRequest) -> Images:
                 "--reference paper needs --data: the paper has no numbers for rendered scenes",
                 hint="add --data NAME:DIR",
             )
-        return scene_images.scenes(min(request.scenes, request.limit or request.scenes), request.seed)
+        scenes = load_attribute("dpt_deploy.jobs.study.scene_images:scenes", which="export", purpose="rendering scenes")
+        found: Images = scenes(min(request.scenes, request.limit or request.scenes), request.seed)
+        return found
     images = study_images.data_set(request.data, request.limit)
     if request.reference:
         paper_table(images.data.name)
