@@ -177,6 +177,10 @@ ORIGINALS = {
 @pytest.mark.parametrize("spec", ORIGINALS.values(), ids=ORIGINALS.keys())
 def test_the_original_s_keys_give_what_the_oracle_gives(spec, branch, tmp_path):
     hybrid = spec.encoder.kind == "hybrid"
+    stages = {}
+    if hybrid:
+        stages = {name: getattr(spec.encoder, name) for name in ("stage_blocks", "stage_channels")}
+        stages["stem"] = spec.encoder.stem_channels
     net = Network(
         width=32,
         depth=4,
@@ -186,9 +190,7 @@ def test_the_original_s_keys_give_what_the_oracle_gives(spec, branch, tmp_path):
         classes=spec.num_classes,
         grid=4,
         fusion=16,
-        stage_blocks=spec.encoder.stage_blocks,
-        stage_channels=spec.encoder.stage_channels,
-        stem=spec.encoder.stem_channels,
+        **stages,
     )
     tensors = random_tensors(branch(net), seed=3)
     theirs = oracle_class(spec)(oracle_config(spec, use_auxiliary_head=branch is dpt_main)).eval()

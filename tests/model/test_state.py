@@ -9,7 +9,7 @@ from torch import nn
 
 from dpt_deploy.jobs.common.samples import normalised, structured_images
 from dpt_deploy.jobs.verify.compare import MIN_SPAN_RANDOM
-from dpt_deploy.model import initial as zoo
+from dpt_deploy.model import random_weights
 from dpt_deploy.model.build import build
 from dpt_deploy.model.heads import DepthHead
 from dpt_deploy.model.random_weights import random_model
@@ -159,8 +159,8 @@ def test_relu_of_the_depth_head_cuts_next_to_nothing(name, seed):
     assert isinstance(model.head, DepthHead)
     seen = []
     with model.head.conv3.register_forward_hook(lambda _module, _inputs, output: seen.append(output.flatten())):
-        for size in zoo._PROBE_SIZES:
-            model(zoo._probe(*size, seed))
+        for size in random_weights._PROBE_SIZES:
+            model(random_weights._probe(*size, seed))
         spread, mean = torch.std_mean(torch.cat(seen))
         model(image(96, 128))
     assert mean >= 3 * spread

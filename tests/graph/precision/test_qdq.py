@@ -107,7 +107,7 @@ def test_both_integer_precisions_hold_the_same_real_numbers():
             [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None])],
             [
                 numpy_helper.from_array(np.array(step(4.0, kind.largest)), "s"),
-                helper.make_tensor("z", int(kind.activations), [], [kind.zero]),
+                helper.make_tensor("z", TensorProto.DataType.Value(kind.activations), [], [kind.zero]),
             ],
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10)

@@ -241,7 +241,7 @@ def test_killed_with_its_workers_it_goes_on_later(tmp_path):
 def test_a_worker_that_dies_is_noticed():
     with pytest.raises(ResourceError, match="was killed") as caught, _mapper(2) as run:
         list(run(os._exit, [1]))
-    assert "begin again" in caught.value.hint
+    assert "run the command again" in caught.value.hint
 
 
 def test_a_gpu_is_used_by_this_process(tmp_path, monkeypatch):
