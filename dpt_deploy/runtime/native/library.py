@@ -22,7 +22,7 @@ from dpt_deploy.core.errors import (
 )
 
 VARIABLE = "DPT_DEPLOY_LIBRARY"  # path of the library; preferred to the checkout's own build and the system's
-_BUILT = Path(__file__).parents[2] / "build" / "cpp" / "libdpt.so"
+_BUILT = Path(__file__).parents[3] / "build" / "cpp" / "libdpt.so"
 _ERRORS: dict[int, type[DptError]] = {
     kind.exit_code: kind
     for kind in (UsageError, MissingExtraError, BadFileError, ParityError, IncompatibleError, ResourceError)
