@@ -65,11 +65,9 @@ def _outside(plan: Sidecar, model: Sidecar) -> Iterator[str]:
     before, now = ([(output.tensor, output.task) for output in each.outputs] for each in (plan, model))
     if before != now:
         yield "its outputs differ"
-    before, now = (
-        each.approximation and (each.approximation.name, each.approximation.parameters) for each in (plan, model)
-    )
-    if before != now:
-        yield "another approximation of the network, or none, is in one of them"
+    made, given = _approximation(plan), _approximation(model)
+    if made != given:
+        yield f"its approximation is {given}, not {made}"
     if moved := sorted(set(plan.islands) ^ set(model.islands)):
         yield f"other nodes stay in FP32 ({_few(moved)})"
     kept = [set(each.quantisation.kept) if each.quantisation else set() for each in (plan, model)]
@@ -79,7 +77,7 @@ def _outside(plan: Sidecar, model: Sidecar) -> Iterator[str]:
 
 def _approximation(sidecar: Sidecar) -> str:
     record = sidecar.approximation
-    return f"{record.name} {record.parameters}" if record else ""
+    return f"{record.name} {record.parameters}" if record else "none"
 
 
 def _inside(built: RefitRecord, found: RefitRecord) -> str:
