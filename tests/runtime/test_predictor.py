@@ -179,7 +179,7 @@ class Absent:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Absent())
 import numpy as np
-from dpt_deploy.workflow.predict import load
+from dpt_deploy.jobs.predict.load import load
 with load(sys.argv[1]) as predictor:
     print(predictor(np.zeros((40, 60, 3), np.uint8)).depth.shape)
 """

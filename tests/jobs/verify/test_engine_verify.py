@@ -51,7 +51,7 @@ def test_the_gate_measures_layers_at_batch_1_of_the_first_profile(engine, trt, c
     assert audit.share("fp16") == pytest.approx(0.75)
     assert audit.times.dearest == {"c": pytest.approx(0.5e-3)}
     shown = fine(capsys, "inspect", engine.path)
-    assert "fp16 75.0 %, fp32 25.0 % of the time" in shown
+    assert "fp16 75.0 %, fp32 25.0 % of the computing time" in shown
     assert "c (0.500 ms, 11.1 % of the time)" in shown
 
 
@@ -69,7 +69,7 @@ def test_an_inspector_that_tells_no_types_leaves_the_audit_before_the_build(engi
     )
     audit = audit_of(engine)
     assert (audit.method, audit.layers, audit.operations) == ("network", before.layers, before.operations)
-    assert "the engine's inspector tells no types of its layers" in fine(capsys, "inspect", engine.path)
+    assert "the engine's inspector reports no types of layers" in fine(capsys, "inspect", engine.path)
 
 
 def test_a_gpu_without_room_for_the_profiler_is_audited_by_layers(engine, trt, monkeypatch):
