@@ -17,7 +17,6 @@ from dpt_deploy.artifact.store import read_sidecar, sidecar_path
 from dpt_deploy.cli import call
 from dpt_deploy.core.errors import ParityError, UsageError
 from dpt_deploy.core.size import Size
-from dpt_deploy.jobs.verify import verify
 from dpt_deploy.jobs.verify.verify import verify_artifact
 
 SMALL = {"res": [Size(64, 96)], "batch": [1]}
@@ -147,7 +146,7 @@ REFUSED = [
 @pytest.mark.parametrize(("reference", "word"), REFUSED, ids=["zero", "constant", "nearly flat", "nan", "inf"])
 def test_a_reference_that_would_agree_with_anything_is_refused(reference, word, tmp_path, monkeypatch, capsys):
     artifact = copied(exported("tiny-vit"), tmp_path)
-    monkeypatch.setattr(verify, "_reference", lambda *_: reference)
+    monkeypatch.setattr("dpt_deploy.jobs.verify.pytorch.reference_of", lambda *_, **_options: reference)
     with pytest.raises(ParityError, match=word):
         verify_artifact(artifact.path, **SMALL)
     assert call(["verify", str(artifact.path), "--res", "64x96", "--batch", "1"]) == 5
