@@ -107,9 +107,10 @@ def _spoiled(predict):
     """A prediction with its first row moved: one class further, or by a thousandth."""
 
     def spoiled(runner, image):
-        values = predict(runner, image)
-        values[0] = values[0] + 1 if values.dtype == np.uint16 else values[0] * np.float32(1.001)
-        return values
+        maps = predict(runner, image)
+        for values in maps.values():
+            values[0] = values[0] + 1 if values.dtype == np.uint16 else values[0] * np.float32(1.001)
+        return maps
 
     return spoiled
 
@@ -147,7 +148,8 @@ def test_the_size_can_be_fixed():
 
 
 def test_the_steps_are_timed():
-    with NativeRunner(exported("tiny-vit").path) as runner:
+    artifact = exported("tiny-vit")
+    with NativeRunner(artifact.path, artifact.sidecar) as runner:
         runner.predict(PHOTOS["coffee"]())
         timing = runner.timing()
     assert min(timing.prepare, timing.model, timing.finish) > 0
@@ -244,7 +246,7 @@ def test_a_library_of_another_version_is_incompatible(monkeypatch):
 
 def test_a_model_without_its_sidecar_is_a_bad_file(tmp_path):
     artifact = copied(exported("tiny-vit"), tmp_path)
-    runner = NativeRunner(artifact.path)
+    runner = NativeRunner(artifact.path, artifact.sidecar)
     write_sidecar(artifact.path.with_name("other.onnx"), artifact.sidecar)
     artifact.path.with_name(artifact.path.name + ".json").unlink()
     with pytest.raises(BadFileError, match="cannot read"), runner:
