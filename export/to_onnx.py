@@ -10,6 +10,6 @@ request = dpt_deploy.ExportRequest(dpt_deploy.load_recipe(backbone), weights=wei
 with dpt_deploy.reporting(dpt_deploy.LineReporter()):
     artifact = dpt_deploy.export_model(request, Path(out)).artifact
 verification = dpt_deploy.verify_artifact(artifact.path)  # the recipe's matrix of sizes and batches
-for case in verification.report.cases:
+for case in verification.comparison.cases:
     print(f"{case.size:>9} batch {case.batch}: max {case.max:.1e}, mean {case.mean:.1e} of range")
-sys.exit(0 if verification.report.passed else 5)
+sys.exit(0 if verification.comparison.passed else 5)

@@ -34,7 +34,7 @@ def command(backbone: str, out: Path, seconds: float) -> None:
     weights = demo.artifact.sidecar.weights
     description = load_recipe(backbone).description
     title = f"{demo.artifact.path.name} against PyTorch (weights: {weights})"
-    print_table(title, PARITY_COLUMNS, case_rows(demo.verification.report.cases))
+    print_table(title, PARITY_COLUMNS, case_rows(demo.verification.comparison.cases))
     print_timing(f"time of one image (weights: {weights})", demo.timing)
     click.echo(
         f"photograph  {demo.photograph}\ndepth       {demo.picture}   (weights: {weights})\nmodel       {description}"

@@ -45,5 +45,5 @@ def command(artifact: Path, as_json: bool, **options: Any) -> None:
         print_json(verification.to_dict())
     else:
         title = f"{artifact.name} (weights: {verification.artifact.sidecar.weights}) against {verification.against}"
-        print_table(title, PARITY_COLUMNS, case_rows(verification.report.cases))
+        print_table(title, PARITY_COLUMNS, case_rows(verification.comparison.cases))
     raise_on_failure(verification)

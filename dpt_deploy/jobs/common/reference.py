@@ -35,14 +35,14 @@ def build_reference(spec: ModelSpec, source: WeightsSource) -> tuple[DPT, Weight
     """
     if source.is_random:
         return random_model(spec, seed=source.seed), source, None
-    model, report = load_weights(spec, checkpoint_path(source))
-    found = _digest(report.files)
+    model, loaded = load_weights(spec, checkpoint_path(source))
+    found = _digest(loaded.files)
     if source.sha256 and source.sha256 != found:
         raise BadFileError(
             f"{source.path} is not the checkpoint that was exported (sha256 {found[:12]}…, not {source.sha256[:12]}…)",
             hint="name the right one with --weights FILE",
         )
-    return model, replace(source, sha256=found, family=report.family), report
+    return model, replace(source, sha256=found, family=loaded.family), loaded
 
 
 def reference_of(sidecar: Sidecar, weights: str | None = None, *, against: Path | None = None) -> DPT:

@@ -19,7 +19,7 @@ from dpt_deploy.jobs.export.typed import save_graph
 def measure_approximation(
     approximation: Approximation, exact: ir.Model, graph: ir.Model, setup: MeasurementSetup, *, force: bool
 ) -> ApproximationRecord:
-    """Compare the approximated FP32 ``graph`` with the ``exact`` one, on the images of the accuracy report.
+    """Compare the approximated FP32 ``graph`` with the ``exact`` one, on the images of the accuracy record.
 
     Random weights are held to the limit as well, although their result means nothing.
 

@@ -27,7 +27,7 @@ def within_budget(
     precision: str,
     table: CalibrationTable,
     search: AccuracyBench,
-    report: AccuracyBench,
+    held_out: AccuracyBench,
     budget: float,
     folder: Path,
 ) -> CalibrationTable:
@@ -35,25 +35,25 @@ def within_budget(
 
     Each block is quantised alone to measure its noise. Blocks with the most noise for the operations that they save are
     kept first. Bisection on the images of ``search`` finds how many; it assumes that fewer kept blocks make more noise.
-    The images of ``report`` have chosen nothing and decide: if they disagree, one more block is kept until they do not.
+    The images of ``held_out`` have chosen nothing and decide: while they disagree, one more block is kept.
 
     Raises:
         ParityError: the budget cannot be met; the message has the smallest change found.
     """
     variants = _Variants(graph, precision, table, folder)
     change = variants.change([], search)
-    if change <= budget and (change := variants.change([], report)) <= budget:
+    if change <= budget and (change := variants.change([], held_out)) <= budget:
         return table
     say(f"all of it quantised changes the result by {change:.2%}, more than {budget:.2%}: choosing blocks to keep")
     order = variants.by_harm(search)
-    if (least := max(variants.change(order, bench) for bench in (search, report))) > budget:
+    if (least := max(variants.change(order, bench) for bench in (search, held_out))) > budget:
         raise ParityError(
             f"{precision} changes the result by {least:.2%} with every block left unquantised; allowed are "
             f"{budget:.2%}",
             hint="allow more with --budget, or export fp16",
         )
     high = shortest_prefix(order, lambda kept: variants.change(kept, search) <= budget)
-    while high < len(order) and (change := variants.change(order[:high], report)) > budget:
+    while high < len(order) and (change := variants.change(order[:high], held_out)) > budget:
         say(f"{high} blocks kept: the result changes by {change:.2%} on held-out images; keeping one more")
         high += 1
     kept = order[:high]

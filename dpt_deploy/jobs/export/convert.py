@@ -45,11 +45,11 @@ def convert_checkpoint(
             "random weights are not converted: once saved, nobody could tell them from trained ones",
             hint="give --weights FILE or the name of a published checkpoint",
         )
-    model, source, report = build_reference(recipe.model, source)
-    if report is not None:
-        for line in report.lines():
+    model, source, loaded = build_reference(recipe.model, source)
+    if loaded is not None:
+        for line in loaded.lines():
             say(line, detail=True)
-        say(str(report))
+        say(str(loaded))
     ensure_folder(out)
     if layout == "huggingface":
         save_huggingface(model, out, image=recipe.image)

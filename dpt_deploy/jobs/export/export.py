@@ -63,11 +63,11 @@ def export_model(request: ExportRequest, out: Path, *, force: bool = False) -> E
     requests = {each.precision: each for each in request.variants}
     paths = {precision: out / f"{each.stem}.onnx" for precision, each in requests.items()}
     say(f"weights: {source}")
-    model, source, report = build_reference(request.recipe.model, source)
-    if report is not None:
-        for line in report.lines():
+    model, source, loaded = build_reference(request.recipe.model, source)
+    if loaded is not None:
+        for line in loaded.lines():
             say(line, detail=True)
-        say(str(report))
+        say(str(loaded))
         _report_family(source, request.recipe.image)
     spec, tails = model.spec, model.landmarks.fp32
     if not force:
@@ -134,14 +134,14 @@ def _with_first_parity(sidecar: Sidecar, path: Path) -> Sidecar:
     if not registry.find_runtime("ort").installed:
         say("onnxruntime is not installed: not verified (pip install -e '.[ort]', then dpt-deploy verify)")
         return sidecar
-    report = compare_with_golden(Artifact(path, sidecar))
-    if not report.passed:
-        worst = report.failures[0]
+    comparison = compare_with_golden(Artifact(path, sidecar))
+    if not comparison.passed:
+        worst = comparison.failures[0]
         raise ParityError(
             f"the exported graph does not agree with PyTorch at {worst.size}, batch {worst.batch}: "
-            f"{measured_error(worst, report.tolerances[worst.output])}; nothing was written",
+            f"{measured_error(worst, comparison.tolerances[worst.output])}; nothing was written",
             hint="please report it with the recipe",
         )
     runtime = reference_runtime(sidecar)
-    measured = report.record(matrix=False, runtime=runtime, tools=tool_versions(), processor=processor())
+    measured = comparison.record(matrix=False, runtime=runtime, tools=tool_versions(), processor=processor())
     return replace(sidecar, parity=measured)

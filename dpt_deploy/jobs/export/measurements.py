@@ -53,9 +53,9 @@ class MeasurementSetup:
             yield self.to_inputs(pixels)
 
     def bench(self, full: Path, *, search: bool = False) -> AccuracyBench:
-        """Run the FP32 file ``full`` on the samples of the accuracy report, or of the ``search`` for a budget.
+        """Run the FP32 file ``full`` on the samples of the accuracy record, or of the ``search`` for a budget.
 
-        The two sets differ if there are enough images, so that the report's images have chosen nothing.
+        The two sets differ if there are enough images, so that the images of the record have chosen nothing.
         """
         samples = self._search_samples() if search else self._samples()
         return AccuracyBench(full, samples, self.to_inputs, self.request.task)

@@ -47,21 +47,21 @@ def _write_quantised(
     """Calibrate once; write and measure every file of ``paths``."""
     request, full, quantisable = setup.request, setup.folder / "full.onnx", setup.folder / "quantise.onnx"
     save_graph(graph, full)
-    report = setup.bench(full)
+    held_out = setup.bench(full)
     model, norms = smoothed(graph, full, setup) if request.smooth else (graph, 0)
     save_graph(model, quantisable)
     table = calibrate(quantisable, setup)
     if request.budget is not None:
         search = setup.bench(full, search=True)
-        table = within_budget(model, next(iter(paths)), table, search, report, request.budget, setup.folder)
+        table = within_budget(model, next(iter(paths)), table, search, held_out, request.budget, setup.folder)
     facts = {}
     for name, path in paths.items():
         save_graph(quantised(model, name, table), path)
         say(f"{name}: comparing with fp32")
         kind = find_precision(name)
-        found = report.compare(path, kind.reference_runtime)
+        found = held_out.compare(path, kind.reference_runtime)
         if kind.for_cpu:
-            found = replace(found, speedup=report.speedup(path))
+            found = replace(found, speedup=held_out.speedup(path))
         check_accuracy(name, found, request.budget, allow_slower=allow_slower)
         twin = next((other.name for precision, other in paths.items() if precision != name), "")
         record = QuantisationRecord(

@@ -18,7 +18,7 @@ class Verification:
     """Result of one ``verify``: the comparison, and the tensor at which it diverges if that was found."""
 
     artifact: Artifact
-    report: ParityComparison
+    comparison: ParityComparison
     against: str
     divergence: Divergence | None = None
 
@@ -29,16 +29,16 @@ class Verification:
             "artifact": str(self.artifact.path),
             "weights": str(self.artifact.sidecar.weights),
             "against": self.against,
-            "verified": self.report.passed,
-            **_tolerances(self.report),
-            "cases": [asdict(case) for case in self.report.cases],
+            "verified": self.comparison.passed,
+            **_tolerances(self.comparison),
+            "cases": [asdict(case) for case in self.comparison.cases],
             "diverges_at": where,
         }
 
 
-def _tolerances(report: ParityComparison) -> dict[str, Any]:
+def _tolerances(comparison: ParityComparison) -> dict[str, Any]:
     """``tolerance`` of the only output, or ``tolerances`` by name where there are several."""
-    each = {name: asdict(tolerance) for name, tolerance in report.tolerances.items()}
+    each = {name: asdict(tolerance) for name, tolerance in comparison.tolerances.items()}
     return {"tolerances": each} if len(each) > 1 else {"tolerance": next(iter(each.values()))}
 
 
@@ -48,16 +48,17 @@ def raise_on_failure(verification: Verification) -> None:
     Raises:
         ParityError: it failed; the message names the worst case and the first tensor that diverges.
     """
-    if verification.report.passed:
+    comparison = verification.comparison
+    if comparison.passed:
         return
-    failed = verification.report.failures
+    failed = comparison.failures
     worst = max(failed, key=lambda case: float("inf") if case.note else case.max or 0.0)
-    measured = measured_error(worst, verification.report.tolerances[worst.output])
-    output = f" in output {worst.output!r}" if len(verification.report.tolerances) > 1 else ""
+    measured = measured_error(worst, comparison.tolerances[worst.output])
+    output = f" in output {worst.output!r}" if len(comparison.tolerances) > 1 else ""
     found = verification.divergence
     where = f"; first tensor that diverges: {found.tensor} (max {found.max:.2e})" if found else ""
     raise ParityError(
-        f"{len(failed)} of {len(verification.report.cases)} cases disagree with {verification.against}; worst at size "
+        f"{len(failed)} of {len(comparison.cases)} cases disagree with {verification.against}; worst at size "
         f"{worst.size}, batch {worst.batch}{output}: {measured}{where}",
         hint="do not ship this file; export it again, and report it if that does not help",
     )

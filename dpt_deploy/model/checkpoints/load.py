@@ -15,7 +15,7 @@ from torch import Tensor
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.spec import ModelSpec
 from dpt_deploy.model.build import build
-from dpt_deploy.model.checkpoints.match import COUNTER, LoadReport, Plan, check_task, match_keys, mismatch_error
+from dpt_deploy.model.checkpoints.match import COUNTER, LoadReport, Pieces, check_task, match_keys, mismatch_error
 from dpt_deploy.model.checkpoints.read import Checkpoint, read_checkpoint, save_tensors
 from dpt_deploy.model.dpt import DPT
 from dpt_deploy.model.families.family import Family
@@ -82,23 +82,23 @@ def _family_of(checkpoint: Checkpoint) -> Family:
 def _assemble(spec: ModelSpec, checkpoint: Checkpoint, family: Family) -> tuple[DPT, LoadReport]:
     shapes = {key: tuple(tensor.shape) for key, tensor in checkpoint.tensors.items()}
     check_task(spec, checkpoint.source, family)
-    report, plan = match_keys(spec, shapes, family)
+    report, sources = match_keys(spec, shapes, family)
     ignored = tuple((key, "not a tensor") for key in checkpoint.ignored)
     report = replace(report, files=checkpoint.files, unused=report.unused + ignored)
     if not report.fits:
         raise mismatch_error(spec, checkpoint.source, shapes, family, report)
-    return _fill(spec, plan, checkpoint), report
+    return _fill(spec, sources, checkpoint), report
 
 
-def _fill(spec: ModelSpec, plan: Plan, checkpoint: Checkpoint) -> DPT:
+def _fill(spec: ModelSpec, sources: Pieces, checkpoint: Checkpoint) -> DPT:
     model = build(spec)
     state: dict[str, Tensor] = {}
     for key in model.state_dict():
         if COUNTER in key:
             state[key] = torch.zeros((), dtype=torch.int64)
             continue
-        pieces = [_checked(checkpoint, theirs) for theirs, _ in plan[key]]
-        joined = pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=plan[key][0][1].axis)
+        pieces = [_checked(checkpoint, theirs) for theirs, _ in sources[key]]
+        joined = pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=sources[key][0][1].axis)
         state[key] = joined.to(torch.float32).contiguous()
     model.load_state_dict(state, strict=True, assign=True)
     return model.requires_grad_(False).eval()

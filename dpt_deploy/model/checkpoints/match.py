@@ -18,7 +18,7 @@ _CLASSIFIER = "head.classifier.weight"
 _SHOWN = 3  # keys of each kind in the one-line message; the report on the exception has all
 
 Shapes = Mapping[str, tuple[int, ...]]
-Plan = dict[str, list[tuple[str, TensorSlot]]]  # the model's key to the file's keys that make it up
+Pieces = dict[str, list[tuple[str, TensorSlot]]]  # the model's key to the file's keys that make it up
 
 
 @dataclass(frozen=True)
@@ -68,32 +68,34 @@ class CheckpointMismatchError(BadFileError):
         self.report = report
 
 
-def match_keys(spec: ModelSpec, shapes: Shapes, family: Family) -> tuple[LoadReport, Plan]:
+def match_keys(spec: ModelSpec, shapes: Shapes, family: Family) -> tuple[LoadReport, Pieces]:
     """Compare the shapes of a checkpoint with ``spec``; return the report, and the keys that make up each parameter."""
     expected = {key: tuple(tensor.shape) for key, tensor in build(spec).state_dict().items() if COUNTER not in key}
-    plan: Plan = {}
+    sources: Pieces = {}
     used, unused, unexpected = [], [], []
     for theirs in shapes:
         slot = family.slot(theirs)
         reason = family.reason_unused(theirs) or (slot and _past_last_tap(spec, slot.key))
         if reason:
             unused.append((theirs, reason))
-        elif slot is None or slot.key not in expected or any(s.part == slot.part for _, s in plan.get(slot.key, [])):
+        elif slot is None or slot.key not in expected or any(s.part == slot.part for _, s in sources.get(slot.key, [])):
             unexpected.append(theirs)
         else:
             used.append((theirs, slot.key))
-            plan.setdefault(slot.key, []).append((theirs, slot))
-    missing, wrong = _check_plan(plan, expected, shapes, family)
+            sources.setdefault(slot.key, []).append((theirs, slot))
+    missing, wrong = _check_pieces(sources, expected, shapes, family)
     report = LoadReport(family.name, (), tuple(used), tuple(unused), tuple(missing), tuple(unexpected), tuple(wrong))
-    return report, plan
+    return report, sources
 
 
-def _check_plan(plan: Plan, expected: Shapes, shapes: Shapes, family: Family) -> tuple[list[str], list[WrongShape]]:
+def _check_pieces(
+    sources: Pieces, expected: Shapes, shapes: Shapes, family: Family
+) -> tuple[list[str], list[WrongShape]]:
     """Find missing keys and wrong shapes; sort the pieces of each parameter."""
     missing: list[str] = []
     wrong: list[WrongShape] = []
     for key, shape in expected.items():
-        pieces = plan[key] = sorted(plan.get(key, []), key=lambda piece: piece[1].part)
+        pieces = sources[key] = sorted(sources.get(key, []), key=lambda piece: piece[1].part)
         names = [theirs for theirs, _ in pieces]
         if not pieces or len(pieces) < pieces[0][1].parts:
             missing += _absent(key, names, family)

@@ -4,7 +4,7 @@ An *exact* rewrite computes the same function in fewer operations. Every export 
 
 An *approximate* rewrite computes another function on purpose, because that is faster. An export applies one only on
 request (``--approximate NAME=VALUE``), records it in the sidecar, and measures what it costs. The PyTorch reference of
-such an artefact is the approximated network; the accuracy report compares it with the exact one.
+such an artefact is the approximated network; the accuracy record compares it with the exact one.
 
 To add a rewrite, write a module in this folder and add a record to :data:`REWRITES`.
 """

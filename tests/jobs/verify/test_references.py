@@ -78,8 +78,8 @@ from dpt_deploy.core.task import TASKS
 from dpt_deploy.jobs.verify.verify import verify_artifact
 TASKS[CONFIDENCE.name] = CONFIDENCE
 path = Path(sys.argv[1])
-assert verify_artifact(path, golden=True).report.passed
-assert verify_artifact(path, against=path, batch=[1]).report.passed
+assert verify_artifact(path, golden=True).comparison.passed
+assert verify_artifact(path, against=path, batch=[1]).comparison.passed
 assert "torch" not in sys.modules
 """
 

@@ -37,8 +37,8 @@ def test_a_healthy_artefact_passes_the_matrix_of_its_recipe(name, tmp_path):
     artifact = copied(exported(name), tmp_path)
     verification = verify_artifact(artifact.path)
     matrix = tiny_recipe(name).verify
-    assert verification.report.passed
-    assert [(case.size, case.batch) for case in verification.report.cases] == [
+    assert verification.comparison.passed
+    assert [(case.size, case.batch) for case in verification.comparison.cases] == [
         (size, batch) for size in matrix.res for batch in matrix.batch
     ]
     assert verification.divergence is None
@@ -48,7 +48,7 @@ def test_a_healthy_artefact_passes_the_matrix_of_its_recipe(name, tmp_path):
 def test_both_orientations_and_a_long_side_pass(name, opset, tmp_path):
     artifact = copied(exported(name, opset=opset), tmp_path)
     sizes = [Size(32, 1024), Size(1024, 32), Size(96, 32), Size(32, 96)]
-    assert verify_artifact(artifact.path, res=sizes, batch=[1, 2]).report.passed
+    assert verify_artifact(artifact.path, res=sizes, batch=[1, 2]).comparison.passed
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_both_orientations_and_a_long_side_pass(name, opset, tmp_path):
     ids=["uint8", "labels", "static"],
 )
 def test_variants_pass(name, options, tmp_path):
-    assert verify_artifact(copied(exported(name, **options), tmp_path).path, **SMALL).report.passed
+    assert verify_artifact(copied(exported(name, **options), tmp_path).path, **SMALL).comparison.passed
 
 
 def test_the_measured_numbers_go_into_the_sidecar(tmp_path):
@@ -81,7 +81,7 @@ def test_the_measured_numbers_go_into_the_sidecar(tmp_path):
 
 def test_a_failure_is_recorded_as_such(tmp_path):
     artifact = tampered(exported("tiny-vit"), tmp_path, one_weight_off)
-    assert not verify_artifact(artifact.path, **SMALL).report.passed
+    assert not verify_artifact(artifact.path, **SMALL).comparison.passed
     parity = read_sidecar(artifact.path).parity
     assert not parity.verified
     assert parity.cases[0].max > 1e-4
@@ -90,9 +90,9 @@ def test_a_failure_is_recorded_as_such(tmp_path):
 def test_every_case_is_measured_even_when_the_first_fails(tmp_path):
     artifact = tampered(exported("tiny-vit"), tmp_path, one_weight_off)
     with recording() as reporter:
-        report = verify_artifact(artifact.path, res=[Size(32, 32), Size(64, 32)], batch=[1, 2]).report
-    assert len(report.cases) == len(report.failures) == 4
-    assert reporter.lines == [f"{case.size}, batch {case.batch}: FAIL" for case in report.cases]
+        comparison = verify_artifact(artifact.path, res=[Size(32, 32), Size(64, 32)], batch=[1, 2]).comparison
+    assert len(comparison.cases) == len(comparison.failures) == 4
+    assert reporter.lines == [f"{case.size}, batch {case.batch}: FAIL" for case in comparison.cases]
 
 
 def test_the_table_is_readable_and_the_exit_code_says_it(tmp_path, capsys):
@@ -175,7 +175,7 @@ def return_nan(model):
 
 def test_an_output_of_another_shape_is_refused(tmp_path):
     artifact = tampered(exported("tiny-vit"), tmp_path, swap_output_sides)
-    (failed,) = verify_artifact(artifact.path, **SMALL).report.failures
+    (failed,) = verify_artifact(artifact.path, **SMALL).comparison.failures
     assert "output shape [1, 96, 64], expected [1, 64, 96]" in failed.note
     assert not read_sidecar(artifact.path).parity.verified
     assert call(["verify", str(artifact.path), "--res", "64x96", "--batch", "1"]) == 5
@@ -199,9 +199,9 @@ def test_labels_that_disagree_fail(tmp_path):
         tensor.CopyFrom(numpy_helper.from_array(np.roll(numpy_helper.to_array(tensor), 1), name))
 
     artifact = tampered(exported("tiny-seg", output_kind="labels"), tmp_path, swap_classes)
-    report = verify_artifact(artifact.path, **SMALL).report
-    assert not report.passed
-    assert report.cases[0].agreement < 1 - tiny_recipe("tiny-seg").parity["fp32"].disagreement
+    comparison = verify_artifact(artifact.path, **SMALL).comparison
+    assert not comparison.passed
+    assert comparison.cases[0].agreement < 1 - tiny_recipe("tiny-seg").parity["fp32"].disagreement
 
 
 # --- golden tensors ---------------------------------------------------------------------------------------------------
@@ -281,5 +281,5 @@ def test_the_spoiled_graphs_here_are_whole(tmp_path):
 
 def test_the_recipes_whole_matrix_is_recorded_as_such(tmp_path):
     artifact = copied(exported("tiny-vit"), tmp_path)
-    assert verify_artifact(artifact.path).report.passed
+    assert verify_artifact(artifact.path).comparison.passed
     assert read_sidecar(artifact.path).parity.matrix
