@@ -17,6 +17,7 @@ from dpt_deploy.core.decode import decode
 from dpt_deploy.core.encoders import EncoderSpec, other_kinds_keys
 from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.spec import ImageSpec, MetricTail, ModelSpec, ModelTask
+from dpt_deploy.core.task import TASKS
 
 Table = dict[str, Any]
 
@@ -270,6 +271,9 @@ def _problems(model: ModelSpec) -> Iterator[tuple[str, str]]:
     yield from encoder.problems()
     if (model.task == "segmentation") != (model.num_classes > 0):
         yield f"task {model.task!r} with {model.num_classes} classes", "set model.num_classes"
+    for name in model.joint:
+        if name not in TASKS or model.joint.count(name) > 1:
+            yield f"joint task {name!r} is unknown or named twice", f"known tasks: {', '.join(TASKS)}"
     yield from _stage_tap_problems(model)
 
 

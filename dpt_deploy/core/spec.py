@@ -52,6 +52,7 @@ class ModelSpec:
 
     ``taps`` are the four features handed to the decoder, finest first; ``reassemble_channels`` are their channels
     after Reassemble (paper §3.1; where paper and published code differ, the code, for which the weights were trained).
+    ``joint`` names further tasks (:mod:`dpt_deploy.core.task`), each with a head of its own on the same decoder.
     """
 
     name: str
@@ -65,6 +66,7 @@ class ModelSpec:
     num_classes: int = 0
     stride: int = 32
     metric: MetricTail | None = None
+    joint: tuple[str, ...] = ()
 
     def with_classes(self, num_classes: int) -> Self:
         """A copy that is a segmentation model of ``num_classes`` classes."""

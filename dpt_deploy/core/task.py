@@ -116,8 +116,13 @@ def task_named(name: str) -> Task:
     return TASKS[name]
 
 
+def tasks_of(model: ModelSpec, *, labels: bool = False) -> tuple[Task, ...]:
+    """The tasks of a model's outputs, in their order: the one of its head, then those of its joint heads."""
+    return (task_of(model, labels=labels), *(task_named(name) for name in model.joint))
+
+
 def task_of(model: ModelSpec, *, labels: bool = False) -> Task:
-    """The task of a model's output; ``labels`` if its graph ends in ArgMax."""
+    """The task of a model's first output; ``labels`` if its graph ends in ArgMax."""
     if model.task == "depth":
         return METRIC_DEPTH if model.metric else DEPTH
     return LABELS if labels else SCORES

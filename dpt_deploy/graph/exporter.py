@@ -29,7 +29,7 @@ class ExportInterface:
 
     axes: Axes
     input_name: str
-    output_name: str
+    output_names: tuple[str, ...]
     input_kind: InputKind = "float32"
     opset: int = 23
 
@@ -51,7 +51,7 @@ def onnx_from_module(module: nn.Module, interface: ExportInterface) -> ir.Model:
                 dynamo=True,
                 opset_version=interface.opset,
                 input_names=[interface.input_name],
-                output_names=[interface.output_name],
+                output_names=list(interface.output_names),
                 dynamic_shapes=_dynamic_shapes(interface),
                 optimize=True,
                 verbose=False,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -10,13 +12,15 @@ from dpt_deploy.core.encoders import PAPER_STRIDES, Tap
 from dpt_deploy.core.spec import ModelSpec
 from dpt_deploy.model.encoders.registry import make_encoder
 from dpt_deploy.model.fusion import Fusion
-from dpt_deploy.model.heads import DepthHead, MetricDepth, SegmentationHead
+from dpt_deploy.model.heads import DepthHead, Head, MetricDepth, SegmentationHead, joint_heads
 from dpt_deploy.model.landmarks import Landmarks
 from dpt_deploy.model.reassemble import KeepMap, Reassemble
 
 
 class DPT(nn.Module):
     """Normalised RGB (B, 3, H, W) to depth (B, H, W) or logits (B, classes, H, W); H and W are multiples of the stride.
+
+    With joint heads the result is a tuple: this output, then one for each task of ``spec.joint``.
 
     Index 0 of ``reassemble``, ``neck`` and ``fusion`` is the finest level (the original's ``layer1``, ``refinenet1``).
     """
@@ -44,9 +48,10 @@ class DPT(nn.Module):
             else DepthHead(spec.fusion_channels, spec.decoder)
         )
         self.tail: nn.Module = MetricDepth(spec.metric) if spec.metric else nn.Identity()
+        self.joint = joint_heads(spec)
         self.doubles = _doubling_steps(spec)
 
-    def forward(self, pixel_values: Tensor) -> Tensor:
+    def forward(self, pixel_values: Tensor) -> Tensor | tuple[Tensor, ...]:
         height, width = pixel_values.shape[2] // self.patch, pixel_values.shape[3] // self.patch
         features = self.encoder(pixel_values)
         maps = [
@@ -62,7 +67,10 @@ class DPT(nn.Module):
         for level in range(len(maps) - 2, 0, -1):
             path = self.fusion[level](path, maps[level], sizes[level])
         path = self.fusion[0](path, maps[0])
-        return self.tail(self.head(path, sizes[0]))
+        output: Tensor = self.tail(self.head(path, sizes[0]))
+        if not self.joint:
+            return output
+        return (output, *(head(path, sizes[0]) for head in self.joint.values()))
 
     @property
     def landmarks(self) -> Landmarks:
@@ -71,11 +79,15 @@ class DPT(nn.Module):
         fp32 = {f"head.{name}": reason for name, reason in self.head.fp32.items()}
         if self.spec.metric:
             fp32["tail"] = "the scale of metric depth is subnormal in 16 bits"
+        joint = cast("Mapping[str, Head]", self.joint)
+        for task, head in joint.items():
+            fp32 |= {f"joint.{task}.{name}": reason for name, reason in head.fp32.items()}
         return Landmarks(
             comparable=(*(f"encoder.{name}" for name in self.encoder.comparable), *levels),
             fp32=fp32,
             penultimate="fusion.1",
             last=f"head.{self.head.last}",
+            joint=tuple(f"joint.{task}.{head.last}" for task, head in joint.items()),
         )
 
 

@@ -1,18 +1,29 @@
-"""Output heads: depth and segmentation (paper §4.1, §4.2 and supplement A), and the metric tail."""
+"""Output heads: depth and segmentation (paper §4.1, §4.2 and supplement A), the metric tail, and joint heads."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dpt_deploy.core.spec import Decoder, MetricTail
+from dpt_deploy.core.errors import BadFileError
+from dpt_deploy.core.spec import Decoder, MetricTail, ModelSpec
 from dpt_deploy.model.fusion import upsample
 
 
-class DepthHead(nn.Module):
+class Head(nn.Module):
+    """A head: ``forward(x, size)`` maps (B, C, h, w) to an output of ``size``, or of (2h, 2w) if it is None.
+
+    ``last`` names its last convolution. ``fp32`` maps modules whose output needs FP32 to the reason.
+    """
+
+    last: ClassVar[str]
+    fp32: ClassVar[Mapping[str, str]] = {}
+
+
+class DepthHead(Head):
     """Map (B, C, h, w) to non-negative inverse depth (B, *size), or (B, 2h, 2w), up to an unknown scale and shift."""
 
     last: ClassVar[str] = "conv3"
@@ -32,11 +43,10 @@ class DepthHead(nn.Module):
         return F.relu(x).squeeze(1)
 
 
-class SegmentationHead(nn.Module):
+class SegmentationHead(Head):
     """Map (B, C, h, w) to class logits (B, classes, *size), or x2. Dropout (0.1) acts in training only."""
 
     last: ClassVar[str] = "classifier"
-    fp32: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, channels: int, num_classes: int) -> None:
         super().__init__()
@@ -48,6 +58,24 @@ class SegmentationHead(nn.Module):
     def forward(self, x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         x = self.dropout(F.relu(self.bn(self.conv(x))))
         return upsample(self.classifier(x), size, align_corners=True)
+
+
+JOINT_HEADS: dict[str, Callable[[ModelSpec], Head]] = {}  # task to the head that computes its output
+
+
+def joint_heads(spec: ModelSpec) -> nn.ModuleDict:
+    """The heads of ``spec.joint``, by task.
+
+    Raises:
+        BadFileError: no head computes one of the tasks.
+    """
+    for task in spec.joint:
+        if task not in JOINT_HEADS:
+            raise BadFileError(
+                f"{spec.name!r} has the joint task {task!r}, which no head computes",
+                hint=f"joint heads: {', '.join(JOINT_HEADS) or 'none'}",
+            )
+    return nn.ModuleDict({task: JOINT_HEADS[task](spec) for task in spec.joint})
 
 
 class MetricDepth(nn.Module):

@@ -30,7 +30,10 @@ def random_model(spec: ModelSpec, *, seed: int = 0) -> DPT:
     norms = {name for name, module in model.named_modules() if isinstance(module, NORMS)}
     for name, tensor in model.state_dict().items():
         _fill(tensor, name, seed, norm=name.rpartition(".")[0] in norms)
-    _calibrate_output(model, seed)
+    depth = spec.task == "depth"
+    _calibrate_output(model, model.landmarks.last, seed, shift=_TARGET_MEAN if depth else 0.0)
+    for last in model.landmarks.joint:
+        _calibrate_output(model, last, seed)
     return model
 
 
@@ -57,9 +60,9 @@ def _name_hash(name: str) -> int:
     return value
 
 
-def _calibrate_output(model: DPT, seed: int) -> None:
-    """Rescale the last convolution from statistics of its own output on the probe images."""
-    last = model.get_submodule(model.landmarks.last)
+def _calibrate_output(model: DPT, name: str, seed: int, *, shift: float = 0.0) -> None:
+    """Rescale a last convolution from statistics of its own output on the probe images; ``shift`` is in deviations."""
+    last = model.get_submodule(name)
     if not isinstance(last, nn.Conv2d):
         raise TypeError(f"the last layer of {model.spec.name} is a {type(last).__name__}; expected a convolution")
     seen: list[Tensor] = []
@@ -70,13 +73,12 @@ def _calibrate_output(model: DPT, seed: int) -> None:
     handle.remove()
     values = torch.cat([output.transpose(0, 1).flatten(1) for output in seen], dim=1)
     spread, mean = torch.std_mean(values, dim=1)
-    target = _target_spread(model.spec)
+    target = _target_spread(model.spec) if name == model.landmarks.last else 1.0
     gain = target / spread.clamp_min(1e-12)
-    shift = _TARGET_MEAN * target if model.spec.task == "depth" else 0.0
     with torch.no_grad():
         last.weight.mul_(gain[:, None, None, None])
         if last.bias is not None:
-            last.bias.sub_(mean).mul_(gain).add_(shift)
+            last.bias.sub_(mean).mul_(gain).add_(shift * target)
 
 
 def _target_spread(spec: ModelSpec) -> float:

@@ -6,7 +6,7 @@ import pytest
 from support.faults.handmade import MODEL
 
 from dpt_deploy.core.spec import MetricTail
-from dpt_deploy.core.task import DEPTH, LABELS, METRIC_DEPTH, SCORES, TASKS, task_named, task_of
+from dpt_deploy.core.task import DEPTH, LABELS, METRIC_DEPTH, SCORES, TASKS, task_named, task_of, tasks_of
 
 pytestmark = pytest.mark.fast
 
@@ -17,6 +17,12 @@ def test_a_model_has_the_task_of_its_head():
     segmentation = MODEL.with_classes(7)
     assert task_of(segmentation) is SCORES
     assert task_of(segmentation, labels=True) is LABELS
+
+
+def test_joint_heads_have_tasks_of_their_own_after_the_first():
+    assert tasks_of(replace(MODEL, joint=("scores",))) == (DEPTH, SCORES)
+    with pytest.raises(ValueError, match="'unheard' is unknown"):
+        tasks_of(replace(MODEL, joint=("unheard",)))
 
 
 def test_maps_hold_numbers_or_labels():

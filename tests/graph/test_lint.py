@@ -64,7 +64,7 @@ class Honest(nn.Module):
 
 
 def export(module):
-    return onnx_from_module(module.eval(), ExportInterface(DYNAMIC, "pixel_values", "predicted_depth"))
+    return onnx_from_module(module.eval(), ExportInterface(DYNAMIC, "pixel_values", ("predicted_depth",)))
 
 
 def test_a_module_that_keeps_its_sizes_symbolic_is_exported():

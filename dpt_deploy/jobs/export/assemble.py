@@ -76,7 +76,7 @@ def fp32_graph(model: DPT, request: ExportRequest) -> ir.Model:
     interface = ExportInterface(
         axes=Axes(spec.stride, request.static, spec.encoder.strides),
         input_name=INPUT_UINT8 if request.input_kind == "uint8" else INPUT_FLOAT,
-        output_name=request.task.output,
+        output_names=tuple(task.output for task in request.tasks),
         input_kind=request.input_kind,
         opset=request.graph_opset,
     )
@@ -135,11 +135,11 @@ def describe_artifact(
                 output.name,
                 output.dtype,
                 output.shape,
-                request.task.name,
+                task.name,
                 tolerance,
                 evidence.type_losses.get(output.name),
             )
-            for output in found.outputs
+            for output, task in zip(found.outputs, request.tasks, strict=True)
         ),
         shapes=shapes_of(request),
         verify=request.recipe.verify,
@@ -154,10 +154,10 @@ def describe_artifact(
 
 def _outputs(graph: ir.Model, request: ExportRequest) -> tuple[OutputRecord, ...]:
     """Outputs of the graph in memory; names and ranks are all that the reference needs."""
-    task, tolerance = request.task, request.recipe.parity[request.precision]
+    tolerance = request.recipe.parity[request.precision]
     return tuple(
         OutputRecord(str(value.name), str(value.dtype).lower(), task.shape, task.name, tolerance)
-        for value in graph.graph.outputs
+        for value, task in zip(graph.graph.outputs, request.tasks, strict=True)
     )
 
 

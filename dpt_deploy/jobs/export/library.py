@@ -17,7 +17,7 @@ from dpt_deploy.core.optional import extra
 from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.core.size import Size, check_size
 from dpt_deploy.core.spec import INPUT_FLOAT, ModelTask, Readout
-from dpt_deploy.core.task import task_of
+from dpt_deploy.core.task import tasks_of
 from dpt_deploy.jobs.common.reference import build_reference
 from dpt_deploy.jobs.common.weights import resolve_weights
 from dpt_deploy.jobs.export.typed import save_graph
@@ -68,7 +68,8 @@ class ExportableDPT(DPT):
         if static:
             check_size(static, stride=self.spec.stride)
         axes = Axes(self.spec.stride, static, self.spec.encoder.strides)
-        interface = ExportInterface(axes, INPUT_FLOAT, task_of(self.spec).output, opset=opset)
+        names = tuple(task.output for task in tasks_of(self.spec))
+        interface = ExportInterface(axes, INPUT_FLOAT, names, opset=opset)
         # Of a twin: the rewriting freezes the parameters it shares, and the caller may want to go on training.
         twin = ExportableDPT.sharing(self).float().cpu()
         graph = onnx_from_module(exactly_rewritten(twin), interface)

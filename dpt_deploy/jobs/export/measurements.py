@@ -55,10 +55,11 @@ class MeasurementSetup:
     def bench(self, full: Path, *, search: bool = False) -> AccuracyBench:
         """Run the FP32 file ``full`` on the samples of the accuracy record, or of the ``search`` for a budget.
 
-        The two sets differ if there are enough images, so that the images of the record have chosen nothing.
+        The first output is measured. The two sets differ if there are enough images, so that the images of the record
+        have chosen nothing.
         """
         samples = self._search_samples() if search else self._samples()
-        return AccuracyBench(full, samples, self.to_inputs, self.request.task)
+        return AccuracyBench(full, samples, self.to_inputs, self.request.tasks[0])
 
     @property
     def _size(self) -> Size:

@@ -80,8 +80,8 @@ def smoothed(graph: ir.Model, full: Path, setup: MeasurementSetup) -> tuple[ir.M
     save_graph(model, changed)
     inputs = next(setup.calibration_inputs())
     with open_runner(full) as before, open_runner(changed) as after:
-        (old,), (new,) = (list(runner.infer(inputs).values()) for runner in (before, after))
-    moved = range_error(new, old)[0]
+        old, new = (runner.infer(inputs) for runner in (before, after))
+    moved = max(range_error(new[name], old[name])[0] for name in old)
     if moved > limit:
         say(f"smoothing moves the output by {moved:.1e} of its range, more than {limit:.1e}: left out")
         return graph, 0

@@ -14,7 +14,7 @@ from dpt_deploy.core.precision import CLIPPING_METHODS, FP32, find_precision
 from dpt_deploy.core.recipe import Recipe
 from dpt_deploy.core.size import Size, check_size
 from dpt_deploy.core.spec import InputKind, ModelSpec
-from dpt_deploy.core.task import Task, task_of
+from dpt_deploy.core.task import Task, tasks_of
 from dpt_deploy.graph.exporter import OPSETS
 from dpt_deploy.jobs.common.limits import check_memory
 from dpt_deploy.jobs.export.calibration import check_sizes, from_scenes
@@ -89,9 +89,9 @@ class ExportRequest:
         return tuple(replace(self, precision=name) for name in find_precision(self.precision).files)
 
     @property
-    def task(self) -> Task:
-        """The task of the output."""
-        return task_of(self.recipe.model, labels=self.output_kind == "labels")
+    def tasks(self) -> tuple[Task, ...]:
+        """The tasks of the outputs, in their order."""
+        return tasks_of(self.recipe.model, labels=self.output_kind == "labels")
 
     @property
     def stem(self) -> str:
@@ -136,6 +136,8 @@ def check_export(request: ExportRequest) -> None:
         )
     if request.output_kind == "labels" and request.recipe.model.task != "segmentation":
         raise UsageError("--output labels needs a segmentation model", hint="add --task segmentation")
+    if request.output_kind == "labels" and request.recipe.model.joint:
+        raise UsageError("--output labels needs a model with one output", hint="leave --output out")
     if request.static:
         check_size(request.static, stride=request.recipe.model.stride)
         check_memory(request.recipe.model, request.static)
@@ -203,8 +205,8 @@ def finished(path: Path, request: ExportRequest, source: WeightsSource, spec: Mo
         shapes_of(request),
     )
     recipe = request.recipe
-    asked = (request.task.name, recipe.parity[request.precision])
-    same_outputs = [(output.task, output.tolerance) for output in have.outputs] == [asked]
+    asked = [(task.name, recipe.parity[request.precision]) for task in request.tasks]
+    same_outputs = [(output.task, output.tolerance) for output in have.outputs] == asked
     same_recipe = same_outputs and (have.model, have.image, have.verify) == (spec, recipe.image, recipe.verify)
     if have.parity is not None and not have.parity.verified:
         return None

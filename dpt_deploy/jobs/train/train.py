@@ -149,6 +149,8 @@ def _recipe(config: TrainingConfig) -> Recipe:
         recipe = load_recipe(config.backbone, task="segmentation", classes=len(CLASSES))
     else:
         recipe = load_recipe(config.backbone, task="depth")
+    if recipe.model.joint:
+        raise UsageError(f"{recipe.name!r} has joint heads, which have no loss here", hint="train them elsewhere")
     if recipe.model.metric:
         raise UsageError(
             f"{recipe.name} returns metres; training here is for inverse depth up to scale and shift",
