@@ -112,7 +112,7 @@ def losses(scores, seed):
 
 
 def alarms(records, studies):
-    """How often, and by how many intervals, studies disagree with their records."""
+    """Count how often, and by how many intervals, studies disagree with their records."""
     apart = np.array(
         [
             sum(not one.meets(other) for one, other in zip(record, study, strict=True))

@@ -55,9 +55,9 @@ def _measured(model, seconds):
     with ExitStack() as stack:
         loaded = (dpt_deploy.load(model, runtime=name, threads=1) for name in ("ort", "native"))
         python, cpp = map(stack.enter_context, loaded)
-        feed = python.prepare(IMAGE)
+        inputs = python.prepare(IMAGE)
         calls = {"python": lambda: python(IMAGE), "cpp": lambda: cpp(IMAGE)}
-        calls |= {"python model": lambda: python.infer(feed), "cpp model": lambda: cpp.infer(feed)}
+        calls |= {"python model": lambda: python.infer(inputs), "cpp model": lambda: cpp.infer(inputs)}
         equal = np.array_equal(python(IMAGE).depth, cpp(IMAGE).depth)
         rounds = _rounds(calls, seconds)
     options = ("--threads", "1", "--seconds", f"{seconds / 4}", "--json")

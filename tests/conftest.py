@@ -1,4 +1,4 @@
-"""What every test stands on: the machine named in the header, skips that say why, and no chance.
+"""Setup of every test: the machine in the header, skips with their reason, fixed seeds.
 
 ``@pytest.mark.needs("gpu", "transformers")`` skips a test where one of them is missing, with the reason;
 ``--require gpu`` (repeatable) turns such a skip into a failure, for the machine that is there to run it.

@@ -52,15 +52,15 @@ std::string read_file(const std::string& path, std::uint64_t limit) {
 
 void write_file(const std::string& path, const std::string& bytes) {
   static std::atomic<unsigned> serial{0};
-  const std::string beside = path + "." + std::to_string(getpid()) + "-" + std::to_string(++serial) + ".part";
-  std::FILE* file = std::fopen(beside.c_str(), "wb");
+  const std::string partial = path + "." + std::to_string(getpid()) + "-" + std::to_string(++serial) + ".part";
+  std::FILE* file = std::fopen(partial.c_str(), "wb");
   if (file == nullptr) throw Failure(DPT_RESOURCE, "cannot write " + path + ": " + reason(), "check its folder");
   bool fine = std::fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size();
   fine = std::fclose(file) == 0 && fine;
-  fine = fine && std::rename(beside.c_str(), path.c_str()) == 0;
+  fine = fine && std::rename(partial.c_str(), path.c_str()) == 0;
   if (fine) return;
   const std::string why = reason();
-  std::remove(beside.c_str());
+  std::remove(partial.c_str());
   throw Failure(DPT_RESOURCE, "cannot write " + path + ": " + why, "is the disk full?");
 }
 

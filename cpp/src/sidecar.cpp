@@ -102,7 +102,7 @@ class Reader {
   std::string where_, name_;
 };
 
-bool names_a_file_beside(const std::string& name) {
+bool names_a_neighbour(const std::string& name) {
   return !name.empty() && name != "." && name != ".." && name.find_first_of(std::string("/\\:\0", 4)) == std::string::npos;
 }
 
@@ -112,7 +112,7 @@ std::vector<Payload> payloads_of(const Reader& root, const std::string& where) {
     const Reader reader(entry, where, "payloads");
     const Payload payload{reader.text("name"), reader.text("sha256"),
                           static_cast<std::uint64_t>(reader.integer("size_bytes", 0, INT64_MAX))};
-    if (!names_a_file_beside(payload.name)) root.fail("payload '" + payload.name + "' is not a file beside the sidecar");
+    if (!names_a_neighbour(payload.name)) root.fail("payload '" + payload.name + "' is not a file next to the sidecar");
     found.push_back(payload);
   }
   return found;

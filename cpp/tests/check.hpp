@@ -1,4 +1,4 @@
-// Tests as functions: TEST(name) { CHECK(…); }. All of a program run, and each failure is told with its line.
+// Tests as functions: TEST(name) { CHECK(…); }. All of a program run, and each failure is reported with its line.
 #pragma once
 
 #include <cstdio>
@@ -31,15 +31,15 @@ inline void report(bool fine, const char* what, const char* file, int line) {
   std::fprintf(stderr, "%s:%d: %s\n", file, line, what);
 }
 
-// The status with which `call` fails, and whether its message holds `text`; DPT_OK if it does not fail.
+// The status with which `call` fails; DPT_INTERNAL if its message lacks `text`, DPT_OK if it does not fail.
 template <typename Call>
 dpt_status failure_of(const Call& call, const std::string& text = "") {
   try {
     call();
   } catch (const dpt::core::Failure& failure) {
-    const bool told = std::string(failure.what()).find(text) != std::string::npos && !failure.hint().empty();
-    if (!told) std::fprintf(stderr, "it said: %s (%s)\n", failure.what(), failure.hint().c_str());
-    return told ? failure.status() : DPT_INTERNAL;
+    const bool fits = std::string(failure.what()).find(text) != std::string::npos && !failure.hint().empty();
+    if (!fits) std::fprintf(stderr, "message: %s (%s)\n", failure.what(), failure.hint().c_str());
+    return fits ? failure.status() : DPT_INTERNAL;
   }
   return DPT_OK;
 }

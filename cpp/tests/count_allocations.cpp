@@ -1,4 +1,4 @@
-// count_allocations MODEL: calls of malloc in a frame, beside those of the bare network in it, with the real back end.
+// count_allocations MODEL: calls of malloc in a frame, compared with those of the network alone, with the real back end.
 // What the library itself adds to the network is the difference.
 #include <atomic>
 #include <cstdio>

@@ -56,8 +56,8 @@ std::vector<std::uint8_t> slope(int height, int width) {
 const std::vector<std::uint8_t> kPixels = slope(48, 80);
 const dpt_image kImage{sizeof(dpt_image), kPixels.data(), 48, 80, 0, DPT_RGB8};
 
-// Whether the status is as wanted, with a message that holds `text` and a hint.
-bool told(dpt_status found, dpt_status wanted, const char* text) {
+// True if the status is as wanted, with a message that holds `text` and a hint.
+bool failed_with(dpt_status found, dpt_status wanted, const char* text) {
   const bool fine = found == wanted && std::strstr(dpt_last_error(), text) != nullptr && *dpt_last_hint() != '\0';
   if (!fine) std::fprintf(stderr, "status %d: %s (%s)\n", found, dpt_last_error(), dpt_last_hint());
   return fine;
@@ -97,7 +97,7 @@ TEST(labels_of_an_image_from_scores_and_from_the_graph) {
     std::vector<std::uint16_t> labels(48 * 80, 99);
     CHECK(dpt_predict_labels(model, &kImage, labels.data(), labels.size()) == DPT_OK);
     CHECK(labels[2] == 1 && (in_graph || labels[78] == 3));
-    CHECK(told(predict(model), DPT_USAGE, "segmentation model"));
+    CHECK(failed_with(predict(model), DPT_USAGE, "segmentation model"));
   }
 }
 
@@ -120,7 +120,7 @@ TEST(the_network_alone_takes_any_batch) {
   const auto refused = [&](auto change, const char* text) {
     dpt_tensor wrong = input;
     change(wrong);
-    CHECK(told(dpt_infer(model, &wrong, &output), DPT_USAGE, text));
+    CHECK(failed_with(dpt_infer(model, &wrong, &output), DPT_USAGE, text));
   };
   refused([](dpt_tensor& wrong) { wrong.data = nullptr; }, "input.data");
   refused([](dpt_tensor& wrong) { wrong.dtype = nullptr; }, "input.dtype");
@@ -143,12 +143,12 @@ TEST(a_fixed_size_is_taken_or_refused) {
   CHECK(dpt_network_size(model, 500, 20, &height, &width) == DPT_OK && height == 96 && width == 32);
   dpt_close(model);
   options.width = 33;
-  CHECK(told(dpt_open(path.c_str(), &options, &model), DPT_USAGE, "96x33 is not a positive multiple"));
+  CHECK(failed_with(dpt_open(path.c_str(), &options, &model), DPT_USAGE, "96x33 is not a positive multiple"));
   options.width = 0;
-  CHECK(told(dpt_open(path.c_str(), &options, &model), DPT_USAGE, "96x0"));
+  CHECK(failed_with(dpt_open(path.c_str(), &options, &model), DPT_USAGE, "96x0"));
   options.width = 32;
   folder().artefact("weights", [](json& sidecar) { sidecar["shapes"]["static"] = {64, 64}; });
-  CHECK(told(dpt_open(path.c_str(), &options, &model), DPT_USAGE, "takes 64x64 only"));
+  CHECK(failed_with(dpt_open(path.c_str(), &options, &model), DPT_USAGE, "takes 64x64 only"));
   CHECK(model == 0);
 }
 
@@ -158,21 +158,21 @@ TEST(null_pointers_are_refused) {
   std::uint16_t label = 0;
   int32_t side = 0;
   dpt_model other = 0;
-  CHECK(told(dpt_open(nullptr, nullptr, &other), DPT_USAGE, "path is a null pointer"));
-  CHECK(told(dpt_open("x.onnx", nullptr, nullptr), DPT_USAGE, "model is a null pointer"));
-  CHECK(told(dpt_get_info(model, nullptr), DPT_USAGE, "info is a null pointer"));
-  CHECK(told(dpt_get_timing(model, nullptr), DPT_USAGE, "timing is a null pointer"));
-  CHECK(told(dpt_network_size(model, 9, 9, nullptr, &side), DPT_USAGE, "network_height"));
-  CHECK(told(dpt_network_size(model, 9, 9, &side, nullptr), DPT_USAGE, "network_width"));
-  CHECK(told(dpt_predict_depth(model, nullptr, &depth, 1), DPT_USAGE, "image is a null pointer"));
-  CHECK(told(dpt_predict_depth(model, &kImage, nullptr, 48 * 80), DPT_USAGE, "map is a null pointer"));
-  CHECK(told(dpt_predict_labels(model, &kImage, nullptr, 48 * 80), DPT_USAGE, "map is a null pointer"));
-  CHECK(told(dpt_infer(model, nullptr, nullptr), DPT_USAGE, "input is a null pointer"));
-  CHECK(told(dpt_write_depth(nullptr, &depth, 1, 1, 0), DPT_USAGE, "path is a null pointer"));
-  CHECK(told(dpt_write_depth("x.pfm", nullptr, 1, 1, 0), DPT_USAGE, "depth is a null pointer"));
-  CHECK(told(dpt_write_labels("x.png", nullptr, 1, 1, 1), DPT_USAGE, "labels is a null pointer"));
-  CHECK(told(dpt_write_labels(nullptr, &label, 1, 1, 1), DPT_USAGE, "path is a null pointer"));
-  CHECK(told(dpt_read_image(nullptr, nullptr), DPT_USAGE, "null pointer"));
+  CHECK(failed_with(dpt_open(nullptr, nullptr, &other), DPT_USAGE, "path is a null pointer"));
+  CHECK(failed_with(dpt_open("x.onnx", nullptr, nullptr), DPT_USAGE, "model is a null pointer"));
+  CHECK(failed_with(dpt_get_info(model, nullptr), DPT_USAGE, "info is a null pointer"));
+  CHECK(failed_with(dpt_get_timing(model, nullptr), DPT_USAGE, "timing is a null pointer"));
+  CHECK(failed_with(dpt_network_size(model, 9, 9, nullptr, &side), DPT_USAGE, "network_height"));
+  CHECK(failed_with(dpt_network_size(model, 9, 9, &side, nullptr), DPT_USAGE, "network_width"));
+  CHECK(failed_with(dpt_predict_depth(model, nullptr, &depth, 1), DPT_USAGE, "image is a null pointer"));
+  CHECK(failed_with(dpt_predict_depth(model, &kImage, nullptr, 48 * 80), DPT_USAGE, "map is a null pointer"));
+  CHECK(failed_with(dpt_predict_labels(model, &kImage, nullptr, 48 * 80), DPT_USAGE, "map is a null pointer"));
+  CHECK(failed_with(dpt_infer(model, nullptr, nullptr), DPT_USAGE, "input is a null pointer"));
+  CHECK(failed_with(dpt_write_depth(nullptr, &depth, 1, 1, 0), DPT_USAGE, "path is a null pointer"));
+  CHECK(failed_with(dpt_write_depth("x.pfm", nullptr, 1, 1, 0), DPT_USAGE, "depth is a null pointer"));
+  CHECK(failed_with(dpt_write_labels("x.png", nullptr, 1, 1, 1), DPT_USAGE, "labels is a null pointer"));
+  CHECK(failed_with(dpt_write_labels(nullptr, &label, 1, 1, 1), DPT_USAGE, "path is a null pointer"));
+  CHECK(failed_with(dpt_read_image(nullptr, nullptr), DPT_USAGE, "null pointer"));
   dpt_free_image(nullptr);
 }
 
@@ -181,7 +181,7 @@ TEST(structures_are_read_by_their_size) {
   dpt_image image = kImage;
   for (const std::size_t size : {std::size_t{0}, std::size_t{8}, SIZE_MAX}) {
     image.struct_size = size;
-    CHECK(told(predict(model, image), DPT_USAGE, "struct_size"));
+    CHECK(failed_with(predict(model, image), DPT_USAGE, "struct_size"));
   }
   image.struct_size = offsetof(dpt_image, row_bytes);  // an older caller: rows follow one another, RGB
   image.row_bytes = 1, image.format = static_cast<dpt_pixel_format>(99);
@@ -194,7 +194,7 @@ TEST(structures_are_read_by_their_size) {
   newer.known.struct_size = sizeof newer;
   CHECK(predict(model, newer.known) == DPT_OK);
   newer.more = 1;
-  CHECK(told(predict(model, newer.known), DPT_USAGE, "does not know yet"));
+  CHECK(failed_with(predict(model, newer.known), DPT_USAGE, "does not know yet"));
 
   dpt_info info;
   std::memset(&info, 0x55, sizeof info);
@@ -207,13 +207,13 @@ TEST(images_and_maps_that_do_not_fit_are_refused) {
   const Opened model;
   dpt_image image = kImage;
   image.height = 0;
-  CHECK(told(predict(model, image), DPT_USAGE, "0x80"));
+  CHECK(failed_with(predict(model, image), DPT_USAGE, "0x80"));
   image.height = INT32_MAX;
   float depth = 0;
-  CHECK(told(dpt_predict_depth(model, &image, &depth, 1), DPT_USAGE, "2147483647x80"));
-  CHECK(told(dpt_predict_depth(model, &kImage, &depth, 1), DPT_USAGE, "room for 1 values"));
+  CHECK(failed_with(dpt_predict_depth(model, &image, &depth, 1), DPT_USAGE, "2147483647x80"));
+  CHECK(failed_with(dpt_predict_depth(model, &kImage, &depth, 1), DPT_USAGE, "room for 1 values"));
   image = kImage, image.format = static_cast<dpt_pixel_format>(7);
-  CHECK(told(predict(model, image), DPT_USAGE, "pixel format 7"));
+  CHECK(failed_with(predict(model, image), DPT_USAGE, "pixel format 7"));
 }
 
 TEST(a_handle_is_good_until_it_is_closed) {
@@ -222,30 +222,30 @@ TEST(a_handle_is_good_until_it_is_closed) {
     const Opened model;
     stale = model;
   }
-  CHECK(told(dpt_close(stale), DPT_USAGE, "no open model"));
-  CHECK(told(predict(stale), DPT_USAGE, "no open model"));
+  CHECK(failed_with(dpt_close(stale), DPT_USAGE, "no open model"));
+  CHECK(failed_with(predict(stale), DPT_USAGE, "no open model"));
   const Opened another;
-  CHECK(told(predict(stale), DPT_USAGE, "no open model") && stale != another);
-  CHECK(told(predict(0), DPT_USAGE, "no open model"));
-  CHECK(told(predict(UINT64_MAX), DPT_USAGE, "no open model"));
+  CHECK(failed_with(predict(stale), DPT_USAGE, "no open model") && stale != another);
+  CHECK(failed_with(predict(0), DPT_USAGE, "no open model"));
+  CHECK(failed_with(predict(UINT64_MAX), DPT_USAGE, "no open model"));
 }
 
 TEST(faults_of_the_back_end_are_statuses) {
   const Opened model;
   fake::behaviour().add = NAN;
-  CHECK(told(predict(model), DPT_NOT_FINITE, "NaN or Inf"));
+  CHECK(failed_with(predict(model), DPT_NOT_FINITE, "NaN or Inf"));
   fake::behaviour() = {};
   for (const int rank : {1, 2, 4}) {
     fake::behaviour().rank = rank;
-    CHECK(told(predict(model), DPT_BAD_FILE, "no depth of one image"));
+    CHECK(failed_with(predict(model), DPT_BAD_FILE, "no depth of one image"));
   }
   fake::behaviour() = {};
   fake::behaviour().before_run = [] { throw std::bad_alloc(); };
-  CHECK(told(predict(model), DPT_RESOURCE, "out of memory"));
+  CHECK(failed_with(predict(model), DPT_RESOURCE, "out of memory"));
   fake::behaviour().before_run = [] { throw std::runtime_error("surprise"); };
-  CHECK(told(predict(model), DPT_INTERNAL, "surprise"));
+  CHECK(failed_with(predict(model), DPT_INTERNAL, "surprise"));
   fake::behaviour().before_run = [] { throw 5; };
-  CHECK(told(predict(model), DPT_INTERNAL, "unknown exception"));
+  CHECK(failed_with(predict(model), DPT_INTERNAL, "unknown exception"));
   fake::behaviour() = {};
   CHECK(predict(model) == DPT_OK && *dpt_last_error() == '\0');  // and it goes on
 }
@@ -257,7 +257,7 @@ TEST(a_network_of_other_classes_is_refused) {
   });
   std::vector<std::uint16_t> labels(48 * 80);
   fake::behaviour().rank = 4;
-  CHECK(told(dpt_predict_labels(model, &kImage, labels.data(), labels.size()), DPT_BAD_FILE, "no segmentation"));
+  CHECK(failed_with(dpt_predict_labels(model, &kImage, labels.data(), labels.size()), DPT_BAD_FILE, "no segmentation"));
 }
 
 TEST(back_ends_are_chosen_or_missed) {
@@ -265,14 +265,14 @@ TEST(back_ends_are_chosen_or_missed) {
   dpt_model model = 0;
   dpt_options options{sizeof options, "abacus", 0, 0, 0, 0, 0};
   std::string path = folder().artefact("weights");
-  CHECK(told(dpt_open(path.c_str(), &options, &model), DPT_MISSING_BACKEND, "no back end 'abacus'"));
+  CHECK(failed_with(dpt_open(path.c_str(), &options, &model), DPT_MISSING_BACKEND, "no back end 'abacus'"));
   path = folder().artefact("weights", [](json& sidecar) { sidecar["kind"] = "sundial"; });
   options.backend = nullptr;
-  CHECK(told(dpt_open(path.c_str(), &options, &model), DPT_MISSING_BACKEND, "kind 'sundial'"));
+  CHECK(failed_with(dpt_open(path.c_str(), &options, &model), DPT_MISSING_BACKEND, "kind 'sundial'"));
   options.backend = "fake";
-  CHECK(told(dpt_open(path.c_str(), &options, &model), DPT_USAGE, "does not run"));
+  CHECK(failed_with(dpt_open(path.c_str(), &options, &model), DPT_USAGE, "does not run"));
   options.threads = -1;
-  CHECK(told(dpt_open(path.c_str(), &options, &model), DPT_USAGE, "-1 threads"));
+  CHECK(failed_with(dpt_open(path.c_str(), &options, &model), DPT_USAGE, "-1 threads"));
   CHECK(std::string(dpt_backends()).find("fake") != std::string::npos && *dpt_version() != '\0');
 }
 
@@ -282,17 +282,17 @@ TEST(maps_and_images_go_through_files) {
   CHECK(dpt_write_depth(files.path("d.pfm").c_str(), depth, 2, 3, 0) == DPT_OK);
   CHECK(dpt::core::read_file(files.path("d.pfm"), 1000).substr(0, 17) == "Pf\n3 2\n-1.000000\n");
   CHECK(dpt_write_depth(files.path("d.png").c_str(), depth, 2, 3, 0) == DPT_OK);
-  CHECK(told(dpt_write_depth(files.path("d.jpg").c_str(), depth, 2, 3, 0), DPT_USAGE, "neither .pfm nor .png"));
-  CHECK(told(dpt_write_depth(files.path("d.pfm").c_str(), depth, 0, 3, 0), DPT_USAGE, "0x3"));
-  CHECK(told(dpt_write_depth("/nonexistent/d.pfm", depth, 2, 3, 0), DPT_RESOURCE, "cannot write"));
+  CHECK(failed_with(dpt_write_depth(files.path("d.jpg").c_str(), depth, 2, 3, 0), DPT_USAGE, "neither .pfm nor .png"));
+  CHECK(failed_with(dpt_write_depth(files.path("d.pfm").c_str(), depth, 0, 3, 0), DPT_USAGE, "0x3"));
+  CHECK(failed_with(dpt_write_depth("/nonexistent/d.pfm", depth, 2, 3, 0), DPT_RESOURCE, "cannot write"));
   const std::uint16_t labels[] = {1, 2, 3, 1, 2, 3};
   CHECK(dpt_write_labels(files.path("l.png").c_str(), labels, 2, 3, 3) == DPT_OK);
-  CHECK(told(dpt_write_labels(files.path("l.pfm").c_str(), labels, 2, 3, 3), DPT_USAGE, "no .png"));
+  CHECK(failed_with(dpt_write_labels(files.path("l.pfm").c_str(), labels, 2, 3, 3), DPT_USAGE, "no .png"));
   CHECK(files.entries() == 3);
   dpt_image image{};
   image.struct_size = sizeof image;
-  CHECK(told(dpt_read_image(files.path("d.png").c_str(), &image), DPT_BAD_FILE, "P6 or P5"));
-  CHECK(told(dpt_read_image(files.path("absent").c_str(), &image), DPT_BAD_FILE, "cannot read"));
+  CHECK(failed_with(dpt_read_image(files.path("d.png").c_str(), &image), DPT_BAD_FILE, "P6 or P5"));
+  CHECK(failed_with(dpt_read_image(files.path("absent").c_str(), &image), DPT_BAD_FILE, "cannot read"));
   dpt::core::write_file(files.path("i.ppm"), "P6\n2 1\n255\nabcdef");
   CHECK(dpt_read_image(files.path("i.ppm").c_str(), &image) == DPT_OK && image.width == 2 && image.data[5] == 'f');
   dpt_free_image(&image);

@@ -1,4 +1,4 @@
-// Hashes, sidecars, image files: right ones are read, each kind of damage is told.
+// Hashes, sidecars, image files: valid ones are read, each kind of damage is reported.
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -109,7 +109,7 @@ TEST(a_damaged_sidecar_is_refused) {
   check_refused([](Json& json) { json["inputs"] = Json::array(); }, "inputs");
   check_refused([](Json& json) { json["shapes"]["static"] = {64}; }, "static");
   for (const char* name : {"", "..", ".", "../x.onnx", "/etc/passwd", "a\\b", "c:x"}) {
-    check_refused([name](Json& json) { json["payloads"][0]["name"] = name; }, "beside the sidecar");
+    check_refused([name](Json& json) { json["payloads"][0]["name"] = name; }, "next to the sidecar");
   }
 }
 

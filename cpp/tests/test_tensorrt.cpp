@@ -1,4 +1,4 @@
-// The TensorRT back end over stand-ins for CUDA and TensorRT (tests/nvidia): what it keeps, frees, refuses and survives, and
+// The TensorRT back end with fakes of CUDA and TensorRT (tests/nvidia): what it keeps, frees, refuses and survives, and
 // that its resizing on the device gives the CPU's bits. What a GPU would make of it is not tested here.
 #include <cstring>
 #include <functional>
@@ -58,7 +58,7 @@ class Plan {
   scratch::Folder folder_;
 };
 
-// The stand-ins as they were, afterwards.
+// Resets the fakes, before and after.
 struct Reset {
   Reset() { nvidia() = {}; }
   ~Reset() {
@@ -67,7 +67,7 @@ struct Reset {
   }
 };
 
-bool told(dpt_status found, dpt_status wanted, const char* text) {
+bool failed_with(dpt_status found, dpt_status wanted, const char* text) {
   const bool fine = found == wanted && std::strstr(dpt_last_error(), text) != nullptr && *dpt_last_hint() != '\0';
   if (!fine) std::fprintf(stderr, "status %d: %s (%s)\n", found, dpt_last_error(), dpt_last_hint());
   return fine;
@@ -204,7 +204,7 @@ TEST(a_shape_outside_every_profile_names_them) {
   const Reset reset;
   const Plan plan;
   const char* all = "no batch of 5 at 64x64; its profiles: 32x32..96x96 batch 1..4; 32x64 batch 1";
-  CHECK(told(tensor(plan, 5, 64, 64), DPT_USAGE, all));
+  CHECK(failed_with(tensor(plan, 5, 64, 64), DPT_USAGE, all));
   CHECK(tensor(plan, 4, 64, 64) == DPT_OK && nvidia().profile == 0);
 }
 
@@ -212,7 +212,7 @@ TEST(a_plan_from_elsewhere_is_refused_before_it_is_read) {
   const Reset reset;
   const auto refused = [](const char* text, const Change& change) {
     const Plan plan([&](json& sidecar) { change(sidecar["engine"]); });
-    CHECK(told(plan.status, DPT_INCOMPATIBLE, text));
+    CHECK(failed_with(plan.status, DPT_INCOMPATIBLE, text));
     CHECK(nvidia().held == 0);
   };
   refused("11.1.0.106 is here", [](json& engine) { engine["version"] = "10.14.1.48"; });
@@ -222,29 +222,30 @@ TEST(a_plan_from_elsewhere_is_refused_before_it_is_read) {
   refused("needs an NVIDIA GPU", [](json&) {});
   nvidia() = {};
   nvidia().free_bytes = 1000;
-  CHECK(told(Plan().status, DPT_RESOURCE, "are free on NVIDIA H200"));
+  CHECK(failed_with(Plan().status, DPT_RESOURCE, "are free on NVIDIA H200"));
 }
 
 TEST(only_a_version_compatible_plan_may_bring_code_for_the_host) {
   const Reset reset;
   nvidia().host_code = true;
   const auto compatible = [](json& sidecar) { sidecar["engine"]["options"]["version_compatible"] = true; };
-  CHECK(told(Plan().status, DPT_INCOMPATIBLE, "cannot load"));
+  CHECK(failed_with(Plan().status, DPT_INCOMPATIBLE, "cannot load"));
   CHECK(Plan(compatible).status == DPT_OK);
 }
 
 TEST(a_plan_that_is_not_its_sidecars_is_refused) {
   const Reset reset;
   nvidia().loads = false;
-  CHECK(told(Plan().status, DPT_INCOMPATIBLE, "the plan is from elsewhere"));  // TensorRT's own words
+  CHECK(failed_with(Plan().status, DPT_INCOMPATIBLE, "the plan is from elsewhere"));  // TensorRT's own words
   nvidia() = {};
   nvidia().profiles = 3;
-  CHECK(told(Plan().status, DPT_BAD_FILE, "other tensors or profiles"));
+  CHECK(failed_with(Plan().status, DPT_BAD_FILE, "other tensors or profiles"));
   nvidia() = {};
   nvidia().type = "int32";
-  CHECK(told(Plan().status, DPT_BAD_FILE, "other tensors or profiles"));
+  CHECK(failed_with(Plan().status, DPT_BAD_FILE, "other tensors or profiles"));
   nvidia() = {};
-  CHECK(told(Plan([](json& sidecar) { sidecar["inputs"][0]["name"] = "image"; }).status, DPT_BAD_FILE, "other tensors"));
+  const Plan renamed([](json& sidecar) { sidecar["inputs"][0]["name"] = "image"; });
+  CHECK(failed_with(renamed.status, DPT_BAD_FILE, "other tensors"));
 }
 
 TEST(what_is_not_finite_is_noticed_on_the_device) {
@@ -252,7 +253,7 @@ TEST(what_is_not_finite_is_noticed_on_the_device) {
   const Plan plan;
   CHECK(frame(plan) == DPT_OK);
   nvidia().spoils = true;
-  CHECK(told(frame(plan), DPT_NOT_FINITE, "NaN or Inf"));
+  CHECK(failed_with(frame(plan), DPT_NOT_FINITE, "NaN or Inf"));
   nvidia().spoils = false;
   CHECK(frame(plan) == DPT_OK);
 }
@@ -282,11 +283,11 @@ TEST(any_call_may_fail_and_nothing_is_lost) {
   }
 }
 
-TEST(a_network_that_does_not_start_is_told) {
+TEST(a_network_that_does_not_start_is_reported) {
   const Reset reset;
   const Plan plan;
   nvidia().computes = false;
-  CHECK(told(frame(plan), DPT_RESOURCE, "did not start the run"));
+  CHECK(failed_with(frame(plan), DPT_RESOURCE, "did not start the run"));
 }
 
 TEST(the_work_is_done_on_the_models_own_gpu) {

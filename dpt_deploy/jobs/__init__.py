@@ -1,1 +1,1 @@
-"""The only place where stages meet."""
+"""One room per command: the only place where network, graph, engine and runtime are combined."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -11,14 +11,20 @@ from typing import Any
 class Step:
     """One candidate at one size. ``operations`` and ``time`` are ratios to its smallest size."""
 
-    contender: str
+    candidate: str
     batch: int
     size: str
     operations: float
     time: float
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {
+            "contender": self.candidate,
+            "batch": self.batch,
+            "size": self.size,
+            "operations": self.operations,
+            "time": self.time,
+        }
 
 
 def scaling(rows: Iterable[Mapping[str, Any]]) -> list[Step]:
@@ -31,12 +37,12 @@ def scaling(rows: Iterable[Mapping[str, Any]]) -> list[Step]:
     for row in rows:
         series.setdefault((row["contender"], row["batch"]), []).append(row)
     found = []
-    for (contender, batch), entries in series.items():
+    for (candidate, batch), entries in series.items():
         ordered = sorted(entries, key=lambda row: row["gflop"])
         least = ordered[0]
         if len(ordered) > 1:
             found += [
-                Step(contender, batch, row["size"], row["gflop"] / least["gflop"], row["p50_ms"] / least["p50_ms"])
+                Step(candidate, batch, row["size"], row["gflop"] / least["gflop"], row["p50_ms"] / least["p50_ms"])
                 for row in ordered
             ]
     return found

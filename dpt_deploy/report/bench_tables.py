@@ -48,7 +48,7 @@ def scaling_table(data: Data) -> TextTable | None:
     """Make the table of the growth of time and arithmetic; None if there is one size only."""
     rows = {(row["contender"], row["batch"], row["size"]): row for row in data["rows"]}
     steps = [
-        {**rows[step.contender, step.batch, step.size], "work": step.operations, "time": step.time}
+        {**rows[step.candidate, step.batch, step.size], "work": step.operations, "time": step.time}
         for step in scaling(data["rows"])
     ]
     return _table(_SCALING, steps) if steps else None

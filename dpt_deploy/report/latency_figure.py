@@ -90,18 +90,18 @@ def _series(rows: Sequence[Data]) -> list[_Series]:
     for row in sorted(rows, key=lambda row: float(row["gflop"])):
         members.setdefault((str(row["contender"]), row["batch"]), []).append(row)
     found = []
-    for (contender, batch), own in members.items():
-        name, colour, marker = _look(contender)
+    for (candidate, batch), own in members.items():
+        name, colour, marker = _look(candidate)
         name += "" if len(batches) == 1 else f", batch {batch}"
         found.append(_Series(name, colour, marker, _DASHES[batches.index(batch) % len(_DASHES)], tuple(own)))
     return found
 
 
-def _look(contender: str) -> tuple[str, str, str]:
+def _look(candidate: str) -> tuple[str, str, str]:
     """Name, colour and marker of a candidate."""
-    if runtime := RUNTIMES.get(contender):
+    if runtime := RUNTIMES.get(candidate):
         return runtime.label, runtime.colour, runtime.marker
-    return _LOOKS.get(contender, (contender, *_OTHER))
+    return _LOOKS.get(candidate, (candidate, *_OTHER))
 
 
 def _sizes(rows: Sequence[Data]) -> list[str]:

@@ -79,7 +79,7 @@ def _costs(data: Mapping[str, Any]) -> list[str]:
 
 
 def _agreements(results: Sequence[Result]) -> str:
-    """How many intervals of each later study overlap with those of the largest one, on other images."""
+    """Count the intervals of each later study that overlap with those of the largest one, on other images."""
     largest = max(results, key=lambda result: int(result.data["data"]["images"]))
     lines = []
     for other in results:

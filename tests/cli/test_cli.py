@@ -170,8 +170,8 @@ def talkative_export(monkeypatch, tmp_path):
 def test_talk_goes_to_standard_error(talkative_export, tmp_path, capsys):
     assert run([*talkative_export, "--json"]) == 0
     out, err = capsys.readouterr()
-    told = json.loads(out)
-    assert told == {
+    printed = json.loads(out)
+    assert printed == {
         "artifact": str(tmp_path / "m.onnx"),
         "weights": "random",
         "parity": None,

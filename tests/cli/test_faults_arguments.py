@@ -167,7 +167,7 @@ OUT_OF_MEMORY = [
 
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["arena", "bad_alloc", "python"])
-def test_memory_that_runs_out_underway_is_said(error, artifact, monkeypatch, capsys):
+def test_memory_that_runs_out_underway_is_reported(error, artifact, monkeypatch, capsys):
     before = listing(artifact.parent)
     monkeypatch.setattr(OrtRunner, "_open", lambda _self: Full(error))
     assert "out of memory" in complaint(capsys, 7, "verify", artifact, "--res", "32", "--batch", "1")
@@ -207,7 +207,7 @@ OTHERS = {
     "against nothing": (("verify", "--against", "absent.pt"), 4, "absent.pt does not exist"),
     "against no model": (("verify", "--against", "absent.onnx"), 4, "absent.onnx does not exist"),
     "contender": (("bench", "--runtime", "trt9"), 2, "unknown candidate 'trt9'"),
-    "no contender": (("bench", "--runtime", ""), 2, "unknown candidate ''"),
+    "no candidate": (("bench", "--runtime", ""), 2, "unknown candidate ''"),
     "no time": (("bench", "--seconds", "0"), 2, "0.0 is not in the range x>0"),
     "no source": (("run",), 2, "Missing argument 'SOURCE'"),
 }

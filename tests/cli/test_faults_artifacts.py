@@ -31,7 +31,7 @@ def artifact(tmp_path):
 
 
 def refused(capsys, command, path, code=4):
-    """The complaint of a command about ``path``, which may change nothing beside it."""
+    """The complaint of a command about ``path``, which may change nothing next to it."""
     before = listing(path.parent)
     said = complaint(capsys, code, command[0], path, *command[1:])
     assert listing(path.parent) == before
@@ -82,7 +82,7 @@ def test_a_renamed_model_is_refused(command, artifact, capsys):
 
 
 def with_external_data(artifact):
-    """The same artefact with its weights in ``.data``, as a large model has them."""
+    """Copy an artefact with its weights in ``.data``, as a large model has them."""
     graph = onnx.load(artifact.path)
     data = f"{artifact.path.name}.data"
     onnx.save(graph, artifact.path, save_as_external_data=True, location=data, size_threshold=1024)

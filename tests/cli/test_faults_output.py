@@ -131,12 +131,12 @@ WRITTEN = {
     "folder": (["-o", "new/deep"], ["new/deep/in.png", "new/deep/in.pfm"]),
     "formats": (["-o", "x.png", "--format", "pfm", "--format", "color"], ["x.pfm", "x-color.png"]),
     "twice": (["-o", "x.png", "--format", "png", "--format", "png"], ["x.png"]),
-    "beside": ([], ["in-out.png", "in-out.pfm"]),
+    "next to the input": ([], ["in-out.png", "in-out.pfm"]),
 }
 
 
 @pytest.mark.parametrize(("options", "names"), WRITTEN.values(), ids=WRITTEN)
-def test_an_output_goes_where_it_is_told(options, names, artifact, photos, monkeypatch, capsys):
+def test_an_output_goes_where_the_option_says(options, names, artifact, photos, monkeypatch, capsys):
     picture(photos / "in.png")
     monkeypatch.chdir(photos)
     assert fine(capsys, "run", artifact, "in.png", *options).splitlines() == names
@@ -158,7 +158,7 @@ def test_a_folder_written_into_itself_is_refused(artifact, photos, capsys):
     fine(capsys, "run", artifact, photos, "-o", photos, "--format", "color")
 
 
-def test_a_folder_without_output_gets_one_beside_it_again_and_again(artifact, photos, monkeypatch, capsys):
+def test_a_folder_without_output_gets_one_next_to_it_again_and_again(artifact, photos, monkeypatch, capsys):
     picture(photos / "a.png")
     first = fine(capsys, "run", artifact, photos)
     assert first.splitlines() == [f"{photos}-out/a.png", f"{photos}-out/a.pfm"]
@@ -230,7 +230,7 @@ def test_results_that_cannot_be_written_are_an_error(artifact):
 
 
 def on_screen(argv, **changes):
-    """What ``dpt-deploy ARGV…`` shows on a terminal."""
+    """Return the output of ``dpt-deploy ARGV…`` on a terminal."""
     master, slave = pty.openpty()
     command = [sys.executable, "-m", "dpt_deploy", *map(str, argv)]
     shown = b""

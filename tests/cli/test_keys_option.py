@@ -36,10 +36,10 @@ def _convert(checkpoint, tmp_path, *options):
     )
 
 
-def test_every_key_of_a_checkpoint_is_told(checkpoint, tmp_path, capsys):
+def test_every_key_of_a_checkpoint_is_reported(checkpoint, tmp_path, capsys):
     assert _convert(checkpoint, tmp_path, "--keys") == 0
-    told = capsys.readouterr().err.splitlines()
-    used = [line for line in told if line.startswith("used ")]
+    messages = capsys.readouterr().err.splitlines()
+    used = [line for line in messages if line.startswith("used ")]
     assert len(used) == len(tiny_model("tiny-vit").state_dict())
     assert _convert(checkpoint, tmp_path) == 0
     assert not [line for line in capsys.readouterr().err.splitlines() if line.startswith("used ")]
@@ -51,6 +51,6 @@ def test_a_checkpoint_that_does_not_fit_tells_what_is_wrong(tmp_path, capsys):
     del state["neck.0.weight"]
     torch.save(state, tmp_path / "bad.pt")
     assert _convert(tmp_path / "bad.pt", tmp_path, "--keys") == 4
-    told = capsys.readouterr().err
-    assert "missing     neck.0.weight" in told
-    assert "shape       head.conv3.bias" in told
+    messages = capsys.readouterr().err
+    assert "missing     neck.0.weight" in messages
+    assert "shape       head.conv3.bias" in messages

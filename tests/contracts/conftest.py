@@ -15,7 +15,7 @@ _OURS = ("PYTHON", "COV_", "PYTEST_", "ORT_", "XDG_")  # what a command must not
 
 @dataclass(frozen=True)
 class Done:
-    """What a command left."""
+    """Results of a finished command."""
 
     code: int
     out: str

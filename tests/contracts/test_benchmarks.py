@@ -1,4 +1,4 @@
-"""What is committed in ``benchmarks/`` agrees: the page with the results, the pictures with the page."""
+"""The files in ``benchmarks/`` agree: the page with the results, the pictures with the page."""
 
 import copy
 from pathlib import Path
@@ -15,7 +15,7 @@ LATENCY = [result for result in RESULTS if kind_of(result) == "latency"]
 
 
 def stale(page, results):
-    """Whether a page is not the one that these results make."""
+    """Return True if a page is not the one that these results make."""
     return page != render(results).text
 
 

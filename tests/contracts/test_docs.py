@@ -42,7 +42,7 @@ def options_of(command):
 
 
 def drift_of_call(line):
-    """What is wrong with one ``dpt-deploy …`` line of a document; empty when nothing is."""
+    """Return the fault of one ``dpt-deploy …`` line of a document; empty if there is none."""
     words = shlex.split(line)[1:]
     if not words or words[0].startswith("-"):
         known = options_of(cli) | {"--version"}

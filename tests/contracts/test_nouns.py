@@ -18,7 +18,7 @@ PUBLIC = set(dpt_deploy.__all__)
 
 
 def private_names(tree):
-    """What a script takes from the package beyond its public names."""
+    """Names that a script takes from the package and that are not public."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name.startswith("dpt_deploy."))
@@ -30,7 +30,7 @@ def private_names(tree):
 
 
 def complaints(source, folder="export"):
-    """What is wrong with a script of a folder. Scripts in ``benchmarks/`` measure the package's own modules."""
+    """List the faults of a script. Scripts in ``benchmarks/`` measure the package's own modules."""
     tree = ast.parse(source)
     found = ["too long"] if len(source.splitlines()) > MAX_LINES[folder] else []
     found += ["no docstring"] if not ast.get_docstring(tree) else []

@@ -20,7 +20,7 @@ PHOTOGRAPH = "dpt_deploy/data/photographs/coffee.jpg"
 
 @pytest.fixture
 def hashed(monkeypatch):
-    """How often each file was hashed, by name."""
+    """Count how often each file is hashed, by name."""
     found = Counter()
     sha256_of = store.sha256_of
 

@@ -18,7 +18,7 @@ MOST_LINES = 500
 
 
 def complaints(name, data):
-    """What is wrong with one file, by its name and content."""
+    """List the faults of one file, by its name and content."""
     largest = LARGEST_WEIGHTS if name.startswith(WEIGHTS) else LARGEST_BYTES
     found = [f"{name}: {len(data)} bytes"] if len(data) > largest else []
     if b"\0" in data:

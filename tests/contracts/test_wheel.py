@@ -1,4 +1,4 @@
-"""What a wheel holds, and that it does its work alone, far from the repository."""
+"""Contents of the wheel, and its work in an environment without the repository."""
 
 import json
 import zipfile
@@ -23,7 +23,7 @@ TINY = "tests/support/recipes/tiny-vit.toml"
 
 
 def complaints(names):
-    """What is wrong with the contents of a wheel."""
+    """List the faults in the contents of a wheel."""
     found = [f"missing {name}" for name in sorted(WANTED - set(names))]
     licences = {name.partition(".dist-info/licenses/")[2] for name in names}
     found += [f"missing licence {licence}" for licence in LICENCES if licence not in licences]

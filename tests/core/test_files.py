@@ -74,7 +74,7 @@ def test_other_errors_pass_through(tmp_path):
         raise ValueError("defect")
 
 
-def test_a_folder_is_made_and_what_was_made_is_told(tmp_path):
+def test_a_folder_is_made_and_what_was_made_is_reported(tmp_path):
     assert ensure_folder(tmp_path / "a" / "b") == [tmp_path / "a" / "b", tmp_path / "a"]
     assert ensure_folder(tmp_path / "a" / "b") == []
 

@@ -45,7 +45,7 @@ def test_what_is_installed_passes():
     ],
     ids=["library", "build", "version"],
 )
-def test_a_broken_module_is_told_with_its_reason(line, tmp_path, monkeypatch):
+def test_a_broken_module_is_reported_with_its_reason(line, tmp_path, monkeypatch):
     (tmp_path / "brokenmodule.py").write_text(line)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(MissingExtraError, match="cannot be imported: ") as caught:

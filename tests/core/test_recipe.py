@@ -24,7 +24,7 @@ def test_a_recipe_changes_only_what_it_says(tmp_path):
     assert mine.image == base.image
 
 
-def test_a_recipe_may_stand_on_a_file_beside_it(tmp_path):
+def test_a_recipe_may_stand_on_a_file_next_to_it(tmp_path):
     _recipe(tmp_path, 'base = "base"\n[model.encoder]\nprefix_tokens = 2\n', "first.toml")
     second = load_recipe(_recipe(tmp_path, 'base = "first.toml"\ndescription = "x"\n', "second.toml"))
     assert second.model.encoder.prefix_tokens == 2

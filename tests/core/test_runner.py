@@ -1,4 +1,4 @@
-"""Abilities of runners are told apart by their protocols, and arrays by where they are."""
+"""Abilities of runners are recognised by their protocols, and arrays by the memory they are in."""
 
 import numpy as np
 import pytest

@@ -25,7 +25,7 @@ from dpt_deploy.measure.metrics import evaluation_crop
 
 
 def check(sample, truth):
-    """What was written is what is read: the image, the metres, and the hole."""
+    """Image, metres and hole are read as they were written."""
     assert np.array_equal(sample.image, truth.image)
     assert sample.depth.dtype == np.float32
     assert np.array_equal(sample.depth, truth.depth)

@@ -1,4 +1,4 @@
-"""Protocols: one prediction judged, many summed up, and the same by independent means."""
+"""Protocols: one prediction evaluated, many summarised, and both compared with independent code."""
 
 from __future__ import annotations
 

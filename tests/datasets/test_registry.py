@@ -59,7 +59,7 @@ def test_what_is_not_a_name_and_a_folder_is_refused(spec):
         open_dataset(spec)
 
 
-def test_an_unknown_name_is_told_all_names(tmp_path):
+def test_an_unknown_name_lists_all_names(tmp_path):
     with pytest.raises(UsageError, match="'nyuv2'") as caught:
         open_dataset(f"nyuv2:{tmp_path}")
     assert all(name in caught.value.hint for name in EVERY)
@@ -99,7 +99,7 @@ LOOKED_FOR = {
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_an_empty_folder_is_told_what_was_looked_for(tmp_path, name):
+def test_an_empty_folder_reports_what_was_searched(tmp_path, name):
     with pytest.raises(BadFileError, match="it holds nothing") as caught:
         open_dataset(f"{name}:{tmp_path}")
     assert [part for part in LOOKED_FOR[name] if part not in str(caught.value)] == []
@@ -107,7 +107,7 @@ def test_an_empty_folder_is_told_what_was_looked_for(tmp_path, name):
     assert caught.value.hint
 
 
-def test_a_partial_folder_is_told_what_was_found(tmp_path):
+def test_a_partial_folder_reports_what_was_found(tmp_path):
     write_nyu(tmp_path)
     (tmp_path / "splits.mat").rename(tmp_path / "splits (1).mat")
     for number in range(6):

@@ -1,4 +1,4 @@
-"""A plan that cannot run here is refused before it is deserialised: version, GPU, memory; known defects are told."""
+"""A plan that cannot run is refused before it is deserialised: version, GPU, memory. Known defects are reported."""
 
 from dataclasses import replace
 

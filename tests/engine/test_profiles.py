@@ -1,4 +1,4 @@
-"""Sizes and batches become narrow profiles; a shape finds its narrowest; what fits none is told which there are."""
+"""Sizes and batches become narrow profiles; a shape gets its narrowest; one that fits none is refused."""
 
 import pytest
 
@@ -51,7 +51,7 @@ def test_the_narrowest_profile_is_chosen():
     assert choose_profile(profiles, 1, Size(416, 384)) == 0
 
 
-def test_a_shape_outside_every_profile_is_told_which_there_are():
+def test_a_shape_outside_every_profile_names_them():
     with pytest.raises(
         UsageError, match=r"no batch of 9 at 384; its profiles: 384 batch 1; 384 batch 2\.\.8"
     ) as caught:

@@ -74,9 +74,9 @@ def test_threads_take_turns(engine, expected):
         engine_checks.threads_take_turns(runner, expected, SHAPES, tolerance(engine))
 
 
-def test_wrong_feeds_are_refused(engine):
+def test_wrong_inputs_are_refused(engine):
     with open_runner(engine.path, "trt") as runner:
-        engine_checks.wrong_feeds_are_refused(runner, (1, 96, 96))
+        engine_checks.wrong_inputs_are_refused(runner, (1, 96, 96))
 
 
 def test_few_contexts_are_kept_and_still_agree(engine, expected):
@@ -266,7 +266,7 @@ def test_the_gate_records_what_was_measured_on_this_gpu(engine, capsys):
     assert sidecar.parity.verified
     assert "compute capability" in sidecar.parity.processor
     assert sidecar.engine.audit.method == "engine"
-    engine_checks.times_of_layers_are_told(sidecar.engine.audit)
+    engine_checks.times_of_layers_are_reported(sidecar.engine.audit)
     fine(capsys, "verify", engine.path, "--golden")
 
 
@@ -283,8 +283,8 @@ def test_profiles_are_measured(tmp_path):
     engine_checks.profiles_are_measured(record, reporter.lines)
 
 
-def test_an_engine_is_timed_beside_pytorch(engine, capsys, torch):
-    copied(exported("tiny-vit", precision=engine.sidecar.precision), engine.path.parent)  # its model, beside it
+def test_an_engine_is_timed_against_pytorch(engine, capsys, torch):
+    copied(exported("tiny-vit", precision=engine.sidecar.precision), engine.path.parent)  # its model, next to it
     names = "trt,trt-device,trt-enqueue-device,torch,torch-device"
     argv = ("bench", engine.path, "--runtime", names, "--res", "64", "--seconds", "0.5", "--no-memory", "--no-photo")
     found = json.loads(fine(capsys, *argv, "--json"))
@@ -299,14 +299,14 @@ def _resident_bytes():
 
 @pytest.mark.parametrize(("turns", "kept"), [(10_000, len(SHAPES)), (100, 2)], ids=["replayed", "contexts come and go"])
 def test_memory_does_not_grow_over_mixed_sizes(turns, kept, engine, torch):
-    """Of device and host. A new context may have its kernels compiled: where few are kept every run waits."""
+    """Memory of device and host. A new context may compile its kernels: if few are kept, every run waits."""
     record = engine.sidecar.engine
     kind = find_runtime("trt").load()
     with kind(engine.path, library=record.library, profiles=record.profiles, kept_shapes=kept) as runner:
-        feeds = [{"pixel_values": engine_checks.images(*shape, seed=1)} for shape in SHAPES]
+        inputs = [{"pixel_values": engine_checks.images(*shape, seed=1)} for shape in SHAPES]
         left, resident = [], []
         for turn in range(turns):
-            runner.infer(feeds[turn % len(feeds)])
+            runner.infer(inputs[turn % len(inputs)])
             if turn + 1 in (turns // 10, turns):
                 left.append(torch.cuda.mem_get_info()[0])
                 resident.append(_resident_bytes())

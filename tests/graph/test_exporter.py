@@ -17,7 +17,7 @@ from dpt_deploy.core.spec import TensorSpec
 from dpt_deploy.graph.analysis.describe import describe
 from dpt_deploy.graph.analysis.opened import OpenedGraph
 from dpt_deploy.graph.axes import Axes
-from dpt_deploy.jobs.common.inputs import model_feed
+from dpt_deploy.jobs.common.inputs import model_inputs
 from dpt_deploy.jobs.common.reference import reference_outputs
 from dpt_deploy.jobs.common.samples import structured_images
 from dpt_deploy.jobs.verify.compare import check_reference, compare
@@ -26,11 +26,9 @@ from dpt_deploy.runtime.onnxruntime import OrtRunner
 OPSETS = (23, 20)
 UNSEEN = ((32, 32, 1), (64, 96, 3), (160, 64, 2), (32, 1024, 1), (1024, 32, 1))  # height, width, batch
 BLOCKS = {"tiny-vit": 4, "tiny-seg": 4, "tiny-distilled": 4, "tiny-hybrid": 2, "tiny-metric": 2}
-FLAVOURS = [(name, opset) for opset in OPSETS for name in TINY]
-flavours = pytest.mark.parametrize(("name", "opset"), FLAVOURS)
-from_the_end = pytest.mark.parametrize(
-    ("name", "opset"), FLAVOURS[::-1]
-)  # so that two workers seldom want the same one
+CASES = [(name, opset) for opset in OPSETS for name in TINY]
+every_case = pytest.mark.parametrize(("name", "opset"), CASES)
+from_the_end = pytest.mark.parametrize(("name", "opset"), CASES[::-1])  # so that two workers seldom want the same one
 
 PIXELS = TensorSpec("pixel_values", "float32", ("batch", 3, "height", "width"))
 BYTES = TensorSpec("image", "uint8", ("batch", "height", "width", 3))
@@ -48,10 +46,10 @@ def tensors(sidecar):
 
 
 def measured(artifact, name, height, width, batch):
-    """What ONNX Runtime makes of test images, held to PyTorch with the tolerance of the recipe."""
+    """Compare ONNX Runtime with PyTorch on test images, with the tolerance of the recipe."""
     images = structured_images(batch, height, width, seed=5)
     with OrtRunner(artifact.path) as runner:
-        (candidate,) = runner.infer(model_feed(artifact.sidecar, images)).values()
+        (candidate,) = runner.infer(model_inputs(artifact.sidecar, images)).values()
     (output,) = artifact.sidecar.outputs
     reference = reference_outputs(tiny_model(name), artifact.sidecar, images)[output.name]
     check_reference(reference, output.kind, min_span=0.1)
@@ -62,7 +60,7 @@ def measured(artifact, name, height, width, batch):
 # --- dynamic graphs ---------------------------------------------------------------------------------------------------
 
 
-@flavours
+@every_case
 def test_inputs_and_outputs_are_named_typed_and_symbolic(name, opset):
     found = describe(OpenedGraph(exported(name, opset=opset).path))
     assert found.inputs == (PIXELS,)
@@ -83,13 +81,13 @@ def test_the_weights_of_another_seed_would_be_noticed():
     artifact = exported("tiny-vit")
     images = structured_images(1, 64, 96)
     with OrtRunner(artifact.path) as runner:
-        (candidate,) = runner.infer(model_feed(artifact.sidecar, images)).values()
+        (candidate,) = runner.infer(model_inputs(artifact.sidecar, images)).values()
     (output,) = artifact.sidecar.outputs
     reference = reference_outputs(tiny_model("tiny-vit", 1), artifact.sidecar, images)[output.name]
     assert not compare(candidate, reference, output, batch=1, size=Size(64, 96)).passed
 
 
-@flavours
+@every_case
 def test_attention_is_one_node_a_block_at_opset_23_and_decomposed_at_20(name, opset):
     operators = Counter(node.op_type for node in graph_of(exported(name, opset=opset)).node)
     blocks = BLOCKS.get(name, 0)
@@ -115,14 +113,14 @@ def test_resizes_keep_the_corner_rule_of_each_place(name, opset):
 
 
 def traces(data):
-    """What in the bytes of a file tells about the machine that made it."""
+    """List traces in a file of the machine that made it."""
     root = str(ROOT)
     telling = [root, "site-packages", ".py", "stack_trace", "pkg.torch", "Traceback"]
     telling += [name for name in (platform.node(), getpass.getuser()) if len(name) > 5]  # a short word may be weights
     return [word for word in telling if word.encode() in data]
 
 
-@flavours
+@every_case
 def test_the_file_does_not_tell_about_the_machine_that_made_it(name, opset):
     assert traces(exported(name, opset=opset).path.read_bytes()) == []
 
@@ -152,7 +150,7 @@ def test_a_dead_weight_would_be_noticed():
     assert unused(graph) == ["encoder.norm.weight"]
 
 
-@flavours
+@every_case
 def test_the_graph_holds_the_network_s_weights_once(name, opset):
     model = tiny_model(name)
     found = describe(OpenedGraph(exported(name, opset=opset).path)).parameters
@@ -217,7 +215,7 @@ def test_bytes_in_and_labels_out_together():
     assert measured(artifact, "tiny-seg", 96, 64, 2).passed
 
 
-def test_every_flavour_has_its_own_file_name():
+def test_every_export_has_its_own_file_name():
     names = [exported(name, opset=opset).path.name for name in TINY for opset in OPSETS]
     names += [exported("tiny-hybrid", input_kind="uint8").path.name]
     assert len(set(names)) == len(names)

@@ -1,4 +1,4 @@
-"""Nodes and tensors of a graph are called after the modules they come from, and nothing else is told."""
+"""Nodes and tensors of a graph are named after the modules they come from; names reveal nothing else."""
 
 import re
 

@@ -85,7 +85,7 @@ def test_network_size_follows_the_height_on_a_tie():
     assert rules.network_size(256, 768, *TARGETS[0]) == Size(384, 1152)  # scales 1.5 and 0.5
 
 
-def test_network_size_ignores_the_aspect_when_told():
+def test_network_size_ignores_the_aspect_on_request():
     assert rules.network_size(1080, 1920, spec_of(256, 320, "minimal", keep_aspect=False), 32) == Size(256, 320)
 
 

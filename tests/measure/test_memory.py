@@ -26,18 +26,18 @@ def test_a_process_answers_what_it_was_asked():
 
 
 @pytest.mark.parametrize(("fate", "said"), FATES.items(), ids=FATES)
-def test_a_process_that_comes_to_grief_is_told_of(fate, said):
+def test_a_process_that_comes_to_grief_is_reported(fate, said):
     with pytest.raises(ChildError) as caught:
         ask(CHILD, {"fate": fate})
     assert said in str(caught.value)
 
 
-def test_a_module_that_is_not_there_is_told_of():
+def test_a_module_that_is_not_there_is_reported():
     with pytest.raises(ChildError, match="No module named 'absent'"):
         ask("absent", {})
 
 
-def test_an_interpreter_that_is_not_there_is_told_of(monkeypatch):
+def test_an_interpreter_that_is_not_there_is_reported(monkeypatch):
     monkeypatch.setattr(memory.sys, "executable", "/absent/python")
     with pytest.raises(ChildError, match="cannot be started: No such file"):
         ask(CHILD, {"fate": "fine"})

@@ -188,7 +188,7 @@ def test_depth_errors_refuse_what_cannot_be_measured():
 
 
 def test_gargs_crop():
-    """Of the commonest frame, as the papers quote it: rows 153..370, columns 44..1196."""
+    """Crop of the most common frame, as the papers quote it: rows 153..370, columns 44..1196."""
     assert metrics.evaluation_crop("garg", 375, 1242) == np.s_[153:371, 44:1197]
 
 

@@ -39,7 +39,7 @@ def test_medians_are_those_of_the_clock(clock):
     assert ratio(found["slow"], found["fast"]) == (3.0, 3.0, 3.0)
 
 
-def test_many_in_a_row_are_told_one_by_one(clock):
+def test_many_in_a_row_are_reported_one_by_one(clock):
     burst = clock.work(8.0)
     found = interleave(
         {"burst": TimedCall(burst.run, burst.synchronize, times=4), "one": clock.work(1.0)}, seconds=40.0

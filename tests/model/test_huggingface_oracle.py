@@ -1,4 +1,4 @@
-"""Hugging Face's DPT, which was not written here, as the judge of our network, our loader and our writer.
+"""Hugging Face's DPT, independent code, as the oracle for the network, the loader and the writer.
 
 With its layer-norm epsilon set to ours the two agree to the last bit; the tolerance is for other machines.
 """
@@ -25,7 +25,7 @@ from dpt_deploy.model.reassemble import IgnoreReadout
 
 transformers = pytest.importorskip("transformers", reason="transformers is the oracle (pip install -e '.[oracle]')")
 
-from support.huggingface import distance, judge, lift, oracle, oracle_class, oracle_config, photograph  # noqa: E402
+from support.huggingface import distance, lift, oracle, oracle_class, oracle_config, oracle_output, photograph  # noqa: E402
 
 MAX_OF_RANGE = 1e-5
 NOTICEABLE = 1e-3  # of the range: what a planted fault must exceed by far
@@ -87,7 +87,7 @@ def test_we_agree_with_the_oracle_at_full_width(name, tmp_path):
     assert ours.spec == spec
     for batch, size in inputs:
         pixels = photograph(batch, *size)
-        assert distance(run(ours, pixels), judge(theirs, pixels)) <= MAX_OF_RANGE
+        assert distance(run(ours, pixels), oracle_output(theirs, pixels)) <= MAX_OF_RANGE
 
 
 @pytest.mark.slow
@@ -97,17 +97,17 @@ def test_we_agree_with_the_oracle_on_large(tmp_path):
     theirs.save_pretrained(tmp_path)
     ours, _ = load_weights(spec, tmp_path)
     pixels = photograph(1, 192, 256)
-    assert distance(run(ours, pixels), judge(theirs, pixels)) <= MAX_OF_RANGE
+    assert distance(run(ours, pixels), oracle_output(theirs, pixels)) <= MAX_OF_RANGE
 
 
 def test_the_workaround_is_the_oracle_s_own_forward_at_its_own_size():
     theirs = oracle(TINY)
     pixels = photograph(1, 64, 64)
     with torch.inference_mode():
-        assert torch.equal(judge(theirs, pixels), theirs(pixels).predicted_depth)
+        assert torch.equal(oracle_output(theirs, pixels), theirs(pixels).predicted_depth)
 
 
-# --- the original's keys, judged by the same oracle -------------------------------------------------------------------
+# --- the original's keys, with the same oracle -------------------------------------------------------------------
 
 # Written down here once more: an account of the original's names that the key maps have no part in.
 ORIGINAL_TO_ORACLE = (
@@ -202,7 +202,7 @@ def test_the_original_s_keys_give_what_the_oracle_gives(spec, branch, tmp_path):
     ours, _ = load_weights(spec, tmp_path / "original.pt")
     for size in ((64, 64), (64, 96)):
         pixels = photograph(2, *size)
-        assert distance(run(ours, pixels), judge(theirs, pixels)) <= MAX_OF_RANGE
+        assert distance(run(ours, pixels), oracle_output(theirs, pixels)) <= MAX_OF_RANGE
 
 
 # --- tiny: every variant, in both directions --------------------------------------------------------------------------
@@ -227,7 +227,7 @@ def test_hugging_face_to_us(spec, tmp_path):
     assert len(report.used) + len(report.unused) == len(theirs.state_dict())
     for size in ((64, 64), (64, 96), (160, 32)):
         pixels = photograph(2, *size)
-        assert distance(run(ours, pixels), judge(theirs, pixels)) <= MAX_OF_RANGE
+        assert distance(run(ours, pixels), oracle_output(theirs, pixels)) <= MAX_OF_RANGE
 
 
 @pytest.mark.parametrize("spec", VARIANTS.values(), ids=VARIANTS.keys())
@@ -238,7 +238,7 @@ def test_us_to_hugging_face_and_back(spec, tmp_path):
     assert not any(loading[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     for size in ((64, 64), (64, 96)):
         pixels = photograph(2, *size)
-        assert distance(run(ours, pixels), judge(theirs.eval(), pixels)) <= MAX_OF_RANGE
+        assert distance(run(ours, pixels), oracle_output(theirs.eval(), pixels)) <= MAX_OF_RANGE
     again, _ = load_weights(spec, tmp_path / "folder")
     assert again.spec == spec
     assert all(torch.equal(tensor, again.state_dict()[key]) for key, tensor in ours.state_dict().items())
@@ -316,7 +316,7 @@ def test_the_epsilon_of_the_folder_replaces_that_of_the_recipe(eps, used, folder
     assert ours.get_submodule("encoder.blocks.0.norm1").eps == used
     theirs = oracle(TINY, layer_norm_eps=used)
     pixels = photograph(1, 64, 96)
-    assert distance(run(ours, pixels), judge(theirs, pixels)) <= MAX_OF_RANGE
+    assert distance(run(ours, pixels), oracle_output(theirs, pixels)) <= MAX_OF_RANGE
 
 
 CONTRADICTIONS = {
@@ -398,7 +398,7 @@ def pair(folder):
 def gap(pair, size=(64, 96)):
     theirs, ours = pair
     pixels = photograph(2, *size)
-    return distance(run(ours, pixels), judge(theirs, pixels))
+    return distance(run(ours, pixels), oracle_output(theirs, pixels))
 
 
 def test_the_sound_pair_agrees(pair):

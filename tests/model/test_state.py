@@ -54,7 +54,7 @@ def test_blocks_past_the_last_tap_are_not_built():
 
 
 def interferes(first, second, x):
-    """Whether a run of ``second`` (before, or at the same time) changes what ``first`` returns."""
+    """Return True if a run of ``second`` (before, or at the same time) changes the result of ``first``."""
     with torch.inference_mode():
         alone = [first(x), second(x)]
         after = [first(x), second(x), first(x)]
@@ -77,7 +77,7 @@ def test_two_networks_share_no_state(name):
 
 
 class SharesActivations(nn.Module):
-    """What the original does: hooks write the features of every network into one dictionary."""
+    """The original's way: hooks write the features of every network into one dictionary."""
 
     activations: dict[str, torch.Tensor] = {}  # noqa: RUF012  the defect under test
 

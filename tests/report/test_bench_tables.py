@@ -45,7 +45,7 @@ def test_memory_of_a_gpu_shows_where_there_is_one():
     assert column(timing_table(data), "GPU memory") == ["3 MB", "-", "-"]
 
 
-def test_growth_stands_beside_the_share_of_attention():
+def test_growth_stands_next_to_the_share_of_attention():
     table = scaling_table(latency.result())
     ours = [dict(zip(table.heads, row, strict=True)) for row in table.rows if row[0] == "ort"]
     assert [row["size"] for row in ours] == ["64", "96x128", "192"]
@@ -61,7 +61,7 @@ def test_steps_add_up():
     assert steps_table({"end_to_end_ms": {}}) is None
 
 
-def test_few_rounds_are_said():
+def test_few_rounds_are_reported():
     data = {"cases": [latency.case("64", rounds=40), latency.case("96", rounds=7)]}
     (fine, enough), (warned, few) = limits(data)
     assert fine == "64, batch 1: 40 rounds in 60 s, ended by the time limit"

@@ -140,7 +140,7 @@ def test_pictures_that_are_there_stay_unless_asked(redraw, expected, folder):
     assert (where / "REPORT.md").read_text() == render(read_results(where / "results")).text
 
 
-def test_a_page_that_cannot_be_written_is_told_of(folder):
+def test_a_page_that_cannot_be_written_is_reported(folder):
     where, _ = folder
     with pytest.raises(ResourceError, match="cannot write"):
         write_benchmark_page(where / "results", where / "absent" / "REPORT.md")

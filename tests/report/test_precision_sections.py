@@ -105,7 +105,7 @@ def test_every_file_has_a_row_and_every_refusal_its_message():
     assert "Refusals" not in page({**PRECISIONS, "rows": [file("small")]})
 
 
-def test_memory_is_told_above_the_model():
+def test_memory_is_reported_above_the_model():
     assert "| small | 500 | 64, 96 | 0.40 GB | 2.10 GB | 2.00 GB (10 images) | 1.50 GB | 0.60 GB | 10 min |" in page(
         MEMORY
     )

@@ -48,7 +48,7 @@ def page():
 
 
 class Nesting(html.parser.HTMLParser):
-    """What is wrong with a page: tags that do not close, references that leave it, ids that are there twice."""
+    """List the faults of a page: tags that do not close, references that leave it, ids that are there twice."""
 
     def __init__(self):
         super().__init__()

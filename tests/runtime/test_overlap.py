@@ -44,7 +44,7 @@ def test_what_finds_no_room_is_begun_when_the_others_have_ended(run, log):
     assert log == ["begin 1", "end 1", "begin 100", "end 100", "begin 101", "begin 2", "end 101", "end 2"]
 
 
-def test_what_fails_at_its_end_is_told_in_its_turn(run):
+def test_what_fails_at_its_end_is_reported_in_its_turn(run):
     found = run([1, 7, 2, 3])
     assert next(found) == 10
     with pytest.raises(UsageError, match="end 7"):
@@ -56,7 +56,7 @@ def test_few_are_enough(run, items):
     assert list(run(items)) == [10 * item for item in items]
 
 
-def test_what_cannot_begin_is_told_after_what_was_begun(run, log):
+def test_what_cannot_begin_is_reported_after_what_was_begun(run, log):
     found = run([1, 2, -1, 3])
     assert [next(found), next(found)] == [10, 20]
     with pytest.raises(UsageError, match="begin -1"):

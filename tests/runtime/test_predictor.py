@@ -157,13 +157,13 @@ class Recorder:
     def __init__(self):
         self.fed = []
 
-    def infer(self, feed):
-        self.fed.append(feed)
-        (pixels,) = feed.values()
+    def infer(self, inputs):
+        self.fed.append(inputs)
+        (pixels,) = inputs.values()
         return {"predicted_depth": pixels.mean(axis=1)}
 
 
-def test_the_predictor_works_over_any_runner_and_feeds_it_the_original_s_input():
+def test_the_predictor_works_over_any_runner_with_the_original_s_input():
     runner: Runner = Recorder()
     sidecar = exported("tiny-midas").sidecar
     Predictor(runner, sidecar)(photograph("coffee"))

@@ -33,7 +33,7 @@ STEPS, REACH = 3000, 12.0
 
 
 def equation(solid, point):
-    """What is 0 on the surface of ``solid`` and negative inside, at points (3, N); written without the code's help."""
+    """Evaluate, at points (3, N), a function that is 0 on the surface of ``solid`` and negative inside."""
     if isinstance(solid, Ground):
         return point[1] - solid.height
     x, y, z = solid.frame.rotation.T @ (point - solid.frame.centre[:, None])
@@ -46,7 +46,7 @@ def equation(solid, point):
 
 
 def marched(solid, origin, direction):
-    """Where rays first cross the surface, found by small steps and bisection; infinite where they do not."""
+    """Find where rays first cross the surface, by small steps and bisection; infinite if they do not."""
     inside = -1.0 if getattr(solid, "room", False) else 1.0
     found = np.full(origin.shape[1], np.inf)
     steps = np.linspace(0, REACH, STEPS + 1)

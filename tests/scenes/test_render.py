@@ -1,4 +1,4 @@
-"""Rendered scenes: the same for ever, exact where they claim to be, and fit to train on."""
+"""Rendered scenes: always the same, exact where they claim to be, and fit to train on."""
 
 from functools import partial
 from itertools import pairwise
@@ -28,7 +28,7 @@ def scenes():
     return [render_scene(seed, height=SIDE, width=SIDE) for seed in SEEDS]
 
 
-# --- the same for ever ------------------------------------------------------------------------------------------------
+# --- always the same ------------------------------------------------------------------------------------------------
 
 
 def departures(golden, scenes):
@@ -107,7 +107,7 @@ def test_seeds_in_a_row_are_not_balanced():
 
 
 def complaints(scene):
-    """What is wrong with a scene as a training example."""
+    """List the faults of a scene as a training example."""
     found = []
     if not 20 < scene.image.mean() < 235 or scene.image.std() < 5:
         found.append("nothing to see")

@@ -19,7 +19,7 @@ EIGEN_LIST = "eigen_test_files_with_gt.txt"
 
 @dataclass(frozen=True)
 class Truth:
-    """What one sample was written as."""
+    """Values that one sample was written with."""
 
     image: np.ndarray
     depth: np.ndarray

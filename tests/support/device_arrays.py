@@ -1,4 +1,4 @@
-"""Arrays of the stand-in's device, whose memory is this process's: what others show of theirs, and a copy of ours."""
+"""Arrays of the fake's device, whose memory is this process's: what others show of theirs, and a copy of ours."""
 
 import ctypes
 
@@ -17,7 +17,7 @@ class OnDevice:
 
 
 def on_host(array):
-    """A copy of an array of the stand-in's device, whose memory is this process's."""
+    """A copy of an array of the fake's device, whose memory is this process's."""
     array._stream.synchronize()
     count = int(np.prod(array.shape)) * array.dtype.itemsize
     held = (ctypes.c_byte * count).from_address(array.address)

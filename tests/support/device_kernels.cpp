@@ -1,4 +1,4 @@
-// The jobs of pixel.hpp on a CPU, as a stand-in for the GPU that Python would queue them on.
+// The jobs of pixel.hpp on a CPU, as a fake of the GPU that Python would queue them on.
 #include <cstdint>
 
 #include "pixel.hpp"

@@ -1,4 +1,4 @@
-"""A stand-in for compiled kernels: the same jobs, from the same structures, computed by the CPU in a stream's turn."""
+"""A fake of compiled kernels: the same jobs, from the same structures, computed by the CPU in a stream's turn."""
 
 import ctypes
 import subprocess
@@ -41,7 +41,7 @@ def bytes_of(name):
 
 
 class CpuKernels:
-    """Takes the place of ``runtime._kernels.Kernels`` over the stand-in for CUDA ``cuda``."""
+    """Takes the place of ``runtime.tensorrt.kernels.Kernels`` over the fake CUDA ``cuda``."""
 
     def __init__(self, cuda):
         self.cuda, self.launched = cuda, []
@@ -54,8 +54,8 @@ class CpuKernels:
 
 
 @contextmanager
-def standing_in(monkeypatch, folder):
-    """A running engine over stand-ins, which resizes there as well: (runner, cuda, kernels)."""
+def fake_resizing(monkeypatch, folder):
+    """A running engine over fakes, which also resizes: (runner, cuda, kernels)."""
     runner, cuda, _ = runner_factory(monkeypatch, folder)()
     kernels = CpuKernels(cuda)
     monkeypatch.setattr(device_predictor, "kernels_of", lambda _device: kernels)

@@ -1,4 +1,4 @@
-"""What any runner of an engine must do: the same assertions on a stand-in here and on a GPU where there is one."""
+"""Assertions about any runner of an engine: used with a fake, and on a GPU if there is one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def images(batch, height, width, seed=0):
 
 
 def outputs_of(runner):
-    """What another runner computes, as a function of the pixels."""
+    """Output of another runner, as a function of the pixels."""
     name, output = runner.inputs[0].name, runner.outputs[0].name
     return lambda pixels: runner.infer({name: pixels})[output]
 
@@ -107,7 +107,7 @@ def threads_submit_and_collect(runner, expected, shapes, tolerance):
 
 
 def device_imaging_agrees(kind, runner, sidecar, tolerance):
-    """Images resized on the device by a predictor ``kind`` beside the host's, of several sizes, each twice and more."""
+    """Compare images resized by a predictor ``kind`` with the host's: several sizes, each at least twice."""
     host = Predictor(runner, sidecar)
     with kind(runner, sidecar) as predictor:
         for turn, (height, width) in enumerate([(64, 64), (50, 70), (64, 64), (91, 60), (64, 64), (50, 70)]):
@@ -147,7 +147,7 @@ def layers_are_timed_apart(runner, expected, shapes, tolerance):
     agree(runner, expected, shapes, tolerance)
 
 
-def times_of_layers_are_told(audit):
+def times_of_layers_are_reported(audit):
     """Shares go by time; most of it is that of layers that the inspector knows."""
     assert (audit.untimed, audit.basis) == ("", "time")
     assert 0 < sum(audit.times.precision.values()) <= audit.times.total
@@ -166,11 +166,11 @@ def profiles_are_measured(record, said):
         assert time.switch is not None
 
 
-def wrong_feeds_are_refused(runner, outside):
+def wrong_inputs_are_refused(runner, outside):
     """By name, type and shape; ``outside`` is a legal shape that no profile takes."""
     name = runner.inputs[0].name
     good = images(1, 64, 64)
-    for feed, match in (
+    for inputs, match in (
         ({}, "the inputs are nothing"),
         ({"image": good}, f"takes '{name}'; the inputs are 'image'"),
         ({name: good.astype(np.float64)}, "does not accept .* float64"),
@@ -179,7 +179,7 @@ def wrong_feeds_are_refused(runner, outside):
         ({name: images(*outside)}, "its profiles: "),
     ):
         with pytest.raises(UsageError, match=match):
-            runner.infer(feed)
+            runner.infer(inputs)
 
 
 def is_a_finished_refit(done, model):

@@ -1,4 +1,4 @@
-"""Stand-ins for the CUDA runtime and for TensorRT, so that a runner's own logic can be tried without a GPU.
+"""Fakes of the CUDA runtime and of TensorRT, to test a runner's own logic without a GPU.
 
 Device memory is memory of this process, and the "engine" averages the channels of its input. What is queued on a stream
 is done when somebody waits for it, and not before: work that does not wait for what it needs finds nothing there. Time
@@ -39,7 +39,7 @@ HOST_CODE = b"with host code"  # how a plan begins that brings some
 
 @dataclass
 class Costs:
-    """Seconds of the stand-in's clock: of a run, by profile; more for a context's first; more after another profile."""
+    """Seconds of the fake's clock: of a run, by profile; more for a context's first; more after another profile."""
 
     run: Callable = lambda _profile: 0.0
     first: float = 0.0
@@ -319,11 +319,11 @@ class Inspector:
         self.layers, self.execution_context = layers, None
 
     def get_engine_information(self, _form):
-        listed = self.layers if self.execution_context else [untold(each) for each in self.layers]
+        listed = self.layers if self.execution_context else [without_formats(each) for each in self.layers]
         return json.dumps({"Layers": listed})
 
 
-def untold(entry):
+def without_formats(entry):
     """An entry as it is without a context."""
     unknown = "Format not available due to dynamic shapes."
     return {
@@ -348,7 +348,7 @@ def view(address, shape):
 
 
 class FakeView:
-    """What ``StridedMemoryView`` tells of an array; the real one asks the driver about every pointer."""
+    """The facts that ``StridedMemoryView`` reports of an array; the real one asks the driver about every pointer."""
 
     def __init__(self, interface, stream_ptr=None):
         self.ptr, self.shape = interface["data"][0], tuple(interface["shape"])
@@ -426,12 +426,12 @@ def fake_tensorrt(cuda, profiles, *, loads=True, rtx=False):
 
 
 def free_the_rest():
-    """What a test left in a traceback is freed while its stand-ins are there, not over those of another test."""
+    """Free what a test left in a traceback while its fakes are installed, not during another test."""
     gc.collect()
 
 
 def install(monkeypatch, profiles, *, loads=True, rtx=False, **options):
-    """Put the stand-ins in place; returns (cuda, tensorrt)."""
+    """Put the fakes in place; returns (cuda, tensorrt)."""
     cuda = FakeCuda(**options)
     trt = fake_tensorrt(cuda, profiles, loads=loads, rtx=rtx)
     monkeypatch.setattr(_cuda, "runtime", cuda)
@@ -441,7 +441,7 @@ def install(monkeypatch, profiles, *, loads=True, rtx=False, **options):
 
 
 def install_for(monkeypatch, record, profiles=None):
-    """The same under the name of the library that really built an engine, on a GPU that runs it."""
+    """Install the fakes under the name of the library that really built an engine, on a GPU that runs it."""
     cuda, trt = install(monkeypatch, profiles or record.profiles, rtx=True)
     trt.__version__ = record.version
     monkeypatch.setitem(sys.modules, record.library, trt)
@@ -451,7 +451,7 @@ def install_for(monkeypatch, record, profiles=None):
 
 
 def install_over_builder(monkeypatch, library, profiles):
-    """The real library with its builder, whose run time is the stand-in's: engines are built, and "run" on a GPU."""
+    """The real library with its builder, whose run time is the fake's: engines are built, and "run" on a GPU."""
     real = import_module(library)
     cuda, trt = install(monkeypatch, profiles, rtx=True)
     made = SimpleNamespace(**{**vars(real), **vars(trt), "__name__": library, "__version__": real.__version__})
@@ -465,13 +465,13 @@ def install_over_builder(monkeypatch, library, profiles):
     return cuda, trt
 
 
-GPU = Gpu("Stand-in", "8.9", "580.1", 1 << 34)
+GPU = Gpu("Fake", "8.9", "580.1", 1 << 34)
 PROFILES = plan_profiles(parse_ranges("64,64x96"), 3)
 SHAPES = [(1, 64, 64), (3, 64, 64), (2, 64, 96), (1, 64, 96)]
 
 
 def mean(pixels):
-    """What the stand-in's engine computes."""
+    """Output of the fake's engine."""
     return pixels.mean(axis=1)
 
 
@@ -479,7 +479,7 @@ compute = mean  # a test may put something worse here
 
 
 def runner_factory(monkeypatch, folder):
-    """A function that makes a runner over stand-ins, and returns it with these."""
+    """A function that makes a runner over fakes, and returns both."""
 
     def made(kept_shapes=8, stream=None, profiles=PROFILES, host_code=False, **options):
         cuda, trt = install(monkeypatch, profiles, **options)
@@ -492,6 +492,6 @@ def runner_factory(monkeypatch, folder):
 
 
 def engine_record(**changes):
-    """What a sidecar says of an engine with the profiles of the stand-in's."""
+    """Record of an engine that has the profiles of the fake."""
     audit = AuditRecord("network", {}, {}, {})
     return replace(EngineRecord(NAME, "1", None, PROFILES, EngineOptions(), 0, 0, 0.0, audit), **changes)

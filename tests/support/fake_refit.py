@@ -1,8 +1,8 @@
-"""A stand-in for the part of TensorRT that refits, and plans for it: what a real one does by its headers and documents.
+"""A fake of the part of TensorRT that refits, with plans for it, after TensorRT's headers and documents.
 
 Its plan is a list of weights with their digests (null: left out) in JSON. Written after ``NvInferRuntime.h`` and the
 parser's refitter: only weights that the engine knows by name are set, all others are passed over; one that is not set
-fails the file; a plan built without weights leaves them out again and stops being refittable unless told otherwise.
+fails the file; a plan built without weights leaves them out again and stops being refittable unless a flag keeps it so.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from dpt_deploy.jobs.build.refit.same_graph import record_of
 from dpt_deploy.jobs.common import targets
 from dpt_deploy.runtime.cuda import driver as _cuda
 
-GPU = Gpu("Stand-in", "8.9", "580.1", 1 << 34)
+GPU = Gpu("Fake", "8.9", "580.1", 1 << 34)
 VERSIONS = {"tensorrt": "10.14.1.48", "tensorrt_rtx": "1.7.1.116"}
 
 
@@ -44,7 +44,7 @@ class Flag(Enum):
 
 @dataclass
 class Faults:
-    """What goes wrong, by name; a test sets what it needs."""
+    """Faults by name; a test sets those it needs."""
 
     loads: int = 1 << 30  # so many more plans
     known: bool = True  # the library knows INCLUDE_REFIT
@@ -142,7 +142,7 @@ def fake_library(faults, version):
             faults.loads -= 1
             return Engine(faults, json.loads(data)) if faults.loads >= 0 else None
 
-    module = SimpleNamespace(__version__=version, __name__="stand-in", ILogger=ILogger, Runtime=Runtime)
+    module = SimpleNamespace(__version__=version, __name__="fake", ILogger=ILogger, Runtime=Runtime)
     module.Refitter, module.OnnxParserRefitter = Refitter, OnnxParserRefitter
     module.SerializationFlag = SimpleNamespace(EXCLUDE_WEIGHTS=Flag.EXCLUDE_WEIGHTS)
     if faults.known:
@@ -151,7 +151,7 @@ def fake_library(faults, version):
 
 
 def install_refit(monkeypatch, library="tensorrt_rtx", version=None, **faults):
-    """Put the stand-ins in place of CUDA, the driver and a library; returns what can be made to go wrong."""
+    """Put the fakes in place of CUDA, the driver and a library; returns the faults that a test can set."""
     made = Faults(**faults)
     monkeypatch.setitem(sys.modules, library, fake_library(made, version or VERSIONS[library]))
     monkeypatch.setattr(compat, "_logger", functools.cache(compat._logger.__wrapped__))

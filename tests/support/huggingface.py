@@ -1,4 +1,4 @@
-"""Hugging Face's DPT as a judge: its configuration written down independently, random values everywhere, its answer."""
+"""Hugging Face's DPT as an oracle: its configuration, written down independently, random values, and its output."""
 
 import functools
 import math
@@ -75,7 +75,7 @@ def lift(model):
     seen = []
     handle = model.head.head[4].register_forward_hook(lambda _module, _inputs, output: seen.append(output))
     side = max(64, 8 * (model.config.image_size // 16))
-    judge(model, photograph(1, side, side))
+    oracle_output(model, photograph(1, side, side))
     handle.remove()
     with torch.no_grad():
         model.head.head[4].bias += 5 * seen[0].std() - seen[0].mean()
@@ -94,8 +94,8 @@ def _fill(name, tensor, *, norm, generator):
         tensor.normal_(0, 1 / math.sqrt(tensor[0].numel()), generator=generator)
 
 
-def judge(model, pixels):
-    """The oracle's answer at any size: its own ``forward`` takes square images only."""
+def oracle_output(model, pixels):
+    """Output of the oracle at any size: its own ``forward`` takes square images only."""
     config, (height, width) = model.config, pixels.shape[2:]
     if config.is_hybrid:
         model.dpt.embeddings.forward = functools.partial(

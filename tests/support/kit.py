@@ -24,8 +24,8 @@ verb = sys.argv[1]
 with open("calls.log", "a") as log:
     print(*sys.argv[1:4], file=log)
 if (here / verb).exists():
-    told = (here / verb).read_text()
-    time.sleep(60) if told == "hang" else sys.exit(told)
+    state = (here / verb).read_text()
+    time.sleep(60) if state == "hang" else sys.exit(state)
 if verb == "export":
     pathlib.Path(sys.argv[sys.argv.index("-o") + 1], "tiny-fp16.onnx").touch()
 if verb == "bench":

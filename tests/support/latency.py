@@ -5,18 +5,18 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-CONTENDERS = {"torch": 2.0, "hf-ort": 1.5, "ort": 1.0}
+CANDIDATES = {"torch": 2.0, "hf-ort": 1.5, "ort": 1.0}
 GFLOP = {"64": 10.0, "96x128": 30.0, "192": 100.0}
 _MEMORY = {"peak_bytes": 500_000_000, "load_peak_bytes": 400_000_000, "device_peak_bytes": None, "exact": True}
 
 
-def row(contender: str, size: str, batch: int = 1) -> dict[str, Any]:
-    time = GFLOP[size] * batch * CONTENDERS[contender] * 10
-    slower = CONTENDERS[contender]
+def row(candidate: str, size: str, batch: int = 1) -> dict[str, Any]:
+    time = GFLOP[size] * batch * CANDIDATES[candidate] * 10
+    slower = CANDIDATES[candidate]
     return {
         "size": size,
         "batch": batch,
-        "contender": contender,
+        "contender": candidate,
         "p50_ms": time,
         "interval_ms": [0.9 * time, 1.1 * time],
         "p90_ms": 1.2 * time,
@@ -27,7 +27,7 @@ def row(contender: str, size: str, batch: int = 1) -> dict[str, Any]:
         "attention_share": GFLOP[size] / 1000,
         "gflop_per_second": 1e3 * GFLOP[size] * batch / time,
         "share_of_ceiling": 0.5 / slower,
-        "times_slower_than_ort": None if contender == "ort" else [slower, 0.9 * slower, 1.1 * slower],
+        "times_slower_than_ort": None if candidate == "ort" else [slower, 0.9 * slower, 1.1 * slower],
         "memory": {**_MEMORY, "error": ""},
     }
 
@@ -45,7 +45,7 @@ def case(size: str, batch: int = 1, *, rounds: int = 40) -> dict[str, Any]:
 
 
 def result(*, sizes: tuple[str, ...] = tuple(GFLOP), batches: tuple[int, ...] = (1,)) -> dict[str, Any]:
-    """All three contenders at ``sizes`` and ``batches``."""
+    """All three candidates at ``sizes`` and ``batches``."""
     machine = {"processor": "some cpu", "cores": 2, "gpus": [], "tools": {"torch": "2.99.0", "onnxruntime": "1.99.0"}}
     steps = {"decode": 5.0, "prepare": 3.0, "model": 100.0, "finish": 2.0}
     return copy.deepcopy(
@@ -57,7 +57,7 @@ def result(*, sizes: tuple[str, ...] = tuple(GFLOP), batches: tuple[int, ...] = 
             "environment": machine,
             "matrix_ceiling_gflop_per_second": 200.0,
             "cases": [case(size, batch) for size in sizes for batch in batches],
-            "rows": [row(name, size, batch) for size in sizes for batch in batches for name in CONTENDERS],
+            "rows": [row(name, size, batch) for size in sizes for batch in batches for name in CANDIDATES],
             "photograph": "coffee.jpg",
             "end_to_end_with": "ort",
             "end_to_end_ms": dict.fromkeys(sizes, steps),

@@ -34,7 +34,7 @@ def spec_of(height, width, resize, normalisation=HALF, keep_aspect=True):
 
 
 def run_case(case, values):
-    """What the current code makes of ``values`` for one entry of ``cases``."""
+    """Output of the current code for one entry of ``cases``."""
     arguments = dict(case["arguments"])
     if "spec" in arguments:
         arguments["spec"] = ImageSpec(**arguments["spec"])

@@ -1,7 +1,7 @@
 """Write ``tests/golden/tensorrt_api.json``: which names the real Python bindings of TensorRT have, release by release.
 
 ``python tests/support/make_tensorrt_golden.py`` (needs pip, an index with the binding wheels, and a C compiler). The
-bindings are loaded over empty stand-ins for TensorRT's own libraries, which are not in the wheels: enough to look at
+bindings are loaded over empty fakes of TensorRT's own libraries, which are not in the wheels: enough to look at
 classes, not to call anything.
 """
 
@@ -79,7 +79,7 @@ def names_of(module):
 
 
 def ask(version, package, folder):
-    """The names of one release, told by a process of its own."""
+    """The names of one release, reported by a process of its own."""
     subprocess.run(
         [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", folder, f"{package}=={version}"], check=True
     )

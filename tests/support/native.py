@@ -42,7 +42,7 @@ def run(*command: object, cwd: Path = ROOT, env: dict[str, str] | None = None) -
 
 
 def done(*command: object, **options: object) -> str:
-    """What a command says that must succeed."""
+    """Output of a command that must succeed."""
     finished = run(*command, **options)
     assert finished.returncode == 0, f"{' '.join(map(str, command))}\n{finished.stdout[-4000:]}"
     return finished.stdout
@@ -60,7 +60,7 @@ def built(folder: Path, *targets: str) -> str:
 
 @functools.cache
 def native_build(sanitize: str = "") -> Path:
-    """The build folder: ``build/cpp``, or one beside it for a sanitizer. Headers are fetched once for all of them.
+    """The build folder: ``build/cpp``, or one next to it for a sanitizer. Headers are fetched once for all of them.
 
     The thread sanitizer's has the test of threads and ``dpt_run`` only, and no ONNX Runtime.
     """
@@ -92,7 +92,7 @@ def write_ppm(path: Path, image: np.ndarray) -> Path:
 
 
 def as_plan(artifact: Artifact) -> Path:
-    """The same bytes as an engine that a TensorRT of long ago is said to have built; its path."""
+    """Declare an artefact to be an engine of a very old TensorRT; returns its path."""
     path = artifact.path.rename(artifact.path.with_suffix(".plan"))
     shape = (1, 64, 64)
     record = EngineRecord(

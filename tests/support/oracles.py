@@ -1,4 +1,4 @@
-"""The same quantities from their definitions: short formulas, written without a look at the code they judge."""
+"""Quantities from their definitions: short formulas, independent of the code that they check."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ SIZES = "96,128"
 
 
 def arguments(folder, paths, *extra, models=None, res=SIZES, scenes=3):
-    """Of the command, without control and drawings, into ``folder / "out"``."""
+    """Arguments of the command, without control and drawings, into ``folder / "out"``."""
     return (
         "study",
         *("--backbone", ",".join(models or paths), "--res", res, "--scenes", scenes),

@@ -33,7 +33,7 @@ TINY = ("tiny-vit", "tiny-hybrid", "tiny-conv", "tiny-seg", "tiny-distilled", "t
 
 
 def tiny_path(name: str) -> str:
-    """What ``--backbone`` takes for a tiny recipe."""
+    """Value of ``--backbone`` for a tiny recipe."""
     return str(RECIPES / f"{name}.toml")
 
 
@@ -92,7 +92,7 @@ def exported(
 ) -> Artifact:
     """The exported artefact of a tiny recipe, made once a test run; do not change it (see :func:`copied`)."""
     opset = opset or tiny_recipe(name).opset
-    with run_folder(f"{name}-{precision}-{opset}-{static}-{input_kind}-{output_kind}") as folder, quick_judge():
+    with run_folder(f"{name}-{precision}-{opset}-{static}-{input_kind}-{output_kind}") as folder, quick_accuracy():
         request = ExportRequest(
             tiny_recipe(name),
             weights="random",
@@ -107,7 +107,7 @@ def exported(
 
 
 @contextmanager
-def quick_judge(speedup: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> Iterator[None]:
+def quick_accuracy(speedup: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> Iterator[None]:
     """Measure accuracy on two images, and speed not at all: timing is never a test."""
     with (
         mock.patch.object(accuracy, "SCENES", 2),
@@ -117,16 +117,16 @@ def quick_judge(speedup: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> Iterat
 
 
 def exported_for_cpu(folder: Path, **options: Any) -> tuple[Artifact, list[str]]:
-    """``tiny-vit`` as ``int8-cpu`` in a folder of its own, and what was said meanwhile."""
+    """``tiny-vit`` as ``int8-cpu`` in a folder of its own, and the lines that were reported."""
     request = ExportRequest(
         tiny_recipe("tiny-vit"), weights="random", precision="int8-cpu", res=(Size(64, 64),), **options
     )
-    with quick_judge(), recording() as reporter:
+    with quick_accuracy(), recording() as reporter:
         return export_model(request, folder).artifact, reporter.lines
 
 
 def copied(artifact: Artifact, folder: Path) -> Artifact:
-    """The same artefact with every file in ``folder``, free to be spoiled."""
+    """Copy an artefact to ``folder``, where a test may spoil it."""
     folder.mkdir(parents=True, exist_ok=True)
     for payload in artifact.sidecar.payloads:
         shutil.copy(artifact.path.with_name(payload.name), folder / payload.name)

@@ -67,6 +67,6 @@ def trained(folder, task="depth", schedule=SCHEDULE, **options):
 
 
 def same(one, other):
-    """Whether two modules hold the same bits."""
+    """Return True if two modules hold the same bits."""
     mine, theirs = one.state_dict(), other.state_dict()
     return all(torch.equal(mine[key], theirs[key]) for key in mine.keys() | theirs.keys())

@@ -15,7 +15,7 @@ from dpt_deploy.artifact.records import OutputRecord
 from dpt_deploy.artifact.sidecar import Sidecar
 from dpt_deploy.artifact.store import Artifact, open_artifact, payload_of, write_sidecar
 from dpt_deploy.core.task import Task
-from dpt_deploy.jobs.common.inputs import model_feed
+from dpt_deploy.jobs.common.inputs import model_inputs
 from dpt_deploy.jobs.common.samples import structured_images
 from dpt_deploy.jobs.verify.golden import golden_arrays
 
@@ -70,7 +70,7 @@ def _write_golden(path: Path, sidecar: Sidecar, spoiled: str) -> None:
     images = structured_images(2, 64, 96)
     names = [output.name for output in sidecar.outputs]
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    outputs = dict(zip(names, session.run(names, model_feed(sidecar, images)), strict=True))
+    outputs = dict(zip(names, session.run(names, model_inputs(sidecar, images)), strict=True))
     if spoiled:
         outputs[spoiled] = outputs[spoiled] + np.float32(1)
     np.savez_compressed(path.with_name(sidecar.golden), **golden_arrays(images, outputs))

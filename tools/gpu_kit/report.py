@@ -64,7 +64,7 @@ def _page(place: Place, names: Sequence[str]) -> Iterator[str]:
     yield from _profiles(place)
     if probe.get("gpu"):
         yield from _wanted(results)
-        yield from _beside_fp16(results)
+        yield from _against_fp16(results)
 
 
 def _why(place: Place) -> str:
@@ -176,7 +176,7 @@ def _audits(place: Place) -> Iterator[str]:
         )
 
 
-def _beside_fp16(results: Sequence[dict[str, Any]]) -> Iterator[str]:
+def _against_fp16(results: Sequence[dict[str, Any]]) -> Iterator[str]:
     """Compare 8-bit engines with the FP16 one, model by model."""
     found: dict[tuple[str, str, int], dict[str, float]] = {}
     for result in results:

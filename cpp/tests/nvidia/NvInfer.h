@@ -1,4 +1,4 @@
-// A stand-in for TensorRT, as far as the library calls it. Its engine averages the channels of its input.
+// A fake of TensorRT, as far as the library calls it. Its engine averages the channels of its input.
 #pragma once
 
 #include <cstddef>

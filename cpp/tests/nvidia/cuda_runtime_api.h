@@ -1,4 +1,4 @@
-// A stand-in for CUDA's runtime, as far as the library calls it: device memory is memory of this process, a captured graph
+// A fake of CUDA's runtime, as far as the library calls it: device memory is memory of this process, a captured graph
 // is the list of what was queued. Nothing about a real GPU follows from a test that passes over it.
 #pragma once
 

@@ -1,4 +1,4 @@
-// The stand-ins. Work is done when it is queued, except in a capture, where it is kept for the launch.
+// The fakes. Work is done when it is queued, except in a capture, where it is kept for the launch.
 #include "fake.hpp"
 
 #include <cmath>

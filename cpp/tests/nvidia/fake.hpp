@@ -1,4 +1,4 @@
-// What a test sets and sees of the stand-ins.
+// The faults and counters of the fakes that a test sets and reads.
 #pragma once
 
 #include <cstddef>

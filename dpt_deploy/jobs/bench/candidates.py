@@ -23,7 +23,7 @@ from dpt_deploy.core.optional import load_attribute
 from dpt_deploy.core.precision import find_precision
 from dpt_deploy.core.runner import ProviderRunner
 from dpt_deploy.core.size import Size
-from dpt_deploy.jobs.common.inputs import model_feed, reference_input
+from dpt_deploy.jobs.common.inputs import model_inputs, reference_input
 from dpt_deploy.jobs.common.runners import open_runner
 from dpt_deploy.jobs.common.samples import structured_images
 from dpt_deploy.measure.timing import TimedCall
@@ -222,7 +222,7 @@ def images_of(size: Size, batch: int) -> np.ndarray:
 
 @contextmanager
 def _file_call(candidate: BenchCandidate, artifact: Artifact, path: Path, images: np.ndarray) -> Iterator[TimedCall]:
-    inputs = model_feed if candidate.runs == "model" else reference_input
+    inputs = model_inputs if candidate.runs == "model" else reference_input
     given = inputs(artifact.sidecar, images)
     with open_runner(path, candidate.runtime) as runner:
         providers = runner.providers if isinstance(runner, ProviderRunner) else ()

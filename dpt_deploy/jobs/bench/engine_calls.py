@@ -12,7 +12,7 @@ import numpy as np
 from dpt_deploy.artifact.store import Artifact
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.bench.candidates import BURST, FRAME, DataPath
-from dpt_deploy.jobs.common.inputs import model_feed
+from dpt_deploy.jobs.common.inputs import model_inputs
 from dpt_deploy.jobs.common.runners import open_runner
 from dpt_deploy.jobs.common.samples import structured_images
 from dpt_deploy.measure.timing import TimedCall
@@ -29,7 +29,7 @@ def engine_call(artifact: Artifact, images: np.ndarray, path: DataPath) -> Itera
             with DevicePredictor(runner, artifact.sidecar, size=size) as predictor:
                 yield _frame_call(predictor, overlap=path == "frames")
         elif path == "host":
-            inputs = model_feed(artifact.sidecar, images)
+            inputs = model_inputs(artifact.sidecar, images)
             yield TimedCall(lambda: runner.infer(inputs), runner.synchronize)
         else:
             yield _device_call(runner, artifact, images, bare=path == "enqueue")
@@ -37,7 +37,7 @@ def engine_call(artifact: Artifact, images: np.ndarray, path: DataPath) -> Itera
 
 def _device_call(runner: Any, artifact: Artifact, images: np.ndarray, *, bare: bool) -> TimedCall:
     """Return a run between arrays on the device; ``bare`` leaves out the runner, whose cost is the difference."""
-    (name, value), *_ = model_feed(artifact.sidecar, images).items()
+    (name, value), *_ = model_inputs(artifact.sidecar, images).items()
     inputs = {name: runner.to_device(value)}
     out = runner.infer_device(inputs)[artifact.sidecar.outputs[0].name]
     if bare:

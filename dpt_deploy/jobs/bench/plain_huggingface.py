@@ -1,4 +1,4 @@
-"""The rival in benchmarks: Hugging Face's DPT, exported as its users would. Needs the extra ``oracle``."""
+"""Candidate ``hf-ort`` of benchmarks: Hugging Face's DPT, exported as its users would. Needs the extra ``oracle``."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +144,7 @@ class BenchResult:
             "matrix_ceiling_gflop_per_second": max(max(case["product_gflop_per_second"].values()) for case in cases),
             "cases": cases,
             "rows": rows,
-            "scaling": [asdict(step) for step in scaling(rows)],
+            "scaling": [step.to_dict() for step in scaling(rows)],
             "photograph": self.photograph,
             "end_to_end_with": self.steps_with,
             "end_to_end_ms": {

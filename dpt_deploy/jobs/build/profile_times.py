@@ -20,7 +20,7 @@ from dpt_deploy.core.environment import Gpu
 from dpt_deploy.core.errors import DptError, ResourceError
 from dpt_deploy.core.profile import Profile, ProfileTime
 from dpt_deploy.core.progress import progress, say
-from dpt_deploy.jobs.common.inputs import model_feed
+from dpt_deploy.jobs.common.inputs import model_inputs
 from dpt_deploy.jobs.common.runners import open_runner
 from dpt_deploy.jobs.common.samples import structured_images
 from dpt_deploy.measure.timing import WARM_UP, Clock, TimedCall, alternate, interleave, measure, now
@@ -95,7 +95,7 @@ def _after(call: TimedCall, other: TimedCall, clock: Clock) -> float:
 def _timed_call(runner: Any, sidecar: Sidecar, profile: Profile) -> TimedCall:
     """Make a run of the largest shape of a profile, between two arrays on the device."""
     batch, height, width = profile.high
-    pixels = model_feed(sidecar, structured_images(batch, height, width))
+    pixels = model_inputs(sidecar, structured_images(batch, height, width))
     inputs = {name: runner.to_device(value) for name, value in pixels.items()}
     out = runner.to_device(_output(sidecar, {"batch": batch, "height": height, "width": width}))
     return TimedCall(lambda: runner.infer_device(inputs, out=out), runner.synchronize)

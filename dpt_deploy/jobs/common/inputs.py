@@ -40,7 +40,7 @@ def reference_input(sidecar: ReferenceDescription, images: np.ndarray) -> dict[s
     return {INPUT_FLOAT: normalised(images, sidecar.image.mean, sidecar.image.std)}
 
 
-def model_feed(sidecar: Sidecar, images: np.ndarray) -> dict[str, np.ndarray]:
+def model_inputs(sidecar: Sidecar, images: np.ndarray) -> dict[str, np.ndarray]:
     """Convert bytes (B, H, W, 3) to the input of the artefact."""
     name = sidecar.inputs[0].name
     if sidecar.input_kind == "uint8":

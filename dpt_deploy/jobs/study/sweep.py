@@ -12,7 +12,7 @@ from dpt_deploy.core.environment import fingerprint
 from dpt_deploy.core.progress import say
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.bench.candidates import images_of
-from dpt_deploy.jobs.common.inputs import model_feed
+from dpt_deploy.jobs.common.inputs import model_inputs
 from dpt_deploy.jobs.study.models import CandidateModel
 from dpt_deploy.jobs.study.outcome import Study
 from dpt_deploy.jobs.study.study import StudyRequest, StudySetup, prepare_study, run_study
@@ -97,9 +97,9 @@ def _times(models: Sequence[CandidateModel], size: Size) -> dict[str, tuple[floa
         calls = {}
         for each in models:
             runner = stack.enter_context(each.runner())
-            feed = model_feed(each.artifact.sidecar, images_of(size, 1))
+            inputs = model_inputs(each.artifact.sidecar, images_of(size, 1))
             calls[each.candidate.name] = TimedCall(
-                lambda runner=runner, feed=feed: runner.infer(feed),  # type: ignore[misc]
+                lambda runner=runner, inputs=inputs: runner.infer(inputs),  # type: ignore[misc]
                 runner.synchronize,
             )
         timings = interleave(calls, seconds=SECONDS).timings

@@ -20,7 +20,7 @@ from dpt_deploy.core.precision import find_precision
 from dpt_deploy.core.progress import say
 from dpt_deploy.core.recipe import Tolerance
 from dpt_deploy.core.size import Size
-from dpt_deploy.jobs.common.inputs import model_feed, parity_images
+from dpt_deploy.jobs.common.inputs import model_inputs, parity_images
 from dpt_deploy.jobs.common.limits import check_request
 from dpt_deploy.jobs.verify.bisect import Divergence
 from dpt_deploy.jobs.verify.golden import golden_size
@@ -118,7 +118,7 @@ def _tolerance(artifact: Artifact, allowed: float | None) -> Tolerance:
 
 def _variants(artifact: Artifact, size: Size, tolerance: Tolerance) -> Variants:
     sidecar = artifact.sidecar
-    inputs = model_feed(sidecar, parity_images(sidecar.precision, 1, size))
+    inputs = model_inputs(sidecar, parity_images(sidecar.precision, 1, size))
     if sidecar.quantisation is None:
         return Variants(artifact, inputs, tolerance)
     return QuantisedVariants(artifact, inputs, tolerance, sidecar.quantisation)

@@ -14,7 +14,7 @@ from dpt_deploy.core.runner import InspectableRunner
 from dpt_deploy.core.size import Size
 from dpt_deploy.engine.audit import check_audit
 from dpt_deploy.engine.inspection import audit_engine
-from dpt_deploy.jobs.common.inputs import model_feed
+from dpt_deploy.jobs.common.inputs import model_inputs
 from dpt_deploy.jobs.common.samples import structured_images
 
 SILENT = "the library reports no times of layers"
@@ -34,7 +34,7 @@ def audited(artifact: Artifact, runner: InspectableRunner) -> AuditRecord:
     """
     sidecar = artifact.sidecar
     batch, size = _shape(engine_of(artifact).profiles[0])
-    inputs = model_feed(sidecar, structured_images(batch, size.height, size.width))
+    inputs = model_inputs(sidecar, structured_images(batch, size.height, size.width))
     seconds, reason = {}, SILENT
     try:
         seconds = runner.layer_seconds(inputs)

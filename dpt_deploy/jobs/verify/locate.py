@@ -20,7 +20,7 @@ from dpt_deploy.artifact.store import Artifact
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.recipe import Tolerance
 from dpt_deploy.core.size import Size
-from dpt_deploy.jobs.common.inputs import model_feed, parity_images, reference_input
+from dpt_deploy.jobs.common.inputs import model_inputs, parity_images, reference_input
 from dpt_deploy.jobs.common.runners import open_runner, reference_runtime
 from dpt_deploy.jobs.verify.bisect import Divergence, first_divergence
 
@@ -52,7 +52,7 @@ def locate_divergence(
     def probe(chunk: Sequence[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         reference = _module_outputs(rewritten, reference_input(artifact.sidecar, images), chunk)
         wanted = [tensors[name] for name in reference]
-        candidate = _graph_tensors(artifact, model_feed(artifact.sidecar, images), wanted)
+        candidate = _graph_tensors(artifact, model_inputs(artifact.sidecar, images), wanted)
         same = {name: (candidate[tensors[name]], reference[name]) for name in reference}
         return {name: same.get(name, (np.zeros(1), np.zeros(1))) for name in chunk}
 

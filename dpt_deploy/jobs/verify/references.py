@@ -16,7 +16,7 @@ from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.optional import load_attribute
 from dpt_deploy.core.runner import Runner, Tensors
 from dpt_deploy.core.size import Size
-from dpt_deploy.jobs.common.inputs import model_feed, parity_images
+from dpt_deploy.jobs.common.inputs import model_inputs, parity_images
 from dpt_deploy.jobs.common.runners import open_runner, reference_runtime
 from dpt_deploy.jobs.verify.bisect import Divergence
 from dpt_deploy.jobs.verify.cases import Cases, list_cases, smallest_span
@@ -124,7 +124,7 @@ class ArtifactReference(Reference):
         self._stack.__exit__(kind, error, trace)
 
     def outputs(self, images: np.ndarray) -> Tensors:
-        return self._runner.infer(model_feed(self._other.sidecar, images))
+        return self._runner.infer(model_inputs(self._other.sidecar, images))
 
 
 def choose_reference(
@@ -159,7 +159,7 @@ def compare_with(reference: Reference, runner: Runner, cases: Cases) -> ParityCo
 
     def run(batch: int, size: Size) -> tuple[Tensors, Tensors]:
         images = reference.images(batch, size)
-        return runner.infer(model_feed(sidecar, images)), reference.outputs(images)
+        return runner.infer(model_inputs(sidecar, images)), reference.outputs(images)
 
     return compare_matrix(run, cases, sidecar.outputs, min_span=reference.min_span, again=reference.again)
 

@@ -80,8 +80,8 @@ def read_checkpoint(source: Path) -> Checkpoint:
         return _read_folder(source)
     entries, metadata = _read_file(source)
     config = source.with_name("config.json")
-    beside = source.name in FOLDER_FILES and config.is_file()
-    return _checkpoint(source, (source,), entries, read_json(config) if beside else None, metadata)
+    in_folder = source.name in FOLDER_FILES and config.is_file()
+    return _checkpoint(source, (source,), entries, read_json(config) if in_folder else None, metadata)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -156,7 +156,7 @@ def _checkpoint(
 
 
 def _unwrap(entries: dict[str, Any]) -> dict[str, Any]:
-    """The state dict inside a training checkpoint; the original's rule ("optimizer" beside "model") is one case."""
+    """The state dict inside a training checkpoint; the original's rule ("optimizer" next to "model") is one case."""
     for _ in range(3):  # bounded: a crafted file can hold itself
         inner = next((entries[name] for name in _WRAPPERS if isinstance(entries.get(name), dict)), None)
         if inner is None:

@@ -89,8 +89,10 @@ class DevicePredictor(Predictor):
     __call__ = predict
 
     def stages(self, image: np.ndarray) -> dict[str, Callable[[], object]]:
-        """What :meth:`predict` does with an image of the host, part by part, to be timed: each queues its part, or
-        waits for it, and :meth:`synchronize` waits for all. Valid as long as the predictor is open."""
+        """Return the parts of :meth:`predict` for an image of the host, each as a call to time.
+
+        A call queues its part or waits for it; :meth:`synchronize` waits for all. Valid while the predictor is open.
+        """
         size = Size(*image.shape[:2])
         network_size = self.network_size(size.height, size.width)
         frame = self._take_frame()
@@ -209,8 +211,8 @@ class DevicePredictor(Predictor):
         return result
 
     def _run(self, given: DeviceArray, out: DeviceArray | None) -> DeviceArray:
-        feed = {self._sidecar.inputs[0].name: given}
-        found: DeviceArray = self._engine.infer_device(feed, out=out)[self._output.name]
+        inputs = {self._sidecar.inputs[0].name: given}
+        found: DeviceArray = self._engine.infer_device(inputs, out=out)[self._output.name]
         return found
 
     def _new_input(self, size: Size) -> DeviceArray:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from support.faults.calling import complaint, fine
-from support.tiny import quick_judge, tiny_path
+from support.tiny import quick_accuracy, tiny_path
 from torch import nn
 
 from dpt_deploy.artifact.store import open_artifact
@@ -39,7 +39,7 @@ def mix_tokens(model, share):
 def registered(monkeypatch):
     rewrite = Rewrite("mix-tokens", exact=False, apply=mix_tokens, parameter="share")
     monkeypatch.setitem(REWRITES, rewrite.name, rewrite)
-    with quick_judge((1.5, 1.4, 1.6)):
+    with quick_accuracy((1.5, 1.4, 1.6)):
         yield
 
 

@@ -78,7 +78,7 @@ def test_export_verify_and_run(tmp_path, capsys):
 
 
 def test_a_kind_that_is_not_registered_is_refused(tmp_path, capsys):
-    told = complaint(
+    message = complaint(
         capsys, BadFileError.exit_code, "export", "--backbone", recipe(tmp_path), "--weights", "random", "-o", "out"
     )
-    assert "model.encoder.kind is 'mixer'; expected vit or hybrid or cnn" in told
+    assert "model.encoder.kind is 'mixer'; expected vit or hybrid or cnn" in message

@@ -75,18 +75,18 @@ def test_export_loads_the_file_and_names_image_rule_and_licence(tmp_path, capsys
 @pytest.mark.usefixtures("registered")
 def test_missing_tensors_have_the_names_of_the_file(tmp_path, capsys):
     weights = checkpoint(tmp_path, leave_out=("acme.tower.1.norm2.bias",))
-    told = complaint(capsys, BadFileError.exit_code, *export(tmp_path, weights))
-    assert "1 missing (acme.tower.1.norm2.bias or " in told
+    message = complaint(capsys, BadFileError.exit_code, *export(tmp_path, weights))
+    assert "1 missing (acme.tower.1.norm2.bias or " in message
 
 
 @pytest.mark.usefixtures("registered")
 def test_a_file_without_the_marks_is_refused(tmp_path, capsys):
     weights = checkpoint(tmp_path, rename=lambda name: acme(name).replace("acme.head", "acme.last"))
-    told = complaint(capsys, BadFileError.exit_code, *export(tmp_path, weights))
-    assert "is not a checkpoint of a known DPT" in told
-    assert "Acme depth" in told  # among the known
+    message = complaint(capsys, BadFileError.exit_code, *export(tmp_path, weights))
+    assert "is not a checkpoint of a known DPT" in message
+    assert "Acme depth" in message  # among the known
 
 
 def test_a_family_that_is_not_registered_is_refused(tmp_path, capsys):
-    told = complaint(capsys, BadFileError.exit_code, *export(tmp_path, checkpoint(tmp_path)))
-    assert "is not a checkpoint of a known DPT: its keys are like acme." in told
+    message = complaint(capsys, BadFileError.exit_code, *export(tmp_path, checkpoint(tmp_path)))
+    assert "is not a checkpoint of a known DPT: its keys are like acme." in message

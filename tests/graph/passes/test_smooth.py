@@ -9,30 +9,30 @@ from support.tiny import exported, exported_for_cpu
 
 from dpt_deploy.graph.passes.smooth import candidates, smooth
 from dpt_deploy.graph.precision.qdq import ends, quantise, watched
-from dpt_deploy.jobs.common.inputs import model_feed
+from dpt_deploy.jobs.common.inputs import model_inputs
 from dpt_deploy.jobs.common.samples import structured_images
 from dpt_deploy.measure.metrics import range_error
 
 
-def outputs(path, feed, names=None):
+def outputs(path, inputs, names=None):
     options = ort.SessionOptions()
     options.log_severity_level = 4
     session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     names = names or [value.name for value in session.get_outputs()]
-    return dict(zip(names, session.run(names, feed), strict=True))
+    return dict(zip(names, session.run(names, inputs), strict=True))
 
 
-def magnitudes(model, path, names, feed):
+def magnitudes(model, path, names, inputs):
     """The tensors themselves, from a copy of the graph that returns them."""
     proto = ir.to_proto(model)
     proto.graph.output.extend(onnx.helper.make_tensor_value_info(name, 1, None) for name in names)
     onnx.save(proto, path)
-    return {name: np.abs(values) for name, values in outputs(path, feed, names).items()}
+    return {name: np.abs(values) for name, values in outputs(path, inputs, names).items()}
 
 
 @pytest.fixture
-def feed():
-    return model_feed(exported("tiny-vit").sidecar, structured_images(1, 64, 96))
+def inputs():
+    return model_inputs(exported("tiny-vit").sidecar, structured_images(1, 64, 96))
 
 
 def uneven():
@@ -57,51 +57,51 @@ def renewed(model, node, index, numbers):
     node.replace_input_with(index, value)
 
 
-def measured(model, tmp_path, feed):
-    found = magnitudes(model, tmp_path / "marked.onnx", candidates(model), feed)
+def measured(model, tmp_path, inputs):
+    found = magnitudes(model, tmp_path / "marked.onnx", candidates(model), inputs)
     return {name: values.max(axis=(0, 1)) for name, values in found.items()}
 
 
-def noise(model, tmp_path, feed, reference):
+def noise(model, tmp_path, inputs, reference):
     clip = {
         name: float(values.max())
-        for name, values in magnitudes(model, tmp_path / "m.onnx", watched(model), feed).items()
+        for name, values in magnitudes(model, tmp_path / "m.onnx", watched(model), inputs).items()
     }
     quantise(model, "int8", clip, ends(model))
     ir.save(model, tmp_path / "quantised.onnx")
-    (found,) = outputs(tmp_path / "quantised.onnx", feed).values()
+    (found,) = outputs(tmp_path / "quantised.onnx", inputs).values()
     return float(np.mean((found - reference) ** 2))
 
 
-def test_smoothing_leaves_the_output_and_helps_where_channels_differ(tmp_path, feed):
-    (reference,) = outputs(exported("tiny-vit").path, feed).values()
-    largest = measured(uneven(), tmp_path, feed)
+def test_smoothing_leaves_the_output_and_helps_where_channels_differ(tmp_path, inputs):
+    (reference,) = outputs(exported("tiny-vit").path, inputs).values()
+    largest = measured(uneven(), tmp_path, inputs)
     model = uneven()
     outcome = smooth(model, largest)
     assert len(outcome.fired) == len(candidates(model)) > 0
     assert not outcome.refused
     ir.save(model, tmp_path / "smooth.onnx")
     onnx.checker.check_model(tmp_path / "smooth.onnx", full_check=True)
-    (found,) = outputs(tmp_path / "smooth.onnx", feed).values()
+    (found,) = outputs(tmp_path / "smooth.onnx", inputs).values()
     assert range_error(found, reference)[0] < 1e-4
-    plain, better = noise(uneven(), tmp_path, feed, reference), noise(model, tmp_path, feed, reference)
+    plain, better = noise(uneven(), tmp_path, inputs, reference), noise(model, tmp_path, inputs, reference)
     assert better < 0.3 * plain
 
 
-def test_factors_that_miss_the_weights_would_show(tmp_path, feed):
+def test_factors_that_miss_the_weights_would_show(tmp_path, inputs):
     """The negative of the test above: the same algebra with one matrix forgotten moves the output."""
-    (reference,) = outputs(exported("tiny-vit").path, feed).values()
+    (reference,) = outputs(exported("tiny-vit").path, inputs).values()
     model = ir.load(exported("tiny-vit").path)
     norm = next(node for node in model.graph if node.op_type == "LayerNormalization")
     renewed(model, norm, 1, norm.inputs[1].const_value.numpy() * np.linspace(0.5, 2, norm.inputs[1].shape[0]))
     ir.save(model, tmp_path / "wrong.onnx")
-    (found,) = outputs(tmp_path / "wrong.onnx", feed).values()
+    (found,) = outputs(tmp_path / "wrong.onnx", inputs).values()
     assert range_error(found, reference)[0] > 1e-3
 
 
-def test_a_norm_that_others_read_is_refused(tmp_path, feed):
+def test_a_norm_that_others_read_is_refused(tmp_path, inputs):
     model = ir.load(exported("tiny-vit").path)
-    largest = measured(model, tmp_path, feed)
+    largest = measured(model, tmp_path, inputs)
     first, second, *rest = [node for node in model.graph if node.op_type == "LayerNormalization"]
     model.graph.outputs.append(first.outputs[0])
     del largest[second.outputs[0].name]
@@ -118,10 +118,10 @@ def test_a_norm_that_others_read_is_refused(tmp_path, feed):
 
 
 def test_export_smooths_if_asked_to_and_not_when_it_moves_the_output(tmp_path, monkeypatch):
-    artifact, told = exported_for_cpu(tmp_path / "good", smooth=True)
+    artifact, lines = exported_for_cpu(tmp_path / "good", smooth=True)
     assert (artifact.sidecar.quantisation.smooth, artifact.sidecar.quantisation.smoothed) == (True, 8)
-    assert any(line.startswith("smoothed 8 norms, 0 refused") for line in told), told
+    assert any(line.startswith("smoothed 8 norms, 0 refused") for line in lines), lines
     monkeypatch.setattr("dpt_deploy.graph.passes.smooth._numbers", lambda value: value.const_value.numpy() * 1.5)
-    artifact, told = exported_for_cpu(tmp_path / "bad", smooth=True)
-    assert any("left out" in line for line in told), told
+    artifact, lines = exported_for_cpu(tmp_path / "bad", smooth=True)
+    assert any("left out" in line for line in lines), lines
     assert artifact.sidecar.quantisation.smoothed == 0  # the record tells what was done, not what was wished

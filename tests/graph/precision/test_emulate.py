@@ -11,16 +11,16 @@ from support.tiny import exported
 import dpt_deploy
 from dpt_deploy.core.errors import BadFileError, IncompatibleError
 from dpt_deploy.graph.precision.types import to_half
-from dpt_deploy.jobs.common.inputs import model_feed
+from dpt_deploy.jobs.common.inputs import model_inputs
 from dpt_deploy.jobs.common.runners import open_runner, reference_runtime
 from dpt_deploy.jobs.common.samples import structured_images
 
 KINDS = {"fp16": np.dtype(np.float16), "bf16": np.dtype(ml_dtypes.bfloat16)}
 
 
-def run(path, feed, runtime="emu"):
+def run(path, inputs, runtime="emu"):
     with open_runner(path, runtime) as runner:
-        return runner.infer(feed)
+        return runner.infer(inputs)
 
 
 def chain(tmp_path, precision, *steps, keep=()):
@@ -74,8 +74,8 @@ def test_an_overflow_that_onnx_runtime_hides_is_seen(tmp_path):
 
 def test_a_graph_without_16_bit_tensors_is_run_as_it_is():
     artifact = exported("tiny-vit")
-    feed = model_feed(artifact.sidecar, structured_images(2, 64, 96))
-    ours, plain = (run(artifact.path, feed, runtime)["predicted_depth"] for runtime in ("emu", "ort"))
+    inputs = model_inputs(artifact.sidecar, structured_images(2, 64, 96))
+    ours, plain = (run(artifact.path, inputs, runtime)["predicted_depth"] for runtime in ("emu", "ort"))
     np.testing.assert_array_equal(ours, plain)
 
 
@@ -83,9 +83,9 @@ def test_a_graph_without_16_bit_tensors_is_run_as_it_is():
 def test_networks_lose_what_their_type_loses(precision):
     """Against FP32: an error of the order of the type's step, neither nothing nor garbage."""
     full, typed = exported("tiny-hybrid"), exported("tiny-hybrid", precision=precision)
-    feed = model_feed(full.sidecar, structured_images(2, 64, 96))
-    exact = run(full.path, feed, "ort")["predicted_depth"]
-    error = np.abs(run(typed.path, feed)["predicted_depth"] - exact).max() / np.ptp(exact)
+    inputs = model_inputs(full.sidecar, structured_images(2, 64, 96))
+    exact = run(full.path, inputs, "ort")["predicted_depth"]
+    error = np.abs(run(typed.path, inputs)["predicted_depth"] - exact).max() / np.ptp(exact)
     step = {"fp16": 2.0**-11, "bf16": 2.0**-8}[precision]
     assert step / 20 < error < 60 * step
 

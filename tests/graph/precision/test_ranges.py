@@ -9,15 +9,15 @@ from support.tiny import exported, tampered
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.graph.mark import float_tensors, mark_outputs
 from dpt_deploy.graph.precision.ranges import OUTPUT, Ranges, write_probe
-from dpt_deploy.jobs.common.inputs import model_feed
+from dpt_deploy.jobs.common.inputs import model_inputs
 from dpt_deploy.jobs.common.samples import structured_images
 from dpt_deploy.runtime.onnxruntime import OrtRunner
 
 SIZES = ((64, 96), (96, 64), (128, 128))
 
 
-def feeds(artifact):
-    return [model_feed(artifact.sidecar, structured_images(1, *size, seed=seed)) for seed, size in enumerate(SIZES)]
+def inputs_of(artifact):
+    return [model_inputs(artifact.sidecar, structured_images(1, *size, seed=seed)) for seed, size in enumerate(SIZES)]
 
 
 def measured(artifact, tmp_path, order=(0, 1, 2)):
@@ -25,7 +25,7 @@ def measured(artifact, tmp_path, order=(0, 1, 2)):
     ranges = Ranges(probe)
     with OrtRunner(probe.path) as runner:
         for index in order:
-            ranges.add(runner.infer(feeds(artifact)[index])[OUTPUT])
+            ranges.add(runner.infer(inputs_of(artifact)[index])[OUTPUT])
     return ranges
 
 
@@ -37,7 +37,7 @@ def test_the_largest_magnitude_of_every_tensor_over_all_images(name, tmp_path):
     assert list(ranges) == ["pixel_values", *names]
     mark_outputs(artifact.path, names, tmp_path / "marked.onnx")
     with OrtRunner(tmp_path / "marked.onnx") as runner:
-        runs = [runner.infer(feed) for feed in feeds(artifact)]
+        runs = [runner.infer(inputs) for inputs in inputs_of(artifact)]
     for tensor in names:
         assert ranges[tensor] == pytest.approx(max(np.abs(run[tensor]).max() for run in runs), rel=1e-4), tensor
 

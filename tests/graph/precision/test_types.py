@@ -62,7 +62,7 @@ def test_norms_add_up_in_fp32(name, tmp_path):
     assert "softmax_precision" not in attention
 
 
-def test_an_island_computes_in_fp32_and_each_value_is_cast_once(tmp_path):
+def test_an_fp32_node_computes_in_fp32_and_each_value_is_cast_once(tmp_path):
     model = loaded("tiny-vit")
     block = [node.name for node in model.graph if node.name.startswith("encoder.blocks.1.mlp")]
     done = to_half(model, "fp16", block)
@@ -114,7 +114,7 @@ def test_a_typed_graph_is_not_typed_again():
         to_half(model, "bf16")
 
 
-def test_an_island_that_is_not_there_is_named():
+def test_an_unknown_fp32_node_is_named():
     with pytest.raises(BadFileError, match=r"no node 'encoder\.blocks\.99'"):
         to_half(loaded("tiny-vit"), "fp16", ["encoder.blocks.99"])
 
@@ -159,7 +159,7 @@ def test_a_graph_that_returns_its_input_and_an_intermediate_value(tmp_path):
 
 @pytest.mark.parametrize(("operator", "refused"), [("Celu", ("fp16", "bf16")), ("LpNormalization", ())])
 @pytest.mark.parametrize("precision", HALF)
-def test_an_operator_without_the_type_is_named_with_the_island_that_would_do(operator, refused, precision, tmp_path):
+def test_an_operator_without_the_type_is_named_with_the_fp32_node_that_would_do(operator, refused, precision, tmp_path):
     def graph():
         odd = helper.make_node(operator, ["r"], ["y"], name="odd")
         return small(helper.make_node("Relu", ["x"], ["r"], name="first"), odd)

@@ -73,7 +73,7 @@ def test_a_result_says_what_it_must_be_read_with(path, capsys):
     assert set(found["cases"][0]["product_gflop_per_second"]) == {"numpy", "onnxruntime", "torch"}
 
 
-def test_every_contender_has_a_row_at_every_size_and_batch(path, capsys):
+def test_every_candidate_has_a_row_at_every_size_and_batch(path, capsys):
     found = measured(capsys, path, "--res", "64,32x64", "--batch", "1,2", *QUICK)
     rows = {(row["size"], row["batch"], row["contender"]): row for row in found["rows"]}
     assert set(rows) == set(itertools.product(("64", "32x64"), (1, 2), ("torch", "ort")))
@@ -105,7 +105,7 @@ def test_there_is_no_way_to_split(options, path, capsys):
     assert measured(capsys, path, "--res", "64", *options, *QUICK)["end_to_end_ms"] == {}
 
 
-def test_without_an_image_reader_the_steps_are_left_out_and_that_is_said(path, monkeypatch, capsys):
+def test_without_an_image_reader_the_steps_are_left_out_and_that_is_reported(path, monkeypatch, capsys):
     monkeypatch.setattr(photo, "find_spec", lambda name: None if name == "cv2" else name)
     assert call(["bench", str(path), "--res", "64", *QUICK, "--json"]) == 0
     out, err = capsys.readouterr()
@@ -136,7 +136,7 @@ def test_tables_show_ratios_growth_and_that_rounds_were_few(path, capsys):
     assert "memory" not in shown
 
 
-def test_progress_is_told_of_every_size(path):
+def test_progress_is_reported_for_every_size(path):
     sizes = (Size(64, 64), Size(32, 32))
     with recording() as reporter:
         bench_artifact(exported("tiny-vit"), BenchRequest(sizes, seconds=0.001))
@@ -172,7 +172,7 @@ def test_a_process_that_dies_costs_its_own_number_only(path, tmp_path, monkeypat
     assert "no memory of ort at 64, batch 1: the measuring process was killed (SIGKILL): out of memory?" in err
 
 
-def test_a_contender_that_cannot_be_loaded_is_told_of(path, tmp_path):
+def test_a_candidate_that_cannot_be_loaded_is_reported(path, tmp_path):
     (tmp_path / "plain.onnx").write_text("no graph")
     found = memory.measure("hf-ort", exported("tiny-vit"), tmp_path / "plain.onnx", Size(64, 64), 1)
     assert found.peak_bytes is None

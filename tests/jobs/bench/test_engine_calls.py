@@ -36,14 +36,14 @@ ALL = "trt,trt-device,torch,torch-device,ort"
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory):
-    """A plan as TensorRT-RTX really builds it, with its model beside it."""
+    """A plan as TensorRT-RTX really builds it, with its model next to it."""
     folder = tmp_path_factory.mktemp("engine")
     model = copied(exported("tiny-vit"), folder)
     return build_engine_artifact(model.path, folder, res=parse_ranges("64"), batch=2).artifact
 
 
 @pytest.fixture
-def stand_ins(engine, monkeypatch):
+def fakes(engine, monkeypatch):
     """A GPU that is none: its engine averages channels, and PyTorch's "cuda" is the processor."""
     cuda, _ = install_for(monkeypatch, engine.sidecar.engine)
     processor(monkeypatch)
@@ -73,7 +73,7 @@ def measured(capsys, *argv):
     return json.loads(fine(capsys, "bench", *argv, "--json"))
 
 
-def test_an_engine_competes_and_each_is_held_to_its_like(engine, stand_ins, capsys):
+def test_an_engine_competes_and_each_is_held_to_its_like(engine, fakes, capsys):
     found = measured(capsys, engine.path, "--runtime", ALL, "--batch", "1,2", *QUICK, "--no-photo")
     rows = {(row["contender"], row["batch"]): row for row in found["rows"]}
     assert set(rows) == {(name, batch) for name in ALL.split(",") for batch in (1, 2)}
@@ -84,10 +84,10 @@ def test_an_engine_competes_and_each_is_held_to_its_like(engine, stand_ins, caps
     about = device["p50_ms"] / engine_there["p50_ms"]
     assert device["times_slower_than_trt"][0] == pytest.approx(about, rel=0.9)
     assert set(found["cases"][0]["product_gflop_per_second"]) == {"torch"}
-    assert stand_ins.launches > 0
+    assert fakes.launches > 0
 
 
-def test_what_was_timed_is_said(engine, stand_ins, capsys):
+def test_what_was_timed_is_reported(engine, fakes, capsys):
     found = measured(capsys, engine.path, "--runtime", "torch-device,trt-device", *QUICK)
     assert found["contenders"] == {
         "torch-device": "PyTorch eager between arrays of the device, float32 on the GPU",
@@ -98,7 +98,7 @@ def test_what_was_timed_is_said(engine, stand_ins, capsys):
     assert (len(held), ours) == (3, None)  # to trt-device, where it is alone
 
 
-def test_the_enqueue_alone_tells_what_the_runner_costs(engine, stand_ins, capsys):
+def test_the_enqueue_alone_tells_what_the_runner_costs(engine, fakes, capsys):
     found = measured(capsys, engine.path, "--runtime", "trt-device,trt-enqueue-device", "--batch", "1,2", *QUICK)
     held = {(row["contender"], row["batch"]): row["times_slower_than_trt"] for row in found["rows"]}
     assert [held["trt-device", batch] for batch in (1, 2)] == [None, None]
@@ -106,9 +106,9 @@ def test_the_enqueue_alone_tells_what_the_runner_costs(engine, stand_ins, capsys
 
 
 @pytest.mark.needs("compiler")
-def test_frames_are_held_to_the_network_alone_and_told_in_their_parts(engine, stand_ins, capsys, monkeypatch):
+def test_frames_are_held_to_the_network_alone_and_reported_in_their_parts(engine, fakes, capsys, monkeypatch):
     monkeypatch.setattr(engine_calls, "FRAME", (90, 160))
-    monkeypatch.setattr(device_predictor, "kernels_of", lambda _device: CpuKernels(stand_ins))
+    monkeypatch.setattr(device_predictor, "kernels_of", lambda _device: CpuKernels(fakes))
     names = "trt-device,trt-frame,trt-frames"
     found = measured(capsys, engine.path, "--runtime", names, *QUICK, "--no-photo")
     alone, frame, frames = found["rows"]
@@ -122,29 +122,29 @@ def test_frames_are_held_to_the_network_alone_and_told_in_their_parts(engine, st
     assert "frames" in shown
 
 
-def test_frames_come_one_at_a_time(engine, stand_ins, untimed, capsys):
+def test_frames_come_one_at_a_time(engine, fakes, untimed, capsys):
     said = complaint(capsys, 2, "bench", engine.path, "--runtime", "trt-frames", "--batch", "1,2", "--no-photo", *QUICK)
     assert "trt-frames takes one image at a time, not 2" in said
 
 
-def test_by_default_an_engine_meets_pytorch(engine, stand_ins, capsys):
+def test_by_default_an_engine_meets_pytorch(engine, fakes, capsys):
     shown = fine(capsys, "bench", engine.path, *QUICK, "--no-photo")
     assert "times slower than trt" in shown
 
 
 @pytest.mark.needs("cv2")
-def test_the_way_of_a_photograph_goes_through_the_engine(engine, stand_ins, capsys):
+def test_the_way_of_a_photograph_goes_through_the_engine(engine, fakes, capsys):
     found = measured(capsys, engine.path, "--runtime", "trt", *QUICK)
     assert list(found["end_to_end_ms"]["64"]) == ["decode", "prepare", "model", "finish"]
     assert found["end_to_end_with"] == "trt"
 
 
-def test_a_result_is_a_baseline_and_its_name_tells_gpu_and_library(engine, stand_ins, capsys, tmp_path, monkeypatch):
-    there = {"processor": "p", "cores": 2, "gpus": ["Stand-in 9, 580.1"], "tools": {}}
+def test_a_result_is_a_baseline_and_its_name_tells_gpu_and_library(engine, fakes, capsys, tmp_path, monkeypatch):
+    there = {"processor": "p", "cores": 2, "gpus": ["Fake 9, 580.1"], "tools": {}}
     monkeypatch.setattr(bench, "machine", lambda: there)
     fine(capsys, "bench", engine.path, "--runtime", "trt,torch", *QUICK, "--no-photo", "-o", tmp_path)
     (path,) = tmp_path.glob("latency-*.json")
-    assert f"-stand-in-9-tensorrt-rtx{engine.sidecar.engine.version}-" in path.name
+    assert f"-fake-9-tensorrt-rtx{engine.sidecar.engine.version}-" in path.name
     assert set(read_baseline(path).ratios) == {("64", 1, "torch")}
 
 
@@ -195,7 +195,7 @@ def test_without_a_gpu_no_engine_is_made_for_timing(untimed, capsys, monkeypatch
 
 def test_an_engine_for_timing_is_made_of_the_fp16_model(monkeypatch, tmp_path):
     asked = []
-    monkeypatch.setattr(bench_models, "gpu_devices", lambda: [Gpu("Stand-in", "8.9", "580.1", 1 << 34)])
+    monkeypatch.setattr(bench_models, "gpu_devices", lambda: [Gpu("Fake", "8.9", "580.1", 1 << 34)])
     monkeypatch.setenv("DPT_DEPLOY_CACHE", str(tmp_path))
 
     def export(request, folder):
@@ -234,7 +234,7 @@ def test_what_needs_a_gpu_or_an_engine_says_so(code, runtime, more, said, untime
     assert said in complaint(capsys, code, "bench", path, "--runtime", runtime, *more, "--no-photo", *QUICK)
 
 
-def test_an_engine_without_its_model_is_not_counted(engine, stand_ins, untimed, tmp_path, capsys):
+def test_an_engine_without_its_model_is_not_counted(engine, fakes, untimed, tmp_path, capsys):
     alone = copied(engine, tmp_path)
     said = complaint(capsys, 4, "bench", alone.path, "--runtime", "trt", "--no-photo", *QUICK)
     assert "the model tiny-vit-fp32.onnx that tiny-vit-fp32.plan was built from is not next to it" in said
@@ -242,6 +242,6 @@ def test_an_engine_without_its_model_is_not_counted(engine, stand_ins, untimed, 
     assert "is not next to it" in complaint(capsys, 4, "bench", alone.path, "--runtime", "trt", "--no-photo", *QUICK)
 
 
-def test_a_size_outside_the_profiles_names_them(engine, stand_ins, untimed, capsys):
+def test_a_size_outside_the_profiles_names_them(engine, fakes, untimed, capsys):
     argv = ("bench", engine.path, "--runtime", "trt", "--no-photo", "--res", "96")
     assert "its profiles: 64 batch 1; 64 batch 2" in complaint(capsys, 2, *argv)

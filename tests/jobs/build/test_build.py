@@ -247,12 +247,12 @@ def test_a_static_model_takes_its_own_size_only(tmp_path, capsys):
     assert "static at 64x96" in complaint(capsys, 2, *build_argv(artifact, tmp_path))
 
 
-def test_a_machine_without_memory_is_told_before_the_build(tmp_path, capsys, monkeypatch):
+def test_a_machine_without_memory_is_reported_before_the_build(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(workflow, "available_memory", lambda: 1000)
     assert "building needs about" in complaint(capsys, 7, *build_argv(exported("tiny-vit"), tmp_path / "out"))
 
 
-def test_known_defects_are_told_before_the_build(tmp_path, monkeypatch):
+def test_known_defects_are_reported_before_the_build(tmp_path, monkeypatch):
     row = preflight.KnownBad("tensorrt_rtx", ("1",), "everything is wrong", "https://x", "pray")
     monkeypatch.setattr(preflight, "known_bad", lambda: (row,))
     with recording() as reporter:

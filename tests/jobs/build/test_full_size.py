@@ -5,7 +5,7 @@ engine is made of does not depend on their values. All precisions at all sizes s
 """
 
 import pytest
-from support.tiny import quick_judge
+from support.tiny import quick_accuracy
 
 from dpt_deploy.core.profile import parse_ranges
 from dpt_deploy.core.recipe import load_recipe
@@ -54,7 +54,7 @@ def test_it_builds_in_the_precision_asked_for_with_attention_whole(name, precisi
     if name != "tiny":
         options["weights"] = "random"
     request = ExportRequest(load_recipe(**NETWORKS[name]), **options)
-    with quick_judge():
+    with quick_accuracy():
         artifact = export_model(request, tmp_path).artifact
     assert artifact.sidecar.precision == precision
     side = str(artifact.sidecar.image.height)

@@ -60,7 +60,7 @@ def argv(out, *more, res="64,64x96"):
 # --- numbers ----------------------------------------------------------------------------------------------------------
 
 
-def test_first_steady_and_switching_runs_are_told_apart(gpu, tmp_path):
+def test_first_steady_and_switching_runs_are_distinguished(gpu, tmp_path):
     cuda, _ = gpu
     artifact = build(tmp_path / "out", measure=False).artifact
     times = measure_profiles(artifact, clock=cuda.clock)
@@ -108,10 +108,10 @@ def test_a_clock_that_is_given_is_the_one_that_is_read():
 
 def test_the_command_measures_where_a_gpu_is_and_inspect_shows_it(gpu, tmp_path, capsys):
     out = fine(capsys, *argv(tmp_path / "out"))
-    assert "profiles (measured on Stand-in)" in out
+    assert "profiles (measured on Fake)" in out
     assert "activations (predicted)" in out
     shown = fine(capsys, "inspect", tmp_path / "out/tiny-vit-fp16.plan")
-    assert "profiles (measured on Stand-in)" in shown
+    assert "profiles (measured on Fake)" in shown
     assert "64x96 batch 2" in shown
 
 
@@ -132,7 +132,7 @@ def test_what_was_measured_is_kept_and_what_was_not_is_added(gpu, tmp_path, monk
     assert build(out, measure=True).artifact.sidecar == added.artifact.sidecar
 
 
-def test_without_a_gpu_costs_are_predicted_and_that_is_said(gpu, tmp_path, capsys, monkeypatch):
+def test_without_a_gpu_costs_are_predicted_and_that_is_reported(gpu, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(engine_request, "gpu_devices", list)
     with recording() as reporter:
         building = build(tmp_path / "out")
@@ -175,7 +175,7 @@ def test_the_command_fails_where_what_was_asked_for_by_name_could_not_be_measure
         assert "error: TensorRT did not start the run" in checked(found, code, err)
 
 
-def test_a_gpu_that_cannot_run_the_engine_is_said(gpu, tmp_path):
+def test_a_gpu_that_cannot_run_the_engine_is_reported(gpu, tmp_path):
     with recording() as reporter:
         building = build(tmp_path / "out", options=EngineOptions(compute_capabilities=("12.0",)))
     said = reporter.lines

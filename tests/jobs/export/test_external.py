@@ -1,4 +1,4 @@
-"""Weights beside the graph: what a model past the size limit looks like, at a limit small enough for a tiny one."""
+"""Weights in a file of their own, as for a model above the size limit; the limit is lowered for a tiny one."""
 
 import numpy as np
 import onnx
@@ -11,7 +11,7 @@ from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.size import Size
 from dpt_deploy.graph.analysis.describe import describe
 from dpt_deploy.graph.analysis.opened import OpenedGraph
-from dpt_deploy.jobs.common.inputs import model_feed
+from dpt_deploy.jobs.common.inputs import model_inputs
 from dpt_deploy.jobs.common.samples import structured_images
 from dpt_deploy.jobs.export import export
 from dpt_deploy.jobs.export import typed as precision
@@ -34,7 +34,7 @@ def data_of(artifact):
     return artifact.path.with_name(artifact.path.name + ".data")
 
 
-def test_weights_stand_in_a_file_of_their_own_that_is_hashed(external):
+def test_weights_are_in_a_file_of_their_own_that_is_hashed(external):
     payloads = {payload.name: payload for payload in external.sidecar.payloads}
     assert set(payloads) == {external.path.name, data_of(external).name, external.golden_path.name}
     assert payloads[data_of(external).name].sha256 == sha256_of(data_of(external))
@@ -53,11 +53,11 @@ def test_below_the_limit_there_is_one_file():
 
 
 def test_it_computes_the_same_in_any_folder(external, tmp_path):
-    feed = model_feed(external.sidecar, structured_images(2, 64, 96))
+    inputs = model_inputs(external.sidecar, structured_images(2, 64, 96))
     outputs = []
     for artifact in (copied(external, tmp_path / "moved"), exported("tiny-vit")):
         with OrtRunner(artifact.path) as runner:
-            outputs.append(runner.infer(feed)["predicted_depth"])
+            outputs.append(runner.infer(inputs)["predicted_depth"])
     np.testing.assert_array_equal(*outputs)
 
 

@@ -9,7 +9,7 @@ import onnx_ir as ir
 import pytest
 from onnx import numpy_helper
 from support.faults.calling import complaint, fine
-from support.tiny import exported, exported_for_cpu, quick_judge, tampered, tiny_path
+from support.tiny import exported, exported_for_cpu, quick_accuracy, tampered, tiny_path
 
 from dpt_deploy.artifact.records import AccuracyRecord
 from dpt_deploy.artifact.store import open_artifact
@@ -37,7 +37,7 @@ def argv(folder, *more, precision="int8", name="tiny-vit"):
 
 
 def talk(capsys, *args):
-    """What a call that succeeds says on standard error."""
+    """Standard error of a call that succeeds."""
     assert call([str(arg) for arg in args]) == 0
     return capsys.readouterr().err
 
@@ -102,7 +102,7 @@ def test_a_spoiled_step_fails_to_verify(tmp_path, capsys):
 
 
 def test_what_is_there_already_is_not_made_again_unless_it_was_asked_for_differently(tmp_path, capsys):
-    with quick_judge():
+    with quick_accuracy():
         assert "exporting" in talk(capsys, *argv(tmp_path))
         assert talk(capsys, *argv(tmp_path)).count("is up to date") == 2
         assert "exporting" in talk(capsys, *argv(tmp_path, "--method", "percentile"))
@@ -111,32 +111,32 @@ def test_what_is_there_already_is_not_made_again_unless_it_was_asked_for_differe
 
 
 def test_the_command_reports_accuracy_and_speed(tmp_path, capsys):
-    with quick_judge((1.25, 1.2, 1.3)):
+    with quick_accuracy((1.25, 1.2, 1.3)):
         out = fine(capsys, *argv(tmp_path))
-        told = json.loads(fine(capsys, *argv(tmp_path, "--json")))
+        printed = json.loads(fine(capsys, *argv(tmp_path, "--json")))
     assert "int8-cpu compared with fp32: 2 rendered scenes" in out
     assert "SQNR" in out
     assert "1.25 times fp32 with ort on this machine (95 %: 1.20-1.30)" in out
-    assert told["worth"]["runtime"] == "emu"
-    assert told["twin"]["worth"]["speedup"] == [1.25, 1.2, 1.3]
+    assert printed["worth"]["runtime"] == "emu"
+    assert printed["twin"]["worth"]["speedup"] == [1.25, 1.2, 1.3]
 
 
 def test_what_is_slower_is_not_written_unless_forced(tmp_path, capsys):
-    with quick_judge((0.5, 0.4, 0.6)):
+    with quick_accuracy((0.5, 0.4, 0.6)):
         said = complaint(capsys, 5, *argv(tmp_path))
         assert "int8-cpu is no gain: 0.50 times as fast as fp32" in said
         assert not list(tmp_path.iterdir())
         fine(capsys, *argv(tmp_path, "--force"))
-    with quick_judge((0.9, 0.7, 1.1)):  # the interval reaches 1: nothing is proven
+    with quick_accuracy((0.9, 0.7, 1.1)):  # the interval reaches 1: nothing is proven
         fine(capsys, *argv(tmp_path / "unsure"))
 
 
 def test_the_speed_is_that_of_two_sessions_turn_by_turn(monkeypatch):
     monkeypatch.setattr(accuracy, "SECONDS", 0.01)
     full = exported("tiny-vit")
-    feed = {full.sidecar.inputs[0].name: np.zeros((1, 3, 64, 64), np.float32)}
+    inputs = {full.sidecar.inputs[0].name: np.zeros((1, 3, 64, 64), np.float32)}
     samples = accuracy.Samples("none", Size(64, 64), (accuracy.SampleImage(np.zeros((1, 64, 64, 3), np.uint8)),))
-    bench = accuracy.AccuracyBench(full.path, samples, lambda _pixels: feed, DEPTH)
+    bench = accuracy.AccuracyBench(full.path, samples, lambda _pixels: inputs, DEPTH)
     median, low, high = bench.speedup(full.path)
     assert 0 < low <= median <= high
     same = bench.compare(full.path, "ort")
@@ -166,21 +166,21 @@ def test_a_budget_keeps_the_blocks_that_harm_most(tmp_path, monkeypatch):
     original = accuracy.AccuracyBench.compare
     spoiler = "fusion.2.unit.conv1"
 
-    def judged(self, path, runtime):
+    def measured(self, path, runtime):
         found = original(self, path, runtime)
         node = next(node for node in onnx.load(path).graph.node if node.name == f"{spoiler}/Conv")
         made = {output: each.op_type for each in onnx.load(path).graph.node for output in each.output}
         harmed = made.get(node.input[1]) == "DequantizeLinear"
         return replace(found, drift=0.5 if harmed else 0.001, sqnr=0.0 if harmed else 40.0)
 
-    monkeypatch.setattr(accuracy.AccuracyBench, "compare", judged)
-    artifact, told = exported_for_cpu(tmp_path, budget=0.01)
+    monkeypatch.setattr(accuracy.AccuracyBench, "compare", measured)
+    artifact, lines = exported_for_cpu(tmp_path, budget=0.01)
     kept = artifact.sidecar.quantisation.kept
     assert {name for name, why in kept.items() if "more than 1.00%" in why} == {
         "fusion.2.unit.conv1/Conv",
         "fusion.2.unit.conv2/Conv",
     }
-    assert any(line.startswith("kept: fusion.2.unit (1 of") for line in told)
+    assert any(line.startswith("kept: fusion.2.unit (1 of") for line in lines)
 
 
 def test_images_that_chose_nothing_have_the_last_word(tmp_path, monkeypatch):
@@ -189,7 +189,7 @@ def test_images_that_chose_nothing_have_the_last_word(tmp_path, monkeypatch):
     scenes = accuracy.from_scenes(Size(96, 96), truth=False, first=ACCURACY_SEARCH.start).images
     chosen_on = {scene.pixels.tobytes() for scene in scenes}
 
-    def judged(self, path, runtime):
+    def measured(self, path, runtime):
         graph = onnx.load(path).graph
         made = {output: node.op_type for node in graph.node for output in node.output}
         quantised = {
@@ -201,18 +201,18 @@ def test_images_that_chose_nothing_have_the_last_word(tmp_path, monkeypatch):
         over = len(quantised) > borne
         return replace(original(self, path, runtime), drift=0.5 if over else 0.001, sqnr=0.0 if quantised else 90.0)
 
-    monkeypatch.setattr(accuracy.AccuracyBench, "compare", judged)
-    artifact, told = exported_for_cpu(tmp_path, budget=0.01)
-    disagreed = [line for line in told if "changes by 50.00% on held-out images; keeping one more" in line]
-    assert len(disagreed) == 2, told
+    monkeypatch.setattr(accuracy.AccuracyBench, "compare", measured)
+    artifact, lines = exported_for_cpu(tmp_path, budget=0.01)
+    disagreed = [line for line in lines if "changes by 50.00% on held-out images; keeping one more" in line]
+    assert len(disagreed) == 2, lines
     kept = {name.partition(".unit")[0] for name in artifact.sidecar.quantisation.kept if ".unit.conv1/" in name}
     assert len(kept) == 3
 
 
-def test_a_budget_that_cannot_be_met_is_refused_and_the_best_is_told(tmp_path, capsys, monkeypatch):
+def test_a_budget_that_cannot_be_met_is_refused_and_the_best_is_reported(tmp_path, capsys, monkeypatch):
     original = accuracy.AccuracyBench.compare
     monkeypatch.setattr(accuracy.AccuracyBench, "compare", lambda *args: replace(original(*args), drift=0.3))
-    with quick_judge():
+    with quick_accuracy():
         said = complaint(capsys, 5, *argv(tmp_path, "--budget", "0.01", precision="fp8"))
     assert "changes the result by 30.00% with every block left unquantised" in said
     assert not list(tmp_path.iterdir())

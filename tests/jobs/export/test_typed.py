@@ -50,7 +50,7 @@ def test_a_planted_overflow_fails_without_a_gpu(tmp_path, capsys):
     assert "first tensor that diverges: encoder.blocks.1.attn" in said
 
 
-def test_an_overflow_in_the_weights_is_avoided_by_an_island(tmp_path, capsys):
+def test_an_overflow_in_the_weights_is_avoided_by_an_fp32_node(tmp_path, capsys):
     """Half of the largest value fits, but not with the headroom: who touches it stays FP32."""
     model = copy.deepcopy(tiny_model("tiny-vit"))
     with torch.no_grad():

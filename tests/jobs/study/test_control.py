@@ -14,7 +14,7 @@ from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import ModelSpec
-from dpt_deploy.jobs.common.inputs import model_feed
+from dpt_deploy.jobs.common.inputs import model_inputs
 from dpt_deploy.jobs.common.reference import reference_of, reference_outputs
 from dpt_deploy.jobs.common.samples import structured_images
 from dpt_deploy.jobs.study import models as study_models
@@ -51,12 +51,12 @@ def trained(tmp_path_factory):
 def output_of(candidate, size):
     images = structured_images(1, size.height, size.width)
     with candidate.runner() as runner:
-        (output,) = runner.infer(model_feed(candidate.artifact.sidecar, images)).values()
+        (output,) = runner.infer(model_inputs(candidate.artifact.sidecar, images)).values()
     return output
 
 
 def expected_of(candidate, size):
-    """What PyTorch makes of the same image and weights."""
+    """PyTorch's output for the same image and weights."""
     sidecar = candidate.artifact.sidecar
     images = structured_images(1, size.height, size.width)
     return reference_outputs(reference_of(sidecar), sidecar, images)["predicted_depth"]

@@ -49,7 +49,7 @@ def ramps(monkeypatch):
     monkeypatch.setattr(study_images, "open_dataset", open_dataset)
 
 
-def test_a_data_set_is_judged_by_its_own_protocol_with_its_aspect_kept(
+def test_a_data_set_is_evaluated_by_its_own_protocol_with_its_aspect_kept(
     calling, ramps, paths, tmp_path, monkeypatch, capsys
 ):
     shapes = []

@@ -211,7 +211,7 @@ def test_the_reverse_is_reported_as_the_reverse():
     assert found.verdict == "reversed"
 
 
-def test_curves_that_are_the_same_can_seldom_be_told_apart():
+def test_curves_that_are_the_same_can_seldom_be_distinguished():
     made = [planted([[0, 8, 16, 40]] * 2, seed=seed) for seed in range(60)]
     found = [analyse(each, [("vit", "conv")], resamples=400).comparisons[0].verdict for each in made]
     assert found.count("not distinguishable") >= 51  # 95 in 100 if intervals were perfect, 92 as they are

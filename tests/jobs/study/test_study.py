@@ -85,7 +85,7 @@ def test_a_score_is_what_the_protocol_says_by_hand(calling, paths, tmp_path, cap
     assert outcome(tmp_path)["abs_rel"]["tiny-vit"]["128"][1] == pytest.approx(expected, rel=1e-4)
 
 
-def test_the_plane_stands_beside_the_models(calling, tmp_path, capsys):
+def test_the_plane_stands_next_to_the_models(calling, tmp_path, capsys):
     fine(capsys, *calling())
     scene = render_scene(SEEDS[0], height=SIDE, width=SIDE)
     measured = np.zeros((SIDE, SIDE), bool)
@@ -349,7 +349,7 @@ def test_two_models_of_one_name_are_refused(calling, paths, tmp_path, capsys):
     assert "two models are called 'tiny-vit'" in complaint(capsys, 2, *calling(models=[paths[0], str(twin.path)]))
 
 
-def test_models_that_differ_in_precision_alone_are_told_apart_by_it(paths, tmp_path):
+def test_models_that_differ_in_precision_alone_are_distinguished_by_it(paths, tmp_path):
     rounded = exported("tiny-vit", precision="fp16")
     found = study_models.candidates((paths[0], str(rounded.path)), None, ("ort",), ("fp32",), tmp_path)
     assert [each.candidate.name for each in found] == ["tiny-vit fp32", "tiny-vit fp16"]
@@ -358,15 +358,15 @@ def test_models_that_differ_in_precision_alone_are_told_apart_by_it(paths, tmp_p
         study_models.candidates((str(rounded.path),), None, ("torch",), ("fp32",), tmp_path)
 
 
-def test_weights_that_lie_beside_the_model_count_for_what_it_is(tmp_path):
+def test_weights_that_lie_next_to_the_model_count_for_what_it_is(tmp_path):
     sidecar = exported("tiny-vit").sidecar
     data = replace(sidecar.payloads[0], name="tiny-vit-fp32.onnx.data", sha256="0" * 64)
-    alone, beside, other = (
+    alone, neighbour, other = (
         study_models._digest(replace(sidecar, payloads=(*sidecar.payloads, *more)))
         for more in ((), (data,), (replace(data, sha256="1" * 64),))
     )
     assert alone == sidecar.payloads[0].sha256
-    assert len({alone, beside, other}) == 3
+    assert len({alone, neighbour, other}) == 3
 
 
 def test_a_file_in_the_place_of_the_folder_is_refused(calling, tmp_path, capsys):

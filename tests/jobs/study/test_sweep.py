@@ -4,7 +4,7 @@ import json
 
 import pytest
 from support.faults.calling import complaint, fine
-from support.tiny import quick_judge, tiny_path
+from support.tiny import quick_accuracy, tiny_path
 
 from dpt_deploy.jobs.study import sweep
 from dpt_deploy.jobs.study.sweep import Point, _marked
@@ -25,7 +25,7 @@ def test_a_model_in_three_precisions(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(sweep, "SECONDS", 0.01)
     argv = ["sweep", "--backbone", tiny_path("tiny-vit"), "--weights", "random", "--res", "64", "--scenes", "2"]
     argv += ["--precision", "fp32,fp16,int8-cpu", "-o", tmp_path]
-    with quick_judge((0.5, 0.4, 0.6)):  # what is slower is compared all the same
+    with quick_accuracy((0.5, 0.4, 0.6)):  # what is slower is compared all the same
         out = fine(capsys, *argv)
     document = json.loads((tmp_path / "sweep.json").read_text())
     assert document["kind"] == "sweep"

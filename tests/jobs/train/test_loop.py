@@ -206,7 +206,7 @@ def test_a_damaged_checkpoint_is_refused(spoil, tmp_path):
 
 
 def moved(folder, task="depth", **rates):
-    """Which of encoder, decoder and auxiliary head a training changed."""
+    """List which of encoder, decoder and auxiliary head a training changed."""
     make, _, objective = TASKS[task]
     net, aim, _ = trained(folder, task, replace(SCHEDULE, **rates), checkpoint=folder / f"{task} {rates}")
     before = make(), objective()
@@ -244,7 +244,7 @@ class Two(nn.Module):
 
 
 def descended(folder, schedule, size=1.0):
-    """Where encoder and decoder end on a constant slope."""
+    """Train encoder and decoder on a constant slope, and return their last values."""
     net = Two().double()
     fit(
         net,

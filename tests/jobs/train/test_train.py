@@ -18,7 +18,7 @@ from dpt_deploy.scenes.things import CLASSES
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    """Judged on small scenes, a checkpoint every other step, and one thread: as in the processes that are killed."""
+    """Small validation scenes, a checkpoint every other step, one thread: as in the processes that are killed."""
     monkeypatch.setattr(validation, "SIDE", 64)
     checkpoint_often(monkeypatch.setattr)
     threads = torch.get_num_threads()
@@ -85,7 +85,7 @@ def test_segmentation_with_its_scores_as_json(tmp_path, cache, capsys):
     assert "mean IoU" in fine(capsys, *argv(training, tmp_path / "out", cache))
 
 
-def test_progress_is_told_where_there_is_no_terminal(tmp_path, cache, capsys):
+def test_progress_is_reported_where_there_is_no_terminal(tmp_path, cache, capsys):
     err = spoken(capsys, *argv(write_training(tmp_path), tmp_path / "out", cache))
     assert "training small: 8 steps of 2 images" in err
     assert "step 8 of 8, loss" in err

@@ -116,7 +116,7 @@ def test_an_empty_matrix_proves_nothing():
     assert not compare_matrix(lambda _b, _s: ({}, {}), [], [OUTPUT], min_span=0.5).passed
 
 
-def test_a_case_that_failed_is_judged_again_and_no_other():
+def test_a_case_that_failed_is_checked_again_and_no_other():
     seen = []
 
     def again(case):

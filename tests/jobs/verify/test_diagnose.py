@@ -13,7 +13,7 @@ from support.tiny import exported, tampered
 from dpt_deploy.artifact.store import open_artifact, sha256_of
 from dpt_deploy.cli import call
 from dpt_deploy.core.size import Size
-from dpt_deploy.jobs.common.inputs import model_feed, parity_images
+from dpt_deploy.jobs.common.inputs import model_inputs, parity_images
 from dpt_deploy.jobs.verify.variants import QuantisedVariants
 
 
@@ -58,44 +58,44 @@ def test_a_sound_file_is_found_sound(name, capsys):
 
 # --- 8 bits -----------------------------------------------------------------------------------------------------------
 
-FLAVOURS = ("int8", "int8-cpu", "fp8")
+PRECISIONS = ("int8", "int8-cpu", "fp8")
 
 
-def quantised(flavour, name="tiny-hybrid"):
-    if flavour == "int8-cpu":
+def quantised(precision, name="tiny-hybrid"):
+    if precision == "int8-cpu":
         engine = exported(name, precision="int8")
         return open_artifact(engine.path.with_name(engine.sidecar.quantisation.twin))
-    return exported(name, precision=flavour)
+    return exported(name, precision=precision)
 
 
-@pytest.mark.parametrize("flavour", FLAVOURS)
-def test_a_sound_quantised_file_is_found_sound_and_its_noise_is_told(flavour, capsys):
-    found = diagnosed(capsys, 0, quantised(flavour).path)
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_sound_quantised_file_is_found_sound_and_its_noise_is_reported(precision, capsys):
+    found = diagnosed(capsys, 0, quantised(precision).path)
     assert (found["not_finite"], found["diverges_at"], found["spare"]) == (None, None, [])
     assert 0 < found["max"] <= found["tolerance"]["max"]
     tensors = [each["tensor"] for each in found["noise"]]
-    assert set(tensors) <= set(quantised(flavour).sidecar.quantisation.clip)
+    assert set(tensors) <= set(quantised(precision).sidecar.quantisation.clip)
     levels = [each["sqnr"] for each in found["noise"] if each["sqnr"] is not None]
     assert levels == sorted(levels)
     assert 10 < np.median(levels) < 60  # 127 levels a side: 6 dB a bit, less what peaks cost
 
 
-@pytest.mark.parametrize("flavour", FLAVOURS)
-def test_with_every_node_spared_nothing_is_left_of_the_rounding_of_activations(flavour):
-    artifact = quantised(flavour)
-    feed = model_feed(artifact.sidecar, parity_images("int8", 1, Size(64, 64)))
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_with_every_node_spared_nothing_is_left_of_the_rounding_of_activations(precision):
+    artifact = quantised(precision)
+    inputs = model_inputs(artifact.sidecar, parity_images("int8", 1, Size(64, 64)))
     with QuantisedVariants(
-        artifact, feed, artifact.sidecar.outputs[0].tolerance, artifact.sidecar.quantisation
+        artifact, inputs, artifact.sidecar.outputs[0].tolerance, artifact.sidecar.quantisation
     ) as variants:
         none, some, all_of_it = (variants.error(keep)[0] for keep in ((), variants.nodes[::2], variants.nodes))
     assert all_of_it < 5e-3 < none
     assert all_of_it <= some
 
 
-@pytest.mark.parametrize("flavour", ["int8", "int8-cpu"])
-def test_a_layer_that_is_clipped_too_early_is_named(flavour, tmp_path, capsys):
+@pytest.mark.parametrize("precision", ["int8", "int8-cpu"])
+def test_a_layer_that_is_clipped_too_early_is_named(precision, tmp_path, capsys):
     """A step of a hundredth: the tensor is cut at a hundredth of its range."""
-    sound = quantised(flavour, "tiny-vit")
+    sound = quantised(precision, "tiny-vit")
     spoilt = "fusion.2.unit.conv1"
     graph = onnx.load(sound.path).graph
     read = next(each for each in graph.node if each.name == f"{spoilt}/Conv").input[0]

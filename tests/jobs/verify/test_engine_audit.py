@@ -1,4 +1,4 @@
-"""What an engine computes in is counted, and a name that the arithmetic does not bear out is refused."""
+"""The precisions of an engine are counted, and a name that the arithmetic contradicts is refused."""
 
 import json
 from dataclasses import replace
@@ -151,7 +151,7 @@ def test_an_inspected_engine_that_is_mostly_fp32_is_refused():
 
 
 @pytest.mark.parametrize("text", ["", "hello", "[]", '{"Layers": 3}', '{"Layers": ["names only"]}'])
-def test_what_is_no_inspection_is_told(text):
+def test_what_is_no_inspection_is_reported(text):
     with pytest.raises(DptError):
         audit_engine(text)
 

@@ -1,4 +1,4 @@
-"""The gate's audit of an engine, over stand-ins: real plans, and a GPU whose layers and times are made up."""
+"""Audit of an engine by `verify`, with fakes: real plans, and a GPU whose layers and times are made up."""
 
 import pytest
 
@@ -40,13 +40,13 @@ def trt(built, monkeypatch):
 
 
 def audit_of(engine):
-    verify_artifact(engine.path)  # the stand-in computes something else; what it was audited for stays
+    verify_artifact(engine.path)  # the fake computes something else; the audit stays as it was
     return open_artifact(engine.path).sidecar.engine.audit
 
 
 def test_the_gate_measures_layers_at_batch_1_of_the_first_profile(engine, trt, capsys):
     audit = audit_of(engine)
-    engine_checks.times_of_layers_are_told(audit)
+    engine_checks.times_of_layers_are_reported(audit)
     assert (audit.method, audit.times.shape) == ("engine", "96 batch 1")
     assert audit.share("fp16") == pytest.approx(0.75)
     assert audit.times.dearest == {"c": pytest.approx(0.5e-3)}

@@ -186,7 +186,7 @@ def change_a_bias_of_the_classifier(model):
     weight(model, names[0], lambda bias: bias + np.arange(7, dtype=np.float32))
 
 
-def test_an_error_of_the_rewriting_itself_is_told_apart(monkeypatch):
+def test_an_error_of_the_rewriting_itself_is_distinguished(monkeypatch):
     def lossy(model):
         rewritten = rewrite.apply(model)
         rewritten.reassemble[1].readout.image.bias = None

@@ -66,7 +66,7 @@ def test_more_is_allowed_only_where_pytorch_loses_more():
 
 
 def test_a_file_that_loses_more_than_that_fails(tmp_path, capsys):
-    """The same damage passes beside a network that amplifies rounding as much, and fails beside one that does not."""
+    """Damage passes if the network amplifies rounding as much, and fails if it does not."""
 
     def spoil(model):
         for tensor in model.graph.initializer:

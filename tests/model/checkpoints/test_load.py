@@ -175,7 +175,7 @@ def test_blocks_after_the_last_tap_are_left_out_with_a_reason(tmp_path):
     assert dict(report.unused)["pretrained.model.blocks.5.attn.qkv.weight"] == "block after the last tap (3)"
 
 
-def test_entries_beside_the_tensors_are_reported_as_unused(tmp_path):
+def test_entries_next_to_the_tensors_are_reported_as_unused(tmp_path):
     torch.save({**random_tensors(dpt_main(TINY)), "epoch": 7}, tmp_path / "extra.pt")
     assert dict(load_weights(TINY_SPEC, tmp_path / "extra.pt")[1].unused)["epoch"] == "not a tensor"
 

@@ -203,17 +203,17 @@ def test_integer_weights_are_an_error(tmp_path):
     ],
     ids=["large", "hybrid", "base", "deit", "midas"],
 )
-def test_a_checkpoint_for_another_network_is_told_which(shapes, asked, fits, tmp_path):
+def test_a_checkpoint_for_another_network_names_it(shapes, asked, fits, tmp_path):
     error = failure(load_recipe(asked).model, write_flat(tmp_path / "other.pt", shapes), f"does not fit '{asked}'")
     assert error.hint.startswith(f"it fits {fits}: use --backbone {fits.split()[0]}")
 
 
-def test_the_other_task_is_told(tmp_path):
+def test_the_other_task_is_reported(tmp_path):
     path = saved(tmp_path, random_tensors(dpt_main(replace(TINY, classes=5))))
     assert "--task segmentation" in failure(TINY_SPEC, path, "holds a segmentation model").hint
 
 
-def test_another_number_of_classes_is_told(tmp_path):
+def test_another_number_of_classes_is_reported(tmp_path):
     path = saved(tmp_path, random_tensors(dpt_main(replace(TINY, classes=60))))
     error = failure(TINY_SPEC.with_classes(150), path, "has 60 classes; 'tiny' was asked for 150")
     assert error.hint == "use --classes 60"
@@ -226,7 +226,7 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize(("tensors", "message"), FOREIGN.values(), ids=FOREIGN.keys())
-def test_other_networks_are_told_apart(tensors, message, tmp_path):
+def test_other_networks_are_distinguished(tensors, message, tmp_path):
     failure(TINY_SPEC, saved(tmp_path, tensors), message)
 
 

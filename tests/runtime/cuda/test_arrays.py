@@ -1,4 +1,4 @@
-"""Arrays of the device and the TensorRT runner, over stand-ins. On a GPU: ``tests/gpu/test_engine.py``."""
+"""Arrays of the device and the TensorRT runner, with fakes. On a GPU: ``tests/gpu/test_engine.py``."""
 
 import gc
 from types import SimpleNamespace
@@ -22,7 +22,7 @@ from dpt_deploy.runtime.tensorrt import engine as _trt_engine
 
 @pytest.fixture
 def make(monkeypatch, tmp_path):
-    """A runner over stand-ins, and these."""
+    """A runner over fakes, and the fakes."""
     yield runner_factory(monkeypatch, tmp_path)
     free_the_rest()
 

@@ -19,7 +19,7 @@ UNOPTIMISED = ("-DDPT_TESTS=OFF", "-DCMAKE_BUILD_TYPE=None", "-DCMAKE_CXX_FLAGS=
 
 
 def passed(folder, *chosen):
-    """How many tests of a build passed; all of the chosen ones, or the test fails with what they said."""
+    """Count the tests of a build that passed; fails with their output if one of the chosen did not."""
     said = done(cmake("ctest"), "--test-dir", folder, "--output-on-failure", *chosen)
     (count,) = re.findall(r"100% tests passed(?:, 0 tests failed)? out of (\d+)", said)
     return int(count)
@@ -163,25 +163,23 @@ def test_the_tensorrt_back_end_compiles_and_says_what_it_lacks(tmp_path):
     headers = Path(os.environ["TENSORRT_ROOT"], "include/NvInferVersion.h").read_text()
     (major,) = re.findall(r"define (?:TRT_MAJOR_\w+|NV_TENSORRT_MAJOR) (\d+)", headers)
     tool = (tmp_path / "dpt_run", as_plan(copied(exported("tiny-vit"), tmp_path / "copy")), "x.ppm", "x.pfm")
-    found = {
-        name: run(*tool, env={"DPT_TENSORRT": library}) for name, library in stand_ins(tmp_path, int(major)).items()
-    }
+    found = {name: run(*tool, env={"DPT_TENSORRT": library}) for name, library in fakes(tmp_path, int(major)).items()}
     assert {name: said.returncode for name, said in found.items()} == {"another version": 6, "this version": 6}
     assert f"is of version {int(major) + 1}.0.0.0" in found["another version"].stdout
-    if "needs an NVIDIA GPU" in found["this version"].stdout:  # else there is one, and the stand-in is no TensorRT
+    if "needs an NVIDIA GPU" in found["this version"].stdout:  # else there is one, and the fake library is no TensorRT
         assert "built by tensorrt 1.2.3.4 without a GPU" in found["this version"].stdout
 
 
-def stand_ins(folder, major):
+def fakes(folder, major):
     """Libraries that say that they are TensorRT: of the version after ``major``, and of it."""
-    source = folder / "stand_in.c"
+    source = folder / "fake.c"
     source.write_text(
         "void *createInferRuntime_INTERNAL(void *logger, int version) { return 0; }\n"
         "int getInferLibMajorVersion(void) { return MAJOR; }\n"
     )
     libraries = {"another version": major + 1, "this version": major}
     for name, number in libraries.items():
-        libraries[name] = str(folder / f"libstand-in.so.{number}")
+        libraries[name] = str(folder / f"libfake.so.{number}")
         done("cc", "-shared", "-fPIC", f"-DMAJOR={number}", source, "-o", libraries[name])
     return libraries
 
@@ -213,7 +211,7 @@ def test_the_kernels_round_as_the_cpu_does(tmp_path):
     assert [name for name in fused if name.startswith("fma")]  # and this is how one would be noticed
 
 
-def test_a_library_that_is_no_onnx_runtime_is_told():
+def test_a_library_that_is_no_onnx_runtime_is_reported():
     found = run(
         native_build() / "dpt_run", exported("tiny-vit").path, "x.ppm", "x.pfm", env={"DPT_ONNXRUNTIME": "libm.so.6"}
     )

@@ -128,11 +128,11 @@ def test_a_view_of_an_image_is_read_as_it_looks():
 
 @pytest.mark.parametrize(("batch", "height", "width"), [(1, 64, 64), (3, 64, 96), (2, 128, 32)])
 def test_the_network_alone_at_any_batch_and_size(batch, height, width):
-    feed = {"pixel_values": np.random.default_rng(0).standard_normal((batch, 3, height, width)).astype(np.float32)}
+    inputs = {"pixel_values": np.random.default_rng(0).standard_normal((batch, 3, height, width)).astype(np.float32)}
     results = []
     for runtime in ("native", "ort"):
         with open_runner(exported("tiny-vit").path, runtime) as runner:
-            results.append(runner.infer(feed)["predicted_depth"])
+            results.append(runner.infer(inputs)["predicted_depth"])
     assert results[0].shape == (batch, height, width)
     assert range_error(results[0], results[1])[0] <= MAX_OF_RANGE
     results[0][:] = 0  # it belongs to the caller
@@ -254,7 +254,7 @@ def test_a_model_without_its_sidecar_is_a_bad_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "feed",
+    "inputs",
     [
         {"image": np.zeros((1, 3, 64, 64), np.float32)},
         {"pixel_values": np.zeros((3, 64, 64), np.float32)},
@@ -264,10 +264,10 @@ def test_a_model_without_its_sidecar_is_a_bad_file(tmp_path):
     ],
     ids=["name", "rank", "dtype", "channels", "empty"],
 )
-def test_a_feed_that_does_not_fit_is_a_usage_error(feed):
+def test_an_input_that_does_not_fit_is_a_usage_error(inputs):
     with open_runner(exported("tiny-vit").path, "native") as runner:
         with pytest.raises(UsageError) as error:
-            runner.infer(feed)
+            runner.infer(inputs)
         assert error.value.hint
 
 

@@ -19,7 +19,7 @@ from dpt_deploy.core.errors import ParityError, ResourceError, UsageError
 from dpt_deploy.engine.audit import check_audit
 from dpt_deploy.engine.inspection import audit_engine
 
-FEED = {"pixel_values": engine_checks.images(*SHAPES[0])}
+INPUTS = {"pixel_values": engine_checks.images(*SHAPES[0])}
 
 
 @pytest.fixture
@@ -35,15 +35,15 @@ def test_the_mean_of_what_is_reported_comes_out_by_name(make):
     runner, _, trt = make()
     trt.reported[:] = [("x", 0.25), ("y", 0.5), ("x", 0.25)]  # a name twice in one run is one layer in two parts
     with runner:
-        assert runner.layer_seconds(FEED, runs=3) == {"x": 0.5, "y": 0.5}
+        assert runner.layer_seconds(INPUTS, runs=3) == {"x": 0.5, "y": 0.5}
 
 
 def test_the_profiler_stands_on_a_context_of_its_own_that_goes_with_it(make):
     runner, cuda, trt = make()
     with runner:
-        runner.infer(FEED)
+        runner.infer(INPUTS)
         held, engine = len(cuda.held), trt.engines[0]
-        runner.layer_seconds(FEED)
+        runner.layer_seconds(INPUTS)
         first, profiled = engine.contexts
         assert (first.profiler, profiled.profiler is not None, profiled.ran) == (None, True, True)
         assert (len(cuda.held), cuda.graphs, cuda.launches) == (held, {}, 0)
@@ -57,13 +57,13 @@ def test_runs_before_the_profiler_are_not_counted_and_later_ones_replay(make):
     runs = []
     trt.costs.run = lambda profile: runs.append(profile) or 0.0
     with runner:
-        runner.layer_seconds(FEED, runs=4)
+        runner.layer_seconds(INPUTS, runs=4)
         assert len(runs) > 4
         engine_checks.agree(runner, mean, SHAPES, 0)
     assert cuda.launches == 3 * len(SHAPES)
 
 
-def test_layers_are_timed_beside_other_runs(make):
+def test_layers_are_timed_between_other_runs(make):
     runner, _, trt = make()
     trt.reported[:] = [("x", 0.25), ("y", 0.5)]
     with runner:
@@ -73,7 +73,7 @@ def test_layers_are_timed_beside_other_runs(make):
 def test_a_library_that_reports_nothing_gives_nothing(make):
     runner, _, trt = make()
     with runner:
-        assert runner.layer_seconds(FEED) == {}
+        assert runner.layer_seconds(INPUTS) == {}
         assert trt.engines[0].contexts[0].profiler.made
 
 
@@ -81,12 +81,12 @@ def test_what_cannot_be_measured_is_refused(make):
     runner, cuda, trt = make()
     with runner:
         with pytest.raises(UsageError, match="0 runs cannot be timed"):
-            runner.layer_seconds(FEED, runs=0)
+            runner.layer_seconds(INPUTS, runs=0)
         with pytest.raises(UsageError, match="its profiles"):
             runner.layer_seconds({"pixel_values": engine_checks.images(1, 96, 96)})
         trt.engines[0].contexts_left, held = 0, len(cuda.held)
         with pytest.raises(ResourceError, match="no memory for another context"):
-            runner.layer_seconds(FEED)
+            runner.layer_seconds(INPUTS)
         assert len(cuda.held) == held
 
 
@@ -146,7 +146,7 @@ def test_shares_go_by_time_where_it_was_measured():
 PRODUCTS = {
     "fp32 sum of halves": (layer("gemm", "x", "Float", ["Half", "Half"]), "fp16"),
     "fp32 sum of bf16": (layer("gemm", "x", "Float", ["BFloat16", "BFloat16"]), "bf16"),
-    "eight bits beside a residual": (layer("CaskConvolution", "x", "Half", ["Row major Int8 format", "Half"]), "int8"),
+    "eight bits next to a residual": (layer("CaskConvolution", "x", "Half", ["Row major Int8 format", "Half"]), "int8"),
     "fp32 operands, half result": (layer("gemm", "x", "Half", ["Float", "Float"]), "fp32"),
     "an image of bytes": (layer("CaskConvolution", "x", "Float", ["UInt8", "Float"]), "fp32"),
     "pointwise, widened": (layer("kgen", "x", "Float", ["Half"]), "fp16"),
@@ -177,7 +177,7 @@ def test_many_small_layers_of_fp32_do_no_harm():
     check_audit(audited(layers, dict.fromkeys(map(str, range(9)), 0.1) | {"large": 2.1}), "fp16", "x.plan")
 
 
-def test_time_that_is_mostly_of_unknown_layers_judges_nothing():
+def test_time_that_is_mostly_of_unknown_layers_is_no_evidence():
     found = audited([layer("gemm", "a", "Half"), layer("gemm", "b", "Half")], {"a": 1.0, "other name": 1.5})
     assert (found.times.unknown, found.times.is_meaningful, found.basis) == (1.5, False, "layers")
     assert audited(seconds={"reformat": 1.0}).basis == "layers"

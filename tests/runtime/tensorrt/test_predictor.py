@@ -1,4 +1,4 @@
-"""From image to map beside an engine on a GPU, over stand-ins for CUDA: what stays there, and image after image."""
+"""From image to map around an engine on a GPU, with fakes of CUDA: buffers that are kept, and image after image."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +13,7 @@ pytest.importorskip("cuda.bindings", reason="cuda-python is not installed: pip i
 
 from support import engine_checks, fake_gpu
 from support.device_arrays import OnDevice, on_host
-from support.device_kernels import standing_in
+from support.device_kernels import fake_resizing
 from support.faults.calling import complaint
 from support.tiny import exported
 
@@ -28,7 +28,7 @@ from dpt_deploy.runtime.tensorrt.predictor import DevicePredictor
 
 @pytest.fixture
 def stood_in(monkeypatch, tmp_path):
-    with standing_in(monkeypatch, tmp_path) as found:
+    with fake_resizing(monkeypatch, tmp_path) as found:
         yield found
 
 
@@ -79,7 +79,7 @@ def test_memory_is_bounded_and_given_back(stood_in, monkeypatch):
 
 @pytest.mark.needs("compiler", "torch", "onnxruntime")
 def test_runs_of_other_threads_do_not_come_between(stood_in):
-    """The stand-in, like CUDA, records whatever is queued on a stream while a capture runs there."""
+    """The fake, like CUDA, records whatever is queued on a stream while a capture runs there."""
     runner, _, _ = stood_in
     sidecar, host = sidecar_of(), Predictor(runner, sidecar_of())
     pictures = [photo(50 + index, 70, index) for index in range(4)]
@@ -281,7 +281,7 @@ def test_what_is_no_image_is_refused(image, place, stood_in):
 
 @pytest.mark.needs("compiler", "torch", "onnxruntime")
 def test_an_engine_is_loaded_with_its_resizes(stood_in, monkeypatch, tmp_path):
-    """``load`` over stand-ins: the artefact is a model's, said to be a plan's."""
+    """``load`` with fakes: a model's artefact, declared to be a plan's."""
     runner, _, kernels = stood_in
     sidecar = replace(sidecar_of(), kind="plan")
     monkeypatch.setattr(predict, "open_artifact", lambda path: SimpleNamespace(path=path, sidecar=sidecar))

@@ -1,4 +1,4 @@
-"""Resizing on a GPU: the kernels' source is compiled for one, and computed by the CPU over stand-ins for CUDA."""
+"""Resizing on a GPU: the kernels' source is compiled for one, and computed by the CPU with fakes of CUDA."""
 
 import ctypes
 import json
@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("cuda.bindings", reason="cuda-python is not installed: pip install -e '.[trt]'")
 
 from support.device_arrays import on_host
-from support.device_kernels import NAMES, bytes_of, standing_in
+from support.device_kernels import NAMES, bytes_of, fake_resizing
 from support.make_imaging_golden import GOLDEN
 
 from dpt_deploy.core.errors import DptError, MissingExtraError, ResourceError
@@ -38,7 +38,7 @@ def arrays():
 
 @pytest.fixture
 def stood_in(monkeypatch, tmp_path):
-    with standing_in(monkeypatch, tmp_path) as found:
+    with fake_resizing(monkeypatch, tmp_path) as found:
         yield found
 
 
@@ -105,13 +105,13 @@ def test_there_is_machine_code_for_every_job(nvrtc, architecture):
     assert all(name in code for name in names.values())
 
 
-def test_a_source_that_does_not_compile_is_told_in_the_compilers_words(nvrtc, monkeypatch):
+def test_a_source_that_does_not_compile_is_reported_in_the_compilers_words(nvrtc, monkeypatch):
     monkeypatch.setattr(_kernels, "_source", lambda _name: "nonsense")
     with pytest.raises(DptError, match=r"NVRTC does not compile the kernels: (?s:.)*nonsense"):
         _kernels.compiled("sm_90")
 
 
-def test_a_machine_without_the_compiler_is_told_what_to_install(monkeypatch):
+def test_a_machine_without_the_compiler_names_what_to_install(monkeypatch):
     def absent(_name, *_arguments):
         raise RuntimeError("libnvrtc.so.13 is nowhere")
 
@@ -170,7 +170,7 @@ def test_a_job_is_launched_over_the_whole_map_on_the_stream(driven):
 
 
 @pytest.mark.parametrize(("failing", "said"), [("load", "cuLibraryLoadData"), ("launch", "cuLaunchKernel")])
-def test_a_driver_that_fails_is_told(failing, said, driven):
+def test_a_driver_that_fails_is_reported(failing, said, driven):
     driven(failing=failing)
     with pytest.raises(ResourceError, match=f"{said}: invalid context"):
         _kernels.Kernels(0).launch("FiniteJob", _device_imaging.FiniteJob(height=1, width=1), SimpleNamespace(handle=7))

@@ -1,4 +1,4 @@
-"""The TensorRT runner's own logic, over stand-ins for CUDA and TensorRT. On a GPU: ``tests/gpu/test_engine.py``."""
+"""The TensorRT runner's own logic, with fakes of CUDA and TensorRT. On a GPU: ``tests/gpu/test_engine.py``."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +25,7 @@ from dpt_deploy.runtime.tensorrt.runner import SLOTS
 
 @pytest.fixture
 def make(monkeypatch, tmp_path):
-    """A runner over stand-ins, and these: ``make(memory_bytes=…)``."""
+    """A runner over fakes, and the fakes: ``make(memory_bytes=…)``."""
     yield runner_factory(monkeypatch, tmp_path)
     free_the_rest()
 
@@ -99,10 +99,10 @@ def test_threads_take_turns(make):
         engine_checks.threads_take_turns(runner, mean, SHAPES, 0)
 
 
-def test_wrong_feeds_are_refused_and_the_runner_stays_usable(make):
+def test_wrong_inputs_are_refused_and_the_runner_stays_usable(make):
     runner, _, _ = make()
     with runner:
-        engine_checks.wrong_feeds_are_refused(runner, (1, 96, 96))
+        engine_checks.wrong_inputs_are_refused(runner, (1, 96, 96))
         engine_checks.agree(runner, mean, SHAPES[:1], 0)
 
 
@@ -231,7 +231,7 @@ def test_a_full_queue_waits_for_another_thread(make):
         runner.collect(tickets[1])
 
 
-def test_who_waits_when_the_runner_is_closed_is_told(make):
+def test_a_caller_that_waits_gets_an_error_when_the_runner_is_closed(make):
     runner, _, _ = make()
     pixels = engine_checks.images(1, 64, 64)
     with ThreadPoolExecutor(1) as pool:
@@ -246,7 +246,7 @@ def test_who_waits_when_the_runner_is_closed_is_told(make):
 
 
 @pytest.mark.parametrize("fails", ["starts", "contexts_left"])
-def test_what_goes_wrong_in_a_run_is_told_when_it_is_collected(make, fails):
+def test_what_goes_wrong_in_a_run_is_reported_when_it_is_collected(make, fails):
     runner, _, trt = make()
     pixels = engine_checks.images(1, 64, 64)
     with runner:
@@ -273,7 +273,7 @@ def test_without_memory_for_a_second_run_the_first_is_whole_and_the_runner_usabl
     assert (cuda.held, cuda.streams, cuda.events) == ({}, set(), {})
 
 
-def test_a_wrong_feed_is_refused_at_once_and_takes_no_slot(make):
+def test_a_wrong_input_is_refused_at_once_and_takes_no_slot(make):
     runner, _, _ = make()
     with runner:
         for _ in range(3):
@@ -316,7 +316,7 @@ def test_without_a_driver_it_is_incompatible(make):
         pass
 
 
-def test_a_lost_gpu_is_told(make):
+def test_a_lost_gpu_is_reported(make):
     runner, cuda, _ = make()
 
     def lose():
@@ -329,7 +329,7 @@ def test_a_lost_gpu_is_told(make):
         lose()
 
 
-def test_a_sidecar_that_does_not_fit_the_plan_is_told(make):
+def test_a_sidecar_that_does_not_fit_the_plan_is_reported(make):
     runner, _, _ = make(profiles=plan_profiles(parse_ranges("32,32,32x64"), 3))
     with runner, pytest.raises(IncompatibleError, match=r"refuses .* in its profile 64 batch 1"):
         runner.infer({"pixel_values": engine_checks.images(1, 64, 64)})

@@ -1,4 +1,4 @@
-"""What a measuring process can come to: ``answer`` is called in it by :func:`dpt_deploy.measure.memory.ask`."""
+"""Fates of a measuring process: ``answer`` is called in it by :func:`dpt_deploy.measure.memory.ask`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def answer(request: Mapping[str, Any]) -> Any:
 
 
 def gauged(megabytes: int) -> dict[str, Any]:
-    """What the gauge reads of so many, after more were taken and given back before it was set."""
+    """Reading of the gauge for so many megabytes, after more were allocated and freed before it was set."""
     from dpt_deploy.measure.memory import Gauge  # noqa: PLC0415  the process that crashes need not import it
 
     before = bytearray(os.urandom(1)) * (MEGABYTES_BEFORE << 20)

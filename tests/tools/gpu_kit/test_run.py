@@ -149,7 +149,7 @@ def test_a_step_that_hangs_is_ended_and_the_others_run(machine):
     assert machine.status("bench-tiny-fp16")[2] == "tiny-fp16.onnx was not exported"
 
 
-def test_a_step_that_fails_is_told_and_the_others_run(machine):
+def test_a_step_that_fails_is_reported_and_the_others_run(machine):
     (machine.work / "tell/verify").write_text("5")
     code, said = machine.run("unpack", "export-tiny-fp16", "verify-onnx-tiny", "build-tiny-fp16")
     assert code == 1
@@ -288,13 +288,13 @@ def test_what_is_timed_on_a_gpu(modules, machine, monkeypatch, engine, ort):
         for step in (models.frames, models.profiles):
             with pytest.raises(modules["work"].NotPossibleError, match=r"large-fp16\.plan was not built"):
                 step(place, "large", "fp16")
-    (beside, compiled), suffix = calls, "plan" if engine else "onnx"
+    (interleaved, compiled), suffix = calls, "plan" if engine else "onnx"
     ours = ["trt", "trt-device", "trt-enqueue-device"] if engine else []
-    assert beside[3].split(",") == [*ours, "torch", "torch-device", *(["ort"] if ort else [])]
+    assert interleaved[3].split(",") == [*ours, "torch", "torch-device", *(["ort"] if ort else [])]
     assert compiled[3].split(",") == [*ours[1:2], "torch-compile-device"]
     assert all(call[1].endswith(f"large-fp16.{suffix}") for call in calls)
     assert all(("--device" in call) != engine for call in calls)
-    assert compiled[-1] != beside[-1]  # results of the same name must not meet
+    assert compiled[-1] != interleaved[-1]  # results of the same name must not meet
 
 
 # --- what arrives -----------------------------------------------------------------------------------------------------

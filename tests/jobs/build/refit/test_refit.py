@@ -1,4 +1,4 @@
-"""``dpt-deploy refit`` over a stand-in for what of TensorRT refits. On a GPU: ``tests/gpu/test_engine.py``."""
+"""``dpt-deploy refit`` with a fake of TensorRT's refitter. On a GPU: ``tests/gpu/test_engine.py``."""
 
 import json
 from dataclasses import replace
@@ -174,7 +174,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize(("code", "faults", "text"), FAULTS.values(), ids=FAULTS)
-def test_what_fails_in_the_library_is_told_and_leaves_nothing(code, faults, text, tmp_path, capsys, monkeypatch):
+def test_what_fails_in_the_library_is_reported_and_leaves_nothing(code, faults, text, tmp_path, capsys, monkeypatch):
     install_refit(monkeypatch, **faults)
     plan = plan_of(model(), tmp_path / "out", refit=True)
     assert text in refused(capsys, code, plan, model().path, out=plan.parent)

@@ -98,14 +98,14 @@ OTHERS = {
 
 
 @pytest.mark.parametrize(("make", "text"), OTHERS.values(), ids=OTHERS)
-def test_a_model_of_another_graph_is_refused_and_the_difference_told(make, text, unloaded, tmp_path, capsys):
+def test_a_model_of_another_graph_is_refused_and_the_difference_reported(make, text, unloaded, tmp_path, capsys):
     plan = plan_of(model(), tmp_path / "out", refit=True)
     said = refused(capsys, 6, plan, make(tmp_path / "other").path, out=plan.parent)
     assert "has another graph than tiny-vit-fp32.plan, which was built from tiny-vit-fp32.onnx" in said
     assert text in said
 
 
-def test_other_islands_are_told(unloaded, tmp_path, capsys):
+def test_other_fp32_nodes_are_reported(unloaded, tmp_path, capsys):
     source = copied(model(precision="fp16"), tmp_path / "model")
     plan = plan_of(source, tmp_path / "out", refit=True)
     islands = {**source.sidecar.islands, "some/Node": "a reason"}
@@ -113,7 +113,7 @@ def test_other_islands_are_told(unloaded, tmp_path, capsys):
     assert "other nodes stay in FP32 (some/Node)" in refused(capsys, 6, plan, source.path, out=plan.parent)
 
 
-def test_other_nodes_left_unquantised_are_told(unloaded, tmp_path, capsys):
+def test_other_nodes_left_unquantised_are_reported(unloaded, tmp_path, capsys):
     source = copied(model(precision="int8"), tmp_path / "model")
     plan = plan_of(source, tmp_path / "out", refit=True)
     record = source.sidecar.quantisation
@@ -154,7 +154,7 @@ def test_what_is_not_installed_is_named(gone, which, unloaded, tmp_path, capsys,
     assert f".[{which}]" in refused(capsys, 3, plan, model().path, out=plan.parent)
 
 
-def test_known_defects_are_told(tmp_path, monkeypatch):
+def test_known_defects_are_reported(tmp_path, monkeypatch):
     install_refit(monkeypatch, "tensorrt", "11.3.0.1")
     plan = plan_of(model(), tmp_path / "out", library="tensorrt", version="11.3.0.1", refit=True)
     with recording() as reporter:
