@@ -86,10 +86,10 @@ def open_model(path: Path) -> Artifact:
     """
     artifact = open_artifact(path)
     if artifact.sidecar.kind != ONNX:
-        made_of = ", ".join(payload.name for payload in artifact.sidecar.parents)
+        parents = ", ".join(payload.name for payload in artifact.sidecar.parents)
         raise BadFileError(
             f"{path} is an engine; expected an exported model, whose graph can be read",
-            hint=f"give the file it was built from: {made_of}",
+            hint=f"give the file it was built from: {parents}",
         )
     return artifact
 

@@ -43,7 +43,7 @@ from dpt_deploy.jobs.common.runners import runtime_help
     default=FP32,
     show_default=True,
     callback=names,
-    help="Any of fp32, fp16, bf16, int8, int8-cpu, fp8.",
+    help="One or more of fp32, fp16, bf16, int8, int8-cpu, fp8, separated by commas.",
 )
 @click.option(
     "--scenes", type=click.IntRange(2), default=48, show_default=True, help="Number of rendered scenes to measure on."
@@ -53,7 +53,7 @@ from dpt_deploy.jobs.common.runners import runtime_help
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="Of scenes and of intervals; seeds less than a thousand apart may share scenes.",
+    help="Seed of scenes and intervals; seeds less than a thousand apart may share scenes.",
 )
 @click.option("--data", metavar="NAME:DIR", help="Measure on this data set instead, with its own protocol.")
 @click.option("--limit", type=click.IntRange(2), metavar="N", help="Use the first N images only.")

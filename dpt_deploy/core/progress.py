@@ -27,7 +27,7 @@ class TaskProgress(Protocol):
         """Count ``count`` more as done; ``item`` describes the current one."""
 
     def update(self, *, done: float | None = None, total: float | None = None, item: str | None = None) -> None:
-        """Set what is done so far, how much there is in all, or the current item; None leaves a value as it is."""
+        """Update the amount done, the total, or the current item; None leaves a value as it is."""
 
     def close(self) -> None:
         """End the task, finished or not."""

@@ -15,7 +15,7 @@ from dpt_deploy.engine.compat import Edition
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """One engine to be built: from which model, with which library, for which GPU (None: without one) and profiles.
+    """Request of one engine: its model, library, GPU (None: built without one) and profiles.
 
     The rest is read from the graph. ``costs`` predicts each profile, ``operations`` counts those of each node at the
     first profile's largest shape, and ``refit`` is kept for a later refit (None if the plan cannot be refitted).

@@ -16,7 +16,7 @@ from dpt_deploy.core.optional import EXTRA_OF
 
 packaging = pytest.importorskip("packaging.requirements", reason="packaging comes with pytest")
 
-# What may need an extra, and nothing above it: the leaves of the stages, and the one reader of image files.
+# Modules that may need an extra. No other module may.
 LEAVES = re.compile(
     r"dpt_deploy\.(model|graph|engine|runtime|scenes|datasets|report|jobs\.train)(\.\w+)+"
     r"|dpt_deploy\.jobs\.study\.(exported|scene_images)"

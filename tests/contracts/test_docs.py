@@ -178,7 +178,7 @@ def test_an_unexplained_option_is_noticed():
 
 
 def tree():
-    """The drawn classes; a stage may refine one of them, and keeps its exit code."""
+    """Return the exit code of every drawn class; a subclass elsewhere keeps that of its parent."""
     found = {errors.DptError}
     found |= {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.DptError)}
     return {kind.__name__: kind.exit_code for kind in found}

@@ -31,7 +31,7 @@ def type_losses(
 ) -> dict[str, TypeLossRecord]:
     """Errors of ``model`` computed by PyTorch in the artefact's type against its FP32 ``reference``, by output.
 
-    For graphs of 8 bits BF16 stands in: it has as many significant bits. ``images`` are bytes (B, H, W, 3). Outputs
+    8-bit graphs are measured in BF16, which has as many significant bits. ``images`` are bytes (B, H, W, 3). Outputs
     without a record: all those of an FP32 artefact, labels, and those for which PyTorch has no kernels of the type or
     overflows in it.
     """

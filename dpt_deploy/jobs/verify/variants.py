@@ -117,7 +117,7 @@ class Variants:
         return metrics.range_error(output, self.exact) if np.isfinite(output).all() else (float("inf"), float("inf"))
 
     def within(self, keep: Collection[str]) -> bool:
-        """True if the output meets the tolerance with those nodes kept."""
+        """Return True if the output meets the tolerance with these nodes kept."""
         largest, mean = self.error(keep)
         say(f"{len(keep)} of {len(self.nodes)} nodes kept: max {largest:.1e} of range")
         return largest <= self.tolerance.max and mean <= self.tolerance.mean

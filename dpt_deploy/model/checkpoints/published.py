@@ -250,7 +250,7 @@ def _copy(source: IO[bytes], part: Path, start: int, total: int | None, transfer
 
 @cache
 def _opener() -> urllib.request.OpenerDirector:
-    """The usual handlers less those for files and FTP, so that no redirect leads there."""
+    """The default URL handlers without those for files and FTP, so that no redirect leads there."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler,

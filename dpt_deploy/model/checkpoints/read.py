@@ -242,7 +242,7 @@ def _read_torch(path: Path, *, mmap: bool) -> dict[str, Any]:
         _fail_damaged(path, exc)
     except MemoryError as exc:
         raise ResourceError(
-            f"{path} asks for more memory than there is", hint="free some; or the file is damaged: copy it again"
+            f"{path} needs more memory than is available", hint="free some; or the file is damaged: copy it again"
         ) from exc
     if not isinstance(loaded, dict):
         raise BadFileError(

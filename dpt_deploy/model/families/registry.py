@@ -22,7 +22,7 @@ _FOREIGN = (
 
 
 def register_family(family: Family) -> None:
-    """Add a family; it is tried before those that are there."""
+    """Add a family; it is tried before the registered ones."""
     _FAMILIES.insert(0, family)
 
 

@@ -188,7 +188,7 @@ class OpenEngine:
             if (out.shape, out.dtype) != (lane.output_shape, dtype):
                 raise UsageError(
                     f"the output is {dtype}{list(lane.output_shape)}; out= is {out.dtype}{list(out.shape)}",
-                    hint="pass an array of that type and shape, or leave out= away",
+                    hint="pass an array of that type and shape, or omit out=",
                 )
             self._launch(lane, view.address, out.address)
             return None

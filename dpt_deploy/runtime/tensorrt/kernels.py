@@ -107,7 +107,7 @@ def _compile(program: Any, options: Sequence[str]) -> None:
         _nvrtc("nvrtcGetProgramLog", program, log)
         text = bytes(log).rstrip(b"\0").decode(errors="replace").strip()
         raise DptError(
-            f"NVRTC does not compile the kernels: {text or status}", hint="resize on the host (device_imaging=False)"
+            f"NVRTC cannot compile the kernels: {text or status}", hint="resize on the host (device_imaging=False)"
         )
 
 

@@ -107,7 +107,7 @@ def test_there_is_machine_code_for_every_job(nvrtc, architecture):
 
 def test_a_source_that_does_not_compile_is_reported_in_the_compilers_words(nvrtc, monkeypatch):
     monkeypatch.setattr(_kernels, "_source", lambda _name: "nonsense")
-    with pytest.raises(DptError, match=r"NVRTC does not compile the kernels: (?s:.)*nonsense"):
+    with pytest.raises(DptError, match=r"NVRTC cannot compile the kernels: (?s:.)*nonsense"):
         _kernels.compiled("sm_90")
 
 
