@@ -141,7 +141,7 @@ class OnnxRuntime final : public Backend {
     }
   }
 
-  // The output of a first run: where it lies and its shape, which stay with the shape of the input.
+  // Address and shape of the output of a first run; they stay valid while the shape of the input does.
   Result described() const {
     const auto information = Ort::ConstValue(output_).GetTensorTypeAndShapeInfo();
     const std::vector<std::int64_t> dims = information.GetShape();

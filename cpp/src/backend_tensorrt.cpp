@@ -206,7 +206,7 @@ class TensorRt final : public Backend, private DeviceNetwork {
     return made;
   }
 
-  // Without a graph the network runs all the same: some layers cannot be captured.
+  // Some layers cannot be captured. The network then runs without a graph.
   void capture(Prepared& each) {
     each.tried = true;
     if (cudaStreamBeginCapture(stream(), cudaStreamCaptureModeThreadLocal) == cudaSuccess) {
@@ -217,7 +217,7 @@ class TensorRt final : public Backend, private DeviceNetwork {
       if (queued && ended && cudaGraphInstantiate(&ready, graph, 0) == cudaSuccess) each.graph.reset(ready);
       if (graph != nullptr) cudaGraphDestroy(graph);
     }
-    if (!each.graph) cudaGetLastError();  // of what was given up
+    if (!each.graph) cudaGetLastError();  // clears the error of the failed capture
   }
 
   TensorRtLogger logger_;

@@ -92,7 +92,7 @@ class CudaImaging final : public DeviceImaging {
  private:
   cudaStream_t stream() const { return network_.stream(); }
 
-  // Rows close up on their way through pinned memory, whatever their order and distance were.
+  // Copies the rows without gaps through pinned memory, for any order and distance of rows.
   PixelView uploaded(const Pixels& image) {
     const std::size_t row_bytes = static_cast<std::size_t>(image.size.width) * static_cast<std::size_t>(image.step);
     const std::size_t bytes = row_bytes * static_cast<std::size_t>(image.size.height);
@@ -126,11 +126,11 @@ class CudaImaging final : public DeviceImaging {
       view.weight[k] = weights + k * count;
       view.index[k] = indices + k * count;
     }
-    check_cuda(cudaStreamSynchronize(stream()), "a filter");  // before anybody changes what it is copied from
+    check_cuda(cudaStreamSynchronize(stream()), "a filter");  // before the source of the copy changes
     return axis.view = view;
   }
 
-  // `queue(map)` starts what fills a map on the device; the map comes back to `out`.
+  // Starts `queue(map)`, which fills a map on the device, and copies the map back to `out`.
   template <typename T, typename Queue>
   void finish(Size target, T* out, const Queue& queue) {
     const OnDevice here(network_.device());

@@ -9,12 +9,12 @@
 
 namespace dpt::core {
 
-// The network, as the resizing around it sees it.
+// The part of a network that resizing needs.
 class DeviceNetwork {
  public:
   virtual int device() const = 0;
   virtual cudaStream_t stream() const = 0;
-  virtual void* device_input(const Shape& shape) = 0;  // where the next input is to be written
+  virtual void* device_input(const Shape& shape) = 0;  // memory for the next input
   virtual Result compute() = 0;                        // queues the network on it; the output lies on the device
 
  protected:

@@ -91,8 +91,8 @@ class OnDevice {
   bool changed_ = false;
 };
 
-// What `queue` returns, after the stream has come to its end; also where it fails, because what it had queued by then may
-// still read memory that is about to be used again.
+// Returns the result of `queue` after the stream has finished. It waits after a failure too, because queued work may still
+// read memory that will be used again.
 template <typename Queue>
 auto waited_for(cudaStream_t stream, const Queue& queue) -> decltype(queue()) {
   try {

@@ -2,7 +2,7 @@
 //
 // The input filter is OpenCV's INTER_CUBIC in float64, the output filter PyTorch's bicubic (align_corners=False) in
 // float32; both a = -0.75, four taps a side, replicated border. Compile with -ffp-contract=off: a fused multiply-add
-// rounds once where the reference rounds twice.
+// rounds once, the reference twice.
 #pragma once
 
 #include <array>
@@ -79,7 +79,7 @@ void resize_bicubic(const float* values, Size size, Size target, OutputScratch& 
 // Labels of the largest of the logits (classes, h, w) after that resize, 1-based; memory for a few rows only.
 void labels_from_logits(const float* logits, int classes, Size size, Size target, OutputScratch& scratch,
                         std::uint16_t* out);
-// 0-based labels of the graph (h, w) at `target`, 1-based: each pixel takes the label under its centre.
+// Resizes 0-based labels of the graph (h, w) to 1-based ones at `target`: each pixel takes the label under its centre.
 template <typename Integer>
 void resize_labels(const Integer* labels, Size size, Size target, std::uint16_t* out) {
   for (std::int64_t y = 0; y < target.height; ++y) {

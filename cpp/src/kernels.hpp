@@ -11,7 +11,7 @@ namespace dpt::core {
 template <typename Job>
 cudaError_t launch(const Job& job, cudaStream_t stream);
 
-// What a file that defines launch() ends with: the definitions for every job.
+// Instantiates launch() for every job; used at the end of the file that defines the template.
 #define DPT_LAUNCH_EVERY_JOB                                              \
   template cudaError_t launch(const InputJob&, cudaStream_t);              \
   template cudaError_t launch(const MapJob&, cudaStream_t);                \

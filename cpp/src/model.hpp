@@ -49,7 +49,7 @@ class Model {
   Sidecar sidecar_;
   std::string backend_name_;
   std::unique_ptr<Backend> backend_;
-  DeviceImaging* device_ = nullptr;  // of the back end, where it has one and may use it
+  DeviceImaging* device_ = nullptr;  // of the back end, if it has one and may use it
   InputScratch input_scratch_;
   OutputScratch output_scratch_;
   Timing timing_;

@@ -67,7 +67,7 @@ void check_library(const EngineRecord& record, const Host& host) {
                 "build it again here: " + rebuild(record));
 }
 
-// A TensorRT-RTX plan is compiled for its GPU when it is loaded; which GPUs that covers, its targets say.
+// A TensorRT-RTX plan is compiled for its GPU when it is loaded. Its targets list the GPUs that it supports.
 void check_gpu(const EngineRecord& record, const Gpu& gpu) {
   const bool rtx = record.library == "tensorrt_rtx";
   const auto found = numbers_of(gpu.capability), built = numbers_of(record.capability);

@@ -9,7 +9,7 @@
 #include "taps.hpp"
 
 // A second copy of the hot loops for processors with AVX2, chosen when the library is loaded. Sanitizers start too late
-// for the choosing.
+// for this choice.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(DPT_SANITIZED)
 #define DPT_WIDE __attribute__((target_clones("avx2", "default")))
 #else
@@ -19,12 +19,12 @@
 namespace dpt::core {
 namespace {
 
-// A compiler without such registers makes two operations of one.
+// Without such registers, the compiler splits one operation into two.
 typedef double Four __attribute__((vector_size(32)));
 typedef float Eight __attribute__((vector_size(32)));
 typedef std::int32_t EightInts __attribute__((vector_size(32)));
 
-// From anywhere: attributes that say so are lost where one operation becomes two.
+// Unaligned: alignment attributes are lost when one operation becomes two.
 template <typename Vector, typename Real>
 inline __attribute__((always_inline)) Vector load(const Real* from) {
   Vector vector;

@@ -40,11 +40,10 @@ struct Sidecar {
   std::optional<EngineRecord> engine;  // of a plan, always
 };
 
-// From the text of a sidecar; `where` names it in messages. Throws Failure (bad file).
+// Parses the text of a sidecar; `where` names it in messages. Throws Failure (bad file).
 Sidecar parse_sidecar(const std::string& text, const std::string& where);
 
-// The sidecar of `path`, after every payload was found to be there, as long as it says, and (unless `skip_hashes`) of
-// its hash. Throws Failure (bad file).
+// Reads the sidecar of `path`, and checks that every payload exists with its size and (unless `skip_hashes`) its hash. Throws Failure (bad file).
 Sidecar open_artifact(const std::string& path, bool skip_hashes);
 
 }  // namespace dpt::core

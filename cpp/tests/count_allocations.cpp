@@ -1,5 +1,5 @@
 // count_allocations MODEL: calls of malloc in a frame, compared with those of the network alone, with the real back end.
-// What the library itself adds to the network is the difference.
+// The difference is what the library adds.
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>

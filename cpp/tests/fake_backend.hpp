@@ -1,4 +1,4 @@
-// A back end that computes in sight: the mean over channels, or what a test tells it to do instead.
+// A fake back end: the mean over channels, unless a test changes that.
 #pragma once
 
 #include <cmath>
@@ -13,11 +13,11 @@
 
 namespace fake {
 
-// What the next runs do; set before models are used.
+// Behaviour of the next runs; set before models are used.
 struct Behaviour {
   std::function<void()> before_run;  // may throw
   float add = 0;                     // to every output: NaN spoils it
-  int rank = 0;                      // of the output, where it is to be wrong
+  int rank = 0;                      // of the output, if it must be wrong
 };
 inline Behaviour& behaviour() {
   static Behaviour one;

@@ -1,4 +1,4 @@
-// Artefacts made for a test, in a folder that goes away with it.
+// Artefacts made for a test, in a folder that is removed with it.
 #pragma once
 
 #include <stdlib.h>
@@ -35,7 +35,7 @@ inline nlohmann::json sidecar_of(const std::string& name, const std::string& byt
 class Folder {
  public:
   Folder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / ("dpt-test-" + std::string(6, 'X'))).string();  // as mkdtemp wants it
+    std::string pattern = (std::filesystem::temp_directory_path() / ("dpt-test-" + std::string(6, 'X'))).string();  // the pattern for mkdtemp
     path_ = mkdtemp(pattern.data());
   }
   ~Folder() { std::filesystem::remove_all(path_); }

@@ -1,4 +1,4 @@
-// The C API as a caller meets it, over a fake back end: results, every misuse, every fault.
+// The C API with a fake back end: results, every misuse, every fault.
 #include <cmath>
 #include <cstring>
 #include <new>

@@ -66,7 +66,7 @@ TapView<Real> view_of(const Taps<Real>& taps) {
   return view;
 }
 
-// What the kernels of a GPU compute, on this CPU.
+// Runs the kernels of a GPU on this CPU.
 template <typename Job>
 void compute(const Job& job) {
   for (std::int64_t y = 0; y < job.height; ++y) {
@@ -74,7 +74,7 @@ void compute(const Job& job) {
   }
 }
 
-// As the function of its name in imaging.hpp, by the jobs of pixel.hpp.
+// The function of this name in imaging.hpp, computed by the jobs of pixel.hpp.
 void preprocess_by_pixels(const Pixels& image, Size size, const ImageRule& rule, float* planes, std::uint8_t* bytes) {
   Taps<double> rows, cols;
   opencv_taps(image.size.height, size.height, rows);
@@ -100,7 +100,7 @@ void labels_by_pixels(const float* logits, int classes, Size size, Size target, 
   compute(ScoreJob{logits, classes, size.height, size.width, view_of(rows), view_of(cols), target.height, target.width, out});
 }
 
-// What this library makes of the input of a case, as the bytes of its output: as a CPU does it, or pixel by pixel.
+// Output of this library for the input of a case, as bytes: by the CPU's code, or pixel by pixel.
 std::string made(const Json& entry, const golden::Array& input, bool by_pixels = false) {
   const std::string function = entry["function"];
   const Json& arguments = entry["arguments"];

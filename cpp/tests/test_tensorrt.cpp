@@ -1,5 +1,5 @@
 // The TensorRT back end with fakes of CUDA and TensorRT (tests/nvidia): what it keeps, frees, refuses and survives, and
-// that its resizing on the device gives the CPU's bits. What a GPU would make of it is not tested here.
+// that its resizing on the device gives the CPU's bits. Nothing here is tested on a GPU.
 #include <cstring>
 #include <functional>
 #include <random>
@@ -182,7 +182,7 @@ TEST(a_frame_allocates_nothing_once_its_size_is_known) {
   const Plan plan;
   for (int i = 0; i < 3; ++i) CHECK(frame(plan) == DPT_OK);
   const long held = nvidia().held;
-  nvidia().free_bytes = 0;  // whatever is asked for from now on fails
+  nvidia().free_bytes = 0;  // every further allocation fails
   for (int i = 0; i < 3; ++i) CHECK(frame(plan) == DPT_OK);
   CHECK(nvidia().held == held);
 }

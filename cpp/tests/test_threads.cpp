@@ -1,4 +1,4 @@
-// Many threads: each with its own model in peace; one model for two is refused; closing under a call is safe.
+// Threads: each with its own model works; a second call of one model is refused; closing during a call is safe.
 #include <atomic>
 #include <thread>
 
@@ -59,7 +59,7 @@ TEST(a_second_thread_in_one_model_is_refused) {
   std::thread first([&] { CHECK(predict(model) == DPT_OK); });
   while (!inside) std::this_thread::yield();
   CHECK(predict(model) == DPT_USAGE && std::string(dpt_last_error()).find("another thread") != std::string::npos);
-  CHECK(dpt_close(model) == DPT_OK);  // the call at work keeps what it needs
+  CHECK(dpt_close(model) == DPT_OK);  // the running call keeps what it needs
   CHECK(predict(model) == DPT_USAGE && std::string(dpt_last_error()).find("no open model") != std::string::npos);
   go = true;
   first.join();

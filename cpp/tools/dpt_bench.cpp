@@ -1,5 +1,5 @@
 // dpt_bench MODEL [--res 384,512x672] [--image 1080x1920] [--seconds 5] [--threads N] [--json]
-// Time of whole predictions, in percentiles, split into what precedes the network, the network, and what follows it.
+// Time of whole predictions, in percentiles, split into preparing the image, the network, and finishing the map.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -93,7 +93,7 @@ bool read_arguments(int argc, char** argv, Arguments& found) {
 
 double since(Clock::time_point start) { return std::chrono::duration<double, std::milli>(Clock::now() - start).count(); }
 
-// Slopes and hard edges; what is in the image does not change the time.
+// Slopes and hard edges; the content of the image does not change the time.
 std::vector<std::uint8_t> picture(Size size) {
   std::vector<std::uint8_t> pixels;
   pixels.reserve(3 * static_cast<std::size_t>(size.height) * static_cast<std::size_t>(size.width));

@@ -1,4 +1,4 @@
-// dpt_run MODEL IMAGE OUTPUT: an image through an artefact, to a file of depth or labels.
+// dpt_run MODEL IMAGE OUTPUT: applies an artefact to an image and writes depth or labels.
 #include <cstdio>
 #include <exception>
 #include <string>

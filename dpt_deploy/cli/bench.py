@@ -1,4 +1,4 @@
-"""``dpt-deploy bench``."""
+"""``dpt-deploy bench``: its options, and the display of its result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``dpt-deploy build``."""
+"""``dpt-deploy build``: its options, and the display of its result."""
 
 from __future__ import annotations
 

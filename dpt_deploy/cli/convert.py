@@ -1,4 +1,4 @@
-"""``dpt-deploy convert``."""
+"""``dpt-deploy convert``: its options, and the display of its result."""
 
 from __future__ import annotations
 

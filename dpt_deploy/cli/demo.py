@@ -1,4 +1,4 @@
-"""``dpt-deploy demo``."""
+"""``dpt-deploy demo``: its options, and the display of its result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``dpt-deploy diagnose``."""
+"""``dpt-deploy diagnose``: its options, and the display of its result."""
 
 from __future__ import annotations
 

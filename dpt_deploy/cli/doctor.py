@@ -1,4 +1,4 @@
-"""``dpt-deploy doctor``."""
+"""``dpt-deploy doctor``: its options, and the display of its result."""
 
 from __future__ import annotations
 

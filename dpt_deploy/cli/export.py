@@ -1,4 +1,4 @@
-"""``dpt-deploy export``."""
+"""``dpt-deploy export``: its options, and the display of its result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``dpt-deploy inspect``."""
+"""``dpt-deploy inspect``: its options, and the display of its result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``dpt-deploy refit``."""
+"""``dpt-deploy refit``: its options, and the display of its result."""
 
 from __future__ import annotations
 

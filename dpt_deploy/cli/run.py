@@ -1,4 +1,4 @@
-"""``dpt-deploy run``."""
+"""``dpt-deploy run``: its options, and the display of its result."""
 
 from __future__ import annotations
 

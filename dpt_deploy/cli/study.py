@@ -1,4 +1,4 @@
-"""``dpt-deploy study``."""
+"""``dpt-deploy study``: its options, and the display of its result."""
 
 from __future__ import annotations
 

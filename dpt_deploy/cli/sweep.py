@@ -1,4 +1,4 @@
-"""``dpt-deploy sweep``."""
+"""``dpt-deploy sweep``: its options, and the display of its result."""
 
 from __future__ import annotations
 

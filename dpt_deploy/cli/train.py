@@ -1,4 +1,4 @@
-"""``dpt-deploy train``."""
+"""``dpt-deploy train``: its options, and the display of its result."""
 
 from __future__ import annotations
 

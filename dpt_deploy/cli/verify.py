@@ -1,4 +1,4 @@
-"""``dpt-deploy verify``."""
+"""``dpt-deploy verify``: its options, and the display of its result."""
 
 from __future__ import annotations
 

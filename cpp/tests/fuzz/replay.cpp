@@ -1,4 +1,4 @@
-// A fuzz target over the files of a folder, where there is no fuzzer: replay FOLDER.
+// Runs a fuzz target on the files of a folder, without a fuzzer: replay FOLDER.
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>

@@ -1,5 +1,5 @@
 // A fake of CUDA's runtime, as far as the library calls it: device memory is memory of this process, a captured graph
-// is the list of what was queued. Nothing about a real GPU follows from a test that passes over it.
+// is the list of what was queued. A test that passes with it proves nothing about a real GPU.
 #pragma once
 
 #include <cstddef>

@@ -31,7 +31,7 @@ Nvidia& nvidia() {
 
 namespace {
 
-// Whether this call of CUDA succeeds.
+// True if this call of CUDA succeeds.
 bool fine() {
   Nvidia& all = nvidia();
   if (all.device != 0) ++all.used_on_other_device;

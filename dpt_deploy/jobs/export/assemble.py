@@ -39,7 +39,7 @@ from dpt_deploy.model.dpt import DPT
 from dpt_deploy.model.rewrites.exact import LabelsOutput, Uint8Input
 from dpt_deploy.model.rewrites.registry import exactly_rewritten
 
-REPORT_SIZE = Size(384, 384)  # at which operations are counted, as in the paper
+OPERATIONS_SIZE = Size(384, 384)  # at which operations are counted, as in the paper
 
 
 @dataclass(frozen=True)
@@ -162,5 +162,5 @@ def _outputs(graph: ir.Model, request: ExportRequest) -> tuple[OutputRecord, ...
 
 
 def _count_operations(opened: OpenedGraph, request: ExportRequest, spec: ModelSpec) -> OperationRecord:
-    size = request.static or REPORT_SIZE
+    size = request.static or OPERATIONS_SIZE
     return OperationRecord(str(size), count_operations(opened, size).total, count_reference_operations(spec, size))
