@@ -1,0 +1,172 @@
+"""Tests mirror the package: ``tests/a/test_b.py`` tests ``dpt_deploy/a/b.py``. The exceptions are listed here."""
+
+import pytest
+from support.paths import ROOT, TESTS
+
+pytestmark = pytest.mark.fast
+
+PACKAGE = ROOT / "dpt_deploy"
+APART = {"contracts", "gpu", "online", "support", "tools", "benchmarks"}  # folders of tests/ that mirror no room
+
+# Modules without a test file of their own, after the test file whose tests reach them.
+TESTED_IN = {
+    "artifact/test_store.py": "artifact/records artifact/sidecar artifact/staging",
+    "cli/test_cli.py": "cli/_options cli/_output cli/demo cli/doctor cli/inspect jobs/demo jobs/doctor jobs/inspect",
+    "cli/test_faults_export.py": "cli/export",
+    "cli/test_keys_option.py": "cli/convert jobs/export/convert",
+    "core/test_spec.py": "core/decode core/size",
+    "core/test_optional.py": "core/errors",
+    "engine/test_profiles.py": "core/profile",
+    "datasets/test_depth.py": "datasets/diw datasets/eth3d datasets/folders datasets/kitti datasets/nyu datasets/sintel "
+    ""
+    "datasets/tum",
+    "datasets/test_labels.py": "datasets/paper datasets/pictures datasets/segmentation",
+    "datasets/test_registry.py": "datasets/base datasets/hdf5 datasets/paired datasets/protocols",
+    "graph/analysis/test_opened.py": "graph/analysis/activations graph/analysis/describe graph/analysis/shapes",
+    "graph/precision/test_clipping.py": "graph/precision/histograms",
+    "graph/precision/test_ranges.py": "graph/mark",
+    "graph/test_exporter.py": "graph/axes runtime/onnxruntime runtime/pytorch",
+    "imaging/test_files.py": "imaging/palette imaging/video",
+    "imaging/test_rules.py": "imaging/encode imaging/resample",
+    "jobs/bench/test_bench.py": "cli/_bench_tables cli/bench jobs/bench/cached jobs/bench/ceilings jobs/bench/peak_memory "
+    ""
+    "jobs/bench/plain_huggingface jobs/bench/result jobs/predict/photo",
+    "jobs/bench/test_baseline.py": "jobs/common/recorded",
+    "jobs/bench/test_engine_calls.py": "jobs/bench/candidates jobs/bench/torch_calls",
+    "jobs/build/refit/test_refit.py": "cli/refit jobs/build/refit/refitter",
+    "jobs/build/refit/test_refused.py": "jobs/build/refit/same_graph",
+    "jobs/build/test_build.py": "cli/build engine/builder jobs/build/golden jobs/build/request jobs/common/targets",
+    "jobs/export/test_assemble.py": "jobs/export/facts jobs/export/request",
+    "jobs/export/test_quantised.py": "jobs/export/accuracy jobs/export/budget jobs/export/calibration "
+    "jobs/export/measurements jobs/export/payloads",
+    "jobs/export/test_typed.py": "jobs/export/export runtime/emulated",
+    "contracts/doors/test_new_approximate_rewrite.py": "jobs/export/approximation",
+    "jobs/predict/test_files.py": "cli/run jobs/common/limits jobs/predict/load jobs/predict/targets",
+    "jobs/study/test_data.py": "jobs/study/images",
+    "jobs/study/test_findings.py": "jobs/study/outcome measure/bootstrap",
+    "jobs/study/test_study.py": "cli/study jobs/study/exported jobs/study/models jobs/study/scene_images jobs/study/scoring "
+    ""
+    "report/study_files report/study_numbers",
+    "jobs/study/test_sweep.py": "cli/sweep report/drawing report/pareto_figure",
+    "jobs/train/test_train.py": "cli/train jobs/train/validation",
+    "jobs/verify/test_diagnose.py": "cli/diagnose graph/precision/bypass jobs/verify/variants",
+    "jobs/verify/test_engine_audit.py": "cli/_engine_tables engine/audit engine/inspection",
+    "jobs/verify/test_type_loss.py": "jobs/common/reference",
+    "jobs/verify/test_verify.py": "cli/verify jobs/common/inputs jobs/verify/cases jobs/verify/pytorch "
+    "jobs/verify/result",
+    "measure/test_timing.py": "measure/ceiling",
+    "model/checkpoints/test_read.py": "model/checkpoints/match model/checkpoints/pickles",
+    "model/checkpoints/test_load.py": "model/families/dpt model/families/midas21 model/families/native "
+    "model/families/registry model/families/shared",
+    "model/test_huggingface_oracle.py": "model/checkpoints/huggingface model/families/huggingface",
+    "contracts/doors/test_new_encoder.py": "model/encoders/base model/encoders/registry",
+    "contracts/doors/test_new_family.py": "model/families/family",
+    "model/test_parts.py": "model/dpt model/encoders/cnn model/encoders/hybrid model/encoders/vit model/fusion model/heads "
+    ""
+    "model/initial model/random_weights model/reassemble",
+    "model/test_shipped.py": "jobs/common/weights",
+    "model/test_state.py": "model/build",
+    "report/test_benchmark_page.py": "report/sections report/training_sections",
+    "report/test_latency_figure.py": "report/bench_plot",
+    "report/test_study_page.py": "report/exhibits report/html report/resolution_figure report/style",
+    "report/test_study_sections.py": "report/training_figure",
+    "runtime/cuda/test_arrays.py": "runtime/cuda/driver",
+    "runtime/native/test_runner.py": "runtime/native/library",
+    "runtime/tensorrt/test_predictor.py": "runtime/tensorrt/frames",
+    "runtime/tensorrt/test_resizing.py": "runtime/tensorrt/kernels",
+    "runtime/tensorrt/test_runner.py": "runtime/tensorrt/engine runtime/tensorrt/plan runtime/tensorrt/slots",
+    "scenes/test_render.py": "scenes/layouts scenes/materials scenes/texture scenes/things",
+}
+
+# Test files that test no single module, with what they test instead.
+WITHOUT_A_MODULE = {
+    "cli/test_cli.py": "every command's help, options and exit codes",
+    "cli/test_faults_arguments.py": "unusable arguments",
+    "cli/test_faults_artifacts.py": "damaged artefacts",
+    "cli/test_faults_export.py": "exports that fail",
+    "cli/test_faults_output.py": "outputs that cannot be written",
+    "cli/test_keys_option.py": "--keys of two commands",
+    "datasets/test_depth.py": "readers of depth datasets",
+    "datasets/test_labels.py": "readers of labelled datasets",
+    "imaging/test_against_cv2.py": "the image rules compared with OpenCV",
+    "jobs/build/refit/test_refused.py": "refits that are refused",
+    "jobs/build/test_full_size.py": "builds of full-size networks",
+    "jobs/export/test_external.py": "weights in a file of their own",
+    "jobs/study/test_control.py": "the planted defect of a study",
+    "jobs/study/test_data.py": "studies on datasets",
+    "jobs/train/test_start.py": "trainings that start from weights",
+    "jobs/verify/test_engine_verify.py": "verification of engines",
+    "measure/test_metrics_depth.py": "metrics of depth",
+    "model/test_huggingface_oracle.py": "networks compared with transformers",
+    "model/test_parts.py": "parts of the network compared with independent ones",
+    "model/test_published_networks.py": "full-size published networks",
+    "model/test_shipped.py": "the weights in the package",
+    "model/test_state.py": "state dicts of every recipe",
+    "runtime/native/test_build.py": "the C++ build",
+}
+
+
+def modules(package):
+    """Modules as ``room/name``."""
+    named = (path.relative_to(package).with_suffix("") for path in package.rglob("*.py"))
+    return {str(path) for path in named if not path.name.startswith("__")}
+
+
+def mirror(module):
+    """The test file of a module."""
+    room, _, name = module.rpartition("/")
+    return f"{room}/test_{name.lstrip('_')}.py"
+
+
+def unmirrored(package, tests, tested_in, without_a_module):
+    """Complaints about modules without tests, tests without a module, and stale or repeated entries."""
+    found = modules(package)
+    own = {module for module in found if (tests / mirror(module)).is_file()}
+    listed = [module for text in tested_in.values() for module in text.split()]
+    files = {str(path.relative_to(tests)) for path in tests.rglob("test_*.py")}
+    homeless = {file for file in files if file.partition("/")[0] not in APART} - {mirror(module) for module in found}
+    return [
+        *(f"{module} has no test file: add tests/{mirror(module)}" for module in sorted(found - own - set(listed))),
+        *(f"{module} is listed and has a test file" for module in sorted(own & set(listed))),
+        *(f"{module} is listed and does not exist" for module in sorted(set(listed) - found)),
+        *(f"{module} is listed twice" for module in sorted({each for each in listed if listed.count(each) > 1})),
+        *(f"tests/{file} mirrors no module" for file in sorted(homeless - set(without_a_module))),
+        *(f"tests/{file} is listed and mirrors a module" for file in sorted(set(without_a_module) - homeless)),
+        *(f"tests/{file} does not exist" for file in sorted(set(tested_in) - files)),
+    ]
+
+
+def test_every_module_has_a_test_file_or_is_listed():
+    assert unmirrored(PACKAGE, TESTS, TESTED_IN, WITHOUT_A_MODULE) == []
+
+
+def written(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("package", "tests", "tested_in", "without", "complaint"),
+    [
+        (["a/b.py"], [], {}, [], "a/b has no test file: add tests/a/test_b.py"),
+        (["a/_b.py"], ["a/test_b.py"], {"a/test_b.py": "a/_b"}, [], "a/_b is listed and has a test file"),
+        ([], ["a/test_b.py"], {}, [], "tests/a/test_b.py mirrors no module"),
+        (["a/b.py"], ["a/test_b.py"], {}, ["a/test_b.py"], "tests/a/test_b.py is listed and mirrors a module"),
+        (["a/b.py"], ["a/test_b.py"], {"a/test_b.py": "a/c"}, [], "a/c is listed and does not exist"),
+        (["a/b.py"], [], {"a/test_c.py": "a/b"}, [], "tests/a/test_c.py does not exist"),
+        (["a/b.py"], ["gpu/test_c.py"], {"gpu/test_c.py": "a/b a/b"}, [], "a/b is listed twice"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_differs_from_the_mirror_is_named(package, tests, tested_in, without, complaint, tmp_path):
+    rooms, files = written(tmp_path / "p", *package), written(tmp_path / "t", *tests)
+    assert unmirrored(rooms, files, tested_in, without) == [complaint]
+
+
+def test_a_mirror_has_no_complaint(tmp_path):
+    rooms = written(tmp_path / "p", "a/__init__.py", "a/b.py", "a/_c.py")
+    files = written(tmp_path / "t", "a/test_b.py", "a/test_c.py", "gpu/test_x.py")
+    assert unmirrored(rooms, files, {}, {}) == []
