@@ -17,7 +17,8 @@ TESTED_IN = {
     "core/test_spec.py": "core/decode core/size",
     "core/test_optional.py": "core/errors",
     "engine/test_profiles.py": "core/profile",
-    "datasets/test_depth.py": "datasets/diw datasets/eth3d datasets/folders datasets/kitti datasets/nyu datasets/sintel "
+    "datasets/test_depth.py": "datasets/diw datasets/eth3d datasets/folders datasets/kitti "
+    "datasets/nyu datasets/sintel "
     ""
     "datasets/tum",
     "datasets/test_labels.py": "datasets/paper datasets/pictures datasets/segmentation",
@@ -28,7 +29,8 @@ TESTED_IN = {
     "graph/test_exporter.py": "graph/axes runtime/onnxruntime runtime/pytorch",
     "imaging/test_files.py": "imaging/palette imaging/video",
     "imaging/test_rules.py": "imaging/encode imaging/resample",
-    "jobs/bench/test_bench.py": "cli/_bench_tables cli/bench jobs/bench/cached jobs/bench/ceilings jobs/bench/peak_memory "
+    "jobs/bench/test_bench.py": "cli/_bench_tables cli/bench jobs/bench/cached jobs/bench/ceilings "
+    "jobs/bench/peak_memory "
     ""
     "jobs/bench/plain_huggingface jobs/bench/result jobs/predict/photo",
     "jobs/bench/test_baseline.py": "jobs/common/recorded",
@@ -44,7 +46,8 @@ TESTED_IN = {
     "jobs/predict/test_files.py": "cli/run jobs/common/limits jobs/predict/load jobs/predict/targets",
     "jobs/study/test_data.py": "jobs/study/images",
     "jobs/study/test_findings.py": "jobs/study/outcome measure/bootstrap",
-    "jobs/study/test_study.py": "cli/study jobs/study/exported jobs/study/models jobs/study/scene_images jobs/study/scoring "
+    "jobs/study/test_study.py": "cli/study jobs/study/exported jobs/study/models "
+    "jobs/study/scene_images jobs/study/scoring "
     ""
     "report/study_files report/study_numbers",
     "jobs/study/test_sweep.py": "cli/sweep report/drawing report/pareto_figure",
@@ -61,7 +64,8 @@ TESTED_IN = {
     "model/test_huggingface_oracle.py": "model/checkpoints/huggingface model/families/huggingface",
     "contracts/doors/test_new_encoder.py": "model/encoders/base model/encoders/registry",
     "contracts/doors/test_new_family.py": "model/families/family",
-    "model/test_parts.py": "model/dpt model/encoders/cnn model/encoders/hybrid model/encoders/vit model/fusion model/heads "
+    "model/test_parts.py": "model/dpt model/encoders/cnn model/encoders/hybrid model/encoders/vit "
+    "model/fusion model/heads "
     ""
     "model/initial model/random_weights model/reassemble",
     "model/test_shipped.py": "jobs/common/weights",

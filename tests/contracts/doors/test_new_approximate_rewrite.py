@@ -1,4 +1,4 @@
-"""A new approximate rewrite is one record: it is then exported, recorded, verified, shown, and refused if too lossy."""
+"""An approximate rewrite is one record: exported, recorded, verified, shown (docs/how-to/approximate-rewrite.md)."""
 
 import copy
 import json
@@ -12,6 +12,7 @@ from torch import nn
 
 from dpt_deploy.artifact.store import open_artifact
 from dpt_deploy.cli import call
+from dpt_deploy.model.dpt import DPT
 from dpt_deploy.model.rewrites.registry import REWRITES, Rewrite
 
 pytestmark = pytest.mark.needs("torch", "onnxruntime")
@@ -28,7 +29,7 @@ class MixTokens(nn.Module):
         return tokens + self.share * (tokens.mean(dim=1, keepdim=True) - tokens)
 
 
-def mix_tokens(model, share):
+def mix_tokens(model: DPT, share: float) -> DPT:
     """Return a copy of the network that mixes the tokens of its last block."""
     mixed = copy.deepcopy(model)
     mixed.encoder.blocks[-1] = nn.Sequential(mixed.encoder.blocks[-1], MixTokens(share))

@@ -1,4 +1,4 @@
-"""A new output format is one record: ``run`` writes it for every output that it fits."""
+"""A new output format is one record: ``run`` writes every fitting output in it (docs/how-to/new-output-format.md)."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ RAW = OutputFormat(
     name="raw",
     suffix=".raw",
     of_classes=False,
-    write=lambda path, found, _image: atomic_write_bytes(path, found.values.tobytes()),
+    write=lambda path, found, image: atomic_write_bytes(path, found.values.tobytes()),
 )
 
 

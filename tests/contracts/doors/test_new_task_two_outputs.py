@@ -1,4 +1,4 @@
-"""A new task is one record, and a model may return several outputs: every command takes them."""
+"""A new task is one record, and a model may return several outputs for every command (docs/how-to/new-task.md)."""
 
 import json
 
