@@ -34,7 +34,7 @@ from dpt_deploy.jobs.common.runners import timed_runtimes
 @click.option(
     "--device",
     type=click.Choice(["cpu", "cuda"]),
-    help="Device that PyTorch computes on.  [default: cpu; cuda for an engine]",
+    help="PyTorch's device (cuda is experimental: not yet run on a GPU).  [default: cpu; cuda for an engine]",
 )
 @click.option(
     "--seconds",

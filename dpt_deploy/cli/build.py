@@ -38,9 +38,13 @@ if TYPE_CHECKING:
     "--version-compatible", is_flag=True, help="Make the engine run with later versions of the library (tensorrt)."
 )
 @click.option(
-    "--strip-weights", is_flag=True, help="Leave the weights out; `refit` must add them before the engine runs."
+    "--strip-weights",
+    is_flag=True,
+    help="Leave the weights out; `refit` (experimental: not yet run on a GPU) must add them before the engine runs.",
 )
-@click.option("--refit", is_flag=True, help="Allow `refit` to replace the weights later.")
+@click.option(
+    "--refit", is_flag=True, help="Allow `refit` to replace the weights later (experimental: not yet run on a GPU)."
+)
 @click.option("--tf32", is_flag=True, help="Let FP32 products round their inputs to TF32 (10 bits).")
 @click.option(
     "--measure/--no-measure",

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 @click.option(
     "--cache", type=PATH, help="Folder of rendered scenes, shared by trainings.  [default: the output folder]"
 )
-@click.option("--device", default="cpu", show_default=True, help="Device to render and train on: cpu, cuda, cuda:1, …")
+@click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    help="Device to render and train on: cpu; cuda, cuda:1, … (experimental: not yet run on a GPU).",
+)
 @json_option
 def command(training: Path, out: Path, cache: Path | None, device: str, as_json: bool) -> None:
     """Train a model on rendered scenes with the paper's recipe.

@@ -70,8 +70,9 @@ class ExportableDPT(DPT):
         axes = Axes(self.spec.stride, static, self.spec.encoder.strides)
         names = tuple(task.output for task in tasks_of(self.spec))
         interface = ExportInterface(axes, INPUT_FLOAT, names, opset=opset)
-        # Of a twin: the rewriting freezes the parameters it shares, and the caller may want to go on training.
-        twin = ExportableDPT.sharing(self).float().cpu()
+        # Of a twin: the rewriting freezes the parameters it shares, and the caller may want to go on training. In
+        # evaluation mode, whatever mode this module is in: batch norms are folded.
+        twin = ExportableDPT.sharing(self).float().cpu().eval()
         graph = onnx_from_module(exactly_rewritten(twin), interface)
         save_graph(graph, Path(path))
         return Path(path)

@@ -150,6 +150,18 @@ def test_it_writes_an_onnx_file_and_stays_as_it_is(model, tmp_path):
     assert torch.equal(model(image(*SHAPES[0])), tiny_model("tiny-vit")(image(*SHAPES[0])))
 
 
+@pytest.mark.needs("onnxruntime")
+def test_a_network_with_batch_norms_is_exported_in_evaluation_mode_from_any_mode(tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    model = dpt_deploy.create_model(tiny_path("tiny-seg"), weights="random")
+    expected = model(image(1, 3, 64, 96)).detach().numpy()
+    path = model.train().export(tmp_path / "model.onnx")
+    assert model.training
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (found,) = session.run(["logits"], {"pixel_values": image(1, 3, 64, 96).numpy()})
+    assert np.abs(found - expected).max() <= 1e-5 * np.ptp(expected)
+
+
 @pytest.mark.parametrize(
     ("options", "message"), [({"opset": 11}, "opset 11"), ({"static": Size(30, 64)}, "not a multiple of 32")], ids=str
 )
