@@ -10,8 +10,8 @@ from support.tiny import quick_accuracy
 from dpt_deploy.core.profile import parse_ranges
 from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.core.size import Size
-from dpt_deploy.graph import exporter
 from dpt_deploy.jobs.build.build import build_engine_artifact
+from dpt_deploy.jobs.export import assemble
 from dpt_deploy.jobs.export.export import export_model
 from dpt_deploy.jobs.export.request import ExportRequest
 
@@ -35,15 +35,15 @@ _traced = {}  # the FP32 graph of one network: to trace it takes a third of an e
 @pytest.fixture
 def traced_once(name, monkeypatch):
     """Every precision begins with the same graph; it is traced for the first."""
-    trace = exporter.onnx_from_module
+    trace = assemble.onnx_from_module
 
-    def kept(module, plan):
+    def kept(module, interface):
         if name not in _traced:
             _traced.clear()
-            _traced[name] = trace(module, plan)
+            _traced[name] = trace(module, interface)
         return _traced[name].clone()
 
-    monkeypatch.setattr(exporter, "onnx_from_module", kept)
+    monkeypatch.setattr(assemble, "onnx_from_module", kept)
 
 
 @pytest.mark.usefixtures("traced_once")
