@@ -63,7 +63,7 @@ class Recipe:
     verify: VerifyMatrix
     parity: dict[str, Tolerance]
 
-    def for_task(self, task: ModelTask | None, segmentation: Table | None = None) -> Self:
+    def for_task(self, task: ModelTask | None, segmentation: Segmentation | None) -> Self:
         """Return this recipe for ``task``.
 
         Raises:
@@ -71,15 +71,13 @@ class Recipe:
         """
         if task is None or task == self.model.task:
             return self
-        if task == "depth" or not segmentation:
+        if task == "depth" or segmentation is None:
             raise UsageError(
                 f"recipe {self.name!r} describes a {self.model.task} model, not {task}",
                 hint="choose another --backbone, or leave --task out",
             )
-        image: ImageSpec = _build(
-            ImageSpec, {**_as_table(self.image), **segmentation.get("image", {})}, self.name, "image"
-        )
-        return replace(self, model=self.model.with_classes(segmentation["classes"]), image=image)
+        image: ImageSpec = _build(ImageSpec, {**vars(self.image), **segmentation.image}, self.name, "image")
+        return replace(self, model=self.model.with_classes(segmentation.classes), image=image)
 
 
 def zoo_names() -> list[str]:
@@ -119,11 +117,9 @@ def load_recipe(
     table, source = _load_merged(name, seen=())
     if model:
         table = _merge(table, {"model": model})
-    segmentation = table.pop("segmentation", None)
-    recipe = _recipe_from_table(table, source)
-    if classes is not None and segmentation is not None:
-        segmentation = {**segmentation, "classes": classes}
-    recipe = recipe.for_task(task, segmentation)
+    changes = table.pop("segmentation", None)
+    segmentation = None if changes is None else _build(Segmentation, changes, source, "segmentation")
+    recipe = _recipe_from_table(table, source).for_task(task, segmentation)
     if classes is not None and recipe.model.task != "segmentation":
         raise UsageError("--classes needs a segmentation model", hint="add --task segmentation")
     return recipe if classes is None else replace(recipe, model=recipe.model.with_classes(classes))
@@ -293,7 +289,3 @@ def _stage_tap_problems(model: ModelSpec) -> Iterator[tuple[str, str]]:
                 f"reassemble_channels[{level}] is {wanted}, but {tap!r} has {found} channels",
                 "a tapped feature map enters the decoder as it is: the numbers must agree",
             )
-
-
-def _as_table(image: ImageSpec) -> Table:
-    return {field.name: getattr(image, field.name) for field in fields(image)}
