@@ -73,9 +73,10 @@ class BenchRequest:
 
 @dataclass(frozen=True)
 class _Setup:
-    """A checked request, with the artefact, the PyTorch module if one is needed, and the device that is used."""
+    """A checked request, and what it needs: the artefact and its graph, a PyTorch module (or None), and the device."""
 
     artifact: Artifact
+    graph: Artifact
     request: BenchRequest
     module: Any
     device: str
@@ -138,12 +139,13 @@ def bench_artifact(artifact: Artifact, request: BenchRequest, *, baseline: Basel
     """
     device = request.device or (CUDA if artifact.sidecar.kind == PLAN else CPU)
     _check(artifact, request, device)
+    graph = graph_of(artifact)
     if baseline:
         _check_baseline(baseline, artifact, request)
-    counted = _counts(graph_of(artifact), request.cases)
+    counted = _counts(graph, request.cases)
     needs_module = any(find_candidate(name).needs_module for name in request.candidates)
     module = table.reference_module(artifact) if needs_module else None
-    setup = _Setup(artifact, request, module, device)
+    setup = _Setup(artifact, graph, request, module, device)
     before, recorded = clocks(), datetime.datetime.now(datetime.UTC)
     measured = {case: _measure(setup, *case) for case in request.cases}
     names = dict.fromkeys(request.candidates)
@@ -177,7 +179,6 @@ def _check(artifact: Artifact, request: BenchRequest, device: str) -> None:
             table.check(name, artifact, size, batch, device)
     if artifact.sidecar.engine:
         check_target_of(artifact.sidecar.engine)
-        graph_of(artifact)
     if device == CUDA and any(find_candidate(name).runs == "module" for name in request.candidates):
         target = f"{__package__}.torch_calls:check_device"
         load_attribute(target, which="export", purpose="timing PyTorch on a GPU")()
@@ -204,7 +205,7 @@ def _measure(setup: _Setup, size: Size, batch: int) -> _Measured:
     names = tuple(dict.fromkeys(setup.request.candidates))
     with tempfile.TemporaryDirectory(prefix="dpt-deploy-") as folder:
         say(f"preparing {', '.join(names)} at {size}, batch {batch}")
-        files = {name: table.prepare(name, setup.artifact, setup.module, size, batch, Path(folder)) for name in names}
+        files = {name: _prepared(name, setup, size, batch, Path(folder)) for name in names}
         say(f"timing {', '.join(names)} at {size}, batch {batch}")
         session, notes = _time(setup, files, size, batch)
         memory = {}
@@ -214,6 +215,14 @@ def _measure(setup: _Setup, size: Size, batch: int) -> _Measured:
             if memory[name].error:
                 say(f"no memory of {name} at {size}, batch {batch}: {memory[name].error}")
         return _Measured(session, memory, notes)
+
+
+def _prepared(name: str, setup: _Setup, size: Size, batch: int, folder: Path) -> Path | None:
+    """Return the file that a candidate runs; None for a module. The plain export is made in ``folder``."""
+    runs = find_candidate(name).runs
+    if runs == "plain":
+        return table.plain_export(name, setup.module, size, batch, folder)
+    return {"model": setup.graph.path, "engine": setup.artifact.path, "module": None}[runs]
 
 
 def _time(
@@ -228,7 +237,7 @@ def _time(
         calls = {_Timed("candidate", name): call for name, call in candidates.items()}
         if request.photograph and batch == 1 and request.reference in candidates:
             output: Any = candidates[request.reference].run()
-            steps = steps_around(graph_of(setup.artifact), size, request.photograph, output)
+            steps = steps_around(setup.graph, size, request.photograph, output)
             calls |= {_Timed("step", name): step for name, step in steps.items()}
         multiply = {_Timed("product", name): call for name, call in stack.enter_context(_products(setup)).items()}
         for name, call in candidates.items():

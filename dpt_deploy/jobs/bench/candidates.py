@@ -1,8 +1,8 @@
 """Candidates of a benchmark, by name: each runs the same weights on the same images.
 
-A candidate is used in two steps. :func:`prepare` makes the file that it runs, if it is not there yet, which can take
-minutes and much memory. :func:`enter` loads that file, or the PyTorch module, and holds it ready: in this process, or
-in a fresh one that does nothing else and so can measure the memory it takes.
+A candidate is used in two steps. First the file that it runs is made, if it is not there yet, which can take minutes
+and much memory (:func:`plain_export`). Then :func:`enter` loads that file, or the PyTorch module, and holds it ready:
+in this process, or in a fresh one that does nothing else and so can measure the memory it takes.
 """
 
 from __future__ import annotations
@@ -153,18 +153,13 @@ def reference_module(artifact: Artifact) -> Any:
     return build(artifact.sidecar)
 
 
-def prepare(name: str, artifact: Artifact, module: Any, size: Size, batch: int, folder: Path) -> Path | None:
-    """Return the file that the candidate runs, made in ``folder`` if it is missing; None for a module."""
-    candidate = find_candidate(name)
-    if candidate.runs == "module":
-        return None
-    if candidate.runs == "plain":
-        os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-        target = f"{__package__}.plain_huggingface:export_plain"
-        export_plain = load_attribute(target, which="oracle", purpose=f"the candidate {name}")
-        path: Path = export_plain(module, size, batch, folder)
-        return path
-    return artifact.path if candidate.runs == "engine" else graph_of(artifact).path
+def plain_export(name: str, module: Any, size: Size, batch: int, folder: Path) -> Path:
+    """Return the plain export of the Hugging Face model, made in ``folder`` for the candidate ``name``."""
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    target = f"{__package__}.plain_huggingface:export_plain"
+    export_plain = load_attribute(target, which="oracle", purpose=f"the candidate {name}")
+    path: Path = export_plain(module, size, batch, folder)
+    return path
 
 
 def graph_of(artifact: Artifact) -> Artifact:
@@ -203,7 +198,7 @@ def enter(
         )
         return held
     if file is None:
-        raise UsageError(f"{name} runs a file, which was not prepared", hint="call prepare first")
+        raise UsageError(f"{name} runs a file, which was not prepared", hint="name the file")
     return _file_call(candidate, artifact, file, images)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dpt_deploy.core.optional import extra, load_attribute
-from dpt_deploy.jobs.bench.candidates import CPU, CUDA, find_candidate
+from dpt_deploy.jobs.bench.candidates import CUDA, find_candidate
 from dpt_deploy.jobs.common.runners import open_runner
 from dpt_deploy.measure import ceiling
 from dpt_deploy.measure.ceiling import matrices, numpy_product
@@ -25,7 +25,7 @@ def side_of(device: str) -> int:
 
 
 @contextmanager
-def products(names: Sequence[str], device: str = CPU, dtype: str = "float32") -> Iterator[dict[str, TimedCall]]:
+def products(names: Sequence[str], device: str, dtype: str) -> Iterator[dict[str, TimedCall]]:
     """Hold the products ready: by NumPy and by the libraries that the candidates ``names`` compute with.
 
     On a GPU it is PyTorch's alone, in ``dtype``.

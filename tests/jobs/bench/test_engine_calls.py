@@ -15,6 +15,7 @@ from support.fake_gpu import free_the_rest, install_for
 from support.faults.calling import complaint, fine
 from support.tiny import copied, exported, tiny_model
 
+from dpt_deploy.artifact import store
 from dpt_deploy.core.environment import Gpu
 from dpt_deploy.core.precision import find_precision
 from dpt_deploy.core.profile import parse_ranges
@@ -130,6 +131,14 @@ def test_frames_come_one_at_a_time(engine, fakes, untimed, capsys):
 def test_by_default_an_engine_meets_pytorch(engine, fakes, capsys):
     shown = fine(capsys, "bench", engine.path, *QUICK, "--no-photo")
     assert "times slower than trt" in shown
+
+
+@pytest.mark.needs("cv2")
+def test_the_model_next_to_an_engine_is_hashed_once(engine, fakes, monkeypatch, capsys):
+    hashed, sha256_of = [], store.sha256_of
+    monkeypatch.setattr(store, "sha256_of", lambda path: [hashed.append(path.name), sha256_of(path)][1])
+    measured(capsys, engine.path, "--runtime", "trt,ort", "--batch", "1,2", *QUICK)
+    assert hashed.count(engine.path.name) == hashed.count(engine.sidecar.parents[0].name) == 1
 
 
 @pytest.mark.needs("cv2")
