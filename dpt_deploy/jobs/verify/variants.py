@@ -63,7 +63,9 @@ class Variants:
 
     def __init__(self, artifact: Artifact, inputs: Values, tolerance: Tolerance) -> None:
         self.artifact, self.inputs, self.tolerance = artifact, inputs, tolerance
-        model = read_graph(artifact.path)
+        self._examine(read_graph(artifact.path))
+
+    def _examine(self, model: onnx.ModelProto) -> None:
         self.nodes = [node.name for node in model.graph.node]
         self.tensors = half_tensors(model)
 
@@ -155,7 +157,9 @@ class QuantisedVariants(Variants):
     def __init__(self, artifact: Artifact, inputs: Values, tolerance: Tolerance, record: QuantisationRecord) -> None:
         super().__init__(artifact, inputs, tolerance)
         self._record = record
-        model = read_graph(artifact.path)
+
+    def _examine(self, model: onnx.ModelProto) -> None:
+        super()._examine(model)
         nodes = quantised_nodes(model)
         self._pairs, self._all = pairs(model), self.nodes
         self.nodes, self.tensors = [node.name for node in nodes], [node.output[0] for node in nodes]

@@ -44,11 +44,12 @@ class NativeRunner:
             MissingExtraError: the C++ library is not built.
             IncompatibleError: it belongs to another version of this package.
         """
-        if len(request.described().outputs) > 1:
+        sidecar = request.described()
+        if len(sidecar.outputs) > 1:
             raise UsageError(
                 "the C++ library runs models with one output; this one has several", hint="use another runtime: ort"
             )
-        return cls(request.path, request.described(), threads=request.threads, size=request.size)
+        return cls(request.path, sidecar, threads=request.threads, size=request.size)
 
     def __enter__(self) -> Self:
         options = native.Options(
