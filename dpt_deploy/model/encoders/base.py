@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from torch import Tensor, nn
 
 
-class Encoder(nn.Module):
+class Encoder(nn.Module, ABC):
     """Image (B, 3, H, W) to the tapped features, finest first.
 
     A block tap yields tokens (B, prefix + H/P * W/P, D), a stage tap a feature map (B, C, H/s, W/s). A subclass is
@@ -17,5 +19,5 @@ class Encoder(nn.Module):
         """Submodules, in order of execution, whose output the rewrites before export leave as it is."""
         return ()
 
-    def forward(self, image: Tensor) -> list[Tensor]:
-        raise NotImplementedError
+    @abstractmethod
+    def forward(self, image: Tensor) -> list[Tensor]: ...
