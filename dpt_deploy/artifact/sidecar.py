@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path, PureWindowsPath
 from typing import Self
 
@@ -17,7 +16,6 @@ from dpt_deploy.artifact.records import (
     QuantisationRecord,
     RangeRecord,
     Shapes,
-    TypeLossRecord,
 )
 from dpt_deploy.artifact.upgrade import FORMAT, upgraded
 from dpt_deploy.core.decode import decode
@@ -86,10 +84,6 @@ class Sidecar:
     def output(self, name: str) -> OutputRecord:
         """The output of that name; raises ``KeyError`` if there is none."""
         return {output.name: output for output in self.outputs}[name]
-
-    def with_type_losses(self, lost: Mapping[str, TypeLossRecord]) -> Self:
-        """A copy that records the rounding errors of PyTorch for the outputs named."""
-        return replace(self, outputs=tuple(replace(output, type_loss=lost.get(output.name)) for output in self.outputs))
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2) + "\n"

@@ -12,11 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from dpt_deploy.artifact.records import (
-    EngineRecord,
-)
+from dpt_deploy.artifact.records import EngineRecord
 from dpt_deploy.artifact.sidecar import ONNX, Payload, Sidecar
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.files import atomic_write_bytes
@@ -174,10 +171,6 @@ def record(artifact: Artifact, sidecar: Sidecar) -> Artifact:
         raise BadFileError(f"{artifact.path} was exported again meanwhile; nothing was recorded", hint="run it again")
     write_sidecar(artifact.path, sidecar)
     return Artifact(artifact.path, sidecar)
-
-
-if TYPE_CHECKING:
-    pass
 
 
 def engine_of(artifact: Artifact) -> EngineRecord:

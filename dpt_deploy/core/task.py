@@ -7,7 +7,7 @@ writes maps to files.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from dpt_deploy.core.spec import ModelSpec
@@ -65,18 +65,7 @@ DEPTH = Task(
     formats=("png", "pfm"),
     palette="inferno",
 )
-METRIC_DEPTH = Task(
-    name="metric-depth",
-    output="predicted_depth",
-    shape=_MAP,
-    values="numbers",
-    resample="bicubic",
-    compare="range",
-    drift="abs_rel",
-    formats=("png", "pfm"),
-    palette="inferno",
-    unit="m",
-)
+METRIC_DEPTH = replace(DEPTH, name="metric-depth", unit="m")
 SCORES = Task(
     name="scores",
     output="logits",

@@ -7,7 +7,7 @@ afterwards, so memory does not grow with the data set.
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +57,7 @@ class Dataset:
     """A data set on disk and its evaluation protocol.
 
     Indexing and iteration read samples. They raise :class:`BadFileError` with the sample's name when one cannot be
-    read; :func:`iterate` skips it instead.
+    read.
     """
 
     def __init__(self, name: str, protocol: Protocol, reader: Reader) -> None:
@@ -81,17 +81,6 @@ class Dataset:
 
     def __iter__(self) -> Iterator[Sample]:
         return (self[index] for index in range(len(self)))
-
-
-def iterate(dataset: Dataset, on_error: Callable[[BadFileError], None]) -> Iterator[Sample]:
-    """Iterate over the readable samples; ``on_error`` is called with the error of each other one."""
-    for index in range(len(dataset)):
-        try:
-            sample = dataset[index]
-        except BadFileError as exc:
-            on_error(exc)
-        else:
-            yield sample
 
 
 def depth_sample(name: str, image: NDArray[np.uint8], depth: NDArray[Any]) -> Sample:

@@ -1,9 +1,8 @@
-"""Evaluation of one prediction under the protocol of its data set, and summaries of many."""
+"""Evaluation of one prediction under the protocol of its data set."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -11,21 +10,12 @@ from numpy.typing import NDArray
 
 from dpt_deploy.core.size import Size
 from dpt_deploy.datasets.base import Sample
-from dpt_deploy.datasets.protocols import METRICS, Protocol
+from dpt_deploy.datasets.protocols import Protocol
 from dpt_deploy.imaging.resample import labels_from_logits, resize_bicubic, resize_labels
 from dpt_deploy.measure import metrics
 from dpt_deploy.measure.metrics import Mask, SegmentationCounts
 
 Scores = dict[str, float] | SegmentationCounts  # of one image
-
-
-@dataclass(frozen=True)
-class DatasetSummary:
-    """``values`` by metric, in the paper's units; ``images`` were measured, ``empty`` had no pixel to measure."""
-
-    values: dict[str, float]
-    images: int
-    empty: int
 
 
 def evaluate_sample(protocol: Protocol, prediction: NDArray[Any], sample: Sample) -> Scores:
@@ -53,24 +43,6 @@ def evaluate_plane(protocol: Protocol, sample: Sample) -> dict[str, float]:
     if not measured.any():
         return {}
     return _depth_scores(metrics.plane_depth(depth, measured, protocol.cap)[measured], depth[measured])
-
-
-def summarise(scores: Iterable[Scores]) -> DatasetSummary:
-    """Average over images, or divide summed class counts. Only the numbers of one image are held at a time."""
-    totals: dict[str, float] = {}
-    counts: SegmentationCounts | None = None
-    images = empty = 0
-    for score in scores:
-        if isinstance(score, SegmentationCounts):
-            counts = counts + score if counts else score
-        for name, value in score.items() if isinstance(score, dict) else ():
-            totals[name] = totals.get(name, 0.0) + value
-        images, empty = images + bool(score), empty + (not score)
-    values = {name: total / images for name, total in totals.items()}
-    if counts:
-        values = {"pixel_accuracy": counts.pixel_accuracy, "mean_iou": counts.mean_iou}
-    printed = {name: value * (100.0 if METRICS[name].percent else 1.0) for name, value in values.items()}
-    return DatasetSummary(printed, images, empty)
 
 
 def resize_bilinear(values: NDArray[Any], size: Size) -> NDArray[np.float32]:

@@ -23,23 +23,22 @@ class Metric:
 
     title: str
     percent: bool
-    higher_is_better: bool
 
 
 METRICS = {
-    "abs_rel": Metric("AbsRel", percent=False, higher_is_better=False),
-    "sq_rel": Metric("SqRel [m]", percent=False, higher_is_better=False),
-    "rmse": Metric("RMSE [m]", percent=False, higher_is_better=False),
-    "rmse_log": Metric("RMSE log", percent=False, higher_is_better=False),
-    "log10": Metric("log10", percent=False, higher_is_better=False),
-    "silog": Metric("SILog x100", percent=True, higher_is_better=False),
-    "delta1": Metric("δ < 1.25", percent=False, higher_is_better=True),
-    "delta2": Metric("δ < 1.25²", percent=False, higher_is_better=True),
-    "delta3": Metric("δ < 1.25³", percent=False, higher_is_better=True),
-    "delta1_error": Metric("δ > 1.25 [%]", percent=True, higher_is_better=False),
-    "whdr": Metric("WHDR [%]", percent=True, higher_is_better=False),
-    "pixel_accuracy": Metric("pixel accuracy [%]", percent=True, higher_is_better=True),
-    "mean_iou": Metric("mIoU [%]", percent=True, higher_is_better=True),
+    "abs_rel": Metric("AbsRel", percent=False),
+    "sq_rel": Metric("SqRel [m]", percent=False),
+    "rmse": Metric("RMSE [m]", percent=False),
+    "rmse_log": Metric("RMSE log", percent=False),
+    "log10": Metric("log10", percent=False),
+    "silog": Metric("SILog x100", percent=True),
+    "delta1": Metric("δ < 1.25", percent=False),
+    "delta2": Metric("δ < 1.25²", percent=False),
+    "delta3": Metric("δ < 1.25³", percent=False),
+    "delta1_error": Metric("δ > 1.25 [%]", percent=True),
+    "whdr": Metric("WHDR [%]", percent=True),
+    "pixel_accuracy": Metric("pixel accuracy [%]", percent=True),
+    "mean_iou": Metric("mIoU [%]", percent=True),
 }
 
 

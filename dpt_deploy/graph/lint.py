@@ -37,14 +37,14 @@ class LintError(DptError):
         self.findings = findings
 
 
-def lint(model: ir.Model, traced: frozenset[int] = frozenset()) -> None:
+def lint(model: ir.Model, traced: frozenset[int]) -> None:
     """Raise :class:`LintError` listing every finding of :func:`findings`."""
     found = list(findings(model, traced))
     if found:
         raise LintError(found)
 
 
-def findings(model: ir.Model, traced: frozenset[int] = frozenset()) -> Iterator[str]:
+def findings(model: ir.Model, traced: frozenset[int]) -> Iterator[str]:
     """Yield findings: baked sizes, float64, control flow, unknown operators, undeclared dimensions.
 
     ``traced`` are the numbers derived from the size used while tracing (:meth:`Axes.traced_numbers`).

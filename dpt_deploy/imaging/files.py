@@ -188,11 +188,11 @@ def write_overlay(path: Path, image: Pixels, labels: NDArray[Any], num_classes: 
     _write_pillow(path, _overlay(image, labels, num_classes, alpha))
 
 
-def overlay(image: Pixels, labels: NDArray[Any], num_classes: int, alpha: float = 0.5) -> Pixels:
+def overlay(image: Pixels, labels: NDArray[Any], num_classes: int) -> Pixels:
     """The picture of :func:`write_overlay` as RGB (H, W, 3)."""
-    return np.asarray(_overlay(image, labels, num_classes, alpha).convert("RGB"))
+    return np.asarray(_overlay(image, labels, num_classes).convert("RGB"))
 
 
-def _overlay(image: Pixels, labels: NDArray[Any], num_classes: int, alpha: float) -> Image.Image:
+def _overlay(image: Pixels, labels: NDArray[Any], num_classes: int, alpha: float = 0.5) -> Image.Image:
     colours = _palette_image(labels, num_classes).convert("RGBA")
     return Image.blend(Image.fromarray(image).convert("RGBA"), colours, alpha)

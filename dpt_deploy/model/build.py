@@ -17,8 +17,11 @@ def build(spec: ModelSpec) -> DPT:
     return model.requires_grad_(False).eval()
 
 
-def count_reference_operations(spec: ModelSpec, size: Size, batch: int = 1) -> int:
-    """Operations of the network as the paper draws it (two per multiply-add), counted by PyTorch on the meta device."""
+def count_reference_operations(spec: ModelSpec, size: Size) -> int:
+    """Operations of the network as the paper draws it (two per multiply-add), for one image.
+
+    PyTorch counts them on the meta device.
+    """
     with FlopCounterMode(display=False) as counter:
-        build(spec)(torch.empty((batch, 3, size.height, size.width), device="meta"))
+        build(spec)(torch.empty((1, 3, size.height, size.width), device="meta"))
     return int(counter.get_total_flops())

@@ -31,7 +31,7 @@ class Scene:
     kind: str
 
 
-def render_scene(seed: int, *, height: int = 768, width: int = 768, device: str = "cpu") -> Scene:
+def render_scene(seed: int, *, height: int, width: int, device: str = "cpu") -> Scene:
     """Render the scene of ``seed`` at ``height`` x ``width`` pixels.
 
     A seed gives the same scene at every size and on every device (up to rounding).

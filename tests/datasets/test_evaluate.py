@@ -11,10 +11,9 @@ import pytest
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import ImageSpec
 from dpt_deploy.datasets.base import OrdinalPair, Sample
-from dpt_deploy.datasets.evaluate import evaluate_plane, evaluate_sample, resize_bilinear, summarise
+from dpt_deploy.datasets.evaluate import evaluate_plane, evaluate_sample, resize_bilinear
 from dpt_deploy.datasets.protocols import METRICS, PROTOCOLS
 from dpt_deploy.imaging.rules import network_size
-from dpt_deploy.measure import metrics
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -237,36 +236,3 @@ def test_bilinear_is_pytorchs(source, target):
     assert np.abs(found - expected).max() < 1e-6 * 4000
     if source == (12, 20) and target == (48, 64):
         assert np.abs(found - corners).max() > 10
-
-
-# --- summing up -------------------------------------------------------------------------------------------------------
-
-
-def test_a_summary_is_the_mean_of_images_in_the_papers_units():
-    scores = [
-        {"abs_rel": 0.1, "delta1": 0.9, "delta1_error": 0.1},
-        {},
-        {"abs_rel": 0.3, "delta1": 0.5, "delta1_error": 0.5},
-    ]
-    found = summarise(iter(scores))
-    assert found.values == pytest.approx({"abs_rel": 0.2, "delta1": 0.7, "delta1_error": 30.0})
-    assert (found.images, found.empty) == (2, 1)
-
-
-def test_a_summary_of_counts_is_that_of_their_sum():
-    """An image of few pixels does not weigh as much as one of many."""
-    right, wrong = np.ones((10, 10), int), np.full((1, 1), 2)
-    counts = [metrics.segmentation_counts(right, right, 2), metrics.segmentation_counts(wrong, wrong - 1, 2)]
-    found = summarise(counts)
-    assert found.values == pytest.approx({"pixel_accuracy": 100 * 100 / 101, "mean_iou": 100 * (100 / 101 + 0) / 2})
-    assert (found.images, found.empty) == (2, 0)
-
-
-def test_a_broken_image_is_not_averaged_away():
-    found = summarise([{"abs_rel": 0.1}, {"abs_rel": math.inf}])
-    assert found.values == {"abs_rel": math.inf}
-
-
-def test_a_summary_of_nothing_has_no_numbers():
-    assert summarise([]).values == {}
-    assert summarise([{}, {}]).empty == 2

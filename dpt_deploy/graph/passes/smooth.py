@@ -28,7 +28,7 @@ def candidates(model: ir.Model) -> list[str]:
     return [str(node.outputs[0].name) for node in model.graph if node.op_type == "LayerNormalization"]
 
 
-def smooth(model: ir.Model, largest: Mapping[str, np.ndarray], alpha: float = ALPHA) -> Outcome:
+def smooth(model: ir.Model, largest: Mapping[str, np.ndarray]) -> Outcome:
     """Smooth every LayerNorm whose only readers are products with constant matrices (``model`` is changed in place).
 
     ``largest`` maps each tensor of :func:`candidates` to the largest magnitude of its channels, (C,).
@@ -39,7 +39,7 @@ def smooth(model: ir.Model, largest: Mapping[str, np.ndarray], alpha: float = AL
             if reason := _obstacle(node, largest):
                 refused[str(node.name)] = reason
             else:
-                _rewrite(model, node, largest[str(node.outputs[0].name)], alpha)
+                _rewrite(model, node, largest[str(node.outputs[0].name)])
                 fired.append(str(node.name))
     for value in [entry for entry in model.graph.initializers.values() if not entry.uses()]:
         del model.graph.initializers[str(value.name)]
@@ -62,10 +62,10 @@ def _obstacle(norm: ir.Node, largest: Mapping[str, np.ndarray]) -> str:
     return ""
 
 
-def _rewrite(model: ir.Model, norm: ir.Node, largest: np.ndarray, alpha: float) -> None:
+def _rewrite(model: ir.Model, norm: ir.Node, largest: np.ndarray) -> None:
     readers = [use.node for use in norm.outputs[0].uses()]
     rows = np.max([np.abs(_numbers(node.inputs[1])).max(axis=1) for node in readers], axis=0)
-    factors = np.maximum(largest, _TINY) ** alpha / np.maximum(rows, _TINY) ** (1.0 - alpha)
+    factors = np.maximum(largest, _TINY) ** ALPHA / np.maximum(rows, _TINY) ** (1.0 - ALPHA)
     factors = (factors / np.exp(np.log(factors).mean())).astype(
         np.float64
     )  # geometric mean 1: the overall scale does not change
