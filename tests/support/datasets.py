@@ -54,7 +54,7 @@ def decoded(path: Path) -> np.ndarray:
 def write_nyu(root: Path, *, count: int = 3, test: tuple[int, ...] = (3, 1)) -> list[Truth]:
     """``count`` images, the test split (1-based) second; returns those of the split, in its order."""
     import h5py  # noqa: PLC0415  (the tests that need it skip without)
-    from scipy.io import savemat  # noqa: PLC0415
+    from scipy.io import savemat  # noqa: PLC0415  (likewise)
 
     truths = [Truth(picture(i, 480, 640), metres(i, 480, 640)) for i in range(count)]
     root.mkdir(parents=True, exist_ok=True)
@@ -130,7 +130,7 @@ def write_sintel(root: Path, render: str = "final") -> dict[str, Truth]:
 
 
 def write_tum_hdf5(root: Path) -> dict[str, Truth]:
-    import h5py  # noqa: PLC0415
+    import h5py  # noqa: PLC0415  (the tests that need it skip without)
 
     truths = {}
     for seed, name in enumerate(("walking/1.jpg", "sitting/2.jpg")):

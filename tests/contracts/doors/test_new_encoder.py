@@ -5,11 +5,12 @@ import torch
 from support.faults.calling import complaint, fine
 from support.new_encoder import MixerEncoder, MixerSpec
 from support.paths import ROOT
-from support.tiny import tiny_path
+from support.tiny import altered, tiny_path
 
-from dpt_deploy.artifact.store import read_sidecar
+from dpt_deploy.artifact.store import open_artifact, read_sidecar
+from dpt_deploy.cli import call
 from dpt_deploy.core.encoders import ENCODER_SPECS
-from dpt_deploy.core.errors import BadFileError
+from dpt_deploy.core.errors import BadFileError, ParityError
 from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.imaging.files import read_pfm
 from dpt_deploy.model.encoders.registry import register_encoder
@@ -75,6 +76,9 @@ def test_export_verify_and_run(tmp_path, capsys):
     fine(capsys, "verify", model)
     fine(capsys, "run", model, PHOTOGRAPH, "--size", "98", "-o", depth)
     assert read_pfm(depth).std() > 0
+    wrong = altered(open_artifact(model), tmp_path / "wrong", "encoder.blocks.2.1.")
+    assert call(["verify", str(wrong.path), "--res", "70", "--batch", "1"]) == ParityError.exit_code
+    assert "first tensor that diverges: encoder.blocks.2" in capsys.readouterr().err
 
 
 def test_a_kind_that_is_not_registered_is_refused(tmp_path, capsys):
