@@ -22,19 +22,19 @@ MOST_NAMED = 5  # casts and reformats recorded by name: enough to find the place
 
 # Words in a format as the inspector writes it ("Half", "Row major linear FP16 format", "BFloat16"), narrowest first:
 # of several types, the first counts.
-_TYPES = (
-    ("fp4", re.compile(r"fp4|e2m1")),
-    ("int4", re.compile(r"(?<![a-z])int4")),
-    ("fp8", re.compile(r"fp8|e4m3")),
-    ("int8", re.compile(r"(?<![a-z])int8")),  # not uint8, which is an image
-    ("fp16", re.compile(r"(?<![a-z])fp16|half")),
-    ("bf16", re.compile(r"bf16|bfloat16")),
-    ("fp32", re.compile(r"fp32|(?<![a-z])float(?!8)")),
-)
+_TYPES = {
+    "fp4": re.compile(r"fp4|e2m1"),
+    "int4": re.compile(r"(?<![a-z])int4"),
+    "fp8": re.compile(r"fp8|e4m3"),
+    "int8": re.compile(r"(?<![a-z])int8"),  # not uint8, which is an image
+    "fp16": re.compile(r"(?<![a-z])fp16|half"),
+    "bf16": re.compile(r"bf16|bfloat16"),
+    "fp32": re.compile(r"fp32|(?<![a-z])float(?!8)"),
+}
 # Keys of a tensor's type: separate from TensorRT 11 and TensorRT-RTX 1.6 on, together with its format before.
 _TYPE_KEYS = ("DataType", "Datatype", "Format/Datatype")
 _OTHER_PROFILE = re.compile(r" \[profile [1-9]\d*\]$")  # layers are listed once for each profile
-_ORDER = [precision for precision, _ in _TYPES]
+_ORDER = list(_TYPES)
 _WIDE = _ORDER[-1]
 _ATTENTION = re.compile(r"mha|flash")  # fmha too
 _PRODUCT = re.compile(r"gemm|conv(?!ert)|matmul|matrixmultiply|matrix_multiply|fullyconnected|__myl_fc|mha|flash")
@@ -161,7 +161,7 @@ def _types(entry: Mapping[str, Any], side: str) -> set[str]:
 
 
 def _type(text: str) -> str | None:
-    return next((precision for precision, word in _TYPES if word.search(text)), None)
+    return next((precision for precision, word in _TYPES.items() if word.search(text)), None)
 
 
 def _narrowest(types: set[str]) -> str | None:

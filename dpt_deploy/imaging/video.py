@@ -22,10 +22,9 @@ _UNKNOWN_FPS = 30.0  # for a video that does not tell its own
 
 
 class Video(NamedTuple):
-    """``frame_count`` is what the container claims, 0 where it does not tell; ``frames`` are RGB (H, W, 3)."""
+    """Frames per second, and the frames in RGB, (H, W, 3)."""
 
     fps: float
-    frame_count: int
     frames: Iterator[Pixels]
 
 
@@ -44,8 +43,8 @@ def iter_video(path: Path) -> Video:
         raise BadFileError(
             f"{path} holds no video that can be decoded", hint="the file is damaged, incomplete, or of another kind"
         )
-    fps, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
-    return Video(fps if 0 < fps < 1e4 else _UNKNOWN_FPS, max(0, int(count)), _frames(capture, first))
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    return Video(fps if 0 < fps < 1e4 else _UNKNOWN_FPS, _frames(capture, first))
 
 
 def _frames(capture: Any, first: Any) -> Iterator[Pixels]:

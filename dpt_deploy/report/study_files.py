@@ -25,7 +25,6 @@ with extra("study", purpose="drawing the figure and the report"):
 
 _MOST_KINDS = 4
 _EVERY = 2  # step of the pixels kept for a picture, which is shown at less than half its size
-PICTURES = ("figure.svg", "figure.png", "report.html")
 
 
 def write_pictures(study: Study, models: Sequence[CandidateModel], setup: StudySetup, out: Path) -> None:

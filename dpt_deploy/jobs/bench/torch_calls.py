@@ -37,7 +37,7 @@ def check_device() -> None:
 
 @contextmanager
 def torch_call(
-    artifact: Artifact, module: Any, images: np.ndarray, *, device: str, compiled: bool, on_device: bool
+    artifact: Artifact, module: torch.nn.Module, images: np.ndarray, *, device: str, compiled: bool, on_device: bool
 ) -> Iterator[TimedCall]:
     """Hold a module ready over ``images``, (B, H, W, 3) bytes.
 
@@ -72,12 +72,12 @@ def product_on_gpu(dtype: str) -> TimedCall:
     return TimedCall(lambda: left @ right, torch.cuda.synchronize)
 
 
-def _host_runner(artifact: Artifact, module: Any, call: Any = None) -> Any:
+def _host_runner(artifact: Artifact, module: Any, call: Callable[..., Any] | None = None) -> Any:
     sidecar = artifact.sidecar
     return find_runtime("torch").load()(module, sidecar.inputs, sidecar.outputs, call=call)
 
 
-def _device_call(module: Any, inputs: np.ndarray, dtype: Any) -> Callable[[], Any]:
+def _device_call(module: Callable[..., Any], inputs: np.ndarray, dtype: torch.dtype) -> Callable[[], Any]:
     given = torch.from_numpy(inputs).to(CUDA, dtype)
 
     def run() -> Any:
@@ -87,7 +87,9 @@ def _device_call(module: Any, inputs: np.ndarray, dtype: Any) -> Callable[[], An
     return run
 
 
-def _host_call(artifact: Artifact, moved: Any, called: Any, inputs: np.ndarray) -> Callable[[], Any]:
+def _host_call(
+    artifact: Artifact, moved: torch.nn.Module, called: Callable[..., Any], inputs: np.ndarray
+) -> Callable[[], Any]:
     runner = _host_runner(artifact, moved, called)
     name = artifact.sidecar.inputs[0].name
     return lambda: runner.infer({name: inputs})

@@ -28,21 +28,15 @@ def write_typed(graph: ir.Model, precision: str, setup: MeasurementSetup, path: 
         BadFileError: the graph is typed already, or a tensor is not finite in FP32.
         ResourceError: disk or memory.
     """
-    model = graph.clone()
-    facts = type_graph(model, precision, setup)
-    save_graph(model, path)
-    return facts
-
-
-def type_graph(graph: ir.Model, precision: str, setup: MeasurementSetup) -> GraphFacts:
-    """Type an FP32 ``graph`` in place; see :func:`write_typed`."""
     say(f"measuring ranges on {setup.calibration.source} at {', '.join(map(str, setup.sizes))}")
     with tempfile.TemporaryDirectory(dir=setup.folder) as scratch:
         full = Path(scratch) / "full.onnx"
         save_graph(graph, full)
         ranges = measure_ranges(full, setup)
         fp32_nodes = choose_fp32_nodes(full, precision, ranges.largest, setup.tails)
-    done = to_half(graph, precision, fp32_nodes)
+    model = graph.clone()
+    done = to_half(model, precision, fp32_nodes)
+    save_graph(model, path)
     say(f"{precision}: {done.half} nodes in 16 bits, {done.full} stay FP32, {done.casts} casts")
     return GraphFacts(fp32_nodes, ranges)
 

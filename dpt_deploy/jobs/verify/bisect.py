@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from dpt_deploy.core.recipe import Tolerance
+from dpt_deploy.jobs.verify.result import Divergence
 from dpt_deploy.measure import metrics
 
 Probe = Callable[[Sequence[str]], Mapping[str, tuple[np.ndarray, np.ndarray]]]  # names -> candidate, reference
-
-
-@dataclass(frozen=True)
-class Divergence:
-    """The first tensor that is wrong, by how much, and the last one before it that was right."""
-
-    tensor: str
-    max: float
-    mean: float
-    last_good: str | None
 
 
 def first_divergence(names: Sequence[str], probe: Probe, tolerance: Tolerance, *, chunk: int = 16) -> Divergence | None:

@@ -22,8 +22,8 @@ from dpt_deploy.core.recipe import Tolerance
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.common.inputs import model_inputs, parity_images
 from dpt_deploy.jobs.common.limits import check_request
-from dpt_deploy.jobs.verify.bisect import Divergence
 from dpt_deploy.jobs.verify.golden import golden_size
+from dpt_deploy.jobs.verify.result import Divergence
 from dpt_deploy.jobs.verify.search import smallest_set
 
 with extra("export", purpose="diagnosing a graph"):

@@ -22,13 +22,15 @@ from dpt_deploy.core.recipe import Tolerance
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.common.inputs import model_inputs, parity_images, reference_input
 from dpt_deploy.jobs.common.runners import open_runner, reference_runtime
-from dpt_deploy.jobs.verify.bisect import Divergence, first_divergence
+from dpt_deploy.jobs.verify.bisect import first_divergence
+from dpt_deploy.jobs.verify.result import Divergence
 
 with extra("export", purpose="finding the tensor that diverges"):
     import torch
 
     from dpt_deploy.graph.mark import mark_outputs, tensor_names
     from dpt_deploy.graph.precision.emulate import write_emulated
+    from dpt_deploy.model.dpt import DPT
     from dpt_deploy.model.rewrites.registry import exactly_rewritten
 
 Values = dict[str, np.ndarray]
@@ -36,7 +38,7 @@ _ROOT = ""  # the name of the whole network among its modules
 
 
 def locate_divergence(
-    artifact: Artifact, module: Any, batch: int, size: Size, output: OutputRecord
+    artifact: Artifact, module: DPT, batch: int, size: Size, output: OutputRecord
 ) -> Divergence | None:
     """The first tensor that exceeds the tolerance of ``output``, or None if all that can be compared agrees."""
     tolerance, images = output.allowed, parity_images(artifact.sidecar.precision, batch, size)
@@ -63,7 +65,7 @@ def locate_divergence(
 
 
 def _rewriting_error(
-    module: Any, rewritten: Any, artifact: Artifact, images: np.ndarray, tolerance: Tolerance
+    module: DPT, rewritten: DPT, artifact: Artifact, images: np.ndarray, tolerance: Tolerance
 ) -> Divergence | None:
     """Compare the modules that the network names as comparable before and after the rewrites."""
     kept = module.landmarks.comparable
@@ -78,7 +80,7 @@ def _rewriting_error(
     return None if found is None else Divergence(f"{found.tensor} (rewritten)", found.max, found.mean, found.last_good)
 
 
-def _module_outputs(module: Any, inputs: Values, names: Sequence[str]) -> Values:
+def _module_outputs(module: DPT, inputs: Values, names: Sequence[str]) -> Values:
     """Outputs of the named sub-modules in one forward pass.
 
     The last of several tensors counts, as in the graph; modules that return no tensor are left out.

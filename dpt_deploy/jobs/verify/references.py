@@ -18,10 +18,10 @@ from dpt_deploy.core.runner import Runner, Tensors
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.common.inputs import model_inputs, parity_images
 from dpt_deploy.jobs.common.runners import open_runner, reference_runtime
-from dpt_deploy.jobs.verify.bisect import Divergence
 from dpt_deploy.jobs.verify.cases import Cases, list_cases, smallest_span
 from dpt_deploy.jobs.verify.compare import ParityComparison, compare_matrix
 from dpt_deploy.jobs.verify.golden import read_golden
+from dpt_deploy.jobs.verify.result import Divergence
 
 _PYTORCH = "dpt_deploy.jobs.verify.pytorch"  # imported on demand: the other references work without PyTorch
 

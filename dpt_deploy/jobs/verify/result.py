@@ -9,8 +9,17 @@ from dpt_deploy.artifact.records import CaseResult
 from dpt_deploy.artifact.store import Artifact
 from dpt_deploy.core.errors import ParityError
 from dpt_deploy.core.recipe import Tolerance
-from dpt_deploy.jobs.verify.bisect import Divergence
 from dpt_deploy.jobs.verify.compare import ParityComparison
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """The first tensor that is wrong, by how much, and the last one before it that was right."""
+
+    tensor: str
+    max: float
+    mean: float
+    last_good: str | None
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ from dpt_deploy.graph.precision.emulate import write_emulated
 from dpt_deploy.graph.precision.qdq import quantised_format
 from dpt_deploy.graph.precision.ranges import OUTPUT, write_probe
 from dpt_deploy.jobs.common.runners import open_runner
-from dpt_deploy.jobs.verify.bisect import Divergence, first_divergence
+from dpt_deploy.jobs.verify.bisect import first_divergence
+from dpt_deploy.jobs.verify.result import Divergence
 from dpt_deploy.measure import metrics
 
 Values = dict[str, np.ndarray]
