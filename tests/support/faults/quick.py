@@ -55,7 +55,7 @@ def install(set_attribute: SetAttribute, former: Artifact, notice: Notice = lamb
             precision=request.precision,
             opset=request.graph_opset,
             input_kind=request.input_kind,
-            outputs=(replace(former.sidecar.outputs[0], task=request.task.name, tolerance=tolerance),),
+            outputs=(replace(former.sidecar.outputs[0], task=request.tasks[0].name, tolerance=tolerance),),
             shapes=shapes_of(request),
             verify=request.recipe.verify,
             parity=None,
