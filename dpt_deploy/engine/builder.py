@@ -18,7 +18,8 @@ from dpt_deploy.artifact.records import EngineOptions, EngineRecord
 from dpt_deploy.core.errors import BadFileError, DptError, IncompatibleError, ResourceError, UsageError
 from dpt_deploy.core.profile import Profile
 from dpt_deploy.engine.audit import audit_network, check_audit
-from dpt_deploy.engine.compat import Edition, Messages, as_attention, progress_monitor
+from dpt_deploy.engine.callbacks import Messages, progress_monitor
+from dpt_deploy.engine.compat import Edition, as_attention
 from dpt_deploy.engine.request import BuildRequest
 
 LEVELS = range(6)
@@ -62,7 +63,7 @@ def build_engine(request: BuildRequest, timing_cache: bytes | None = None) -> Bu
         for profile in request.profiles:
             made = _profile(builder, network, profile, channels_last=sidecar.input_kind == "uint8")
             config.add_optimization_profile(made)
-        monitor = progress_monitor(edition)
+        monitor = progress_monitor(edition, messages)
         config.progress_monitor = monitor
         cache = _use_timing_cache(edition, config, timing_cache)
         begun = time.monotonic()

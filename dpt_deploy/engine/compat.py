@@ -7,22 +7,15 @@ bindings of four releases and of TensorRT-RTX (``tests/engine/test_compat.py``);
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
 from dpt_deploy.core.errors import IncompatibleError, UsageError
 from dpt_deploy.core.optional import extra
-from dpt_deploy.core.progress import TaskProgress, current_reporter
 
 Version = tuple[int, ...]
-
-_OUT_OF_MEMORY = ("out of memory", "outofmemory", "memoryallocation", "bad_alloc")
 
 OLDEST: Version = (10, 12)  # the first whose strong typing covers every layer of these networks
 LIBRARIES = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}  # module to its name, in order of preference
@@ -120,133 +113,6 @@ def load(library: str | None = None) -> Edition:
             hint="install TensorRT 10.12 or later, or TensorRT-RTX: pip install -e '.[rtx]'",
         )
     return edition
-
-
-class Messages:
-    """The library's errors during a ``with`` block.
-
-    There is one logger per process, because the library keeps the first one it receives. Blocks use it in turn.
-    """
-
-    def __init__(self, edition: Edition) -> None:
-        self._logger = _logger(edition.library)
-
-    def __enter__(self) -> Messages:
-        self._logger.turn.acquire()
-        self._logger.errors.clear()
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        self._logger.turn.release()
-
-    @property
-    def logger(self) -> Any:
-        return self._logger
-
-    @property
-    def errors(self) -> list[str]:
-        return [_line(text) for text in self._logger.errors]
-
-    @property
-    def first(self) -> str:
-        """The most informative message: the first error that names an error code."""
-        errors = self.errors
-        plain = errors[0] if errors else "no reason was given"
-        return next((text for text in errors if "Error Code" in text), plain)[:400]
-
-    @property
-    def out_of_memory(self) -> bool:
-        """True if an error mentions memory."""
-        text = " ".join(self.errors).lower()
-        return any(sign in text for sign in _OUT_OF_MEMORY)
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())
-
-
-@cache
-def _logger(library: str) -> Any:
-    trt: Any = import_module(library)
-
-    class Logger(trt.ILogger):  # type: ignore[misc]  # its base is known at run time only
-        """Keeps errors. A failed build writes hundreds of other messages."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.turn = threading.RLock()
-            self.errors: list[str] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity <= trt.ILogger.ERROR:
-                self.errors.append(message)
-
-    return Logger()
-
-
-class BuildPhases:
-    """The phases of one build, each a task of the reporter that was current when the build began.
-
-    The library calls from threads of its own. What the reporter raises (or a Ctrl-C) must not travel through the
-    library's code: it ends the build and is kept in ``failure`` for the caller.
-    """
-
-    def __init__(self) -> None:
-        self.failure: BaseException | None = None
-        self._reporter = current_reporter()
-        self._open: dict[str, TaskProgress] = {}
-
-    def start(self, name: str, steps: int) -> None:
-        """Begin a phase; phases nest."""
-        with self._keeping_failure():
-            self._open[name] = self._reporter.task(name, steps)
-
-    def step(self, name: str, done: int) -> bool:
-        """Report ``done`` steps of a phase; False asks the library to stop."""
-        if self.failure is None and name in self._open:
-            with self._keeping_failure():
-                self._open[name].update(done=done)
-        return self.failure is None
-
-    def finish(self, name: str) -> None:
-        """End a phase."""
-        if name in self._open:
-            with self._keeping_failure():
-                self._open.pop(name).close()
-
-    def close(self) -> None:
-        """End the phases that a cancelled build has left open."""
-        for name in list(self._open):
-            self.finish(name)
-
-    @contextmanager
-    def _keeping_failure(self) -> Iterator[None]:
-        try:
-            yield
-        except BaseException as exc:  # noqa: BLE001  raised again by the builder
-            self.failure = self.failure or exc
-
-
-def progress_monitor(edition: Edition) -> Any:
-    """Return the library's progress monitor, which reports to the :class:`BuildPhases` in its ``phases``."""
-
-    class Monitor(edition.module.IProgressMonitor):  # type: ignore[misc, name-defined]
-        """The library's interface over :class:`BuildPhases`."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.phases = BuildPhases()
-
-        def phase_start(self, phase_name: str, _parent_phase: str | None, num_steps: int) -> None:
-            self.phases.start(phase_name, num_steps)
-
-        def step_complete(self, phase_name: str, step: int) -> bool:
-            return self.phases.step(phase_name, step + 1)
-
-        def phase_finish(self, phase_name: str) -> None:
-            self.phases.finish(phase_name)
-
-    return Monitor()
 
 
 def as_attention(edition: Edition, layer: Any) -> Any | None:

@@ -3,23 +3,21 @@
 import ast
 import json
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from types import SimpleNamespace
 
 import pytest
 from support.paths import ROOT
-from support.reporting import recording
 
 from dpt_deploy.core.errors import IncompatibleError, MissingExtraError, UsageError
 from dpt_deploy.engine import compat
-from dpt_deploy.engine.compat import FEATURES, Edition, has, load, parse_version, progress_monitor
+from dpt_deploy.engine.compat import FEATURES, Edition, has, load, parse_version
 
 pytestmark = pytest.mark.fast
 
 GOLDEN = json.loads((ROOT / "tests/golden/tensorrt_api.json").read_text())
 RELEASES = GOLDEN["releases"]
-RUNTIME = [*(ROOT / "dpt_deploy/runtime").glob("_trt_*.py"), ROOT / "dpt_deploy/runtime/tensorrt/layer_times.py"]
+RUNTIME = [*(ROOT / "dpt_deploy/runtime/tensorrt").glob("*.py")]
 SOURCES = [*(ROOT / "dpt_deploy/engine").glob("*.py"), *RUNTIME]
 
 # Names reached through objects, which no reading of the source can tie to a class.
@@ -238,49 +236,3 @@ def test_an_option_that_means_nothing_is_refused(option, library, fine):
     with pytest.raises(UsageError) as caught:
         edition(library, version).check_option(option)
     assert f"--{option.replace('_', '-')}" in caught.value.hint
-
-
-# --- progress ---------------------------------------------------------------------------------------------------------
-
-
-def monitor():
-    module = SimpleNamespace(__version__="10.14.1.48", IProgressMonitor=object)
-    return progress_monitor(Edition(module, "tensorrt", (10, 14)))
-
-
-def test_each_phase_is_a_task():
-    with recording() as reporter:
-        watched = monitor()
-        watched.phase_start("Building", None, 2)
-        watched.phase_start("Tactics", "Building", 5)
-        assert watched.step_complete("Building", 0)
-        assert not any(phase.closed for phase in reporter.tasks)
-        watched.phase_finish("Tactics")
-        watched.phase_finish("Building")
-    assert [(phase.name, phase.total, phase.done) for phase in reporter.tasks] == [
-        ("Building", 2, 1),
-        ("Tactics", 5, 0),
-    ]
-    assert all(phase.closed for phase in reporter.tasks)
-
-
-def test_phases_are_reported_from_threads_of_the_library():
-    with recording() as reporter:
-        watched = monitor()
-        with ThreadPoolExecutor(1) as pool:
-            pool.submit(watched.phase_start, "Building", None, 2).result()
-            assert pool.submit(watched.step_complete, "Building", 0).result()
-    assert [(phase.name, phase.done) for phase in reporter.tasks] == [("Building", 1)]
-
-
-def test_an_interruption_ends_the_build_and_does_not_pass_through_the_library():
-    def interrupt(_phase):
-        raise KeyboardInterrupt
-
-    with recording(interrupt) as reporter:
-        watched = monitor()
-        watched.phase_start("Building", None, 2)
-        assert not watched.step_complete("Building", 0)
-        watched.phases.close()
-    assert isinstance(watched.phases.failure, KeyboardInterrupt)
-    assert reporter.tasks[0].closed

@@ -24,7 +24,7 @@ from dpt_deploy.artifact.sidecar import PLAN
 from dpt_deploy.artifact.store import payload_of, write_sidecar
 from dpt_deploy.core.environment import Gpu
 from dpt_deploy.core.profile import parse_ranges
-from dpt_deploy.engine import compat
+from dpt_deploy.engine import callbacks
 from dpt_deploy.engine.profiles import plan_profiles
 from dpt_deploy.graph.analysis.fingerprint import fingerprint
 from dpt_deploy.graph.analysis.opened import OpenedGraph
@@ -154,7 +154,7 @@ def install_refit(monkeypatch, library="tensorrt_rtx", version=None, **faults):
     """Put the fakes in place of CUDA, the driver and a library; returns the faults that a test can set."""
     made = Faults(**faults)
     monkeypatch.setitem(sys.modules, library, fake_library(made, version or VERSIONS[library]))
-    monkeypatch.setattr(compat, "_logger", functools.cache(compat._logger.__wrapped__))
+    monkeypatch.setattr(callbacks, "_logger", functools.cache(callbacks._logger.__wrapped__))
     monkeypatch.setattr(_cuda, "runtime", FakeCuda())
     monkeypatch.setattr(targets, "gpu_devices", lambda: [GPU])
     monkeypatch.setattr(targets, "free_device_memory", lambda: None)

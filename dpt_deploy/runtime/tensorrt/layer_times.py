@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from dpt_deploy.core.errors import UsageError
+from dpt_deploy.core.interruptions import DeferredInterruptions
 from dpt_deploy.core.size import Size
 from dpt_deploy.runtime.cuda.driver import DeviceMemory
 from dpt_deploy.runtime.tensorrt.engine import OpenEngine
@@ -44,8 +45,9 @@ def layer_seconds(opened: OpenEngine, value: np.ndarray, batch: int, size: Size,
         stream.synchronize()
         lane.context.profiler = recorder
         for _ in range(runs):
-            opened.enqueue(lane, source.address, target.address)
-            stream.synchronize()
+            with DeferredInterruptions():  # an exception in the profiler would travel through the library
+                opened.enqueue(lane, source.address, target.address)
+                stream.synchronize()
     return {name: seconds / runs for name, seconds in recorder.seconds.items()}
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from dataclasses import replace
 
@@ -269,6 +270,21 @@ def test_an_interrupted_build_leaves_nothing(tmp_path):
     with recording(stop) as reporter, pytest.raises(KeyboardInterrupt):
         build(exported("tiny-vit", precision="fp16"), tmp_path / "out")
     assert all(phase.closed for phase in reporter.tasks)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_a_signal_while_the_library_builds_leaves_nothing(step, tmp_path):
+    def stop(phase):
+        if phase.done == step and signal.getsignal(signal.SIGTERM) is not signal.default_int_handler:
+            signal.raise_signal(signal.SIGTERM)
+
+    former = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with recording(stop), pytest.raises(KeyboardInterrupt):
+            build(exported("tiny-vit", precision="fp16"), tmp_path / "out")
+    finally:
+        signal.signal(signal.SIGTERM, former)
     assert not (tmp_path / "out").exists()
 
 

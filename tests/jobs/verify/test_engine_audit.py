@@ -14,7 +14,8 @@ from dpt_deploy.core.errors import DptError, ParityError
 from dpt_deploy.core.size import Size
 from dpt_deploy.engine.audit import audit_network, check_audit
 from dpt_deploy.engine.builder import let_fp32_attention_decompose
-from dpt_deploy.engine.compat import Messages, load
+from dpt_deploy.engine.callbacks import Messages
+from dpt_deploy.engine.compat import load
 from dpt_deploy.engine.inspection import audit_engine
 from dpt_deploy.graph.analysis.activations import peak_activation_bytes
 from dpt_deploy.graph.analysis.opened import OpenedGraph

@@ -19,7 +19,8 @@ from dpt_deploy.core.errors import IncompatibleError
 from dpt_deploy.core.files import check_folder, write_errors
 from dpt_deploy.core.progress import say
 from dpt_deploy.engine import compat, preflight
-from dpt_deploy.engine.compat import Edition, Messages
+from dpt_deploy.engine.callbacks import Messages
+from dpt_deploy.engine.compat import Edition
 from dpt_deploy.jobs.build.golden import write_golden
 from dpt_deploy.jobs.build.refit.refitter import RefitRequest, refit_engine
 from dpt_deploy.jobs.build.refit.same_graph import check_same_graph
@@ -128,7 +129,7 @@ def _warn(pair: _Pair) -> None:
 def _refit(pair: _Pair, plan: Path) -> tuple[int, Sidecar]:
     """Write plan and golden tensors into the staging folder; return the number of weights it takes, and the sidecar."""
     edition = compat.load(pair.record.library)
-    with compat.Messages(edition) as messages:
+    with Messages(edition) as messages:
         weights = _write_plan(edition, pair, plan, messages)
         lasting = _can_be_refitted(edition, plan, messages, host_code=pair.record.options.version_compatible)
     source = pair.model

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from dpt_deploy.core.errors import DptError, IncompatibleError, ResourceError
-from dpt_deploy.engine.compat import Edition, Messages
+from dpt_deploy.engine.callbacks import Messages
+from dpt_deploy.engine.compat import Edition
 
 _SHOWN = 5
 
