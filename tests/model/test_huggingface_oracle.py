@@ -322,7 +322,7 @@ def test_the_epsilon_of_the_folder_replaces_that_of_the_recipe(eps, used, folder
 CONTRADICTIONS = {
     "model_type": "zoedepth",
     "hidden_size": 48,
-    "num_hidden_layers": 5,
+    "num_hidden_layers": 3,
     "num_attention_heads": 4,
     "backbone_out_indices": [0, 1, 1, 3],
     "neck_hidden_sizes": [8, 12, 16, 24],

@@ -1,6 +1,6 @@
 """Folders that Hugging Face's ``from_pretrained`` loads, written without ``transformers``.
 
-Keys and ``config.json`` are those of :mod:`dpt_deploy.model.families.huggingface`.
+Keys and ``config.json`` are those of :mod:`dpt_deploy.model.families.huggingface` and ``huggingface_config``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from dpt_deploy.core.files import atomic_write_bytes, write_errors
 from dpt_deploy.core.spec import ImageSpec, ModelSpec
 from dpt_deploy.model.checkpoints.read import save_tensors
 from dpt_deploy.model.dpt import DPT
-from dpt_deploy.model.families.huggingface import BY_TASK, IMAGE, describe, describe_bit, last_block
+from dpt_deploy.model.families.huggingface import BY_TASK, IMAGE
+from dpt_deploy.model.families.huggingface_config import BIT_STAGES, describe, describe_bit, last_block
 
 _BICUBIC = 3  # PIL's number, which preprocessor_config.json uses
 
@@ -66,7 +67,7 @@ def _obstacle(spec: ModelSpec, image: ImageSpec | None) -> str | None:
     blocks = [tap for tap in spec.taps if isinstance(tap, int)]
     stages = [tap for tap in spec.taps if isinstance(tap, str)]
     hybrid = isinstance(encoder, HybridSpec)
-    stages_fit = stages == ["stage0", "stage1"] and len(encoder.stages) == len(_BIT_STAGES)
+    stages_fit = stages == ["stage0", "stage1"] and len(encoder.stages) == len(BIT_STAGES)
     checks = {
         "MiDaS 2.1 decoder": spec.decoder != "dpt",
         "second leading token": encoder.prefix_tokens != 1,
@@ -79,9 +80,6 @@ def _obstacle(spec: ModelSpec, image: ImageSpec | None) -> str | None:
         f"resize rule other than {IMAGE.resize!r}": image is not None and image.resize != IMAGE.resize,
     }
     return next((what for what, needed in checks.items() if needed), None)
-
-
-_BIT_STAGES = ("stage1", "stage2", "stage3")
 
 
 def _renamed(spec: ModelSpec, name: str, tensor: Tensor) -> list[tuple[str, Tensor]]:
@@ -128,7 +126,7 @@ def _config(spec: ModelSpec, encoder: TransformerSpec) -> dict[str, Any]:
         grid, channels = encoder.grid, encoder.stage_channels
         config["backbone_featmap_shape"] = [1, channels[-1], grid, grid]
         config["neck_ignore_stages"] = [0, 1]
-        config["backbone_config"] = {**describe_bit(encoder), "out_features": list(_BIT_STAGES)}
+        config["backbone_config"] = describe_bit(encoder)
     return config
 
 
