@@ -36,7 +36,10 @@ class Payload:
 
 @dataclass(frozen=True)
 class WeightsSource:
-    """Origin of the weights: ``random`` with its seed, or a checkpoint with its hash."""
+    """Origin of the weights: ``random`` with its seed, or a checkpoint with its hash.
+
+    ``entry`` is the place that was asked for in a training checkpoint, such as ``model_ema``.
+    """
 
     kind: str
     path: str = ""
@@ -44,6 +47,7 @@ class WeightsSource:
     seed: int = 0
     family: str = ""
     licence: str = ""
+    entry: str = ""
 
     @property
     def is_random(self) -> bool:

@@ -85,7 +85,15 @@ def checkpoint_options(function: Function) -> Function:
     """Add the options that choose the network and report on its checkpoint."""
     for option in (
         click.option(
-            "--keys", is_flag=True, help="List every key of the checkpoint and the parameter it was loaded into."
+            "--keys",
+            is_flag=True,
+            help="List everything in the checkpoint, and the parameter each key was loaded into.",
+        ),
+        click.option(
+            "--entry",
+            default="",
+            metavar="NAME",
+            help="Which network of a training checkpoint that holds several, for example model_ema.",
         ),
         click.option(
             "--classes", type=click.IntRange(min=1), help="Number of classes of a segmentation model (default: 150)."

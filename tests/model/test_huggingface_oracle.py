@@ -290,6 +290,42 @@ def test_the_file_alone_the_old_bin_and_shards_are_the_same(folder, tmp_path):
     assert len(load_weights(TINY, tmp_path / "sharded")[1].files) > 1
 
 
+@pytest.mark.parametrize("form", ["safetensors", "sharded", "bin", "cache"])
+def test_a_variant_and_a_file_by_its_own_name_honour_the_configuration(form, tmp_path):
+    theirs = oracle(TINY, layer_norm_eps=1e-3)
+    folder = tmp_path / "folder"
+    if form == "bin":
+        theirs.config.save_pretrained(folder)
+        torch.save(theirs.state_dict(), folder / "pytorch_model.fp16.bin")
+    elif form == "cache":  # names are links to files that are called by their hash
+        theirs.save_pretrained(tmp_path / "blobs")
+        folder.mkdir()
+        for path in (tmp_path / "blobs").iterdir():
+            (folder / path.name).symlink_to(path.rename(path.with_name(f"{len(path.name):040x}")))
+    else:
+        theirs.save_pretrained(folder, variant="fp16", max_shard_size="50KB" if form == "sharded" else "1GB")
+    named = next(path for path in sorted(folder.iterdir()) if re.fullmatch(r".*model\.(?!.*-of-).*", path.name))
+    for source in (folder, named):
+        ours, _ = load_weights(TINY, source)
+        assert ours.spec.encoder.norm_eps == 1e-3
+        pixels = photograph(1, 64, 64)
+        assert distance(run(ours, pixels), oracle_output(theirs, pixels)) <= MAX_OF_RANGE
+
+
+def test_a_folder_of_two_variants_asks_for_one(folder, tmp_path):
+    for variant in ("fp16", "bf16"):
+        shutil.copy(folder / "model.safetensors", tmp_path / f"model.{variant}.safetensors")
+    with pytest.raises(BadFileError, match="2 variants") as caught:
+        load_weights(TINY, tmp_path)
+    assert "model.bf16.safetensors" in caught.value.hint
+
+
+def test_a_file_of_another_name_is_taken_without_the_configuration_next_to_it(folder, tmp_path):
+    source = changed_config(folder, tmp_path, layer_norm_eps=1e-3)
+    (source / "model.safetensors").rename(source / "weights.safetensors")
+    assert load_weights(TINY, source / "weights.safetensors")[0].spec == TINY
+
+
 def test_a_missing_shard_is_an_error_and_so_is_one_outside(folder, tmp_path):
     oracle(TINY).save_pretrained(tmp_path, max_shard_size="50KB")
     next(tmp_path.glob("model-00002-*.safetensors")).unlink()

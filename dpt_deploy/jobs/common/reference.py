@@ -35,7 +35,7 @@ def build_reference(spec: ModelSpec, source: WeightsSource) -> tuple[DPT, Weight
     """
     if source.is_random:
         return random_model(spec, seed=source.seed), source, None
-    model, loaded = load_weights(spec, checkpoint_path(source))
+    model, loaded = load_weights(spec, checkpoint_path(source), entry=source.entry)
     found = _digest(loaded.files)
     if source.sha256 and source.sha256 != found:
         raise BadFileError(
@@ -56,7 +56,7 @@ def reference_of(sidecar: Sidecar, weights: str | None = None, *, against: Path 
     elif weights:
         if source.is_random:
             raise UsageError("this artefact has random weights; --weights does not apply", hint="leave --weights out")
-        source = replace(source, kind="file", path=str(Path(weights).resolve()))
+        source = replace(source, kind="file", path=str(Path(weights).absolute()))
     if not source.is_random and not checkpoint_path(source).exists():
         raise BadFileError(
             f"the checkpoint {source.path} is not there",

@@ -22,6 +22,7 @@ def convert_checkpoint(
     *,
     layout: str = "huggingface",
     weights: str | None = None,
+    entry: str = "",
     task: ModelTask | None = None,
     classes: int | None = None,
 ) -> Path:
@@ -39,7 +40,7 @@ def convert_checkpoint(
         raise UsageError(f"unknown layout {layout!r}", hint=f"known: {', '.join(layouts())}")
     recipe = load_recipe(backbone, task=task, classes=classes)
     check_folder(out)  # before anything is downloaded
-    source = resolve_weights(weights, recipe)
+    source = resolve_weights(weights, recipe, entry=entry)
     if source.is_random:
         raise UsageError(
             "random weights are not converted: once saved, nobody could tell them from trained ones",

@@ -59,7 +59,7 @@ def export_model(request: ExportRequest, out: Path, *, force: bool = False) -> E
     """
     check_export(request)
     check_folder(out)  # before anything is downloaded
-    source = resolve_weights(request.weights, request.recipe)
+    source = resolve_weights(request.weights, request.recipe, entry=request.entry)
     requests = {each.precision: each for each in request.variants}
     paths = {precision: out / f"{each.stem}.onnx" for precision, each in requests.items()}
     say(f"weights: {source}")

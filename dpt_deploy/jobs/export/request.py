@@ -47,6 +47,7 @@ class ExportRequest:
         recipe: the network, its image rule and its tolerances; see :func:`dpt_deploy.core.recipe.load_recipe`.
         weights: a checkpoint file, a Hugging Face folder, a published name, ``random`` or ``random:SEED``; None: the
             weights that belong to the recipe.
+        entry: one of several networks in a training checkpoint, such as ``model_ema``; empty: the usual one.
         precision: number format of the graph. ``int8`` makes two artefacts from one calibration: ``int8`` for engines
             and ``int8-cpu`` for ONNX Runtime.
         opset: ONNX opset; None: the recipe's.
@@ -65,6 +66,7 @@ class ExportRequest:
 
     recipe: Recipe
     weights: str | None = None
+    entry: str = ""
     precision: str = FP32
     opset: int | None = None
     input_kind: InputKind = "float32"
@@ -192,10 +194,8 @@ def finished(path: Path, request: ExportRequest, source: WeightsSource, spec: Mo
     except BadFileError:
         return None
     have = artifact.sidecar
-    same_weights = (have.weights.kind, have.weights.sha256, have.weights.seed) == (
-        source.kind,
-        source.sha256,
-        source.seed,
+    same_weights = all(
+        getattr(have.weights, name) == getattr(source, name) for name in ("kind", "sha256", "seed", "entry")
     )
     same_tools = have.tools == tool_versions()
     same_graph = (have.precision, have.opset, have.input_kind, have.shapes) == (

@@ -23,10 +23,11 @@ from dpt_deploy.model.families.native import header_of, spec_in_header
 from dpt_deploy.model.families.registry import detect, families, foreign
 
 
-def load_weights(spec: ModelSpec, source: Path) -> tuple[DPT, LoadReport]:
+def load_weights(spec: ModelSpec, source: Path, *, entry: str = "") -> tuple[DPT, LoadReport]:
     """The network of ``spec`` with the weights of ``source``, in float32, for inference; and the use of each key.
 
-    ``source`` is a file of torch.save or safetensors, or a Hugging Face folder. Some numbers, such as the epsilon of
+    ``source`` is a file of torch.save or safetensors, or a Hugging Face folder; ``entry`` names one of several networks
+    in a training checkpoint, such as ``model_ema``. Some numbers, such as the epsilon of
     layer norm, are in no tensor. Where the folder's configuration or the file's header has them, they replace those of
     ``spec``; ``model.spec`` is the result.
 
@@ -34,7 +35,7 @@ def load_weights(spec: ModelSpec, source: Path) -> tuple[DPT, LoadReport]:
         BadFileError: not a checkpoint, damaged, would run code, not finite, or its configuration contradicts ``spec``.
         CheckpointMismatchError: keys missing, unexpected or of the wrong shape.
     """
-    checkpoint = read_checkpoint(source)
+    checkpoint = read_checkpoint(source, entry)
     family = _family_of(checkpoint)
     return _assemble(family.adapt(spec, checkpoint), checkpoint, family)
 
@@ -83,8 +84,13 @@ def _assemble(spec: ModelSpec, checkpoint: Checkpoint, family: Family) -> tuple[
     shapes = {key: tuple(tensor.shape) for key, tensor in checkpoint.tensors.items()}
     check_task(spec, checkpoint.source, family)
     report, sources = match_keys(spec, shapes, family)
-    ignored = tuple((key, "not a tensor") for key in checkpoint.ignored)
-    report = replace(report, files=checkpoint.files, unused=report.unused + ignored)
+    report = replace(
+        report,
+        files=checkpoint.files,
+        unused=report.unused + checkpoint.unused,
+        entry=checkpoint.entry,
+        others=checkpoint.others,
+    )
     if not report.fits:
         raise mismatch_error(spec, checkpoint.source, shapes, family, report)
     return _fill(spec, sources, checkpoint), report

@@ -32,7 +32,10 @@ class WrongShape:
 
 @dataclass(frozen=True)
 class LoadReport:
-    """The use of every key. ``used`` pairs the file's key with the model's; ``missing`` has the file's names."""
+    """The use of every key. ``used`` pairs the file's key with the model's; ``missing`` has the file's names.
+
+    ``entry`` is the place of the network in a training checkpoint, ``others`` are those of further networks there.
+    """
 
     family: str
     files: tuple[Path, ...]
@@ -41,6 +44,8 @@ class LoadReport:
     missing: tuple[str, ...] = ()
     unexpected: tuple[str, ...] = ()
     wrong_shape: tuple[WrongShape, ...] = ()
+    entry: str = ""
+    others: tuple[str, ...] = ()
 
     @property
     def fits(self) -> bool:
@@ -57,7 +62,9 @@ class LoadReport:
         )
 
     def __str__(self) -> str:
-        return f"{self.family}: {len(self.used)} tensors used, {len(self.unused)} unused on purpose"
+        place = f", from {self.entry!r}" if self.entry else ""
+        choice = f"; not taken: {', '.join(self.others)} (--entry chooses)" if self.others else ""
+        return f"{self.family}: {len(self.used)} tensors used{place}, {len(self.unused)} unused on purpose{choice}"
 
 
 class CheckpointMismatchError(BadFileError):

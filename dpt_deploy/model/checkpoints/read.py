@@ -25,6 +25,7 @@ from torch import Tensor
 from dpt_deploy.core.errors import BadFileError, ResourceError
 from dpt_deploy.core.files import atomic_path
 from dpt_deploy.model.checkpoints.pickles import foreign_globals
+from dpt_deploy.model.checkpoints.state_dicts import StateDict, find_state_dict
 
 FOLDER_FILES = (
     "model.safetensors",
@@ -32,8 +33,11 @@ FOLDER_FILES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-_WRAPPERS = ("model", "state_dict", "model_state_dict")  # where training scripts keep the weights
-_PREFIXES = ("module.", "_orig_mod.", "model.")  # of DistributedDataParallel, torch.compile and Lightning
+# One of these with a variant, such as model.fp16.safetensors; shards are named by an index.
+_VARIANT = re.compile(
+    r"(pytorch_)?model(\.\w+)?\.(safetensors|bin)|(pytorch_)?model\.(safetensors|bin)\.index\.(\w+\.)?json"
+)
+_ENCRYPTED = 1  # flag of a member of a zip archive
 _PICKLE = re.compile(rb"\x80[\x02-\x05]")
 _LEGACY = re.compile(rb"\x80[\x02-\x05](\x95.{8})?\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19", re.DOTALL)  # torch.save before 1.6
 
@@ -58,30 +62,44 @@ _DAMAGE = (
 class Checkpoint:
     """A checkpoint: tensors by the file's own keys, the files (for hashing), and the network's description.
 
-    ``ignored`` are entries that are no tensors. ``config`` is Hugging Face's ``config.json``, ``metadata`` the text
-    header of a safetensors file.
+    ``entry`` is the place of the network in a training checkpoint, ``others`` are those of further networks, and
+    ``unused`` has everything that is not of the network, with the reason. ``config`` is Hugging Face's ``config.json``,
+    ``metadata`` the text header of a safetensors file.
     """
 
     source: Path
     files: tuple[Path, ...]
     tensors: dict[str, Tensor]
-    ignored: tuple[str, ...]
+    unused: tuple[tuple[str, str], ...]
     config: dict[str, Any] | None
     metadata: dict[str, str]
+    entry: str = ""
+    others: tuple[str, ...] = ()
 
 
-def read_checkpoint(source: Path) -> Checkpoint:
+def read_checkpoint(source: Path, entry: str = "") -> Checkpoint:
     """The tensors of a PyTorch or safetensors file, or of a Hugging Face folder (sharded or not).
 
+    ``entry`` chooses one of several networks in a training checkpoint, such as ``model_ema``.
+
     Raises:
-        BadFileError: missing, empty, truncated, not a checkpoint, or a pickle that would run code.
+        BadFileError: missing, empty, truncated, not a checkpoint, a pickle that would run code, or without ``entry``.
     """
-    if source.is_dir():
-        return _read_folder(source)
-    entries, metadata = _read_file(source)
-    config = source.with_name("config.json")
-    in_folder = source.name in FOLDER_FILES and config.is_file()
-    return _checkpoint(source, (source,), entries, read_json(config) if in_folder else None, metadata)
+    weights = _folder_file(source) if source.is_dir() else source
+    files = _shards(weights) if weights.suffix == ".json" and _VARIANT.fullmatch(weights.name) else (weights,)
+    entries: dict[str, Any] = {}
+    metadata: dict[str, str] = {}
+    for file in files:
+        shard, metadata = _read_file(file)
+        entries |= shard
+    config = weights.with_name("config.json")
+    described = _VARIANT.fullmatch(weights.name) and config.is_file()
+    found = find_state_dict(entries, source, entry)
+    tensors = _tensors(source, found, entries)
+    unused = (*((key, "not a tensor") for key in found.values if key not in tensors), *found.unused)
+    return Checkpoint(
+        source, files, tensors, unused, read_json(config) if described else None, metadata, found.entry, found.others
+    )
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -111,21 +129,23 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, 
             ) from exc
 
 
-def _read_folder(folder: Path) -> Checkpoint:
+def _folder_file(folder: Path) -> Path:
+    """The weights in a Hugging Face folder, or the index of their shards; a variant only if there is nothing else."""
     name = next((name for name in FOLDER_FILES if (folder / name).is_file()), None)
-    if name is None:
+    if name is not None:
+        return folder / name
+    variants = sorted(path for path in folder.iterdir() if _VARIANT.fullmatch(path.name) and path.is_file())
+    if len(variants) == 1:
+        return variants[0]
+    if variants:
         raise BadFileError(
-            f"folder {folder} has no weights; expected one of {', '.join(FOLDER_FILES)}",
-            hint="give a checkpoint file, or a folder as Hugging Face's save_pretrained writes it",
+            f"folder {folder} has weights in {len(variants)} variants: {', '.join(path.name for path in variants)}",
+            hint=f"name one of them, for example {variants[0]}",
         )
-    files = _shards(folder / name) if name.endswith(".index.json") else (folder / name,)
-    entries: dict[str, Any] = {}
-    metadata: dict[str, str] = {}
-    for file in files:
-        shard, metadata = _read_file(file)
-        entries |= shard
-    config = folder / "config.json"
-    return _checkpoint(folder, files, entries, read_json(config) if config.is_file() else None, metadata)
+    raise BadFileError(
+        f"folder {folder} has no weights; expected one of {', '.join(FOLDER_FILES)}",
+        hint="give a checkpoint file, or a folder as Hugging Face's save_pretrained writes it",
+    )
 
 
 def _shards(index: Path) -> tuple[Path, ...]:
@@ -139,11 +159,8 @@ def _shards(index: Path) -> tuple[Path, ...]:
     return tuple(index.with_name(shard) for shard in shards)
 
 
-def _checkpoint(
-    source: Path, files: tuple[Path, ...], entries: dict[str, Any], config: dict[str, Any] | None, meta: dict[str, str]
-) -> Checkpoint:
-    weights = _strip_prefix(_unwrap(entries))
-    tensors = {key: value for key, value in weights.items() if isinstance(value, Tensor)}
+def _tensors(source: Path, found: StateDict, entries: Mapping[str, Any]) -> dict[str, Tensor]:
+    tensors = {key: value for key, value in found.values.items() if isinstance(value, Tensor)}
     if not tensors:
         raise BadFileError(
             f"{source} holds no tensors (its entries: {', '.join(map(str, list(entries)[:4])) or 'none'})",
@@ -152,24 +169,7 @@ def _checkpoint(
     strange = next((key for key, value in tensors.items() if value.layout != torch.strided or value.is_quantized), None)
     if strange:
         raise BadFileError(f"{source}: {strange} is sparse or quantised", hint="expected dense floating-point weights")
-    return Checkpoint(source, files, tensors, tuple(key for key in weights if key not in tensors), config, meta)
-
-
-def _unwrap(entries: dict[str, Any]) -> dict[str, Any]:
-    """The state dict inside a training checkpoint; the original's rule ("optimizer" next to "model") is one case."""
-    for _ in range(3):  # bounded: a crafted file can hold itself
-        inner = next((entries[name] for name in _WRAPPERS if isinstance(entries.get(name), dict)), None)
-        if inner is None:
-            break
-        entries = inner
-    return entries
-
-
-def _strip_prefix(entries: dict[str, Any]) -> dict[str, Any]:
-    for prefix in _PREFIXES:
-        if entries and all(str(key).startswith(prefix) for key in entries):
-            return _strip_prefix({key.removeprefix(prefix): value for key, value in entries.items()})
-    return {str(key): value for key, value in entries.items()}
+    return tensors
 
 
 def _read_file(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
@@ -217,6 +217,8 @@ def _read_zip(path: Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
+            packing = {member.compress_type for member in archive.infolist()}
+            locked = any(member.flag_bits & _ENCRYPTED for member in archive.infolist())
     except _DAMAGE as exc:
         _fail_damaged(path, exc)
     if any(name.endswith("/constants.pkl") for name in names):
@@ -228,7 +230,14 @@ def _read_zip(path: Path) -> dict[str, Any]:
             f"{path} is a zip archive, but not a checkpoint (it holds {names[0] if names else 'nothing'})",
             hint="unpack it, and give the checkpoint inside",
         )
-    return _read_torch(path, mmap=True)
+    if locked or packing - {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+        raise BadFileError(
+            f"{path} was packed again {'with a password' if locked else 'by a method that PyTorch does not read'}",
+            hint="unpack it, and pack it without compression (zip -0), or save the weights again",
+        )
+    # PyTorch writes members as they are. An archive that was packed again may be compressed, and mapped memory would
+    # then hold its compressed bytes.
+    return _read_torch(path, mmap=packing <= {zipfile.ZIP_STORED})
 
 
 def _read_torch(path: Path, *, mmap: bool) -> dict[str, Any]:
