@@ -19,13 +19,13 @@ from dpt_deploy.runtime.registry import find_runtime
 
 with extra("export", purpose="building the PyTorch reference"):
     from dpt_deploy.model.checkpoints.load import load_weights
-    from dpt_deploy.model.checkpoints.match import LoadReport
+    from dpt_deploy.model.checkpoints.match import KeyMatch
     from dpt_deploy.model.dpt import DPT
     from dpt_deploy.model.random_weights import random_model
     from dpt_deploy.model.rewrites.registry import approximated
 
 
-def build_reference(spec: ModelSpec, source: WeightsSource) -> tuple[DPT, WeightsSource, LoadReport | None]:
+def build_reference(spec: ModelSpec, source: WeightsSource) -> tuple[DPT, WeightsSource, KeyMatch | None]:
     """Build the module of ``spec`` with the weights of ``source``; return it with the source's hash filled in.
 
     If the hash is known, it is checked.

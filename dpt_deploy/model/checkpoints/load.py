@@ -15,7 +15,7 @@ from torch import Tensor
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.spec import ModelSpec
 from dpt_deploy.model.build import build
-from dpt_deploy.model.checkpoints.match import COUNTER, LoadReport, Pieces, check_task, match_keys, mismatch_error
+from dpt_deploy.model.checkpoints.match import COUNTER, KeyMatch, Pieces, check_task, match_keys, mismatch_error
 from dpt_deploy.model.checkpoints.read import Checkpoint, read_checkpoint, save_tensors
 from dpt_deploy.model.dpt import DPT
 from dpt_deploy.model.families.family import Family
@@ -23,7 +23,7 @@ from dpt_deploy.model.families.native import header_of, spec_in_header
 from dpt_deploy.model.families.registry import detect, families, foreign
 
 
-def load_weights(spec: ModelSpec, source: Path, *, entry: str = "") -> tuple[DPT, LoadReport]:
+def load_weights(spec: ModelSpec, source: Path, *, entry: str = "") -> tuple[DPT, KeyMatch]:
     """The network of ``spec`` with the weights of ``source``, in float32, for inference; and the use of each key.
 
     ``source`` is a file of torch.save or safetensors, or a Hugging Face folder; ``entry`` names one of several networks
@@ -40,7 +40,7 @@ def load_weights(spec: ModelSpec, source: Path, *, entry: str = "") -> tuple[DPT
     return _assemble(family.adapt(spec, checkpoint), checkpoint, family)
 
 
-def load_native(path: Path) -> tuple[DPT, LoadReport]:
+def load_native(path: Path) -> tuple[DPT, KeyMatch]:
     """The network in a file of :func:`save_native`, as its header describes it; raises as :func:`load_weights` does."""
     checkpoint = read_checkpoint(path)
     spec = spec_in_header(checkpoint)
@@ -80,20 +80,20 @@ def _family_of(checkpoint: Checkpoint) -> Family:
     return family
 
 
-def _assemble(spec: ModelSpec, checkpoint: Checkpoint, family: Family) -> tuple[DPT, LoadReport]:
+def _assemble(spec: ModelSpec, checkpoint: Checkpoint, family: Family) -> tuple[DPT, KeyMatch]:
     shapes = {key: tuple(tensor.shape) for key, tensor in checkpoint.tensors.items()}
     check_task(spec, checkpoint.source, family)
-    report, sources = match_keys(spec, shapes, family)
-    report = replace(
-        report,
+    matched, sources = match_keys(spec, shapes, family)
+    matched = replace(
+        matched,
         files=checkpoint.files,
-        unused=report.unused + checkpoint.unused,
+        unused=matched.unused + checkpoint.unused,
         entry=checkpoint.entry,
         others=checkpoint.others,
     )
-    if not report.fits:
-        raise mismatch_error(spec, checkpoint.source, shapes, family, report)
-    return _fill(spec, sources, checkpoint), report
+    if not matched.fits:
+        raise mismatch_error(spec, checkpoint.source, shapes, family, matched)
+    return _fill(spec, sources, checkpoint), matched
 
 
 def _fill(spec: ModelSpec, sources: Pieces, checkpoint: Checkpoint) -> DPT:

@@ -15,7 +15,7 @@ from dpt_deploy.model.families.registry import foreign
 
 COUNTER = "num_batches_tracked"  # of batch norm: training only, so never required and always zero
 _CLASSIFIER = "head.classifier.weight"
-_SHOWN = 3  # keys of each kind in the one-line message; the report on the exception has all
+_SHOWN = 3  # keys of each kind in the one-line message; the exception has all
 
 Shapes = Mapping[str, tuple[int, ...]]
 Pieces = dict[str, list[tuple[str, TensorSlot]]]  # the model's key to the file's keys that make it up
@@ -31,7 +31,7 @@ class WrongShape:
 
 
 @dataclass(frozen=True)
-class LoadReport:
+class KeyMatch:
     """The use of every key. ``used`` pairs the file's key with the model's; ``missing`` has the file's names.
 
     ``entry`` is the place of the network in a training checkpoint, ``others`` are those of further networks there.
@@ -68,15 +68,15 @@ class LoadReport:
 
 
 class CheckpointMismatchError(BadFileError):
-    """A checkpoint of another network; ``report`` lists every key."""
+    """A checkpoint of another network; ``keys`` has the use of every key."""
 
-    def __init__(self, message: str, *, hint: str, report: LoadReport) -> None:
-        super().__init__(message, hint=hint, details=report.lines())
-        self.report = report
+    def __init__(self, message: str, *, hint: str, keys: KeyMatch) -> None:
+        super().__init__(message, hint=hint, details=keys.lines())
+        self.keys = keys
 
 
-def match_keys(spec: ModelSpec, shapes: Shapes, family: Family) -> tuple[LoadReport, Pieces]:
-    """Compare the shapes of a checkpoint with ``spec``; return the report, and the keys that make up each parameter."""
+def match_keys(spec: ModelSpec, shapes: Shapes, family: Family) -> tuple[KeyMatch, Pieces]:
+    """Compare the shapes of a checkpoint with ``spec``; return the match, and the keys that make up each parameter."""
     expected = {key: tuple(tensor.shape) for key, tensor in build(spec).state_dict().items() if COUNTER not in key}
     sources: Pieces = {}
     used, unused, unexpected = [], [], []
@@ -91,8 +91,8 @@ def match_keys(spec: ModelSpec, shapes: Shapes, family: Family) -> tuple[LoadRep
             used.append((theirs, slot.key))
             sources.setdefault(slot.key, []).append((theirs, slot))
     missing, wrong = _check_pieces(sources, expected, shapes, family)
-    report = LoadReport(family.name, (), tuple(used), tuple(unused), tuple(missing), tuple(unexpected), tuple(wrong))
-    return report, sources
+    matched = KeyMatch(family.name, (), tuple(used), tuple(unused), tuple(missing), tuple(unexpected), tuple(wrong))
+    return matched, sources
 
 
 def _check_pieces(
@@ -149,7 +149,7 @@ def check_task(spec: ModelSpec, source: Path, family: Family) -> None:
 
 
 def mismatch_error(
-    spec: ModelSpec, source: Path, shapes: Shapes, family: Family, report: LoadReport
+    spec: ModelSpec, source: Path, shapes: Shapes, family: Family, matched: KeyMatch
 ) -> CheckpointMismatchError:
     """Make the error for a checkpoint whose keys do not fit; it names the network that they do fit."""
     classes = _classes(shapes, family)
@@ -157,17 +157,17 @@ def mismatch_error(
         return CheckpointMismatchError(
             f"{source} has {classes} classes; {spec.name!r} was asked for {spec.num_classes}",
             hint=f"use --classes {classes}",
-            report=report,
+            keys=matched,
         )
     parts = (
-        _listed("missing", report.missing),
-        _listed("unexpected", report.unexpected),
-        _listed("of wrong shape", [f"{w.key} {w.found}, expected {w.expected}" for w in report.wrong_shape]),
+        _listed("missing", matched.missing),
+        _listed("unexpected", matched.unexpected),
+        _listed("of wrong shape", [f"{w.key} {w.found}, expected {w.expected}" for w in matched.wrong_shape]),
     )
     problems = "; ".join(filter(None, parts))
     message = f"{source} ({family.name} keys) does not fit {spec.name!r}: {problems}"
     hint = f"{_advice(shapes, family, classes)}; --keys lists every key"
-    return CheckpointMismatchError(message, hint=hint, report=report)
+    return CheckpointMismatchError(message, hint=hint, keys=matched)
 
 
 def _advice(shapes: Shapes, family: Family, classes: int) -> str:
