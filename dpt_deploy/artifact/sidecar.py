@@ -38,7 +38,9 @@ class Payload:
 class WeightsSource:
     """Origin of the weights: ``random`` with its seed, or a checkpoint with its hash.
 
-    ``entry`` is the place that was asked for in a training checkpoint, such as ``model_ema``.
+    ``entry`` is the place that was asked for in a training checkpoint, such as ``model_ema``. ``commercial`` is
+    ``yes``, ``no`` or ``unclear``, and ``training_data`` the reason. ``checked`` is the check of a download: ``64
+    digits`` or ``8 digits`` of its SHA-256, or its ``length``. They are empty in older sidecars.
     """
 
     kind: str
@@ -48,6 +50,9 @@ class WeightsSource:
     family: str = ""
     licence: str = ""
     entry: str = ""
+    commercial: str = ""
+    training_data: str = ""
+    checked: str = ""
 
     @property
     def is_random(self) -> bool:

@@ -43,6 +43,11 @@ def _approximation(_context: click.Context, _option: click.Parameter, text: str 
     help="Checkpoint file, Hugging Face folder, published name, or random[:SEED].",
 )
 @click.option(
+    "--commercial",
+    is_flag=True,
+    help="Refuse weights that may not be used commercially; warn where that is unclear.",
+)
+@click.option(
     "--precision",
     default=FP32,
     show_default=True,
@@ -123,7 +128,7 @@ def command(
     dpt-deploy export --backbone base --weights random -o out/      # for timing only
 
     Without --weights, the weights that ship with the package are used (tiny, tiny-vit, tiny-conv), else the published
-    checkpoint of that name: it is downloaded once and its hash is checked.
+    checkpoint of that name: it is downloaded once and its hash is checked. Licence and training data are shown.
     """
     from dpt_deploy.jobs.export.export import export_model
     from dpt_deploy.jobs.export.request import Approximation, ExportRequest

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from dpt_deploy.artifact.records import ApproximationRecord, OperationRecord
-from dpt_deploy.artifact.sidecar import Sidecar
+from dpt_deploy.artifact.sidecar import Sidecar, WeightsSource
 from dpt_deploy.cli._engine_tables import engine_rows, time_table
 from dpt_deploy.cli._options import artifact_argument, json_option
 from dpt_deploy.cli._output import PARITY_COLUMNS, case_rows, print_facts, print_json, print_table
@@ -30,6 +30,9 @@ def command(artifact: Path, as_json: bool) -> None:
     rows = [
         ("model", f"{sidecar.model.name}, {sidecar.model.task}"),
         ("weights", str(sidecar.weights)),
+        ("licence", _licence(sidecar.weights)),
+        *([("training data", sidecar.weights.training_data)] if sidecar.weights.training_data else []),
+        *([("download checked by", sidecar.weights.checked)] if sidecar.weights.checked else []),
         ("precision", f"{sidecar.precision}, opset {sidecar.opset}"),
         *_approximation(sidecar.approximation),
         ("input", _tensor(sidecar.inputs[0])),
@@ -47,6 +50,10 @@ def command(artifact: Path, as_json: bool) -> None:
         print_table(*time_table(sidecar.engine))
     if sidecar.parity:
         print_table("measured parity", PARITY_COLUMNS, case_rows(sidecar.parity.cases))
+
+
+def _licence(weights: WeightsSource) -> str:
+    return f"{weights.licence or 'not known'}; commercial use: {weights.commercial or 'not recorded'}"
 
 
 def _approximation(record: ApproximationRecord | None) -> list[tuple[str, str]]:

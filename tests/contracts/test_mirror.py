@@ -59,6 +59,7 @@ TESTED_IN = {
     "jobs/verify/result",
     "measure/test_timing.py": "measure/ceiling",
     "model/checkpoints/test_read.py": "model/checkpoints/match model/checkpoints/pickles",
+    "model/checkpoints/test_published.py": "model/checkpoints/pins",
     "model/checkpoints/test_load.py": "model/families/dpt model/families/midas21 model/families/native "
     "model/families/registry model/families/shared",
     "model/test_huggingface_oracle.py": "model/checkpoints/huggingface model/families/huggingface",
@@ -68,7 +69,6 @@ TESTED_IN = {
     "model/fusion model/heads "
     ""
     "model/initial model/random_weights model/reassemble",
-    "model/test_shipped.py": "jobs/common/weights",
     "model/test_state.py": "model/build",
     "report/test_benchmark_page.py": "report/sections report/training_sections",
     "report/test_latency_figure.py": "report/bench_plot",

@@ -10,6 +10,7 @@ from dpt_deploy.jobs.export.request import ExportRequest
 
 pytest.importorskip("torch", reason="the models need PyTorch")
 
+from dpt_deploy import cli
 from dpt_deploy.artifact.sidecar import WeightsSource
 from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.jobs.common.reference import reference_of
@@ -51,13 +52,17 @@ def test_random_weights_know_less(tmp_path):
     assert score.abs_rel > 0.85 * score.plane_abs_rel
 
 
-def test_an_artefact_names_them_wherever_the_package_lies(tmp_path):
-    artifact = export_model(ExportRequest(load_recipe("tiny-vit")), tmp_path).artifact
+def test_an_artefact_names_them_wherever_the_package_lies(tmp_path, capsys):
+    artifact = export_model(ExportRequest(load_recipe("tiny-vit"), commercial=True), tmp_path).artifact
     source = artifact.sidecar.weights
     assert (source.kind, source.path, source.licence) == ("shipped", "tiny-vit.safetensors", "MIT")
     assert not source.is_random
     assert os.sep not in source.path
     assert reference_of(artifact.sidecar).spec.name == "tiny-vit"
+    assert cli.call(["inspect", str(artifact.path)]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "MIT; commercial use: yes" in shown
+    assert "scenes rendered by this package" in shown
 
 
 def test_they_belong_to_the_networks_of_the_zoo_alone():

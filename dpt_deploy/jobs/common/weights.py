@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from dpt_deploy.artifact.sidecar import WeightsSource
 from dpt_deploy.core.errors import BadFileError, UsageError
+from dpt_deploy.core.progress import say
 from dpt_deploy.core.recipe import Recipe, load_recipe
 from dpt_deploy.model.checkpoints import published
 
 _OWN_LICENCE = "MIT"
+_OWN_DATA = "scenes rendered by this package; no photograph, data set or weights of others"
+_NO_DATA = "none: random weights have learned nothing"
+_UNKNOWN_DATA = "not known: a file of your own, which is none of the published ones"
+_CHECKS = {
+    "64 digits": "checked by all 64 digits of its SHA-256",
+    "8 digits": "checked by 8 digits of its SHA-256, since no more are published; the hash of the first copy is pinned",
+    "length": "checked by its length, since no hash is published; the hash of the first copy is pinned",
+}
 _RANDOM = re.compile(r"random(?::(\d+))?")
 
 
-def resolve_weights(text: str | None, recipe: Recipe, *, entry: str = "") -> WeightsSource:
+def resolve_weights(text: str | None, recipe: Recipe, *, entry: str = "", commercial: bool = False) -> WeightsSource:
     """Find the weights that ``--weights`` names.
 
     ``text`` is ``random`` or ``random:SEED``, a file or folder, the name of a shipped or published checkpoint, or None
     for the recipe's own. A published checkpoint is downloaded once, and its hash is checked. ``entry`` names one of
-    several networks in a training checkpoint.
+    several networks in a training checkpoint. With ``commercial``, weights that may not be used commercially are
+    refused before they are downloaded (see :func:`check_commercial`).
 
     Raises:
-        UsageError: ``entry`` without a file, or nothing is published for the recipe.
+        UsageError: ``entry`` without a file; nothing is published for the recipe; or not for commercial use.
         ResourceError: the download failed.
         BadFileError: no file and no known name; or the downloaded file has another hash.
     """
@@ -31,24 +42,75 @@ def resolve_weights(text: str | None, recipe: Recipe, *, entry: str = "") -> Wei
     match = _RANDOM.fullmatch(text or "")
     if text and not match and Path(text).exists():
         # Not resolved: the name that a link has in a folder of Hugging Face says that config.json belongs to it.
-        return WeightsSource("file", path=str(Path(text).absolute()), entry=entry)
+        return WeightsSource(
+            "file", path=str(Path(text).absolute()), entry=entry, commercial="unclear", training_data=_UNKNOWN_DATA
+        )
     if entry:
         raise UsageError(
             f"--entry {entry} names a part of a checkpoint file, and --weights is not a file",
             hint="give --weights FILE, or leave --entry out",
         )
     if match:
-        return WeightsSource("random", seed=int(match[1] or 0))
+        return WeightsSource("random", seed=int(match[1] or 0), commercial="yes", training_data=_NO_DATA)
     if found := published.shipped_path(text) if text else shipped_for(recipe):
-        return WeightsSource("shipped", path=found.name, licence=_OWN_LICENCE)
+        return WeightsSource(
+            "shipped", path=found.name, licence=_OWN_LICENCE, commercial="yes", training_data=_OWN_DATA
+        )
     known = published.find(text) if text else published.default_for(recipe.name, recipe.model.task)
     if known is None:
         raise BadFileError(
             f"weights {text!r}: no such file, and no published checkpoint of that name",
             hint="give a file, a folder of Hugging Face, a name listed by `dpt-deploy doctor`, or random",
         )
-    path = published.fetch(known)
-    return WeightsSource("published", path=str(path), licence=known.licence)
+    source = _with_terms(WeightsSource("published", path=known.file, checked=known.checked), known)
+    if commercial:
+        check_commercial(source)
+    source = replace(source, path=str(published.fetch(known)))
+    say(f"{known.file}: {_CHECKS[known.checked]}")
+    say(f"{known.file}: {terms(source)}")
+    return source
+
+
+def settle_terms(source: WeightsSource, *, commercial: bool) -> WeightsSource:
+    """``source`` with the terms of the published file that a user's file is by its hash, if any.
+
+    Raises:
+        UsageError: ``commercial``, and it may not be used commercially.
+    """
+    if source.kind != "file":
+        return source
+    known = published.with_hash(source.sha256)
+    source = _with_terms(source, known) if known else source
+    if commercial:
+        check_commercial(source)
+    return source
+
+
+def check_commercial(source: WeightsSource) -> None:
+    """Refuse weights that may not be used commercially; warn where it is unclear.
+
+    Raises:
+        UsageError: commercial use is not permitted.
+    """
+    if source.commercial == "no":
+        raise UsageError(
+            f"{source} may not be used commercially: {terms(source)}",
+            hint="choose other weights, or leave --commercial out",
+        )
+    if source.commercial != "yes":
+        say(f"warning: {source}: {terms(source)}; satisfy yourself before you use them commercially")
+
+
+def terms(source: WeightsSource) -> str:
+    """One line on licence, commercial use and training data."""
+    licence = f"licence {source.licence}" if source.licence else "licence not known"
+    if not source.commercial:
+        return f"{licence}; commercial use not recorded"
+    return f"{licence}; commercial use: {source.commercial}; training data: {source.training_data}"
+
+
+def _with_terms(source: WeightsSource, entry: published.PublishedWeights) -> WeightsSource:
+    return replace(source, licence=entry.licence, commercial=entry.commercial, training_data=entry.training_data)
 
 
 def shipped_for(recipe: Recipe) -> Path | None:

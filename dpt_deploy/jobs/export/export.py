@@ -17,7 +17,7 @@ from dpt_deploy.core.progress import say
 from dpt_deploy.core.spec import ImageSpec, ModelSpec
 from dpt_deploy.jobs.common.reference import build_reference
 from dpt_deploy.jobs.common.runners import reference_runtime
-from dpt_deploy.jobs.common.weights import resolve_weights
+from dpt_deploy.jobs.common.weights import resolve_weights, settle_terms
 from dpt_deploy.jobs.export.approximation import measure_approximation
 from dpt_deploy.jobs.export.assemble import describe_artifact, fp32_graph, golden
 from dpt_deploy.jobs.export.measurements import prepare
@@ -51,7 +51,7 @@ def export_model(request: ExportRequest, out: Path, *, force: bool = False) -> E
     as two artefacts of one calibration: ``int8-cpu`` for ONNX Runtime and ``int8`` for engines.
 
     Raises:
-        UsageError: an option that the model or this version cannot honour.
+        UsageError: an option that the model, the weights or this version cannot honour.
         BadFileError: the checkpoint is unusable.
         ParityError: an exported graph does not agree with PyTorch; or it is over the budget or slower than FP32, which
             ``force`` and ``request.allow_slower`` permit. Nothing is written.
@@ -59,11 +59,12 @@ def export_model(request: ExportRequest, out: Path, *, force: bool = False) -> E
     """
     check_export(request)
     check_folder(out)  # before anything is downloaded
-    source = resolve_weights(request.weights, request.recipe, entry=request.entry)
+    source = resolve_weights(request.weights, request.recipe, entry=request.entry, commercial=request.commercial)
     requests = {each.precision: each for each in request.variants}
     paths = {precision: out / f"{each.stem}.onnx" for precision, each in requests.items()}
     say(f"weights: {source}")
     model, source, loaded = build_reference(request.recipe.model, source)
+    source = settle_terms(source, commercial=request.commercial)
     if loaded is not None:
         for line in loaded.lines():
             say(line, detail=True)

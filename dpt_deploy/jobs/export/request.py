@@ -47,6 +47,7 @@ class ExportRequest:
         recipe: the network, its image rule and its tolerances; see :func:`dpt_deploy.core.recipe.load_recipe`.
         weights: a checkpoint file, a Hugging Face folder, a published name, ``random`` or ``random:SEED``; None: the
             weights that belong to the recipe.
+        commercial: refuse weights that may not be used commercially, and warn where that is unclear.
         entry: one of several networks in a training checkpoint, such as ``model_ema``; empty: the usual one.
         precision: number format of the graph. ``int8`` makes two artefacts from one calibration: ``int8`` for engines
             and ``int8-cpu`` for ONNX Runtime.
@@ -67,6 +68,7 @@ class ExportRequest:
     recipe: Recipe
     weights: str | None = None
     entry: str = ""
+    commercial: bool = False
     precision: str = FP32
     opset: int | None = None
     input_kind: InputKind = "float32"

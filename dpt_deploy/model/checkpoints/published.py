@@ -16,14 +16,17 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import IO, Any, Literal, NoReturn
 from urllib.parse import quote
 
 from dpt_deploy.core.errors import BadFileError, ResourceError, UsageError
 from dpt_deploy.core.files import atomic_write_bytes, write_errors
 from dpt_deploy.core.progress import TaskProgress, progress
 from dpt_deploy.core.spec import ModelTask
+from dpt_deploy.model.checkpoints.pins import mismatch, pin
 from dpt_deploy.model.families.registry import licence_of
+
+CommercialUse = Literal["yes", "no", "unclear"]
 
 CACHE_VARIABLE = "DPT_DEPLOY_CACHE"
 ADDRESS_VARIABLE = "DPT_DEPLOY_WEIGHTS_URL"
@@ -37,23 +40,41 @@ _ATTEMPTS = 4  # an interrupted transfer resumes
 
 @dataclass(frozen=True)
 class PublishedWeights:
-    """One entry of ``data/weights.toml``; ``address`` and ``sha256`` (its first digits) are empty where not known."""
+    """One entry of ``data/weights.toml``; ``address`` is empty, and ``size_bytes`` 0, where it is not known.
+
+    ``sha256`` has all 64 digits, the first 8, or none. ``commercial`` says whether the weights may be used
+    commercially, and ``training_data`` why.
+    """
 
     file: str
     address: str
     sha256: str
+    size_bytes: int
     family: str
     recipe: str
     task: ModelTask
     default: bool
     licence: str
+    commercial: CommercialUse
+    training_data: str
+
+    @property
+    def checked(self) -> str:
+        """The check that a download passes, as a sidecar states it."""
+        return f"{len(self.sha256)} digits" if self.sha256 else "length"
 
 
 @cache
 def published() -> tuple[PublishedWeights, ...]:
     """Every published checkpoint that the zoo can build."""
     table = tomllib.loads((files("dpt_deploy") / "data" / "weights.toml").read_text(encoding="utf-8"))
-    return tuple(PublishedWeights(**{"licence": licence_of(entry["family"]), **entry}) for entry in table["weights"])
+    return tuple(_entry(entry, table["training"]) for entry in table["weights"])
+
+
+def _entry(entry: dict[str, Any], training: dict[str, Any]) -> PublishedWeights:
+    found = {"licence": licence_of(entry["family"]), **entry}
+    terms = training[found.pop("training")]
+    return PublishedWeights(**found, commercial=terms["commercial"], training_data=terms["data"])
 
 
 def default_for(recipe_name: str, task: ModelTask) -> PublishedWeights:
@@ -71,6 +92,11 @@ def default_for(recipe_name: str, task: ModelTask) -> PublishedWeights:
 def find(name: str) -> PublishedWeights | None:
     """The entry with this file name, with or without its suffix; None when there is none."""
     return next((entry for entry in published() if name in (entry.file, Path(entry.file).stem)), None)
+
+
+def with_hash(sha256: str) -> PublishedWeights | None:
+    """The published file with this full SHA-256, as far as its digits are known; None when there is none."""
+    return next((entry for entry in published() if entry.sha256 and sha256.startswith(entry.sha256)), None)
 
 
 def shipped_path(name: str) -> Path | None:
@@ -98,11 +124,12 @@ def fetch(entry: PublishedWeights) -> Path:
     """The file of ``entry`` in the cache, downloaded when it is not there, with its hash checked.
 
     An interrupted download resumes at the next call. ``$DPT_DEPLOY_WEIGHTS_URL``, the address of a folder,
-    replaces the published source.
+    replaces the published source. Where not all digits of the hash are known, the first copy's hash is pinned in the
+    cache, and a later copy must have it.
 
     Raises:
         ResourceError: no network, no such file at the source, disk full; the message names file and address.
-        BadFileError: what arrived has another hash (it is removed).
+        BadFileError: what arrived has another hash than the published or the pinned one (it is removed).
         UsageError: no address is known for the file, or it is not http(s).
     """
     path = cache_folder() / entry.file
@@ -114,16 +141,20 @@ def fetch(entry: PublishedWeights) -> Path:
     part = path.with_name(f"{path.name}.part")
     with progress(f"downloading {entry.file}", unit="bytes") as transfer:
         _download(entry, address, part, transfer)
-    digest = _hash(part)
-    if not digest.startswith(entry.sha256):
+    if entry.size_bytes and (found := part.stat().st_size) != entry.size_bytes:
         part.unlink()
         raise BadFileError(
-            f"{entry.file} from {address} has SHA-256 {digest[:8]}…; expected {entry.sha256}…: it was removed",
+            f"{entry.file} from {address} has {found:,} bytes; expected {entry.size_bytes:,}: it was removed",
             hint="run again; if it happens again, the source is not the published file",
         )
+    digest = _hash(part)
+    if (problem := mismatch(path, digest, entry.sha256)) is not None:
+        part.unlink()
+        raise BadFileError(f"{entry.file} from {address} {problem.found}: it was removed", hint=problem.hint)
     with write_errors(path):
         part.replace(path)
     _remember(path, digest)
+    pin(path, digest, entry.sha256)
     return path
 
 
@@ -151,12 +182,10 @@ def _is_verified(path: Path, entry: PublishedWeights) -> bool:
         return False
     with write_errors(path):
         remembered = _mark(path).read_text(encoding="utf-8").split() if _mark(path).is_file() else []
-        state = _state(path)
-        if remembered[:2] == state:
-            return True
-        digest = _hash(path)
-        if digest.startswith(entry.sha256 or "".join(remembered[2:])):
+        digest = remembered[2] if remembered[:2] == _state(path) and len(remembered) == 3 else _hash(path)
+        if mismatch(path, digest, entry.sha256) is None:
             _remember(path, digest)
+            pin(path, digest, entry.sha256)
             return True
         path.unlink()  # damaged since: fetch it again
     return False

@@ -18,7 +18,7 @@ from support.reporting import recording
 from dpt_deploy.core.errors import BadFileError, ResourceError, UsageError
 from dpt_deploy.core.recipe import zoo_names
 from dpt_deploy.model.checkpoints import published as module
-from dpt_deploy.model.checkpoints.published import cache_folder, default_for, fetch, find, published
+from dpt_deploy.model.checkpoints.published import cache_folder, default_for, fetch, find, published, with_hash
 
 pytestmark = pytest.mark.fast
 
@@ -127,10 +127,36 @@ def test_every_entry_is_consistent(entry):
     assert entry.licence == "MIT"
     assert entry.address == "" or entry.address.endswith(f"/{entry.file}")
     assert entry.address.startswith("https://github.com/isl-org/") or not entry.address
-    assert entry.sha256 == "" or f"-{entry.sha256}.pt" in entry.file
+    assert len(entry.sha256) in (64, 8, 0)
+    assert f"-{entry.sha256[:8]}.pt" in entry.file or "-" not in entry.file
     assert entry.sha256 or "-" not in entry.file
+    assert entry.checked == {64: "64 digits", 8: "8 digits", 0: "length"}[len(entry.sha256)]
+    assert entry.size_bytes == 0 or entry.size_bytes > 100_000_000
+    assert entry.commercial == "unclear"  # whose licence permits what the training data forbid
+    assert "licence" in entry.training_data
     assert not entry.default or (entry.address and entry.sha256)
     assert find(entry.file) == find(entry.file.removesuffix(".pt")) == entry
+
+
+FULL = {
+    "2f21e586477d90cb9624c7eef5df7891edca49a1c4795ee2cb631fd4daa6ca69": (
+        "dpt_large-midas-2f21e586.pt",
+        "dpt_large_384.pt",
+    ),
+    "501f0c75b3bca7daec6b3682c5054c09b366765aef6fa3a09d03a5cb4b230853": ("dpt_hybrid-midas-501f0c75.pt",),
+    "f6b980704cfd7259c7cc2b058c2f160159c55e84b3b6c08331b4156a84629f70": ("midas_v21-f6b98070.pt", "midas_v21_384.pt"),
+}
+
+
+def test_full_hashes_are_those_that_others_pin():
+    found = {file: digest for digest, files in FULL.items() for file in files}
+    assert {entry.file: entry.sha256 for entry in published() if len(entry.sha256) == 64} == found
+
+
+def test_a_file_is_recognised_by_its_hash():
+    assert with_hash(next(iter(FULL))).file == "dpt_large-midas-2f21e586.pt"
+    assert with_hash("cb926ef4" + "0" * 56).file == "dpt_hybrid_kitti-cb926ef4.pt"
+    assert with_hash("0" * 64) is None
 
 
 def test_at_most_one_default_for_a_recipe_and_task():
@@ -176,7 +202,7 @@ def test_a_download_is_whole_checked_and_kept(served):
     assert (task.unit, task.closed) == ("bytes", True)
     assert fetch(ENTRY) == path
     assert len(served.requests) == 1  # the second time nothing was asked
-    assert cached() == ["synthetic-cafe.pt", "synthetic-cafe.pt.verified"]
+    assert cached() == ["synthetic-cafe.pt", "synthetic-cafe.pt.sha256", "synthetic-cafe.pt.verified"]
 
 
 def test_a_cut_connection_is_taken_up_where_it_broke_off(served):
@@ -240,6 +266,82 @@ def test_a_file_put_there_by_hand_is_checked_and_used():
     cache_folder().mkdir(parents=True)
     (cache_folder() / ENTRY.file).write_bytes(PAYLOAD)
     assert fetch(replace(ENTRY, address="")).read_bytes() == PAYLOAD
+
+
+# --- the pinned hash --------------------------------------------------------------------------------------------------
+
+OTHER = bytes(reversed(range(256))) * 20_000
+KNOWN = {"length": "", "8 digits": ENTRY.sha256, "64 digits": hashlib.sha256(PAYLOAD).hexdigest()}
+
+
+def changed_later(monkeypatch, digits, served):
+    """An entry whose first copy is in the cache, and whose later copies are another file that meets its digits."""
+    entry = replace(ENTRY, sha256=KNOWN[digits])
+    path = fetch(entry)
+    served.payload = OTHER
+    path.unlink()
+    if digits == "8 digits":  # as if the other file had been made to have these digits
+        other = hashlib.sha256(OTHER).hexdigest()
+        monkeypatch.setattr(module, "_hash", lambda _path: entry.sha256 + other[8:])
+    return entry
+
+
+@pytest.mark.parametrize("digits", ["length", "8 digits"])
+def test_a_later_file_with_another_full_hash_is_an_error(digits, served, monkeypatch):
+    entry = changed_later(monkeypatch, digits, served)
+    with pytest.raises(BadFileError, match="the first copy had") as caught:
+        fetch(entry)
+    assert hashlib.sha256(PAYLOAD).hexdigest() in str(caught.value)
+    pin = cache_folder() / "synthetic-cafe.pt.sha256"
+    assert f"delete {pin}" in caught.value.hint
+    assert "synthetic-cafe.pt" not in cached()
+    pin.unlink()  # as the hint says
+    assert fetch(entry).read_bytes() == OTHER
+
+
+def test_a_pin_is_not_needed_where_all_digits_are_published(served):
+    fetch(replace(ENTRY, sha256=KNOWN["64 digits"]))
+    assert cached() == ["synthetic-cafe.pt", "synthetic-cafe.pt.verified"]
+
+
+def test_a_pin_has_the_form_of_sha256sum(served):
+    fetch(ENTRY)
+    pin = cache_folder() / "synthetic-cafe.pt.sha256"
+    assert pin.read_text() == f"{KNOWN['64 digits']}  synthetic-cafe.pt\n"
+
+
+def test_a_copy_of_an_earlier_version_is_pinned_without_a_download(served):
+    path = fetch(ENTRY)
+    pin = path.with_name(f"{path.name}.sha256")
+    pin.unlink()
+    assert fetch(ENTRY) == path
+    assert pin.is_file()
+    assert len(served.requests) == 1
+
+
+def test_a_copy_that_met_8_digits_is_checked_again_when_64_are_known(served):
+    path = fetch(replace(ENTRY, sha256=""))
+    with pytest.raises(BadFileError, match=r"has SHA-256 [0-9a-f]{8}…; expected 00000000…"):
+        fetch(replace(ENTRY, sha256="0" * 64))
+    assert not path.exists()
+
+
+def test_a_file_of_another_length_is_refused_before_it_is_hashed(served, monkeypatch):
+    monkeypatch.setattr(module, "_hash", lambda _path: pytest.fail("hashed"))
+    with pytest.raises(BadFileError, match=r"has 5,120,000 bytes; expected 5,120,001: it was removed"):
+        fetch(replace(ENTRY, size_bytes=len(PAYLOAD) + 1))
+    assert cached() == []
+
+
+@pytest.mark.parametrize("content", [b"", b"short  file", b"\xff\xfe", b"0" * 64])
+def test_a_damaged_pin_is_not_a_traceback(content, served):
+    fetch(ENTRY)
+    (cache_folder() / "synthetic-cafe.pt.sha256").write_bytes(content)
+    if content == b"0" * 64:  # a whole hash, of another file
+        with pytest.raises(BadFileError, match="the first copy had 0000"):
+            fetch(ENTRY)
+    else:
+        assert fetch(ENTRY).read_bytes() == PAYLOAD
 
 
 # --- no way to the file -----------------------------------------------------------------------------------------------

@@ -1,0 +1,112 @@
+"""Licence, commercial use and training data of weights: said at fetch, recorded, and enforced by ``--commercial``."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from support.faults.handmade import handmade
+from support.reporting import recording
+
+from dpt_deploy.artifact.sidecar import Sidecar, WeightsSource
+from dpt_deploy.core.errors import UsageError
+from dpt_deploy.core.recipe import load_recipe
+from dpt_deploy.jobs.common import weights as module
+from dpt_deploy.jobs.common.weights import check_commercial, resolve_weights, settle_terms, terms
+from dpt_deploy.model.checkpoints import published
+
+pytestmark = pytest.mark.fast
+
+HYBRID = "hybrid"
+DATA = "photographs that may not be sold"
+
+
+@pytest.fixture
+def entry(tmp_path, monkeypatch):
+    """A published file whose fetch returns a path at once."""
+    known = published.default_for(HYBRID, "depth")
+    monkeypatch.setattr(published, "fetch", lambda found: tmp_path / found.file)
+
+    def publish(**changes):
+        changed = replace(known, **changes)
+        monkeypatch.setattr(published, "default_for", lambda _recipe, _task: changed)
+        monkeypatch.setattr(published, "with_hash", lambda _hash: changed)
+        return changed
+
+    return publish
+
+
+@pytest.mark.parametrize(
+    ("sha256", "checked", "said"),
+    [
+        ("5" * 64, "64 digits", "checked by all 64 digits of its SHA-256"),
+        ("5" * 8, "8 digits", "checked by 8 digits of its SHA-256, since no more are published"),
+        ("", "length", "checked by its length, since no hash is published"),
+    ],
+)
+def test_the_check_and_the_terms_are_said_and_recorded(sha256, checked, said, entry):
+    known = entry(sha256=sha256)
+    with recording() as reporter:
+        source = resolve_weights(None, load_recipe(HYBRID))
+    assert any(said in line for line in reporter.lines)
+    assert f"{known.file}: {terms(source)}" in reporter.lines
+    assert (source.checked, source.commercial, source.licence) == (checked, "unclear", "MIT")
+    assert "for research only" in source.training_data
+
+
+def test_weights_that_may_not_be_sold_are_refused_before_they_are_fetched(entry, monkeypatch):
+    entry(commercial="no", training_data=DATA)
+    monkeypatch.setattr(published, "fetch", lambda _found: pytest.fail("fetched"))
+    with pytest.raises(UsageError, match=f"may not be used commercially: .*{DATA}") as caught:
+        resolve_weights(None, load_recipe(HYBRID), commercial=True)
+    assert caught.value.exit_code == 2
+    assert "--commercial" in caught.value.hint
+
+
+def test_without_the_option_they_are_taken(entry):
+    entry(commercial="no", training_data=DATA)
+    assert resolve_weights(None, load_recipe(HYBRID)).commercial == "no"
+
+
+def test_unclear_terms_are_a_warning(entry):
+    entry()
+    with recording() as reporter:
+        resolve_weights(None, load_recipe(HYBRID), commercial=True)
+    assert [line for line in reporter.lines if line.startswith("warning: ") and "satisfy yourself" in line]
+
+
+@pytest.mark.parametrize("text", ["random", None])
+def test_random_and_shipped_weights_are_free(text):
+    with recording() as reporter:
+        source = resolve_weights(text, load_recipe("tiny"), commercial=True)
+    assert source.commercial == "yes"
+    assert not [line for line in reporter.lines if "warning" in line]
+
+
+def test_a_user_s_file_is_recognised_by_its_hash(entry, tmp_path):
+    (tmp_path / "mine.pt").touch()
+    source = resolve_weights(str(tmp_path / "mine.pt"), load_recipe(HYBRID), commercial=True)
+    assert (source.commercial, source.licence) == ("unclear", "")
+    entry(commercial="no", training_data=DATA)
+    with pytest.raises(UsageError, match=r"mine\.pt may not be used commercially"):
+        settle_terms(replace(source, sha256="5" * 64), commercial=True)
+    assert settle_terms(source, commercial=False).training_data == DATA
+
+
+def test_a_sidecar_of_an_earlier_version_loads_without_terms(tmp_path):
+    sidecar = handmade(tmp_path).sidecar
+    written = json.loads(sidecar.to_json())
+    for name in ("entry", "commercial", "training_data", "checked"):
+        del written["weights"][name]
+    assert Sidecar.from_json(json.dumps(written)) == sidecar
+
+
+def test_terms_that_are_not_recorded_are_unclear():
+    source = WeightsSource("published", path="a.pt")
+    assert terms(source) == "licence not known; commercial use not recorded"
+    with recording() as reporter:
+        check_commercial(source)
+    assert "warning" in reporter.lines[0]
+
+
+def test_every_check_has_its_sentence():
+    assert {entry.checked for entry in published.published()} <= set(module._CHECKS)
