@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Annotated
 
 from dpt_deploy.core.environment import Gpu
 from dpt_deploy.core.profile import Profile, ProfileTime
+from dpt_deploy.core.ranges import Amount, Count, Measured, Natural, OptionalFileName, Positive, Range, Side
 from dpt_deploy.core.recipe import Tolerance
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import TensorSpec
@@ -23,8 +25,8 @@ class TypeLossRecord:
     """
 
     type: str
-    max: float
-    mean: float
+    max: Amount
+    mean: Amount
 
 
 @dataclass(frozen=True)
@@ -78,13 +80,13 @@ class CaseResult:
     the whole comparison.
     """
 
-    batch: int
+    batch: Count
     size: str
     passed: bool
-    max: float | None = None
-    mean: float | None = None
-    abs_rel: float | None = None
-    agreement: float | None = None
+    max: Measured | None = None
+    mean: Measured | None = None
+    abs_rel: Measured | None = None
+    agreement: Measured | None = None
     note: str = ""
     held_to: Tolerance | None = None
     output: str = ""
@@ -111,8 +113,8 @@ class OperationRecord:
     """Arithmetic operations of one image at ``size``: of the graph, and of the network as the paper draws it."""
 
     size: str
-    graph: int
-    original: int
+    graph: Natural
+    original: Annotated[int, Range(1)]
 
     @property
     def saved(self) -> float:
@@ -125,9 +127,9 @@ class RangeRecord:
     """Largest magnitudes of tensors, measured on ``images`` images from ``source`` at each of ``sizes``."""
 
     source: str
-    images: int
+    images: Natural
     sizes: tuple[str, ...]
-    largest: dict[str, float]  # tensor to its largest magnitude, in execution order
+    largest: dict[str, Amount]  # tensor to its largest magnitude, in execution order
 
 
 @dataclass(frozen=True)
@@ -141,14 +143,14 @@ class AccuracyRecord:
     """
 
     source: str
-    images: int
+    images: Natural
     size: str
     runtime: str
-    drift: float
-    sqnr: float | None = None
-    abs_rel: tuple[float, float] | None = None
-    delta1: tuple[float, float] | None = None
-    speedup: tuple[float, float, float] | None = None
+    drift: Measured
+    sqnr: Measured | None = None
+    abs_rel: tuple[Positive, Measured] | None = None
+    delta1: tuple[Measured, Measured] | None = None
+    speedup: tuple[Amount, Amount, Amount] | None = None
 
     @property
     def change(self) -> float:
@@ -165,7 +167,7 @@ class ApproximationRecord:
 
     name: str
     parameters: dict[str, float]
-    limit: float
+    limit: Amount
     accuracy: AccuracyRecord
 
 
@@ -180,21 +182,21 @@ class QuantisationRecord:
     """
 
     method: str
-    clip: dict[str, float]
+    clip: dict[str, Amount]
     kept: dict[str, str]
-    budget: float | None
+    budget: Amount | None
     worth: AccuracyRecord
-    twin: str = ""
+    twin: OptionalFileName = ""
     smooth: bool = False
-    smoothed: int = 0
+    smoothed: Natural = 0
 
 
 @dataclass(frozen=True)
 class Shapes:
     """Sizes that a graph takes: any multiple of ``stride``, or only ``static`` (height, width) with batch 1."""
 
-    stride: int
-    static: tuple[int, int] | None = None
+    stride: Annotated[int, Range(1, 4096)]
+    static: tuple[Side, Side] | None = None
 
     @property
     def static_size(self) -> Size | None:
@@ -211,8 +213,8 @@ class EngineOptions:
     lets FP32 matrix products round their inputs to 10 bits.
     """
 
-    level: int = 3
-    workspace_bytes: int = 0
+    level: Annotated[int, Range(0, 5)] = 3
+    workspace_bytes: Natural = 0
     version_compatible: bool = False
     hardware_compatible: bool = False
     strip_weights: bool = False
@@ -248,13 +250,13 @@ class LayerTimes:
     """
 
     shape: str
-    precision: dict[str, float]
-    casts: float = 0.0
-    qdq: float = 0.0
-    attention: float = 0.0
-    other: float = 0.0
-    unknown: float = 0.0
-    dearest: dict[str, float] = field(default_factory=dict)
+    precision: dict[str, Amount]
+    casts: Amount = 0.0
+    qdq: Amount = 0.0
+    attention: Amount = 0.0
+    other: Amount = 0.0
+    unknown: Amount = 0.0
+    dearest: dict[str, Amount] = field(default_factory=dict)
 
     @property
     def total(self) -> float:
@@ -278,12 +280,12 @@ class AuditRecord:
     """
 
     method: str
-    layers: dict[str, int]
-    operations: dict[str, int]
-    attention: dict[str, int]
-    quantize: int = 0
-    dequantize: int = 0
-    casts: int = 0
+    layers: dict[str, Natural]
+    operations: dict[str, Natural]
+    attention: dict[str, Natural]
+    quantize: Natural = 0
+    dequantize: Natural = 0
+    casts: Natural = 0
     times: LayerTimes | None = None
     untimed: str = ""
 
@@ -321,11 +323,11 @@ class EngineRecord:
     device: Gpu | None
     profiles: tuple[Profile, ...]
     options: EngineOptions
-    weight_bytes: int
-    activation_bytes: int
-    seconds: float
+    weight_bytes: Natural
+    activation_bytes: Natural
+    seconds: Amount
     audit: AuditRecord
-    ends_bytes: int = 0
+    ends_bytes: Natural = 0
     refit: RefitRecord | None = None
     profile_times: tuple[ProfileTime, ...] = ()
     measured_on: Gpu | None = None

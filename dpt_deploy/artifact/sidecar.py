@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path, PureWindowsPath
-from typing import Self
+from pathlib import Path
+from typing import Annotated, Self
 
 from dpt_deploy.artifact.records import (
     ApproximationRecord,
@@ -19,19 +19,22 @@ from dpt_deploy.artifact.records import (
 )
 from dpt_deploy.artifact.upgrade import FORMAT, upgraded
 from dpt_deploy.core.decode import decode
+from dpt_deploy.core.documents import parse_json
+from dpt_deploy.core.ranges import FileName, Natural, OptionalFileName, Range
 from dpt_deploy.core.recipe import VerifyMatrix
 from dpt_deploy.core.spec import ImageSpec, ModelSpec, TensorSpec
 
 ONNX, PLAN = "onnx", "plan"  # kinds of artefact
+_DTYPES = ("float32", "float16", "uint8", "int8", "int32", "int64")  # of inputs and outputs
 
 
 @dataclass(frozen=True)
 class Payload:
     """One file of an artefact: its name in the folder of the sidecar, its hash and size."""
 
-    name: str
+    name: FileName
     sha256: str
-    size_bytes: int
+    size_bytes: Natural
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class WeightsSource:
     kind: str
     path: str = ""
     sha256: str = ""
-    seed: int = 0
+    seed: Natural = 0
     family: str = ""
     licence: str = ""
     entry: str = ""
@@ -74,7 +77,7 @@ class Sidecar:
     image: ImageSpec
     weights: WeightsSource
     precision: str
-    opset: int
+    opset: Annotated[int, Range(1, 1000)]
     input_kind: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[OutputRecord, ...]
@@ -85,7 +88,7 @@ class Sidecar:
     ranges: RangeRecord | None = None
     quantisation: QuantisationRecord | None = None
     approximation: ApproximationRecord | None = None
-    golden: str = ""
+    golden: OptionalFileName = ""
     parity: ParityRecord | None = None
     engine: EngineRecord | None = None
     format: int = FORMAT
@@ -105,9 +108,7 @@ class Sidecar:
             ValueError: it is damaged, or of another format.
         """
         try:
-            data = json.loads(text)
-        except RecursionError as exc:
-            raise ValueError("it is nested too deeply") from exc
+            data = parse_json(text)
         except ValueError as exc:
             raise ValueError(f"it is not JSON ({exc})") from exc
         data = upgraded(data)
@@ -119,14 +120,9 @@ class Sidecar:
 
     def _check(self) -> None:
         """Raise ``ValueError`` unless the values are consistent."""
-        for payload in (*self.payloads, *self.parents):
-            if payload.name in ("", "..") or PureWindowsPath(payload.name).name != payload.name:
-                raise ValueError(f"payload name {payload.name!r} is not the name of a file next to the sidecar")
         if self.golden and self.golden not in {payload.name for payload in self.payloads}:
             raise ValueError(f"golden {self.golden!r} is not among the payloads")
         self._check_ends()
-        if min(self.shapes.stride, self.model.stride, *(self.shapes.static or ())) < 1:
-            raise ValueError("a size or stride is not positive")
         if (self.kind == PLAN) != (self.engine is not None):
             raise ValueError(f"kind {self.kind!r} contradicts its engine record")
 
@@ -137,6 +133,9 @@ class Sidecar:
                 f"inputs {[each.name for each in self.inputs]} and outputs {names}; "
                 "expected one input, and one or more outputs of different names"
             )
+        for end in (*self.inputs, *self.outputs):
+            if end.dtype not in _DTYPES:
+                raise ValueError(f"dtype of {end.name!r} is {end.dtype[:20]!r}; expected one of {', '.join(_DTYPES)}")
         for output in self.outputs:
             if len(output.shape) != len(output.kind.shape):
                 raise ValueError(

@@ -17,10 +17,10 @@ from dpt_deploy.artifact.records import EngineRecord
 from dpt_deploy.artifact.sidecar import ONNX, Payload, Sidecar
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.files import atomic_write_bytes
+from dpt_deploy.core.limits import JSON
 
 EXTERNAL_DATA_BYTES = 1 << 30  # protobuf cannot hold 2 GiB, and a file of that size is awkward long before
 _CHUNK = 1 << 20
-_MAX_SIDECAR_BYTES = 1 << 24  # a real one has a few kilobytes
 
 
 @dataclass(frozen=True)
@@ -100,10 +100,7 @@ def read_sidecar(path: Path) -> Sidecar:
                 f"{path} has no sidecar {where.name}: it is unfinished, or was moved without it",
                 hint="copy the .json along with the model, or export again",
             )
-        if where.stat().st_size > _MAX_SIDECAR_BYTES:
-            raise BadFileError(
-                f"sidecar {where} has {where.stat().st_size:,} bytes; expected a few thousand", hint="export again"
-            )
+        JSON.check(f"sidecar {where}", where.stat().st_size)
         try:
             return Sidecar.from_json(where.read_bytes())
         except ValueError as exc:

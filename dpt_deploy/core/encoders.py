@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar
+
+from dpt_deploy.core.ranges import Channels, Count, Positive, Range, TimmName
 
 PositionResize = Literal["bilinear", "nearest", "tiled"]
 WeightStandardisation = Literal["sqrt", "sum"]  # divide by sqrt(σ²+1e-8) (timm >= 0.4.12) or by σ+1e-5 (timm 0.4.5)
@@ -16,6 +18,8 @@ EncoderFamily = Literal["transformer", "convolutional"]
 Tap = int | str  # a transformer block (0-based), or "stage0" … for the feature map of a stage
 
 PAPER_STRIDES = (4.0, 8.0, 16.0, 32.0)  # pixels between neighbours in the four fused maps, finest first (Figure 1)
+_MAX_BLOCKS = 1000
+_MAX_PARAMETERS = 1 << 33  # of the blocks, or of the position table: several times the largest published encoders
 _PATCHES = (16, 8)  # the paper's (§3.1), and half of it for small images
 
 
@@ -109,13 +113,13 @@ class TransformerSpec(EncoderSpec):
     planted where a study must prove that it would notice one.
     """
 
-    width: int
-    depth: int
-    heads: int
-    patch: int = 16
-    grid: int = 24
-    prefix_tokens: int = 1
-    norm_eps: float = 1e-6
+    width: Channels
+    depth: Annotated[int, Range(1, 1024)]
+    heads: Channels
+    patch: Annotated[int, Range(1, 1024)] = 16
+    grid: Annotated[int, Range(1, 4096)] = 24
+    prefix_tokens: Annotated[int, Range(0, 1024)] = 1
+    norm_eps: Positive = 1e-6
     position_resize: PositionResize = "bilinear"
 
     hidden: ClassVar[tuple[str, ...]] = ("norm_eps",)
@@ -129,6 +133,15 @@ class TransformerSpec(EncoderSpec):
     def blocks(self) -> int:
         return self.depth
 
+    def problems(self) -> Iterable[tuple[str, str]]:
+        if self.width % self.heads:
+            yield f"{self.heads} heads of a width of {self.width}", "the width is a multiple of the heads"
+        if max(12 * self.depth * self.width, self.grid**2) * self.width > _MAX_PARAMETERS:
+            yield (
+                f"more than {_MAX_PARAMETERS:,} parameters (width {self.width}, depth {self.depth}, grid {self.grid})",
+                "correct width, depth or grid",
+            )
+
 
 @register_encoder_spec
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +151,7 @@ class ViTSpec(TransformerSpec):
     kind: Literal["vit"] = "vit"
 
     def problems(self) -> Iterable[tuple[str, str]]:
+        yield from super().problems()
         if self.patch not in _PATCHES:
             yield (
                 f"patches of {self.patch} pixels; expected {' or '.join(map(str, _PATCHES))}",
@@ -154,9 +168,9 @@ class HybridSpec(TransformerSpec):
     """
 
     kind: Literal["hybrid"] = "hybrid"
-    stem_channels: int = 64
-    stage_blocks: tuple[int, ...] = ()
-    stage_channels: tuple[int, ...] = ()
+    stem_channels: Channels = 64
+    stage_blocks: tuple[Count, ...] = ()
+    stage_channels: tuple[Channels, ...] = ()
     weight_standardisation: WeightStandardisation = "sqrt"
 
     hidden: ClassVar[tuple[str, ...]] = ("norm_eps", "weight_standardisation")
@@ -166,6 +180,10 @@ class HybridSpec(TransformerSpec):
         return self.stage_channels
 
     def problems(self) -> Iterable[tuple[str, str]]:
+        yield from super().problems()
+        yield from _stage_problems(self.stage_blocks, self.stage_channels)
+        if not self.stage_blocks:
+            yield "no stage_blocks", "give the blocks and channels of the ResNet's stages"
         if self.patch != _PATCHES[0]:
             yield (
                 f"patches of {self.patch} pixels; expected {_PATCHES[0]}",
@@ -182,12 +200,22 @@ class CNNSpec(EncoderSpec):
     """
 
     kind: Literal["cnn"] = "cnn"
-    timm_name: str
-    stage_blocks: tuple[int, ...] = ()
-    stage_channels: tuple[int, ...] = ()
+    timm_name: TimmName
+    stage_blocks: tuple[Count, ...] = ()
+    stage_channels: tuple[Channels, ...] = ()
 
     family: ClassVar[EncoderFamily] = "convolutional"
 
     @property
     def stages(self) -> tuple[int, ...]:
         return self.stage_channels
+
+    def problems(self) -> Iterable[tuple[str, str]]:
+        return _stage_problems(self.stage_blocks, self.stage_channels)
+
+
+def _stage_problems(blocks: tuple[int, ...], channels: tuple[int, ...]) -> Iterable[tuple[str, str]]:
+    if blocks and len(channels) < len(blocks):
+        yield f"{len(blocks)} stage_blocks and {len(channels)} stage_channels", "give the channels of each stage"
+    if sum(blocks) > _MAX_BLOCKS:
+        yield f"{sum(blocks)} blocks in the stages", f"at most {_MAX_BLOCKS} are supported"

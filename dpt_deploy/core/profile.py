@@ -9,15 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from dpt_deploy.core.errors import UsageError
+from dpt_deploy.core.ranges import MAX_BATCH, Measured, Range, Side
 from dpt_deploy.core.size import Size, check_size, parse_size
 from dpt_deploy.core.spec import TensorSpec
 
-Shape = tuple[int, int, int]  # (batch, height, width)
+Shape = tuple[Annotated[int, Range(1, MAX_BATCH)], Side, Side]  # (batch, height, width)
 
 
 @dataclass(frozen=True)
@@ -87,9 +88,9 @@ class ProfileTime:
     """
 
     profile: Profile
-    first: float
-    steady: tuple[float, float, float]
-    switch: float | None = None
+    first: Measured
+    steady: tuple[Measured, Measured, Measured]
+    switch: Measured | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {

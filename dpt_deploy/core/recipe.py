@@ -6,16 +6,18 @@ known by name; a path to a TOML file is accepted wherever a name is.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Self, get_type_hints
+from typing import Annotated, Any, Self, get_type_hints
 
 from dpt_deploy.core.decode import decode
+from dpt_deploy.core.documents import parse_toml, read_regular
 from dpt_deploy.core.encoders import EncoderSpec, other_kinds_keys
 from dpt_deploy.core.errors import BadFileError, UsageError
+from dpt_deploy.core.limits import TOML
+from dpt_deploy.core.ranges import MAX_BATCH, MAX_CLASSES, Amount, FileStem, Range
 from dpt_deploy.core.spec import ImageSpec, MetricTail, ModelSpec, ModelTask
 from dpt_deploy.core.task import TASKS
 
@@ -30,9 +32,9 @@ class Tolerance:
     the share of pixels with another label, for graphs that return labels (near ties).
     """
 
-    max: float
-    mean: float
-    disagreement: float
+    max: Amount
+    mean: Amount
+    disagreement: Amount
 
 
 @dataclass(frozen=True)
@@ -40,14 +42,14 @@ class VerifyMatrix:
     """Sizes and batches that ``verify`` tries by default."""
 
     res: tuple[str, ...]
-    batch: tuple[int, ...]
+    batch: tuple[Annotated[int, Range(1, MAX_BATCH)], ...]
 
 
 @dataclass(frozen=True)
 class Segmentation:
     """Changes to a depth recipe for ``--task segmentation``; ``image`` overrides single keys of the image rule."""
 
-    classes: int
+    classes: Annotated[int, Range(1, MAX_CLASSES)]
     image: dict[str, Any] = field(default_factory=dict)
 
 
@@ -55,11 +57,11 @@ class Segmentation:
 class Recipe:
     """A validated recipe. ``parity`` maps a precision (``fp32``) to its tolerance."""
 
-    name: str
+    name: FileStem
     description: str
     model: ModelSpec
     image: ImageSpec
-    opset: int
+    opset: Annotated[int, Range(1, 1000)]
     verify: VerifyMatrix
     parity: dict[str, Tolerance]
 
@@ -131,10 +133,7 @@ def _zoo_folder() -> Any:
 
 def _read(name: str) -> tuple[Table, str]:
     if name.endswith(".toml"):
-        path = Path(name)
-        if not path.is_file():
-            raise BadFileError(f"recipe {name} does not exist", hint="give a zoo name or the path of a TOML file")
-        raw = path.read_bytes()
+        raw = read_regular(Path(name), TOML, what="recipe", hint="give a zoo name or the path of a TOML file")
     elif name in zoo_names():
         raw = (_zoo_folder() / f"{name}.toml").read_bytes()
     else:
@@ -142,8 +141,8 @@ def _read(name: str) -> tuple[Table, str]:
             f"unknown backbone {name!r}", hint=f"known: {', '.join(zoo_names())}; or the path of a recipe file (.toml)"
         )
     try:
-        return tomllib.loads(raw.decode()), name
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        return parse_toml(raw), name
+    except ValueError as exc:
         raise BadFileError(f"recipe {name} is not valid TOML: {exc}", hint="correct the file at that place") from exc
 
 
@@ -177,7 +176,7 @@ def _merge(base: Table, over: Table) -> Table:
 def _recipe_from_table(table: Table, source: str) -> Recipe:
     for key in ("model", "parity"):
         _require_table(table.get(key, {}), source, key)
-    model = {**table.get("model", {}), "name": table["name"]}
+    model = {**table.get("model", {}), "name": _value(table["name"], FileStem, source, "name")}
     model["encoder"] = _encoder(model.get("encoder", {}), source)
     if "metric" in model:
         model["metric"] = _build(MetricTail, model["metric"], source, "model.metric")
@@ -214,7 +213,7 @@ def _build(kind: type[Any], table: Table, source: str, where: str) -> Any:
     prefix = f"{where}." if where else ""
     _require_table(table, source, where)
     known = {field.name: field for field in fields(kind)}
-    hints = get_type_hints(kind)
+    hints = get_type_hints(kind, include_extras=True)
     for key in table:
         if key not in known:
             raise BadFileError(
@@ -250,42 +249,7 @@ def _check_model(model: ModelSpec, source: str) -> None:
 
 def _problems(model: ModelSpec) -> Iterator[tuple[str, str]]:
     """Yield the reasons why no network can be built, each with a hint."""
-    encoder = model.encoder
-    levels = len(encoder.strides)
-    if len(model.taps) != levels or len(model.reassemble_channels) != levels:
-        yield (
-            f"{len(model.taps)} taps and {len(model.reassemble_channels)} reassemble_channels",
-            f"this encoder's decoder fuses exactly {levels} features, finest first",
-        )
-        return
-    for tap in model.taps:
-        if isinstance(tap, int) and not 0 <= tap < encoder.blocks:
-            yield (
-                f"tap {tap} of an encoder of {encoder.blocks} blocks",
-                "block taps count from 0; feature maps of a convolutional stage are named 'stage0', 'stage1', …",
-            )
-    yield from encoder.problems()
-    if (model.task == "segmentation") != (model.num_classes > 0):
-        yield f"task {model.task!r} with {model.num_classes} classes", "set model.num_classes"
+    yield from model.problems()
     for name in model.joint:
         if name not in TASKS or model.joint.count(name) > 1:
             yield f"joint task {name!r} is unknown or named twice", f"known tasks: {', '.join(TASKS)}"
-    yield from _stage_tap_problems(model)
-
-
-def _stage_tap_problems(model: ModelSpec) -> Iterator[tuple[str, str]]:
-    channels = model.encoder.stages
-    for level, (tap, wanted) in enumerate(zip(model.taps, model.reassemble_channels, strict=True)):
-        if not isinstance(tap, str):
-            continue
-        if tap != f"stage{level}":
-            yield (
-                f"tap {level} is {tap!r}, whose resolution does not fit",
-                f"the map at that level (1/{model.encoder.strides[level]:g} resolution) is 'stage{level}'",
-            )
-        found = channels[level] if level < len(channels) else None
-        if found != wanted:
-            yield (
-                f"reassemble_channels[{level}] is {wanted}, but {tap!r} has {found} channels",
-                "a tapped feature map enters the decoder as it is: the numbers must agree",
-            )

@@ -6,10 +6,12 @@ MiDaS network it is compared with, closely enough to build it (§3 and Tables 6-
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from dpt_deploy.core.encoders import EncoderSpec, Tap
+from dpt_deploy.core.ranges import MAX_CLASSES, Channels, FileStem, Positive, Range, Side
 
 ModelTask = Literal["depth", "segmentation"]
 Readout = Literal["ignore", "add", "project"]
@@ -31,18 +33,18 @@ class MetricTail:
 
     scale: float
     shift: float
-    png_scale: float
+    png_scale: Positive
 
 
 @dataclass(frozen=True)
 class ImageSpec:
     """Image rule: how an image becomes the network input (resize, normalise, HWC to CHW, as in the original code)."""
 
-    height: int
-    width: int
+    height: Side
+    width: Side
     resize: ResizeRule
     mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    std: tuple[Positive, Positive, Positive]
     keep_aspect: bool = True
 
 
@@ -55,22 +57,61 @@ class ModelSpec:
     ``joint`` names further tasks (:mod:`dpt_deploy.core.task`), each with a head of its own on the same decoder.
     """
 
-    name: str
+    name: FileStem
     task: ModelTask
     encoder: EncoderSpec
     taps: tuple[Tap, ...]
     readout: Readout
-    reassemble_channels: tuple[int, ...]
-    fusion_channels: int = 256
+    reassemble_channels: tuple[Channels, ...]
+    fusion_channels: Channels = 256
     decoder: Decoder = "dpt"
-    num_classes: int = 0
-    stride: int = 32
+    num_classes: Annotated[int, Range(0, MAX_CLASSES)] = 0
+    stride: Annotated[int, Range(1, 4096)] = 32
     metric: MetricTail | None = None
     joint: tuple[str, ...] = ()
 
     def with_classes(self, num_classes: int) -> Self:
         """A copy that is a segmentation model of ``num_classes`` classes."""
         return replace(self, task="segmentation", num_classes=num_classes, metric=None)
+
+    def problems(self) -> Iterable[tuple[str, str]]:
+        """List the reasons why no network can be built, each with a hint."""
+        encoder = self.encoder
+        levels = len(encoder.strides)
+        if len(self.taps) != levels or len(self.reassemble_channels) != levels:
+            yield (
+                f"{len(self.taps)} taps and {len(self.reassemble_channels)} reassemble_channels",
+                f"this encoder's decoder fuses exactly {levels} features, finest first",
+            )
+            return
+        for tap in self.taps:
+            if isinstance(tap, int) and not 0 <= tap < encoder.blocks:
+                yield (
+                    f"tap {tap} of an encoder of {encoder.blocks} blocks",
+                    "block taps count from 0; feature maps of a convolutional stage are named 'stage0', 'stage1', …",
+                )
+        yield from encoder.problems()
+        if (self.task == "segmentation") != (self.num_classes > 0):
+            yield f"task {self.task!r} with {self.num_classes} classes", "set model.num_classes"
+        yield from _stage_tap_problems(self)
+
+
+def _stage_tap_problems(model: ModelSpec) -> Iterator[tuple[str, str]]:
+    channels = model.encoder.stages
+    for level, (tap, wanted) in enumerate(zip(model.taps, model.reassemble_channels, strict=True)):
+        if not isinstance(tap, str):
+            continue
+        if tap != f"stage{level}":
+            yield (
+                f"tap {level} is {tap!r}, whose resolution does not fit",
+                f"the map at that level (1/{model.encoder.strides[level]:g} resolution) is 'stage{level}'",
+            )
+        found = channels[level] if level < len(channels) else None
+        if found != wanted:
+            yield (
+                f"reassemble_channels[{level}] is {wanted}, but {tap!r} has {found} channels",
+                "a tapped feature map enters the decoder as it is: the numbers must agree",
+            )
 
 
 @dataclass(frozen=True)
@@ -79,4 +120,4 @@ class TensorSpec:
 
     name: str
     dtype: str
-    shape: tuple[int | str, ...]
+    shape: tuple[Annotated[int, Range(1, 1 << 40)] | str, ...]

@@ -2,19 +2,53 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import ModelSpec
 from dpt_deploy.model.dpt import DPT
 
+# What PyTorch and timm raise while they build or run a network whose numbers do not fit.
+_CONTRADICTIONS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
 
 def build(spec: ModelSpec) -> DPT:
-    """The network of ``spec`` on the meta device: shapes without memory, in evaluation mode."""
-    with torch.device("meta"):
-        model = DPT(spec)
-    return model.requires_grad_(False).eval()
+    """The network of ``spec`` on the meta device: shapes without memory, in evaluation mode.
+
+    Raises:
+        BadFileError: its numbers contradict each other.
+    """
+    try:
+        with torch.device("meta"):
+            model = DPT(spec).requires_grad_(False).eval()
+        _check_fit(spec)
+    except _CONTRADICTIONS as exc:
+        raise BadFileError(
+            f"no network can be built as {spec.name!r} is described: {' '.join(str(exc).split())[:200]}",
+            hint="correct the recipe; a model's sidecar is damaged: export again",
+        ) from exc
+    return model
+
+
+@cache
+def _check_fit(spec: ModelSpec) -> None:
+    """Run the network once without memory: parts that do not fit each other raise PyTorch's own errors."""
+    side = 2 * spec.stride
+    with torch.device("meta"), torch.no_grad():
+        DPT(spec).eval()(torch.empty((1, 3, side, side)))
 
 
 def count_reference_operations(spec: ModelSpec, size: Size) -> int:

@@ -67,7 +67,13 @@ RECIPES = {
     "missing": (None, "does not exist"),
     "not toml": ("[[", "is not valid TOML"),
     "unknown key": (f'base = "{VIT}"\nspeed = 9', "unknown key 'speed'"),
-    "folder in name": (f'base = "{VIT}"\nname = "../x"', "'../x' is not the name of a file"),
+    "folder in name": (f'base = "{VIT}"\nname = "../x"', "name is '../x'; it has a separator"),
+    "escape in name": (f'base = "{VIT}"\nname = "\\u001b]0;x"', "it has a control character"),
+    "heads": (f'base = "{VIT}"\nmodel = {{encoder = {{heads = 7}}}}', "7 heads of a width of"),
+    "deep": ("a = " + "[" * 5000, "nested too deeply"),
+    "deep keys": ("[" + ".".join("a" * 5000) + "]", "nested more than 64 levels"),
+    "digits": (f'base = "{VIT}"\nopset = 1{"0" * 400}', "expected a number of 64 bits"),
+    "std": (f'base = "{VIT}"\nimage = {{std = [0.5, 0.5, nan]}}', "expected a finite number"),
     "tap": (f'base = "{VIT}"\nmodel = {{taps = [0, 1, 2, 9]}}', "tap 9 of an encoder of 4 blocks"),
 }
 

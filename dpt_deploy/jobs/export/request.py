@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
 from dpt_deploy.artifact.records import Shapes
 from dpt_deploy.artifact.sidecar import Sidecar, WeightsSource
@@ -134,10 +134,6 @@ def check_export(request: ExportRequest) -> None:
                 f"recipe {request.recipe.name!r} states no tolerance for {each.precision}",
                 hint=f"add a table [parity.{each.precision}] with max, mean and disagreement",
             )
-    if PureWindowsPath(request.stem).name != request.stem:
-        raise BadFileError(
-            f"the recipe's name {request.recipe.name!r} is not the name of a file", hint="leave slashes and colons out"
-        )
     if request.output_kind == "labels" and request.recipe.model.task != "segmentation":
         raise UsageError("--output labels needs a segmentation model", hint="add --task segmentation")
     if request.output_kind == "labels" and request.recipe.model.joint:

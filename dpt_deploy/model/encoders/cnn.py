@@ -6,6 +6,7 @@ import timm
 from torch import Tensor, nn
 
 from dpt_deploy.core.encoders import CNNSpec, Tap
+from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.model.encoders.base import Encoder
 
 
@@ -14,6 +15,11 @@ class ConvEncoder(Encoder):
 
     def __init__(self, spec: CNNSpec, taps: tuple[Tap, ...]) -> None:
         super().__init__()
+        if not timm.is_model(spec.timm_name):
+            raise BadFileError(
+                f"timm {timm.__version__} has no network {spec.timm_name!r}",
+                hint="give the name of an architecture from timm.list_models()",
+            )
         net = timm.create_model(spec.timm_name, pretrained=False, num_classes=0, **_resized(spec))
         self.taps = taps
         self.stem = nn.Sequential()
