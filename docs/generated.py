@@ -29,6 +29,7 @@ PAGES = {
     "ARCHITECTURE.md": "architecture.md",
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
     "THIRD_PARTY.md": "third-party.md",
     "benchmarks/README.md": "benchmarks.md",
     "benchmarks/REPORT.md": "report.md",

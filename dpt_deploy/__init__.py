@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dpt_deploy.jobs.bench.bench import BenchRequest, bench_artifact
     from dpt_deploy.jobs.build.build import build_engine_artifact
     from dpt_deploy.jobs.build.refit.refit import refit_engine_artifact
+    from dpt_deploy.jobs.common.signature import check_signature, sign_artifact
     from dpt_deploy.jobs.export.convert import convert_checkpoint
     from dpt_deploy.jobs.export.export import export_model
     from dpt_deploy.jobs.export.library import create_model
@@ -41,6 +42,7 @@ __all__ = [
     "__version__",
     "bench_artifact",
     "build_engine_artifact",
+    "check_signature",
     "convert_checkpoint",
     "create_model",
     "diagnose_artifact",
@@ -58,6 +60,7 @@ __all__ = [
     "reporting",
     "run_files",
     "run_study",
+    "sign_artifact",
     "train_model",
     "verify_artifact",
     "write_pfm",
@@ -72,6 +75,7 @@ _PUBLIC = {
     "StudyRequest": "dpt_deploy.jobs.study.study",
     "bench_artifact": "dpt_deploy.jobs.bench.bench",
     "build_engine_artifact": "dpt_deploy.jobs.build.build",
+    "check_signature": "dpt_deploy.jobs.common.signature",
     "convert_checkpoint": "dpt_deploy.jobs.export.convert",
     "create_model": "dpt_deploy.jobs.export.library",
     "diagnose_artifact": "dpt_deploy.jobs.verify.diagnose",
@@ -89,6 +93,7 @@ _PUBLIC = {
     "reporting": "dpt_deploy.core.progress",
     "run_files": "dpt_deploy.jobs.predict.files",
     "run_study": "dpt_deploy.jobs.study.study",
+    "sign_artifact": "dpt_deploy.jobs.common.signature",
     "train_model": "dpt_deploy.jobs.train.train",
     "verify_artifact": "dpt_deploy.jobs.verify.verify",
     "write_pfm": "dpt_deploy.imaging.files",

@@ -20,7 +20,12 @@ from dpt_deploy.core.optional import EXTRA_OF
 from dpt_deploy.runtime.registry import RUNTIMES
 
 # Third-party module to the extra that installs it; pycuda is used by one test only.
-EXTRAS = {**EXTRA_OF, "pycuda": "pycuda", **{name: each.extra for each in RUNTIMES.values() for name in each.modules}}
+EXTRAS = {
+    **EXTRA_OF,
+    "pycuda": "pycuda",
+    "cyclonedx": "dev",
+    **{name: each.extra for each in RUNTIMES.values() for name in each.modules},
+}
 HEADER = ("torch", "timm", "onnx", "onnxruntime", "opencv-python-headless", "transformers", "numpy")
 
 if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # before torch is imported: its threads are counted then

@@ -40,6 +40,11 @@ def sidecar_path(path: Path) -> Path:
     return path.with_name(path.name + ".json")
 
 
+def signature_path(path: Path) -> Path:
+    """Path of the signature of ``path``, unless another one is given."""
+    return path.with_name(path.name + ".sig")
+
+
 def sha256_of(path: Path) -> str:
     """Return the hex SHA-256 of a file."""
     digest = hashlib.sha256()

@@ -30,6 +30,7 @@ COMMANDS = {
     "sweep": ("sweep", "Compare precisions and sizes of a model: error against time."),
     "train": ("train", "Train a model on rendered scenes with the paper's recipe."),
     "inspect": ("inspect", "Show what an exported model contains and how it was verified."),
+    "sign": ("sign", "Sign an artefact with a private key, in the format of OpenSSF Model Signing."),
     "diagnose": (
         "diagnose",
         "Find precision problems in a 16- or 8-bit model and the nodes to keep in higher precision.",
@@ -57,7 +58,7 @@ class LazyGroup(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
-        from dpt_deploy.cli._reporter import ConsoleReporter
+        from dpt_deploy.cli.shared.reporter import ConsoleReporter
 
         with reporting(ConsoleReporter()):
             return super().invoke(ctx)
@@ -77,7 +78,7 @@ def cli() -> None:
     dpt-deploy verify out/hybrid-fp32.onnx --res 384,256x640 --batch 1,3
     dpt-deploy run out/hybrid-fp32.onnx photo.jpg -o depth.png
 
-    Exit codes: 0 fine, 1 internal, 2 usage, 3 missing extra, 4 bad input file, 5 parity or budget exceeded,
+    Exit codes: 0 fine, 1 internal, 2 usage, 3 missing extra, 4 bad input file, 5 parity, budget or signature,
     6 incompatible engine or device, 7 environment (disk, network, memory), 130 interrupted.
     """
 

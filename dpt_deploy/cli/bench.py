@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from dpt_deploy.cli._bench_tables import print_timing
-from dpt_deploy.cli._options import PATH, batch_option, json_option, res_option
-from dpt_deploy.cli._output import print_json, say
+from dpt_deploy.cli.shared.bench_tables import print_timing
+from dpt_deploy.cli.shared.options import PATH, batch_option, json_option, res_option
+from dpt_deploy.cli.shared.output import print_json, say
 from dpt_deploy.core.errors import ParityError
 from dpt_deploy.core.files import check_folder
 from dpt_deploy.core.size import Size

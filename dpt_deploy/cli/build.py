@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dpt_deploy.artifact.records import EngineOptions
-from dpt_deploy.cli._engine_tables import cost_table, engine_rows, next_step
-from dpt_deploy.cli._options import PATH, artifact_argument, capabilities, json_option, ranges
-from dpt_deploy.cli._output import print_facts, print_json, print_table, say
+from dpt_deploy.cli.shared.engine_tables import cost_table, engine_rows, next_step
+from dpt_deploy.cli.shared.options import PATH, artifact_argument, capabilities, json_option, ranges
+from dpt_deploy.cli.shared.output import print_facts, print_json, print_table, say
 
 if TYPE_CHECKING:
     from dpt_deploy.jobs.build.build import BuildResult

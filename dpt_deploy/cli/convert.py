@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from dpt_deploy.cli._options import PATH, checkpoint_options, json_option
-from dpt_deploy.cli._output import print_json
-from dpt_deploy.cli._reporter import checkpoint_keys
+from dpt_deploy.cli.shared.options import PATH, checkpoint_options, json_option
+from dpt_deploy.cli.shared.output import print_json
+from dpt_deploy.cli.shared.reporter import checkpoint_keys
 
 
 @click.command()

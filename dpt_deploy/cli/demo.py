@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from dpt_deploy.cli._options import PATH
-from dpt_deploy.cli._output import PARITY_COLUMNS, case_rows, print_table
 from dpt_deploy.cli.bench import print_timing
+from dpt_deploy.cli.shared.options import PATH
+from dpt_deploy.cli.shared.output import PARITY_COLUMNS, case_rows, print_table
 from dpt_deploy.core.recipe import load_recipe
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dpt_deploy.cli._options import artifact_argument, json_option, size
-from dpt_deploy.cli._output import print_facts, print_json, print_table
+from dpt_deploy.cli.shared.options import artifact_argument, json_option, size
+from dpt_deploy.cli.shared.output import print_facts, print_json, print_table
 
 if TYPE_CHECKING:
     from dpt_deploy.jobs.verify.diagnose import Diagnosis

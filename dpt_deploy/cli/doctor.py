@@ -6,8 +6,8 @@ from dataclasses import asdict
 
 import click
 
-from dpt_deploy.cli._options import json_option
-from dpt_deploy.cli._output import print_facts, print_json
+from dpt_deploy.cli.shared.options import json_option
+from dpt_deploy.cli.shared.output import print_facts, print_json
 
 
 @click.command()

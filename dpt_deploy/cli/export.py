@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from dpt_deploy.artifact.store import Artifact
-from dpt_deploy.cli._options import PATH, checkpoint_options, json_option, res_option, size
-from dpt_deploy.cli._output import (
+from dpt_deploy.cli.shared.options import PATH, checkpoint_options, json_option, res_option, size
+from dpt_deploy.cli.shared.output import (
     PARITY_COLUMNS,
     accuracy_rows,
     case_rows,
@@ -18,7 +18,7 @@ from dpt_deploy.cli._output import (
     print_json,
     print_table,
 )
-from dpt_deploy.cli._reporter import checkpoint_keys
+from dpt_deploy.cli.shared.reporter import checkpoint_keys
 from dpt_deploy.core.precision import CLIPPING_METHODS, FP32, PRECISIONS
 from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.core.size import Size

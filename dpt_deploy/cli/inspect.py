@@ -6,21 +6,32 @@ from pathlib import Path
 
 import click
 
+from dpt_deploy.artifact.bom import bill_of_materials
 from dpt_deploy.artifact.records import ApproximationRecord, OperationRecord
 from dpt_deploy.artifact.sidecar import Sidecar, WeightsSource
-from dpt_deploy.cli._engine_tables import engine_rows, time_table
-from dpt_deploy.cli._options import artifact_argument, json_option
-from dpt_deploy.cli._output import PARITY_COLUMNS, case_rows, print_facts, print_json, print_table
+from dpt_deploy.artifact.store import open_artifact
+from dpt_deploy.cli.shared.engine_tables import engine_rows, time_table
+from dpt_deploy.cli.shared.options import artifact_argument, json_option, signature_options
+from dpt_deploy.cli.shared.output import PARITY_COLUMNS, case_rows, print_facts, print_json, print_table
 from dpt_deploy.core.spec import TensorSpec
 
 
 @click.command()
 @artifact_argument
+@signature_options
+@click.option(
+    "--bom", is_flag=True, help="Print a bill of materials (CycloneDX 1.6, JSON) with a model card, and nothing else."
+)
 @json_option
-def command(artifact: Path, as_json: bool) -> None:
+def command(artifact: Path, public_key: Path | None, signature: Path | None, bom: bool, as_json: bool) -> None:
     """Show what an exported model contains and how it was verified. Its hashes are checked first."""
+    from dpt_deploy.jobs.common.signed import check_if_asked
     from dpt_deploy.jobs.inspect import inspect_artifact
 
+    check_if_asked(artifact, public_key, signature)
+    if bom:
+        print_json(bill_of_materials(open_artifact(artifact)))
+        return
     found = inspect_artifact(artifact)
     if as_json:
         print_json(found.to_dict())

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from dpt_deploy.cli._engine_tables import engine_rows, next_step
-from dpt_deploy.cli._options import PATH, json_option
-from dpt_deploy.cli._output import print_facts, print_json, say
+from dpt_deploy.cli.shared.engine_tables import engine_rows, next_step
+from dpt_deploy.cli.shared.options import PATH, json_option
+from dpt_deploy.cli.shared.output import print_facts, print_json, say
 
 
 @click.command()

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from dpt_deploy.artifact.sidecar import ONNX, PLAN
-from dpt_deploy.cli._options import PATH, artifact_argument, json_option, size
-from dpt_deploy.cli._output import print_json, say
+from dpt_deploy.cli.shared.options import PATH, artifact_argument, json_option, size
+from dpt_deploy.cli.shared.output import print_json, say
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.jobs.common.runners import runtime_help
 

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from dpt_deploy.artifact.sidecar import ONNX
-from dpt_deploy.cli._options import PATH, json_option, names, res_option
-from dpt_deploy.cli._output import print_json, print_table, say
+from dpt_deploy.cli.shared.options import PATH, json_option, names, res_option
+from dpt_deploy.cli.shared.output import print_json, print_table, say
 from dpt_deploy.core.errors import ParityError
 from dpt_deploy.core.precision import FP32
 from dpt_deploy.core.size import Size

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dpt_deploy.cli._options import PATH, json_option
-from dpt_deploy.cli._output import print_facts, print_json
+from dpt_deploy.cli.shared.options import PATH, json_option
+from dpt_deploy.cli.shared.output import print_facts, print_json
 
 if TYPE_CHECKING:
     from dpt_deploy.jobs.train.train import Trained

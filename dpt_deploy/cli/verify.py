@@ -8,8 +8,15 @@ from typing import Any
 import click
 
 from dpt_deploy.artifact.sidecar import ONNX, PLAN
-from dpt_deploy.cli._options import PATH, artifact_argument, batch_option, json_option, res_option
-from dpt_deploy.cli._output import PARITY_COLUMNS, case_rows, print_json, print_table
+from dpt_deploy.cli.shared.options import (
+    PATH,
+    artifact_argument,
+    batch_option,
+    json_option,
+    res_option,
+    signature_options,
+)
+from dpt_deploy.cli.shared.output import PARITY_COLUMNS, case_rows, print_json, print_table
 from dpt_deploy.jobs.common.runners import runtime_help
 
 
@@ -30,6 +37,7 @@ from dpt_deploy.jobs.common.runners import runtime_help
 @click.option(
     "--golden", is_flag=True, help="Compare with the stored tensors; needs neither PyTorch nor the checkpoint."
 )
+@signature_options
 @json_option
 def command(artifact: Path, as_json: bool, **options: Any) -> None:
     """Compare an exported model with PyTorch at several sizes and batches; exit with 5 if a tolerance is exceeded.

@@ -4,7 +4,7 @@
     ├── UsageError               2   an argument that cannot be honoured
     ├── MissingExtraError        3   an optional dependency is not installed
     ├── BadFileError             4   an input file is missing, damaged, or of another kind
-    ├── ParityError              5   numbers differ by more than the recipe allows
+    ├── ParityError              5   numbers differ by more than the recipe allows (or files, from what was signed)
     ├── IncompatibleError        6   the engine or device does not match
     └── ResourceError            7   disk, memory or network
 

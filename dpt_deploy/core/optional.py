@@ -25,6 +25,7 @@ EXTRA_OF = {
     "matplotlib": "study",
     "h5py": "study",
     "transformers": "oracle",
+    "model_signing": "sign",
     "tensorrt": "trt",
     "tensorrt_rtx": "rtx",
     "cuda": "trt",

@@ -22,7 +22,7 @@ LEAVES = re.compile(
     r"|dpt_deploy\.jobs\.study\.(exported|scene_images)"
     r"|dpt_deploy\.imaging\.(files|video|formats)"
     r"|dpt_deploy\.jobs\.(demo|export(\.\w+)*|bench\.(bench|ceilings|engine_calls|torch_calls|plain_huggingface|cached))"
-    r"|dpt_deploy\.jobs\.(build\.(build|request|refit\.\w+)|common\.reference)"
+    r"|dpt_deploy\.jobs\.(build\.(build|request|refit\.\w+)|common\.(reference|signature))"
     r"|dpt_deploy\.jobs\.verify\.(variants|type_loss|locate|pytorch|diagnose)"
     r"|dpt_deploy\.jobs\.predict\.(files|targets)"
 )
@@ -124,8 +124,9 @@ def test_help_works(bare, command):
         (["bench"], "export"),
         (["demo"], "export"),
         (["run", "model.onnx", "photo.jpg"], "images"),
+        (["sign", "model.onnx", "--private-key", "key.pem"], "sign"),
     ],
-    ids=["export", "convert", "bench", "demo", "run"],
+    ids=["export", "convert", "bench", "demo", "run", "sign"],
 )
 def test_a_missing_extra_exits_3_and_names_the_line_that_installs_it(bare, arguments, extra):
     done = bare("-m", "dpt_deploy", *arguments)

@@ -11,7 +11,8 @@ APART = {"contracts", "gpu", "online", "support", "tools", "benchmarks"}  # fold
 # Modules without a test file of their own, after the test file whose tests reach them.
 TESTED_IN = {
     "artifact/test_store.py": "artifact/records artifact/sidecar artifact/staging",
-    "cli/test_cli.py": "cli/_options cli/_output cli/demo cli/doctor cli/inspect jobs/demo jobs/doctor jobs/inspect",
+    "cli/test_cli.py": "cli/shared/options cli/shared/output cli/demo cli/doctor cli/inspect jobs/demo jobs/doctor "
+    "jobs/inspect",
     "cli/test_faults_export.py": "cli/export",
     "cli/test_keys_option.py": "cli/convert jobs/export/convert",
     "core/test_spec.py": "core/decode core/size",
@@ -29,7 +30,7 @@ TESTED_IN = {
     "graph/test_exporter.py": "graph/axes runtime/onnxruntime runtime/pytorch",
     "imaging/test_files.py": "imaging/palette imaging/video",
     "imaging/test_rules.py": "imaging/encode imaging/resample",
-    "jobs/bench/test_bench.py": "cli/_bench_tables cli/bench jobs/bench/cached jobs/bench/ceilings "
+    "jobs/bench/test_bench.py": "cli/shared/bench_tables cli/bench jobs/bench/cached jobs/bench/ceilings "
     "jobs/bench/peak_memory "
     ""
     "jobs/bench/plain_huggingface jobs/bench/result jobs/predict/photo",
@@ -38,6 +39,7 @@ TESTED_IN = {
     "jobs/build/refit/test_refit.py": "cli/refit jobs/build/refit/refitter",
     "jobs/build/refit/test_refused.py": "jobs/build/refit/same_graph",
     "jobs/build/test_build.py": "cli/build engine/builder jobs/build/golden jobs/build/request jobs/common/targets",
+    "jobs/common/test_signature.py": "cli/sign",
     "jobs/export/test_assemble.py": "jobs/export/facts jobs/export/request",
     "jobs/export/test_quantised.py": "jobs/export/accuracy jobs/export/budget jobs/export/calibration "
     "jobs/export/measurements jobs/export/payloads",
@@ -53,7 +55,7 @@ TESTED_IN = {
     "jobs/study/test_sweep.py": "cli/sweep report/drawing report/pareto_figure",
     "jobs/train/test_train.py": "cli/train jobs/train/validation",
     "jobs/verify/test_diagnose.py": "cli/diagnose graph/precision/bypass jobs/verify/variants",
-    "jobs/verify/test_engine_audit.py": "cli/_engine_tables engine/audit engine/inspection",
+    "jobs/verify/test_engine_audit.py": "cli/shared/engine_tables engine/audit engine/inspection",
     "jobs/verify/test_type_loss.py": "jobs/common/reference",
     "jobs/verify/test_verify.py": "cli/verify jobs/common/inputs jobs/verify/cases jobs/verify/pytorch "
     "jobs/verify/result",

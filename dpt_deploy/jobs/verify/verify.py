@@ -7,11 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from dpt_deploy.artifact.sidecar import PLAN
-from dpt_deploy.artifact.store import Artifact, open_artifact, record
+from dpt_deploy.artifact.store import Artifact, open_artifact, record, signature_path
 from dpt_deploy.core.environment import gpu_devices, processor, tool_versions
 from dpt_deploy.core.runner import InspectableRunner, Runner
 from dpt_deploy.core.size import Size, parse_size
 from dpt_deploy.jobs.common.runners import open_runner, reference_runtime
+from dpt_deploy.jobs.common.signed import check_if_asked
 from dpt_deploy.jobs.verify.cases import Cases, list_cases
 from dpt_deploy.jobs.verify.compare import ParityComparison
 from dpt_deploy.jobs.verify.engine_audit import audited
@@ -28,6 +29,8 @@ def verify_artifact(
     golden: bool = False,
     against: Path | None = None,
     weights: str | None = None,
+    public_key: Path | None = None,
+    signature: Path | None = None,
 ) -> Verification:
     """Compare an artefact with its reference over batches x sizes and write the numbers into its sidecar.
 
@@ -36,11 +39,16 @@ def verify_artifact(
     artefact's own checkpoint, if it was moved. Without ``res`` and ``batch`` the recipe's matrix is run. ``runtime``
     computes the artefact (default: :func:`reference_runtime`).
 
+    With ``public_key`` the ``signature`` is checked before anything is read. The sidecar of a signed artefact is not
+    changed.
+
     Raises:
         UsageError: a size or batch that the artefact cannot take, or options that exclude each other.
-        BadFileError: the artefact is damaged, or its checkpoint is missing.
+        BadFileError: the artefact is damaged, or its checkpoint or signature is missing.
+        SignatureMismatchError: the artefact is not what was signed.
         ParityError: the reference is flat or not finite, or an engine does not compute in its precision.
     """
+    check_if_asked(path, public_key, signature)
     artifact = open_artifact(path)
     runtime = runtime or reference_runtime(artifact.sidecar)
     reference = choose_reference(artifact, golden=golden, against=against, weights=weights)
@@ -49,7 +57,7 @@ def verify_artifact(
         comparison = compare_with(reference, runner, cases)
         if reference.audits:
             artifact = _audited(artifact, runner)
-    if reference.records:
+    if reference.records and not signature_path(path).exists():
         artifact = _record(artifact, comparison, runtime, cases)
     divergence = None
     if not comparison.passed:

@@ -13,7 +13,7 @@ from dpt_deploy.artifact.records import TYPE_LOSS_TIMES, CaseResult, TypeLossRec
 from dpt_deploy.artifact.sidecar import Sidecar
 from dpt_deploy.artifact.store import write_sidecar
 from dpt_deploy.cli import call
-from dpt_deploy.cli._output import case_rows
+from dpt_deploy.cli.shared.output import case_rows
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.common.inputs import parity_images, reference_input
 from dpt_deploy.jobs.common.reference import reference_of, reference_outputs

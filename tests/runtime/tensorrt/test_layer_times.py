@@ -13,7 +13,7 @@ from support import engine_checks
 from support.fake_gpu import SHAPES, engine_record, free_the_rest, layer, mean, runner_factory
 
 from dpt_deploy.artifact.records import AuditRecord, LayerTimes
-from dpt_deploy.cli._engine_tables import engine_rows
+from dpt_deploy.cli.shared.engine_tables import engine_rows
 from dpt_deploy.core.decode import decode
 from dpt_deploy.core.errors import ParityError, ResourceError, UsageError
 from dpt_deploy.engine.audit import check_audit

@@ -10,7 +10,7 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from dpt_deploy.cli._output import say, talk
+from dpt_deploy.cli.shared.output import say, talk
 from dpt_deploy.core.errors import DptError
 from dpt_deploy.core.progress import SILENT, TaskProgress, Unit, reporting
 

@@ -110,6 +110,20 @@ def checkpoint_options(function: Function) -> Function:
     return function
 
 
+def signature_options(function: Function) -> Function:
+    """Add the options that check a signature before the artefact is read."""
+    for option in (
+        click.option("--signature", type=PATH, help="File of the signature.  [default: the artefact's name with .sig]"),
+        click.option(
+            "--public-key",
+            type=PATH,
+            help="Check the signature with this key (PEM) before anything is read; exit with 5 if a file differs.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
 def artifact_argument(function: Function) -> Function:
     """Add the argument ARTIFACT: an exported model or an engine."""
     return click.argument("artifact", type=PATH)(function)

@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from dpt_deploy.cli import _reporter
-from dpt_deploy.cli._reporter import ConsoleReporter, checkpoint_keys
+from dpt_deploy.cli.shared import reporter as console
+from dpt_deploy.cli.shared.reporter import ConsoleReporter, checkpoint_keys
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.progress import SILENT, current_reporter, progress, reporting, say
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.fast
 def terminal(monkeypatch):
     """A terminal that records what is drawn."""
     drawn = io.StringIO()
-    monkeypatch.setattr(_reporter, "talk", Console(file=drawn, force_terminal=True, width=100, highlight=False))
+    monkeypatch.setattr(console, "talk", Console(file=drawn, force_terminal=True, width=100, highlight=False))
     return drawn
 
 

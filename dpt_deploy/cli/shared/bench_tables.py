@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.text import Text
 
-from dpt_deploy.cli._output import print_table, results
+from dpt_deploy.cli.shared.output import print_table, results
 from dpt_deploy.report.bench_tables import (
     TextTable,
     limits,

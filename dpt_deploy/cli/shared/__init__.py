@@ -1,0 +1,1 @@
+"""Options, tables and the reporter that the commands share."""
