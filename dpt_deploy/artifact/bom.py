@@ -113,6 +113,20 @@ def _weights(sidecar: Sidecar) -> dict[str, Any]:
         "description": f"weights, {weights.kind}{f', layout {weights.family}' if weights.family else ''}",
         **({"hashes": [_hash(weights.sha256)]} if weights.sha256 else {}),
         **_licences(sidecar),
+        **_use(sidecar),
+    }
+
+
+def _use(sidecar: Sidecar) -> dict[str, Any]:
+    """What is known of commercial use; nothing where it is not recorded."""
+    weights = sidecar.weights
+    if not weights.commercial:
+        return {}
+    return {
+        "properties": [
+            {"name": "dpt-deploy:commercial-use", "value": weights.commercial},
+            {"name": "dpt-deploy:training-data", "value": weights.training_data},
+        ]
     }
 
 

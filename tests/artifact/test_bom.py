@@ -21,6 +21,11 @@ def complaints(document):
     return JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(document))
 
 
+def entry_of(document, kind):
+    (entry,) = (entry for entry in document["components"] if entry["type"] == kind)
+    return entry
+
+
 @pytest.mark.parametrize(("name", "precision"), CASES.values(), ids=CASES)
 def test_it_validates_against_the_schema(name, precision):
     assert complaints(bill_of_materials(exported(name, precision=precision))) is None
@@ -62,7 +67,16 @@ def test_a_licence_is_named_for_model_and_weights():
     weights = replace(artifact.sidecar.weights, kind="file", path="w.pt", sha256="0" * 64, licence="MIT")
     document = bill_of_materials(Artifact(artifact.path, replace(artifact.sidecar, weights=weights)))
     assert complaints(document) is None
+    assert "properties" not in entry_of(document, "data")
     assert document["metadata"]["component"]["licenses"] == [{"license": {"name": "MIT"}}]
+
+
+def test_commercial_use_is_stated_with_its_reason():
+    artifact = exported("tiny-vit")
+    weights = replace(artifact.sidecar.weights, commercial="unclear", training_data="mixed data sets")
+    document = bill_of_materials(Artifact(artifact.path, replace(artifact.sidecar, weights=weights)))
+    assert complaints(document) is None
+    assert [entry["value"] for entry in entry_of(document, "data")["properties"]] == ["unclear", "mixed data sets"]
 
 
 def test_the_command_prints_the_document_and_two_runs_print_the_same(capsys):
