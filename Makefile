@@ -73,7 +73,7 @@ online: setup ## download the published weights and compare them with known outp
 wheel: setup ## build the wheel into dist/
 	@$(RUN) -m build --wheel
 
-gpu-kit: setup ## pack everything an offline GPU machine needs into build/gpu-kit/ (slow)
+gpu-kit: setup ## pack everything an offline GPU machine needs into build/gpu-kit/ (slow; experimental: not yet run on a GPU)
 	@$(RUN) tools/gpu_kit/pack.py
 
 clean: ## remove everything made here, including the environment

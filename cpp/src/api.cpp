@@ -105,7 +105,7 @@ std::shared_ptr<Model> model_of(dpt_model handle) {
   const std::lock_guard lock(all.mutex);
   const auto found = all.open.find(handle);
   if (found == all.open.end()) {
-    throw Failure(DPT_USAGE, "handle " + std::to_string(handle) + " is no open model", "was it closed, or never opened?");
+    throw Failure(DPT_USAGE, "handle " + std::to_string(handle) + " is not an open model", "was it closed, or never opened?");
   }
   return found->second;
 }
@@ -271,7 +271,7 @@ dpt_status dpt_write_labels(const char* path, const uint16_t* labels, int32_t he
   return guarded([&] {
     const std::string where = &present(path, "path");
     require(labels, "labels");
-    if (!ends_with(where, ".png")) throw Failure(DPT_USAGE, where + " is no .png", "labels go to a palette image");
+    if (!ends_with(where, ".png")) throw Failure(DPT_USAGE, where + " is not a .png file", "labels go to a palette image");
     write_file(where, palette_png_of(labels, map_size(height, width), num_classes));
   });
 }

@@ -148,7 +148,7 @@ class OnnxRuntime final : public Backend {
     Result result{output_.GetTensorRawData(), output_type_, {}};
     if (dims.size() > result.shape.dim.size() || information.GetElementType() != element_of(output_type_)) {
       throw Failure(DPT_BAD_FILE, "the network returned a tensor of rank " + std::to_string(dims.size()) +
-                                      " or of a type that its sidecar does not tell", "export again");
+                                      " or of a type that its sidecar does not state", "export again");
     }
     result.shape.rank = static_cast<int>(dims.size());
     std::copy(dims.begin(), dims.end(), result.shape.dim.begin());

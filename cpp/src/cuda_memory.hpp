@@ -17,7 +17,7 @@ inline void check_cuda(cudaError_t status, const char* what) {
   cudaGetLastError();  // reported here, so nobody else should find it
   const bool memory = status == cudaErrorMemoryAllocation;
   throw Failure(DPT_RESOURCE, std::string(what) + ": " + cudaGetErrorString(status),
-                memory ? "use a smaller size, or stop what else runs there" : "look at the GPU with nvidia-smi");
+                memory ? "use a smaller size, or stop other programs there" : "look at the GPU with nvidia-smi");
 }
 
 struct DeviceFree {

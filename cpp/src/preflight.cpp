@@ -63,7 +63,7 @@ void check_library(const EngineRecord& record, const Host& host) {
   }
   const auto built = numbers_of(record.version), here = numbers_of(host.version);
   if (built == here || (record.version_compatible && built < here)) return;
-  throw Failure(DPT_INCOMPATIBLE, what + host.version + " is here, and a plan is bound to its version",
+  throw Failure(DPT_INCOMPATIBLE, what + host.version + " is installed, and a plan is bound to its version",
                 "build it again here: " + rebuild(record));
 }
 
@@ -119,7 +119,7 @@ void check_target(const EngineRecord& record, const Host& host) {
   if (needed > host.gpu->free_bytes) {
     throw Failure(DPT_RESOURCE, "the engine needs about " + gigabytes(needed) + " of device memory at its largest shape; " +
                   gigabytes(host.gpu->free_bytes) + " are free on " + name_of(*host.gpu),
-                  "build it for fewer pixels (--res) or a smaller --batch, or stop what else runs there");
+                  "build it for fewer pixels (--res) or a smaller --batch, or stop other programs there");
   }
 }
 

@@ -196,7 +196,7 @@ EngineRecord engine_of(const Reader& engine, const std::string& where) {
   record.hardware_compatible = options.flag("hardware_compatible");
   record.stripped = options.flag("strip_weights");
   for (const Json& entry : options.list("compute_capabilities", 0, 64)) {
-    if (!entry.is_string()) options.fail("engine.options.compute_capabilities holds what is no text");
+    if (!entry.is_string()) options.fail("engine.options.compute_capabilities has an entry that is not text");
     record.targets.push_back(entry.get<std::string>());
   }
   record.weight_bytes = static_cast<std::uint64_t>(engine.integer("weight_bytes", 0, kMaxEngineBytes));
@@ -256,7 +256,7 @@ Sidecar open_artifact(const std::string& path, bool skip_hashes) {
     listed = listed || payload.name == name;
   }
   if (!listed) {
-    throw Failure(DPT_BAD_FILE, "sidecar " + where + " does not speak of " + name, "it belongs to another file: export again");
+    throw Failure(DPT_BAD_FILE, "sidecar " + where + " does not list " + name, "it belongs to another file: export again");
   }
   return sidecar;
 }

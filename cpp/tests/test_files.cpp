@@ -133,7 +133,7 @@ TEST(an_artefact_is_whole_or_refused) {
   std::rename((path + ".json").c_str(), folder.path("other.json").c_str());
   CHECK_FAILS(DPT_BAD_FILE, ".onnx.json", open_artifact(path, false));
   write_file(folder.path("other"), "weights");
-  CHECK_FAILS(DPT_BAD_FILE, "does not speak of other", open_artifact(folder.path("other"), false));
+  CHECK_FAILS(DPT_BAD_FILE, "does not list other", open_artifact(folder.path("other"), false));
 }
 
 TEST(ppm_and_pgm_are_read) {

@@ -17,7 +17,8 @@ constexpr const char* kUsage =
     "usage: dpt_bench MODEL.onnx|MODEL.plan [--res SIZE,SIZE…] [--image HEIGHTxWIDTH] [--seconds S] [--threads N] [--json]\n"
     "  --res      network sizes, 384 or 384x672 (default: as the artefact says for the image)\n"
     "  --image    size of the image (default 1080x1920)\n"
-    "  --seconds  for each size (default 5)\n";
+    "  --seconds  for each size (default 5)\n"
+    "  MODEL.plan is experimental: not yet run on a GPU\n";
 
 using Clock = std::chrono::steady_clock;
 

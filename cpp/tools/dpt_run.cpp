@@ -10,7 +10,8 @@ namespace {
 constexpr const char* kUsage =
     "usage: dpt_run MODEL.onnx|MODEL.plan IMAGE.ppm|IMAGE.pgm OUTPUT.pfm|OUTPUT.png\n"
     "  images are binary PPM or PGM of 8 bits; JPEG and PNG are not decoded here (`dpt-deploy run` does)\n"
-    "  depth goes to .pfm or a 16-bit .png, labels to a palette .png\n";
+    "  depth goes to .pfm or a 16-bit .png, labels to a palette .png\n"
+    "  MODEL.plan is experimental: not yet run on a GPU\n";
 
 }  // namespace
 

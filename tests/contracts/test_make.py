@@ -1,6 +1,6 @@
 """``make setup`` runs once, notices changes, and starts again after an interruption.
 
-A shell script stands in for Python: it logs its arguments, and "makes" an environment that contains a copy of itself.
+A shell script replaces Python. It logs its arguments, and "makes" an environment that contains a copy of itself.
 """
 
 import os

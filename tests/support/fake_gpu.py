@@ -25,7 +25,7 @@ import numpy as np
 from dpt_deploy.artifact.records import AuditRecord, EngineOptions, EngineRecord
 from dpt_deploy.core.environment import Gpu
 from dpt_deploy.core.profile import parse_ranges
-from dpt_deploy.engine.profiles import plan_profiles
+from dpt_deploy.engine.profiles import lay_out_profiles
 from dpt_deploy.jobs.build import build
 from dpt_deploy.jobs.build import request as engine_request
 from dpt_deploy.jobs.common import targets
@@ -372,7 +372,7 @@ class FakeView:
 
 
 def fake_tensorrt(cuda, profiles, *, loads=True, rtx=False):
-    """A module that stands in for ``tensorrt`` or, with its own runtime options, for ``tensorrt_rtx``.
+    """A fake of ``tensorrt`` or, with its own runtime options, of ``tensorrt_rtx``.
 
     Its last engine is ``module.engines[-1]``; ``profiles`` are those of any plan, or a function of the plan's bytes.
     What an engine costs, lists and reports is set in ``module.costs``, ``layers`` and ``reported`` before it is opened.
@@ -466,7 +466,7 @@ def install_over_builder(monkeypatch, library, profiles):
 
 
 GPU = Gpu("Fake", "8.9", "580.1", 1 << 34)
-PROFILES = plan_profiles(parse_ranges("64,64x96"), 3)
+PROFILES = lay_out_profiles(parse_ranges("64,64x96"), 3)
 SHAPES = [(1, 64, 64), (3, 64, 64), (2, 64, 96), (1, 64, 96)]
 
 

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 ROWS, WIDTH = 8, 64
-STAGES = ("import", "build", "load", "run", "compare")
 
 
 def main(library: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 # Run a kit on a GPU machine: every step with a limit of its own, its log and status kept, and a report at the end.
 #
 #   bash run.sh                    everything, at most 25 minutes; run it again to go on where it stopped
-#   bash run.sh --minutes 9        stop early enough for a shorter session
+#   bash run.sh --minutes 9        stop after 9 minutes; run it again to go on
 #   bash run.sh --quick            the smallest model only; what needs a GPU is reported as not run where there is none
 #   bash run.sh STEP ...           these steps, also those that are done
 #

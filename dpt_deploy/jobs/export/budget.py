@@ -35,7 +35,8 @@ def within_budget(
 
     Each block is quantised alone to measure its noise. Blocks with the most noise for the operations that they save are
     kept first. Bisection on the images of ``search`` finds how many; it assumes that fewer kept blocks make more noise.
-    The images of ``held_out`` have chosen nothing and decide: while they disagree, one more block is kept.
+    The result is checked on the images of ``held_out``. While it exceeds the budget there, one more block is kept
+    unquantised.
 
     Raises:
         ParityError: the budget cannot be met; the message has the smallest change found.

@@ -50,7 +50,7 @@ class ExportableDPT(DPT):
 
         The file takes normalised RGB, float32 (B, 3, H, W). Batch, height and width are free unless ``static`` fixes
         them; the sides are multiples of ``spec.stride``. Nothing is verified: the command ``dpt-deploy export`` writes
-        a verified artefact with its sidecar. Weights above 2 GB lie in ``<path>.data``.
+        a verified artefact with its sidecar. Weights above 1 GiB lie in ``<path>.data``.
 
         Args:
             path: the file; it is replaced.

@@ -1,4 +1,4 @@
-"""An approximate rewrite is one record: exported, recorded, verified, shown (docs/how-to/approximate-rewrite.md)."""
+"""An approximate rewrite is one record: exported, recorded, verified (docs/how-to/new-approximate-rewrite.md)."""
 
 import copy
 import json

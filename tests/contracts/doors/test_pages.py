@@ -9,7 +9,7 @@ from support.paths import ROOT, TESTS
 pytestmark = pytest.mark.fast
 
 PAGES = {
-    "approximate-rewrite": ["contracts/doors/test_new_approximate_rewrite.py"],
+    "new-approximate-rewrite": ["contracts/doors/test_new_approximate_rewrite.py"],
     "new-encoder": ["contracts/doors/test_new_encoder.py", "support/new_encoder.py"],
     "new-family": ["contracts/doors/test_new_family.py"],
     "new-output-format": ["contracts/doors/test_new_output_format.py"],
