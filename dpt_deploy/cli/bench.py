@@ -13,7 +13,11 @@ from dpt_deploy.cli.shared.output import print_json, say
 from dpt_deploy.core.errors import ParityError
 from dpt_deploy.core.files import check_folder
 from dpt_deploy.core.size import Size
-from dpt_deploy.jobs.common.runners import timed_runtimes
+from dpt_deploy.jobs.bench.candidates import candidates as all_candidates
+
+
+def _names(*, gpu: bool) -> str:
+    return ", ".join(each.name for each in all_candidates().values() if each.needs_gpu == gpu)
 
 
 @click.command()
@@ -26,10 +30,9 @@ from dpt_deploy.jobs.common.runners import timed_runtimes
 @click.option(
     "--runtime",
     "candidates",
-    help=f"Candidates, separated by commas: torch, torch-compile, hf-ort, {timed_runtimes()}. On a GPU also trt; "
-    "torch-device, torch-compile-device, trt-device, trt-enqueue-device (between arrays on the GPU); trt-frame, "
-    "trt-frames (full HD frames resized on the GPU, alone and overlapping).  [default: torch,ort; torch,trt for an "
-    "engine]",
+    help=f"Candidates, separated by commas: {_names(gpu=False)}. On a GPU also {_names(gpu=True)}: -device is between "
+    "arrays on the GPU; trt-frame and trt-frames are full HD frames resized on the GPU, alone and overlapping.  "
+    "[default: torch,ort; torch,trt for an engine]",
 )
 @click.option(
     "--device",

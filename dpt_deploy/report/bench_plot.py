@@ -11,7 +11,7 @@ from dpt_deploy.core.files import check_folder, ensure_folder
 from dpt_deploy.report.drawing import load_drawing
 
 SUFFIXES = (".svg", ".png", ".pdf")
-_FIGURE = ("latency_figure", "draw_latency")
+_FIGURE = "dpt_deploy.report.latency_figure:draw_latency"
 
 
 def check_plot(path: Path) -> None:
@@ -25,11 +25,11 @@ def check_plot(path: Path) -> None:
     if path.suffix.lower() not in SUFFIXES or path.is_dir():
         raise UsageError(f"{path} is not a picture file", hint=f"name a file ending in {', '.join(SUFFIXES)}")
     check_folder(path.parent)
-    load_drawing(*_FIGURE)
+    load_drawing(_FIGURE)
 
 
 def plot_result(result: Mapping[str, Any], path: Path) -> None:
     """Draw a result (see ``BenchResult.to_dict``); raises as :func:`check_plot`."""
     check_plot(path)
     ensure_folder(path.parent)
-    load_drawing(*_FIGURE)(result, path)
+    load_drawing(_FIGURE)(result, path)

@@ -104,6 +104,12 @@ def limits(data: Data) -> list[tuple[str, bool]]:
     return found
 
 
+def versions_of(environment: Data) -> list[str]:
+    """Name the libraries that were timed, with their versions."""
+    tools = environment["tools"]
+    return [f"{name} {tools[name]}" for name in ("torch", "onnxruntime", "onnxruntime-gpu") if name in tools]
+
+
 def digits(value: float) -> str:
     """Format a number with three digits, or with all digits before the point."""
     return f"{value:.0f}" if value >= 100 else f"{value:#.3g}".rstrip(".")

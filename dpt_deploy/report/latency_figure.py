@@ -15,7 +15,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from dpt_deploy.core.files import atomic_path, write_errors
-from dpt_deploy.report.bench_tables import digits
+from dpt_deploy.report.bench_tables import digits, versions_of
 from dpt_deploy.report.style import INK, QUIET, RULE, STYLE
 from dpt_deploy.runtime.registry import RUNTIMES
 
@@ -252,8 +252,7 @@ def _apart(places: Sequence[float]) -> list[float]:
 def _head(figure: Any, result: Data, height: float) -> None:
     """Write the model, the machine and the versions above the panels."""
     machine = result["environment"]
-    tools = machine["tools"]
-    versions = [f"{name} {tools[name]}" for name in ("torch", "onnxruntime", "onnxruntime-gpu") if name in tools]
+    versions = versions_of(machine)
     date = str(result.get("recorded", "")).partition("T")[0]
     where = f"{machine['processor']}, {machine['cores']} cores"
     line = ", ".join([where, *versions, f"weights: {result['weights']}", *([date] if date else [])])

@@ -19,6 +19,7 @@ from dpt_deploy.report.bench_tables import (
     steps_way,
     timing_table,
     upgraded,
+    versions_of,
 )
 
 Data = Mapping[str, Any]
@@ -67,8 +68,7 @@ def source(result: Result, folder: str) -> str:
 
 def machine(environment: Data) -> str:
     """Describe processor, cores, GPUs and the relevant versions."""
-    tools = environment["tools"]
-    versions = [f"{name} {tools[name]}" for name in ("torch", "onnxruntime", "onnxruntime-gpu") if name in tools]
+    versions = versions_of(environment)
     return ", ".join([environment["processor"], f"{environment['cores']} cores", *environment["gpus"], *versions])
 
 

@@ -9,7 +9,7 @@ from typing import Self
 
 from dpt_deploy.core.files import write_errors
 from dpt_deploy.runtime.onnxruntime import OrtRunner
-from dpt_deploy.runtime.registry import RunnerRequest
+from dpt_deploy.runtime.request import RunnerRequest
 
 
 class EmuRunner(OrtRunner):

@@ -1,4 +1,7 @@
-"""Runner over ONNX Runtime, the CPU reference for exported files; a CUDA build is used if it is installed."""
+"""Runner over ONNX Runtime, the CPU reference for exported files.
+
+A CUDA build is used if it is installed (experimental: not yet run on a GPU).
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ import onnxruntime as ort
 from dpt_deploy.core.errors import BadFileError, DptError, IncompatibleError, ResourceError, UsageError
 from dpt_deploy.core.runner import Tensors
 from dpt_deploy.core.spec import TensorSpec
-from dpt_deploy.runtime.registry import RunnerRequest
+from dpt_deploy.runtime.request import RunnerRequest
 
 _DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int32)": "int32", "tensor(int64)": "int64"}
 

@@ -12,7 +12,7 @@ import torch
 from dpt_deploy.core.errors import ResourceError
 from dpt_deploy.core.runner import Tensors
 from dpt_deploy.core.spec import TensorSpec
-from dpt_deploy.runtime.registry import RunnerRequest
+from dpt_deploy.runtime.request import RunnerRequest
 
 
 class TorchRunner:

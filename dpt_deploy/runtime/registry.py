@@ -11,34 +11,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from dpt_deploy.artifact.sidecar import ONNX, PLAN, Sidecar
-from dpt_deploy.artifact.store import read_sidecar
+from dpt_deploy.artifact.sidecar import ONNX, PLAN
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.optional import load_attribute
 from dpt_deploy.core.runner import Runner
-from dpt_deploy.core.size import Size
+from dpt_deploy.runtime.request import RunnerRequest
 
 REFERENCE = "reference"  # the PyTorch module behind an artefact, which some runtimes run instead of its file
-
-
-@dataclass(frozen=True)
-class RunnerRequest:
-    """One artefact to be opened, and how.
-
-    ``sidecar`` is None if only the path is known. ``threads`` bounds the CPU threads of one operator (None: the
-    runtime's choice). ``size`` is a fixed network size, for a runner that resizes images itself. ``part`` is the object
-    that the runtime's record names under ``part``.
-    """
-
-    path: Path
-    sidecar: Sidecar | None = None
-    threads: int | None = None
-    size: Size | None = None
-    part: Any = None
-
-    def described(self) -> Sidecar:
-        """Return the artefact's sidecar, read from disk if only its path is known."""
-        return self.sidecar or read_sidecar(self.path)
 
 
 @dataclass(frozen=True)
@@ -46,9 +25,9 @@ class Runtime:
     """One runtime.
 
     ``name`` is what ``--runtime`` takes. ``runner`` is ``module:class``: a :class:`~dpt_deploy.core.runner.Runner` with
-    a class method ``open`` that takes a :class:`RunnerRequest` and returns a runner, not yet entered. ``modules`` are
-    the third-party modules it imports, ``extra`` the extra that installs them, ``package`` the distribution whose
-    version may change its numbers.
+    a class method ``open`` that takes a :class:`~dpt_deploy.runtime.request.RunnerRequest` and returns a runner, not
+    yet entered. ``modules`` are the third-party modules it imports, ``extra`` the extra that installs them, ``package`` the
+    distribution whose version may change its numbers.
 
     ``runs`` lists the kinds of artefact it takes: ``onnx``, ``plan``, or ``reference`` for the PyTorch module behind
     an artefact. The first runtime in the table that takes a kind is its default. ``precisions`` are those that it

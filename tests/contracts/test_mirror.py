@@ -20,7 +20,6 @@ TESTED_IN = {
     "engine/test_profiles.py": "core/profile",
     "datasets/test_depth.py": "datasets/diw datasets/eth3d datasets/folders datasets/kitti "
     "datasets/nyu datasets/sintel "
-    ""
     "datasets/tum",
     "datasets/test_labels.py": "datasets/paper datasets/pictures datasets/segmentation",
     "datasets/test_registry.py": "datasets/base datasets/hdf5 datasets/paired datasets/protocols",
@@ -32,10 +31,9 @@ TESTED_IN = {
     "imaging/test_rules.py": "imaging/encode imaging/resample",
     "jobs/bench/test_bench.py": "cli/shared/bench_tables cli/bench jobs/bench/cached jobs/bench/ceilings "
     "jobs/bench/peak_memory "
-    ""
     "jobs/bench/plain_huggingface jobs/bench/result jobs/predict/photo",
     "jobs/bench/test_baseline.py": "jobs/common/recorded",
-    "jobs/bench/test_engine_calls.py": "jobs/bench/candidates jobs/bench/torch_calls",
+    "jobs/bench/test_engine_calls.py": "jobs/bench/candidates jobs/bench/data_path jobs/bench/torch_calls",
     "jobs/build/refit/test_refit.py": "cli/refit jobs/build/refit/refitter",
     "jobs/build/refit/test_refused.py": "jobs/build/refit/same_graph",
     "jobs/build/test_build.py": "cli/build engine/builder jobs/build/golden jobs/build/request jobs/common/targets",
@@ -50,15 +48,14 @@ TESTED_IN = {
     "jobs/study/test_findings.py": "jobs/study/outcome measure/bootstrap",
     "jobs/study/test_study.py": "cli/study jobs/study/exported jobs/study/models "
     "jobs/study/scene_images jobs/study/scoring "
-    ""
     "report/study_files report/study_numbers",
     "jobs/study/test_sweep.py": "cli/sweep report/drawing report/pareto_figure",
     "jobs/train/test_train.py": "cli/train jobs/train/validation",
     "jobs/verify/test_diagnose.py": "cli/diagnose graph/precision/bypass jobs/verify/variants",
     "jobs/verify/test_engine_audit.py": "cli/shared/engine_tables engine/audit engine/inspection",
     "jobs/verify/test_type_loss.py": "jobs/common/reference",
-    "jobs/verify/test_verify.py": "cli/verify jobs/common/inputs jobs/verify/cases jobs/verify/pytorch "
-    "jobs/verify/result",
+    "jobs/verify/test_verify.py": "cli/verify jobs/common/inputs jobs/verify/base jobs/verify/cases "
+    "jobs/verify/pytorch jobs/verify/result",
     "measure/test_timing.py": "measure/ceiling",
     "model/checkpoints/test_read.py": "model/checkpoints/match model/checkpoints/pickles",
     "model/checkpoints/test_published.py": "model/checkpoints/pins",
@@ -69,7 +66,6 @@ TESTED_IN = {
     "contracts/doors/test_new_family.py": "model/families/family",
     "model/test_parts.py": "model/dpt model/encoders/cnn model/encoders/hybrid model/encoders/vit "
     "model/fusion model/heads "
-    ""
     "model/initial model/random_weights model/reassemble",
     "model/test_state.py": "model/build",
     "report/test_benchmark_page.py": "report/sections report/training_sections",
@@ -78,6 +74,7 @@ TESTED_IN = {
     "report/test_study_sections.py": "report/training_figure",
     "runtime/cuda/test_arrays.py": "runtime/cuda/driver",
     "runtime/native/test_runner.py": "runtime/native/library",
+    "runtime/test_registry.py": "runtime/request",
     "runtime/tensorrt/test_predictor.py": "runtime/tensorrt/frames",
     "runtime/tensorrt/test_resizing.py": "runtime/tensorrt/kernels",
     "runtime/tensorrt/test_runner.py": "runtime/tensorrt/engine runtime/tensorrt/plan runtime/tensorrt/slots",

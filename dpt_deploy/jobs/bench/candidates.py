@@ -23,6 +23,7 @@ from dpt_deploy.core.optional import load_attribute
 from dpt_deploy.core.precision import find_precision
 from dpt_deploy.core.runner import ProviderRunner
 from dpt_deploy.core.size import Size
+from dpt_deploy.jobs.bench.data_path import BURST, FRAME, DataPath
 from dpt_deploy.jobs.common.inputs import model_inputs, reference_input
 from dpt_deploy.jobs.common.runners import open_runner
 from dpt_deploy.jobs.common.samples import structured_images
@@ -32,9 +33,6 @@ from dpt_deploy.runtime.registry import find_runtime, runtimes_of
 ORT = "ort"
 ENGINE, ENGINE_ON_DEVICE = "trt", "trt-device"
 CPU, CUDA = "cpu", "cuda"
-FRAME = (1080, 1920)  # height and width of the frames that are resized on the GPU
-BURST = 32  # frames in a row: the first and the last have nothing to overlap with on one side
-DataPath = Literal["host", "device", "enqueue", "frame", "frames"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +56,11 @@ class BenchCandidate:
     runtime: str
     path: DataPath = "host"
     compiled: bool = False
+
+    @property
+    def needs_gpu(self) -> bool:
+        """True if it runs on a GPU only."""
+        return self.runs == "engine" or self.path != "host"
 
     @property
     def needs_module(self) -> bool:

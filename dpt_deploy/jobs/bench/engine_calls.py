@@ -11,9 +11,9 @@ import numpy as np
 
 from dpt_deploy.artifact.store import Artifact
 from dpt_deploy.core.size import Size
-from dpt_deploy.jobs.bench.candidates import BURST, FRAME, DataPath
+from dpt_deploy.jobs.bench.data_path import BURST, FRAME, DataPath
 from dpt_deploy.jobs.common.inputs import model_inputs
-from dpt_deploy.jobs.common.runners import open_runner
+from dpt_deploy.jobs.common.runners import default_runtime, open_runner
 from dpt_deploy.jobs.common.samples import structured_images
 from dpt_deploy.measure.timing import TimedCall
 from dpt_deploy.runtime.tensorrt.predictor import DevicePredictor
@@ -22,7 +22,7 @@ from dpt_deploy.runtime.tensorrt.predictor import DevicePredictor
 @contextmanager
 def engine_call(artifact: Artifact, images: np.ndarray, path: DataPath) -> Iterator[TimedCall]:
     """Hold an engine ready over ``images``, (B, H, W, 3) bytes; ``path`` is the way of the data."""
-    runner: Any = open_runner(artifact, "trt")
+    runner: Any = open_runner(artifact, default_runtime(artifact.sidecar))
     with runner:
         if path in ("frame", "frames"):
             size = Size(*images.shape[1:3])

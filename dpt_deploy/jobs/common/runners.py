@@ -12,7 +12,8 @@ from dpt_deploy.core.optional import load_attribute
 from dpt_deploy.core.precision import find_precision
 from dpt_deploy.core.runner import Runner
 from dpt_deploy.core.size import Size
-from dpt_deploy.runtime.registry import REFERENCE, RunnerRequest, Runtime, find_runtime, runtimes_of
+from dpt_deploy.runtime.registry import REFERENCE, Runtime, find_runtime, runtimes_of
+from dpt_deploy.runtime.request import RunnerRequest
 
 # Objects of other rooms that runtimes need, by the name in their records. Named as text: each may need an extra, and is
 # imported only when its runtime is opened.
@@ -85,8 +86,3 @@ def runtime_help(*kinds: str, reference: bool = False) -> str:
     """
     found = runtimes_of(*kinds, *([REFERENCE] if reference else []))
     return "; ".join(f"{runtime.name}: {runtime.help}" for runtime in found)
-
-
-def timed_runtimes() -> str:
-    """List the runtimes of exported models that can be timed, for a help text: "ort, …"."""
-    return ", ".join(runtime.name for runtime in runtimes_of(ONNX) if runtime.timed)

@@ -33,9 +33,10 @@ def resolve_weights(text: str | None, recipe: Recipe, *, entry: str = "", commer
     refused before they are downloaded (see :func:`check_commercial`).
 
     Raises:
-        UsageError: ``entry`` without a file; nothing is published for the recipe; or not for commercial use.
+        UsageError: ``text`` is empty; ``entry`` without a file; nothing is published for the recipe; or not for
+            commercial use.
         ResourceError: the download failed.
-        BadFileError: no file and no known name; or the downloaded file has another hash.
+        BadFileError: ``text`` names neither a file nor a checkpoint; or the downloaded file has another hash.
     """
     if text is not None and not text.strip():
         raise UsageError("--weights is empty", hint="give a file, a published name or random, or leave --weights out")
@@ -60,7 +61,7 @@ def resolve_weights(text: str | None, recipe: Recipe, *, entry: str = "", commer
     if known is None:
         raise BadFileError(
             f"weights {text!r}: no such file, and no published checkpoint of that name",
-            hint="give a file, a folder of Hugging Face, a name listed by `dpt-deploy doctor`, or random",
+            hint="give a file, a Hugging Face folder, a name listed by `dpt-deploy doctor`, or random",
         )
     source = _with_terms(WeightsSource("published", path=known.file, checked=known.checked), known)
     if commercial:

@@ -17,8 +17,8 @@ from dpt_deploy.engine.inspection import audit_engine
 from dpt_deploy.jobs.common.inputs import model_inputs
 from dpt_deploy.jobs.common.samples import structured_images
 
-SILENT = "the library reports no times of layers"
-UNTOLD = "the engine's inspector reports no types of layers; shown is the audit before the build"
+NO_TIMES = "the library reports no times of layers"
+NO_TYPES = "the engine's inspector reports no types of layers; shown is the audit before the build"
 
 
 def audited(artifact: Artifact, runner: InspectableRunner) -> AuditRecord:
@@ -35,14 +35,14 @@ def audited(artifact: Artifact, runner: InspectableRunner) -> AuditRecord:
     sidecar = artifact.sidecar
     batch, size = _shape(engine_of(artifact).profiles[0])
     inputs = model_inputs(sidecar, structured_images(batch, size.height, size.width))
-    seconds, reason = {}, SILENT
+    seconds, reason = {}, NO_TIMES
     try:
         seconds = runner.layer_seconds(inputs)
     except ResourceError as exc:  # one more context may not fit; the types can be read without it
         reason = str(exc)
     found = audit_engine(_information(runner, inputs), seconds, shape=f"{size} batch {batch}", untimed=reason)
     if not found.layers:  # the audit before the build is better than nothing
-        return replace(engine_of(artifact).audit, times=None, untimed=UNTOLD)
+        return replace(engine_of(artifact).audit, times=None, untimed=NO_TYPES)
     check_audit(found, sidecar.precision, artifact.path.name)
     return found
 

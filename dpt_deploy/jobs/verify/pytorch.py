@@ -14,9 +14,9 @@ from dpt_deploy.core.errors import DptError
 from dpt_deploy.core.runner import Tensors
 from dpt_deploy.core.size import parse_size
 from dpt_deploy.jobs.common.reference import reference_of, reference_outputs
+from dpt_deploy.jobs.verify.base import Reference
 from dpt_deploy.jobs.verify.compare import MIN_SPAN_TRAINED
 from dpt_deploy.jobs.verify.locate import locate_divergence
-from dpt_deploy.jobs.verify.references import Reference
 from dpt_deploy.jobs.verify.result import Divergence
 from dpt_deploy.jobs.verify.type_loss import held_to_pytorch
 from dpt_deploy.model.dpt import DPT

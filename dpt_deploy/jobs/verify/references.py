@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -10,64 +9,19 @@ from typing import Self
 
 import numpy as np
 
-from dpt_deploy.artifact.records import CaseResult
 from dpt_deploy.artifact.store import Artifact, open_artifact
 from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.optional import load_attribute
 from dpt_deploy.core.runner import Runner, Tensors
 from dpt_deploy.core.size import Size
-from dpt_deploy.jobs.common.inputs import model_inputs, parity_images
+from dpt_deploy.jobs.common.inputs import model_inputs
 from dpt_deploy.jobs.common.runners import open_runner, reference_runtime
-from dpt_deploy.jobs.verify.cases import Cases, list_cases, smallest_span
+from dpt_deploy.jobs.verify.base import Reference
+from dpt_deploy.jobs.verify.cases import Cases, smallest_span
 from dpt_deploy.jobs.verify.compare import ParityComparison, compare_matrix
 from dpt_deploy.jobs.verify.golden import read_golden
-from dpt_deploy.jobs.verify.result import Divergence
 
 _PYTORCH = "dpt_deploy.jobs.verify.pytorch"  # imported on demand: the other references work without PyTorch
-
-
-class Reference(ABC):
-    """A source of reference outputs for one artefact. A context manager: open while outputs are computed.
-
-    ``title`` names it in messages. ``min_span`` is the least range that its outputs must have. ``records`` is True if
-    the comparison shows that the artefact computes its own network: only then is it recorded in the sidecar.
-    ``audits`` is True if an engine's audit belongs to the verification.
-    """
-
-    records = False
-    audits = False
-
-    def __init__(self, artifact: Artifact, title: str) -> None:
-        self.artifact, self.sidecar, self.title = artifact, artifact.sidecar, title
-        self.min_span = smallest_span(artifact.sidecar)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(  # noqa: B027  # most references have nothing to release
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Release what was opened."""
-
-    def cases(self, res: tuple[Size, ...], batch: tuple[int, ...]) -> Cases:
-        """The batches and sizes to compare at; raises what :func:`list_cases` raises."""
-        return list_cases(self.sidecar, res, batch)
-
-    def images(self, batch: int, size: Size) -> np.ndarray:
-        """The images of one case, bytes (B, H, W, 3)."""
-        return parity_images(self.sidecar.precision, batch, size)
-
-    @abstractmethod
-    def outputs(self, images: np.ndarray) -> Tensors:
-        """The reference's outputs for ``images``, by the artefact's names and in its form."""
-
-    def again(self, case: CaseResult) -> CaseResult:
-        """A failed case, held to another tolerance if this reference justifies one."""
-        return case
-
-    def locate(self, case: CaseResult) -> Divergence | None:  # noqa: ARG002
-        """The first tensor that diverges in a failed case; None if this reference cannot tell."""
-        return None
 
 
 class GoldenReference(Reference):

@@ -1,4 +1,4 @@
-"""Searches for what to spare: the smallest set, or the shortest prefix of a ranking, with which a condition holds."""
+"""Searches for the nodes or blocks to keep: the smallest set, or the shortest prefix of a ranking, that suffices."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """The parts of CUDA that a runner needs, over cuda-python: memory, copies, streams, events and captured graphs.
 
-Every call is checked, and an error becomes one of this project's. Each object frees what it allocated.
+Every call is checked, and an error becomes one of this project's. Each object frees what it allocated. Experimental:
+not yet run on a GPU, only with a fake of CUDA.
 """
 
 from __future__ import annotations

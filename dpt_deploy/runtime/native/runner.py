@@ -19,7 +19,7 @@ from dpt_deploy.core.spec import TensorSpec
 from dpt_deploy.imaging.maps import map_type
 from dpt_deploy.imaging.rules import require_rgb
 from dpt_deploy.runtime.native import library as native
-from dpt_deploy.runtime.registry import RunnerRequest
+from dpt_deploy.runtime.request import RunnerRequest
 
 
 class NativeRunner:

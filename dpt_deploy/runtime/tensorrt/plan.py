@@ -1,4 +1,7 @@
-"""Deserialise a plan to an engine on this GPU, to run it or to change its weights."""
+"""Deserialise a plan to an engine on this GPU, to run it or to change its weights.
+
+Experimental: not yet run on a GPU, only with fakes of CUDA and TensorRT.
+"""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from dpt_deploy.core.runner import Tensors
 from dpt_deploy.core.spec import TensorSpec
 from dpt_deploy.runtime.cuda.arrays import DeviceArray, device_view
 from dpt_deploy.runtime.cuda.driver import on_device_of
-from dpt_deploy.runtime.registry import RunnerRequest
+from dpt_deploy.runtime.request import RunnerRequest
 from dpt_deploy.runtime.tensorrt.engine import OpenEngine
 from dpt_deploy.runtime.tensorrt.layer_times import layer_seconds
 from dpt_deploy.runtime.tensorrt.slots import BufferSlot, Ticket

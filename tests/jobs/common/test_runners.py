@@ -6,7 +6,7 @@ import pytest
 
 from dpt_deploy.artifact.sidecar import ONNX, PLAN
 from dpt_deploy.core.errors import UsageError
-from dpt_deploy.jobs.common.runners import open_runner, runtime_help, timed_runtimes
+from dpt_deploy.jobs.common.runners import open_runner, runtime_help
 
 pytestmark = pytest.mark.fast
 
@@ -30,4 +30,3 @@ def test_help_lists_the_runtimes_of_a_kind():
     assert runtime_help(ONNX).startswith("ort: ONNX Runtime; emu: ")
     assert "torch" in runtime_help(ONNX, reference=True)
     assert "torch" not in runtime_help(ONNX)
-    assert timed_runtimes() == "ort, native"

@@ -1,0 +1,31 @@
+"""Request to open an artefact in a runtime."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dpt_deploy.artifact.sidecar import Sidecar
+from dpt_deploy.artifact.store import read_sidecar
+from dpt_deploy.core.size import Size
+
+
+@dataclass(frozen=True)
+class RunnerRequest:
+    """One artefact to be opened, and how.
+
+    ``sidecar`` is None if only the path is known. ``threads`` bounds the CPU threads of one operator (None: the
+    runtime's choice). ``size`` is a fixed network size, for a runner that resizes images itself. ``part`` is the object
+    that the runtime's record names under ``part``.
+    """
+
+    path: Path
+    sidecar: Sidecar | None = None
+    threads: int | None = None
+    size: Size | None = None
+    part: Any = None
+
+    def described(self) -> Sidecar:
+        """Return the artefact's sidecar, read from disk if only its path is known."""
+        return self.sidecar or read_sidecar(self.path)
