@@ -91,7 +91,7 @@ def _kept(keep: tuple[str, ...] | None) -> str:
 
 def _complaint(found: Diagnosis) -> str:
     where = found.not_finite or (found.diverges_at.tensor if found.diverges_at else None)
-    reason = f"is not finite from {where} on" if found.not_finite else f"max {found.largest_error:.2e} of range"
+    reason = f"values are not finite from {where} on" if found.not_finite else f"max {found.largest_error:.2e} of range"
     return f"{found.artifact.path.name} does not meet its tolerance at {found.size}: {reason}"
 
 

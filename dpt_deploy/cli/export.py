@@ -77,7 +77,8 @@ def _approximation(_context: click.Context, _option: click.Parameter, text: str 
     "approximation",
     metavar="NAME=VALUE",
     callback=_approximation,
-    help="Apply an approximate rewrite of the network; refused if the error grows by more than --budget (default 1 %).",
+    help="Apply an approximate rewrite of the network (this version ships none); refused if the error grows by more "
+    "than --budget (default 1 %).",
 )
 @click.option(
     "--opset", type=int, help="23 keeps attention fused (default); 20 is for TensorRT before 10.14 and JetPack 6."

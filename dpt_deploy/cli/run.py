@@ -50,7 +50,8 @@ def command(artifact: Path, source: Path, as_json: bool, **options: Any) -> None
     labels   palette PNG of classes, 0 is background
     overlay  class colours blended over the image
 
-    Of a model with several outputs, each is written in every format that fits it; file names contain the output's name.
+    If a model has several outputs, each one is written in every format that fits it. File names then contain the
+    output's name.
 
     \b
     dpt-deploy run out/hybrid-fp32.onnx photo.jpg -o depth.png
@@ -75,6 +76,6 @@ def command(artifact: Path, source: Path, as_json: bool, **options: Any) -> None
         say(f"skipped: {result.error}", style="red")
     if failed:
         raise BadFileError(
-            f"{len(failed)} of {len(results)} files could not be read; the others were written",
+            f"{len(failed)} of {len(results)} files could not be processed; the others were written",
             hint="see the message for each file above",
         )

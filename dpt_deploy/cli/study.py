@@ -11,7 +11,7 @@ from dpt_deploy.artifact.sidecar import ONNX
 from dpt_deploy.cli.shared.options import PATH, json_option, names, res_option
 from dpt_deploy.cli.shared.output import print_json, print_table, say
 from dpt_deploy.core.errors import ParityError
-from dpt_deploy.core.precision import FP32
+from dpt_deploy.core.precision import FP32, PRECISIONS
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.common.runners import runtime_help
 
@@ -43,7 +43,7 @@ from dpt_deploy.jobs.common.runners import runtime_help
     default=FP32,
     show_default=True,
     callback=names,
-    help="One or more of fp32, fp16, bf16, int8, int8-cpu, fp8, separated by commas.",
+    help=f"One or more of {', '.join(PRECISIONS)}, separated by commas.",
 )
 @click.option(
     "--scenes", type=click.IntRange(2), default=48, show_default=True, help="Number of rendered scenes to measure on."
@@ -53,7 +53,7 @@ from dpt_deploy.jobs.common.runners import runtime_help
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="Seed of scenes and intervals; seeds less than a thousand apart may share scenes.",
+    help="Seed of scenes and intervals, below 1,000,000; seeds less than 1,000 apart may share scenes.",
 )
 @click.option("--data", metavar="NAME:DIR", help="Measure on this data set instead, with its own protocol.")
 @click.option("--limit", type=click.IntRange(2), metavar="N", help="Use the first N images only.")
@@ -85,7 +85,7 @@ def command(out: Path, plot: bool, reference: str | None, recorded: Path | None,
     \b
     dpt-deploy study                                     # offline: the models that ship with the package
     dpt-deploy study --backbone tiny-vit --runtime ort,torch --res 192,320 --scenes 16
-    dpt-deploy study --seed 99 --check out/study/study.json -o out/other    # same result on other scenes?
+    dpt-deploy study --seed 90210 --check out/study/study.json -o out/other    # same result on other scenes?
     dpt-deploy study --backbone hybrid-nyu --data nyu-metric:/data/nyu --res 480x640,544x736 --reference paper
     """
     from dpt_deploy.jobs.study import study

@@ -32,7 +32,7 @@ from dpt_deploy.jobs.common.runners import runtime_help
 @click.option("--weights", metavar="FILE", help="The artefact's own checkpoint, if it was moved.")
 @click.option(
     "--runtime",
-    help=f"{runtime_help(ONNX, PLAN)}.  [default: the one whose numbers are evidence for the precision]",
+    help=f"{runtime_help(ONNX, PLAN)}.  [default: trt for an engine; emu for 16 bits, int8 and fp8; else ort]",
 )
 @click.option(
     "--golden", is_flag=True, help="Compare with the stored tensors; needs neither PyTorch nor the checkpoint."

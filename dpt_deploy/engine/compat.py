@@ -12,13 +12,13 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+from dpt_deploy.core.environment import LIBRARIES
 from dpt_deploy.core.errors import IncompatibleError, UsageError
 from dpt_deploy.core.optional import extra
 
 Version = tuple[int, ...]
 
 OLDEST: Version = (10, 12)  # the first whose strong typing covers every layer of these networks
-LIBRARIES = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}  # module to its name, in order of preference
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Optimisation profiles of an engine, planned from sizes and batches.
+"""Optimisation profiles of an engine, laid out from sizes and batches.
 
 One wide profile would be tuned for one of its shapes only. Narrow profiles are each tuned for their own: every size has
 one for batch 1, and one for larger batches.
@@ -14,7 +14,7 @@ from dpt_deploy.core.profile import Profile, Shape, SizeRange
 MOST = 24  # profiles: each is tuned, stored and warmed up separately
 
 
-def plan_profiles(ranges: Sequence[SizeRange], batch: int, *, static: bool = False) -> tuple[Profile, ...]:
+def lay_out_profiles(ranges: Sequence[SizeRange], batch: int, *, static: bool = False) -> tuple[Profile, ...]:
     """Plan profiles for every size of ``ranges`` in batches from 1 to ``batch``, in the given order.
 
     Each is tuned for its largest shape. A ``static`` graph has only the shape that it was exported for.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from dpt_deploy.core.environment import cpu_flags, fingerprint, installed
+from dpt_deploy.core.environment import LIBRARIES, cpu_flags, fingerprint, installed
 from dpt_deploy.core.recipe import load_recipe, zoo_names
 from dpt_deploy.engine import preflight
 from dpt_deploy.model.checkpoints import published
@@ -78,7 +78,8 @@ def _torch_build(machine: dict[str, object]) -> Check | None:
 def _engine_libraries() -> list[Check]:
     """Return the known defects of the installed versions of TensorRT."""
     rows = []
-    for library, package in (("tensorrt", "tensorrt"), ("tensorrt_rtx", "tensorrt-rtx")):
+    for library in LIBRARIES:
+        package = library.replace("_", "-")
         version = installed(package)
         found = [str(row) for row in preflight.known_bad() if version and row.names(library, version)]
         rows += [Check(f"{package} {version} computes correctly", False, line) for line in found]

@@ -19,6 +19,7 @@ from dpt_deploy.core.progress import progress
 MIN_ROUNDS = 3  # fewer have no meaningful median; run even if the time limit is shorter
 ENOUGH_ROUNDS = 30  # results with fewer rounds are marked
 MAX_ROUNDS = 200
+RESAMPLES = 2000  # of a bootstrap interval
 WARM_UP = 2
 YARDSTICK_SHARE = 0.1  # of the time of the calls, once each yardstick has its three samples
 SETTLE_SECONDS = 0.05  # threads of a linear-algebra library spin for some 25 ms after a product
@@ -65,9 +66,9 @@ class Timing:
     def percentile(self, q: float) -> float:
         return float(np.percentile(self.seconds, q))
 
-    def interval(self, *, seed: int = 0, resamples: int = 2000) -> tuple[float, float]:
+    def interval(self) -> tuple[float, float]:
         """95 % bootstrap interval of the median."""
-        return _interval(self.seconds, seed, resamples)
+        return _interval(self.seconds)
 
 
 @dataclass(frozen=True)
@@ -88,16 +89,16 @@ class Session(Generic[Key]):
         return self.rounds >= ENOUGH_ROUNDS
 
 
-def ratio(slow: Timing, fast: Timing, *, seed: int = 0, resamples: int = 2000) -> tuple[float, float, float]:
+def ratio(slow: Timing, fast: Timing) -> tuple[float, float, float]:
     """Return the median of the round-by-round ratio ``slow / fast`` and its 95 % bootstrap interval."""
     rounds = slow.seconds / fast.seconds
-    low, high = _interval(rounds, seed, resamples)
+    low, high = _interval(rounds)
     return float(np.median(rounds)), low, high
 
 
-def _interval(values: np.ndarray, seed: int, resamples: int) -> tuple[float, float]:
-    rng = np.random.default_rng(seed)
-    medians = np.median(rng.choice(values, (resamples, len(values))), axis=1)
+def _interval(values: np.ndarray) -> tuple[float, float]:
+    rng = np.random.default_rng(0)
+    medians = np.median(rng.choice(values, (RESAMPLES, len(values))), axis=1)
     low, high = np.percentile(medians, (2.5, 97.5))
     return float(low), float(high)
 

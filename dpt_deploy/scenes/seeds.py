@@ -1,14 +1,13 @@
 """Ranges of scene numbers by purpose: the one place that says which scenes belong to what.
 
 A scene is rendered from its number alone. Two purposes that shared a number would share an image, and a study would
-measure a network on what it was trained or calibrated on. Every range here is disjoint from every other one;
-:func:`overlaps` is what the tests hold them to.
+measure a network on what it was trained or calibrated on. Every range here is disjoint from every other one,
+which a test holds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import combinations
 
 TRAINING = range(1_000_000)
 STUDIES = range(1_000_000, 2_000_000)  # ``study --seed N`` begins with the N-th of them
@@ -28,12 +27,3 @@ PURPOSES: Mapping[str, range] = {
     "accuracy search": ACCURACY_SEARCH,
     "parity": PARITY,
 }
-
-
-def overlaps(purposes: Mapping[str, range]) -> list[tuple[str, str]]:
-    """Pairs of purposes whose ranges share a scene number."""
-    return [
-        (one, other)
-        for (one, first), (other, second) in combinations(purposes.items(), 2)
-        if max(first.start, second.start) < min(first.stop, second.stop)
-    ]

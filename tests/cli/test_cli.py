@@ -11,7 +11,7 @@ from dpt_deploy import cli
 from dpt_deploy.core import errors
 from dpt_deploy.core.progress import progress, say
 from dpt_deploy.core.recipe import zoo_names
-from dpt_deploy.jobs.export import export as export_workflow
+from dpt_deploy.jobs.export import export as export_job
 
 pytestmark = pytest.mark.fast
 
@@ -163,7 +163,7 @@ def talkative_export(monkeypatch, tmp_path):
         artifact = SimpleNamespace(path=tmp_path / "m.onnx", sidecar=sidecar)
         return SimpleNamespace(artifact=artifact, artifacts=(artifact,))
 
-    monkeypatch.setattr(export_workflow, "export_model", export_model)
+    monkeypatch.setattr(export_job, "export_model", export_model)
     return ["export", "--backbone", "base"]
 
 

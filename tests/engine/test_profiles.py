@@ -5,17 +5,17 @@ import pytest
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.profile import Profile, SizeRange, check_ranges, choose_profile, parse_ranges
 from dpt_deploy.core.size import Size
-from dpt_deploy.engine.profiles import MOST, plan_profiles
+from dpt_deploy.engine.profiles import MOST, lay_out_profiles
 
 pytestmark = pytest.mark.fast
 
 
-def planned(text, batch=1, **options):
-    return plan_profiles(parse_ranges(text), batch, **options)
+def laid_out(text, batch=1, **options):
+    return lay_out_profiles(parse_ranges(text), batch, **options)
 
 
 def test_each_size_has_a_profile_and_larger_batches_one_of_their_own():
-    assert [str(profile) for profile in planned("384,384x672", 8)] == [
+    assert [str(profile) for profile in laid_out("384,384x672", 8)] == [
         "384 batch 1",
         "384 batch 2..8",
         "384x672 batch 1",
@@ -24,13 +24,13 @@ def test_each_size_has_a_profile_and_larger_batches_one_of_their_own():
 
 
 def test_profiles_are_tuned_for_their_largest_shape():
-    (profile,) = planned("256x320..512x640")
+    (profile,) = laid_out("256x320..512x640")
     assert profile == Profile((1, 256, 320), (1, 512, 640), (1, 512, 640))
     assert str(profile) == "256x320..512x640 batch 1"
 
 
 def test_every_shape_asked_for_is_taken_by_exactly_one_profile_of_its_size():
-    profiles = planned("384,512", 4)
+    profiles = laid_out("384,512", 4)
     for side in (384, 512):
         for batch in (1, 2, 3, 4):
             assert sum(profile.takes(batch, Size(side, side)) for profile in profiles) == 1
@@ -38,15 +38,15 @@ def test_every_shape_asked_for_is_taken_by_exactly_one_profile_of_its_size():
 
 
 def test_a_static_graph_has_one_profile_whatever_the_batch():
-    assert planned("384x672", 8, static=True) == (Profile((1, 384, 672), (1, 384, 672), (1, 384, 672)),)
+    assert laid_out("384x672", 8, static=True) == (Profile((1, 384, 672), (1, 384, 672), (1, 384, 672)),)
 
 
 def test_duplicates_are_dropped():
-    assert len(planned("384, 384,384x384,384..384")) == 1
+    assert len(laid_out("384, 384,384x384,384..384")) == 1
 
 
 def test_the_narrowest_profile_is_chosen():
-    profiles = planned("256..1024,384")
+    profiles = laid_out("256..1024,384")
     assert choose_profile(profiles, 1, Size(384, 384)) == 1
     assert choose_profile(profiles, 1, Size(416, 384)) == 0
 
@@ -55,7 +55,7 @@ def test_a_shape_outside_every_profile_names_them():
     with pytest.raises(
         UsageError, match=r"no batch of 9 at 384; its profiles: 384 batch 1; 384 batch 2\.\.8"
     ) as caught:
-        choose_profile(planned("384", 8), 9, Size(384, 384))
+        choose_profile(laid_out("384", 8), 9, Size(384, 384))
     assert "dpt-deploy build" in caught.value.hint
 
 
@@ -83,11 +83,11 @@ def test_both_ends_of_a_range_are_held_to_the_stride():
 def test_too_many_profiles_are_refused_with_the_way_on():
     sizes = tuple(SizeRange(Size(32 * n, 32), Size(32 * n, 32)) for n in range(1, MOST + 2))
     with pytest.raises(UsageError, match=f"at most {MOST}") as caught:
-        plan_profiles(sizes, 1)
+        lay_out_profiles(sizes, 1)
     assert "range" in caught.value.hint
-    assert len(plan_profiles(sizes[:MOST], 1)) == MOST
+    assert len(lay_out_profiles(sizes[:MOST], 1)) == MOST
 
 
 def test_no_size_is_refused():
     with pytest.raises(UsageError, match="no size"):
-        plan_profiles((), 1)
+        lay_out_profiles((), 1)

@@ -12,13 +12,13 @@ from dpt_deploy.artifact.store import Artifact
 from dpt_deploy.core.environment import Gpu
 from dpt_deploy.core.profile import ProfileCost, parse_ranges
 from dpt_deploy.engine.compat import Edition
-from dpt_deploy.engine.profiles import plan_profiles
+from dpt_deploy.engine.profiles import lay_out_profiles
 from dpt_deploy.engine.request import BuildRequest
 
 pytestmark = pytest.mark.fast
 GPU = Gpu("Some GPU", "8.9", "580.1", 1 << 34)
 AUDIT = AuditRecord("network", {}, {}, {})
-PROFILES = plan_profiles(parse_ranges("64,64x96"), 2)
+PROFILES = lay_out_profiles(parse_ranges("64,64x96"), 2)
 
 
 def edition(version="1.7.1", library="tensorrt_rtx"):

@@ -25,7 +25,7 @@ from dpt_deploy.artifact.store import payload_of, write_sidecar
 from dpt_deploy.core.environment import Gpu
 from dpt_deploy.core.profile import parse_ranges
 from dpt_deploy.engine import callbacks
-from dpt_deploy.engine.profiles import plan_profiles
+from dpt_deploy.engine.profiles import lay_out_profiles
 from dpt_deploy.graph.analysis.fingerprint import fingerprint
 from dpt_deploy.graph.analysis.opened import OpenedGraph
 from dpt_deploy.jobs.build.refit.same_graph import record_of
@@ -171,7 +171,7 @@ def plan_of(model, folder, *, library="tensorrt_rtx", version=None, fixed=(), **
     path = folder / model.path.with_suffix(".plan").name
     taken = {name: it for name, it in weights.items() if name not in fixed}
     path.write_bytes(plan_bytes(taken, refittable=chosen.refittable, stripped=chosen.strip_weights))
-    profiles = plan_profiles(parse_ranges("64"), 1)
+    profiles = lay_out_profiles(parse_ranges("64"), 1)
     audit = AuditRecord("network", {}, {}, {})
     record = EngineRecord(
         library, version or VERSIONS[library], GPU, profiles, chosen, 1 << 20, 1 << 20, 1.0, audit, refit=refit

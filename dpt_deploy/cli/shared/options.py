@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
 
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.profile import SizeRange, parse_ranges
 from dpt_deploy.core.size import Size, parse_batches, parse_size, parse_sizes
+from dpt_deploy.core.spec import ModelTask
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
@@ -98,7 +99,7 @@ def checkpoint_options(function: Function) -> Function:
         click.option(
             "--classes", type=click.IntRange(min=1), help="Number of classes of a segmentation model (default: 150)."
         ),
-        click.option("--task", type=click.Choice(["depth", "segmentation"]), help="Default: the task of the recipe."),
+        click.option("--task", type=click.Choice(get_args(ModelTask)), help="Default: the task of the recipe."),
         click.option(
             "--backbone",
             required=True,

@@ -71,8 +71,8 @@ def check_machine(baseline: Baseline, environment: Mapping[str, Any]) -> None:
     )
 
 
-def comparable(baseline: Baseline, model: str, planned: Iterable[Key]) -> tuple[list[Key], list[Key]]:
-    """Return the rows of the baseline that a run of ``model`` over ``planned`` is compared with, and the others.
+def comparable(baseline: Baseline, model: str, requested: Iterable[Key]) -> tuple[list[Key], list[Key]]:
+    """Return the rows of the baseline that a run of ``model`` over ``requested`` is compared with, and the others.
 
     Raises:
         IncompatibleError: it was recorded for another model.
@@ -81,7 +81,7 @@ def comparable(baseline: Baseline, model: str, planned: Iterable[Key]) -> tuple[
     require_same(
         f"the baseline {baseline.source}", [("model", baseline.model, model)], hint="record a baseline of this model"
     )
-    common = sorted(baseline.ratios.keys() & set(planned))
+    common = sorted(baseline.ratios.keys() & set(requested))
     if not common:
         recorded = "; ".join(map(describe, sorted(baseline.ratios))) or "no ratio"
         raise BadFileError(

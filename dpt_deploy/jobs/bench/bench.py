@@ -186,8 +186,8 @@ def _check(artifact: Artifact, request: BenchRequest, device: str) -> None:
 
 def _check_baseline(baseline: Baseline, artifact: Artifact, request: BenchRequest) -> None:
     names = set(request.candidates)
-    planned = [(str(size), batch, name) for size, batch in request.cases for name in request.candidates]
-    compared = planned if request.reference in names else []  # without the reference there is no ratio
+    requested = [(str(size), batch, name) for size, batch in request.cases for name in request.candidates]
+    compared = requested if request.reference in names else []  # without the reference there is no ratio
     common, left = comparable(baseline, artifact.path.stem, compared)
     say(f"compared with {baseline.source}: {'; '.join(map(describe, common))}")
     if left:

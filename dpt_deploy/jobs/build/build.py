@@ -1,4 +1,4 @@
-"""Build an engine from an ONNX artefact: plan profiles, check the machine, build, audit, commit, measure."""
+"""Build an engine from an ONNX artefact: lay out profiles, check the machine, build, audit, commit, measure."""
 
 from __future__ import annotations
 

@@ -17,9 +17,7 @@ from dpt_deploy.core.progress import say
 from dpt_deploy.core.runner import Tensors
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.common.inputs import parity_images
-from dpt_deploy.jobs.verify.golden import golden_arrays, read_golden
-
-GOLDEN_BATCH = 2
+from dpt_deploy.jobs.verify.golden import GOLDEN_BATCH, golden_arrays, read_golden
 
 
 def write_golden(source: Artifact, profiles: Sequence[Profile], plan: Path) -> Path | None:

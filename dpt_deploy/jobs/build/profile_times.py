@@ -21,7 +21,7 @@ from dpt_deploy.core.errors import DptError, ResourceError
 from dpt_deploy.core.profile import Profile, ProfileTime
 from dpt_deploy.core.progress import progress, say
 from dpt_deploy.jobs.common.inputs import model_inputs
-from dpt_deploy.jobs.common.runners import open_runner
+from dpt_deploy.jobs.common.runners import default_runtime, open_runner
 from dpt_deploy.jobs.common.samples import structured_images
 from dpt_deploy.measure.timing import WARM_UP, Clock, TimedCall, alternate, interleave, measure, now
 
@@ -65,7 +65,7 @@ def measure_profiles(artifact: Artifact, *, clock: Clock = now) -> tuple[Profile
         for profile in profiles:
             firsts.append(_first(artifact, profile, clock))
             runs.advance()
-        runner: Any = stack.enter_context(open_runner(artifact, "trt"))
+        runner: Any = stack.enter_context(open_runner(artifact, default_runtime(artifact.sidecar)))
         for index, profile in enumerate(profiles):
             call = _timed_call(runner, artifact.sidecar, profile)
             steady = interleave({"run": call}, seconds=SECONDS, clock=clock).timings["run"]
@@ -80,7 +80,7 @@ def measure_profiles(artifact: Artifact, *, clock: Clock = now) -> tuple[Profile
 
 def _first(artifact: Artifact, profile: Profile, clock: Clock) -> float:
     """Seconds of the first run of a new runner."""
-    runner: Any = open_runner(artifact, "trt")
+    runner: Any = open_runner(artifact, default_runtime(artifact.sidecar))
     with runner:
         return measure(_timed_call(runner, artifact.sidecar, profile), clock)
 

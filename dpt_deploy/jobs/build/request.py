@@ -14,7 +14,7 @@ from dpt_deploy.core.precision import find_precision
 from dpt_deploy.core.profile import Profile, ProfileCost, SizeRange, check_ranges
 from dpt_deploy.core.size import Size
 from dpt_deploy.engine import compat
-from dpt_deploy.engine.profiles import plan_profiles
+from dpt_deploy.engine.profiles import lay_out_profiles
 from dpt_deploy.engine.request import BuildRequest
 from dpt_deploy.jobs.build.refit.same_graph import record_of
 from dpt_deploy.jobs.common.limits import check_request
@@ -84,7 +84,7 @@ def choose_profiles(sidecar: Sidecar, res: tuple[SizeRange, ...], batch: int) ->
     else:
         size = sidecar.shapes.static_size or Size(sidecar.image.height, sidecar.image.width)
         res = (SizeRange(size, size),)
-    profiles = plan_profiles(res, batch, static=sidecar.shapes.static is not None)
+    profiles = lay_out_profiles(res, batch, static=sidecar.shapes.static is not None)
     for profile in profiles:
         check_request(sidecar, Size(*profile.high[1:]), profile.high[0])
     return profiles

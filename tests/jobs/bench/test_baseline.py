@@ -84,10 +84,10 @@ def test_another_model_is_refused(tmp_path):
         comparable(_recorded(tmp_path), "other", HERE)
 
 
-@pytest.mark.parametrize("planned", [[], [("96", 1, "torch")], [("64", 2, "torch")], [("64", 1, "hf-ort")]], ids=str)
-def test_a_baseline_without_a_common_row_is_a_bad_file_that_says_what_it_has(tmp_path, planned):
+@pytest.mark.parametrize("requested", [[], [("96", 1, "torch")], [("64", 2, "torch")], [("64", 1, "hf-ort")]], ids=str)
+def test_a_baseline_without_a_common_row_is_a_bad_file_that_says_what_it_has(tmp_path, requested):
     with pytest.raises(BadFileError, match="no row in common with this run; it has torch at 64, batch 1"):
-        comparable(_recorded(tmp_path), "tiny-fp32", planned)
+        comparable(_recorded(tmp_path), "tiny-fp32", requested)
 
 
 DAMAGED = {

@@ -222,7 +222,7 @@ REFUSED = {
     "photo missing": (("--photo", "absent.jpg"), 4, "absent.jpg"),
     "photo damaged": (("--photo", "FILE"), 4, "FILE"),
     "photo and none": (("--photo", "FILE", "--no-photo"), 2, "exclude each other"),
-    "contender": (("--runtime", "ort,trt9"), 2, "unknown candidate 'trt9'"),
+    "candidate": (("--runtime", "ort,trt9"), 2, "unknown candidate 'trt9'"),
     "size of the rival": (("--runtime", "hf-ort", "--res", "64x96"), 2, "takes square images only"),
     "size": (("--res", "65"), 2, "the nearest legal sizes: 64 or 96"),
     "too few rounds": (("--rounds", "2"), 2, "2 is not in the range x>=3"),
@@ -250,7 +250,7 @@ def test_what_cannot_be_is_refused_before_anything_is_timed(options, code, said,
         (("--runtime", "trt9"), 2, "unknown candidate 'trt9'"),
         (("--check", "absent.json"), 4, "cannot be read"),
     ],
-    ids=["size", "backbone", "contender", "baseline"],
+    ids=["size", "backbone", "candidate", "baseline"],
 )
 def test_what_cannot_be_is_refused_before_anything_is_exported(options, code, said, monkeypatch, capsys):
     monkeypatch.setattr(bench_models, "export_model", None)  # calling it would be a TypeError
@@ -299,7 +299,7 @@ ELSEWHERE = {
     "gpu": (lambda data: data["environment"].update(gpus=["NVIDIA X"]), 6, "gpus ['NVIDIA X'], here"),
     "model": (lambda data: data.update(model="base-fp32"), 6, "model 'base-fp32', here 'tiny-vit-fp32'"),
     "size": (lambda data: data["rows"][0].update(size="96"), 4, "it has torch at 96, batch 1"),
-    "contender": (lambda data: data["rows"][0].update(contender="hf-ort"), 4, "it has hf-ort at 64, batch 1"),
+    "candidate": (lambda data: data["rows"][0].update(contender="hf-ort"), 4, "it has hf-ort at 64, batch 1"),
 }
 
 

@@ -22,7 +22,7 @@ from dpt_deploy.core.size import Size
 from dpt_deploy.engine import builder, preflight
 from dpt_deploy.engine.compat import load
 from dpt_deploy.engine.request import BuildRequest
-from dpt_deploy.jobs.build import build as workflow
+from dpt_deploy.jobs.build import build as build_job
 from dpt_deploy.jobs.build.build import build_engine_artifact
 from dpt_deploy.jobs.build.request import choose_profiles
 
@@ -249,7 +249,7 @@ def test_a_static_model_takes_its_own_size_only(tmp_path, capsys):
 
 
 def test_a_machine_without_memory_is_reported_before_the_build(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(workflow, "available_memory", lambda: 1000)
+    monkeypatch.setattr(build_job, "available_memory", lambda: 1000)
     assert "building needs about" in complaint(capsys, 7, *build_argv(exported("tiny-vit"), tmp_path / "out"))
 
 

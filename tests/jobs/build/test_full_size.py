@@ -1,7 +1,8 @@
 """The published networks at their full size, in every narrow precision, through the real builder of TensorRT-RTX.
 
 What is built here is what a user builds; only calibration and comparison are short, because weights are random: what an
-engine is made of does not depend on their values. All precisions at all sizes stand in ``benchmarks/precisions.py``.
+engine is made of does not depend on their values. All precisions at all sizes are those of
+``benchmarks/precision_survey.py``.
 """
 
 import pytest

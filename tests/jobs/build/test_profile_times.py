@@ -20,7 +20,7 @@ from dpt_deploy.artifact.store import open_artifact
 from dpt_deploy.cli import call
 from dpt_deploy.core.decode import decode
 from dpt_deploy.core.profile import parse_ranges
-from dpt_deploy.engine.profiles import plan_profiles
+from dpt_deploy.engine.profiles import lay_out_profiles
 from dpt_deploy.jobs.build import profile_times
 from dpt_deploy.jobs.build import request as engine_request
 from dpt_deploy.jobs.build.build import build_engine_artifact
@@ -28,7 +28,7 @@ from dpt_deploy.jobs.build.profile_times import measure_profiles
 from dpt_deploy.measure.timing import TimedCall, alternate, interleave
 
 pytestmark = pytest.mark.needs("tensorrt_rtx", "torch", "onnxruntime")
-NARROW = plan_profiles(parse_ranges("64,64x96"), 2)
+NARROW = lay_out_profiles(parse_ranges("64,64x96"), 2)
 FIRST, SWITCH = 0.5, 0.25
 
 

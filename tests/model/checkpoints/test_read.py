@@ -149,34 +149,34 @@ def test_a_missing_key_is_named(tmp_path):
     del tensors["pretrained.model.blocks.2.norm1.bias"]
     error = failure(TINY_SPEC, saved(tmp_path, tensors), "1 missing")
     assert isinstance(error, CheckpointMismatchError)
-    assert error.report.missing == ("pretrained.model.blocks.2.norm1.bias",)
+    assert error.keys.missing == ("pretrained.model.blocks.2.norm1.bias",)
 
 
 def test_an_extra_key_is_named(tmp_path):
     tensors = {**random_tensors(dpt_main(TINY)), "pretrained.model.blocks.0.ls1.gamma": torch.ones(32)}
     error = failure(TINY_SPEC, saved(tmp_path, tensors), "1 unexpected")
-    assert error.report.unexpected == ("pretrained.model.blocks.0.ls1.gamma",)
+    assert error.keys.unexpected == ("pretrained.model.blocks.0.ls1.gamma",)
 
 
 def test_a_wrong_shape_is_named_with_both_shapes(tmp_path):
     tensors = random_tensors(dpt_main(TINY))
     tensors["scratch.layer3_rn.weight"] = torch.zeros(16, 9, 3, 3)
     error = failure(TINY_SPEC, saved(tmp_path, tensors), "1 of wrong shape")
-    wrong = error.report.wrong_shape[0]
+    wrong = error.keys.wrong_shape[0]
     assert (wrong.key, wrong.found, wrong.expected) == ("scratch.layer3_rn.weight", "(16, 9, 3, 3)", "(16, 16, 3, 3)")
 
 
 def test_readout_weights_for_a_network_without_are_unexpected(tmp_path):
     error = failure(replace(TINY_SPEC, readout="ignore"), saved(tmp_path, random_tensors(dpt_main(TINY))))
-    assert len(error.report.unexpected) == 8
-    assert not error.report.missing
+    assert len(error.keys.unexpected) == 8
+    assert not error.keys.missing
 
 
 def test_two_names_for_one_parameter_are_an_error(tmp_path):
     tensors = random_tensors(dpt_main(TINY))
     tensors["pretrained.act_postprocess4.0.project.0.weight"] = torch.zeros(32, 64)
     tensors["module.scratch.layer1_rn.weight"] = torch.zeros(16, 8, 3, 3)
-    assert failure(TINY_SPEC, saved(tmp_path, tensors)).report.unexpected == ("module.scratch.layer1_rn.weight",)
+    assert failure(TINY_SPEC, saved(tmp_path, tensors)).keys.unexpected == ("module.scratch.layer1_rn.weight",)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

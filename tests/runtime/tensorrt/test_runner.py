@@ -17,7 +17,7 @@ from dpt_deploy.core.environment import gpus
 from dpt_deploy.core.errors import DptError, IncompatibleError, ResourceError, UsageError
 from dpt_deploy.core.profile import parse_ranges
 from dpt_deploy.engine.preflight import needed_bytes
-from dpt_deploy.engine.profiles import plan_profiles
+from dpt_deploy.engine.profiles import lay_out_profiles
 from dpt_deploy.runtime.cuda import driver as _cuda
 from dpt_deploy.runtime.tensorrt import engine as _trt_engine
 from dpt_deploy.runtime.tensorrt.runner import SLOTS
@@ -330,7 +330,7 @@ def test_a_lost_gpu_is_reported(make):
 
 
 def test_a_sidecar_that_does_not_fit_the_plan_is_reported(make):
-    runner, _, _ = make(profiles=plan_profiles(parse_ranges("32,32,32x64"), 3))
+    runner, _, _ = make(profiles=lay_out_profiles(parse_ranges("32,32,32x64"), 3))
     with runner, pytest.raises(IncompatibleError, match=r"refuses .* in its profile 64 batch 1"):
         runner.infer({"pixel_values": engine_checks.images(1, 64, 64)})
 
