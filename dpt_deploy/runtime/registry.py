@@ -24,10 +24,10 @@ REFERENCE = "reference"  # the PyTorch module behind an artefact, which some run
 class Runtime:
     """One runtime.
 
-    ``name`` is what ``--runtime`` takes. ``runner`` is ``module:class``: a :class:`~dpt_deploy.core.runner.Runner` with
-    a class method ``open`` that takes a :class:`~dpt_deploy.runtime.request.RunnerRequest` and returns a runner, not
-    yet entered. ``modules`` are the third-party modules it imports, ``extra`` the extra that installs them, ``package`` the
-    distribution whose version may change its numbers.
+    ``name`` is what ``--runtime`` takes. ``runner`` is ``module:class``: a :class:`~dpt_deploy.core.runner.Runner`
+    with a class method ``open`` that takes a :class:`~dpt_deploy.runtime.request.RunnerRequest` and returns a runner,
+    not yet entered. ``modules`` are the third-party modules it imports, ``extra`` the extra that installs them,
+    ``package`` the distribution whose version may change its numbers.
 
     ``runs`` lists the kinds of artefact it takes: ``onnx``, ``plan``, or ``reference`` for the PyTorch module behind
     an artefact. The first runtime in the table that takes a kind is its default. ``precisions`` are those that it
