@@ -64,7 +64,7 @@ def test_without_a_parity_no_metric_is_claimed():
 
 def test_a_licence_is_named_for_model_and_weights():
     artifact = exported("tiny-vit")
-    weights = replace(artifact.sidecar.weights, kind="file", path="w.pt", sha256="0" * 64, licence="MIT")
+    weights = replace(artifact.sidecar.weights, kind="file", path="w.pt", sha256="0" * 64, licence="MIT", commercial="")
     document = bill_of_materials(Artifact(artifact.path, replace(artifact.sidecar, weights=weights)))
     assert complaints(document) is None
     assert "properties" not in entry_of(document, "data")
