@@ -16,16 +16,21 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test docs cpp fuzz lint types layers online wheel gpu-kit clean
+.PHONY: help setup demo check test docs cpp fuzz lint types layers online wheel lock gpu-kit clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+# pylock.toml has the hash of every package, for one interpreter and platform: pip checks them. Elsewhere, and with
+# `make LOCK= setup` for those who install from another index than PyPI, it is the versions of constraints.txt.
+LOCK ?= pylock.toml
+export LOCKED := import platform, sys; sys.exit((sys.version_info[:2], sys.platform, platform.machine()) != ((3, 11), "linux", "x86_64"))
 
 # The stamp is written last. It records the folder and the requirements that the environment was made for. A second run
 # is therefore instant, an interrupted one starts again, and a changed requirement or a moved folder is noticed.
 setup: ## prepare .venv/ with the tested set of packages
 	@mkdir -p '$(SCRATCH)'
-	@wanted="$(CURDIR) $$(cat pyproject.toml constraints.txt | cksum)"; \
+	@wanted="$(CURDIR) $$(cat pyproject.toml constraints.txt pylock.toml | cksum)"; \
 	if [ "$$(cat $(STAMP) 2>/dev/null)" = "$$wanted" ]; then exit 0; fi; \
 	set -eu; \
 	here=$$(sed 's/ [0-9]* [0-9]*$$//' $(STAMP) 2>/dev/null || true); \
@@ -37,7 +42,12 @@ setup: ## prepare .venv/ with the tested set of packages
 	  $(PYTHON) -m venv $(VENV); \
 	fi; \
 	$(RUN) -m pip install --upgrade pip; \
-	$(RUN) -m pip install -e '.[all,oracle,rtx]' --group dev -c constraints.txt; \
+	if [ -n '$(LOCK)' ] && $(RUN) -c "$$LOCKED"; then \
+	  $(RUN) -m pip install -r '$(LOCK)'; \
+	  $(RUN) -m pip install --no-deps --no-build-isolation -e .; \
+	else \
+	  $(RUN) -m pip install -e '.[all,oracle,rtx]' --group dev -c constraints.txt; \
+	fi; \
 	echo "$$wanted" > $(STAMP)
 
 demo: setup ## export, verify, run and time a small model on a photograph, offline; results in out/demo/
@@ -72,6 +82,9 @@ online: setup ## download the published weights and compare them with known outp
 
 wheel: setup ## build the wheel into dist/
 	@$(RUN) -m build --wheel
+
+lock: setup ## write pylock.toml again after a change of requirements (needs the network)
+	@$(RUN) tools/lock.py
 
 gpu-kit: setup ## pack everything an offline GPU machine needs into build/gpu-kit/ (slow; experimental: not yet run on a GPU)
 	@$(RUN) tools/gpu_kit/pack.py

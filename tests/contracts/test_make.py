@@ -12,9 +12,10 @@ import pytest
 FAKE = """#!/bin/sh
 echo "$*" >> "{log}"
 case "$*" in
+  *platform.machine*) exit {elsewhere} ;;
   *version_info*) exit {too_old} ;;
   "-m venv .venv") mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;
-  *"install -e"*) exit $(cat "{folder}/pip-fails" 2>/dev/null || echo 0) ;;
+  *"install"*"-e "*) exit $(cat "{folder}/pip-fails" 2>/dev/null || echo 0) ;;
 esac
 """
 
@@ -25,11 +26,12 @@ def make(root, tmp_path):
     if not shutil.which("make"):
         pytest.skip("make is not installed")
     log = tmp_path / "log"
-    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+    for name in ("Makefile", "pyproject.toml", "constraints.txt", "pylock.toml"):
         shutil.copy(root / name, tmp_path)
 
-    def run(*arguments, too_old=0):
-        (tmp_path / "fake").write_text(FAKE.format(log=log, folder=tmp_path, too_old=too_old))
+    def run(*arguments, too_old=0, elsewhere=0):
+        script = FAKE.format(log=log, folder=tmp_path, too_old=too_old, elsewhere=elsewhere)
+        (tmp_path / "fake").write_text(script)
         (tmp_path / "fake").chmod(0o755)
         log.write_text("")
         command = ["make", "--no-print-directory", f"PYTHON={tmp_path / 'fake'}", *arguments]
@@ -42,11 +44,20 @@ def make(root, tmp_path):
     return run
 
 
-def test_setup_installs_the_tested_set_with_everything(make):
+def test_setup_installs_the_locked_set_with_everything(make):
     code, _, asked = make("setup")
     assert code == 0
     assert "-m venv .venv\n-m pip install --upgrade pip\n" in asked
+    assert "-m pip install -r pylock.toml\n-m pip install --no-deps --no-build-isolation -e .\n" in asked
+    assert "constraints.txt" not in asked
+
+
+@pytest.mark.parametrize("how", [{"elsewhere": 1}, {"lock": "LOCK="}], ids=["another platform", "without the lock"])
+def test_where_the_lock_does_not_hold_the_tested_versions_are_installed(make, how):
+    code, _, asked = make("setup", *filter(None, [how.get("lock")]), elsewhere=how.get("elsewhere", 0))
+    assert code == 0
     assert "-m pip install -e .[all,oracle,rtx] --group dev -c constraints.txt" in asked
+    assert "pylock" not in asked
 
 
 def test_a_second_run_does_nothing(make):
@@ -54,15 +65,15 @@ def test_a_second_run_does_nothing(make):
     assert make("setup") == (0, "", "")
 
 
-@pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt"])
+@pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt", "pylock.toml"])
 def test_a_change_of_requirements_is_noticed_and_the_environment_kept(make, tmp_path, name):
     make("setup")
     with (tmp_path / name).open("a") as stream:
         stream.write("# changed\n")
     code, _, asked = make("setup")
     assert code == 0
-    assert "install -e" in asked
-    assert "venv" not in asked
+    assert "-e ." in asked
+    assert "-m venv" not in asked
 
 
 def test_a_touched_file_is_no_change(make, tmp_path):
@@ -84,7 +95,7 @@ def test_an_interrupted_setup_is_not_done(make, tmp_path):
     (tmp_path / "pip-fails").unlink()
     code, _, asked = make("setup")
     assert code == 0
-    assert "install -e" in asked
+    assert "-e ." in asked
 
 
 def test_a_failed_change_is_not_done(make, tmp_path):
@@ -110,6 +121,7 @@ def test_an_old_python_is_one_clear_line(make, tmp_path):
         ("check", "-m nox -s check"),
         ("docs", "-m nox -s docs"),
         ("cpp", "-m nox -s cpp"),
+        ("lock", "tools/lock.py"),
         ("gpu-kit", "tools/gpu_kit/pack.py"),
     ],
 )
