@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dpt_deploy.core.progress import LineReporter, Reporter, reporting
     from dpt_deploy.core.recipe import list_models, load_recipe
     from dpt_deploy.core.size import Size, parse_size
-    from dpt_deploy.imaging.files import read_image, write_pfm
+    from dpt_deploy.imaging.files import read_image, read_pfm, write_pfm
     from dpt_deploy.jobs.bench.bench import BenchRequest, bench_artifact
     from dpt_deploy.jobs.build.build import build_engine_artifact
     from dpt_deploy.jobs.build.refit.refit import refit_engine_artifact
@@ -55,6 +55,7 @@ __all__ = [
     "parse_size",
     "prepare_study",
     "read_image",
+    "read_pfm",
     "read_training",
     "refit_engine_artifact",
     "reporting",
@@ -88,6 +89,7 @@ _PUBLIC = {
     "parse_size": "dpt_deploy.core.size",
     "prepare_study": "dpt_deploy.jobs.study.study",
     "read_image": "dpt_deploy.imaging.files",
+    "read_pfm": "dpt_deploy.imaging.files",
     "read_training": "dpt_deploy.jobs.train.config",
     "refit_engine_artifact": "dpt_deploy.jobs.build.refit.refit",
     "reporting": "dpt_deploy.core.progress",

@@ -59,13 +59,14 @@ def payload_of(path: Path) -> Payload:
     return Payload(path.name, sha256_of(path), path.stat().st_size)
 
 
-def open_artifact(path: Path, *, check_hashes: bool = True) -> Artifact:
+def open_artifact(path: Path | str, *, check_hashes: bool = True) -> Artifact:
     """Read the sidecar of ``path`` and check every payload, before anything is deserialised.
 
     Raises:
         BadFileError: the file or its sidecar is missing, the sidecar is damaged or of another version, or a payload is
             missing, of another size, or does not match its hash.
     """
+    path = Path(path)
     with _read_errors(path):
         _check_is_model(path)
     sidecar = read_sidecar(path)
@@ -80,12 +81,13 @@ def open_artifact(path: Path, *, check_hashes: bool = True) -> Artifact:
     return Artifact(path, sidecar)
 
 
-def open_model(path: Path) -> Artifact:
+def open_model(path: Path | str) -> Artifact:
     """Open an exported model, whose graph can be read; an engine is an error.
 
     Raises:
         BadFileError: as :func:`open_artifact`, or it is an engine.
     """
+    path = Path(path)
     artifact = open_artifact(path)
     if artifact.sidecar.kind != ONNX:
         parents = ", ".join(payload.name for payload in artifact.sidecar.parents)

@@ -102,7 +102,7 @@ def _has_task(name: str, task: ModelTask) -> bool:
 
 
 def load_recipe(
-    name: str, *, task: ModelTask | None = None, classes: int | None = None, model: Table | None = None
+    name: Path | str, *, task: ModelTask | None = None, classes: int | None = None, model: Table | None = None
 ) -> Recipe:
     """Load the recipe with this name or in this TOML file.
 
@@ -116,7 +116,7 @@ def load_recipe(
         UsageError: no such name, or the recipe has no such task.
         BadFileError: the file is missing or not TOML, or a key is unknown, missing or of the wrong type.
     """
-    table, source = _load_merged(name, seen=())
+    table, source = _load_merged(str(name), seen=())
     if model:
         table = _merge(table, {"model": model})
     changes = table.pop("segmentation", None)

@@ -31,6 +31,7 @@ Pixels = NDArray[np.uint8]
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm"})
 _MAX_LABEL = 255  # of a palette PNG
+_OVERLAY = 0.5  # share of the label colours in an overlay, as in the original
 _PNG_UNCOMPRESSED = [cv2.IMWRITE_PNG_COMPRESSION, 0]  # as the original; four times faster to write than level 3
 _PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
@@ -141,12 +142,13 @@ def write_pfm(path: Path | str, values: NDArray[np.float32]) -> None:
 _PFM_HEADER = re.compile(rb"Pf\s+(\d{1,9})\s+(\d{1,9})\s+([-+.\deE]+)\s")
 
 
-def read_pfm(path: Path) -> NDArray[np.float32]:
+def read_pfm(path: Path | str) -> NDArray[np.float32]:
     """The map (H, W) of a one-channel PFM of either byte order; the size of the scale factor is ignored.
 
     Raises:
         BadFileError: missing, not a one-channel PFM, or not as long as its header says.
     """
+    path = Path(path)
     data = _file_bytes(path)
     match = _PFM_HEADER.match(data)
     if not match:
@@ -183,9 +185,9 @@ def write_labels(path: Path, labels: NDArray[Any], num_classes: int) -> None:
     _write_pillow(path, _palette_image(labels, num_classes))
 
 
-def write_overlay(path: Path, image: Pixels, labels: NDArray[Any], num_classes: int, alpha: float = 0.5) -> None:
+def write_overlay(path: Path, image: Pixels, labels: NDArray[Any], num_classes: int) -> None:
     """An RGBA PNG of ``image`` (H, W, 3) blended with its label colours, the original's ``write_segm_img``."""
-    _write_pillow(path, _overlay(image, labels, num_classes, alpha))
+    _write_pillow(path, _overlay(image, labels, num_classes))
 
 
 def overlay(image: Pixels, labels: NDArray[Any], num_classes: int) -> Pixels:
@@ -193,6 +195,6 @@ def overlay(image: Pixels, labels: NDArray[Any], num_classes: int) -> Pixels:
     return np.asarray(_overlay(image, labels, num_classes).convert("RGB"))
 
 
-def _overlay(image: Pixels, labels: NDArray[Any], num_classes: int, alpha: float = 0.5) -> Image.Image:
+def _overlay(image: Pixels, labels: NDArray[Any], num_classes: int) -> Image.Image:
     colours = _palette_image(labels, num_classes).convert("RGBA")
-    return Image.blend(Image.fromarray(image).convert("RGBA"), colours, alpha)
+    return Image.blend(Image.fromarray(image).convert("RGBA"), colours, _OVERLAY)

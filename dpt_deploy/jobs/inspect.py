@@ -31,12 +31,13 @@ class Inspection:
         }
 
 
-def inspect_artifact(path: Path) -> Inspection:
+def inspect_artifact(path: Path | str) -> Inspection:
     """Open, check and describe an artefact.
 
     Raises:
         BadFileError: it is missing, unfinished or damaged.
     """
+    path = Path(path)
     artifact = open_artifact(path)
     if artifact.sidecar.kind == PLAN:
         return Inspection(path, artifact.sidecar)

@@ -193,13 +193,12 @@ def test_write_labels_refuses_what_does_not_fit(tmp_path, label, classes):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("alpha", [0.5, 0.2])
-def test_write_overlay_is_the_originals_blend(tmp_path, photograph, alpha):
+def test_write_overlay_is_the_originals_blend(tmp_path, photograph):
     labels = np.random.default_rng(0).integers(0, 151, photograph.shape[:2])
-    images.write_overlay(tmp_path / "a.png", photograph, labels, 150, alpha)
+    images.write_overlay(tmp_path / "a.png", photograph, labels, 150)
     unit = photograph / 255.0
     mask = Image.fromarray(palette(150)[labels]).convert("RGBA")
-    expected = Image.blend(Image.fromarray(np.uint8(255 * unit)).convert("RGBA"), mask, alpha)
+    expected = Image.blend(Image.fromarray(np.uint8(255 * unit)).convert("RGBA"), mask, 0.5)
     with Image.open(tmp_path / "a.png") as found:
         assert found.mode == "RGBA"
         assert np.array_equal(np.asarray(found), np.asarray(expected))

@@ -57,7 +57,7 @@ class BenchRequest:
     device: str = ""
     seconds: float = 60.0
     rounds: int = MAX_ROUNDS
-    photograph: Path | None = None
+    photograph: Path | str | None = None
     memory: bool = False
 
     @property
@@ -160,7 +160,7 @@ def bench_artifact(artifact: Artifact, request: BenchRequest, *, baseline: Basel
             str(size): steps for (size, _), found in measured.items() if (steps := _steps(found, request.reference))
         },
         steps_with=request.reference,
-        photograph=request.photograph.name if request.photograph else "",
+        photograph=Path(request.photograph).name if request.photograph else "",
         environment=machine(),
         clocks=(before, clocks()),
         recorded=recorded,
@@ -172,7 +172,7 @@ def bench_artifact(artifact: Artifact, request: BenchRequest, *, baseline: Basel
 def _check(artifact: Artifact, request: BenchRequest, device: str) -> None:
     if request.photograph:
         target = "dpt_deploy.imaging.files:read_image"
-        load_attribute(target, which="images", purpose="timing the steps around the model")(request.photograph)
+        load_attribute(target, which="images", purpose="timing the steps around the model")(Path(request.photograph))
     for size, batch in request.cases:
         check_request(artifact.sidecar, size, batch)
         for name in request.candidates:
@@ -237,7 +237,7 @@ def _time(
         calls = {_Timed("candidate", name): call for name, call in candidates.items()}
         if request.photograph and batch == 1 and request.reference in candidates:
             output: Any = candidates[request.reference].run()
-            steps = steps_around(setup.graph, size, request.photograph, output)
+            steps = steps_around(setup.graph, size, Path(request.photograph), output)
             calls |= {_Timed("step", name): step for name, step in steps.items()}
         multiply = {_Timed("product", name): call for name, call in stack.enter_context(_products(setup)).items()}
         for name, call in candidates.items():

@@ -68,14 +68,14 @@ class BuildResult:
 
 
 def build_engine_artifact(
-    path: Path,
-    out: Path,
+    path: Path | str,
+    out: Path | str,
     *,
     res: Iterable[SizeRange] = (),
     batch: int = 1,
     options: EngineOptions | None = None,
     library: str | None = None,
-    timing_cache: Path | None = None,
+    timing_cache: Path | str | None = None,
     force: bool = False,
     measure: bool | None = None,
 ) -> BuildResult:
@@ -96,6 +96,8 @@ def build_engine_artifact(
         IncompatibleError: the library cannot build the graph, or needs a GPU for it; or there is none to measure on.
         ResourceError: disk or memory.
     """
+    path, out = Path(path), Path(out)
+    timing_cache = None if timing_cache is None else Path(timing_cache)
     request = request_engine(path, tuple(res), batch, options or EngineOptions(), library)
     if measure:
         _check_measurable(request)

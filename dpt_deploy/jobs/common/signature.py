@@ -28,7 +28,7 @@ class SignatureMismatchError(ParityError):
     """The files of an artefact are not those that the owner of the key has signed."""
 
 
-def sign_artifact(path: Path, private_key: Path, signature: Path | None = None) -> Path:
+def sign_artifact(path: Path | str, private_key: Path | str, signature: Path | str | None = None) -> Path:
     """Sign the artefact ``path`` and return the path of the signature.
 
     Args:
@@ -40,6 +40,8 @@ def sign_artifact(path: Path, private_key: Path, signature: Path | None = None) 
         BadFileError: the artefact is damaged, or the key cannot be used.
         ResourceError: the signature cannot be written.
     """
+    path, private_key = Path(path), Path(private_key)
+    signature = None if signature is None else Path(signature)
     artifact = open_artifact(path)
     target = signature or signature_path(path)
     with _key_errors(private_key):
@@ -49,7 +51,7 @@ def sign_artifact(path: Path, private_key: Path, signature: Path | None = None) 
     return target
 
 
-def check_signature(path: Path, public_key: Path, signature: Path | None = None) -> None:
+def check_signature(path: Path | str, public_key: Path | str, signature: Path | str | None = None) -> None:
     """Check that every file of the artefact ``path`` is the one that was signed.
 
     The signature is checked before a file of the artefact is read.
@@ -63,6 +65,8 @@ def check_signature(path: Path, public_key: Path, signature: Path | None = None)
         BadFileError: there is no signature, it is damaged, or the key cannot be used.
         SignatureMismatchError: the signature is of another key, or a file was changed, removed or is not covered.
     """
+    path, public_key = Path(path), Path(public_key)
+    signature = None if signature is None else Path(signature)
     source = signature or signature_path(path)
     if not source.is_file():
         raise BadFileError(f"{path} has no signature {source}", hint="sign it: dpt-deploy sign, or name its signature")

@@ -24,7 +24,9 @@ _CHECKS = {
 _RANDOM = re.compile(r"random(?::(\d+))?")
 
 
-def resolve_weights(text: str | None, recipe: Recipe, *, entry: str = "", commercial: bool = False) -> WeightsSource:
+def resolve_weights(
+    text: Path | str | None, recipe: Recipe, *, entry: str = "", commercial: bool = False
+) -> WeightsSource:
     """Find the weights that ``--weights`` names.
 
     ``text`` is ``random`` or ``random:SEED``, a file or folder, the name of a shipped or published checkpoint, or None
@@ -38,6 +40,7 @@ def resolve_weights(text: str | None, recipe: Recipe, *, entry: str = "", commer
         ResourceError: the download failed.
         BadFileError: ``text`` names neither a file nor a checkpoint; or the downloaded file has another hash.
     """
+    text = None if text is None else str(text)
     if text is not None and not text.strip():
         raise UsageError("--weights is empty", hint="give a file, a published name or random, or leave --weights out")
     match = _RANDOM.fullmatch(text or "")

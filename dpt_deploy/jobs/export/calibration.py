@@ -48,7 +48,7 @@ def from_scenes() -> Calibration:
     return Calibration(f"{count} rendered scenes", count, images)
 
 
-def from_folder(folder: Path) -> Calibration:
+def from_folder(folder: Path | str) -> Calibration:
     """Find the images of a folder and its subfolders; files that are not usable are left out with a message.
 
     Raises:
@@ -57,6 +57,7 @@ def from_folder(folder: Path) -> Calibration:
     # The extra "images" is needed for photographs only.
     from dpt_deploy.imaging.files import IMAGE_SUFFIXES, read_image
 
+    folder = Path(folder)
     if not folder.is_dir():
         raise BadFileError(f"{folder} is not a folder", hint="give a folder of photographs as --calibration")
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())

@@ -18,10 +18,10 @@ from dpt_deploy.model.families.registry import layouts
 
 def convert_checkpoint(
     backbone: str,
-    out: Path,
+    out: Path | str,
     *,
     layout: str = "huggingface",
-    weights: str | None = None,
+    weights: Path | str | None = None,
     entry: str = "",
     task: ModelTask | None = None,
     classes: int | None = None,
@@ -36,6 +36,7 @@ def convert_checkpoint(
         BadFileError: the checkpoint is unusable.
         ResourceError: disk, memory or network.
     """
+    out = Path(out)
     if layout not in layouts():
         raise UsageError(f"unknown layout {layout!r}", hint=f"known: {', '.join(layouts())}")
     recipe = load_recipe(backbone, task=task, classes=classes)

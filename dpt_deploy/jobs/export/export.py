@@ -43,7 +43,7 @@ class Exported:
         return {each.sidecar.precision: each for each in self.artifacts}[self.precision]
 
 
-def export_model(request: ExportRequest, out: Path, *, force: bool = False) -> Exported:
+def export_model(request: ExportRequest, out: Path | str, *, force: bool = False) -> Exported:
     """Export a model to the folder ``out`` and verify it.
 
     Artefacts of the same request and weights that are there already are returned as they are, unless ``force``. The
@@ -57,6 +57,7 @@ def export_model(request: ExportRequest, out: Path, *, force: bool = False) -> E
             ``force`` and ``request.allow_slower`` permit. Nothing is written.
         ResourceError: disk, memory or network.
     """
+    out = Path(out)
     check_export(request)
     check_folder(out)  # before anything is downloaded
     source = resolve_weights(request.weights, request.recipe, entry=request.entry, commercial=request.commercial)

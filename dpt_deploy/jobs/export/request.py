@@ -66,7 +66,7 @@ class ExportRequest:
     """
 
     recipe: Recipe
-    weights: str | None = None
+    weights: Path | str | None = None
     entry: str = ""
     commercial: bool = False
     precision: str = FP32
@@ -74,7 +74,7 @@ class ExportRequest:
     input_kind: InputKind = "float32"
     output_kind: str = "scores"
     static: Size | None = None
-    calibration: Path | None = None
+    calibration: Path | str | None = None
     res: tuple[Size, ...] = ()
     method: str = CLIPPING_METHODS[0]
     budget: float | None = None

@@ -37,9 +37,9 @@ class FileResult:
 
 
 def run_files(
-    path: Path,
-    source: Path,
-    out: Path | None,
+    path: Path | str,
+    source: Path | str,
+    out: Path | str | None,
     *,
     runtime: str | None = None,
     size: Size | None = None,
@@ -57,6 +57,8 @@ def run_files(
         UsageError: a format that the model does not have, or an output that would overwrite an input.
         ResourceError: the output cannot be written.
     """
+    path, source = Path(path), Path(source)
+    out = None if out is None else Path(out)
     artifact = open_artifact(path)
     sources = find_sources(source, images.IMAGE_SUFFIXES)
     video = not source.is_dir() and source.suffix.lower() in images.VIDEO_SUFFIXES

@@ -120,7 +120,7 @@ def recorded_study(path: Path, setup: StudySetup, out: Path) -> Recorded:
 
 def run_study(
     setup: StudySetup,
-    out: Path,
+    out: Path | str,
     *,
     baseline: Recorded | None = None,
 ) -> tuple[Study, list[CandidateModel]]:
@@ -135,6 +135,7 @@ def run_study(
         BadFileError: fewer than two images could be used, or a model is unusable.
         ResourceError: disk or memory.
     """
+    out = Path(out)
     check_folder(out)
     ensure_folder(out)
     models, original, no_control = _models(setup, out / MODELS)

@@ -116,8 +116,9 @@ class TrainingConfig:
         return {key: value for key, value in found.items() if added.get(key) != value}
 
 
-def read_training(path: Path) -> TrainingConfig:
+def read_training(path: Path | str) -> TrainingConfig:
     """Read a training file; raises :class:`BadFileError` if it is missing, not TOML, or has a wrong key."""
+    path = Path(path)
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
         _refuse_unknown(TrainingConfig, table, "")

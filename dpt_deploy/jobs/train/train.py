@@ -62,9 +62,9 @@ class Trained:
 
 def train_model(
     config: TrainingConfig,
-    out: Path,
+    out: Path | str,
     *,
-    cache: Path | None = None,
+    cache: Path | str | None = None,
     device: str = "cpu",
 ) -> Trained:
     """Train the model of ``config`` and write ``out/<name>.safetensors``; an interrupted training continues.
@@ -79,6 +79,8 @@ def train_model(
         ResourceError: disk or memory.
         ParityError: the training diverged.
     """
+    out = Path(out)
+    cache = None if cache is None else Path(cache)
     check_device(device)
     recipe = _recipe(config)
     check_folder(out)

@@ -69,7 +69,7 @@ class Diagnosis:
         }
 
 
-def diagnose_artifact(path: Path, *, size: Size | None = None, allowed: float | None = None) -> Diagnosis:
+def diagnose_artifact(path: Path | str, *, size: Size | None = None, allowed: float | None = None) -> Diagnosis:
     """Diagnose the artefact of 16 or 8 bits at ``path`` at ``size`` (default: that of its golden tensors), batch 1.
 
     ``allowed`` is the largest error, as a share of the output's range (default: the artefact's own tolerance).
@@ -79,6 +79,7 @@ def diagnose_artifact(path: Path, *, size: Size | None = None, allowed: float | 
         BadFileError: it is damaged.
         ResourceError: disk or memory.
     """
+    path = Path(path)
     artifact = open_model(path)
     size = _check(artifact, size)
     tolerance = _tolerance(artifact, allowed)

@@ -21,16 +21,16 @@ from dpt_deploy.jobs.verify.result import Verification
 
 
 def verify_artifact(
-    path: Path,
+    path: Path | str,
     *,
     res: Iterable[Size] = (),
     batch: Iterable[int] = (),
     runtime: str | None = None,
     golden: bool = False,
-    against: Path | None = None,
-    weights: str | None = None,
-    public_key: Path | None = None,
-    signature: Path | None = None,
+    against: Path | str | None = None,
+    weights: Path | str | None = None,
+    public_key: Path | str | None = None,
+    signature: Path | str | None = None,
 ) -> Verification:
     """Compare an artefact with its reference over batches x sizes and write the numbers into its sidecar.
 
@@ -48,6 +48,11 @@ def verify_artifact(
         SignatureMismatchError: the artefact is not what was signed.
         ParityError: the reference is flat or not finite, or an engine does not compute in its precision.
     """
+    public_key = None if public_key is None else Path(public_key)
+    signature = None if signature is None else Path(signature)
+    path = Path(path)
+    against = None if against is None else Path(against)
+    weights = None if weights is None else str(weights)
     check_if_asked(path, public_key, signature)
     artifact = open_artifact(path)
     runtime = runtime or reference_runtime(artifact.sidecar)

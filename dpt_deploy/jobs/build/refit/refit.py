@@ -76,7 +76,7 @@ class _Pair:
         return frozenset(name for name, digest in self.after.weights.items() if before.get(name) != digest)
 
 
-def refit_engine_artifact(plan: Path, model: Path, out: Path | None = None) -> RefitResult:
+def refit_engine_artifact(plan: Path | str, model: Path | str, out: Path | str | None = None) -> RefitResult:
     """Put the weights of the ONNX artefact ``model`` into the refittable or stripped ``plan``; write a new plan.
 
     The new plan is ``MODEL-refitted.plan``, next to ``plan`` or in the folder ``out``. A plan with that very path is
@@ -90,6 +90,8 @@ def refit_engine_artifact(plan: Path, model: Path, out: Path | None = None) -> R
             plan cannot take, or this machine cannot run the plan.
         ResourceError: disk or memory.
     """
+    plan, model = Path(plan), Path(model)
+    out = None if out is None else Path(out)
     pair = _pair(plan, model)
     folder = plan.parent if out is None else out
     check_folder(folder)
