@@ -121,7 +121,11 @@ def _own_cache(tmp_path_factory):
 
 @pytest.fixture(autouse=True, scope="session")
 def _few_scenes():
-    """Ranges are measured on few and small scenes: tests ask what is made of them, not how good they are."""
+    """Ranges are measured on few and small scenes: tests ask what is made of them, not how good they are.
+
+    The numbers are constants, not options: an export has one calibration set, so that its ranges can be repeated. Many
+    tests export through the command line, which has no way to pass a number.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dpt_deploy.scenes.seeds.CALIBRATION_SCENES", 4)
         patch.setattr("dpt_deploy.scenes.seeds.CALIBRATION_SIDE", 128)

@@ -222,12 +222,12 @@ TEST(a_handle_is_good_until_it_is_closed) {
     const Opened model;
     stale = model;
   }
-  CHECK(failed_with(dpt_close(stale), DPT_USAGE, "no open model"));
-  CHECK(failed_with(predict(stale), DPT_USAGE, "no open model"));
+  CHECK(failed_with(dpt_close(stale), DPT_USAGE, "not an open model"));
+  CHECK(failed_with(predict(stale), DPT_USAGE, "not an open model"));
   const Opened another;
-  CHECK(failed_with(predict(stale), DPT_USAGE, "no open model") && stale != another);
-  CHECK(failed_with(predict(0), DPT_USAGE, "no open model"));
-  CHECK(failed_with(predict(UINT64_MAX), DPT_USAGE, "no open model"));
+  CHECK(failed_with(predict(stale), DPT_USAGE, "not an open model") && stale != another);
+  CHECK(failed_with(predict(0), DPT_USAGE, "not an open model"));
+  CHECK(failed_with(predict(UINT64_MAX), DPT_USAGE, "not an open model"));
 }
 
 TEST(faults_of_the_back_end_are_statuses) {
@@ -287,7 +287,7 @@ TEST(maps_and_images_go_through_files) {
   CHECK(failed_with(dpt_write_depth("/nonexistent/d.pfm", depth, 2, 3, 0), DPT_RESOURCE, "cannot write"));
   const std::uint16_t labels[] = {1, 2, 3, 1, 2, 3};
   CHECK(dpt_write_labels(files.path("l.png").c_str(), labels, 2, 3, 3) == DPT_OK);
-  CHECK(failed_with(dpt_write_labels(files.path("l.pfm").c_str(), labels, 2, 3, 3), DPT_USAGE, "no .png"));
+  CHECK(failed_with(dpt_write_labels(files.path("l.pfm").c_str(), labels, 2, 3, 3), DPT_USAGE, "not a .png file"));
   CHECK(files.entries() == 3);
   dpt_image image{};
   image.struct_size = sizeof image;

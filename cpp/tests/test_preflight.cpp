@@ -86,7 +86,7 @@ TEST(a_plan_without_its_weights_is_refused_whatever_else_fits) {
 TEST(another_library_or_version_is_refused_with_the_line_that_rebuilds) {
   CHECK_FAILS(DPT_INCOMPATIBLE, "this library was built for tensorrt_rtx", check_target(classic(), here(portable(), kH200)));
   const Host later{"tensorrt", "11.4.0.106", kH200};
-  CHECK_FAILS(DPT_INCOMPATIBLE, "built by tensorrt 10.14.1.48; 11.4.0.106 is here", check_target(classic(), later));
+  CHECK_FAILS(DPT_INCOMPATIBLE, "built by tensorrt 10.14.1.48; 11.4.0.106 is installed", check_target(classic(), later));
   CHECK(hint_of(classic(), later).find("dpt-deploy build MODEL.onnx --res 384x672 --batch 8") != std::string::npos);
 }
 

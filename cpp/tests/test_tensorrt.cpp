@@ -215,7 +215,7 @@ TEST(a_plan_from_elsewhere_is_refused_before_it_is_read) {
     CHECK(failed_with(plan.status, DPT_INCOMPATIBLE, text));
     CHECK(nvidia().held == 0);
   };
-  refused("11.1.0.106 is here", [](json& engine) { engine["version"] = "10.14.1.48"; });
+  refused("11.1.0.106 is installed", [](json& engine) { engine["version"] = "10.14.1.48"; });
   refused("was built for tensorrt", [](json& engine) { engine["library"] = "tensorrt_rtx"; });
   refused("does not run on NVIDIA H200", [](json& engine) { engine["device"]["capability"] = "8.0"; });
   nvidia().gpu = false;

@@ -60,7 +60,7 @@ TEST(a_second_thread_in_one_model_is_refused) {
   while (!inside) std::this_thread::yield();
   CHECK(predict(model) == DPT_USAGE && std::string(dpt_last_error()).find("another thread") != std::string::npos);
   CHECK(dpt_close(model) == DPT_OK);  // the running call keeps what it needs
-  CHECK(predict(model) == DPT_USAGE && std::string(dpt_last_error()).find("no open model") != std::string::npos);
+  CHECK(predict(model) == DPT_USAGE && std::string(dpt_last_error()).find("not an open model") != std::string::npos);
   go = true;
   first.join();
   fake::behaviour() = {};

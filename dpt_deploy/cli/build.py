@@ -69,9 +69,8 @@ def command(artifact: Path, as_json: bool, workspace: int | None, **others: Any)
     dpt-deploy build out/hybrid-fp16.onnx --res 256..512 -o engines/
 
     TensorRT-RTX builds without a GPU. Building with TensorRT, and running an engine, need one (experimental: not yet
-    run on a GPU). The exit code
-    is 5 if the graph does not compute in its precision and 6 if the library cannot build it. If a measurement requested
-    with --measure fails, the command exits with an error but keeps the engine.
+    run on a GPU). The exit code is 5 if the graph does not compute in its precision and 6 if the library cannot build
+    it. If a measurement requested with --measure fails, the command exits with an error but keeps the engine.
     """
     from dpt_deploy.jobs.build.build import build_engine_artifact
 

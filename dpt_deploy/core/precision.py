@@ -96,7 +96,7 @@ _TABLE = (
     Precision("fp8", 8, "FLOAT16", "emu", "float16", "bf16", _LARGEST_FP16, quantised=_FP8),
 )
 PRECISIONS = {precision.name: precision for precision in _TABLE}
-FP32 = "fp32"
+FP32, FP16 = "fp32", "fp16"
 
 
 def find_precision(name: str) -> Precision:

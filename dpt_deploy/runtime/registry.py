@@ -32,6 +32,7 @@ class Runtime:
     ``runs`` lists the kinds of artefact it takes: ``onnx``, ``plan``, or ``reference`` for the PyTorch module behind
     an artefact. The first runtime in the table that takes a kind is its default. ``precisions`` are those that it
     computes as their types say; empty means all. ``timed`` is False if its speed says nothing about the model's.
+    ``emulates`` is True if it runs a copy of the graph that rounds every tensor to its type.
 
     ``label``, ``colour`` and ``marker`` are for plots, ``ability`` is its line in ``doctor`` (empty: none), and
     ``help`` its entry in help texts. ``part`` names an object of another room that it needs (see
@@ -48,6 +49,7 @@ class Runtime:
     package: str = ""
     precisions: tuple[str, ...] = ()
     timed: bool = True
+    emulates: bool = False
     colour: str = "#e69f00"
     marker: str = "v"
     ability: str = ""
@@ -100,6 +102,7 @@ _TABLE = (
         modules=("onnxruntime",),
         package="onnxruntime",
         timed=False,
+        emulates=True,
         part="emulate",
     ),
     Runtime(

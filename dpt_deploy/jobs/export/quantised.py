@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from dpt_deploy.artifact.records import RangeRecord
-from dpt_deploy.core.precision import FP32, find_precision
+from dpt_deploy.core.precision import FP16, FP32, find_precision
 from dpt_deploy.core.progress import say
 from dpt_deploy.graph.mark import mark_outputs
 from dpt_deploy.graph.passes.smooth import candidates, smooth
@@ -55,7 +55,7 @@ def calibrate(full: Path, setup: MeasurementSetup) -> CalibrationTable:
         ranges,
         {name: clipping_value(histograms.counts(name), ranges.largest[name], method) for name in names},
         kept,
-        choose_fp32_nodes(full, "fp16", ranges.largest, setup.tails),  # FP16 between quantised nodes
+        choose_fp32_nodes(full, FP16, ranges.largest, setup.tails),  # FP16 between quantised nodes
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dpt_deploy.core.environment import fingerprint
+from dpt_deploy.core.precision import FP32, find_precision
 from dpt_deploy.core.progress import say
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.bench.candidates import images_of
@@ -19,7 +20,9 @@ from dpt_deploy.jobs.study.study import StudyRequest, StudySetup, prepare_study,
 from dpt_deploy.measure.timing import TimedCall, interleave
 
 SECONDS = 5.0  # of timing per size, for all precisions together
-TIMED = "ort"  # the runtime that computes in the precision of the file; others only predict an engine's error
+TIMED = find_precision(
+    FP32
+).reference_runtime  # the runtime that computes in the precision of the file; others only predict an engine's error
 
 
 @dataclass(frozen=True)

@@ -44,15 +44,15 @@ def trimmed_loss(residual: Tensor, valid: Tensor, *, trim: float = TRIM) -> Tens
     return torch.where(kept, order, 0.0).sum(dim=1) / (2 * count).clamp_min(1)
 
 
-def gradient_loss(residual: Tensor, valid: Tensor, *, scales: int = SCALES) -> Tensor:
-    """Mean absolute gradient of the residual, summed over ``scales`` levels of halved resolution (Eq. 11), (B,).
+def gradient_loss(residual: Tensor, valid: Tensor) -> Tensor:
+    """Mean absolute gradient of the residual, summed over four levels of halved resolution (Eq. 11), (B,).
 
     A level is every second pixel of the one before and is averaged over its own valid pixels (as in the authors'
     code; with the single ``1/M`` of Eq. 11 the coarser levels would hardly count). Differences across the border of
     the valid region do not count.
     """
     total = torch.zeros(residual.shape[0], dtype=residual.dtype, device=residual.device)
-    for level in range(scales):
+    for level in range(SCALES):
         step = 2**level
         r, m = residual[:, ::step, ::step], valid[:, ::step, ::step]
         across = (r[:, :, 1:] - r[:, :, :-1]).abs() * (m[:, :, 1:] & m[:, :, :-1])
@@ -79,14 +79,14 @@ def depth_loss(
     return (trimmed_loss(residual, valid, trim=trim) + alpha * gradient_loss(residual, valid)).mean()
 
 
-def segmentation_loss(logits: Tensor, auxiliary: Tensor, labels: Tensor, *, weight: float = AUXILIARY) -> Tensor:
-    """Cross-entropy of the output, plus ``weight`` times that of the auxiliary head (DPT §4.2).
+def segmentation_loss(logits: Tensor, auxiliary: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of the output, plus a fifth of that of the auxiliary head (DPT §4.2).
 
     ``logits`` and ``auxiliary`` are (B, classes, H, W), the latter at any resolution; ``labels`` are (B, H, W) int64,
     -1 for pixels that are ignored.
     """
     resized = F.interpolate(_widened(auxiliary), size=labels.shape[1:], mode="bilinear", align_corners=True)
-    return _cross_entropy(_widened(logits), labels) + weight * _cross_entropy(resized, labels)
+    return _cross_entropy(_widened(logits), labels) + AUXILIARY * _cross_entropy(resized, labels)
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from dpt_deploy.jobs.common.inputs import model_inputs, parity_images, reference
 from dpt_deploy.jobs.common.runners import open_runner, reference_runtime
 from dpt_deploy.jobs.verify.bisect import first_divergence
 from dpt_deploy.jobs.verify.result import Divergence
+from dpt_deploy.runtime.registry import find_runtime
 
 with extra("export", purpose="finding the tensor that diverges"):
     import torch
@@ -117,7 +118,7 @@ def _graph_tensors(artifact: Artifact, inputs: Values, names: list[str]) -> Valu
     external = path.with_name(path.name + ".data").is_file()  # then the copy must stand where its weights are
     with tempfile.TemporaryDirectory(prefix=".dpt-deploy-", dir=path.parent if external else None) as folder:
         marked = Path(folder) / "marked.onnx"
-        if reference_runtime(artifact.sidecar) == "emu":
+        if find_runtime(reference_runtime(artifact.sidecar)).emulates:
             write_emulated(path, Path(folder) / "emulated.onnx")
             path, external = Path(folder) / "emulated.onnx", False
         mark_outputs(path, names, marked)

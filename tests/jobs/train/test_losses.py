@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch.autograd import gradcheck
 
+from dpt_deploy.jobs.train import losses
 from dpt_deploy.jobs.train.losses import (
     ALPHA,
     AUXILIARY,
@@ -98,11 +99,12 @@ def test_trimming_is_equation_7(seed):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_gradient_matching_is_equation_11(seed):
+def test_gradient_matching_is_equation_11(seed, monkeypatch):
     residual, _, valid = example(seed)
     expected = [eq11(r, m) for r, m in zip(residual.numpy(), valid.numpy(), strict=True)]
     assert np.allclose(gradient_loss(residual, valid), expected, rtol=1e-12)
-    assert not np.allclose(gradient_loss(residual, valid, scales=3), expected, rtol=1e-3)
+    monkeypatch.setattr(losses, "SCALES", 3)
+    assert not np.allclose(gradient_loss(residual, valid), expected, rtol=1e-3)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)], ids=str)
@@ -159,7 +161,7 @@ def test_the_worst_fifth_of_the_residuals_does_not_count():
     assert not torch.equal(trimmed_loss(spoilt.reshape(1, 10, 10), everywhere), trimmed_loss(residual, everywhere))
 
 
-def test_gradient_matching_sees_edges_and_not_levels():
+def test_gradient_matching_sees_edges_and_not_levels(monkeypatch):
     everywhere = torch.ones(1, 16, 16, dtype=torch.bool)
     level = torch.full((1, 16, 16), 3.0)
     step = level.clone()
@@ -168,7 +170,8 @@ def test_gradient_matching_sees_edges_and_not_levels():
     assert float(gradient_loss(step, everywhere)) == pytest.approx(16 / 256 + 8 / 64 + 4 / 16 + 2 / 4)
     hole = everywhere.clone()
     hole[:, :, 7:9] = False  # an edge across what is not known
-    assert float(gradient_loss(step, hole, scales=1)) == 0
+    monkeypatch.setattr(losses, "SCALES", 1)
+    assert float(gradient_loss(step, hole)) == 0
 
 
 # --- gradients --------------------------------------------------------------------------------------------------------
@@ -247,12 +250,13 @@ def cross_entropy(logits, labels):
     return np.mean(losses)
 
 
-def test_the_segmentation_loss_is_cross_entropy_and_a_fifth_of_the_auxiliary_one():
+def test_the_segmentation_loss_is_cross_entropy_and_a_fifth_of_the_auxiliary_one(monkeypatch):
     logits, auxiliary, labels = labelled()
     resized = F.interpolate(auxiliary, size=(8, 12), mode="bilinear", align_corners=True)
     expected = cross_entropy(logits, labels) + 0.2 * cross_entropy(resized, labels)
     assert float(segmentation_loss(logits, auxiliary, labels)) == pytest.approx(expected, rel=1e-12)
-    assert float(segmentation_loss(logits, auxiliary, labels, weight=0)) != pytest.approx(expected, rel=1e-2)
+    monkeypatch.setattr(losses, "AUXILIARY", 0)
+    assert float(segmentation_loss(logits, auxiliary, labels)) != pytest.approx(expected, rel=1e-2)
 
 
 def test_gradients_of_the_segmentation_loss():

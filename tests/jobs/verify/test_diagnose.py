@@ -45,7 +45,7 @@ def test_it_says_so_to_a_person(spoiled, capsys):
     out, err = capsys.readouterr()
     assert "least headroom at 64" in out
     assert f"{BLOCK}/Attention" in out
-    assert f"is not finite from {BLOCK}.qkv" in " ".join(err.split())
+    assert f"values are not finite from {BLOCK}.qkv" in " ".join(err.split())
 
 
 @pytest.mark.parametrize("name", ["tiny-vit", "tiny-metric"])
