@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test docs cpp fuzz lint types layers online wheel lock gpu-kit clean
+.PHONY: help setup demo check test docs cpp fuzz lint types layers online online-kit wheel lock gpu-kit clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -85,6 +85,9 @@ wheel: setup ## build the wheel into dist/
 
 lock: setup ## write pylock.toml again after a change of requirements (needs the network)
 	@$(RUN) tools/lock.py
+
+online-kit: setup ## check every published checkpoint from end to end, into one results file (needs the network)
+	@$(RUN) tools/online_kit/check_published.py
 
 gpu-kit: setup ## pack everything an offline GPU machine needs into build/gpu-kit/ (slow; experimental: not yet run on a GPU)
 	@$(RUN) tools/gpu_kit/pack.py
