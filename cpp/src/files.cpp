@@ -4,9 +4,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <random>
 
 #include "error.hpp"
 
@@ -14,6 +14,35 @@ namespace dpt::core {
 namespace {
 
 std::string reason() { return std::strerror(errno); }
+
+// A path that no file can have is the caller's mistake; anything else is the machine's.
+[[noreturn]] void fail_to_write(const std::string& path, const char* hint) {
+  const bool unusable = errno == ENAMETOOLONG || errno == ELOOP;
+  throw Failure(unusable ? DPT_USAGE : DPT_RESOURCE, "cannot write " + path + ": " + reason(),
+                unusable ? "name another file" : hint);
+}
+
+struct Partial {
+  std::string path;
+  int descriptor;
+};
+
+// Creates a file next to the target under a name that nobody can foresee, and never through a link.
+Partial make_partial(const std::string& path) {
+  constexpr int kAttempts = 16;
+  constexpr char kDigits[] = "0123456789abcdef";
+  std::random_device random;
+  const std::size_t slash = path.rfind('/');
+  const std::string folder = slash == std::string::npos ? "" : path.substr(0, slash + 1);
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    std::string name = folder + ".tmp-";
+    for (int digit = 0; digit < 16; ++digit) name += kDigits[random() % 16];
+    const int descriptor = open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+    if (descriptor >= 0) return {name, descriptor};
+    if (errno != EEXIST) break;
+  }
+  fail_to_write(path, "check its folder");
+}
 
 }  // namespace
 
@@ -51,17 +80,22 @@ std::string read_file(const std::string& path, std::uint64_t limit) {
 }
 
 void write_file(const std::string& path, const std::string& bytes) {
-  static std::atomic<unsigned> serial{0};
-  const std::string partial = path + "." + std::to_string(getpid()) + "-" + std::to_string(++serial) + ".part";
-  std::FILE* file = std::fopen(partial.c_str(), "wb");
-  if (file == nullptr) throw Failure(DPT_RESOURCE, "cannot write " + path + ": " + reason(), "check its folder");
+  const Partial made = make_partial(path);
+  const std::string& partial = made.path;
+  std::FILE* file = fdopen(made.descriptor, "wb");
+  if (file == nullptr) {
+    close(made.descriptor);
+    std::remove(partial.c_str());
+    throw Failure(DPT_RESOURCE, "cannot write " + path + ": out of memory", "free some memory");
+  }
   bool fine = std::fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size();
   fine = std::fclose(file) == 0 && fine;
   fine = fine && std::rename(partial.c_str(), path.c_str()) == 0;
   if (fine) return;
-  const std::string why = reason();
+  const int error = errno;
   std::remove(partial.c_str());
-  throw Failure(DPT_RESOURCE, "cannot write " + path + ": " + why, "is the disk full?");
+  errno = error;
+  fail_to_write(path, "is the disk full?");
 }
 
 }  // namespace dpt::core

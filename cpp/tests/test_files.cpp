@@ -157,6 +157,21 @@ TEST(a_file_that_cannot_be_written_leaves_nothing) {
   mkdir(folder.path("taken").c_str(), 0700);
   CHECK_FAILS(DPT_RESOURCE, "cannot write", write_file(folder.path("taken"), "x"));
   CHECK(folder.entries() == 1);
+  CHECK_FAILS(DPT_USAGE, "too long", write_file(folder.path(std::string(300, 'n').c_str()), "x"));
+  CHECK(folder.entries() == 1);
+}
+
+TEST(a_link_is_replaced_and_permissions_are_the_usual_ones) {
+  const scratch::Folder folder;
+  const mode_t before = umask(022);
+  write_file(folder.path("new"), "x");
+  umask(before);
+  struct stat found {};
+  CHECK(stat(folder.path("new").c_str(), &found) == 0 && (found.st_mode & 0777) == 0644);
+  symlink(folder.path("new").c_str(), folder.path("link").c_str());
+  write_file(folder.path("link"), "y");  // the link is replaced, not followed
+  CHECK(read_file(folder.path("new"), 9) == "x" && read_file(folder.path("link"), 9) == "y");
+  CHECK(folder.entries() == 2);
 }
 
 TEST(labels_that_no_palette_has_are_refused) {

@@ -1,7 +1,9 @@
 // dpt_run MODEL IMAGE OUTPUT: applies an artefact to an image and writes depth or labels.
 #include <cstdio>
 #include <exception>
+#include <filesystem>
 #include <string>
+#include <system_error>
 
 #include "dpt/dpt.hpp"
 
@@ -13,6 +15,12 @@ constexpr const char* kUsage =
     "  depth goes to .pfm or a 16-bit .png, labels to a palette .png\n"
     "  MODEL.plan is experimental: not yet run on a GPU\n";
 
+// True if both names lead to one file: writing one would overwrite the other.
+bool same_file(const std::string& one, const std::string& other) {
+  std::error_code unknown;  // the output need not exist yet
+  return std::filesystem::equivalent(one, other, unknown);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -20,6 +28,12 @@ int main(int argc, char** argv) {
   if (help || argc != 4) {
     std::fputs(kUsage, help ? stdout : stderr);
     return help ? DPT_OK : DPT_USAGE;
+  }
+  for (const std::string input : {std::string(argv[1]), argv[1] + std::string(".json"), std::string(argv[2])}) {
+    if (same_file(input, argv[3])) {
+      std::fprintf(stderr, "dpt_run: %s is an input; it would be overwritten\n  hint: name another OUTPUT\n", argv[3]);
+      return DPT_USAGE;
+    }
   }
   try {
     auto model = dpt::Model::load(argv[1]);

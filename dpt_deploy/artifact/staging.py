@@ -1,137 +1,73 @@
 """Make an artefact in a private folder next to its place, then move it there: whole, or not at all.
 
-Everything that takes time or disk space happens in the private folder; the commit consists of renames only. The folder
-is locked while its process lives. So two exports of one artefact cannot interleave their renames, and the folder of a
-killed process can be recognised and removed.
+Everything that takes time or disk space happens in the private folder; the commit consists of renames only
+(:mod:`dpt_deploy.core.commit`). The sidecar is the mark: it goes first and comes last.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
 from dpt_deploy.artifact.sidecar import Sidecar
-from dpt_deploy.artifact.store import Artifact, read_sidecar, sidecar_path
-from dpt_deploy.core.errors import BadFileError, ResourceError, UsageError
-from dpt_deploy.core.files import ensure_folder, make_folder, write_errors
-
-if sys.platform != "win32":
-    import fcntl
-
-_LOCK = "lock"
+from dpt_deploy.artifact.store import Artifact, belongs, read_sidecar, sidecar_path
+from dpt_deploy.core.commit import FileSet, commit_files, recover, staged_files
+from dpt_deploy.core.errors import BadFileError, UsageError
+from dpt_deploy.core.files import ensure_folder, write_errors
 
 
 @contextmanager
 def staged(path: Path) -> Iterator[Path]:
     """Make a private folder next to ``path`` for the artefact; it is removed however the block ends.
 
-    Leftovers of a killed run of the same artefact are removed first. Parent folders made for it are removed after a
-    failure.
+    A commit that a killed run has decided is finished first, and its leftovers are removed. Parent folders made for it
+    are removed after a failure.
 
     Raises:
-        UsageError: ``path`` is a folder, or its folder is a file.
+        UsageError: ``path`` is a folder, its folder is a file, or something else lies at the private folder's name.
         ResourceError: the folder cannot be written, or another process is exporting the same artefact.
     """
-    made = ensure_folder(path.parent)
-    try:
-        _refuse_folders(path, sidecar_path(path))
-        with _locked(path.parent / f".{path.name}.partial", path) as folder:
-            yield folder
-    finally:
-        with suppress(OSError):  # not empty: the artefact is in it
-            for parent in made:
-                parent.rmdir()
+    for place in (path, sidecar_path(path)):
+        if place.is_dir():
+            raise UsageError(
+                f"{place} is a folder; a file of the artefact belongs there", hint="remove it, or name another -o"
+            )
+    with staged_files(path.parent, path.name) as folder:
+        yield folder
+
+
+def settle(*paths: Path) -> None:
+    """Finish decided commits of the artefacts at ``paths``, and remove what killed runs left: for "up to date"."""
+    for path in paths:
+        if path.parent.is_dir():
+            ensure_folder(path.parent)
+            recover(path.parent, path.name, belongs(path), clear=True)
 
 
 def commit(path: Path, folder: Path, sidecar: Sidecar) -> Artifact:
     """Move the payloads from ``folder`` to their place next to ``path``, and then the sidecar.
 
-    An earlier artefact is replaced. Its sidecar goes first, so that a mixture never looks whole. Payloads that the
-    new artefact does not have are removed last.
+    An earlier artefact is replaced. Payloads that the new artefact does not have are removed.
     """
-    names = [payload.name for payload in sidecar.payloads]
-    _refuse_folders(*(path.with_name(name) for name in names))
-    mark = folder / sidecar_path(path).name
-    with write_errors(path):
-        mark.write_text(sidecar.to_json(), encoding="utf-8")
-        stale = set(_payload_names(path)) - set(names)
-        sidecar_path(path).unlink(missing_ok=True)
-        for name in names:
-            (folder / name).replace(path.with_name(name))
-        mark.replace(sidecar_path(path))
-        for name in stale:
-            path.with_name(name).unlink(missing_ok=True)
-    return Artifact(path, sidecar)
+    return commit_all({path: (folder, sidecar)})[0]
 
 
-def _payload_names(path: Path) -> list[str]:
+def commit_all(made: Mapping[Path, tuple[Path, Sidecar]]) -> list[Artifact]:
+    """:func:`commit` several artefacts, each a folder and a sidecar by path; none if the disk is full."""
+    sets = []
+    for path, (folder, sidecar) in made.items():
+        mark = sidecar_path(path).name
+        names = [payload.name for payload in sidecar.payloads]
+        with write_errors(path):
+            (folder / mark).write_text(sidecar.to_json(), encoding="utf-8")
+        sets.append(FileSet(folder, [*names, mark], sorted(_payload_names(path) - {*names, mark})))
+    commit_files(*sets)
+    return [Artifact(path, sidecar) for path, (_, sidecar) in made.items()]
+
+
+def _payload_names(path: Path) -> set[str]:
+    """The payloads of the artefact at ``path`` whose names are its own; a sidecar cannot make others go."""
     with suppress(BadFileError):
-        return [payload.name for payload in read_sidecar(path).payloads]
-    return []
-
-
-def _refuse_folders(*paths: Path) -> None:
-    for path in paths:
-        if path.is_dir():
-            raise UsageError(
-                f"{path} is a folder; a file of the artefact belongs there", hint="remove it, or name another -o"
-            )
-
-
-@contextmanager
-def _locked(folder: Path, path: Path) -> Iterator[Path]:
-    """Yield ``folder``, empty except for its lock, which this process holds."""
-    with write_errors(path):
-        while (lock := _acquire(folder, path)) is None:
-            pass
-    with lock:
-        try:
-            with write_errors(path):
-                _clear(folder)
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _acquire(folder: Path, path: Path) -> IO[str] | None:
-    """Lock the lock file; None if its last owner removed it meanwhile."""
-    make_folder(folder)  # with its parents: a failed export of a neighbour may just have removed them
-    name = folder / _LOCK
-    try:
-        lock = name.open("w")
-    except FileNotFoundError:
-        return None
-    if not _try_lock(lock):
-        lock.close()
-        raise ResourceError(
-            f"{path} is being exported by another process", hint="wait for it to end, or export to another folder"
-        )
-    with suppress(FileNotFoundError):
-        if os.path.samestat(os.fstat(lock.fileno()), name.stat()):
-            return lock
-    lock.close()
-    return None
-
-
-def _try_lock(lock: IO[str]) -> bool:
-    if sys.platform != "win32":
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:  # a file system without locks: the user must not export one artefact twice at once
-            return True
-    return True
-
-
-def _clear(folder: Path) -> None:
-    for entry in folder.iterdir():
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        elif entry.name != _LOCK:
-            entry.unlink()
+        return {payload.name for payload in read_sidecar(path).payloads if belongs(path)(payload.name)}
+    return set()

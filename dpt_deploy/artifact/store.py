@@ -8,13 +8,14 @@ you do not trust.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from dpt_deploy.artifact.records import EngineRecord
 from dpt_deploy.artifact.sidecar import ONNX, Payload, Sidecar
+from dpt_deploy.core.commit import recover
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.files import atomic_write_bytes
 from dpt_deploy.core.limits import JSON
@@ -45,6 +46,16 @@ def signature_path(path: Path) -> Path:
     return path.with_name(path.name + ".sig")
 
 
+def belongs(path: Path) -> Callable[[str], bool]:
+    """A test for names of files that the artefact at ``path`` may have: its own, and those that start with it."""
+    return lambda name: name == path.name or name.startswith(f"{path.name}.")
+
+
+def finish_commit(path: Path) -> None:
+    """Finish a commit of the artefact that a killed run has decided, if the folder can be written."""
+    recover(path.parent, path.name, belongs(path))
+
+
 def sha256_of(path: Path) -> str:
     """Return the hex SHA-256 of a file."""
     digest = hashlib.sha256()
@@ -62,11 +73,14 @@ def payload_of(path: Path) -> Payload:
 def open_artifact(path: Path | str, *, check_hashes: bool = True) -> Artifact:
     """Read the sidecar of ``path`` and check every payload, before anything is deserialised.
 
+    The commit of a killed run that was decided is finished first, if the folder can be written.
+
     Raises:
         BadFileError: the file or its sidecar is missing, the sidecar is damaged or of another version, or a payload is
             missing, of another size, or does not match its hash.
     """
     path = Path(path)
+    finish_commit(path)
     with _read_errors(path):
         _check_is_model(path)
     sidecar = read_sidecar(path)

@@ -15,7 +15,9 @@ from typing import Any
 
 import click
 
+from dpt_deploy.cli.shared.stderr import tolerant
 from dpt_deploy.core.errors import DptError, ResourceError
+from dpt_deploy.core.files import name_error
 from dpt_deploy.core.progress import reporting
 
 # name -> (module, one line for --help). The line is kept here so that --help imports no command.
@@ -84,7 +86,12 @@ def cli() -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the command line and exit with its code. SIGTERM counts as an interruption."""
+    """Run the command line and exit with its code. SIGTERM counts as an interruption.
+
+    Messages that cannot be written to standard error are lost; they do not change the code.
+    """
+    if sys.stderr is not None:  # None if it was closed before the start
+        sys.stderr = tolerant(sys.stderr)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(call(argv))
 
@@ -98,6 +105,8 @@ def call(argv: list[str] | None = None) -> int:
         return CLOSED_PIPE
     except OSError as exc:
         _discard_output()
+        if unusable := name_error(exc.filename, exc):
+            return _print_error(str(unusable), unusable.hint, unusable.exit_code)
         what = exc.filename or "the results cannot be written"
         return _print_error(f"{what}: {exc.strerror or exc}", "check the path and the disk", ResourceError.exit_code)
 

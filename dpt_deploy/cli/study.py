@@ -10,6 +10,7 @@ import click
 from dpt_deploy.artifact.sidecar import ONNX
 from dpt_deploy.cli.shared.options import PATH, json_option, names, res_option
 from dpt_deploy.cli.shared.output import print_json, print_table, say
+from dpt_deploy.core.commit import FileSet, commit_files, staged_files
 from dpt_deploy.core.errors import ParityError
 from dpt_deploy.core.precision import FP32, PRECISIONS
 from dpt_deploy.core.size import Size
@@ -90,6 +91,7 @@ def command(out: Path, plot: bool, reference: str | None, recorded: Path | None,
     """
     from dpt_deploy.jobs.study import study
     from dpt_deploy.jobs.study.agreement import agreement
+    from dpt_deploy.jobs.study.outcome import NUMBERS, PICTURES, RECORD, STAGED
     from dpt_deploy.report import study_numbers
 
     if plot:
@@ -98,10 +100,12 @@ def command(out: Path, plot: bool, reference: str | None, recorded: Path | None,
     setup = study.prepare_study(study.StudyRequest(sizes=sizes, reference=reference is not None, **options))
     baseline = study.recorded_study(recorded, setup, out) if recorded else None
     found, models = study.run_study(setup, out, baseline=baseline)
-    study_numbers.write_numbers(found, out)
-    if plot:
-        say("drawing")
-        write_pictures(found, models, setup, out)
+    with staged_files(out, STAGED) as stage:
+        study_numbers.write_numbers(found, stage)
+        if plot:
+            say("drawing")
+            write_pictures(found, models, setup, stage)
+        commit_files(FileSet(stage, [*(PICTURES if plot else ()), *NUMBERS]))
     met = agreement(found, baseline) if baseline else None
     summary = study_numbers.summary(found)
     for caution in summary.cautions:
@@ -111,7 +115,7 @@ def command(out: Path, plot: bool, reference: str | None, recorded: Path | None,
     else:
         print_table(summary.title, summary.columns, summary.rows)
         click.echo("\n".join([*summary.sentences, *([str(met)] if met else [])]))
-        click.echo(str(out / ("report.html" if plot else study_numbers.NUMBERS[0])))
+        click.echo(str(out / ("report.html" if plot else RECORD)))
     if not found.measures_something:
         raise ParityError(
             "the planted defect was not detected: the study is not sensitive enough",

@@ -10,6 +10,7 @@ import click
 
 from dpt_deploy.cli.shared.options import PATH, json_option, names, res_option
 from dpt_deploy.cli.shared.output import print_json, print_table
+from dpt_deploy.core.commit import FileSet, commit_files, staged_files
 from dpt_deploy.core.files import atomic_write_bytes
 from dpt_deploy.core.precision import PRECISIONS
 from dpt_deploy.core.size import Size
@@ -70,9 +71,11 @@ def command(
     setup = sweep.prepare_sweep(backbone, weights, res, precisions, scenes)
     found = sweep.run_sweep(setup, out)
     document = found.to_dict()
-    atomic_write_bytes(out / "sweep.json", (json.dumps(document, indent=1) + "\n").encode())
-    if draw:
-        draw(document, out / "sweep.svg")
+    with staged_files(out, "sweep") as stage:
+        atomic_write_bytes(stage / "sweep.json", (json.dumps(document, indent=1) + "\n").encode())
+        if draw:
+            draw(document, stage / "sweep.svg")
+        commit_files(FileSet(stage, [*(["sweep.svg"] if draw else ()), "sweep.json"]))
     if as_json:
         print_json(document)
         return

@@ -1,15 +1,16 @@
-"""Files that are either whole or absent: written next to the target under another name, then moved over it."""
+"""Files that are either whole or absent: written in a private folder next to the target, then moved over it."""
 
 from __future__ import annotations
 
 import errno
 import os
-import secrets
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from dpt_deploy.core.errors import ResourceError, UsageError
+from dpt_deploy.core.private import HIDDEN, hidden_folder, sweep
 
 _ATTEMPTS = 20  # another process may remove the folder between two calls
 _HINTS = {
@@ -22,16 +23,39 @@ _HINTS = {
     errno.EACCES: "check the folder's permissions, or write elsewhere",
     errno.EPERM: "check the folder's permissions, or write elsewhere",
     errno.EROFS: "the file system is read-only: write elsewhere",
-    errno.ENAMETOOLONG: "use a shorter file name",
 }
+_NO_NAME = {
+    errno.ENAMETOOLONG: ("the name is too long for the file system", "use a shorter name"),
+    errno.ELOOP: ("a symbolic link leads to itself", "remove the link, or name another path"),
+}
+
+
+def name_error(path: str | Path, error: OSError) -> UsageError | None:
+    """The error of a path that no file can have: its name is too long, or a link leads to itself. Else None."""
+    if error.errno not in _NO_NAME:
+        return None
+    found, hint = _NO_NAME[error.errno]
+    return UsageError(f"{path}: {found}", hint=hint)
+
+
+def resolved(path: Path) -> Path:
+    """The absolute path behind symbolic links. A link that leads to itself stays as it is, and cannot be opened."""
+    return Path(os.path.realpath(path))
 
 
 @contextmanager
 def write_errors(path: Path) -> Iterator[None]:
-    """Turn an :class:`OSError` inside the block into a :class:`ResourceError` about writing ``path``."""
+    """Turn an :class:`OSError` inside the block into the error of writing ``path``.
+
+    Raises:
+        UsageError: no file can have this path (:func:`name_error`).
+        ResourceError: anything else.
+    """
     try:
         yield
     except OSError as exc:
+        if unusable := name_error(path, exc):
+            raise unusable from exc
         reason = exc.strerror or str(exc)
         hint = _HINTS.get(exc.errno or 0, "write to another folder")
         raise ResourceError(f"cannot write {path}: {reason}", hint=hint) from exc
@@ -40,15 +64,17 @@ def write_errors(path: Path) -> Iterator[None]:
 def ensure_folder(path: Path) -> list[Path]:
     """Create the folder ``path`` and its parents; return those that were created, innermost first.
 
+    What killed runs left in it is removed.
+
     Raises:
         UsageError: ``path`` is a file.
         ResourceError: the folder cannot be created.
     """
     with write_errors(path):
-        if path.exists() and not path.is_dir():
-            raise UsageError(f"{path} is a file; expected a folder", hint="name another folder")
+        _refuse_file(path)
         made = [folder for folder in (path, *path.parents) if not folder.exists()]
         make_folder(path)
+    sweep(path, HIDDEN)
     return made
 
 
@@ -68,44 +94,64 @@ def check_folder(path: Path) -> None:
     """Raise the errors of :func:`ensure_folder` that can be known without creating anything."""
     with write_errors(path):
         there = next(folder for folder in (path, *path.parents) if folder.exists())
-        if not path.is_dir() and there == path:
-            raise UsageError(f"{path} is a file; expected a folder", hint="name another folder")
+        _refuse_file(path)
         if not there.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         if not os.access(there, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
-@contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary name next to ``path`` with its suffix; move it to ``path`` on success, remove it on failure.
+def _refuse_file(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{path} is a file; expected a folder", hint="name another folder")
+    if path.is_symlink() and not path.exists():
+        raise UsageError(
+            f"{path} is a symbolic link that leads nowhere; expected a folder", hint="remove it, or name another folder"
+        )
 
-    A symbolic link is followed. The file survives a killed process, but not a power cut: it is not synced to disk.
+
+@contextmanager
+def atomic_path(path: Path, *, mode: int = 0o666) -> Iterator[Path]:
+    """Yield the path of an empty file with the suffix of ``path``; move it to ``path`` on success.
+
+    The file lies in a private folder next to ``path``, which is removed in any case. A symbolic link is followed. The
+    permissions are those of ``mode`` and the umask, whatever wrote the file. It survives a killed process, but not a
+    power cut: it is not synced to disk.
 
     Raises:
-        UsageError: ``path`` exists and is not a regular file.
-        ResourceError: the file cannot be moved to ``path``.
+        UsageError: ``path`` exists and is not a regular file, or no file can have this name.
+        ResourceError: the file cannot be written, or not be moved to ``path``.
     """
     with write_errors(path):
-        target = path.resolve()
-        if target.exists() and not target.is_file():
-            raise UsageError(f"{path} is not a regular file", hint="name a file to write")
-    temporary = target.with_name(f".tmp-{secrets.token_hex(8)}{target.suffix}")
-    try:
+        target = resolved(path)
+        with suppress(FileNotFoundError):
+            if not stat.S_ISREG(target.lstat().st_mode):
+                raise UsageError(f"{path} is not a regular file", hint="name a file to write")
+    with ExitStack() as stack:
+        with write_errors(path):
+            temporary = stack.enter_context(hidden_folder(target.parent)) / f".new{target.suffix}"
+            allowed = _created(temporary, mode)
         yield temporary
         with write_errors(path):
+            temporary.chmod(allowed)
             temporary.replace(target)
+
+
+def _created(path: Path, mode: int) -> int:
+    """Create an empty file; return its permissions after the umask."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        return os.fstat(descriptor).st_mode & 0o777
     finally:
-        with suppress(OSError):  # its folder is gone or was never there: nothing is left to remove
-            temporary.unlink(missing_ok=True)
+        os.close(descriptor)
 
 
-def atomic_write_bytes(path: Path, data: bytes) -> None:
+def atomic_write_bytes(path: Path, data: bytes, *, mode: int = 0o666) -> None:
     """Write ``data`` to ``path``, whole or not at all.
 
     Raises:
-        UsageError: ``path`` exists and is not a regular file.
+        UsageError: ``path`` exists and is not a regular file, or no file can have this name.
         ResourceError: the file cannot be written.
     """
-    with atomic_path(path) as temporary, write_errors(path):
+    with atomic_path(path, mode=mode) as temporary, write_errors(path):
         temporary.write_bytes(data)

@@ -12,8 +12,6 @@ from dpt_deploy.core.files import atomic_write_bytes
 from dpt_deploy.jobs.study import findings
 from dpt_deploy.jobs.study.outcome import RECORD, Study
 
-NUMBERS = (RECORD, "study.csv")
-
 
 @dataclass(frozen=True)
 class StudySummary:

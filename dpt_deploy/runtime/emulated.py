@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
 from dpt_deploy.core.files import write_errors
+from dpt_deploy.core.private import scratch_folder
 from dpt_deploy.runtime.onnxruntime import OrtRunner
 from dpt_deploy.runtime.request import RunnerRequest
 
@@ -27,8 +27,8 @@ class EmuRunner(OrtRunner):
 
     def __enter__(self) -> Self:
         typed = self._path
-        with tempfile.TemporaryDirectory(prefix="dpt-deploy-emu-") as folder:
-            self._path = Path(folder) / typed.name
+        with scratch_folder() as folder:
+            self._path = folder / typed.name
             try:
                 with write_errors(self._path):
                     self._emulate(typed, self._path)

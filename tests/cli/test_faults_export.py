@@ -227,12 +227,19 @@ def test_a_graph_that_disagrees_is_not_written(change, code, tmp_path, former, m
     assert code == 0 or listing(tmp_path / "out") == before
 
 
+def linked(path):
+    """A link that leads to itself."""
+    path.symlink_to(path)
+    return path
+
+
 UNWRITABLE = {
     "file": (lambda folder: folder / "file", 2, "is a file; expected a folder"),
     "below a file": (lambda folder: folder / "file" / "out", 7, "Not a directory"),
     "no file system for it": (lambda folder: "/proc/out", 7, "cannot write /proc/out"),
     "model is a folder": (lambda folder: folder / "taken", 2, "is a folder; a file of the artefact belongs there"),
-    "long": (lambda folder: folder / ("n" * 300), 7, "File name too long"),
+    "long": (lambda folder: folder / ("n" * 300), 2, "the name is too long for the file system"),
+    "link to itself": (lambda folder: linked(folder / "loop"), 2, "a symbolic link that leads nowhere"),
 }
 
 
@@ -243,6 +250,26 @@ def test_an_output_that_cannot_be_written_is_refused(where, code, said, tmp_path
     before = listing(tmp_path)
     assert said in complaint(capsys, code, *argv(where(tmp_path)))
     assert listing(tmp_path) == before
+    assert made == []
+
+
+LINKS = {
+    "folder": lambda partial, victim: partial.symlink_to(victim),
+    "lock": lambda partial, victim: (partial.mkdir(), (partial / "lock").symlink_to(victim / FILES[0])),
+}
+
+
+@pytest.mark.parametrize("options", [[], ["--force"]], ids=["plain", "force"])
+@pytest.mark.parametrize("link", LINKS.values(), ids=LINKS)
+def test_a_link_in_the_place_of_the_private_folder_is_refused(link, options, tmp_path, former, made, capsys):
+    victim = tmp_path / "victim"
+    copied(former, victim)
+    before = listing(victim)
+    (tmp_path / "out").mkdir()
+    link(tmp_path / "out" / f".{FILES[0]}.partial", victim)
+    said = complaint(capsys, 2, *argv(tmp_path / "out", *options))
+    assert f".{FILES[0]}.partial" in said
+    assert listing(victim) == before
     assert made == []
 
 
@@ -258,7 +285,7 @@ def test_a_folder_without_permission_is_refused(tmp_path, made, monkeypatch, cap
 # --- killed -----------------------------------------------------------------------------------------------------------
 
 BEFORE_COMMIT = ["staged", "half", "payloads", "marked"]
-IN_COMMIT = ["unmarked", "moved 1", "moved 2"]
+IN_COMMIT = ["decided", "unmarked", "moved 1", "moved 2"]
 
 
 def killed(event, folder, former):
@@ -286,23 +313,33 @@ def test_killed_before_the_commit_the_older_artefact_stays(event, tmp_path, form
     recovers(tmp_path, capsys)
 
 
-@pytest.mark.parametrize("command", [("inspect",), ("verify", "--golden"), ("run", "photo.png")], ids=lambda c: c[0])
 @pytest.mark.parametrize("event", IN_COMMIT)
-def test_killed_in_the_commit_nothing_is_taken_for_finished(event, command, tmp_path, former, made, capsys):
+def test_killed_in_the_commit_the_next_command_finishes_it(event, tmp_path, former, made, capsys):
     copied(former, tmp_path)
     killed(event, tmp_path, former)
-    said = complaint(capsys, 4, command[0], tmp_path / FILES[0], *command[1:])
-    assert "has no sidecar" in said
-    assert "unfinished" in said
+    command = ("verify", "--golden") if event == "unmarked" else ("inspect",)
+    fine(capsys, command[0], tmp_path / FILES[0], *command[1:])
+    assert sorted(listing(tmp_path)) == FILES
     recovers(tmp_path, capsys)
 
 
 @pytest.mark.parametrize("event", ["staged", "marked", "moved 1"])
-def test_killed_the_first_time_there_is_no_artefact(event, tmp_path, former, made, capsys):
+def test_killed_the_first_time_there_is_no_artefact_or_a_whole_one(event, tmp_path, former, made, capsys):
     killed(event, tmp_path / "out", former)
-    said = complaint(capsys, 4, "inspect", tmp_path / "out" / FILES[0])
-    assert ("unfinished" if event == "moved 1" else "does not exist") in said
+    if event == "moved 1":
+        fine(capsys, "inspect", tmp_path / "out" / FILES[0])
+    else:
+        assert "does not exist" in complaint(capsys, 4, "inspect", tmp_path / "out" / FILES[0])
     recovers(tmp_path / "out", capsys)
+
+
+def test_what_a_killed_run_left_goes_even_if_all_is_up_to_date(tmp_path, former, made, capsys):
+    copied(former, tmp_path)
+    killed("half", tmp_path, former)
+    (tmp_path / ".tmp-0123456789abcdef").mkdir()
+    assert len(list(tmp_path.iterdir())) == len(FILES) + 2
+    recovers(tmp_path, capsys)
+    assert made == []
 
 
 def test_killed_after_the_last_move_it_is_finished(tmp_path, former, capsys):
@@ -332,7 +369,7 @@ def test_a_second_process_does_not_meet_the_first(tmp_path, former, made, capsys
     with process(["support.faults.quick", former.path, "wait:half", *argv(tmp_path, "--force")]) as first:
         assert first.stdout.readline() == "ready\n"
         before = listing(tmp_path)
-        assert "is being exported by another process" in complaint(capsys, 7, *argv(tmp_path, "--force"))
+        assert "is being written by another process" in complaint(capsys, 7, *argv(tmp_path, "--force"))
         assert listing(tmp_path) == before
         fine(capsys, "verify", tmp_path / FILES[0], "--golden")  # the older one, meanwhile
         fine(capsys, *argv(tmp_path, "--opset", "20"))  # another artefact in the same folder

@@ -51,6 +51,7 @@ BAD = {
     "empty folder": (lambda path: path.mkdir(), "holds no image"),
     "pipe": (os.mkfifo, "is not a regular file"),
     "dangling link": (lambda path: path.symlink_to("nowhere"), "does not exist"),
+    "link to itself": (lambda path: path.symlink_to(path.name), "does not exist"),
 }
 
 
@@ -113,7 +114,7 @@ OUTPUTS = {
     "in a file": (lambda folder: folder / "in.png" / "x.png", 2, "is a file; expected a folder"),
     "below a file": (lambda folder: folder / "in.png" / "a" / "x.png", 7, "Not a directory"),
     "no such file system": (lambda folder: "/proc/out/x.png", 7, "cannot write /proc/out"),
-    "long": (lambda folder: folder / ("n" * 300 + ".png"), 7, "File name too long"),
+    "long": (lambda folder: folder / ("n" * 300 + ".png"), 2, "the name is too long for the file system"),
 }
 
 
@@ -209,6 +210,18 @@ def test_without_any_output_results_go_nowhere(artifact):
     command = f"exec {sys.executable} -m dpt_deploy inspect {artifact} >&-"
     done = subprocess.run(["sh", "-c", command], env=environment(), stderr=subprocess.PIPE, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_messages_that_cannot_be_written_change_no_exit_code(artifact):
+    folder = artifact.parent
+    for code, argv in ((0, ["inspect", artifact]), (4, ["inspect", folder / "no.onnx"]), (2, ["inspect"])):
+        with Path("/dev/full").open("w") as full:
+            found, out, _ = finished(["dpt_deploy", *argv], stderr=full)
+        assert (found, bool(out)) == (code, code == 0)
+
+
+def test_a_name_that_is_too_long_to_be_read_is_the_users_mistake(artifact, photos, capsys):
+    assert "too long" in complaint(capsys, 2, "run", artifact, photos / ("n" * 300 + ".png"))
 
 
 # --- readers and screens ----------------------------------------------------------------------------------------------

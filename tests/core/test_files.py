@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dpt_deploy.core.errors import ResourceError, UsageError
-from dpt_deploy.core.files import atomic_path, atomic_write_bytes, check_folder, ensure_folder, write_errors
+from dpt_deploy.core.files import atomic_path, atomic_write_bytes, check_folder, ensure_folder, resolved, write_errors
 
 pytestmark = pytest.mark.fast
 
@@ -57,7 +57,40 @@ def test_a_link_is_followed(tmp_path):
     assert (tmp_path / "real").read_bytes() == b"new"
 
 
-KNOWN = ["ENOSPC", "EDQUOT", "EFBIG", "ENOENT", "ENOTDIR", "EACCES", "EPERM", "EROFS", "ENAMETOOLONG", "EIO", "EBUSY"]
+KNOWN = ["ENOSPC", "EDQUOT", "EFBIG", "ENOENT", "ENOTDIR", "EACCES", "EPERM", "EROFS", "EIO", "EBUSY"]
+
+
+@pytest.mark.parametrize("name", ["ENAMETOOLONG", "ELOOP"])
+def test_a_path_that_no_file_can_have_is_the_users_mistake(name, tmp_path):
+    with pytest.raises(UsageError, match=str(tmp_path)) as caught, write_errors(tmp_path / "f"):
+        raise OSError(getattr(errno, name), "refused")
+    assert caught.value.hint
+
+
+def test_a_name_over_the_limit_is_refused_before_anything_is_written(tmp_path):
+    for write in (lambda path: atomic_write_bytes(path, b""), ensure_folder, check_folder):
+        with pytest.raises(UsageError, match="the name is too long for the file system"):
+            write(tmp_path / ("n" * 300))
+    assert names(tmp_path) == []
+
+
+def test_a_link_that_leads_to_itself_is_refused(tmp_path):
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    assert resolved(loop) == loop
+    for write in (lambda path: atomic_write_bytes(path, b""), ensure_folder, check_folder):
+        with pytest.raises(UsageError, match="loop"):
+            write(loop)
+    assert loop.is_symlink()
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o600])
+def test_permissions_are_those_of_the_umask_whatever_wrote_the_file(mode, tmp_path):
+    with atomic_path(tmp_path / "f", mode=mode) as temporary:
+        temporary.unlink()
+        temporary.touch(0o640)
+    (tmp_path / "usual").touch(mode)
+    assert (tmp_path / "f").stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
 @pytest.mark.parametrize("name", KNOWN)

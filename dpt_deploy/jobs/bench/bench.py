@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from dpt_deploy.artifact.store import Artifact
 from dpt_deploy.core.environment import clocks
 from dpt_deploy.core.optional import extra, load_attribute
 from dpt_deploy.core.precision import find_precision
+from dpt_deploy.core.private import scratch_folder
 from dpt_deploy.core.progress import say
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.bench import candidates as table
@@ -203,9 +203,9 @@ def _counts(artifact: Artifact, cases: Iterable[tuple[Size, int]]) -> dict[tuple
 
 def _measure(setup: _Setup, size: Size, batch: int) -> _Measured:
     names = tuple(dict.fromkeys(setup.request.candidates))
-    with tempfile.TemporaryDirectory(prefix="dpt-deploy-") as folder:
+    with scratch_folder() as folder:
         say(f"preparing {', '.join(names)} at {size}, batch {batch}")
-        files = {name: _prepared(name, setup, size, batch, Path(folder)) for name in names}
+        files = {name: _prepared(name, setup, size, batch, folder) for name in names}
         say(f"timing {', '.join(names)} at {size}, batch {batch}")
         session, notes = _time(setup, files, size, batch)
         memory = {}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 from dpt_deploy.core.optional import extra, load_attribute
+from dpt_deploy.core.private import scratch_folder
 from dpt_deploy.jobs.bench.candidates import CUDA, find_candidate
 from dpt_deploy.jobs.common.runners import open_runner
 from dpt_deploy.measure import ceiling
@@ -55,8 +54,8 @@ def _onnxruntime() -> Iterator[TimedCall]:
     node = helper.make_node("MatMul", ["left", "right"], ["product"])
     graph = helper.make_graph([node], "ceiling", ends[:1], ends[1:], [numpy_helper.from_array(right, "right")])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
-    with tempfile.TemporaryDirectory(prefix="dpt-deploy-") as folder:
-        path = Path(folder) / "ceiling.onnx"
+    with scratch_folder() as folder:
+        path = folder / "ceiling.onnx"
         save(model, path)
         with open_runner(path) as runner:
             yield TimedCall(lambda: runner.infer({"left": left}), runner.synchronize)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dpt_deploy.artifact.store import Artifact, open_artifact
+from dpt_deploy.core.files import resolved
 from dpt_deploy.core.size import Size, parse_size
 from dpt_deploy.jobs.bench import candidates
 from dpt_deploy.measure.memory import ChildError, Gauge, ask
@@ -47,8 +48,8 @@ def measure(
     """Measure the peak memory of a prepared candidate at one size and batch; a process that dies gives its error."""
     request = {
         "name": name,
-        "artifact": str(artifact.path.resolve()),
-        "file": str(file.resolve()) if file else None,
+        "artifact": str(resolved(artifact.path)),
+        "file": str(resolved(file)) if file else None,
         "size": f"{size.height}x{size.width}",
         "batch": batch,
         "device": device,

@@ -9,7 +9,7 @@ from typing import Any
 
 from dpt_deploy.artifact.records import EngineOptions
 from dpt_deploy.artifact.sidecar import PLAN, Sidecar
-from dpt_deploy.artifact.staging import commit, staged
+from dpt_deploy.artifact.staging import commit, settle, staged
 from dpt_deploy.artifact.store import Artifact, engine_of, payload_of
 from dpt_deploy.core.environment import available_memory, free_device_memory, tool_versions
 from dpt_deploy.core.errors import BadFileError, DptError, IncompatibleError, ResourceError, UsageError
@@ -103,6 +103,7 @@ def build_engine_artifact(
         _check_measurable(request)
     check_folder(out)
     target = out / path.with_suffix(".plan").name
+    settle(target)
     done = None if force else find_finished(target, request)
     if done is not None:
         say(f"{target} is up to date (--force builds it again)")

@@ -10,15 +10,15 @@ import base64
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dpt_deploy.artifact.store import Artifact, open_artifact, sidecar_path, signature_path
+from dpt_deploy.artifact.store import Artifact, finish_commit, open_artifact, sidecar_path, signature_path
 from dpt_deploy.core.errors import BadFileError, ParityError
 from dpt_deploy.core.files import atomic_path, write_errors
 from dpt_deploy.core.optional import extra
+from dpt_deploy.core.private import scratch_folder
 
 with extra("sign", purpose="signatures"):
     from model_signing import signing, verifying
@@ -67,6 +67,7 @@ def check_signature(path: Path | str, public_key: Path | str, signature: Path | 
     """
     path, public_key = Path(path), Path(public_key)
     signature = None if signature is None else Path(signature)
+    finish_commit(path)  # now, for nothing may replace what has been checked
     source = signature or signature_path(path)
     if not source.is_file():
         raise BadFileError(f"{path} has no signature {source}", hint="sign it: dpt-deploy sign, or name its signature")
@@ -108,9 +109,11 @@ def _folder_of(artifact: Artifact) -> Iterator[Path]:
     """Yield a folder that holds the files of the artefact and nothing else: the package signs folders."""
     path = artifact.path
     names = [payload.name for payload in artifact.sidecar.payloads]
-    with tempfile.TemporaryDirectory(prefix=".sign-", dir=path.parent) as folder:
-        _link((path.with_name(name), Path(folder) / name) for name in (*names, sidecar_path(path).name))
-        yield Path(folder)
+    with scratch_folder(path.parent) as scratch:
+        folder = scratch / "artifact"
+        folder.mkdir()
+        _link((path.with_name(name), folder / name) for name in (*names, sidecar_path(path).name))
+        yield folder
 
 
 def _link(pairs: Iterable[tuple[Path, Path]]) -> None:

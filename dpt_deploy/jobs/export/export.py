@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dpt_deploy.artifact.sidecar import Sidecar, WeightsSource
-from dpt_deploy.artifact.staging import commit, staged
+from dpt_deploy.artifact.staging import commit_all, settle, staged
 from dpt_deploy.artifact.store import Artifact
 from dpt_deploy.core.environment import processor, tool_versions
 from dpt_deploy.core.errors import ParityError
@@ -73,6 +73,7 @@ def export_model(request: ExportRequest, out: Path | str, *, force: bool = False
         _report_family(source, request.recipe.image)
     spec, tails = model.spec, model.landmarks.fp32
     if not force:
+        settle(*paths.values())
         if done := _all_finished(requests, paths, source, spec):
             for path in paths.values():
                 say(f"{path} is up to date (--force exports it again)")
@@ -102,7 +103,7 @@ def export_model(request: ExportRequest, out: Path | str, *, force: bool = False
             sidecar = describe_artifact(path, requests[precision], spec, source, facts[precision], evidence, cost)
             say("comparing with PyTorch")
             sidecars[precision] = _with_first_parity(sidecar, path)
-        artifacts = [commit(paths[each], folders[each], sidecars[each]) for each in paths]
+        artifacts = commit_all({paths[each]: (folders[each], sidecars[each]) for each in paths})
     return Exported(tuple(artifacts), request.precision)
 
 

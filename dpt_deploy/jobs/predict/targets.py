@@ -10,6 +10,7 @@ from pathlib import Path
 from dpt_deploy.artifact.records import OutputRecord
 from dpt_deploy.artifact.sidecar import Sidecar
 from dpt_deploy.core.errors import BadFileError, UsageError
+from dpt_deploy.core.files import resolved
 from dpt_deploy.core.optional import extra
 
 with extra("images", purpose="reading and writing images"):
@@ -117,7 +118,7 @@ def name_targets(
     if out is None and not source.is_dir():
         bases = [source.with_name(f"{source.stem}-out")]
     else:
-        named = source if source.name not in ("", "..") else source.resolve()
+        named = source if source.name not in ("", "..") else resolved(source)
         folder = out or named.with_name(f"{named.name}-out")
         stems = Counter(item.stem for item in sources)
         bases = [folder / (item.stem if stems[item.stem] == 1 else item.name) for item in sources]
@@ -139,10 +140,10 @@ def _named(file: Path, chosen: list[Choice]) -> Targets:
 
 
 def _checked(targets: list[Targets], sources: list[Path]) -> list[Targets]:
-    inputs = {item.resolve() for item in sources}
+    inputs = set(map(resolved, sources))
     seen: set[Path] = set()
     for path in (path for target in targets for path in target):
-        if path.resolve() in inputs:
+        if resolved(path) in inputs:
             raise UsageError(f"{path} is an input; it would be overwritten", hint="name another output with -o")
         if path in seen:
             raise UsageError(f"two inputs would be written to {path}", hint="rename one of them")

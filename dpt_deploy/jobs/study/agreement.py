@@ -10,11 +10,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from dpt_deploy.core.commit import recover
 from dpt_deploy.core.errors import IncompatibleError, ParityError
 from dpt_deploy.core.size import parse_size
 from dpt_deploy.jobs.common.recorded import read_record, require_same
 from dpt_deploy.jobs.study.findings import interval
-from dpt_deploy.jobs.study.outcome import KIND, Candidate, Study
+from dpt_deploy.jobs.study.outcome import KIND, NUMBERS, PICTURES, STAGED, Candidate, Study
 from dpt_deploy.jobs.study.resolution import Scores
 from dpt_deploy.measure.bootstrap import Estimate
 
@@ -111,6 +112,7 @@ def _read(path: Path, parse: Callable[[Any], Found]) -> Found:
             raise ValueError(f"its kind is {data['kind']!r}; expected {KIND!r}")
         return parse(data)
 
+    recover(path.parent, STAGED, lambda name: name in (*PICTURES, *NUMBERS))
     return read_record(
         path,
         parse_study,

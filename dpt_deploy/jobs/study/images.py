@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpt_deploy.core.errors import BadFileError, UsageError
+from dpt_deploy.core.files import resolved
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import ImageSpec, ModelSpec
 from dpt_deploy.datasets.base import Sample
@@ -104,7 +105,7 @@ def data_set(spec: str, limit: int | None) -> Images:
             f"{opened.name} has no depth to measure", hint="choose a depth data set, for example nyu or kitti"
         )
     position = {name: index for index, name in enumerate(opened.names)}
-    folder = Path(spec.partition(":")[2]).expanduser().resolve()
+    folder = resolved(Path(spec.partition(":")[2]).expanduser())
     return Images(
         Data(opened.name, described(opened.protocol), f"{opened.name} {folder}"),
         list(opened.names)[:limit],

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
 from dpt_deploy.core.files import write_errors
+from dpt_deploy.core.private import open_own_file
 
 Key = tuple[str, str, str]  # scored candidate, size, image
 Errors = dict[str, float]  # by name of the metric
@@ -31,14 +33,15 @@ class Journal:
         self._path = path
         self._stream: IO[bytes] | None = None
         with write_errors(path):
-            lines = path.read_bytes().splitlines() if path.is_file() else []
+            lines = _lines(path)
         found = [_score(line) for line in lines if line.strip()]
         self._scores = dict(entry for entry in found if entry is not None)
         self.ignored = found.count(None)
 
     def __enter__(self) -> Self:
         with write_errors(self._path):
-            self._stream = self._path.open("ab", buffering=0)  # every line is written to the file at once
+            descriptor = open_own_file(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            self._stream = os.fdopen(descriptor, "ab", buffering=0)  # every line is written to the file at once
             self._stream.write(b"\n")  # an incomplete last line must not be continued
         return self
 
@@ -60,6 +63,14 @@ class Journal:
                 raise ValueError("the journal is not open")
             self._stream.write(f"{line}\n".encode())
         self._scores[candidate, size, image] = errors
+
+
+def _lines(path: Path) -> list[bytes]:
+    try:
+        with os.fdopen(open_own_file(path, os.O_RDONLY), "rb") as stream:
+            return stream.read().splitlines()
+    except FileNotFoundError:
+        return []
 
 
 def _score(line: bytes) -> tuple[Key, Errors] | None:

@@ -14,6 +14,9 @@ from dpt_deploy.measure.bootstrap import Estimate
 
 KIND = "resolution-study"
 RECORD = "study.json"
+STAGED = "study"  # name of the private folder in which the results are prepared
+PICTURES = ("figure.svg", "figure.png", "report.html")
+NUMBERS = ("study.csv", RECORD)
 Family = Literal["transformer", "convolutional"]
 
 

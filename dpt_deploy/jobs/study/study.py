@@ -10,9 +10,10 @@ import numpy as np
 
 from dpt_deploy.core.environment import fingerprint
 from dpt_deploy.core.errors import UsageError
-from dpt_deploy.core.files import check_folder, ensure_folder
+from dpt_deploy.core.files import check_folder, ensure_folder, resolved, write_errors
 from dpt_deploy.core.optional import load_attribute
 from dpt_deploy.core.precision import FP32
+from dpt_deploy.core.private import own_folder
 from dpt_deploy.core.progress import say
 from dpt_deploy.core.size import Size
 from dpt_deploy.datasets.paper import paper_table, paper_value
@@ -104,7 +105,7 @@ def recorded_study(path: Path, setup: StudySetup, out: Path) -> Recorded:
         IncompatibleError: it was measured in another way, or has none of these sizes or models.
         UsageError: the new study would overwrite it.
     """
-    if (out / RECORD).resolve() == path.resolve():
+    if resolved(out / RECORD) == resolved(path):
         raise UsageError(f"the new study would overwrite {path}", hint="give another folder with -o")
     recorded, data = read_recorded(path), setup.images.data
     check_comparable(
@@ -138,6 +139,8 @@ def run_study(
     out = Path(out)
     check_folder(out)
     ensure_folder(out)
+    with write_errors(out / MODELS):
+        own_folder(out / MODELS)
     models, original, no_control = _models(setup, out / MODELS)
     candidates = tuple(each.candidate for each in models)
     if baseline:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from dpt_deploy.core.errors import BadFileError, ParityError, ResourceError
-from dpt_deploy.core.files import atomic_write_bytes
+from dpt_deploy.core.errors import BadFileError, DptError, ParityError, ResourceError
+from dpt_deploy.core.files import atomic_write_bytes, write_errors
+from dpt_deploy.core.private import check_own_file, open_own_file
 from dpt_deploy.core.progress import progress
 from dpt_deploy.jobs.train.config import Schedule
 
@@ -184,17 +186,19 @@ class _State:
 
     def resume(self) -> int:
         """Load the checkpoint if it exists; return the number of steps done."""
-        if not self.path.exists():
-            return 0
         try:
-            saved = torch.load(self.path, weights_only=True, map_location="cpu")
+            stream = self._open()
+            if stream is None:
+                return 0
+            with stream:
+                saved = torch.load(stream, weights_only=True, map_location="cpu")
             self._check_identity(saved["identity"])
             history = History([(int(n), float(loss)) for n, loss in saved["curve"]], float(saved["seconds"]))
             self.network.load_state_dict(saved["network"])
             self.objective.load_state_dict(saved.get("objective", {}))  # missing for depth and in older checkpoints
             self.optimizer.load_state_dict(saved["optimizer"])
             step = int(saved["step"])
-        except BadFileError:
+        except DptError:
             raise
         except Exception as exc:  # torch.load has no closed set of errors
             raise BadFileError(
@@ -202,6 +206,13 @@ class _State:
             ) from exc
         self.history = history
         return step
+
+    def _open(self) -> IO[bytes] | None:
+        """Open the checkpoint; None if there is none. Its name can be foreseen, so it must be the user's own."""
+        try:
+            return os.fdopen(open_own_file(self.path, os.O_RDONLY), "rb")
+        except FileNotFoundError:
+            return None
 
     def _check_identity(self, found: dict[str, Any]) -> None:
         if found != self.identity:
@@ -224,4 +235,6 @@ class _State:
             "optimizer": self.optimizer.state_dict(),
         }
         torch.save(state, stream)
-        atomic_write_bytes(self.path, stream.getvalue())
+        with write_errors(self.path):
+            check_own_file(self.path)
+        atomic_write_bytes(self.path, stream.getvalue(), mode=0o644)

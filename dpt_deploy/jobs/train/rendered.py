@@ -20,6 +20,7 @@ import torch
 
 from dpt_deploy.core.errors import ResourceError
 from dpt_deploy.core.files import ensure_folder, write_errors
+from dpt_deploy.core.private import open_own_file, own_folder
 from dpt_deploy.core.progress import progress
 from dpt_deploy.scenes.render import Scene, render_scene
 from dpt_deploy.scenes.things import CLASSES
@@ -42,7 +43,9 @@ class RenderedScenes:
     def __init__(self, folder: Path, count: int, side: int, first: int = 0) -> None:
         self.folder = folder / f"scenes-{side}-{first}-{count}-{_generator_digest(first)}"
         self.count, self.side, self.first = count, side, first
-        ensure_folder(self.folder)
+        ensure_folder(folder)
+        with write_errors(self.folder):
+            own_folder(self.folder)
         images, images_lost = _array(self.folder / "images.u8", np.uint8, (count, side, side, 3))
         inverse, inverse_lost = _array(self.folder / "inverse.f16", np.float16, (count, side, side))
         self.images = images
@@ -105,7 +108,7 @@ def _array(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> tuple
     """Map the array in a file; True if the file is new or had another size, so its content is lost."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
     with write_errors(path):
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        handle = open_own_file(path, os.O_RDWR | os.O_CREAT)
         try:
             lost = os.fstat(handle).st_size != size
             if lost:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dpt_deploy.artifact.store import sha256_of
+from dpt_deploy.core.commit import FileSet, commit_files, staged_files
 from dpt_deploy.core.environment import cpu_count, fingerprint
 from dpt_deploy.core.errors import IncompatibleError, UsageError
 from dpt_deploy.core.files import atomic_write_bytes, check_folder, ensure_folder
@@ -100,12 +101,14 @@ def train_model(
         seed=config.seed,
         device=device,
     )
-    weights = out / f"{name}.safetensors"
-    save_native(model.cpu().eval(), weights, half=True)
-    say("validating on unseen scenes")
-    score = validate(weights, recipe, config.validation)
-    trained = Trained(weights, out / f"training-{name}.json", history, score, name, config)
-    atomic_write_bytes(trained.record, (json.dumps(trained.to_dict(), indent=1) + "\n").encode())
+    weights, record = out / f"{name}.safetensors", out / f"training-{name}.json"
+    with staged_files(out, weights.name) as stage:
+        save_native(model.cpu().eval(), stage / weights.name, half=True)
+        say("validating on unseen scenes")
+        score = validate(stage / weights.name, recipe, config.validation)
+        trained = Trained(weights, record, history, score, name, config)
+        atomic_write_bytes(stage / record.name, (json.dumps(trained.to_dict(), indent=1) + "\n").encode())
+        commit_files(FileSet(stage, [weights.name, record.name]))
     return trained
 
 

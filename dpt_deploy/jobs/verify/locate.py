@@ -7,10 +7,8 @@ compared with the original first, so that an error of the rewriting is found as 
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +16,7 @@ import numpy as np
 from dpt_deploy.artifact.records import OutputRecord
 from dpt_deploy.artifact.store import Artifact
 from dpt_deploy.core.optional import extra
+from dpt_deploy.core.private import scratch_folder
 from dpt_deploy.core.recipe import Tolerance
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.common.inputs import model_inputs, parity_images, reference_input
@@ -116,13 +115,13 @@ def _graph_tensors(artifact: Artifact, inputs: Values, names: list[str]) -> Valu
         return {}
     path = artifact.path
     external = path.with_name(path.name + ".data").is_file()  # then the copy must stand where its weights are
-    with tempfile.TemporaryDirectory(prefix=".dpt-deploy-", dir=path.parent if external else None) as folder:
-        marked = Path(folder) / "marked.onnx"
+    with scratch_folder(path.parent if external else None) as folder:
+        marked = folder / "marked.onnx"
         if find_runtime(reference_runtime(artifact.sidecar)).emulates:
-            write_emulated(path, Path(folder) / "emulated.onnx")
-            path, external = Path(folder) / "emulated.onnx", False
+            write_emulated(path, folder / "emulated.onnx")
+            path, external = folder / "emulated.onnx", False
         mark_outputs(path, names, marked)
         if external:
-            (Path(folder) / f"{path.name}.data").hardlink_to(path.with_name(path.name + ".data"))
+            (folder / f"{path.name}.data").hardlink_to(path.with_name(path.name + ".data"))
         with open_runner(marked) as runner:
             return runner.infer(inputs)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -14,6 +14,7 @@ import onnx
 from dpt_deploy.artifact.records import QuantisationRecord
 from dpt_deploy.artifact.store import Artifact
 from dpt_deploy.core.precision import find_precision
+from dpt_deploy.core.private import scratch_folder
 from dpt_deploy.core.progress import say
 from dpt_deploy.core.recipe import Tolerance
 from dpt_deploy.graph.analysis.opened import read_graph
@@ -71,13 +72,14 @@ class Variants:
         self.tensors = half_tensors(model)
 
     def __enter__(self) -> Self:
-        self._scratch = tempfile.TemporaryDirectory(prefix="dpt-deploy-diagnose-")
-        self.folder = Path(self._scratch.name)
-        (self.exact,) = self._run(self._exact_variant()).values()
+        with ExitStack() as stack:
+            self.folder = stack.enter_context(scratch_folder())
+            (self.exact,) = self._run(self._exact_variant()).values()
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._scratch.cleanup()
+        self._stack.close()
 
     def headroom(self) -> tuple[Headroom, ...]:
         """Headroom of every tensor that has a limit, least first."""

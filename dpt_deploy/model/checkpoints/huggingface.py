@@ -14,11 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dpt_deploy.core.commit import FileSet, commit_files, staged_files
 from dpt_deploy.core.encoders import HybridSpec, TransformerSpec
 from dpt_deploy.core.errors import UsageError
-from dpt_deploy.core.files import atomic_write_bytes, write_errors
+from dpt_deploy.core.files import atomic_write_bytes
 from dpt_deploy.core.spec import ImageSpec, ModelSpec
-from dpt_deploy.model.checkpoints.read import save_tensors
+from dpt_deploy.model.checkpoints.read import STAGED, save_tensors
 from dpt_deploy.model.dpt import DPT
 from dpt_deploy.model.families.huggingface import BY_TASK, IMAGE
 from dpt_deploy.model.families.huggingface_config import BIT_STAGES, describe, describe_bit, last_block
@@ -29,8 +30,9 @@ _BICUBIC = 3  # PIL's number, which preprocessor_config.json uses
 def save_huggingface(model: DPT, folder: Path, *, image: ImageSpec | None = None) -> None:
     """Write a folder that ``DPTForDepthEstimation`` or ``DPTForSemanticSegmentation`` ``.from_pretrained`` loads.
 
-    ``config.json`` is written last, so a folder cut short does not load. With ``image``, its
-    ``preprocessor_config.json`` states the model's own rule (aspect kept, multiples of the stride).
+    The files are prepared in a private folder and then replace their namesakes together, ``config.json`` last: a
+    failure leaves a former folder as it was. With ``image``, its ``preprocessor_config.json`` states the model's own
+    rule (aspect kept, multiples of the stride).
 
     Parameters that Hugging Face's classes have and a DPT never uses are not part of this program's models; they are
     filled so that every key exists: the final ``layernorm`` and batch norms with the identity, the coarsest level's
@@ -50,13 +52,15 @@ def save_huggingface(model: DPT, folder: Path, *, image: ImageSpec | None = None
         )
     tensors = dict(pair for name, tensor in model.state_dict().items() for pair in _renamed(spec, name, tensor))
     tensors |= _dead_parameters(spec, encoder.width, tensors)
-    with write_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.json").unlink(missing_ok=True)  # an older one would vouch for weights half replaced
-    save_tensors(tensors, folder / "model.safetensors", {"format": "pt"})
-    if image is not None:
-        _write_json(folder / "preprocessor_config.json", _preprocessor(spec, image))
-    _write_json(folder / "config.json", _config(spec, encoder))
+    with staged_files(folder, STAGED) as stage:
+        names = ["model.safetensors"]
+        save_tensors(tensors, stage / names[0], {"format": "pt"})
+        if image is not None:
+            names.append("preprocessor_config.json")
+            _write_json(stage / names[1], _preprocessor(spec, image))
+        names.append("config.json")
+        _write_json(stage / names[-1], _config(spec, encoder))
+        commit_files(FileSet(stage, names))
 
 
 def _obstacle(spec: ModelSpec, image: ImageSpec | None) -> str | None:

@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import IO, Any, Literal, NoReturn
 from urllib.parse import quote
 
+from dpt_deploy.core.commit import stage_of
 from dpt_deploy.core.errors import BadFileError, ResourceError, UsageError
 from dpt_deploy.core.files import atomic_write_bytes, write_errors
-from dpt_deploy.core.progress import TaskProgress, progress
+from dpt_deploy.core.private import PrivateFolder, hold_folder, is_own_folder, open_own_file, own_folder
+from dpt_deploy.core.progress import TaskProgress, progress, say
 from dpt_deploy.core.spec import ModelTask
 from dpt_deploy.model.checkpoints.pins import mismatch, pin
 from dpt_deploy.model.families.registry import licence_of
@@ -33,6 +35,7 @@ ADDRESS_VARIABLE = "DPT_DEPLOY_WEIGHTS_URL"
 SHIPPED_SUFFIX = ".safetensors"
 
 _CHUNK = 1 << 20
+_MAX_MARK_BYTES = 1 << 10
 _TIMEOUT_S = 30  # of silence
 _WEB = ("http://", "https://")
 _ATTEMPTS = 4  # an interrupted transfer resumes
@@ -137,8 +140,33 @@ def fetch(entry: PublishedWeights) -> Path:
         return path
     address = _address(entry)
     with write_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
+        _make_cache(path.parent)
+    stage = stage_of(path.parent, path.name)
+    with _held(stage, entry) as held:
+        try:
+            if not _is_verified(path, entry):  # it may have come while this process waited
+                path.unlink(missing_ok=True)  # damaged since
+                _fetch(entry, address, path, stage / path.name)
+        finally:
+            if not (stage / path.name).exists():
+                held.remove()  # else a part, with which the next run goes on
+    return path
+
+
+def _held(stage: Path, entry: PublishedWeights) -> PrivateFolder:
+    """Lock the private folder of a download; wait while another process has it."""
+    with write_errors(stage):
+        held = hold_folder(stage)
+        if held is None:
+            say(f"waiting for another process that downloads {entry.file}")
+            held = hold_folder(stage, wait=True)
+    if held is None:
+        raise ResourceError(f"{stage} cannot be locked", hint="run again")
+    return held
+
+
+def _fetch(entry: PublishedWeights, address: str, path: Path, part: Path) -> None:
+    """Download to ``part``, which stays if the transfer is interrupted, and move it to ``path`` once it is checked."""
     with progress(f"downloading {entry.file}", unit="bytes") as transfer:
         _download(entry, address, part, transfer)
     if entry.size_bytes and (found := part.stat().st_size) != entry.size_bytes:
@@ -155,7 +183,13 @@ def fetch(entry: PublishedWeights) -> Path:
         part.replace(path)
     _remember(path, digest)
     pin(path, digest, entry.sha256)
-    return path
+
+
+def _make_cache(folder: Path) -> None:
+    """Create the folder of downloads, which others may read; one that exists is taken as it is."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if not folder.is_dir():
+        own_folder(folder)
 
 
 def _address(entry: PublishedWeights) -> str:
@@ -177,22 +211,35 @@ def _address(entry: PublishedWeights) -> str:
 
 
 def _is_verified(path: Path, entry: PublishedWeights) -> bool:
-    """Return True if a good copy is there. Its hash is computed once for each size and time of change."""
+    """Return True if a good copy is there. Its hash is computed once for each size and time of change.
+
+    In a folder that others may write to it is computed each time, for they could write the mark as well.
+    """
     if not path.is_file():
         return False
     with write_errors(path):
-        remembered = _mark(path).read_text(encoding="utf-8").split() if _mark(path).is_file() else []
+        remembered = _read_mark(path)
         digest = remembered[2] if remembered[:2] == _state(path) and len(remembered) == 3 else _hash(path)
         if mismatch(path, digest, entry.sha256) is None:
             _remember(path, digest)
             pin(path, digest, entry.sha256)
             return True
-        path.unlink()  # damaged since: fetch it again
     return False
 
 
 def _mark(path: Path) -> Path:
     return path.with_name(f"{path.name}.verified")
+
+
+def _read_mark(path: Path) -> list[str]:
+    """The words of the mark, if only this user can have written it; else none."""
+    if not is_own_folder(path.parent):
+        return []
+    try:
+        with os.fdopen(open_own_file(_mark(path), os.O_RDONLY), "rb") as stream:
+            return stream.read(_MAX_MARK_BYTES).decode("ascii", "replace").split()
+    except (FileNotFoundError, UsageError):
+        return []
 
 
 def _state(path: Path) -> list[str]:
@@ -201,7 +248,9 @@ def _state(path: Path) -> list[str]:
 
 
 def _remember(path: Path, digest: str) -> None:
-    atomic_write_bytes(_mark(path), " ".join((*_state(path), digest)).encode("ascii"))
+    if is_own_folder(path.parent):
+        mark = " ".join((*_state(path), digest)).encode("ascii")
+        atomic_write_bytes(_mark(path), mark, mode=0o644)
 
 
 def _hash(path: Path) -> str:

@@ -22,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from dpt_deploy.core.commit import recover
 from dpt_deploy.core.errors import BadFileError, ResourceError
 from dpt_deploy.core.files import atomic_path
 from dpt_deploy.model.checkpoints.pickles import foreign_globals
@@ -38,6 +39,8 @@ _VARIANT = re.compile(
     r"(pytorch_)?model(\.\w+)?\.(safetensors|bin)|(pytorch_)?model\.(safetensors|bin)\.index\.(\w+\.)?json"
 )
 _ENCRYPTED = 1  # flag of a member of a zip archive
+STAGED = "huggingface"  # name of the private folder in which a Hugging Face folder is prepared
+_WRITTEN = ("model.safetensors", "preprocessor_config.json", "config.json")
 _PICKLE = re.compile(rb"\x80[\x02-\x05]")
 _LEGACY = re.compile(rb"\x80[\x02-\x05](\x95.{8})?\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19", re.DOTALL)  # torch.save before 1.6
 
@@ -131,6 +134,7 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, 
 
 def _folder_file(folder: Path) -> Path:
     """The weights in a Hugging Face folder, or the index of their shards; a variant only if there is nothing else."""
+    recover(folder, STAGED, lambda name: name in _WRITTEN)
     name = next((name for name in FOLDER_FILES if (folder / name).is_file()), None)
     if name is not None:
         return folder / name

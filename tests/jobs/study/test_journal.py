@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from dpt_deploy.core.errors import ResourceError
+from dpt_deploy.core.errors import ResourceError, UsageError
 from dpt_deploy.jobs.study.journal import Journal
 
 pytestmark = pytest.mark.fast
@@ -98,3 +98,11 @@ def test_a_folder_in_its_place_is_an_error_that_names_it(path):
     path.mkdir()
     with pytest.raises(ResourceError, match=str(path)), Journal(path):
         pass
+
+
+def test_a_link_in_its_place_is_refused_and_what_it_leads_to_stays(path, tmp_path):
+    (tmp_path / "victim").write_bytes(b"precious")
+    path.symlink_to("victim")
+    with pytest.raises(UsageError, match="is a symbolic link"):
+        written(path, (("m", "192", "a"), ERRORS))
+    assert (tmp_path / "victim").read_bytes() == b"precious"

@@ -25,9 +25,9 @@ from dpt_deploy.jobs.export.request import ExportRequest
 from dpt_deploy.jobs.predict.load import load
 from dpt_deploy.jobs.study import models as study_models
 from dpt_deploy.jobs.study import scene_images, scoring, study
+from dpt_deploy.jobs.study.outcome import NUMBERS
 from dpt_deploy.measure import metrics
 from dpt_deploy.model.checkpoints.load import save_native
-from dpt_deploy.report import study_numbers
 from dpt_deploy.scenes.layouts import balanced
 from dpt_deploy.scenes.render import render_scene
 from dpt_deploy.scenes.seeds import STUDIES
@@ -137,7 +137,7 @@ def test_everything_is_drawn(paths, tmp_path, capsys):
     arguments = ("--backbone", ",".join(paths), "--res", SIZES, "--scenes", 4, "--control", "none", "-o", tmp_path)
     assert "report.html" in fine(capsys, "study", *arguments)
     pictures = {"figure.svg", "figure.png", "report.html"}
-    assert {path.name for path in tmp_path.iterdir()} >= {*study_numbers.NUMBERS, *pictures}
+    assert {path.name for path in tmp_path.iterdir()} >= {*NUMBERS, *pictures}
     page = (tmp_path / "report.html").read_text()
     assert "Random weights: a trial run, not a result." in page
     assert page.count("data:image/jpeg") >= 10

@@ -22,7 +22,7 @@ from support.toys import (
 from support.training import checkpoint_often
 from torch import nn
 
-from dpt_deploy.core.errors import BadFileError, ParityError, ResourceError
+from dpt_deploy.core.errors import BadFileError, ParityError, ResourceError, UsageError
 from dpt_deploy.jobs.train import loop as train
 from dpt_deploy.jobs.train.config import Schedule
 from dpt_deploy.jobs.train.loop import fit
@@ -362,3 +362,12 @@ def test_memory_that_runs_out_is_no_defect(error, expected, tmp_path):
     with pytest.raises(expected) as caught:
         fit(network(), [], depth_batches, Fails(error), SCHEDULE, checkpoint=tmp_path / "c", identity={})
     assert expected is RuntimeError or "schedule.batch" in caught.value.hint
+
+
+def test_a_checkpoint_that_is_a_link_is_refused_and_what_it_leads_to_stays(tmp_path):
+    trained(tmp_path, "depth", checkpoint=tmp_path / "victim")
+    before = (tmp_path / "victim").read_bytes()
+    (tmp_path / "link.training").symlink_to("victim")
+    with pytest.raises(UsageError, match="is a symbolic link"):
+        trained(tmp_path, "depth", checkpoint=tmp_path / "link.training")
+    assert (tmp_path / "victim").read_bytes() == before

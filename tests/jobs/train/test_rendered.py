@@ -274,3 +274,14 @@ def test_an_interruption_does_not_wait_for_a_scene():
 def test_one_worker_is_this_process():
     with _mapper(1) as run:
         assert list(run(lambda _index: os.getpid(), [0])) == [os.getpid()]
+
+
+@pytest.mark.parametrize("name", ["", "images.u8", "inverse.f16", "done.u8"])
+def test_a_link_in_the_place_of_the_store_is_refused_and_what_it_leads_to_stays(name, store, tmp_path):
+    victim = tmp_path / "victim"
+    (store.folder / name).rename(victim)
+    (store.folder / name).symlink_to(victim)
+    before = victim.read_bytes() if name else files(victim)
+    with pytest.raises(UsageError, match="is a symbolic link"):
+        RenderedScenes(tmp_path, 4, SIDE, first=7)
+    assert (victim.read_bytes() if name else files(victim)) == before

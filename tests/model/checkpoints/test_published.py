@@ -114,6 +114,11 @@ def cached():
     return sorted(path.name for path in cache_folder().iterdir()) if cache_folder().is_dir() else []
 
 
+def stage():
+    """The private folder of a download."""
+    return cache_folder() / ".synthetic-cafe.pt.partial"
+
+
 # --- the table --------------------------------------------------------------------------------------------------------
 
 
@@ -215,20 +220,20 @@ def test_a_download_resumes_in_the_next_run(served):
     served.cuts += [1_000_000, 0, 0, 0]
     with pytest.raises(ResourceError, match="interrupted several times"):
         fetch(ENTRY)
-    assert cached() == ["synthetic-cafe.pt.part"]
+    assert cached() == [".synthetic-cafe.pt.partial"]
     assert fetch(ENTRY).read_bytes() == PAYLOAD
     assert served.requests[-1] == "bytes=1000000-"
 
 
 def test_a_part_that_was_complete_is_not_fetched_again(served):
-    cache_folder().mkdir(parents=True)
-    (cache_folder() / "synthetic-cafe.pt.part").write_bytes(PAYLOAD)
+    stage().mkdir(parents=True)
+    (stage() / "synthetic-cafe.pt").write_bytes(PAYLOAD)
     assert fetch(ENTRY).read_bytes() == PAYLOAD
 
 
 def test_a_part_longer_than_the_file_is_thrown_away(served):
-    cache_folder().mkdir(parents=True)
-    (cache_folder() / "synthetic-cafe.pt.part").write_bytes(PAYLOAD + b"tail")
+    stage().mkdir(parents=True)
+    (stage() / "synthetic-cafe.pt").write_bytes(PAYLOAD + b"tail")
     assert fetch(ENTRY).read_bytes() == PAYLOAD
 
 
@@ -342,6 +347,57 @@ def test_a_damaged_pin_is_not_a_traceback(content, served):
             fetch(ENTRY)
     else:
         assert fetch(ENTRY).read_bytes() == PAYLOAD
+
+
+# --- several processes, and other users -------------------------------------------------------------------------------
+
+
+def test_four_processes_that_fetch_one_file_at_once_download_it_once(served):
+    code = f"""
+from dataclasses import replace
+from dpt_deploy.model.checkpoints.published import default_for, fetch
+print(fetch(replace(default_for("hybrid", "depth"), file={ENTRY.file!r}, sha256={ENTRY.sha256!r})))
+"""
+    started = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    outputs = [process.communicate(timeout=60)[0].strip() for process in started]
+    assert [process.returncode for process in started] == [0] * 4
+    assert set(outputs) == {str(cache_folder() / ENTRY.file)}
+    assert served.requests == [None]
+    assert cached() == ["synthetic-cafe.pt", "synthetic-cafe.pt.sha256", "synthetic-cafe.pt.verified"]
+
+
+def test_a_link_in_the_place_of_a_part_is_refused(served, tmp_path):
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / ENTRY.file).write_bytes(b"precious")
+    cache_folder().mkdir(parents=True)
+    stage().symlink_to(victim)
+    with pytest.raises(UsageError, match="is a symbolic link"):
+        fetch(ENTRY)
+    assert (victim / ENTRY.file).read_bytes() == b"precious"
+
+
+def forge(path):
+    """Replace the cached file, with a mark that vouches for it."""
+    path.write_bytes(b"forged")
+    module._mark(path).unlink(missing_ok=True)
+    state = path.stat()
+    module._mark(path).write_text(f"{state.st_size} {state.st_mtime_ns} {hashlib.sha256(PAYLOAD).hexdigest()}")
+
+
+FORGED = {
+    "mark open to others": lambda path: (forge(path), module._mark(path).chmod(0o666)),
+    "folder open to others": lambda path: (path.parent.chmod(0o777), forge(path)),
+    "mark is a link": lambda path: (forge(path), module._mark(path).rename("m"), module._mark(path).symlink_to("m")),
+}
+
+
+@pytest.mark.parametrize("change", FORGED.values(), ids=FORGED)
+def test_a_mark_that_others_can_have_written_vouches_for_nothing(change, served, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    change(fetch(ENTRY))
+    assert fetch(ENTRY).read_bytes() == PAYLOAD
+    assert len(served.requests) == 2
 
 
 # --- no way to the file -----------------------------------------------------------------------------------------------

@@ -135,6 +135,18 @@ def test_the_bench_tool_reports_percentiles_and_the_split():
         assert run(native_build() / "dpt_bench", exported("tiny-vit").path, *wrong).returncode == 2
 
 
+@pytest.mark.parametrize("output", ["in.ppm", "link.pfm", "m.onnx", "m.onnx.json"])
+def test_dpt_run_does_not_overwrite_what_it_reads(output, tmp_path):
+    write_ppm(tmp_path / "in.ppm", skimage.data.coffee()[:8, :8])
+    (tmp_path / "link.pfm").symlink_to("in.ppm")
+    for name in ("m.onnx", "m.onnx.json"):
+        (tmp_path / name).touch()
+    before = (tmp_path / "in.ppm").read_bytes()
+    found = run(native_build() / "dpt_run", tmp_path / "m.onnx", tmp_path / "in.ppm", tmp_path / output)
+    assert (found.returncode, "is an input; it would be overwritten" in found.stdout) == (2, True)
+    assert (tmp_path / "in.ppm").read_bytes() == before
+
+
 @pytest.mark.parametrize("tool", ["dpt_run", "dpt_bench"])
 def test_a_tool_says_how_it_is_called(tool):
     asked, wrong = run(native_build() / tool, "--help"), run(native_build() / tool)

@@ -2,8 +2,9 @@
 
 As a program (``python -m support.faults.quick ARTEFACT EVENT ARGS…``) it runs ``dpt-deploy ARGS`` and, after the named
 event, kills itself, waits for a signal, or finds the disk full. Events of an export, in order: ``staged`` (the private
-folder is there), ``half`` (one file in it), ``payloads`` (all of them), ``marked`` (the sidecar in it), ``unmarked``
-(the former sidecar removed), ``moved 1`` … ``moved 3`` (payloads in their place, then the sidecar).
+folder is there), ``half`` (one file in it), ``payloads`` (all of them), ``marked`` (the sidecar in it), ``decided``
+(the journal in it), ``unmarked`` (the former sidecar removed), ``moved 1`` … ``moved 3`` (payloads in their place, then
+the sidecar).
 """
 
 from __future__ import annotations
@@ -90,7 +91,9 @@ def watch_files(set_attribute: SetAttribute, notice: Notice) -> None:
 
         set_attribute(Path, name, method)
 
-    def after_move(_path: Path) -> str:
+    def after_move(path: Path) -> str:
+        if path.name.startswith(".commit"):
+            return "decided"
         moved[0] += 1
         return f"moved {moved[0]}"
 
