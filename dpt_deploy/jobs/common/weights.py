@@ -44,7 +44,7 @@ def resolve_weights(
     if text is not None and not text.strip():
         raise UsageError("--weights is empty", hint="give a file, a published name or random, or leave --weights out")
     match = _RANDOM.fullmatch(text or "")
-    if text and not match and Path(text).exists():
+    if text and not match and _is_there(text):
         # Not resolved: the name that a link has in a folder of Hugging Face says that config.json belongs to it.
         return WeightsSource(
             "file", path=str(Path(text).absolute()), entry=entry, commercial="unclear", training_data=_UNKNOWN_DATA
@@ -73,6 +73,14 @@ def resolve_weights(
     say(f"{known.file}: {_CHECKS[known.checked]}")
     say(f"{known.file}: {terms(source)}")
     return source
+
+
+def _is_there(text: str) -> bool:
+    """Return True for an existing path; a text that can be no path, such as one too long, is none."""
+    try:
+        return Path(text).exists()
+    except OSError:
+        return False
 
 
 def settle_terms(source: WeightsSource, *, commercial: bool) -> WeightsSource:

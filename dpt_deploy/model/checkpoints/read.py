@@ -138,7 +138,10 @@ def _folder_file(folder: Path) -> Path:
     name = next((name for name in FOLDER_FILES if (folder / name).is_file()), None)
     if name is not None:
         return folder / name
-    variants = sorted(path for path in folder.iterdir() if _VARIANT.fullmatch(path.name) and path.is_file())
+    try:
+        variants = sorted(path for path in folder.iterdir() if _VARIANT.fullmatch(path.name) and path.is_file())
+    except OSError as exc:
+        raise BadFileError(f"folder {folder} cannot be read: {exc.strerror}", hint="check its permissions") from exc
     if len(variants) == 1:
         return variants[0]
     if variants:

@@ -8,7 +8,7 @@ from support.faults.handmade import handmade
 from support.reporting import recording
 
 from dpt_deploy.artifact.sidecar import Sidecar, WeightsSource
-from dpt_deploy.core.errors import UsageError
+from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.jobs.common import weights as module
 from dpt_deploy.jobs.common.weights import check_commercial, resolve_weights, settle_terms, terms
@@ -90,6 +90,14 @@ def test_a_user_s_file_is_recognised_by_its_hash(entry, tmp_path):
     with pytest.raises(UsageError, match=r"mine\.pt may not be used commercially"):
         settle_terms(replace(source, sha256="5" * 64), commercial=True)
     assert settle_terms(source, commercial=False).training_data == DATA
+
+
+@pytest.mark.parametrize("text", ["a" * 5000 + ".pt", "a\0b.pt", "loop"])
+def test_a_name_that_can_be_no_file_is_no_file(text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(BadFileError, match="no such file, and no published checkpoint of that name"):
+        resolve_weights(text, load_recipe(HYBRID))
 
 
 def test_a_sidecar_of_an_earlier_version_loads_without_terms(tmp_path):
