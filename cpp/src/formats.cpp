@@ -144,7 +144,7 @@ Picture parse_pnm(const std::string& bytes, const std::string& where) {
     throw bad_image(where, text_of(picture.size) + " pixels of values up to " + std::to_string(largest));
   }
   const std::size_t pixels = static_cast<std::size_t>(height) * static_cast<std::size_t>(width);
-  if (bytes.size() - at != pixels * channels) {
+  if (bytes.size() - at < pixels * channels) {  // what follows, such as a second picture, is ignored, as in Python
     throw bad_image(where, "it holds " + std::to_string(bytes.size() - at) + " bytes of pixels; " +
                                text_of(picture.size) + " needs " + std::to_string(pixels * channels));
   }

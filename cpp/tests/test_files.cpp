@@ -139,12 +139,13 @@ TEST(an_artefact_is_whole_or_refused) {
 TEST(ppm_and_pgm_are_read) {
   const Picture colour = parse_pnm("P6\n# a comment\n2 1\n255\nabcdef", "x");
   CHECK((colour.size == Size{1, 2}) && colour.rgb[5] == 'f');
+  CHECK(parse_pnm("P6\n2 1\n255\nabcdefP6\n1 1\n255\nabc", "x").rgb == colour.rgb);  // the first of two
   const Picture grey = parse_pnm("P5 1 2 255\nab", "x");
   CHECK((grey.size == Size{2, 1}) && grey.rgb == std::vector<std::uint8_t>({'a', 'a', 'a', 'b', 'b', 'b'}));
 }
 
 TEST(a_damaged_image_is_refused) {
-  for (const char* bytes : {"", "P", "P3\n1 1\n255\n1 2 3", "P6", "P6\n2 1\n255\nabcde", "P6\n2 1\n255\nabcdefg", "P6\n0 1\n255\n",
+  for (const char* bytes : {"", "P", "P3\n1 1\n255\n1 2 3", "P6", "P6\n2 1\n255\nabcde", "P6\n0 1\n255\n",
                             "P6\n-2 1\n255\nabcdef", "P6\n2 1\n65535\nabcdef", "P6\n99999999999 1\n255\nabcdef",
                             "P6\n65536 65536\n255\nabc", "P6\n2 1\n255abcdef", "P6\n# never ends", "\x89PNG\r\n"}) {
     CHECK_FAILS(DPT_BAD_FILE, "no image that can be read", parse_pnm(bytes, "x"));

@@ -10,27 +10,39 @@ import re
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dpt_deploy.core import limits
 from dpt_deploy.core.errors import BadFileError, ResourceError, UsageError
 from dpt_deploy.core.files import atomic_write_bytes
 from dpt_deploy.core.optional import extra
+from dpt_deploy.imaging.content import check_png, image_kind, png_size
 from dpt_deploy.imaging.encode import depth_to_uint16
 from dpt_deploy.imaging.palette import palette
 
 with extra("images", purpose="reading and writing images"):
     import cv2
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
 Pixels = NDArray[np.uint8]
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
-VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm"})
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jfif", ".mpo", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+    | {".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".jp2", ".j2k"}
+)
+VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".m4v", ".mov", ".3gp", ".avi", ".mkv", ".webm", ".ts", ".mts", ".m2ts"}
+    | {".mpg", ".mpeg", ".wmv", ".ogv", ".flv"}
+)
+WRITABLE_VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv"})
 _MAX_LABEL = 255  # of a palette PNG
+_ROWS = 256  # of an image, converted at a time
 _OVERLAY = 0.5  # share of the label colours in an overlay, as in the original
 _PNG_UNCOMPRESSED = [cv2.IMWRITE_PNG_COMPRESSION, 0]  # as the original; four times faster to write than level 3
 _PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
@@ -46,14 +58,30 @@ def read_image(path: Path | str) -> Pixels:
     """
     path = Path(path)
     data = _file_bytes(path)
-    _check_decodes(path, data)
-    try:
-        pixels: Pixels | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error as exc:
-        raise _not_an_image(path) from exc
-    if pixels is None:
+    kind = image_kind(data)
+    if kind is None:
         raise _not_an_image(path)
-    return swapped(pixels)
+    with _quiet():
+        _check_decodes(path, data, kind)
+        try:
+            pixels: Pixels | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        except cv2.error as exc:
+            raise _undecoded(path, kind) from exc
+    if pixels is None:
+        raise _undecoded(path, kind)
+    for first in range(0, len(pixels), _ROWS):  # in blocks: a second copy of a large image is large
+        pixels[first : first + _ROWS] = swapped(pixels[first : first + _ROWS])
+    return pixels
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep OpenCV from writing to standard error: its failures are reported as errors."""
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(level)
 
 
 def _file_bytes(path: Path) -> bytes:
@@ -70,25 +98,41 @@ def _file_bytes(path: Path) -> bytes:
     return data
 
 
-def _check_decodes(path: Path, data: bytes) -> None:
-    """Refuse what OpenCV may accept in silence: a damaged stream decodes to grey or torn pixels in it, not in Pillow.
+def _check_decodes(path: Path, data: bytes, kind: str) -> None:
+    """Refuse too large an image, and what OpenCV may accept in silence: a damaged stream is grey or torn pixels in it.
 
-    JPEG is decoded at an eighth of its size here, which reads the whole stream at about half the cost of the image.
-    What Pillow does not know at all is left to OpenCV.
+    JPEG is decoded at an eighth of its size here, which reads the whole stream at about half the cost of the image. A
+    PNG is not decoded by Pillow, which refuses long texts. TIFF files that Pillow does not know are left to OpenCV.
     """
+    if kind == "PNG":
+        size = png_size(path, data)
+        limits.IMAGE.check(path, 3 * size.width * size.height)
+        check_png(path, data)
+        return
+    Image.init()
     try:
-        with warnings.catch_warnings():  # Pillow warns of odd metadata and of large images; neither is our business
+        with warnings.catch_warnings():  # Pillow warns of odd metadata, which is not our business
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data)) as image:
+            with Image.OPEN[kind][0](io.BytesIO(data), "") as image:  # of this format only, and with our own limit
+                limits.IMAGE.check(path, 3 * image.width * image.height)
                 image.draft(None, (1, 1))
                 image.load()
-    except UnidentifiedImageError:
-        return
     except _PILLOW_ERRORS as exc:
+        if kind == "TIFF" and isinstance(exc, SyntaxError):
+            return
         raise BadFileError(
             f"{path} cannot be decoded: {str(exc).splitlines()[0] if str(exc) else type(exc).__name__}",
             hint="the file is damaged or incomplete: copy or download it again, or save it as a new PNG",
         ) from exc
+
+
+def _undecoded(path: Path, kind: str) -> BadFileError:
+    if kind == "TIFF":
+        return BadFileError(
+            f"{path} is a TIFF whose samples OpenCV cannot convert; expected integers of 8 or 16 bits",
+            hint="floating-point images have no fixed brightness: scale it to 8 bits and save it as PNG",
+        )
+    return BadFileError(f"{path} cannot be decoded as {kind}", hint="copy or download it again, or save it as a PNG")
 
 
 def _not_an_image(path: Path) -> BadFileError:

@@ -13,6 +13,7 @@ from dpt_deploy.imaging.palette import palette
 
 cv2 = pytest.importorskip("cv2")
 Image = pytest.importorskip("PIL.Image")
+PngImagePlugin = pytest.importorskip("PIL.PngImagePlugin")
 data = pytest.importorskip("skimage.data")
 
 from dpt_deploy.imaging import files as images  # noqa: E402  (it needs the modules above)
@@ -133,13 +134,75 @@ def test_read_image_refuses_missing_and_folder(tmp_path):
         images.read_image(tmp_path)
 
 
-def test_read_image_refuses_a_decompression_bomb(tmp_path, monkeypatch, photograph):
-    path = _write(tmp_path, "a.png", _encoded(photograph, "PNG"))
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", photograph.shape[0] * photograph.shape[1] // 2 - 1)
-    with pytest.raises(BadFileError, match="decompression bomb"):
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
+def test_the_size_of_an_image_is_checked_before_it_is_decoded(tmp_path, monkeypatch, photograph, kind):
+    path = _write(tmp_path, "a.png", _encoded(photograph, kind))
+    monkeypatch.setenv("DPT_DEPLOY_MAX_IMAGE", str(photograph.nbytes - 1))
+    monkeypatch.setattr(cv2, "imdecode", None)
+    with pytest.raises(BadFileError, match="expected at most") as caught:
         images.read_image(path)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", photograph.shape[0] * photograph.shape[1] // 2 + 1)
-    assert images.read_image(path).shape == photograph.shape
+    assert "set DPT_DEPLOY_MAX_IMAGE" in caught.value.hint
+
+
+def test_a_panorama_is_read_once_the_limit_is_raised(tmp_path, monkeypatch, photograph):
+    """Pillow's own limit does not stand in the way."""
+    path = _write(tmp_path, "a.bmp", _encoded(photograph, "BMP"))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    assert np.array_equal(images.read_image(path), photograph)
+
+
+def _text_png(photograph):
+    info = PngImagePlugin.PngInfo()
+    info.add_text("a", "x" * 1_400_000, zip=True)
+    info.add_itxt("b", "y" * 1_400_000, zip=True)
+    return _encoded(photograph, "PNG", pnginfo=info)
+
+
+def test_a_png_with_long_texts_is_the_same_image(tmp_path, photograph):
+    content = _text_png(photograph)
+    with pytest.raises(ValueError, match="too large"), Image.open(io.BytesIO(content)) as image:
+        image.load()
+    assert np.array_equal(images.read_image(_write(tmp_path, "a.png", content)), photograph)
+
+
+def test_a_png_without_its_end_is_cut_short(tmp_path, photograph):
+    with pytest.raises(BadFileError, match="cut short"):
+        images.read_image(_write(tmp_path, "a.png", _encoded(photograph, "PNG")[:-12]))
+
+
+def test_a_float_tiff_is_refused_for_its_samples(tmp_path, photograph, capfd):
+    with pytest.raises(BadFileError, match="expected integers of 8 or 16 bits"):
+        images.read_image(_write(tmp_path, "a.tif", _encoded(photograph[..., 0].astype(np.float32), "TIFF")))
+    assert capfd.readouterr().err == ""  # OpenCV would write a line of its own
+
+
+@pytest.mark.parametrize("rest", [b"more", b"P6\n1 1\n255\nabc"])
+def test_bytes_after_a_ppm_are_ignored(tmp_path, photograph, rest):
+    path = _write(tmp_path, "a.ppm", _encoded(photograph, "PPM") + rest)
+    assert np.array_equal(images.read_image(path), photograph)
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "GIF", "JPEG2000", "MPO", "JPEG", "WEBP", "TIFF", "PPM", "BMP", "PNG"])
+def test_every_kind_that_is_offered_is_read(tmp_path, photograph, kind):
+    flat = np.full_like(photograph, 200)
+    assert np.abs(images.read_image(_write(tmp_path, "a", _encoded(flat, kind))).astype(int) - 200).max() <= 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n",
+        b"%PDF-1.7\n",
+        b"<svg/>",
+        b"Pf\n1 1\n-1\n\0\0\0\0",
+    ],
+)
+def test_only_known_kinds_reach_a_decoder(tmp_path, monkeypatch, content):
+    """Pillow starts Ghostscript on PostScript, whatever the name of the file."""
+    monkeypatch.setattr("subprocess.check_call", None)
+    monkeypatch.setattr(cv2, "imdecode", None)
+    with pytest.raises(BadFileError, match="not an image in a known format"):
+        images.read_image(_write(tmp_path, "photo.png", content))
 
 
 def test_png16_keeps_every_value(tmp_path):
