@@ -1,7 +1,7 @@
 """Make an artefact in a private folder next to its place, then move it there: whole, or not at all.
 
 Everything that takes time or disk space happens in the private folder; the commit consists of renames only
-(:mod:`dpt_deploy.core.commit`). The sidecar is the mark: it goes first and comes last.
+(:mod:`dpt_deploy.artifact.commit`). The sidecar is the mark: it goes first and comes last.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from dpt_deploy.artifact.commit import FileSet, commit_files, recover, staged_files
 from dpt_deploy.artifact.sidecar import Sidecar
 from dpt_deploy.artifact.store import Artifact, belongs, read_sidecar, sidecar_path
-from dpt_deploy.core.commit import FileSet, commit_files, recover, staged_files
 from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.files import ensure_folder, write_errors
 

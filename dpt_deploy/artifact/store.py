@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from dpt_deploy.artifact.commit import recover
 from dpt_deploy.artifact.records import EngineRecord
 from dpt_deploy.artifact.sidecar import ONNX, Payload, Sidecar
-from dpt_deploy.core.commit import recover
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.files import atomic_write_bytes
 from dpt_deploy.core.limits import JSON

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
+from dpt_deploy.artifact.commit import FileSet, commit_files, staged_files
 from dpt_deploy.artifact.sidecar import ONNX
 from dpt_deploy.cli.shared.options import PATH, json_option, names, res_option
 from dpt_deploy.cli.shared.output import print_json, print_table, say
-from dpt_deploy.core.commit import FileSet, commit_files, staged_files
 from dpt_deploy.core.errors import ParityError
 from dpt_deploy.core.precision import FP32, PRECISIONS
 from dpt_deploy.core.size import Size

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dpt_deploy.artifact.commit import FileSet, commit_files, staged_files
 from dpt_deploy.cli.shared.options import PATH, json_option, names, res_option
 from dpt_deploy.cli.shared.output import print_json, print_table
-from dpt_deploy.core.commit import FileSet, commit_files, staged_files
 from dpt_deploy.core.files import atomic_write_bytes
 from dpt_deploy.core.precision import PRECISIONS
 from dpt_deploy.core.size import Size

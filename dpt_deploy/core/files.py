@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from dpt_deploy.core.disk.private import HIDDEN, hidden_folder, sweep
 from dpt_deploy.core.errors import ResourceError, UsageError
-from dpt_deploy.core.private import HIDDEN, hidden_folder, sweep
 
 _ATTEMPTS = 20  # another process may remove the folder between two calls
 _HINTS = {

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
+from dpt_deploy.core.disk.private import scratch_folder
 from dpt_deploy.core.files import write_errors
-from dpt_deploy.core.private import scratch_folder
 from dpt_deploy.runtime.onnxruntime import OrtRunner
 from dpt_deploy.runtime.request import RunnerRequest
 

@@ -20,6 +20,13 @@ class _MessagesOrNothing(io.FileIO):
 
 
 def tolerant(stream: TextIO) -> TextIO:
-    """A stream to the descriptor of ``stream``, with its encoding, whose writes never raise :class:`OSError`."""
-    raw = io.BufferedWriter(_MessagesOrNothing(stream.fileno(), "wb", closefd=False))
+    """A stream to the descriptor of ``stream``, with its encoding, whose writes never raise :class:`OSError`.
+
+    A stream without a descriptor, which cannot fail, is returned as it is.
+    """
+    try:
+        descriptor = stream.fileno()
+    except io.UnsupportedOperation:
+        return stream
+    raw = io.BufferedWriter(_MessagesOrNothing(descriptor, "wb", closefd=False))
     return io.TextIOWrapper(raw, encoding=stream.encoding, errors=stream.errors, line_buffering=True)

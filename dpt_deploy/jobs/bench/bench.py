@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 from dpt_deploy.artifact.sidecar import PLAN
 from dpt_deploy.artifact.store import Artifact
+from dpt_deploy.core.disk.private import scratch_folder
 from dpt_deploy.core.environment import clocks
 from dpt_deploy.core.optional import extra, load_attribute
 from dpt_deploy.core.precision import find_precision
-from dpt_deploy.core.private import scratch_folder
 from dpt_deploy.core.progress import say
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.bench import candidates as table

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from dpt_deploy.core.disk.private import scratch_folder
 from dpt_deploy.core.optional import extra, load_attribute
-from dpt_deploy.core.private import scratch_folder
 from dpt_deploy.jobs.bench.candidates import CUDA, find_candidate
 from dpt_deploy.jobs.common.runners import open_runner
 from dpt_deploy.measure import ceiling

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dpt_deploy.artifact.store import Artifact, finish_commit, open_artifact, sidecar_path, signature_path
+from dpt_deploy.core.disk.private import scratch_folder
 from dpt_deploy.core.errors import BadFileError, ParityError
 from dpt_deploy.core.files import atomic_path, write_errors
 from dpt_deploy.core.optional import extra
-from dpt_deploy.core.private import scratch_folder
 
 with extra("sign", purpose="signatures"):
     from model_signing import signing, verifying

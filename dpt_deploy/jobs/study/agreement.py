@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from dpt_deploy.core.commit import recover
+from dpt_deploy.artifact.commit import recover
 from dpt_deploy.core.errors import IncompatibleError, ParityError
 from dpt_deploy.core.size import parse_size
 from dpt_deploy.jobs.common.recorded import read_record, require_same

@@ -13,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+from dpt_deploy.core.disk.private import open_own_file
 from dpt_deploy.core.files import write_errors
-from dpt_deploy.core.private import open_own_file
 
 Key = tuple[str, str, str]  # scored candidate, size, image
 Errors = dict[str, float]  # by name of the metric

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from dpt_deploy.core.disk.private import own_folder
 from dpt_deploy.core.environment import fingerprint
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.files import check_folder, ensure_folder, resolved, write_errors
 from dpt_deploy.core.optional import load_attribute
 from dpt_deploy.core.precision import FP32
-from dpt_deploy.core.private import own_folder
 from dpt_deploy.core.progress import say
 from dpt_deploy.core.size import Size
 from dpt_deploy.datasets.paper import paper_table, paper_value

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from dpt_deploy.core.disk.private import check_own_file, open_own_file
 from dpt_deploy.core.errors import BadFileError, DptError, ParityError, ResourceError
 from dpt_deploy.core.files import atomic_write_bytes, write_errors
-from dpt_deploy.core.private import check_own_file, open_own_file
 from dpt_deploy.core.progress import progress
 from dpt_deploy.jobs.train.config import Schedule
 

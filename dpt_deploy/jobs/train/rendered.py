@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dpt_deploy.core.disk.private import open_own_file, own_folder
 from dpt_deploy.core.errors import ResourceError
 from dpt_deploy.core.files import ensure_folder, write_errors
-from dpt_deploy.core.private import open_own_file, own_folder
 from dpt_deploy.core.progress import progress
 from dpt_deploy.scenes.render import Scene, render_scene
 from dpt_deploy.scenes.things import CLASSES

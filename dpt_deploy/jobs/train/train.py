@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from dpt_deploy.artifact.commit import FileSet, commit_files, staged_files
 from dpt_deploy.artifact.store import sha256_of
-from dpt_deploy.core.commit import FileSet, commit_files, staged_files
 from dpt_deploy.core.environment import cpu_count, fingerprint
 from dpt_deploy.core.errors import IncompatibleError, UsageError
 from dpt_deploy.core.files import atomic_write_bytes, check_folder, ensure_folder

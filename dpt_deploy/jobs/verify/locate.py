@@ -15,8 +15,8 @@ import numpy as np
 
 from dpt_deploy.artifact.records import OutputRecord
 from dpt_deploy.artifact.store import Artifact
+from dpt_deploy.core.disk.private import scratch_folder
 from dpt_deploy.core.optional import extra
-from dpt_deploy.core.private import scratch_folder
 from dpt_deploy.core.recipe import Tolerance
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.common.inputs import model_inputs, parity_images, reference_input

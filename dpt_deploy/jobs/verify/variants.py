@@ -13,8 +13,8 @@ import onnx
 
 from dpt_deploy.artifact.records import QuantisationRecord
 from dpt_deploy.artifact.store import Artifact
+from dpt_deploy.core.disk.private import scratch_folder
 from dpt_deploy.core.precision import find_precision
-from dpt_deploy.core.private import scratch_folder
 from dpt_deploy.core.progress import say
 from dpt_deploy.core.recipe import Tolerance
 from dpt_deploy.graph.analysis.opened import read_graph

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dpt_deploy.core.commit import FileSet, commit_files, staged_files
+from dpt_deploy.artifact.commit import FileSet, commit_files, staged_files
 from dpt_deploy.core.encoders import HybridSpec, TransformerSpec
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.files import atomic_write_bytes

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import IO, Any, Literal, NoReturn
 from urllib.parse import quote
 
-from dpt_deploy.core.commit import stage_of
+from dpt_deploy.artifact.commit import stage_of
+from dpt_deploy.core.disk.private import PrivateFolder, hold_folder, is_own_folder, open_own_file, own_folder
 from dpt_deploy.core.errors import BadFileError, ResourceError, UsageError
 from dpt_deploy.core.files import atomic_write_bytes, write_errors
-from dpt_deploy.core.private import PrivateFolder, hold_folder, is_own_folder, open_own_file, own_folder
 from dpt_deploy.core.progress import TaskProgress, progress, say
 from dpt_deploy.core.spec import ModelTask
 from dpt_deploy.model.checkpoints.pins import mismatch, pin

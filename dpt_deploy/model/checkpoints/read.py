@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from dpt_deploy.core.commit import recover
+from dpt_deploy.artifact.commit import recover
 from dpt_deploy.core.errors import BadFileError, ResourceError
 from dpt_deploy.core.files import atomic_path
 from dpt_deploy.model.checkpoints.pickles import foreign_globals

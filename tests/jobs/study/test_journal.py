@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from dpt_deploy.core.errors import ResourceError, UsageError
+from dpt_deploy.core.errors import UsageError
 from dpt_deploy.jobs.study.journal import Journal
 
 pytestmark = pytest.mark.fast
@@ -96,7 +96,7 @@ def test_lines_are_json(path):
 
 def test_a_folder_in_its_place_is_an_error_that_names_it(path):
     path.mkdir()
-    with pytest.raises(ResourceError, match=str(path)), Journal(path):
+    with pytest.raises(UsageError, match=str(path)), Journal(path):
         pass
 
 

@@ -14,10 +14,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path, PureWindowsPath
 
+from dpt_deploy.core.disk.private import PrivateFolder, hold_folder
 from dpt_deploy.core.errors import DptError, ResourceError, UsageError
 from dpt_deploy.core.files import ensure_folder, write_errors
 from dpt_deploy.core.interruptions import DeferredInterruptions
-from dpt_deploy.core.private import PrivateFolder, hold_folder
 
 _JOURNAL = ".commit"
 _MAX_JOURNAL_BYTES = 1 << 16
@@ -57,7 +57,7 @@ def staged_files(place: Path, name: str) -> Iterator[Path]:
     stage = stage_of(place, name)
     try:
         with write_errors(place / name):
-            held = hold_folder(stage)
+            held = hold_folder(stage, parents=True)
         if held is None:
             raise ResourceError(
                 f"{place / name} is being written by another process", hint="wait for it to end, or use another folder"

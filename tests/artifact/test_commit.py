@@ -1,5 +1,6 @@
 """Files that replace others together: a kill at any moment leaves, after the next run, the former or the new whole."""
 
+import errno
 import json
 import shutil
 
@@ -7,7 +8,7 @@ import pytest
 from support.faults.handmade import listing
 from support.faults.kills import killed_everywhere
 
-from dpt_deploy.core.commit import FileSet, commit_files, recover, stage_of, staged_files
+from dpt_deploy.artifact.commit import FileSet, commit_files, recover, stage_of, staged_files
 from dpt_deploy.core.errors import ResourceError, UsageError
 
 pytestmark = pytest.mark.fast
@@ -80,7 +81,8 @@ def test_a_killed_recovery_is_finished_by_the_next(tmp_path):
 
 def test_a_full_disk_leaves_the_former(tmp_path, monkeypatch):
     former(tmp_path / "out")
-    monkeypatch.setattr("dpt_deploy.core.commit.json.dumps", lambda _value: (_ for _ in ()).throw(OSError(28, "full")))
+    full = OSError(errno.ENOSPC, "full")
+    monkeypatch.setattr("dpt_deploy.artifact.commit.json.dumps", lambda _value: (_ for _ in ()).throw(full))
     with pytest.raises(ResourceError, match="full"):
         write(tmp_path / "out")
     assert listing(tmp_path / "out") == FORMER
@@ -96,7 +98,7 @@ def test_of_two_sets_none_is_moved_if_one_cannot_be_decided(tmp_path, monkeypatc
             raise OSError(28, "full")
         return json.JSONEncoder().encode(value)
 
-    monkeypatch.setattr("dpt_deploy.core.commit.json.dumps", dumps)
+    monkeypatch.setattr("dpt_deploy.artifact.commit.json.dumps", dumps)
     with staged_files(tmp_path / "out", "one") as one, staged_files(tmp_path / "out", "two") as two:
         (one / "a").write_bytes(b"new")
         (two / "b").write_bytes(b"new")

@@ -6,10 +6,18 @@ import threading
 import pytest
 from support.faults.handmade import listing
 
-from dpt_deploy.core import private
-from dpt_deploy.core.commit import staged_files
+from dpt_deploy.artifact.commit import staged_files
+from dpt_deploy.core.disk import private
+from dpt_deploy.core.disk.private import (
+    HIDDEN,
+    hidden_folder,
+    hold_folder,
+    open_own_file,
+    own_folder,
+    scratch_folder,
+    sweep,
+)
 from dpt_deploy.core.errors import UsageError
-from dpt_deploy.core.private import HIDDEN, hidden_folder, hold_folder, open_own_file, own_folder, scratch_folder, sweep
 
 pytestmark = pytest.mark.fast
 

@@ -69,17 +69,18 @@ class PrivateFolder:
             self.path.rmdir()
 
 
-def hold_folder(path: Path, *, wait: bool = False, create: bool = True) -> PrivateFolder | None:
+def hold_folder(path: Path, *, wait: bool = False, create: bool = True, parents: bool = False) -> PrivateFolder | None:
     """Create the private folder ``path`` if it is missing, and lock it; None if another process holds it.
 
-    With ``wait`` this returns when the other process has ended. Without ``create`` a missing lock is an error.
+    With ``wait`` this returns when the other process has ended. Without ``create`` a missing lock is an error. With
+    ``parents`` missing parent folders are made.
 
     Raises:
         UsageError: something else lies there.
         OSError: the folder cannot be created or read.
     """
     for _ in range(_ATTEMPTS):
-        made = create and _make(path)
+        made = create and _make(path, parents=parents)
         try:
             folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -105,12 +106,14 @@ def hold_folder(path: Path, *, wait: bool = False, create: bool = True) -> Priva
     raise FileNotFoundError(errno.ENOENT, "the folder is removed again and again", str(path))
 
 
-def _make(path: Path) -> bool:
+def _make(path: Path, *, parents: bool) -> bool:
     try:
         path.mkdir(0o700)
     except FileExistsError:
         return False
     except FileNotFoundError:  # a failed run of a neighbour may just have removed the parents
+        if not parents:
+            raise
         with suppress(FileExistsError):
             path.parent.mkdir(parents=True)
         return False

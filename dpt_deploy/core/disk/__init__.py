@@ -1,0 +1,1 @@
+"""Private folders and files on a disk that other users and earlier runs share."""
