@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-pytest.importorskip("cuda.bindings", reason="cuda-python is not installed: pip install -e '.[trt]'")
+pytest.importorskip("cuda.core", reason="cuda-core is not installed: pip install -e '.[trt]'")
 
 import torch
 from support.device_kernels import CpuKernels

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support.reporting import recording
 
-pytest.importorskip("cuda.bindings", reason="cuda-python is not installed: pip install -e '.[trt]'")
+pytest.importorskip("cuda.core", reason="cuda-core is not installed: pip install -e '.[trt]'")
 
 from support import engine_checks
 from support.fake_gpu import GPU, Context, free_the_rest, install_over_builder

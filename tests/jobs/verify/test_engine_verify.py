@@ -2,7 +2,7 @@
 
 import pytest
 
-pytest.importorskip("cuda.bindings", reason="cuda-python is not installed: pip install -e '.[trt]'")
+pytest.importorskip("cuda.core", reason="cuda-core is not installed: pip install -e '.[trt]'")
 
 from support import engine_checks
 from support.fake_gpu import Context, Inspector, free_the_rest, install_for, layer

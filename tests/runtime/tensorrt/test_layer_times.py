@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-pytest.importorskip("cuda.bindings", reason="cuda-python is not installed: pip install -e '.[trt]'")
+pytest.importorskip("cuda.core", reason="cuda-core is not installed: pip install -e '.[trt]'")
 
 from dataclasses import replace
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-pytest.importorskip("cuda.bindings", reason="cuda-python is not installed: pip install -e '.[trt]'")
+pytest.importorskip("cuda.core", reason="cuda-core is not installed: pip install -e '.[trt]'")
 
 from support import engine_checks, fake_gpu
 from support.device_arrays import OnDevice, on_host

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from support.reporting import recording
 
-pytest.importorskip("cuda.bindings", reason="cuda-python is not installed: pip install -e '.[trt]'")
+pytest.importorskip("cuda.core", reason="cuda-core is not installed: pip install -e '.[trt]'")
 
 from onnx import numpy_helper
 from support.engine_checks import is_a_finished_refit

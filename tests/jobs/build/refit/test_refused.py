@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from support.reporting import recording
 
-pytest.importorskip("cuda.bindings", reason="cuda-python is not installed: pip install -e '.[trt]'")
+pytest.importorskip("cuda.core", reason="cuda-core is not installed: pip install -e '.[trt]'")
 
 from support.fake_refit import install_refit, plan_of, refused
 from support.faults.calling import complaint, fine
