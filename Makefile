@@ -65,7 +65,7 @@ docs: setup ## build the documentation into build/docs/
 cpp: setup ## build the C++ runtime into build/cpp/ (libdpt.so, dpt_run, dpt_bench)
 	@$(RUN) -m nox -s cpp
 
-fuzz: setup ## fuzz the C++ sidecar and image readers, five minutes each (needs Clang)
+fuzz: setup ## fuzz every reader in Python, and the C++ sidecar and image readers (needs Clang)
 	@$(RUN) -m nox -s fuzz
 
 lint: setup ## style and formatting (ruff)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dpt_deploy.artifact.commit import recover
+from dpt_deploy.artifact.external import external_files
 from dpt_deploy.artifact.records import EngineRecord
 from dpt_deploy.artifact.sidecar import ONNX, Payload, Sidecar
 from dpt_deploy.core.errors import BadFileError
@@ -76,8 +77,8 @@ def open_artifact(path: Path | str, *, check_hashes: bool = True) -> Artifact:
     The commit of a killed run that was decided is finished first, if the folder can be written.
 
     Raises:
-        BadFileError: the file or its sidecar is missing, the sidecar is damaged or of another version, or a payload is
-            missing, of another size, or does not match its hash.
+        BadFileError: the file or its sidecar is missing, the sidecar is damaged or of another version, a payload is
+            missing, of another size, or does not match its hash, or the graph names a file that is no payload.
     """
     path = Path(path)
     finish_commit(path)
@@ -92,7 +93,24 @@ def open_artifact(path: Path | str, *, check_hashes: bool = True) -> Artifact:
         )
     for payload in sidecar.payloads:
         _check_payload(path.with_name(payload.name), payload, check_hashes=check_hashes)
+    if sidecar.kind == ONNX:
+        _check_external(path, listed)
     return Artifact(path, sidecar)
+
+
+def _check_external(path: Path, listed: set[str]) -> None:
+    """Every file that the graph names is a payload, whose hash was checked, and lies in the artefact's folder."""
+    with _read_errors(path):
+        for name in external_files(path):
+            if name not in listed:
+                raise BadFileError(
+                    f"{path} names external data {name[:200]!r}, which its sidecar does not list",
+                    hint="do not trust it, or export again",
+                )
+            if path.with_name(name).resolve().parent != path.parent.resolve():
+                raise BadFileError(
+                    f"{path.with_name(name)} is a link out of the artefact's folder", hint="put the file itself there"
+                )
 
 
 def open_model(path: Path | str) -> Artifact:

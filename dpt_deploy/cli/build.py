@@ -12,6 +12,7 @@ from dpt_deploy.cli.shared.engine_tables import cost_table, engine_rows, next_st
 from dpt_deploy.cli.shared.options import PATH, artifact_argument, capabilities, json_option, ranges
 from dpt_deploy.cli.shared.output import print_facts, print_json, print_table, say
 from dpt_deploy.core.environment import LIBRARIES
+from dpt_deploy.core.ranges import MAX_BATCH
 
 if TYPE_CHECKING:
     from dpt_deploy.jobs.build.build import BuildResult
@@ -28,12 +29,12 @@ _UNTRIED = "experimental: not yet run on a GPU"
     callback=ranges,
     help="Sizes; each gets optimisation profiles of its own. A..B is one range.  [default: the training size]",
 )
-@click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Largest batch.")
+@click.option("--batch", type=click.IntRange(1, MAX_BATCH), default=1, show_default=True, help="Largest batch.")
 @click.option("--library", type=click.Choice(list(LIBRARIES)), help="Default: the one that is installed.")
 @click.option(
     "--level", type=click.IntRange(0, 5), default=3, show_default=True, help="Optimisation level of the builder."
 )
-@click.option("--workspace", type=click.IntRange(min=1), help="Largest workspace of a layer, in MiB.")
+@click.option("--workspace", type=click.IntRange(1, 1 << 24), help="Largest workspace of a layer, in MiB.")
 @click.option("--timing-cache", type=PATH, help=f"File to keep kernel timings in (tensorrt; {_UNTRIED}).")
 @click.option("--compute-capabilities", metavar="N.N,…", callback=capabilities, help="Target GPUs (tensorrt_rtx).")
 @click.option(

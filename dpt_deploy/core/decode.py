@@ -81,7 +81,7 @@ def _plain(hint: Any, value: Any, where: str) -> Any:
 
 def _typed(hint: Any, value: Any, where: str) -> Any:
     if type(value) is int and not -_LARGEST <= value < _LARGEST:
-        raise _wrong(where, value, "a number of 64 bits")
+        raise _wrong(where, value, "a smaller number, of at most 63 bits")
     if hint is float and type(value) is int:
         return float(value)
     if type(value) is not hint:

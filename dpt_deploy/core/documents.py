@@ -22,11 +22,11 @@ def read_regular(path: Path, limit: Limit, *, what: str, hint: str) -> bytes:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise BadFileError(f"{what} {path} is not a regular file", hint=hint)
+            raise BadFileError(f"{what} {path} cannot be read: it is not a regular file", hint=hint)
         limit.check(f"{what} {path}", status.st_size)
         return path.read_bytes()
     except FileNotFoundError as exc:
-        raise BadFileError(f"{what} {path} does not exist", hint=hint) from exc
+        raise BadFileError(f"{what} {path} cannot be read: it does not exist", hint=hint) from exc
     except (OSError, ValueError, RuntimeError) as exc:  # a name with a null character; a link that leads to itself
         reason = getattr(exc, "strerror", None) or exc
         raise BadFileError(f"{what} {path} cannot be read: {reason}", hint=hint) from exc

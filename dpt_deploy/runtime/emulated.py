@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
+from dpt_deploy.artifact.sidecar import Sidecar
 from dpt_deploy.core.disk.private import scratch_folder
 from dpt_deploy.core.files import write_errors
 from dpt_deploy.runtime.onnxruntime import OrtRunner
@@ -17,13 +18,20 @@ class EmuRunner(OrtRunner):
 
     name = "emu"
 
-    def __init__(self, path: Path, *, emulate: Callable[[Path, Path], None], threads: int | None = None) -> None:
-        super().__init__(path, threads=threads)
+    def __init__(
+        self,
+        path: Path,
+        *,
+        emulate: Callable[[Path, Path], None],
+        threads: int | None = None,
+        sidecar: Sidecar | None = None,
+    ) -> None:
+        super().__init__(path, threads=threads, sidecar=sidecar)
         self._emulate = emulate
 
     @classmethod
     def open(cls, request: RunnerRequest) -> Self:
-        return cls(request.path, emulate=request.part, threads=request.threads)
+        return cls(request.path, emulate=request.part, threads=request.threads, sidecar=request.sidecar)
 
     def __enter__(self) -> Self:
         typed = self._path

@@ -72,8 +72,17 @@ RECIPES = {
     "heads": (f'base = "{VIT}"\nmodel = {{encoder = {{heads = 7}}}}', "7 heads of a width of"),
     "deep": ("a = " + "[" * 5000, "nested too deeply"),
     "deep keys": ("[" + ".".join("a" * 5000) + "]", "nested more than 64 levels"),
-    "digits": (f'base = "{VIT}"\nopset = 1{"0" * 400}', "expected a number of 64 bits"),
+    "digits": (f'base = "{VIT}"\nopset = 1{"0" * 400}', "expected a smaller number"),
     "std": (f'base = "{VIT}"\nimage = {{std = [0.5, 0.5, nan]}}', "expected a finite number"),
+    "another source of a network": (
+        'base = "resnext101"\nmodel = {encoder = {timm_name = "hf-hub:timm/resnet18"}}',
+        "expected the plain name of an architecture of timm",
+    ),
+    "folder of a network": (
+        'base = "resnext101"\nmodel = {encoder = {timm_name = "local-dir:/tmp"}}',
+        "expected the plain name of an architecture of timm",
+    ),
+    "no such network": ('base = "resnext101"\nmodel = {encoder = {timm_name = "resnet9000"}}', "has no network"),
     "tap": (f'base = "{VIT}"\nmodel = {{taps = [0, 1, 2, 9]}}', "tap 9 of an encoder of 4 blocks"),
 }
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from importlib import import_module
 
 import numpy as np
@@ -9,10 +10,10 @@ import onnx
 import pytest
 from support.faults.calling import complaint, fine
 from support.faults.handmade import handmade, listing
-from support.tiny import copied, exported, recommitted
+from support.tiny import copied, exported, recommitted, tampered
 
 import dpt_deploy
-from dpt_deploy.artifact.store import Artifact, open_artifact, read_sidecar, sidecar_path
+from dpt_deploy.artifact.store import Artifact, open_artifact, payload_of, read_sidecar, sidecar_path, write_sidecar
 from dpt_deploy.jobs.verify import verify
 
 READERS = {
@@ -113,6 +114,75 @@ def test_a_graph_that_is_no_onnx_is_refused_though_its_sidecar_is_valid(command,
         assert "is not an ONNX file" in said
     elif "--golden" not in command:
         assert "ONNX Runtime" in said
+
+
+def named(place):
+    """A change of a graph: its largest weight lies in the file ``place``."""
+
+    def change(graph):
+        tensor = max(graph.graph.initializer, key=lambda each: len(each.raw_data))
+        tensor.ClearField("raw_data")
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value=place)
+
+    return change
+
+
+@readers
+@pytest.mark.parametrize("place", ["other.data", "../other.data", "/etc/hostname"])
+def test_external_data_that_the_sidecar_does_not_list_is_refused(place, command, artifact, capsys):
+    graph = onnx.load(artifact.path)
+    named(place)(graph)
+    onnx.save(graph, artifact.path)
+    recorded = replace(artifact.sidecar.payloads[0], **vars(payload_of(artifact.path)))
+    others = [each for each in artifact.sidecar.payloads if each.name != recorded.name]
+    write_sidecar(artifact.path, replace(artifact.sidecar, payloads=(recorded, *others)))
+    artifact.path.with_name("other.data").write_bytes(bytes(1 << 20))
+    assert "which its sidecar does not list" in refused(capsys, command, artifact.path)
+
+
+def test_external_data_that_is_a_link_out_of_the_folder_is_refused(artifact, tmp_path, capsys):
+    mine = with_external_data(artifact)
+    data = mine.path.with_name(f"{mine.path.name}.data")
+    data.symlink_to(data.rename(tmp_path / "elsewhere"))
+    assert "is a link out of the artefact's folder" in refused(capsys, ("inspect",), mine.path)
+
+
+def no_opset(graph):
+    del graph.opset_import[:]
+
+
+def no_nodes(graph):
+    del graph.graph.node[:]
+
+
+def rank_1(graph):
+    output = graph.graph.output[0]
+    del output.type.tensor_type.shape.dim[1:]
+    last = next(node for node in graph.graph.node if output.name in node.output)
+    last.output[0] = "map"
+    graph.graph.initializer.append(onnx.numpy_helper.from_array(np.array([-1]), "flat"))
+    graph.graph.node.append(onnx.helper.make_node("Reshape", ["map", "flat"], [output.name]))
+
+
+def huge(graph):
+    for dim, size in zip(graph.graph.output[0].type.tensor_type.shape.dim, (1, 36000, 36000), strict=True):
+        dim.dim_value = size
+
+
+STRANGE = {
+    "no opset": (no_opset, "inspect", "names no opset"),
+    "no operations": (no_nodes, "inspect", "has no operations"),
+    "rank 1": (rank_1, "verify", "its sidecar says predicted_depth"),
+    "huge": (huge, "verify", "predicted_depth has 5,184,000,000 bytes of an output"),
+}
+
+
+@pytest.mark.parametrize(("change", "command", "said"), STRANGE.values(), ids=STRANGE)
+def test_a_graph_that_is_not_of_its_sidecar_is_refused(change, command, said, tmp_path, capsys):
+    path = tampered(exported("tiny-vit"), tmp_path / "out", change).path
+    argv = [command, path, *(["--golden"] if command == "verify" else [])]
+    assert said in complaint(capsys, 4, *argv)
 
 
 GOLDEN = {

@@ -10,13 +10,13 @@ APART = {"contracts", "gpu", "online", "support", "tools", "benchmarks"}  # fold
 
 # Modules without a test file of their own, after the test file whose tests reach them.
 TESTED_IN = {
-    "artifact/test_store.py": "artifact/records artifact/sidecar artifact/staging",
+    "artifact/test_store.py": "artifact/external artifact/records artifact/sidecar artifact/staging",
     "cli/test_cli.py": "cli/shared/options cli/shared/output cli/demo cli/doctor cli/inspect jobs/demo jobs/doctor "
     "jobs/inspect",
     "cli/test_faults_export.py": "cli/export",
     "cli/test_keys_option.py": "cli/convert jobs/export/convert",
     "cli/test_faults_output.py": "cli/shared/stderr",
-    "core/test_spec.py": "core/decode core/size",
+    "core/test_spec.py": "core/decode core/documents core/limits core/names core/ranges core/size",
     "core/test_optional.py": "core/errors",
     "engine/test_profiles.py": "core/profile",
     "datasets/test_depth.py": "datasets/diw datasets/eth3d datasets/folders datasets/kitti "

@@ -10,6 +10,7 @@ import click
 
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.profile import SizeRange, parse_ranges
+from dpt_deploy.core.ranges import MAX_CLASSES
 from dpt_deploy.core.size import Size, parse_batches, parse_size, parse_sizes
 from dpt_deploy.core.spec import ModelTask
 
@@ -97,7 +98,9 @@ def checkpoint_options(function: Function) -> Function:
             help="Which network of a training checkpoint that holds several, for example model_ema.",
         ),
         click.option(
-            "--classes", type=click.IntRange(min=1), help="Number of classes of a segmentation model (default: 150)."
+            "--classes",
+            type=click.IntRange(1, MAX_CLASSES),
+            help="Number of classes of a segmentation model (default: 150).",
         ),
         click.option("--task", type=click.Choice(get_args(ModelTask)), help="Default: the task of the recipe."),
         click.option(

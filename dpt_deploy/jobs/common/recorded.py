@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from dpt_deploy.core.documents import parse_json, read_regular
 from dpt_deploy.core.errors import BadFileError, IncompatibleError, UsageError
+from dpt_deploy.core.limits import RECORD
 
 Parsed = TypeVar("Parsed")
 
@@ -18,16 +20,12 @@ def read_record(path: Path, parse: Callable[[Any], Parsed], *, what: str, hint: 
     Raises:
         BadFileError: the file cannot be read, is larger than ``max_bytes``, or is not ``what`` it should be.
     """
+    raw = read_regular(path, replace(RECORD, default=max_bytes), what="recorded run", hint=hint)
     try:
-        size = path.stat().st_size
-        if size > max_bytes:
-            raise ValueError(f"it has {size:,} bytes; expected at most {max_bytes:,}")
-        return parse(json.loads(path.read_bytes()))
-    except OSError as exc:
-        raise BadFileError(f"{path} cannot be read: {exc.strerror or exc}", hint=hint) from exc
+        return parse(parse_json(raw))
     except KeyError as exc:
         raise BadFileError(f"{path} is not {what}: {exc} is missing", hint=hint) from exc
-    except (UsageError, ValueError, OverflowError, TypeError, AttributeError, RecursionError) as exc:
+    except (UsageError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError, RecursionError) as exc:
         raise BadFileError(f"{path} is not {what}: {exc}", hint=hint) from exc
 
 

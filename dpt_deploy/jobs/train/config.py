@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from dpt_deploy.core.decode import decode
+from dpt_deploy.core.documents import parse_toml, read_regular
 from dpt_deploy.core.errors import BadFileError
+from dpt_deploy.core.limits import TOML
 from dpt_deploy.core.spec import ModelTask
 from dpt_deploy.scenes.seeds import TRAINING, VALIDATION
 
@@ -119,17 +120,14 @@ class TrainingConfig:
 def read_training(path: Path | str) -> TrainingConfig:
     """Read a training file; raises :class:`BadFileError` if it is missing, not TOML, or has a wrong key."""
     path = Path(path)
+    raw = read_regular(path, TOML, what="training file", hint="see benchmarks/trainings/")
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = parse_toml(raw)
         _refuse_unknown(TrainingConfig, table, "")
         config: TrainingConfig = decode(TrainingConfig, table)
         _check(config)
         if config.backbone.endswith(".toml"):
             config = replace(config, backbone=str(path.parent / config.backbone))
-    except OSError as exc:
-        raise BadFileError(
-            f"training file {path} cannot be read: {exc.strerror}", hint="see benchmarks/trainings/"
-        ) from exc
     except ValueError as exc:
         raise BadFileError(f"training file {path}: {exc}", hint="see benchmarks/trainings/ for examples") from exc
     return config

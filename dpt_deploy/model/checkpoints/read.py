@@ -6,9 +6,9 @@ built from the result costs its weights once. The first bytes of a file decide i
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
+import stat
 import struct
 import warnings
 import zipfile
@@ -23,8 +23,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dpt_deploy.artifact.commit import recover
+from dpt_deploy.core.documents import parse_json, read_regular
 from dpt_deploy.core.errors import BadFileError, ResourceError
 from dpt_deploy.core.files import atomic_path
+from dpt_deploy.core.limits import JSON, PICKLE, UNPACKED
+from dpt_deploy.core.names import check_file_name
 from dpt_deploy.model.checkpoints.pickles import foreign_globals
 from dpt_deploy.model.checkpoints.state_dicts import StateDict, find_state_dict
 
@@ -38,6 +41,7 @@ FOLDER_FILES = (
 _VARIANT = re.compile(
     r"(pytorch_)?model(\.\w+)?\.(safetensors|bin)|(pytorch_)?model\.(safetensors|bin)\.index\.(\w+\.)?json"
 )
+_RATIO = 4  # weights do not shrink to a quarter
 _ENCRYPTED = 1  # flag of a member of a zip archive
 STAGED = "huggingface"  # name of the private folder in which a Hugging Face folder is prepared
 _WRITTEN = ("model.safetensors", "preprocessor_config.json", "config.json")
@@ -107,9 +111,10 @@ def read_checkpoint(source: Path, entry: str = "") -> Checkpoint:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read the object in a JSON file; raise :class:`BadFileError` if it holds none."""
+    raw = read_regular(path, JSON, what="description", hint="copy the file again from its source")
     try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError) as exc:
+        value = parse_json(raw)
+    except ValueError as exc:
         raise BadFileError(f"{path} is not valid JSON: {exc}", hint="copy the file again from its source") from exc
     if not isinstance(value, dict):
         raise BadFileError(f"{path} holds a {type(value).__name__}; expected an object", hint="copy the file again")
@@ -161,8 +166,10 @@ def _shards(index: Path) -> tuple[Path, ...]:
         raise BadFileError(f"{index} has no 'weight_map' of file names", hint="copy the folder again from its source")
     shards = sorted(set(names.values()))
     for shard in shards:
-        if Path(shard).name != shard:
-            raise BadFileError(f"{index} names {shard!r}, which is outside the folder", hint="do not trust this folder")
+        try:
+            check_file_name(shard)
+        except ValueError as exc:
+            raise BadFileError(f"{index} names {shard!r}: {exc}", hint="do not trust this folder") from exc
     return tuple(index.with_name(shard) for shard in shards)
 
 
@@ -176,11 +183,19 @@ def _tensors(source: Path, found: StateDict, entries: Mapping[str, Any]) -> dict
     strange = next((key for key, value in tensors.items() if value.layout != torch.strided or value.is_quantized), None)
     if strange:
         raise BadFileError(f"{source}: {strange} is sparse or quantised", hint="expected dense floating-point weights")
+    hollow = next((key for key, value in tensors.items() if value.device.type != "cpu"), None)
+    if hollow:
+        raise BadFileError(
+            f"{source}: {hollow} has a shape but no values (device {tensors[hollow].device.type})",
+            hint="save the weights again, from a model that has them",
+        )
     return tensors
 
 
 def _read_file(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise BadFileError(f"{path} is not a regular file", hint="give the path of a checkpoint file or folder")
         with path.open("rb") as file:
             head = file.read(512)
     except FileNotFoundError as exc:
@@ -223,9 +238,10 @@ def _looks_like(head: bytes) -> str:
 def _read_zip(path: Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            packing = {member.compress_type for member in archive.infolist()}
-            locked = any(member.flag_bits & _ENCRYPTED for member in archive.infolist())
+            members = archive.infolist()
+            names = [member.filename for member in members]
+            packing = {member.compress_type for member in members}
+            locked = any(member.flag_bits & _ENCRYPTED for member in members)
     except _DAMAGE as exc:
         _fail_damaged(path, exc)
     if any(name.endswith("/constants.pkl") for name in names):
@@ -237,6 +253,12 @@ def _read_zip(path: Path) -> dict[str, Any]:
             f"{path} is a zip archive, but not a checkpoint (it holds {names[0] if names else 'nothing'})",
             hint="unpack it, and give the checkpoint inside",
         )
+    for member in members:
+        if member.filename.endswith(".pkl"):
+            PICKLE.check(f"{path}: {member.filename}", member.file_size)
+    unpacked = sum(member.file_size for member in members)
+    if unpacked > _RATIO * path.stat().st_size:
+        UNPACKED.check(path, unpacked)
     if locked or packing - {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
         raise BadFileError(
             f"{path} was packed again {'with a password' if locked else 'by a method that PyTorch does not read'}",
@@ -271,7 +293,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, OSError) as exc:
+    except (SafetensorError, *_DAMAGE) as exc:
         _fail_damaged(path, exc)
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from dpt_deploy.core.decode import decode
+from dpt_deploy.core.documents import parse_json
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.spec import ModelSpec, ModelTask
 from dpt_deploy.model.families.family import CheckpointDescription, Family, Rule
@@ -31,7 +32,7 @@ def spec_in_header(checkpoint: CheckpointDescription) -> ModelSpec | None:
     if text is None:
         return None
     try:
-        spec: ModelSpec = decode(ModelSpec, json.loads(text))
+        spec: ModelSpec = decode(ModelSpec, parse_json(text))
     except ValueError as exc:
         raise BadFileError(
             f"{checkpoint.source}: its header does not describe a network: {exc}",

@@ -18,6 +18,7 @@ from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.core.spec import ModelSpec
 from dpt_deploy.model.checkpoints.load import load_native, load_weights, save_native
 from dpt_deploy.model.checkpoints.match import CheckpointMismatchError
+from dpt_deploy.model.checkpoints.read import read_checkpoint
 from dpt_deploy.model.random_weights import random_model
 
 TINY = Network(width=32, depth=4, channels=(8, 12, 16, 20), grid=4, fusion=16)
@@ -239,3 +240,39 @@ def test_a_beit_encoder_is_named(tmp_path):
 def test_only_our_own_files_describe_themselves(tmp_path):
     with pytest.raises(BadFileError, match="does not say which network"):
         load_native(saved(tmp_path, random_tensors(dpt_main(TINY))))
+
+
+def test_a_pipe_is_refused_without_waiting(tmp_path):
+    os.mkfifo(tmp_path / "weights.pth")
+    with pytest.raises(BadFileError, match="is not a regular file"):
+        read_checkpoint(tmp_path / "weights.pth")
+
+
+def test_tensors_on_the_device_meta_are_refused(tmp_path):
+    torch.save({"weight": torch.empty(3, device="meta")}, tmp_path / "weights.pth")
+    with pytest.raises(BadFileError, match="has a shape but no values"):
+        read_checkpoint(tmp_path / "weights.pth")
+
+
+def packed(path, name, size):
+    """A checkpoint whose member ``name`` holds ``size`` bytes of one value, deflated."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("weights/data.pkl", b"\x80\x02}.")
+        archive.writestr(name, b"N" * size)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "variable"),
+    [("weights/more.pkl", "DPT_DEPLOY_MAX_PICKLE"), ("weights/data/0", "DPT_DEPLOY_MAX_UNPACKED")],
+    ids=["pickle", "weights"],
+)
+def test_what_is_far_larger_unpacked_is_refused_before_it_is_read(name, variable, tmp_path, monkeypatch):
+    path = packed(tmp_path / "weights.pth", name, 3 << 20)
+    monkeypatch.setenv(variable, "2M")
+    with pytest.raises(BadFileError, match="expected at most 2,097,152") as caught:
+        read_checkpoint(path)
+    assert variable in caught.value.hint
+    monkeypatch.setenv(variable, "4M")
+    with pytest.raises(BadFileError, match="is damaged"):  # past the limit
+        read_checkpoint(path)
