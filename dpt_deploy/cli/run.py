@@ -20,7 +20,7 @@ from dpt_deploy.jobs.common.runners import runtime_help
 @click.option(
     "-o",
     "--out",
-    type=PATH,
+    type=click.Path(),  # as text: a slash at the end means a folder
     help="Output file (its suffix chooses the format) or folder.  [default: next to the input]",
 )
 @click.option(
@@ -64,7 +64,13 @@ def command(artifact: Path, source: Path, as_json: bool, **options: Any) -> None
     if as_json:
         print_json(
             [
-                {"source": str(r.source), "written": [str(p) for p in r.written], "frames": r.frames, "error": r.error}
+                {
+                    "source": str(r.source),
+                    "written": [str(p) for p in r.written],
+                    "frames": r.frames,
+                    "frames_claimed": r.frames_claimed,
+                    "error": r.error,
+                }
                 for r in results
             ]
         )
@@ -73,9 +79,9 @@ def command(artifact: Path, source: Path, as_json: bool, **options: Any) -> None
             for path in result.written:
                 click.echo(str(path))
     for result in failed:
-        say(f"skipped: {result.error}", style="red")
+        say(f"{'incomplete' if result.written else 'skipped'}: {result.error}", style="red")
     if failed:
         raise BadFileError(
-            f"{len(failed)} of {len(results)} files could not be processed; the others were written",
+            f"{len(failed)} of {len(results)} files could not be processed in full; the others were written",
             hint="see the message for each file above",
         )

@@ -2,59 +2,147 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 
+from dpt_deploy.core import limits
 from dpt_deploy.core.errors import BadFileError, ResourceError, UsageError
 from dpt_deploy.core.files import atomic_path
 from dpt_deploy.core.optional import extra
-from dpt_deploy.imaging.files import Pixels, swapped
+from dpt_deploy.imaging.content import AVI, HEAD, MP4, video_kind
+from dpt_deploy.imaging.files import WRITABLE_VIDEO_SUFFIXES, Pixels, swapped
 
+# Read once, when FFmpeg is first used. Its lines about damaged streams would stand next to our error; -8 is "quiet".
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 with extra("images", purpose="reading and writing videos"):
     import cv2
 
-_UNKNOWN_FPS = 30.0  # for a video that does not tell its own
+_UNKNOWN_FPS = 30.0  # for a video that does not state its own
+_MAX_DENOMINATOR = 65535  # of the time base of an MPEG-4 stream
+_RATE_ERROR = 0.001  # frames per second: OpenCV looks for a fraction as near as this
+_MAX_MISSED = 10_000  # frames in a row that cannot be decoded
+_COUNTED = (MP4, AVI)  # containers that hold the number of frames; others state a duration
+_ESTIMATE = 0.9  # share of the frames of a duration below which some are missing
 
 
-class Video(NamedTuple):
-    """Frames per second, and the frames in RGB, (H, W, 3)."""
+@dataclass
+class Video:
+    """A video that is being read.
+
+    Attributes:
+        fps: frames per second.
+        frames: the frames in RGB, (H, W, 3), decoded one at a time.
+        claimed: number of frames that the file states; 0 if unknown.
+        decoded: number of frames decoded so far.
+        damaged: True once a frame before the last one could not be decoded.
+        counted: True if the file holds ``claimed``, False if it is an estimate.
+    """
 
     fps: float
     frames: Iterator[Pixels]
+    claimed: int
+    counted: bool
+    decoded: int = 0
+    damaged: bool = False
+
+    @property
+    def shortfall(self) -> int:
+        """Number of frames that are missing; meant for after the last frame."""
+        missing = max(0, self.claimed - self.decoded)
+        if self.damaged:
+            return max(1, missing)
+        return missing if self.counted or self.decoded < _ESTIMATE * self.claimed else 0
 
 
 def iter_video(path: Path) -> Video:
-    """The frames of a video, decoded one at a time.
+    """The frames of a video, decoded one at a time. Frames that cannot be decoded are left out.
+
+    Only containers of :mod:`dpt_deploy.imaging.content` are opened: no playlist, no address, no pattern of names.
 
     Raises:
-        BadFileError: missing, or not even the first frame can be decoded.
+        BadFileError: missing, of another kind, larger than the limit, or not one frame can be decoded.
     """
-    if not path.is_file():
-        raise BadFileError(f"{path} does not exist or is not a regular file", hint="check the path")
-    capture = cv2.VideoCapture(str(path))
-    found, first = capture.read() if capture.isOpened() else (False, None)
-    if not found:
-        capture.release()
-        raise BadFileError(
-            f"{path} holds no video that can be decoded", hint="the file is damaged, incomplete, or of another kind"
-        )
-    fps = capture.get(cv2.CAP_PROP_FPS)
-    return Video(fps if 0 < fps < 1e4 else _UNKNOWN_FPS, _frames(capture, first))
-
-
-def _frames(capture: Any, first: Any) -> Iterator[Pixels]:
     try:
-        found, frame = True, first
-        while found:
+        if not path.is_file():
+            raise BadFileError(f"{path} does not exist or is not a regular file", hint="check the path")
+        with path.open("rb") as file:
+            kind = video_kind(file.read(HEAD))
+    except OSError as exc:
+        raise BadFileError(f"cannot read {path}: {exc.strerror or exc}", hint="check the path") from exc
+    if kind is None:
+        raise _no_video(path)
+    # "file:" keeps FFmpeg from taking a colon in the name for a protocol; no other reader of OpenCV is asked.
+    capture = cv2.VideoCapture(f"file:{path.absolute()}", cv2.CAP_FFMPEG)
+    try:
+        limits.IMAGE.check(path, 3 * _property(capture, "WIDTH") * _property(capture, "HEIGHT"))
+        claimed = _property(capture, "COUNT")
+        fps = capture.get(cv2.CAP_PROP_FPS)
+        video = Video(fps if 0 < fps < 1e4 else _UNKNOWN_FPS, iter(()), claimed, kind in _COUNTED)
+        first = _next(capture, video) if capture.isOpened() else None
+        if first is None:
+            raise _no_video(path)
+    except BaseException:
+        capture.release()
+        raise
+    video.frames = _frames(capture, video, first)
+    return video
+
+
+def _no_video(path: Path) -> BadFileError:
+    return BadFileError(
+        f"{path} holds no video that can be decoded", hint="the file is damaged, incomplete, or of another kind"
+    )
+
+
+def _property(capture: Any, name: str) -> int:
+    return max(0, int(capture.get(getattr(cv2, f"CAP_PROP_FRAME_{name}"))))
+
+
+def _next(capture: Any, video: Video) -> Any:
+    """The next frame that can be decoded (BGR); None after the last, given how many the file claims."""
+    missed = 0
+    while True:
+        found, frame = capture.read()
+        if found:
+            video.decoded += 1
+            video.damaged |= missed > 0
+            return frame
+        missed += 1
+        if missed > min(video.claimed - video.decoded, _MAX_MISSED):
+            return None
+
+
+def _frames(capture: Any, video: Video, first: Any) -> Iterator[Pixels]:
+    try:
+        frame = first
+        while frame is not None:
             yield swapped(frame)
-            found, frame = capture.read()
+            frame = _next(capture, video)
     finally:
         capture.release()
+
+
+def writable_rate(fps: float) -> float:
+    """The frame rate nearest to ``fps`` that OpenCV can hand to an MPEG-4 stream.
+
+    OpenCV makes a decimal fraction of the rate, exact to 0.001. The stream takes numerators up to 65535.
+    """
+    nearest = fps
+    for base in (1, 10, 100, 1000, 10_000):
+        rate = round(fps * base)
+        if rate > _MAX_DENOMINATOR:
+            return nearest
+        nearest = rate / base
+        if abs(nearest - fps) < _RATE_ERROR:
+            return fps
+    return nearest
 
 
 class VideoWriter:
@@ -102,10 +190,12 @@ class VideoWriter:
         self._shape = frame.shape
         height, width = (side + side % 2 for side in frame.shape[:2])
         codec = cv2.VideoWriter.fourcc(*"mp4v")
-        self._writer = cv2.VideoWriter(str(self._temporary), cv2.CAP_FFMPEG, codec, self._fps, (width, height))
+        self._writer = cv2.VideoWriter(
+            f"file:{self._temporary.absolute()}", cv2.CAP_FFMPEG, codec, writable_rate(self._fps), (width, height)
+        )
         if self._writer.isOpened():
             return
-        if self._path.suffix.lower() not in {".mp4", ".m4v", ".mov", ".avi", ".mkv"}:
+        if self._path.suffix.lower() not in WRITABLE_VIDEO_SUFFIXES:
             raise UsageError(f"{self._path} cannot hold an mp4v video", hint="use the suffix .mp4")
         raise ResourceError(f"cannot write {self._path}", hint="check that its folder exists and can be written")
 
@@ -117,7 +207,9 @@ class VideoWriter:
             return
         if not self._count:
             raise UsageError(f"no frame was written to {self._path}", hint="write at least one frame")
-        written = int(cv2.VideoCapture(str(self._temporary)).get(cv2.CAP_PROP_FRAME_COUNT))
+        written = int(
+            cv2.VideoCapture(f"file:{self._temporary.absolute()}", cv2.CAP_FFMPEG).get(cv2.CAP_PROP_FRAME_COUNT)
+        )
         if written != self._count:
             raise ResourceError(
                 f"{self._path} holds {max(0, written)} of {self._count} frames", hint="is the disk full or limited?"

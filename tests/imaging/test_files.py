@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import resource
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ PngImagePlugin = pytest.importorskip("PIL.PngImagePlugin")
 data = pytest.importorskip("skimage.data")
 
 from dpt_deploy.imaging import files as images  # noqa: E402  (it needs the modules above)
-from dpt_deploy.imaging.video import VideoWriter, iter_video  # noqa: E402
+from dpt_deploy.imaging.video import VideoWriter, iter_video, writable_rate  # noqa: E402
 
 LOSSLESS = {"PNG": {}, "BMP": {}, "TIFF": {}, "PPM": {}, "WEBP": {"lossless": True}}
 
@@ -300,8 +301,8 @@ def _record(path, shape, count=4):
 def test_video_round_trip(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
     _record(path, (64, 96))
-    fps, frames = iter_video(path)
-    pixels = list(frames)
+    video = iter_video(path)
+    fps, pixels = video.fps, list(video.frames)
     assert (fps, len(pixels), pixels[0].shape) == (12.5, 4, (64, 96, 3))
     assert np.abs(pixels[3].mean((0, 1)) - (120, 20, 90)).max() < 6  # and not BGR
     assert list(tmp_path.iterdir()) == [path]
@@ -341,6 +342,53 @@ def test_video_cut_off_by_a_full_disk_is_an_error(tmp_path, small_files):
     with pytest.raises(ResourceError, match="of 6 frames"):
         _record_noise(tmp_path / "a.mp4")
     assert not list(tmp_path.iterdir())
+
+
+CASES = Path(__file__).parents[1] / "support" / "videos"
+
+
+@pytest.mark.parametrize(("name", "least"), [("corrupt_mid.mp4", 56), ("trunc_faststart.mp4", 29)])
+def test_a_damaged_video_goes_on_and_counts(name, least, capfd):
+    video = iter_video(CASES / name)
+    assert len(list(video.frames)) == video.decoded >= least
+    assert (video.claimed, video.shortfall) == (60, 60 - video.decoded)
+    assert video.shortfall > 0
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("suffix", sorted(images.WRITABLE_VIDEO_SUFFIXES | {".ts", ".mpg", ".wmv"}))
+def test_an_intact_video_lacks_nothing(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), 25.0, (64, 64))
+    for number in range(8):
+        writer.write(np.full((64, 64, 3), 20 * number, np.uint8))
+    writer.release()
+    video = iter_video(path)
+    assert (len(list(video.frames)), video.shortfall) == (8, 0)
+
+
+@pytest.mark.parametrize("fps", [105.611, 119.4567, 196.263, 211.222, 29.97, 59.94006, 23.976, 30.0, 7.77777, 960.123])
+def test_every_frame_rate_is_written_with_the_nearest_that_fits(tmp_path, fps):
+    path = tmp_path / "a:b.mp4"  # a colon is no protocol
+    with VideoWriter(path, fps) as video:
+        for _ in range(4):
+            video.write(np.zeros((32, 32, 3), np.uint8))
+    assert abs(iter_video(path).fps - fps) < 0.06
+    assert (writable_rate(fps) == fps) == (fps in (29.97, 59.94006, 23.976, 30.0, 7.77777))
+
+
+def test_a_pattern_of_names_or_a_playlist_opens_no_other_file(tmp_path):
+    for number in range(4):
+        images.write_png16(tmp_path / f"clip{number:03d}.png", np.zeros((32, 32), np.uint16))
+    _record(tmp_path / "secret.mp4", (32, 32))
+    playlist = _write(
+        tmp_path, "list.m3u8", b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nsecret.mp4\n#EXT-X-ENDLIST\n"
+    )
+    concat = _write(tmp_path, "list.mp4", b"ffconcat version 1.0\nfile secret.mp4\n")
+    pattern = _write(tmp_path, "clip%03d.png", b"text")
+    for path in (playlist, concat, pattern):
+        with pytest.raises(BadFileError, match="no video"):
+            iter_video(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"just text"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -28,12 +29,16 @@ with extra("images", purpose="reading and writing images"):
 
 @dataclass(frozen=True)
 class FileResult:
-    """Result for one input file: the files written, or the reason why none was."""
+    """Result for one input file: the files written, and the reason why none was or why they are incomplete.
+
+    ``frames`` of the ``frames_claimed`` by a video were decoded and written.
+    """
 
     source: Path
     written: tuple[Path, ...] = ()
     error: str = ""
     frames: int = 0
+    frames_claimed: int = 0
 
 
 def run_files(
@@ -49,7 +54,8 @@ def run_files(
 ) -> list[FileResult]:
     """Run an artefact over an image, a video, or every image of a folder, and write the results.
 
-    ``out`` is a file (its suffix chooses the format) for a single image or video, else a folder. A folder continues
+    ``out`` is a file (its suffix chooses the format) for a single image or video, else a folder; a text that ends
+    with a slash is a folder. A folder continues
     past a file that cannot be read and reports it.
 
     Raises:
@@ -58,11 +64,12 @@ def run_files(
         ResourceError: the output cannot be written.
     """
     path, source = Path(path), Path(source)
+    folder = isinstance(out, str) and out.endswith(os.sep)
     out = None if out is None else Path(out)
     artifact = open_artifact(path)
     sources = find_sources(source, images.IMAGE_SUFFIXES)
     video = not source.is_dir() and source.suffix.lower() in images.VIDEO_SUFFIXES
-    file = out if out is not None and out.suffix and not source.is_dir() and not out.is_dir() else None
+    file = out if out is not None and out.suffix and not folder and not source.is_dir() and not out.is_dir() else None
     chosen = choose_formats(artifact.sidecar, formats, file, video=video)
     targets = name_targets(sources, source, out, file, chosen)
     check_folder(next(iter(targets[0])).parent)
@@ -120,7 +127,8 @@ class _Writer:
                     if choice.format.picture is not None:
                         writers[path].write(choice.format.picture(prediction.maps[choice.output.name], frame))
                 count += 1
-        return FileResult(item, tuple(targets), frames=count)
+        lost = f"{item}: {count} of {video.claimed} frames could be decoded and were written" if video.shortfall else ""
+        return FileResult(item, tuple(targets), error=lost, frames=count, frames_claimed=video.claimed)
 
     def _crop(self, pixels: np.ndarray) -> np.ndarray:
         return rules.kitti_crop(pixels) if self._kitti_crop else pixels

@@ -12,12 +12,14 @@ from dpt_deploy.artifact.sidecar import Sidecar
 from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.files import resolved
 from dpt_deploy.core.optional import extra
+from dpt_deploy.core.progress import say
 
 with extra("images", purpose="reading and writing images"):
-    from dpt_deploy.imaging.files import VIDEO_SUFFIXES
+    from dpt_deploy.imaging.files import WRITABLE_VIDEO_SUFFIXES
     from dpt_deploy.imaging.formats import FORMATS, OutputFormat
 
 _VIDEO = ".mp4"
+_NAMED = 5  # entries of a folder that are named if they are left out
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,10 @@ def find_sources(source: Path, suffixes: frozenset[str]) -> list[Path]:
         return [source]
     found = sorted(entry for entry in source.iterdir() if entry.suffix.lower() in suffixes)
     found = [entry for entry in found if not entry.name.startswith(".") and not entry.is_dir()]
+    left_out = sorted(entry.name for entry in source.iterdir() if entry not in found)
+    if left_out:
+        names = ", ".join(left_out[:_NAMED]) + (", ..." if len(left_out) > _NAMED else "")
+        say(f"left out of {source}, not an image or a folder of its own: {len(left_out)} entries ({names})")
     if not found:
         raise BadFileError(f"folder {source} holds no image", hint=f"known suffixes: {', '.join(sorted(suffixes))}")
     return found
@@ -129,7 +135,7 @@ def _named(file: Path, chosen: list[Choice]) -> Targets:
     if len(chosen) > 1:
         return {file.with_name(file.stem + each.suffix): each for each in chosen}
     (only,) = chosen
-    fitting = sorted(VIDEO_SUFFIXES) if only.video else [Path("x" + only.suffix).suffix]
+    fitting = sorted(WRITABLE_VIDEO_SUFFIXES) if only.video else [Path("x" + only.suffix).suffix]
     if file.suffix.lower() not in fitting:
         name = "video" if only.video else only.format.name
         raise UsageError(
