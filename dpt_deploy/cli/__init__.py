@@ -7,6 +7,7 @@ printed as one line, its hint as another, and its exit code is returned.
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ import click
 from dpt_deploy.cli.shared.stderr import tolerant
 from dpt_deploy.core.errors import DptError, ResourceError
 from dpt_deploy.core.files import name_error
+from dpt_deploy.core.printable import printable
 from dpt_deploy.core.progress import reporting
 
 # name -> (module, one line for --help). The line is kept here so that --help imports no command.
@@ -90,9 +92,14 @@ def main(argv: list[str] | None = None) -> None:
 
     Messages that cannot be written to standard error are lost; they do not change the code.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal's encoding does not have is no failure
+            stream.reconfigure(errors="backslashreplace")
     if sys.stderr is not None:  # None if it was closed before the start
         sys.stderr = tolerant(sys.stderr)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # OpenCV and FFmpeg report on their own next to our errors
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     sys.exit(call(argv))
 
 
@@ -149,7 +156,7 @@ def _discard_output() -> None:
 
 
 def _print_error(message: str, hint: str, code: int) -> int:
-    click.echo(f"error: {' '.join(message.split())}", err=True)
+    click.echo(f"error: {printable(' '.join(message.split()))}", err=True)
     if hint:
-        click.echo(f"       {' '.join(hint.split())}", err=True)
+        click.echo(f"       {printable(' '.join(hint.split()))}", err=True)
     return code

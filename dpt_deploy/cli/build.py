@@ -10,7 +10,7 @@ import click
 from dpt_deploy.artifact.records import EngineOptions
 from dpt_deploy.cli.shared.engine_tables import cost_table, engine_rows, next_step
 from dpt_deploy.cli.shared.options import PATH, artifact_argument, capabilities, json_option, ranges
-from dpt_deploy.cli.shared.output import print_facts, print_json, print_table, say
+from dpt_deploy.cli.shared.output import print_facts, print_json, print_path, print_table, say
 from dpt_deploy.core.environment import LIBRARIES
 from dpt_deploy.core.ranges import MAX_BATCH
 
@@ -94,4 +94,4 @@ def _show(result: BuildResult, *, as_json: bool) -> None:
     print_table(*cost_table(result.costs, record))
     print_facts(str(result.artifact.path), engine_rows(record))
     say(next_step(result.artifact))
-    click.echo(str(result.artifact.path))
+    print_path(result.artifact.path)

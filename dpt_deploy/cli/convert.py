@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from dpt_deploy.cli.shared.options import PATH, checkpoint_options, json_option
-from dpt_deploy.cli.shared.output import print_json
+from dpt_deploy.cli.shared.output import print_json, print_path
 from dpt_deploy.cli.shared.reporter import checkpoint_keys
 
 
@@ -39,4 +39,4 @@ def command(backbone: str, out: Path, as_json: bool, keys: bool, **options: Any)
     if as_json:
         print_json({"written": str(written)})
     else:
-        click.echo(str(written))
+        print_path(written)

@@ -16,6 +16,7 @@ from dpt_deploy.cli.shared.output import (
     case_rows,
     print_facts,
     print_json,
+    print_path,
     print_table,
 )
 from dpt_deploy.cli.shared.reporter import checkpoint_keys
@@ -159,7 +160,7 @@ def command(
                 f"{sidecar.approximation.name} compared with the exact network: {found.source} at {found.size}",
                 accuracy_rows(found),
             )
-        click.echo(str(each.path))
+        print_path(each.path)
 
 
 def _facts(artifact: Artifact) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import click
 
 from dpt_deploy.cli.shared.engine_tables import engine_rows, next_step
 from dpt_deploy.cli.shared.options import PATH, json_option
-from dpt_deploy.cli.shared.output import print_facts, print_json, say
+from dpt_deploy.cli.shared.output import print_facts, print_json, print_path, say
 
 
 @click.command()
@@ -42,4 +42,4 @@ def command(plan: Path, model: Path, out: Path | None, as_json: bool) -> None:
     ]
     print_facts(str(done.artifact.path), rows)
     say(next_step(done.artifact))
-    click.echo(str(done.artifact.path))
+    print_path(done.artifact.path)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from dpt_deploy.cli.shared.options import PATH, artifact_argument
+from dpt_deploy.cli.shared.output import print_path
 
 
 @click.command()
@@ -24,4 +25,4 @@ def command(artifact: Path, private_key: Path, signature: Path | None) -> None:
     """
     from dpt_deploy.jobs.common.signature import sign_artifact
 
-    click.echo(sign_artifact(artifact, private_key, signature))
+    print_path(sign_artifact(artifact, private_key, signature))

@@ -10,7 +10,7 @@ import click
 
 from dpt_deploy.artifact.commit import FileSet, commit_files, staged_files
 from dpt_deploy.cli.shared.options import PATH, json_option, names, res_option
-from dpt_deploy.cli.shared.output import print_json, print_table
+from dpt_deploy.cli.shared.output import print_json, print_path, print_table
 from dpt_deploy.core.files import atomic_write_bytes
 from dpt_deploy.core.precision import PRECISIONS
 from dpt_deploy.core.size import Size
@@ -83,7 +83,7 @@ def command(
     print_table(
         f"{document['images']} images of {found.study.data.name}", columns, [_row(point) for point in found.points]
     )
-    click.echo(str(out / "sweep.json"))
+    print_path(out / "sweep.json")
 
 
 def _row(point: Point) -> list[str]:

@@ -24,8 +24,13 @@ from dpt_deploy.imaging.resample import cubic, resize_cubic
 KITTI_CROP = Size(352, 1216)  # the original's --kitti_crop
 
 
-def require_rgb(image: NDArray[Any]) -> None:
-    """Raise :class:`UsageError` unless ``image`` is uint8 of shape (H, W, 3) with pixels in it."""
+def require_rgb(image: Any) -> None:
+    """Raise :class:`UsageError` unless ``image`` is a NumPy array, uint8 of shape (H, W, 3), with pixels in it."""
+    if not isinstance(image, np.ndarray):
+        raise UsageError(
+            f"the image is of type {type(image).__name__}; expected a NumPy array, uint8 of shape (height, width, 3)",
+            hint="read it with dpt_deploy.read_image, or convert it with numpy.asarray",
+        )
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise UsageError(
             f"the image is {image.dtype} of shape {image.shape}; expected uint8 of shape (height, width, 3)",

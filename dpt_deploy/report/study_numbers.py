@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dpt_deploy.core.files import atomic_write_bytes
+from dpt_deploy.core.printable import cell
 from dpt_deploy.jobs.study import findings
 from dpt_deploy.jobs.study.outcome import RECORD, Study
+
+NUMBERS = (RECORD, "study.csv")
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ def write_numbers(study: Study, out: Path) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    for row in rows:
+        writer.writerow({name: cell(value) if isinstance(value, str) else value for name, value in row.items()})
     atomic_write_bytes(out / "study.csv", text.getvalue().encode())
     atomic_write_bytes(out / RECORD, (json.dumps(study.to_dict(), indent=1) + "\n").encode())

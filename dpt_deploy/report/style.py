@@ -17,6 +17,7 @@ STYLE: dict[str, Any] = {
     "ytick.color": QUIET,
     "xtick.labelsize": 9,
     "ytick.labelsize": 9,
+    "text.parse_math": False,  # a dollar sign in a model's name is no formula
     "svg.fonttype": "none",  # text stays text: searchable and accessible
     "svg.hashsalt": "dpt-deploy",  # the same result gives the same file
 }

@@ -130,6 +130,7 @@ class Predictor:
             ResourceError: out of memory.
         """
         refuse_on_device(image)
+        rules.require_rgb(image)
         if isinstance(self._runner, ImageRunner):
             values, outputs = self._runner.predict(image), self._sidecar.outputs
             maps = {each.name: map_of(each.kind, values[each.name], self._sidecar.model) for each in outputs}
@@ -158,6 +159,7 @@ class Predictor:
 
     def _begin(self, image: Any, wait: bool) -> Any:
         refuse_on_device(image)
+        rules.require_rgb(image)
         runner: Any = self._runner  # an AsyncRunner: predict_all asks
         ticket = runner.submit(self.prepare(image)) if wait else runner.try_submit(self.prepare(image))
         return ticket and (ticket, *image.shape[:2])

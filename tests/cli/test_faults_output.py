@@ -92,6 +92,22 @@ def test_an_odd_image_just_works(name, make, size, artifact, photos, capsys):
     assert images.read_pfm(Path(f"{stem}.pfm")).shape == size
 
 
+def test_a_name_cannot_command_the_terminal(capsys):
+    said = complaint(capsys, 4, "inspect", "\x1b]0;title\x07\u202e.onnx")
+    assert "\\x1b]0;title\\x07\\u202e.onnx does not exist" in said
+    assert "\x1b" not in said
+
+
+@pytest.mark.parametrize("name", ["ümläut", "bad\udcff"])
+def test_a_name_that_the_encoding_does_not_have_is_no_failure(name, artifact, photos, tmp_path):
+    picture(photos / "a.png")
+    (photos / "a.png").rename(photos / f"{name}.png")  # OpenCV crashes on a name that is no UTF-8
+    argv = ["run", artifact, photos, "-o", tmp_path / name, "--format", "color"]
+    code, out, err = finished(["dpt_deploy", *argv], env=environment(PYTHONIOENCODING="ascii"))
+    assert code == 0, err
+    assert len(out.splitlines()) == len(list((tmp_path / name).iterdir()))
+
+
 def test_a_folder_is_done_but_for_its_bad_images(artifact, photos, capsys):
     for name in ("a.png", "c].png"):
         picture(photos / name)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -14,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dpt_deploy.artifact.records import AccuracyRecord, CaseResult
+from dpt_deploy.core.printable import printable
 
 talk = Console(stderr=True, highlight=False)
 # In a pipe a table is as wide as it needs to be: nothing is cut or folded.
@@ -25,7 +28,12 @@ Cell = str | Text  # a string is printed as it is: a bracket in a file name is n
 
 def say(line: str, style: str = "dim") -> None:
     """Print one message on standard error."""
-    talk.print(Text(line), style=style, soft_wrap=True)
+    talk.print(Text(printable(line)), style=style, soft_wrap=True)
+
+
+def print_path(path: Path) -> None:
+    """Print the path of a written file on standard output, as it is for a pipe."""
+    click.echo(printable(str(path)) if sys.stdout.isatty() else str(path))
 
 
 def print_json(value: Any) -> None:
@@ -39,7 +47,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
+        table.add_row(*(Text(printable(cell)) if isinstance(cell, str) else cell for cell in row))
     _print(title, table)
 
 
@@ -49,7 +57,7 @@ def print_facts(title: str, rows: Sequence[Sequence[str]]) -> None:
     for index, _ in enumerate(rows[0]):
         table.add_column(style="bold" if index == 0 else None, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
+        table.add_row(*(Text(printable(cell)) if isinstance(cell, str) else cell for cell in row))
     _print(title, table)
 
 
@@ -59,7 +67,7 @@ def _table(*, header: bool = True) -> Table:
 
 def _print(title: str, table: Table) -> None:
     """Print the title on a line of its own, so that a path in it is never folded."""
-    results.print(Text(title), style="bold", soft_wrap=True)
+    results.print(Text(printable(title)), style="bold", soft_wrap=True)
     results.print(table)
 
 

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from dpt_deploy.cli.shared.output import say, talk
 from dpt_deploy.core.errors import DptError
+from dpt_deploy.core.printable import printable
 from dpt_deploy.core.progress import SILENT, TaskProgress, Unit, reporting
 
 _LINES = 20  # of a long task where there is no terminal to draw a bar on
@@ -57,11 +58,11 @@ class _Bar:
         self._bars, self._task, self._ended, self._item = bars, task, ended, ""
 
     def advance(self, count: float = 1, *, item: str | None = None) -> None:
-        self._item = self._item if item is None else item
+        self._item = self._item if item is None else printable(item)
         self._bars.update(self._task, advance=count, item=self._item)
 
     def update(self, *, done: float | None = None, total: float | None = None, item: str | None = None) -> None:
-        self._item = self._item if item is None else item
+        self._item = self._item if item is None else printable(item)
         self._bars.update(self._task, completed=done, total=total, item=self._item)
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Sequence
 from ctypes import byref, c_uint64, sizeof
 from pathlib import Path
@@ -58,7 +59,7 @@ class NativeRunner:
             height=self._size.height,
             width=self._size.width,
         )
-        self._library.call("dpt_open", str(self._path).encode(), byref(options), byref(self._handle))
+        self._library.call("dpt_open", os.fsencode(self._path), byref(options), byref(self._handle))
         return self
 
     def __exit__(

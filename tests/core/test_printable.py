@@ -1,0 +1,34 @@
+"""Text from outside cannot command a terminal or a spreadsheet."""
+
+import pytest
+
+from dpt_deploy.core.printable import cell, printable
+
+pytestmark = pytest.mark.fast
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b]0;title\x07", "\\x1b]0;title\\x07"),
+        ("\x1b]52;c;Y3VybA==\x1b\\", "\\x1b]52;c;Y3VybA==\\x1b\\"),
+        ("a\x9b31mb", "a\\x9b31mb"),
+        ("photo\u202egnp.exe", "photo\\u202egnp.exe"),
+        ("a\rb\tc", "a\\rb\\tc"),
+        ("bad\udcff", "bad\\udcff"),
+        ("zero\u200bwidth", "zero\\u200bwidth"),
+    ],
+)
+def test_what_a_terminal_obeys_is_escaped(text, shown):
+    assert printable(text) == shown
+
+
+@pytest.mark.parametrize("text", ["", "tiny-vit", "Übergröße δ1", "深度", "two\nlines", "[bold]"])
+def test_other_text_is_left_as_it_is(text):
+    assert printable(text) == text
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_a_formula_becomes_text(start):
+    assert cell(f"{start}cmd|' /C calc'!A0").startswith("'")
+    assert cell(f"a{start}b") == f"a{start}b"
