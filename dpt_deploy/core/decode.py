@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Protocol, Union, get_args, get_origi
 _LARGEST = 1 << 63
 
 
-class Rule(Protocol):
+class ValueRule(Protocol):
     """What a value must satisfy besides its type; metadata of ``Annotated``."""
 
     def check(self, value: Any) -> None:

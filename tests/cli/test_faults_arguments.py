@@ -1,6 +1,7 @@
 """Wrong arguments on the command line: one line of what was found, one of what to do, the right exit code, no file."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from support.faults.calling import complaint, fine
@@ -41,7 +42,7 @@ EXPORTS = {
     "opset text": ((*RANDOM, "--opset", "new"), "'new' is not a valid integer"),
     "labels of depth": ((*RANDOM, "--output", "labels"), "--output labels needs a segmentation model"),
     "classes of depth": ((*RANDOM, "--classes", "5"), "--classes needs a segmentation model"),
-    "no classes": ((*RANDOM, "--task", "segmentation", "--classes", "0"), "0 is not in the range x>=1"),
+    "no classes": ((*RANDOM, "--task", "segmentation", "--classes", "0"), "0 is not in the range 1<=x<=65535"),
     "empty weights": (("export", "--backbone", VIT, "--weights", ""), "--weights is empty"),
     "unpublished": (("export", "--backbone", "base"), "no depth checkpoint of 'base' was published"),
     "static 33": ((*RANDOM, "--static", "33"), "the nearest legal sizes: 32 or 64"),
@@ -170,8 +171,11 @@ class Full:
     def run(self, *_args):
         raise self.error
 
+    def get_inputs(self):
+        return [SimpleNamespace(name="pixel_values", type="tensor(float)", shape=["batch", 3, "height", "width"])]
+
     def get_outputs(self):
-        return []
+        return [SimpleNamespace(name="predicted_depth", type="tensor(float)", shape=["batch", "height", "width"])]
 
 
 OUT_OF_MEMORY = [
