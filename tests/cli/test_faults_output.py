@@ -117,7 +117,7 @@ def test_a_folder_is_done_but_for_its_bad_images(artifact, photos, capsys):
     argv = ["run", artifact, photos, "-o", photos / "out", "--format", "color"]
     code, out, err = finished(["dpt_deploy", *argv])
     said = checked(code, 4, err)
-    assert "1 of 3 files could not be read" in said
+    assert "1 of 3 files could not be processed" in said
     assert f"skipped: {photos}/b].png is empty" in err
     assert out.splitlines() == [f"{photos}/out/a-color.png", f"{photos}/out/c]-color.png"]
 
