@@ -16,10 +16,10 @@ from typing import Any
 
 import click
 
+from dpt_deploy.cli.shared.printable import printable
 from dpt_deploy.cli.shared.stderr import tolerant
 from dpt_deploy.core.errors import DptError, ResourceError
 from dpt_deploy.core.files import name_error
-from dpt_deploy.core.printable import printable
 from dpt_deploy.core.progress import reporting
 
 # name -> (module, one line for --help). The line is kept here so that --help imports no command.

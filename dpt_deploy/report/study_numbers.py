@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dpt_deploy.core.files import atomic_write_bytes
-from dpt_deploy.core.printable import cell
 from dpt_deploy.jobs.study import findings
 from dpt_deploy.jobs.study.outcome import RECORD, Study
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what begins one
 NUMBERS = (RECORD, "study.csv")
 
 
@@ -53,6 +53,11 @@ def summary(study: Study) -> StudySummary:
     )
 
 
+def csv_cell(text: str) -> str:
+    """Return ``text`` as a cell of a CSV file that no spreadsheet takes for a formula."""
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
 def write_numbers(study: Study, out: Path) -> None:
     """Write ``study.json`` with everything and ``study.csv`` with the rows of the figure."""
     rows = study.rows()
@@ -60,6 +65,6 @@ def write_numbers(study: Study, out: Path) -> None:
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow({name: cell(value) if isinstance(value, str) else value for name, value in row.items()})
+        writer.writerow({name: csv_cell(value) if isinstance(value, str) else value for name, value in row.items()})
     atomic_write_bytes(out / "study.csv", text.getvalue().encode())
     atomic_write_bytes(out / RECORD, (json.dumps(study.to_dict(), indent=1) + "\n").encode())

@@ -49,7 +49,7 @@ TESTED_IN = {
     "jobs/study/test_findings.py": "jobs/study/outcome measure/bootstrap",
     "jobs/study/test_study.py": "cli/study jobs/study/exported jobs/study/models "
     "jobs/study/scene_images jobs/study/scoring "
-    "report/study_files report/study_numbers",
+    "report/study_files",
     "jobs/study/test_sweep.py": "cli/sweep report/drawing report/pareto_figure",
     "jobs/train/test_train.py": "cli/train jobs/train/validation",
     "jobs/verify/test_diagnose.py": "cli/diagnose graph/precision/bypass jobs/verify/variants",

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dpt_deploy.artifact.records import AccuracyRecord, CaseResult
-from dpt_deploy.core.printable import printable
+from dpt_deploy.cli.shared.printable import printable
 
 talk = Console(stderr=True, highlight=False)
 # In a pipe a table is as wide as it needs to be: nothing is cut or folded.

@@ -11,8 +11,8 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.text import Text
 
 from dpt_deploy.cli.shared.output import say, talk
+from dpt_deploy.cli.shared.printable import printable
 from dpt_deploy.core.errors import DptError
-from dpt_deploy.core.printable import printable
 from dpt_deploy.core.progress import SILENT, TaskProgress, Unit, reporting
 
 _LINES = 20  # of a long task where there is no terminal to draw a bar on

@@ -9,7 +9,6 @@ from __future__ import annotations
 import unicodedata
 
 _UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # controls, formats (direction marks), lone surrogates, separators of lines
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def printable(text: str) -> str:
@@ -20,11 +19,6 @@ def printable(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(_escaped(char) if unicodedata.category(char) in _UNSAFE and char != "\n" else char for char in text)
-
-
-def cell(text: str) -> str:
-    """Return ``text`` as a cell of a CSV file that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def _escaped(char: str) -> str:
