@@ -9,7 +9,7 @@ import click
 
 from dpt_deploy.artifact.sidecar import ONNX, PLAN
 from dpt_deploy.cli.shared.options import PATH, artifact_argument, json_option, size
-from dpt_deploy.cli.shared.output import print_json, say
+from dpt_deploy.cli.shared.output import print_json, print_path, say
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.jobs.common.runners import runtime_help
 
@@ -77,7 +77,7 @@ def command(artifact: Path, source: Path, as_json: bool, **options: Any) -> None
     else:
         for result in results:
             for path in result.written:
-                click.echo(str(path))
+                print_path(path)
     for result in failed:
         say(f"{'incomplete' if result.written else 'skipped'}: {result.error}", style="red")
     if failed:

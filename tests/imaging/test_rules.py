@@ -361,3 +361,9 @@ def test_images_without_its_extra_names_the_line_to_install(monkeypatch, module)
     with pytest.raises(MissingExtraError, match=module) as caught:
         importlib.import_module("dpt_deploy.imaging.files")
     assert "[images]" in caught.value.hint
+
+
+@pytest.mark.parametrize("image", [None, [[[1, 2, 3]]], "photo.jpg"])
+def test_what_is_no_array_is_no_image(image):
+    with pytest.raises(UsageError, match="expected a NumPy array"):
+        rules.require_rgb(image)
