@@ -1,7 +1,9 @@
 """Files through an artefact: images of every kind, folders with bad files, videos, and every output format."""
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -249,6 +251,7 @@ def test_what_is_no_video_is_an_error(tmp_path):
 
 WITHOUT_TORCH = """
 import sys
+from pathlib import Path
 class Absent:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in {"torch", "torchvision", "timm", "onnx", "onnx_ir", "onnxscript", "safetensors"}:
@@ -267,3 +270,24 @@ def test_the_run_command_needs_no_torch(photo, tmp_path):
     assert found.returncode == 0, found.stderr
     expected = encode.depth_to_uint16(expected_depth(DEPTH, photo))
     np.testing.assert_array_equal(written(tmp_path / "depth.png"), expected)
+
+
+DAMAGED = Path(__file__).parents[2] / "support" / "videos" / "corrupt_mid.mp4"
+
+
+def test_a_damaged_video_is_written_and_ends_with_exit_code_4(tmp_path, capsys):
+    out = tmp_path / "new.v1"
+    assert call(["run", str(exported(DEPTH).path), str(DAMAGED), "-o", f"{out}/", "--json", "--size", "32x32"]) == 4
+    shown = capsys.readouterr()
+    (result,) = json.loads(shown.out)
+    assert (result["frames"], result["frames_claimed"]) == (56, 60)
+    assert result["written"] == [str(out / "corrupt_mid.mp4")]
+    assert "56 of 60 frames" in shown.err
+
+
+def test_a_folder_run_names_what_it_leaves_out(folder, tmp_path):
+    (folder / "deeper").mkdir()
+    (folder / "notes.txt").write_text("text")
+    with recording() as messages:
+        run_files(exported(DEPTH).path, folder, tmp_path / "out")
+    assert any("deeper" in line and "notes.txt" in line for line in messages.lines)
