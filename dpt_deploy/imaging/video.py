@@ -78,8 +78,7 @@ def iter_video(path: Path) -> Video:
         raise BadFileError(f"cannot read {path}: {exc.strerror or exc}", hint="check the path") from exc
     if kind is None:
         raise _no_video(path)
-    # "file:" keeps FFmpeg from taking a colon in the name for a protocol; no other reader of OpenCV is asked.
-    capture = cv2.VideoCapture(f"file:{path.absolute()}", cv2.CAP_FFMPEG)
+    capture = cv2.VideoCapture(_address(path), cv2.CAP_FFMPEG)  # no other reader of OpenCV is asked
     try:
         limits.IMAGE.check(path, 3 * _property(capture, "WIDTH") * _property(capture, "HEIGHT"))
         claimed = _property(capture, "COUNT")
@@ -145,6 +144,20 @@ def writable_rate(fps: float) -> float:
     return nearest
 
 
+def _address(path: Path) -> str:
+    """The path for FFmpeg, which otherwise takes what precedes a colon in a name for a protocol.
+
+    Raises:
+        BadFileError: a name is no UTF-8, on which OpenCV crashes.
+    """
+    address = f"file:{path.absolute()}"
+    try:
+        address.encode()
+    except UnicodeEncodeError as exc:
+        raise BadFileError(f"{path} has a name that is no UTF-8 text", hint="rename the file or its folder") from exc
+    return address
+
+
 class VideoWriter:
     """Writes RGB frames of one size as an ``mp4v`` video; the file appears when the ``with`` block ends well.
 
@@ -191,7 +204,7 @@ class VideoWriter:
         height, width = (side + side % 2 for side in frame.shape[:2])
         codec = cv2.VideoWriter.fourcc(*"mp4v")
         self._writer = cv2.VideoWriter(
-            f"file:{self._temporary.absolute()}", cv2.CAP_FFMPEG, codec, writable_rate(self._fps), (width, height)
+            _address(self._temporary), cv2.CAP_FFMPEG, codec, writable_rate(self._fps), (width, height)
         )
         if self._writer.isOpened():
             return
@@ -207,9 +220,7 @@ class VideoWriter:
             return
         if not self._count:
             raise UsageError(f"no frame was written to {self._path}", hint="write at least one frame")
-        written = int(
-            cv2.VideoCapture(f"file:{self._temporary.absolute()}", cv2.CAP_FFMPEG).get(cv2.CAP_PROP_FRAME_COUNT)
-        )
+        written = int(cv2.VideoCapture(_address(self._temporary), cv2.CAP_FFMPEG).get(cv2.CAP_PROP_FRAME_COUNT))
         if written != self._count:
             raise ResourceError(
                 f"{self._path} holds {max(0, written)} of {self._count} frames", hint="is the disk full or limited?"

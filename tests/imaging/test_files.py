@@ -397,3 +397,19 @@ def test_iter_video_refuses_what_is_none(tmp_path, content):
         iter_video(_write(tmp_path, "a.mp4", content))
     with pytest.raises(BadFileError, match="does not exist"):
         iter_video(tmp_path / "b.mp4")
+
+
+def test_a_video_whose_name_is_no_utf8_is_refused(tmp_path):
+    _record(tmp_path / "a.mp4", (32, 32))
+    name = tmp_path / "bad\udcff.mp4"
+    (tmp_path / "a.mp4").rename(name)
+    with pytest.raises(BadFileError, match="no UTF-8"):
+        iter_video(name)
+
+
+def test_a_video_in_a_folder_whose_name_is_no_utf8_is_not_written(tmp_path):
+    folder = tmp_path / "bad\udcff"
+    folder.mkdir()
+    with pytest.raises(BadFileError, match="no UTF-8"):
+        _record(folder / "a.mp4", (32, 32))
+    assert not list(folder.iterdir())
