@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from dpt_deploy.imaging.resample import FLOAT32_MAX
 
 UINT16_MAX = 65535
+_BLOCK = 1 << 20  # values at a time
 
 
 _FLAT = float(np.finfo(np.float64).eps)  # the original's threshold for "there is no range to stretch"
@@ -21,13 +22,15 @@ def depth_to_uint16(depth: NDArray[Any]) -> NDArray[np.uint16]:
     float32 gives the original's pixels; float16 is widened first, since ``65535 * (depth - min)`` overflows in it.
     A flat map gives zeros. The range is that of the finite values; NaN and -inf become 0, +inf becomes 65535.
     """
-    finite = depth[np.isfinite(depth)]
-    if not finite.size or float(finite.max()) - float(finite.min()) <= _FLAT:
+    low, high = _finite_range(depth)
+    if not high - low > _FLAT:
         return np.zeros(depth.shape, np.uint16)
-    low, high = float(finite.min()), float(finite.max())
     roomy = (high - low) * UINT16_MAX < FLOAT32_MAX
-    values: NDArray[Any] = depth.astype(np.float32 if roomy and depth.dtype != np.float64 else np.float64)
-    return _saturated(UINT16_MAX * (values - low) / (high - low))
+    dtype: Any = np.float32 if roomy and depth.dtype != np.float64 else np.float64
+    out = np.empty(depth.shape, np.uint16)
+    for block in _blocks(depth):
+        out[block] = _saturated(UINT16_MAX * (depth[block].astype(dtype) - low) / (high - low))
+    return out
 
 
 def metric_to_uint16(depth_m: NDArray[Any], png_scale: float) -> NDArray[np.uint16]:
@@ -35,7 +38,23 @@ def metric_to_uint16(depth_m: NDArray[Any], png_scale: float) -> NDArray[np.uint
 
     Values outside 0..65535 saturate, where the original wraps around; NaN becomes 0.
     """
-    return _saturated(depth_m.astype(np.float32) * np.float32(png_scale))
+    out = np.empty(depth_m.shape, np.uint16)
+    for block in _blocks(depth_m):
+        out[block] = _saturated(depth_m[block].astype(np.float32) * np.float32(png_scale))
+    return out
+
+
+def _finite_range(depth: NDArray[Any]) -> tuple[float, float]:
+    """The smallest and the largest finite value; both NaN if there is none."""
+    parts = (depth[block][np.isfinite(depth[block])] for block in _blocks(depth))
+    ends = [(values.min(), values.max()) for values in parts if values.size]
+    return (float(min(low for low, _ in ends)), float(max(high for _, high in ends))) if ends else (np.nan, np.nan)
+
+
+def _blocks(values: NDArray[Any]) -> list[slice]:
+    """Parts of the first axis, so that temporary arrays stay small next to a large map."""
+    step = max(1, _BLOCK * len(values) // max(1, values.size))
+    return [slice(start, start + step) for start in range(0, len(values), step)]
 
 
 def _saturated(values: NDArray[Any]) -> NDArray[np.uint16]:

@@ -180,7 +180,7 @@ def write_pfm(path: Path | str, values: NDArray[np.float32]) -> None:
     """A one-channel portable float map (H, W): little-endian float32, bottom row first."""
     height, width = values.shape
     header = f"Pf\n{width} {height}\n-1.000000\n".encode("ascii")
-    atomic_write_bytes(Path(path), header + np.flipud(values).astype("<f4").tobytes())
+    atomic_write_bytes(Path(path), b"".join((header, np.ascontiguousarray(np.flipud(values), "<f4").data)))
 
 
 _PFM_HEADER = re.compile(rb"Pf\s+(\d{1,9})\s+(\d{1,9})\s+([-+.\deE]+)\s")
