@@ -67,6 +67,12 @@ std::size_t InputFile::read(void* data, std::size_t size) {
   return got;
 }
 
+void InputFile::seek(std::uint64_t position) {
+  if (fseeko(file_.get(), static_cast<off_t>(position), SEEK_SET) != 0) {
+    throw Failure(DPT_BAD_FILE, "cannot read " + path_ + ": " + reason(), "check the disk");
+  }
+}
+
 std::string read_file(const std::string& path, std::uint64_t limit) {
   InputFile file(path);
   if (file.size() > limit) {

@@ -13,6 +13,7 @@ class InputFile {
  public:
   explicit InputFile(const std::string& path);            // throws Failure (bad file)
   std::size_t read(void* data, std::size_t size);         // 0 at the end; throws Failure when the disk fails
+  void seek(std::uint64_t position);                      // from the start; throws Failure when the disk fails
   std::uint64_t size() const { return size_; }
 
  private:

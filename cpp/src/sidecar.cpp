@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "error.hpp"
+#include "external.hpp"
 #include "files.hpp"
 #include "sha256.hpp"
 
@@ -219,6 +220,17 @@ void check_payload(const std::string& path, const Payload& payload, bool skip_ha
   }
 }
 
+// Every file that ONNX Runtime will read has to be one whose hash was checked.
+void check_external(const std::string& path, const std::vector<Payload>& payloads) {
+  for (const std::string& name : external_files(path)) {
+    const auto is_listed = [&name](const Payload& payload) { return payload.name == name; };
+    if (std::none_of(payloads.begin(), payloads.end(), is_listed)) {
+      throw Failure(DPT_BAD_FILE, path + " names external data " + name.substr(0, 200) + ", which its sidecar does not list",
+                    "do not trust it, or export again");
+    }
+  }
+}
+
 }  // namespace
 
 Sidecar parse_sidecar(const std::string& text, const std::string& where) {
@@ -258,6 +270,7 @@ Sidecar open_artifact(const std::string& path, bool skip_hashes) {
   if (!listed) {
     throw Failure(DPT_BAD_FILE, "sidecar " + where + " does not list " + name, "it belongs to another file: export again");
   }
+  if (sidecar.kind == "onnx") check_external(path, sidecar.payloads);
   return sidecar;
 }
 

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "check.hpp"
+#include "external.hpp"
 #include "files.hpp"
 #include "formats.hpp"
 #include "scratch.hpp"
@@ -22,6 +23,13 @@ std::string digest_of(const std::string& bytes, std::size_t piece, bool plain = 
   Sha256 digest(plain);
   for (std::size_t at = 0; at < bytes.size(); at += piece) digest.update(bytes.data() + at, std::min(piece, bytes.size() - at));
   return digest.hex();
+}
+
+// A field of a protocol buffer that holds `content`.
+std::string field(unsigned number, const std::string& content) {
+  std::string key(1, static_cast<char>((number << 3 | 2) & 0x7f));
+  if (number > 15) key = {static_cast<char>(key[0] | 0x80), static_cast<char>(number >> 4)};
+  return key + static_cast<char>(content.size()) + content;
 }
 
 // A sidecar after `change`.
@@ -134,6 +142,41 @@ TEST(an_artefact_is_whole_or_refused) {
   CHECK_FAILS(DPT_BAD_FILE, ".onnx.json", open_artifact(path, false));
   write_file(folder.path("other"), "weights");
   CHECK_FAILS(DPT_BAD_FILE, "does not list other", open_artifact(folder.path("other"), false));
+}
+
+TEST(external_data_must_be_listed) {
+  const std::string entry = field(1, "location") + field(2, "other.bin");
+  const std::string tensor = field(13, field(1, "offset") + field(2, "0")) + field(13, entry);
+  const std::string graphs[] = {
+      field(7, field(5, tensor)),                                       // a weight
+      field(7, field(1, field(5, field(6, field(5, tensor))))),         // a weight of a graph in an attribute
+      field(7, field(15, field(1, tensor))),                            // a sparse weight
+      field(25, field(7, field(5, field(5, tensor)))),                  // a constant of a function
+      "\x08\x0a" + std::string("\x15 1234") + field(7, field(5, tensor))  // behind fields of fixed length
+  };
+  for (const std::string& graph : graphs) {
+    const scratch::Folder folder;
+    const std::string path = folder.artefact(graph);
+    CHECK(external_files(path) == std::vector<std::string>{"other.bin"});
+    CHECK_FAILS(DPT_BAD_FILE, "does not list", open_artifact(path, false));
+    CHECK_FAILS(DPT_BAD_FILE, "does not list", open_artifact(path, true));
+  }
+  const scratch::Folder folder;
+  write_file(folder.path("other.bin"), "data");
+  const std::string path = folder.artefact(graphs[0], [](Json& sidecar) {
+    sidecar["payloads"].push_back({{"name", "other.bin"}, {"sha256", digest_of("data", 4)}, {"size_bytes", 4}});
+  });
+  CHECK(open_artifact(path, false).payloads.size() == 2);
+}
+
+TEST(a_damaged_graph_names_no_files) {
+  const std::string graph = field(7, field(5, field(13, field(1, "location") + field(2, "other.bin"))));
+  for (std::size_t size = 0; size < graph.size(); ++size) {
+    const scratch::Folder folder;
+    CHECK(external_files(folder.artefact(graph.substr(0, size))).empty());
+  }
+  const scratch::Folder folder;
+  CHECK(external_files(folder.artefact(std::string(20, '\xff'))).empty());  // a number without an end
 }
 
 TEST(ppm_and_pgm_are_read) {
