@@ -16,6 +16,7 @@ from dpt_deploy.jobs.common.runners import open_runner, reference_runtime
 from dpt_deploy.jobs.common.samples import structured_images
 
 KINDS = {"fp16": np.dtype(np.float16), "bf16": np.dtype(ml_dtypes.bfloat16)}
+SHAPE = (1, 1, 1, 3)
 
 
 def run(path, inputs, runtime="emu"):
@@ -24,14 +25,14 @@ def run(path, inputs, runtime="emu"):
 
 
 def chain(tmp_path, precision, *steps, keep=()):
-    """The file of a typed graph: x (3,) goes through (operator, constant) steps."""
+    """The file of a typed graph: x (1, 1, 1, 3) goes through (operator, constant) steps."""
     nodes, weights, last = [], [], "x"
     for index, (operator, number) in enumerate(steps):
         weights.append(numpy_helper.from_array(np.array([number], np.float32), f"c{index}"))
         target = "y" if index == len(steps) - 1 else f"t{index}"
         nodes.append(helper.make_node(operator, [last, f"c{index}"], [target], name=f"n{index}"))
         last = target
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [3]) for name in ("x", "y")]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, SHAPE) for name in ("x", "y")]
     graph = helper.make_graph(nodes, "chain", ends[:1], ends[1:], initializer=weights)
     model = ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10))
     if precision != "fp32":
@@ -43,7 +44,7 @@ def chain(tmp_path, precision, *steps, keep=()):
 
 @pytest.mark.parametrize("precision", KINDS)
 def test_every_tensor_is_rounded_as_its_type(precision, tmp_path):
-    x = np.array([0.1, -7.3, 1234.567], np.float32)
+    x = np.array([0.1, -7.3, 1234.567], np.float32).reshape(SHAPE)
     steps = [("Add", 0.3), ("Mul", 1.7), ("Sub", 100.1), ("Div", 0.7)]
     kind = KINDS[precision]
 
@@ -61,9 +62,9 @@ def test_every_tensor_is_rounded_as_its_type(precision, tmp_path):
 
 
 def test_an_overflow_that_onnx_runtime_hides_is_seen(tmp_path):
-    x = np.array([1.0, 2.0, 100.0], np.float32)
+    x = np.array([1.0, 2.0, 100.0], np.float32).reshape(SHAPE)
     path = chain(tmp_path, "fp16", ("Mul", 1024.0), ("Mul", 1e-3))
-    found = run(path, {"x": x})["y"]
+    found = run(path, {"x": x})["y"].ravel()
     assert np.isfinite(found[:2]).all()
     assert np.isinf(found[2])  # 102400 has no place in FP16
     assert np.isfinite(run(path, {"x": x}, "ort")["y"]).all()  # the reason why emu exists
