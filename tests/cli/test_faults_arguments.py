@@ -43,6 +43,7 @@ EXPORTS = {
     "labels of depth": ((*RANDOM, "--output", "labels"), "--output labels needs a segmentation model"),
     "classes of depth": ((*RANDOM, "--classes", "5"), "--classes needs a segmentation model"),
     "no classes": ((*RANDOM, "--task", "segmentation", "--classes", "0"), "0 is not in the range 1<=x<=65535"),
+    "huge classes": ((*RANDOM, "--task", "segmentation", "--classes", "1000000000"), "1000000000 is not in the range"),
     "empty weights": (("export", "--backbone", VIT, "--weights", ""), "--weights is empty"),
     "unpublished": (("export", "--backbone", "base"), "no depth checkpoint of 'base' was published"),
     "static 33": ((*RANDOM, "--static", "33"), "the nearest legal sizes: 32 or 64"),
@@ -225,10 +226,12 @@ OTHERS = {
     "two references": (("verify", "--weights", "x.pt", "--against", "y.pt"), 2, "exclude each other"),
     "against nothing": (("verify", "--against", "absent.pt"), 4, "absent.pt does not exist"),
     "against no model": (("verify", "--against", "absent.onnx"), 4, "absent.onnx does not exist"),
-    "contender": (("bench", "--runtime", "trt9"), 2, "unknown candidate 'trt9'"),
+    "candidate": (("bench", "--runtime", "trt9"), 2, "unknown candidate 'trt9'"),
     "no candidate": (("bench", "--runtime", ""), 2, "unknown candidate ''"),
     "no time": (("bench", "--seconds", "0"), 2, "0.0 is not in the range x>0"),
     "no source": (("run",), 2, "Missing argument 'SOURCE'"),
+    "huge workspace": (("build", "--workspace", "99999999999999"), 2, "99999999999999 is not in the range"),
+    "huge batch": (("build", "--batch", "99999999999999"), 2, "99999999999999 is not in the range"),
 }
 
 

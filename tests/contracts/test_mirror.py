@@ -71,7 +71,7 @@ TESTED_IN = {
     "model/test_state.py": "model/build",
     "report/test_benchmark_page.py": "report/sections report/training_sections",
     "report/test_latency_figure.py": "report/bench_plot",
-    "report/test_study_page.py": "report/exhibits report/html report/resolution_figure report/style",
+    "report/test_study_page.py": "report/exhibits report/html report/resolution_figure",
     "report/test_study_sections.py": "report/training_figure",
     "runtime/cuda/test_arrays.py": "runtime/cuda/driver",
     "runtime/native/test_runner.py": "runtime/native/library",

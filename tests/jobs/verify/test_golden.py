@@ -55,3 +55,17 @@ def test_what_is_no_golden_file_is_refused(tmp_path):
 def test_golden_tensors_are_small_and_not_square_or_of_the_static_size():
     assert golden_size(SIDECAR) == (2, Size(96, 128))
     assert golden_size(replace(SIDECAR, shapes=Shapes(32, (64, 64)))) == (1, Size(64, 64))
+
+
+@pytest.mark.parametrize("fits", [False, True])
+def test_golden_tensors_above_the_limit_are_refused_before_they_are_unpacked(fits, tmp_path, monkeypatch):
+    path = saved(tmp_path, **golden_arrays(IMAGES, {OUTPUT.name: DEPTH}))
+    needed = IMAGES.nbytes + DEPTH.nbytes
+    monkeypatch.setenv("DPT_DEPLOY_MAX_GOLDEN", str(needed + 1000 if fits else needed - 1))
+    if fits:
+        read_golden(path, (OUTPUT,))
+        return
+    monkeypatch.setattr(np, "load", lambda *_args, **_options: pytest.fail("it was unpacked"))
+    with pytest.raises(BadFileError, match="at most") as caught:
+        read_golden(path, (OUTPUT,))
+    assert "DPT_DEPLOY_MAX_GOLDEN" in caught.value.hint
