@@ -8,7 +8,7 @@ when the keys of a known family are in it, after one prefix. Everything else in 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,7 +112,10 @@ def _cleaned(entries: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _prefixes(entries: Mapping[str, Any]) -> list[str]:
-    """Each prefix after which the keys are those of a known family, the shortest first."""
+    """Each prefix after which the keys are those of a known family, the shortest first.
+
+    A prefix inside another one is left out if the outer network is none without its keys: it is a part of that network.
+    """
     keys = [key for key, value in entries.items() if isinstance(value, Tensor)]
     marks = list(dict.fromkeys(family.marks[0] for family in families()))
     candidates = {
@@ -121,11 +124,19 @@ def _prefixes(entries: Mapping[str, Any]) -> list[str]:
         for start in (0, *(dot.end() for dot in re.finditer(r"\.", key)))
         if any(matches(mark, key[start:]) for mark in marks)
     }
-    return [
-        prefix
-        for prefix in sorted(candidates, key=lambda prefix: (len(prefix), prefix))[:_PREFIXES]
-        if detect(key.removeprefix(prefix) for key in keys if key.startswith(prefix))
-    ]
+    found: list[str] = []
+    for prefix in sorted(candidates, key=lambda prefix: (len(prefix), prefix))[:_PREFIXES]:
+        around = [outer for outer in found if _within(prefix, outer)]
+        is_part = any(not _is_network(keys, outer, without=prefix) for outer in around)
+        if not is_part and _is_network(keys, prefix):
+            found.append(prefix)
+    return found
+
+
+def _is_network(keys: Iterable[str], prefix: str, *, without: str | None = None) -> bool:
+    """True if the keys after ``prefix``, except those that begin with ``without``, are those of a known family."""
+    inside = (key for key in keys if key.startswith(prefix) and not (without and key.startswith(without)))
+    return detect(key.removeprefix(prefix) for key in inside) is not None
 
 
 def _chosen(copies: list[_Copy], source: Path, entry: str) -> _Copy | None:

@@ -88,5 +88,6 @@ def test_a_file_without_the_marks_is_refused(tmp_path, capsys):
 
 
 def test_a_family_that_is_not_registered_is_refused(tmp_path, capsys):
-    message = complaint(capsys, BadFileError.exit_code, *export(tmp_path, checkpoint(tmp_path)))
+    weights = checkpoint(tmp_path, rename=lambda name: acme(name).replace("acme.", "acme.own_"))
+    message = complaint(capsys, BadFileError.exit_code, *export(tmp_path, weights))
     assert "is not a checkpoint of a known DPT: its keys are like acme." in message
