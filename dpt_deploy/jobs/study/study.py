@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -142,6 +143,8 @@ def run_study(
     with write_errors(out / MODELS):
         own_folder(out / MODELS)
     models, original, no_control = _models(setup, out / MODELS)
+    with suppress(OSError):  # not empty: models were exported into it
+        (out / MODELS).rmdir()
     candidates = tuple(each.candidate for each in models)
     if baseline:
         check_candidates(baseline, candidates)

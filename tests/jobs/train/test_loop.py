@@ -185,19 +185,26 @@ def with_a_folder(path):
     [
         truncated,
         without_weights,
-        with_a_folder,
         lambda path: path.write_text("hello"),
         lambda path: path.write_bytes(b""),
         lambda path: torch.save([1, 2], path),
         lambda path: torch.save({"identity": IDENTITY}, path),
         lambda path: torch.save(SCHEDULE, path),  # needs code to be run
     ],
-    ids=["truncated", "a weight is missing", "folder", "text", "empty", "a list", "no weights", "code"],
+    ids=["truncated", "a weight is missing", "text", "empty", "a list", "no weights", "code"],
 )
 def test_a_damaged_checkpoint_is_refused(spoil, tmp_path):
     trained(tmp_path)
     spoil(tmp_path / "net.training")
     with pytest.raises(BadFileError, match="not a training checkpoint") as caught:
+        trained(tmp_path)
+    assert "remove it" in caught.value.hint
+
+
+def test_a_folder_in_the_place_of_the_checkpoint_is_refused(tmp_path):
+    trained(tmp_path)
+    with_a_folder(tmp_path / "net.training")
+    with pytest.raises(UsageError, match="is not a regular file") as caught:
         trained(tmp_path)
     assert "remove it" in caught.value.hint
 

@@ -197,12 +197,12 @@ def test_the_room_is_taken_before_it_is_needed(tmp_path):
 
 def test_a_folder_that_cannot_be_is_refused(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ResourceError, match="Not a directory"):
+    with pytest.raises(UsageError, match="is a file; expected a folder"):
         RenderedScenes(tmp_path / "file", 1, SIDE)
     folder = RenderedScenes(tmp_path, 1, SIDE).folder
     (folder / "done.u8").unlink()
     (folder / "done.u8").mkdir()
-    with pytest.raises(ResourceError, match="Is a directory"):
+    with pytest.raises(UsageError, match="is not a regular file"):
         RenderedScenes(tmp_path, 1, SIDE)
     shutil.rmtree(folder)
     folder.touch()
