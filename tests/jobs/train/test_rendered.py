@@ -206,7 +206,7 @@ def test_a_folder_that_cannot_be_is_refused(tmp_path):
         RenderedScenes(tmp_path, 1, SIDE)
     shutil.rmtree(folder)
     folder.touch()
-    with pytest.raises(UsageError, match="is a file"):
+    with pytest.raises(UsageError, match="is not a folder"):
         RenderedScenes(tmp_path, 1, SIDE)
 
 
