@@ -11,11 +11,11 @@ from dataclasses import replace
 import pytest
 import torch
 from support.checkpoints import Network, dpt_main, dpt_scriptable, random_tensors
+from support.specs import SMALL_HYBRID, SMALL_VIT
 
-from dpt_deploy.core.encoders import HybridSpec, ViTSpec
 from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.recipe import load_recipe
-from dpt_deploy.core.spec import ImageSpec, MetricTail, ModelSpec
+from dpt_deploy.core.spec import ImageSpec, MetricTail
 from dpt_deploy.model import fusion
 from dpt_deploy.model.checkpoints.huggingface import save_huggingface
 from dpt_deploy.model.checkpoints.load import load_weights
@@ -31,31 +31,6 @@ MAX_OF_RANGE = 1e-5
 NOTICEABLE = 1e-3  # of the range: what a planted fault must exceed by far
 SQUARE, WIDE = (384, 384), (256, 448)
 IMAGE = ImageSpec(480, 480, "minimal", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-
-TINY = ModelSpec(
-    name="tiny",
-    task="depth",
-    encoder=ViTSpec(width=32, depth=4, heads=2, grid=4),
-    taps=(0, 1, 2, 3),
-    readout="project",
-    reassemble_channels=(8, 12, 16, 20),
-    fusion_channels=16,
-)
-TINY_HYBRID = replace(
-    TINY,
-    name="tiny-hybrid",
-    encoder=HybridSpec(
-        width=32,
-        depth=4,
-        heads=2,
-        grid=4,
-        stem_channels=32,
-        stage_blocks=(1, 2, 1),
-        stage_channels=(128, 256, 128),
-    ),
-    taps=("stage0", "stage1", 1, 3),
-    reassemble_channels=(128, 256, 24, 28),
-)
 
 
 def run(model, pixels):
@@ -101,7 +76,7 @@ def test_we_agree_with_the_oracle_on_large(tmp_path):
 
 
 def test_the_workaround_is_the_oracle_s_own_forward_at_its_own_size():
-    theirs = oracle(TINY)
+    theirs = oracle(SMALL_VIT)
     pixels = photograph(1, 64, 64)
     with torch.inference_mode():
         assert torch.equal(oracle_output(theirs, pixels), theirs(pixels).predicted_depth)
@@ -164,12 +139,12 @@ def oracle_state(tensors, *, hybrid):
 
 
 ORIGINALS = {
-    "project": TINY,
-    "ignore": replace(TINY, readout="ignore"),
-    "add": replace(TINY, readout="add"),
-    "segmentation": TINY.with_classes(7),
-    "hybrid": TINY_HYBRID,
-    "hybrid segmentation": TINY_HYBRID.with_classes(7),
+    "project": SMALL_VIT,
+    "ignore": replace(SMALL_VIT, readout="ignore"),
+    "add": replace(SMALL_VIT, readout="add"),
+    "segmentation": SMALL_VIT.with_classes(7),
+    "hybrid": SMALL_HYBRID,
+    "hybrid segmentation": SMALL_HYBRID.with_classes(7),
 }
 
 
@@ -208,14 +183,14 @@ def test_the_original_s_keys_give_what_the_oracle_gives(spec, branch, tmp_path):
 # --- tiny: every variant, in both directions --------------------------------------------------------------------------
 
 VARIANTS = {
-    "project": TINY,
-    "ignore": replace(TINY, readout="ignore"),
-    "add": replace(TINY, readout="add"),
-    "early taps": replace(TINY, taps=(0, 1, 2, 4), encoder=replace(TINY.encoder, depth=6)),
-    "segmentation": TINY.with_classes(60),
-    "patches of 8": replace(TINY, encoder=replace(TINY.encoder, patch=8, grid=8)),
-    "hybrid": TINY_HYBRID,
-    "hybrid segmentation": TINY_HYBRID.with_classes(7),
+    "project": SMALL_VIT,
+    "ignore": replace(SMALL_VIT, readout="ignore"),
+    "add": replace(SMALL_VIT, readout="add"),
+    "early taps": replace(SMALL_VIT, taps=(0, 1, 2, 4), encoder=replace(SMALL_VIT.encoder, depth=6)),
+    "segmentation": SMALL_VIT.with_classes(60),
+    "patches of 8": replace(SMALL_VIT, encoder=replace(SMALL_VIT.encoder, patch=8, grid=8)),
+    "hybrid": SMALL_HYBRID,
+    "hybrid segmentation": SMALL_HYBRID.with_classes(7),
 }
 
 
@@ -245,7 +220,7 @@ def test_us_to_hugging_face_and_back(spec, tmp_path):
 
 
 def test_our_folder_has_a_processor_with_the_model_s_own_rule(tmp_path):
-    save_huggingface(random_model(TINY), tmp_path, image=IMAGE)
+    save_huggingface(random_model(SMALL_VIT), tmp_path, image=IMAGE)
     processor = transformers.AutoImageProcessor.from_pretrained(tmp_path)
     assert type(processor).__name__.startswith("DPTImageProcessor")
     pixels = processor(images=torch.full((3, 300, 500), 255, dtype=torch.uint8), return_tensors="pt")["pixel_values"]
@@ -254,8 +229,8 @@ def test_our_folder_has_a_processor_with_the_model_s_own_rule(tmp_path):
 
 
 def test_the_parameters_only_hugging_face_has_are_neutral(tmp_path):
-    save_huggingface(random_model(TINY.with_classes(5)), tmp_path)
-    state = oracle_class(TINY.with_classes(5)).from_pretrained(tmp_path).state_dict()
+    save_huggingface(random_model(SMALL_VIT.with_classes(5)), tmp_path)
+    state = oracle_class(SMALL_VIT.with_classes(5)).from_pretrained(tmp_path).state_dict()
     assert (state["dpt.layernorm.weight"] == 1).all()
     assert (state["neck.fusion_stage.layers.0.residual_layer1.convolution1.weight"] == 0).all()
     assert (state["neck.fusion_stage.layers.0.residual_layer1.batch_norm2.running_var"] == 1).all()
@@ -268,31 +243,31 @@ def test_the_parameters_only_hugging_face_has_are_neutral(tmp_path):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("tiny")
-    oracle(TINY).save_pretrained(path)
+    oracle(SMALL_VIT).save_pretrained(path)
     return path
 
 
 def equal_to(folder, source):
-    reference, _ = load_weights(TINY, folder)
-    state = load_weights(TINY, source)[0].state_dict()
+    reference, _ = load_weights(SMALL_VIT, folder)
+    state = load_weights(SMALL_VIT, source)[0].state_dict()
     return all(torch.equal(tensor, state[key]) for key, tensor in reference.state_dict().items())
 
 
 def test_the_file_alone_the_old_bin_and_shards_are_the_same(folder, tmp_path):
     assert equal_to(folder, folder / "model.safetensors")
-    theirs = oracle(TINY)
+    theirs = oracle(SMALL_VIT)
     shutil.copy(folder / "config.json", tmp_path)
     torch.save(theirs.state_dict(), tmp_path / "pytorch_model.bin")
     assert equal_to(folder, tmp_path)
     theirs.save_pretrained(tmp_path / "sharded", max_shard_size="50KB")
     assert (tmp_path / "sharded" / "model.safetensors.index.json").is_file()
     assert equal_to(folder, tmp_path / "sharded")
-    assert len(load_weights(TINY, tmp_path / "sharded")[1].files) > 1
+    assert len(load_weights(SMALL_VIT, tmp_path / "sharded")[1].files) > 1
 
 
 @pytest.mark.parametrize("form", ["safetensors", "sharded", "bin", "cache"])
 def test_a_variant_and_a_file_by_its_own_name_honour_the_configuration(form, tmp_path):
-    theirs = oracle(TINY, layer_norm_eps=1e-3)
+    theirs = oracle(SMALL_VIT, layer_norm_eps=1e-3)
     folder = tmp_path / "folder"
     if form == "bin":
         theirs.config.save_pretrained(folder)
@@ -306,7 +281,7 @@ def test_a_variant_and_a_file_by_its_own_name_honour_the_configuration(form, tmp
         theirs.save_pretrained(folder, variant="fp16", max_shard_size="50KB" if form == "sharded" else "1GB")
     named = next(path for path in sorted(folder.iterdir()) if re.fullmatch(r".*model\.(?!.*-of-).*", path.name))
     for source in (folder, named):
-        ours, _ = load_weights(TINY, source)
+        ours, _ = load_weights(SMALL_VIT, source)
         assert ours.spec.encoder.norm_eps == 1e-3
         pixels = photograph(1, 64, 64)
         assert distance(run(ours, pixels), oracle_output(theirs, pixels)) <= MAX_OF_RANGE
@@ -316,24 +291,24 @@ def test_a_folder_of_two_variants_asks_for_one(folder, tmp_path):
     for variant in ("fp16", "bf16"):
         shutil.copy(folder / "model.safetensors", tmp_path / f"model.{variant}.safetensors")
     with pytest.raises(BadFileError, match="2 variants") as caught:
-        load_weights(TINY, tmp_path)
+        load_weights(SMALL_VIT, tmp_path)
     assert "model.bf16.safetensors" in caught.value.hint
 
 
 def test_a_file_of_another_name_is_taken_without_the_configuration_next_to_it(folder, tmp_path):
     source = changed_config(folder, tmp_path, layer_norm_eps=1e-3)
     (source / "model.safetensors").rename(source / "weights.safetensors")
-    assert load_weights(TINY, source / "weights.safetensors")[0].spec == TINY
+    assert load_weights(SMALL_VIT, source / "weights.safetensors")[0].spec == SMALL_VIT
 
 
 def test_a_missing_shard_is_an_error_and_so_is_one_outside(folder, tmp_path):
-    oracle(TINY).save_pretrained(tmp_path, max_shard_size="50KB")
+    oracle(SMALL_VIT).save_pretrained(tmp_path, max_shard_size="50KB")
     next(tmp_path.glob("model-00002-*.safetensors")).unlink()
     with pytest.raises(BadFileError, match=r"model-00002-.* does not exist"):
-        load_weights(TINY, tmp_path)
+        load_weights(SMALL_VIT, tmp_path)
     (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"a": "../secret.bin"}}')
     with pytest.raises(BadFileError, match="without a folder"):
-        load_weights(TINY, tmp_path)
+        load_weights(SMALL_VIT, tmp_path)
 
 
 def changed_config(folder, tmp_path, **changes):
@@ -347,10 +322,10 @@ def changed_config(folder, tmp_path, **changes):
 @pytest.mark.parametrize(("eps", "used"), [(1e-5, 1e-5), (..., 1e-12)], ids=["stated", "library default"])
 def test_the_epsilon_of_the_folder_replaces_that_of_the_recipe(eps, used, folder, tmp_path):
     source = changed_config(folder, tmp_path, layer_norm_eps=eps)
-    ours, _ = load_weights(TINY, source)
+    ours, _ = load_weights(SMALL_VIT, source)
     assert ours.spec.encoder.norm_eps == used
     assert ours.get_submodule("encoder.blocks.0.norm1").eps == used
-    theirs = oracle(TINY, layer_norm_eps=used)
+    theirs = oracle(SMALL_VIT, layer_norm_eps=used)
     pixels = photograph(1, 64, 96)
     assert distance(run(ours, pixels), oracle_output(theirs, pixels)) <= MAX_OF_RANGE
 
@@ -376,25 +351,25 @@ CONTRADICTIONS = {
 def test_a_configuration_of_another_network_is_named_with_both_values(key, value, folder, tmp_path):
     source = changed_config(folder, tmp_path, **{key: value})
     with pytest.raises(BadFileError, match=f"config.json has {key} = ") as caught:
-        load_weights(TINY, source)
+        load_weights(SMALL_VIT, source)
     assert repr(value) in str(caught.value)
     assert caught.value.hint
 
 
 def test_another_stage_layout_of_a_hybrid_is_an_error(tmp_path):
-    oracle(TINY_HYBRID).save_pretrained(tmp_path)
+    oracle(SMALL_HYBRID).save_pretrained(tmp_path)
     path = tmp_path / "config.json"
     config = json.loads(path.read_text())
     config["backbone_config"]["layer_type"] = "preactivation"
     path.write_text(json.dumps(config))
     with pytest.raises(BadFileError, match="layer_type = 'preactivation'; 'tiny-hybrid' has 'bottleneck'"):
-        load_weights(TINY_HYBRID, tmp_path)
+        load_weights(SMALL_HYBRID, tmp_path)
 
 
 def test_another_number_of_classes_names_the_option(tmp_path):
-    oracle(TINY.with_classes(60)).save_pretrained(tmp_path)
+    oracle(SMALL_VIT.with_classes(60)).save_pretrained(tmp_path)
     with pytest.raises(BadFileError, match="has 60 classes") as caught:
-        load_weights(TINY.with_classes(150), tmp_path)
+        load_weights(SMALL_VIT.with_classes(150), tmp_path)
     assert "--classes 60" in caught.value.hint
 
 
@@ -402,17 +377,19 @@ def test_a_broken_configuration_is_an_error(folder, tmp_path):
     source = changed_config(folder, tmp_path)
     (source / "config.json").write_text("{")
     with pytest.raises(BadFileError, match=r"config.json is not valid JSON"):
-        load_weights(TINY, source)
+        load_weights(SMALL_VIT, source)
 
 
 INEXPRESSIBLE = {
-    "second leading token": replace(TINY, encoder=replace(TINY.encoder, prefix_tokens=2)),
-    "metric tail": replace(TINY, metric=MetricTail(0.1, 0.1, 256.0)),
-    "MiDaS 2.1 decoder": replace(TINY, decoder="midas21"),
-    "weight standardisation": replace(TINY_HYBRID, encoder=replace(TINY_HYBRID.encoder, weight_standardisation="sum")),
-    "taps out of order": replace(TINY, taps=(0, 2, 1, 3)),
-    "read-out": replace(TINY_HYBRID, readout="ignore"),
-    "other taps": replace(TINY_HYBRID, taps=(0, 1, 2, 3), reassemble_channels=(8, 12, 16, 20)),
+    "second leading token": replace(SMALL_VIT, encoder=replace(SMALL_VIT.encoder, prefix_tokens=2)),
+    "metric tail": replace(SMALL_VIT, metric=MetricTail(0.1, 0.1, 256.0)),
+    "MiDaS 2.1 decoder": replace(SMALL_VIT, decoder="midas21"),
+    "weight standardisation": replace(
+        SMALL_HYBRID, encoder=replace(SMALL_HYBRID.encoder, weight_standardisation="sum")
+    ),
+    "taps out of order": replace(SMALL_VIT, taps=(0, 2, 1, 3)),
+    "read-out": replace(SMALL_HYBRID, readout="ignore"),
+    "other taps": replace(SMALL_HYBRID, taps=(0, 1, 2, 3), reassemble_channels=(8, 12, 16, 20)),
 }
 
 
@@ -428,7 +405,7 @@ def test_what_hugging_face_cannot_express_is_refused(what, spec, tmp_path):
 
 @pytest.fixture(scope="module")
 def pair(folder):
-    return oracle(TINY), load_weights(TINY, folder)[0]
+    return oracle(SMALL_VIT), load_weights(SMALL_VIT, folder)[0]
 
 
 def gap(pair, size=(64, 96)):
@@ -460,19 +437,19 @@ def test_a_position_grid_with_swapped_sides_is_noticed_where_it_shows(pair, monk
 
 
 def test_swapped_query_and_key_are_noticed(folder, tmp_path):
-    theirs = oracle(TINY)
+    theirs = oracle(SMALL_VIT)
     state = theirs.state_dict()
     swap = {".query.": ".key.", ".key.": ".query."}
     for old, new in swap.items():
         state |= {key.replace(old, new): tensor for key, tensor in theirs.state_dict().items() if old in key}
     torch.save(state, tmp_path / "pytorch_model.bin")
     shutil.copy(folder / "config.json", tmp_path)
-    assert gap((theirs, load_weights(TINY, tmp_path)[0])) > NOTICEABLE
+    assert gap((theirs, load_weights(SMALL_VIT, tmp_path)[0])) > NOTICEABLE
 
 
 @pytest.mark.parametrize("fault", ["missing", "unexpected", "of wrong shape"])
 def test_a_folder_with_a_wrong_key_is_refused(fault, folder, tmp_path):
-    state = oracle(TINY).state_dict()
+    state = oracle(SMALL_VIT).state_dict()
     if fault == "missing":
         del state["dpt.encoder.layer.1.attention.attention.key.weight"]
     elif fault == "unexpected":
@@ -482,4 +459,4 @@ def test_a_folder_with_a_wrong_key_is_refused(fault, folder, tmp_path):
     torch.save(state, tmp_path / "pytorch_model.bin")
     shutil.copy(folder / "config.json", tmp_path)
     with pytest.raises(BadFileError, match=f"1 {fault}"):
-        load_weights(TINY, tmp_path)
+        load_weights(SMALL_VIT, tmp_path)

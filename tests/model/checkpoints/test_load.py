@@ -16,11 +16,10 @@ from support.checkpoints import (
     random_tensors,
     write_flat,
 )
+from support.specs import SMALL_VIT
 
-from dpt_deploy.core.encoders import ViTSpec
 from dpt_deploy.core.errors import BadFileError, ResourceError
 from dpt_deploy.core.recipe import load_recipe
-from dpt_deploy.core.spec import ModelSpec
 from dpt_deploy.model.checkpoints.load import load_native, load_weights, save_native
 from dpt_deploy.model.checkpoints.match import match_keys
 from dpt_deploy.model.checkpoints.published import find
@@ -28,15 +27,6 @@ from dpt_deploy.model.families.registry import detect
 from dpt_deploy.model.random_weights import random_model
 
 TINY = Network(width=32, depth=4, channels=(8, 12, 16, 20), grid=4, fusion=16)
-TINY_SPEC = ModelSpec(
-    name="tiny",
-    task="depth",
-    encoder=ViTSpec(width=32, depth=4, heads=2, grid=4),
-    taps=(0, 1, 2, 3),
-    readout="project",
-    reassemble_channels=(8, 12, 16, 20),
-    fusion_channels=16,
-)
 
 
 def spec_of(recipe, task="depth"):
@@ -94,7 +84,7 @@ def test_every_published_checkpoint_round_trips_through_a_file(entry, tmp_path):
 def test_values_land_where_they_belong(make, readout, tmp_path):
     tensors = random_tensors(make(replace(TINY, readout=readout)))
     torch.save(tensors, tmp_path / "tiny.pt")
-    model, report = load_weights(replace(TINY_SPEC, readout=readout), tmp_path / "tiny.pt")
+    model, report = load_weights(replace(SMALL_VIT, readout=readout), tmp_path / "tiny.pt")
     state = model.state_dict()
     for theirs, ours in report.used:
         assert torch.equal(tensors[theirs], state[ours]), (theirs, ours)
@@ -107,7 +97,7 @@ def test_a_distilled_model_has_class_and_distillation_token_in_this_order(tmp_pa
     tensors = random_tensors(dpt_main(replace(TINY, distilled=True)))
     reversed_order = dict(reversed(tensors.items()))
     torch.save(reversed_order, tmp_path / "deit.pt")
-    spec = replace(TINY_SPEC, encoder=replace(TINY_SPEC.encoder, prefix_tokens=2))
+    spec = replace(SMALL_VIT, encoder=replace(SMALL_VIT.encoder, prefix_tokens=2))
     prefix = load_weights(spec, tmp_path / "deit.pt")[0].state_dict()["encoder.prefix"]
     cls, dist = tensors["pretrained.model.cls_token"], tensors["pretrained.model.dist_token"]
     assert torch.equal(prefix, torch.cat((cls, dist), dim=1))
@@ -116,7 +106,7 @@ def test_a_distilled_model_has_class_and_distillation_token_in_this_order(tmp_pa
 def test_batch_norm_statistics_are_loaded(tmp_path):
     tensors = random_tensors(dpt_main(replace(TINY, classes=5)))
     torch.save(tensors, tmp_path / "seg.pt")
-    state = load_weights(TINY_SPEC.with_classes(5), tmp_path / "seg.pt")[0].state_dict()
+    state = load_weights(SMALL_VIT.with_classes(5), tmp_path / "seg.pt")[0].state_dict()
     theirs = "scratch.refinenet2.resConfUnit1.bn2.running_var"
     assert torch.equal(state["fusion.1.skip_unit.bn2.running_var"], tensors[theirs])
     assert torch.equal(state["head.bn.running_mean"], tensors["scratch.output_conv.1.running_mean"])
@@ -149,13 +139,13 @@ WRAPPERS = {
 def test_wrapped_checkpoints_are_unwrapped(wrap, tmp_path):
     tensors = random_tensors(dpt_main(TINY))
     torch.save(wrap(tensors), tmp_path / "wrapped.pt")
-    model, _ = load_weights(TINY_SPEC, tmp_path / "wrapped.pt")
+    model, _ = load_weights(SMALL_VIT, tmp_path / "wrapped.pt")
     assert torch.equal(model.state_dict()["head.conv1.weight"], tensors["scratch.output_conv.0.weight"])
 
 
 def test_the_format_of_torch_before_1_6_is_read(tmp_path):
     torch.save(random_tensors(dpt_main(TINY)), tmp_path / "old.pt", _use_new_zipfile_serialization=False)
-    assert load_weights(TINY_SPEC, tmp_path / "old.pt")[1].fits
+    assert load_weights(SMALL_VIT, tmp_path / "old.pt")[1].fits
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -163,24 +153,24 @@ def test_other_precisions_become_float32(dtype, tmp_path):
     tensors = random_tensors(dpt_main(TINY))
     cast = {key: value.to(dtype) if value.is_floating_point() else value for key, value in tensors.items()}
     torch.save(cast, tmp_path / "half.pt")
-    model, _ = load_weights(TINY_SPEC, tmp_path / "half.pt")
+    model, _ = load_weights(SMALL_VIT, tmp_path / "half.pt")
     assert {tensor.dtype for tensor in model.parameters()} == {torch.float32}
     assert torch.equal(model.state_dict()["head.conv2.weight"], cast["scratch.output_conv.2.weight"].float())
 
 
 def test_blocks_after_the_last_tap_are_left_out_with_a_reason(tmp_path):
     torch.save(random_tensors(dpt_main(replace(TINY, depth=6))), tmp_path / "deep.pt")
-    spec = replace(TINY_SPEC, encoder=replace(TINY_SPEC.encoder, depth=6))
+    spec = replace(SMALL_VIT, encoder=replace(SMALL_VIT.encoder, depth=6))
     _, report = load_weights(spec, tmp_path / "deep.pt")
     assert dict(report.unused)["pretrained.model.blocks.5.attn.qkv.weight"] == "block after the last tap (3)"
 
 
 def test_entries_next_to_the_tensors_are_reported_as_unused(tmp_path):
     torch.save({**random_tensors(dpt_main(TINY)), "epoch": 7}, tmp_path / "extra.pt")
-    assert dict(load_weights(TINY_SPEC, tmp_path / "extra.pt")[1].unused)["epoch"] == "not a tensor"
+    assert dict(load_weights(SMALL_VIT, tmp_path / "extra.pt")[1].unused)["epoch"] == "not a tensor"
 
 
-@pytest.mark.parametrize("spec", [TINY_SPEC, TINY_SPEC.with_classes(7)], ids=["depth", "segmentation"])
+@pytest.mark.parametrize("spec", [SMALL_VIT, SMALL_VIT.with_classes(7)], ids=["depth", "segmentation"])
 def test_our_own_format_round_trips_with_its_specification(spec, tmp_path):
     model = random_model(spec, seed=3)
     save_native(model, tmp_path / "tiny.safetensors")
@@ -194,14 +184,14 @@ def test_our_own_format_round_trips_with_its_specification(spec, tmp_path):
 
 
 def test_our_own_format_keeps_numbers_that_no_tensor_shows(tmp_path):
-    saved = replace(TINY_SPEC, encoder=replace(TINY_SPEC.encoder, norm_eps=1e-12))
+    saved = replace(SMALL_VIT, encoder=replace(SMALL_VIT.encoder, norm_eps=1e-12))
     save_native(random_model(saved), tmp_path / "tiny.safetensors")
-    assert load_weights(TINY_SPEC, tmp_path / "tiny.safetensors")[0].spec.encoder.norm_eps == 1e-12
+    assert load_weights(SMALL_VIT, tmp_path / "tiny.safetensors")[0].spec.encoder.norm_eps == 1e-12
     with pytest.raises(BadFileError, match="readout = 'project'; 'tiny' has 'add'"):
-        load_weights(replace(TINY_SPEC, readout="add"), tmp_path / "tiny.safetensors")
+        load_weights(replace(SMALL_VIT, readout="add"), tmp_path / "tiny.safetensors")
 
 
 def test_a_failed_save_leaves_nothing(tmp_path):
     with pytest.raises(ResourceError, match="cannot write"):
-        save_native(random_model(TINY_SPEC), tmp_path / "absent" / "tiny.safetensors")
+        save_native(random_model(SMALL_VIT), tmp_path / "absent" / "tiny.safetensors")
     assert list(tmp_path.iterdir()) == []

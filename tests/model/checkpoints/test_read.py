@@ -11,26 +11,16 @@ from pathlib import Path
 import pytest
 import torch
 from support.checkpoints import BASE, HYBRID, LARGE, Network, dpt_main, midas21, random_tensors, write_flat
+from support.specs import SMALL_VIT
 
-from dpt_deploy.core.encoders import ViTSpec
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.recipe import load_recipe
-from dpt_deploy.core.spec import ModelSpec
 from dpt_deploy.model.checkpoints.load import load_native, load_weights, save_native
 from dpt_deploy.model.checkpoints.match import CheckpointMismatchError
 from dpt_deploy.model.checkpoints.read import read_checkpoint
 from dpt_deploy.model.random_weights import random_model
 
 TINY = Network(width=32, depth=4, channels=(8, 12, 16, 20), grid=4, fusion=16)
-TINY_SPEC = ModelSpec(
-    name="tiny",
-    task="depth",
-    encoder=ViTSpec(width=32, depth=4, heads=2, grid=4),
-    taps=(0, 1, 2, 3),
-    readout="project",
-    reassemble_channels=(8, 12, 16, 20),
-    fusion_channels=16,
-)
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
 
 
@@ -77,7 +67,7 @@ NOT_CHECKPOINTS = {
 def test_what_is_not_a_checkpoint_is_named_for_what_it_is(data, message, tmp_path):
     path = tmp_path / "model.pt"
     path.write_bytes(data)
-    failure(TINY_SPEC, path, message)
+    failure(SMALL_VIT, path, message)
 
 
 @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
@@ -86,20 +76,20 @@ def test_a_truncated_checkpoint_is_an_error(part, legacy, tmp_path):
     path = tmp_path / "model.pt"
     torch.save(random_tensors(dpt_main(TINY)), path, _use_new_zipfile_serialization=not legacy)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
-    failure(TINY_SPEC, path, "damaged or cut short")
+    failure(SMALL_VIT, path, "damaged or cut short")
 
 
 @pytest.mark.parametrize("part", [0.01, 0.5, 0.99])
 def test_a_truncated_safetensors_file_is_an_error(part, tmp_path):
     path = tmp_path / "model.safetensors"
-    save_native(random_model(TINY_SPEC), path)
+    save_native(random_model(SMALL_VIT), path)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
-    failure(TINY_SPEC, path, "damaged or cut short")
+    failure(SMALL_VIT, path, "damaged or cut short")
 
 
 def test_missing_file_and_folder_without_weights(tmp_path):
-    failure(TINY_SPEC, tmp_path / "absent.pt", "does not exist")
-    failure(TINY_SPEC, tmp_path, "has no weights; expected one of model.safetensors")
+    failure(SMALL_VIT, tmp_path / "absent.pt", "does not exist")
+    failure(SMALL_VIT, tmp_path, "has no weights; expected one of model.safetensors")
 
 
 class Malicious:
@@ -120,7 +110,7 @@ def test_a_malicious_pickle_is_refused_and_not_run(form, tmp_path):
         path.write_bytes(pickle.dumps(payload, protocol=int(form[-1])))
     else:
         torch.save(payload, path, _use_new_zipfile_serialization=form == "zip")
-    error = failure(TINY_SPEC, path, r"would run code \((posix|nt|os)\.system\)")
+    error = failure(SMALL_VIT, path, r"would run code \((posix|nt|os)\.system\)")
     assert "do not trust it" in error.hint
     assert not mark.exists()
     pickle.loads(pickle.dumps(payload))  # the trap itself works
@@ -130,45 +120,45 @@ def test_a_malicious_pickle_is_refused_and_not_run(form, tmp_path):
 def test_a_malicious_bin_in_a_folder_is_refused(tmp_path):
     mark = tmp_path / "executed"
     torch.save({"a": Malicious(mark)}, tmp_path / "pytorch_model.bin")
-    failure(TINY_SPEC, tmp_path, "would run code")
+    failure(SMALL_VIT, tmp_path, "would run code")
     assert not mark.exists()
 
 
 def test_a_file_without_a_state_dict_is_an_error(tmp_path):
-    failure(TINY_SPEC, saved(tmp_path, [torch.zeros(2)]), "holds a list; expected a state dict")
-    failure(TINY_SPEC, saved(tmp_path, {"epoch": 3}), "holds no tensors .its entries: epoch")
+    failure(SMALL_VIT, saved(tmp_path, [torch.zeros(2)]), "holds a list; expected a state dict")
+    failure(SMALL_VIT, saved(tmp_path, {"epoch": 3}), "holds no tensors .its entries: epoch")
 
 
 def test_a_checkpoint_that_holds_itself_does_not_loop(tmp_path):
     entries = {}
     entries["model"] = entries
-    failure(TINY_SPEC, saved(tmp_path, entries), "holds no tensors")
+    failure(SMALL_VIT, saved(tmp_path, entries), "holds no tensors")
 
 
 def test_a_missing_key_is_named(tmp_path):
     tensors = random_tensors(dpt_main(TINY))
     del tensors["pretrained.model.blocks.2.norm1.bias"]
-    error = failure(TINY_SPEC, saved(tmp_path, tensors), "1 missing")
+    error = failure(SMALL_VIT, saved(tmp_path, tensors), "1 missing")
     assert isinstance(error, CheckpointMismatchError)
     assert error.keys.missing == ("pretrained.model.blocks.2.norm1.bias",)
 
 
 def test_an_extra_key_is_named(tmp_path):
     tensors = {**random_tensors(dpt_main(TINY)), "pretrained.model.blocks.0.ls1.gamma": torch.ones(32)}
-    error = failure(TINY_SPEC, saved(tmp_path, tensors), "1 unexpected")
+    error = failure(SMALL_VIT, saved(tmp_path, tensors), "1 unexpected")
     assert error.keys.unexpected == ("pretrained.model.blocks.0.ls1.gamma",)
 
 
 def test_a_wrong_shape_is_named_with_both_shapes(tmp_path):
     tensors = random_tensors(dpt_main(TINY))
     tensors["scratch.layer3_rn.weight"] = torch.zeros(16, 9, 3, 3)
-    error = failure(TINY_SPEC, saved(tmp_path, tensors), "1 of wrong shape")
+    error = failure(SMALL_VIT, saved(tmp_path, tensors), "1 of wrong shape")
     wrong = error.keys.wrong_shape[0]
     assert (wrong.key, wrong.found, wrong.expected) == ("scratch.layer3_rn.weight", "(16, 9, 3, 3)", "(16, 16, 3, 3)")
 
 
 def test_readout_weights_for_a_network_without_are_unexpected(tmp_path):
-    error = failure(replace(TINY_SPEC, readout="ignore"), saved(tmp_path, random_tensors(dpt_main(TINY))))
+    error = failure(replace(SMALL_VIT, readout="ignore"), saved(tmp_path, random_tensors(dpt_main(TINY))))
     assert len(error.keys.unexpected) == 8
     assert not error.keys.missing
 
@@ -177,20 +167,20 @@ def test_two_names_for_one_parameter_are_an_error(tmp_path):
     tensors = random_tensors(dpt_main(TINY))
     tensors["pretrained.act_postprocess4.0.project.0.weight"] = torch.zeros(32, 64)
     tensors["module.scratch.layer1_rn.weight"] = torch.zeros(16, 8, 3, 3)
-    assert failure(TINY_SPEC, saved(tmp_path, tensors)).keys.unexpected == ("module.scratch.layer1_rn.weight",)
+    assert failure(SMALL_VIT, saved(tmp_path, tensors)).keys.unexpected == ("module.scratch.layer1_rn.weight",)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_values_that_are_not_finite_are_an_error(bad, tmp_path):
     tensors = random_tensors(dpt_main(TINY))
     tensors["scratch.output_conv.2.weight"][0, 0, 0, 0] = bad
-    failure(TINY_SPEC, saved(tmp_path, tensors), r"scratch.output_conv.2.weight has 1 of [\d,]+ values that are NaN")
+    failure(SMALL_VIT, saved(tmp_path, tensors), r"scratch.output_conv.2.weight has 1 of [\d,]+ values that are NaN")
 
 
 def test_integer_weights_are_an_error(tmp_path):
     tensors = random_tensors(dpt_main(TINY))
     tensors["scratch.output_conv.2.weight"] = torch.zeros(32, 8, 3, 3, dtype=torch.int8)
-    failure(TINY_SPEC, saved(tmp_path, tensors), "type int8")
+    failure(SMALL_VIT, saved(tmp_path, tensors), "type int8")
 
 
 @pytest.mark.parametrize(
@@ -211,12 +201,12 @@ def test_a_checkpoint_for_another_network_names_it(shapes, asked, fits, tmp_path
 
 def test_the_other_task_is_reported(tmp_path):
     path = saved(tmp_path, random_tensors(dpt_main(replace(TINY, classes=5))))
-    assert "--task segmentation" in failure(TINY_SPEC, path, "holds a segmentation model").hint
+    assert "--task segmentation" in failure(SMALL_VIT, path, "holds a segmentation model").hint
 
 
 def test_another_number_of_classes_is_reported(tmp_path):
     path = saved(tmp_path, random_tensors(dpt_main(replace(TINY, classes=60))))
-    error = failure(TINY_SPEC.with_classes(150), path, "has 60 classes; 'tiny' was asked for 150")
+    error = failure(SMALL_VIT.with_classes(150), path, "has 60 classes; 'tiny' was asked for 150")
     assert error.hint == "use --classes 60"
 
 
@@ -228,13 +218,13 @@ FOREIGN = {
 
 @pytest.mark.parametrize(("tensors", "message"), FOREIGN.values(), ids=FOREIGN.keys())
 def test_other_networks_are_distinguished(tensors, message, tmp_path):
-    failure(TINY_SPEC, saved(tmp_path, tensors), message)
+    failure(SMALL_VIT, saved(tmp_path, tensors), message)
 
 
 def test_a_beit_encoder_is_named(tmp_path):
     tensors = random_tensors(dpt_main(TINY))
     tensors["pretrained.model.blocks.0.attn.relative_position_bias_table"] = torch.zeros(4, 2)
-    assert "BEiT" in failure(TINY_SPEC, saved(tmp_path, tensors)).hint
+    assert "BEiT" in failure(SMALL_VIT, saved(tmp_path, tensors)).hint
 
 
 def test_only_our_own_files_describe_themselves(tmp_path):

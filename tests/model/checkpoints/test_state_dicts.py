@@ -7,27 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 from support.checkpoints import Network, dpt_main, random_tensors
+from support.specs import SMALL_VIT
 
 from dpt_deploy import cli
-from dpt_deploy.core.encoders import ViTSpec
 from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.recipe import load_recipe
-from dpt_deploy.core.spec import ModelSpec
 from dpt_deploy.jobs.common.weights import resolve_weights
 from dpt_deploy.model.checkpoints.load import load_weights, save_native
 from dpt_deploy.model.checkpoints.state_dicts import find_state_dict
 from dpt_deploy.model.random_weights import random_model
 
 VIT = "tests/support/recipes/tiny-vit.toml"
-SPEC = ModelSpec(
-    name="tiny",
-    task="depth",
-    encoder=ViTSpec(width=32, depth=4, heads=2, grid=4),
-    taps=(0, 1, 2, 3),
-    readout="project",
-    reassemble_channels=(8, 12, 16, 20),
-    fusion_channels=16,
-)
 NETWORK = Network(width=32, depth=4, channels=(8, 12, 16, 20), grid=4, fusion=16)
 RAW = random_tensors(dpt_main(NETWORK), seed=1)
 AVERAGED = {key: value / 2 for key, value in RAW.items()}
@@ -83,7 +73,7 @@ def holds(model, tensors):
 
 @pytest.mark.parametrize(("content", "place"), WRAPPINGS.values(), ids=WRAPPINGS.keys())
 def test_the_network_is_found(content, place, tmp_path):
-    model, report = load_weights(SPEC, saved(tmp_path, content))
+    model, report = load_weights(SMALL_VIT, saved(tmp_path, content))
     assert holds(model, RAW)
     assert report.entry == place
 
@@ -97,7 +87,7 @@ def test_everything_in_the_file_is_mentioned(tmp_path):
         "rng": torch.zeros(4),
         5: "five",
     }
-    _, report = load_weights(SPEC, saved(tmp_path, content))
+    _, report = load_weights(SMALL_VIT, saved(tmp_path, content))
     reasons = dict(report.unused)
     assert reasons["model_ema"] == "another network (--entry model_ema takes it)"
     assert reasons["optimizer"] == "dict of 2, not of the network"
@@ -111,18 +101,18 @@ def test_everything_in_the_file_is_mentioned(tmp_path):
 
 def test_an_entry_chooses_another_network(tmp_path):
     source = saved(tmp_path, {"model": RAW, "model_ema": AVERAGED})
-    model, report = load_weights(SPEC, source, entry="model_ema")
+    model, report = load_weights(SMALL_VIT, source, entry="model_ema")
     assert holds(model, AVERAGED)
     assert (report.entry, report.others) == ("model_ema", ("model",))
     with pytest.raises(BadFileError, match=r"no network at 'ema'; networks found: model, model_ema") as caught:
-        load_weights(SPEC, source, entry="ema")
+        load_weights(SMALL_VIT, source, entry="ema")
     assert "--entry" in caught.value.hint
 
 
 def test_several_networks_of_equal_rank_are_an_error_that_names_them(tmp_path):
     content = {"state_dict": {**under("student."), **under("teacher.", AVERAGED)}}
     with pytest.raises(BadFileError, match=r"holds 2 networks: state_dict.student, state_dict.teacher") as caught:
-        load_weights(SPEC, saved(tmp_path, content))
+        load_weights(SMALL_VIT, saved(tmp_path, content))
     assert caught.value.hint == "choose one, for example --entry state_dict.student"
 
 
@@ -130,17 +120,17 @@ def test_a_missing_key_under_a_prefix_is_still_an_error(tmp_path):
     tensors = under("net.")
     tensors["loss.scratch.layer1_rn.weight"] = tensors.pop("net.scratch.layer1_rn.weight")
     with pytest.raises(BadFileError, match=r"1 missing \(scratch.layer1_rn.weight\)"):
-        load_weights(SPEC, saved(tmp_path, tensors))
+        load_weights(SMALL_VIT, saved(tmp_path, tensors))
 
 
 def test_a_surplus_key_under_the_prefix_is_still_an_error(tmp_path):
     with pytest.raises(BadFileError, match=r"1 unexpected \(extra.weight\)"):
-        load_weights(SPEC, saved(tmp_path, under("net.") | {"net.extra.weight": torch.ones(1)}))
+        load_weights(SMALL_VIT, saved(tmp_path, under("net.") | {"net.extra.weight": torch.ones(1)}))
 
 
 def test_an_unknown_network_in_a_wrapper_is_named_by_its_keys(tmp_path):
     with pytest.raises(BadFileError, match=r"its keys are like conv\.weight"):
-        load_weights(SPEC, saved(tmp_path, {"net": {"conv.weight": torch.ones(1)}, "epoch": 1}))
+        load_weights(SMALL_VIT, saved(tmp_path, {"net": {"conv.weight": torch.ones(1)}, "epoch": 1}))
 
 
 def test_a_crafted_file_of_many_dictionaries_takes_no_time(tmp_path):
@@ -166,7 +156,7 @@ def packed_again(tmp_path, packing, *, only=lambda name: True):
 @pytest.mark.parametrize("part", ["", "/data/3"], ids=["all", "one"])
 def test_an_archive_that_was_packed_again_has_the_same_weights(packing, part, tmp_path):
     source, packed = packed_again(tmp_path, packing, only=lambda name: part in name)
-    wanted, found = (load_weights(SPEC, path)[0].state_dict() for path in (source, packed))
+    wanted, found = (load_weights(SMALL_VIT, path)[0].state_dict() for path in (source, packed))
     assert all(torch.equal(tensor, found[key]) for key, tensor in wanted.items())
 
 
@@ -181,7 +171,7 @@ def test_mapped_memory_would_hold_other_bytes(tmp_path):
 def test_another_compression_is_refused_with_the_reason(packing, tmp_path):
     _, packed = packed_again(tmp_path, packing)
     with pytest.raises(BadFileError, match="packed again by a method that PyTorch does not read") as caught:
-        load_weights(SPEC, packed)
+        load_weights(SMALL_VIT, packed)
     assert "zip -0" in caught.value.hint
 
 

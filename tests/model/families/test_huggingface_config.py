@@ -8,10 +8,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from support.specs import SMALL_HYBRID, SMALL_VIT
 
-from dpt_deploy.core.encoders import HybridSpec, ViTSpec
 from dpt_deploy.core.errors import BadFileError
-from dpt_deploy.core.spec import ModelSpec
 from dpt_deploy.model.checkpoints.huggingface import save_huggingface
 from dpt_deploy.model.checkpoints.load import load_weights
 from dpt_deploy.model.random_weights import random_model
@@ -22,26 +21,13 @@ from support.huggingface import distance, oracle, oracle_class, photograph  # no
 
 MAX_OF_RANGE = 1e-5
 PIXELS = photograph(1, 64, 64)
-VIT = ModelSpec(
-    name="tiny",
-    task="depth",
-    encoder=ViTSpec(width=32, depth=4, heads=2, grid=4),
-    taps=(0, 1, 2, 3),
-    readout="project",
-    reassemble_channels=(8, 12, 16, 20),
-    fusion_channels=16,
-)
-HYBRID = replace(
-    VIT,
-    name="tiny-hybrid",
-    encoder=HybridSpec(
-        width=32, depth=4, heads=2, grid=4, stem_channels=32, stage_blocks=(1, 2, 1), stage_channels=(128, 256, 128)
-    ),
-    taps=("stage0", "stage1", 1, 3),
-    reassemble_channels=(128, 256, 24, 28),
-)
-SPECS = {"vit": VIT, "hybrid": HYBRID, "segmentation": VIT.with_classes(5), "vit of 6": replace(VIT, taps=(0, 1, 2, 4))}
-SPECS["vit of 6"] = replace(SPECS["vit of 6"], encoder=replace(VIT.encoder, depth=6))
+SPECS = {
+    "vit": SMALL_VIT,
+    "hybrid": SMALL_HYBRID,
+    "segmentation": SMALL_VIT.with_classes(5),
+    "vit of 6": replace(SMALL_VIT, taps=(0, 1, 2, 4)),
+}
+SPECS["vit of 6"] = replace(SPECS["vit of 6"], encoder=replace(SMALL_VIT.encoder, depth=6))
 
 BIT = "backbone_config."  # prefix of the keys of the hybrid's ResNet
 SAME = {
@@ -219,8 +205,8 @@ def test_a_hybrid_folder_with_the_library_s_default_indices_loads(tmp_path):
     with torch.no_grad():
         theirs.head.head[4].bias += 5
     theirs.save_pretrained(tmp_path)
-    encoder = replace(HYBRID.encoder, depth=12, stage_blocks=(1, 1, 1), weight_standardisation="sum")
-    spec = replace(HYBRID, encoder=encoder, taps=("stage0", "stage1", 8, 11))
+    encoder = replace(SMALL_HYBRID.encoder, depth=12, stage_blocks=(1, 1, 1), weight_standardisation="sum")
+    spec = replace(SMALL_HYBRID, encoder=encoder, taps=("stage0", "stage1", 8, 11))
     ours, _ = load_weights(spec, tmp_path)
     with torch.inference_mode():
         assert torch.allclose(ours(PIXELS), theirs(PIXELS).predicted_depth, rtol=1e-5, atol=1e-5)
@@ -228,16 +214,16 @@ def test_a_hybrid_folder_with_the_library_s_default_indices_loads(tmp_path):
 
 
 def test_blocks_after_the_last_tap_that_the_recipe_does_not_know_are_unused(tmp_path):
-    longer = replace(VIT, encoder=replace(VIT.encoder, depth=6))
+    longer = replace(SMALL_VIT, encoder=replace(SMALL_VIT.encoder, depth=6))
     oracle(longer).save_pretrained(tmp_path)
-    ours, report = load_weights(VIT, tmp_path)
+    ours, report = load_weights(SMALL_VIT, tmp_path)
     assert ours.spec.encoder.depth == 6
     assert ("dpt.encoder.layer.5.output.dense.bias", "block after the last tap (3)") in report.unused
 
 
 @pytest.mark.parametrize("taps", [("stage1", "stage0", 1, 3), ("stage0", 1, 2, 3)])
 def test_a_hybrid_recipe_with_other_taps_does_not_fit_a_folder(taps, sources):
-    spec = replace(HYBRID, taps=taps)
+    spec = replace(SMALL_HYBRID, taps=taps)
     with pytest.raises(BadFileError, match=r"config\.json has "):
         load_weights(spec, sources["hybrid"][0])
 
@@ -272,14 +258,14 @@ def test_a_hybrid_recipe_with_other_taps_does_not_fit_a_folder(taps, sources):
 def test_a_value_of_another_type_is_an_error_and_no_traceback(key, value, sources, tmp_path):
     source = changed(sources["hybrid"][0], tmp_path / "changed", {key: value})
     if value is None:  # stands for the default
-        load_weights(HYBRID, source)
+        load_weights(SMALL_HYBRID, source)
         return
     with pytest.raises(BadFileError, match=f"config.json has {key.removeprefix(BIT)} = "):
-        load_weights(HYBRID, source)
+        load_weights(SMALL_HYBRID, source)
 
 
 def test_our_own_folder_states_what_it_needs(tmp_path):
-    save_huggingface(random_model(HYBRID), tmp_path)
+    save_huggingface(random_model(SMALL_HYBRID), tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["backbone_config"]["out_features"] == ["stage1", "stage2", "stage3"]
     assert config["backbone_config"]["hidden_act"] == "relu"

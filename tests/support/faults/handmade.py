@@ -5,23 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from support.specs import SMALL_VIT
+
 from dpt_deploy.artifact.records import OutputRecord, Shapes
 from dpt_deploy.artifact.sidecar import Sidecar, WeightsSource
 from dpt_deploy.artifact.store import Artifact, open_artifact, payload_of, write_sidecar
-from dpt_deploy.core.encoders import ViTSpec
 from dpt_deploy.core.recipe import Tolerance, VerifyMatrix
-from dpt_deploy.core.spec import ImageSpec, ModelSpec, TensorSpec
+from dpt_deploy.core.spec import ImageSpec, TensorSpec
 
 NAME = "small-fp32.onnx"
-MODEL = ModelSpec(
-    name="small",
-    task="depth",
-    encoder=ViTSpec(width=32, depth=4, heads=2, grid=4),
-    taps=(0, 1, 2, 3),
-    readout="project",
-    reassemble_channels=(8, 12, 16, 20),
-    fusion_channels=16,
-)
+MODEL = replace(SMALL_VIT, name="small")
 SIDECAR = Sidecar(
     kind="onnx",
     payloads=(),
