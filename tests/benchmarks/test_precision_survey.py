@@ -1,6 +1,8 @@
 """The survey of precisions: a row for every file, a message for every refusal, nothing measured twice."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -9,7 +11,7 @@ from onnx import numpy_helper
 from support.scripts import load_script
 from support.tiny import exported, tiny_path
 
-pytest.importorskip("skimage", reason="the survey uses photographs of scikit-image")
+skimage = pytest.importorskip("skimage", reason="the survey uses photographs of scikit-image")
 script = load_script("precision_survey")
 
 
@@ -17,7 +19,9 @@ def test_a_file_is_exported_compared_loaded_and_built_once(tmp_path, monkeypatch
     monkeypatch.setattr(script, "ASKED", ("fp16",))
     target = tmp_path / "precisions.json"
     small = ("--backbone", str(tiny_path("tiny-vit")), "--weights", "random")
-    script.survey(target, "small", small, 64)
+    for name in ("coffee.png", "rocket.jpg"):
+        shutil.copy(Path(skimage.__file__).parent / "data" / name, tmp_path)
+    script.survey(target, "small", small, 64, tmp_path)
     script.survey(target, "odd", ("--backbone", "no-such"), 64)
     rows = json.loads(target.read_text())["rows"]
     good, bad = rows
@@ -33,7 +37,7 @@ def test_a_file_is_exported_compared_loaded_and_built_once(tmp_path, monkeypatch
     assert not bad["exported"]
     assert "no-such" in bad["message"]
     assert len(capsys.readouterr().out.splitlines()) == 2
-    script.survey(target, "small", small, 64)
+    script.survey(target, "small", small, 64, tmp_path)
     assert capsys.readouterr().out == ""  # it is recorded already
     assert json.loads(target.read_text())["rows"] == rows
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,7 @@ def from_scenes() -> Calibration:
 
     def images() -> Iterator[Pixels]:
         for seed in seeds.CALIBRATION[:count]:
-            yield render_scene(seed, height=side, width=side).image
+            yield _rendered(seed, side)
 
     return Calibration(f"{count} rendered scenes", count, images)
 
@@ -100,6 +101,13 @@ def check_sizes(sizes: Sequence[Size], recipe: Recipe, static: Size | None) -> t
         if static and size != static:
             raise UsageError(f"--res {size}: the graph is static at {static}", hint="leave --res or --static out")
     return tuple(sizes) or default_sizes(recipe, static)
+
+
+@functools.cache  # an INT8 export reads the scenes several times; each takes about a second to render and 2 MB to keep
+def _rendered(seed: int, side: int) -> Pixels:
+    image = render_scene(seed, height=side, width=side).image
+    image.setflags(write=False)
+    return image
 
 
 def _constant(image: Pixels) -> bool:
