@@ -10,6 +10,7 @@ import random
 import shutil
 import sys
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 
 import numpy as np
@@ -129,4 +130,11 @@ def _few_scenes():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dpt_deploy.scenes.seeds.CALIBRATION_SCENES", 4)
         patch.setattr("dpt_deploy.scenes.seeds.CALIBRATION_SIDE", 128)
+        yield
+
+
+@pytest.fixture
+def traced_once():
+    """Exports of one network share their trace, which takes most of the time of a small export."""
+    with import_module("support.traces").traces_kept():  # it needs torch, which not every test has
         yield

@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dpt_deploy.core import limits
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.optional import extra
 from dpt_deploy.datasets.folders import read_bytes
+from dpt_deploy.imaging.content import image_kind
 
 with extra("images", purpose="reading the images of a data set"):
     from PIL import Image
@@ -50,10 +52,16 @@ def read_map(path: Path) -> NDArray[np.uint16]:
 
 def _loaded(path: Path) -> Image.Image:
     data = read_bytes(path)
+    kind = image_kind(data)
+    if data and kind is None:
+        raise BadFileError(
+            f"{path} is not an image in a known format", hint="data sets hold PNG or JPEG files: download it again"
+        )
     try:
         with warnings.catch_warnings():  # about odd metadata and large images, which do not matter here
             warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(data))
+            image = Image.open(io.BytesIO(data), formats=(kind,) if kind else None)
+            limits.IMAGE.check(path, 3 * image.width * image.height)
             image.load()
     except _DAMAGE as exc:
         reason = str(exc).splitlines()[0] if str(exc) and data else f"{len(data)} bytes"

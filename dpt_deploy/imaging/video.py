@@ -17,6 +17,7 @@ from dpt_deploy.core.errors import BadFileError, ResourceError, UsageError
 from dpt_deploy.core.files import atomic_path
 from dpt_deploy.core.optional import extra
 from dpt_deploy.imaging.content import AVI, HEAD, MP4, video_kind
+from dpt_deploy.imaging.edit_list import shown_share
 from dpt_deploy.imaging.files import WRITABLE_VIDEO_SUFFIXES, Pixels, swapped
 
 # Read once, when FFmpeg is first used. Its lines about damaged streams would stand next to our error; -8 is "quiet".
@@ -81,9 +82,11 @@ def iter_video(path: Path) -> Video:
     capture = cv2.VideoCapture(_address(path), cv2.CAP_FFMPEG)  # no other reader of OpenCV is asked
     try:
         limits.IMAGE.check(path, 3 * _property(capture, "WIDTH") * _property(capture, "HEIGHT"))
-        claimed = _property(capture, "COUNT")
+        counted = _property(capture, "COUNT")
+        claimed = round(counted * shown_share(path)) if kind == MP4 else counted  # of a trimmed video, the shown part
         fps = capture.get(cv2.CAP_PROP_FPS)
-        video = Video(fps if 0 < fps < 1e4 else _UNKNOWN_FPS, iter(()), claimed, kind in _COUNTED)
+        is_exact = kind in _COUNTED and claimed == counted
+        video = Video(fps if 0 < fps < 1e4 else _UNKNOWN_FPS, iter(()), claimed, is_exact)
         first = _next(capture, video) if capture.isOpened() else None
         if first is None:
             raise _no_video(path)

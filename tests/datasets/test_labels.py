@@ -53,6 +53,22 @@ def test_a_map_keeps_16_bits(tmp_path):
     assert np.array_equal(read_map(tmp_path / "a.png"), values)
 
 
+def test_only_known_formats_reach_pillow(tmp_path):
+    """Pillow starts Ghostscript on PostScript, which the name of a file hides."""
+    (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\nshowpage\n")
+    with pytest.raises(BadFileError, match="not an image in a known format"):
+        read_rgb(tmp_path / "a.png")
+
+
+def test_a_large_image_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    writers.save(tmp_path / "a.png", writers.picture(0, 20, 30))
+    monkeypatch.setenv("DPT_DEPLOY_MAX_IMAGE", "1799")
+    with pytest.raises(BadFileError, match=r"1,800 bytes of pixels"):
+        read_rgb(tmp_path / "a.png")
+    monkeypatch.setenv("DPT_DEPLOY_MAX_IMAGE", "1800")
+    assert read_rgb(tmp_path / "a.png").shape == (20, 30, 3)
+
+
 # --- DIW --------------------------------------------------------------------------------------------------------------
 
 

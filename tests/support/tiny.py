@@ -17,6 +17,7 @@ from unittest import mock
 
 import onnx
 from support.reporting import recording
+from support.traces import traces_kept
 
 from dpt_deploy.artifact.store import Artifact, open_artifact, payload_of, write_sidecar
 from dpt_deploy.core.recipe import Recipe, load_recipe
@@ -92,7 +93,11 @@ def exported(
 ) -> Artifact:
     """The exported artefact of a tiny recipe, made once a test run; do not change it (see :func:`copied`)."""
     opset = opset or tiny_recipe(name).opset
-    with run_folder(f"{name}-{precision}-{opset}-{static}-{input_kind}-{output_kind}") as folder, quick_accuracy():
+    with (
+        run_folder(f"{name}-{precision}-{opset}-{static}-{input_kind}-{output_kind}") as folder,
+        quick_accuracy(),
+        traces_kept(),
+    ):
         request = ExportRequest(
             tiny_recipe(name),
             weights="random",
@@ -121,7 +126,7 @@ def exported_for_cpu(folder: Path, **options: Any) -> tuple[Artifact, list[str]]
     request = ExportRequest(
         tiny_recipe("tiny-vit"), weights="random", precision="int8-cpu", res=(Size(64, 64),), **options
     )
-    with quick_accuracy(), recording() as reporter:
+    with quick_accuracy(), traces_kept(), recording() as reporter:
         return export_model(request, folder).artifact, reporter.lines
 
 

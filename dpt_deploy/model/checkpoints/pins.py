@@ -6,12 +6,15 @@ pin makes a later change show, as ``known_hosts`` does for keys.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
+from dpt_deploy.core.disk.private import open_own_file
 from dpt_deploy.core.files import atomic_write_bytes, write_errors
 
 FULL = 64  # hexadecimal digits of a SHA-256
+_LINE = 4096  # characters: a pin is one line of sha256sum
 
 
 class HashMismatch(NamedTuple):
@@ -52,8 +55,8 @@ def pin_file(path: Path) -> Path:
 
 def _pinned(path: Path) -> str:
     file = pin_file(path)
-    if not file.is_file():
+    if not os.path.lexists(file):
         return ""
-    with write_errors(file):
-        words = file.read_text(encoding="utf-8", errors="replace").split()
+    with write_errors(file), os.fdopen(open_own_file(file, os.O_RDONLY), encoding="utf-8", errors="replace") as stream:
+        words = stream.read(_LINE).split()
     return words[0] if words and len(words[0]) == FULL else ""

@@ -12,11 +12,13 @@ from dpt_deploy.core.profile import parse_ranges
 from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.build.build import build_engine_artifact
-from dpt_deploy.jobs.export import assemble
 from dpt_deploy.jobs.export.export import export_model
 from dpt_deploy.jobs.export.request import ExportRequest
 
-pytestmark = pytest.mark.needs("onnx", "torch", "onnxruntime", "tensorrt_rtx")
+pytestmark = [
+    pytest.mark.needs("onnx", "torch", "onnxruntime", "tensorrt_rtx"),
+    pytest.mark.usefixtures("traced_once"),
+]
 
 LEAST = {("tiny", "fp16"): 0.65}  # its trained head overflows and stays FP32
 BLOCKS = {"tiny": 6, "base": 12, "hybrid": 12, "hybrid-segmentation": 12}
@@ -30,24 +32,6 @@ CALIBRATED = {"tiny": Size(192, 192)}  # what has learned is measured at the siz
 SMALL = Size(64, 64)
 
 
-_traced = {}  # the FP32 graph of one network: to trace it takes a third of an export
-
-
-@pytest.fixture
-def traced_once(name, monkeypatch):
-    """Every precision begins with the same graph; it is traced for the first."""
-    trace = assemble.onnx_from_module
-
-    def kept(module, interface):
-        if name not in _traced:
-            _traced.clear()
-            _traced[name] = trace(module, interface)
-        return _traced[name].clone()
-
-    monkeypatch.setattr(assemble, "onnx_from_module", kept)
-
-
-@pytest.mark.usefixtures("traced_once")
 @pytest.mark.parametrize("precision", ["fp16", "bf16", "int8", "fp8"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_it_builds_in_the_precision_asked_for_with_attention_whole(name, precision, tmp_path):

@@ -315,6 +315,21 @@ def test_a_pin_has_the_form_of_sha256sum(served):
     assert pin.read_text() == f"{KNOWN['64 digits']}  synthetic-cafe.pt\n"
 
 
+def test_a_pin_that_others_could_write_is_refused(served, tmp_path):
+    pin = fetch(ENTRY).with_name("synthetic-cafe.pt.sha256")
+    other = tmp_path / "theirs"
+    other.write_text(pin.read_text())
+    pin.unlink()
+    pin.symlink_to(other)
+    with pytest.raises(UsageError, match="symbolic link"):
+        fetch(ENTRY)
+    pin.unlink()
+    pin.write_text(other.read_text())
+    pin.chmod(0o666)
+    with pytest.raises(UsageError, match="others"):
+        fetch(ENTRY)
+
+
 def test_a_copy_of_an_earlier_version_is_pinned_without_a_download(served):
     path = fetch(ENTRY)
     pin = path.with_name(f"{path.name}.sha256")
