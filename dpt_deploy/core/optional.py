@@ -20,6 +20,7 @@ EXTRA_OF = {
     "onnx_ir": "export",
     "onnxscript": "export",
     "onnxruntime": "ort",
+    "openvino": "openvino",
     "cv2": "images",
     "PIL": "images",
     "matplotlib": "study",

@@ -1,6 +1,8 @@
 """Ceiling of a machine: the rate of a large matrix product, to which printed shares refer.
 
-No library is the fastest everywhere. Several multiply the same matrices, interleaved, and the fastest is the ceiling.
+No library is the fastest everywhere. Several multiply the same matrices, each alone before anything else is timed and
+again between the rounds, and the fastest is the ceiling. Threads of other sessions, which spin after their runs, slow a
+product down between the rounds.
 Matrices are larger on a GPU, where the launch of a small product would dominate its time.
 """
 
@@ -39,9 +41,11 @@ def best(products: Mapping[str, Timing]) -> Timing:
     return min(products.values(), key=lambda timing: timing.median)
 
 
-def share(timing: Timing, done: int, ceiling: Timing, side: int) -> float:
+def share(timing: Timing, done: int, ceiling: Timing, side: int) -> float | None:
     """Share of the ceiling that ``done`` operations reached in ``timing``: the ratio of the median rates.
 
-    ``ceiling`` is the product of matrices of this ``side`` in the same run, so both slow down when the machine does.
+    ``ceiling`` is the product of matrices of this ``side``. None if the rate is above it: then it is no ceiling,
+    because the machine was slower while the products ran.
     """
-    return float(done / timing.median / (operations(side) / ceiling.median))
+    found = float(done / timing.median / (operations(side) / ceiling.median))
+    return found if found <= 1 else None

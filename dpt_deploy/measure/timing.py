@@ -152,6 +152,13 @@ def measure(call: TimedCall, clock: Clock = now) -> float:
     return (clock() - begin) / call.times
 
 
+def repeat(call: TimedCall, *, rounds: int, clock: Clock = now) -> Timing:
+    """Time ``rounds`` runs of ``call`` in a row, after the warm-up: what it takes while nothing else runs."""
+    for _ in range(WARM_UP):
+        measure(call, clock)
+    return Timing(np.asarray([measure(call, clock) for _ in range(rounds)]))
+
+
 def alternate(call: TimedCall, other: TimedCall, *, rounds: int, clock: Clock = now) -> Timing:
     """Time ``rounds`` runs of ``call``, each right after one of ``other``, without warm-up."""
     samples = []

@@ -5,7 +5,6 @@ A CUDA build is used if it is installed (experimental: not yet run on a GPU).
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,9 +18,9 @@ import onnxruntime as ort
 
 from dpt_deploy.artifact.sidecar import Sidecar
 from dpt_deploy.core.errors import BadFileError, DptError, IncompatibleError, ResourceError, UsageError
-from dpt_deploy.core.limits import OUTPUT
 from dpt_deploy.core.runner import Tensors
 from dpt_deploy.core.spec import TensorSpec
+from dpt_deploy.runtime.ends import check_ends
 from dpt_deploy.runtime.request import RunnerRequest
 
 _DTYPES = {
@@ -72,7 +71,7 @@ class OrtRunner:
                 hint="check the file with `dpt-deploy inspect`, or export with another --opset",
             ) from exc
         if self._sidecar is not None:
-            _check_ends(self, self._path, self._sidecar)
+            check_ends(self, self._path, self._sidecar)
         return self
 
     def __exit__(
@@ -115,34 +114,6 @@ class OrtRunner:
         if self._session is None:
             raise DptError("the runner was used outside its 'with' block")
         return self._session
-
-
-def _check_ends(runner: OrtRunner, path: Path, sidecar: Sidecar) -> None:
-    """Hold inputs and outputs of the graph to the sidecar, before anything is computed."""
-    static = sidecar.shapes.static
-    sizes = {"batch": 1 if static else None, "height": static and static[0], "width": static and static[1]}
-    inputs, outputs = ({end.name: end for end in ends} for ends in (runner.inputs, runner.outputs))
-    if set(inputs) != {end.name for end in sidecar.inputs}:
-        raise _other_ends(path, f"inputs {', '.join(inputs)}", sidecar.inputs)
-    for wanted in sidecar.outputs:
-        found = outputs.get(wanted.name)
-        if found is None or found.dtype != wanted.dtype or len(found.shape) != len(wanted.shape):
-            raise _other_ends(path, f"outputs {', '.join(map(_described, outputs.values()))}", sidecar.outputs)
-        fixed = [dim for dim in found.shape if isinstance(dim, int)]
-        OUTPUT.check(f"{path}: {wanted.name}", math.prod(fixed) * np.dtype(found.dtype).itemsize)
-        for dim, name in zip(found.shape, wanted.shape, strict=True):
-            if isinstance(dim, int) and isinstance(name, str) and name in sizes and dim != sizes[name]:
-                raise _other_ends(path, f"an output {_described(found)}", [wanted])
-
-
-def _other_ends(path: Path, found: str, expected: Sequence[TensorSpec]) -> BadFileError:
-    return BadFileError(
-        f"{path} has {found}; its sidecar says {', '.join(map(_described, expected))}", hint="export it again"
-    )
-
-
-def _described(end: TensorSpec) -> str:
-    return f"{end.name} {end.dtype}({', '.join(map(str, end.shape))})"
 
 
 def _translated(exc: Exception, inputs: Tensors) -> DptError:

@@ -34,6 +34,9 @@ class Runtime:
     computes as their types say; empty means all. ``timed`` is False if its speed says nothing about the model's.
     ``emulates`` is True if it runs a copy of the graph that rounds every tensor to its type.
 
+    ``arithmetic`` is the precision in which it computes what is not quantised, where that is not the file's own: the
+    errors of a file are then held to those of PyTorch in this precision.
+
     ``label``, ``colour`` and ``marker`` are for plots, ``ability`` is its line in ``doctor`` (empty: none), and
     ``help`` its entry in help texts. ``part`` names an object of another room that it needs (see
     ``jobs/common/runners.py``). ``device_predictor`` is ``module:class`` of a predictor that resizes on its device.
@@ -50,6 +53,7 @@ class Runtime:
     precisions: tuple[str, ...] = ()
     timed: bool = True
     emulates: bool = False
+    arithmetic: str = ""
     colour: str = "#e69f00"
     marker: str = "v"
     ability: str = ""
@@ -92,6 +96,34 @@ _TABLE = (
         colour="#0072b2",
         marker="o",
         ability="run ONNX artefacts",
+    ),
+    Runtime(
+        name="openvino",
+        runner="dpt_deploy.runtime.openvino:OpenVinoRunner",
+        runs=(ONNX,),
+        label="dpt-deploy, OpenVINO",
+        help="OpenVINO on a CPU",
+        modules=("openvino",),
+        extra="openvino",
+        package="openvino",
+        precisions=("fp32", "int8", "int8-cpu"),
+        colour="#7f3c8d",
+        marker="D",
+        ability="run ONNX artefacts in OpenVINO",
+    ),
+    Runtime(
+        name="openvino-bf16",
+        runner="dpt_deploy.runtime.openvino:OpenVinoBf16Runner",
+        runs=(ONNX,),
+        label="dpt-deploy, OpenVINO with BF16",
+        help="OpenVINO on a CPU, in BF16 what is not quantised",
+        modules=("openvino",),
+        extra="openvino",
+        package="openvino",
+        precisions=("bf16", "int8", "int8-cpu"),
+        arithmetic="bf16",
+        colour="#a0522d",
+        marker="h",
     ),
     Runtime(
         name="emu",

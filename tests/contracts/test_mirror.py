@@ -27,7 +27,7 @@ TESTED_IN = {
     "graph/analysis/test_opened.py": "graph/analysis/activations graph/analysis/describe graph/analysis/shapes",
     "graph/precision/test_clipping.py": "graph/precision/histograms",
     "graph/precision/test_ranges.py": "graph/mark",
-    "graph/test_exporter.py": "graph/axes runtime/onnxruntime runtime/pytorch",
+    "graph/test_exporter.py": "graph/axes runtime/ends runtime/onnxruntime runtime/pytorch",
     "imaging/test_files.py": "imaging/palette imaging/video",
     "imaging/test_rules.py": "imaging/encode imaging/resample",
     "jobs/bench/test_bench.py": "cli/shared/bench_tables cli/bench jobs/bench/cached jobs/bench/ceilings "

@@ -7,7 +7,7 @@ import pytest
 from support.reporting import recording
 
 from dpt_deploy.measure import ceiling, timing
-from dpt_deploy.measure.timing import TimedCall, Timing, interleave, ratio
+from dpt_deploy.measure.timing import TimedCall, Timing, interleave, ratio, repeat
 
 pytestmark = pytest.mark.fast
 
@@ -113,6 +113,20 @@ def test_the_ceiling_is_the_fastest_product_and_a_share_is_of_its_median():
     assert ceiling.best({"slow": slow, "fast": fast}) is fast
     twice_as_long = Timing(np.array([4.0, 4.0, 1.0]))
     assert ceiling.share(twice_as_long, ceiling.operations(64), fast, 64) == pytest.approx(0.5)
+
+
+def test_a_share_above_the_ceiling_is_none():
+    """What is faster than the ceiling shows that it is none."""
+    product = Timing(np.array([2.0, 2.0, 2.0]))
+    assert ceiling.share(product, ceiling.operations(64), product, 64) == 1
+    assert ceiling.share(product, ceiling.operations(64) + 1, product, 64) is None
+
+
+def test_a_call_alone_is_warmed_up_and_repeated(clock):
+    log = []
+    found = repeat(clock.work(3.0, log, "product"), rounds=4)
+    assert found.seconds.tolist() == [3.0] * 4
+    assert len(log) == 4 + timing.WARM_UP
 
 
 def test_numpy_multiplies_what_the_ceiling_counts(monkeypatch):

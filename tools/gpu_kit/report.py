@@ -205,4 +205,4 @@ def _of_ceiling(results: Sequence[dict[str, Any]]) -> float | None:
         for row in result["rows"]
         if (row["contender"], row["size"], row["batch"]) == ("trt-device", SIZE, LARGE_BATCH)
     ]
-    return max(shares, default=None)
+    return max((share for share in shares if share is not None), default=None)

@@ -118,6 +118,12 @@ def _name(value: ir.Value | None) -> str:
     return value.name
 
 
+def _values(weight: ir.Value) -> np.ndarray:
+    if weight.const_value is None:
+        raise DptError(f"weight {weight.name!r} has no values", hint="please report it with the recipe")
+    return weight.const_value.numpy()
+
+
 def _only_relu(value: ir.Value) -> ir.Node | None:
     """Return the ReLU that is the only reader of ``value``; None if there is none."""
     users = [use.node for use in value.uses()]
@@ -145,6 +151,18 @@ class _Quantiser:
         node.replace_input_with(1, self._weight(weight, axis))
         if node.op_type == "Conv" and self.form.outputs and not node.outputs[0].is_graph_output():
             self._quantise_output(node.outputs[0])
+        elif node.op_type == "Conv" and len(node.inputs) == 2 and len(node.outputs[0].uses()) > 1:
+            self._add_bias(node, len(_values(weight)))
+
+    def _add_bias(self, conv: ir.Node, channels: int) -> None:
+        """Add a bias that changes nothing.
+
+        OpenVINO 2026.4 applies the scale of the weight twice where a convolution without a bias has several readers.
+        A bias of zero would be optimised away before that.
+        """
+        bias = self._constant(f"{_name(conv.outputs[0])}.bias", np.full(channels, _TINY), ir.DataType.FLOAT)
+        conv.resize_inputs(3)
+        conv.replace_input_with(2, bias)
 
     def drop_unused(self) -> None:
         """Remove the weights that quantised copies replaced."""
@@ -202,10 +220,7 @@ class _Quantiser:
         """Add the weight in 8 bits, one step per output channel, and the node that restores it."""
         name = f"{_name(weight)}.axis{axis}"
         if name not in self.done:
-            tensor = weight.const_value
-            if tensor is None:
-                raise DptError(f"weight {name!r} has no values", hint="please report it with the recipe")
-            steps, whole = quantised_weight(tensor.numpy(), axis, self.form)
+            steps, whole = quantised_weight(_values(weight), axis, self.form)
             values = self._constant(f"{name}.quantised", whole, self.weights)
             scale = self._constant(f"{name}.step", steps, ir.DataType.FLOAT)
             zero = self._constant(f"{name}.zero", np.zeros(len(steps)), self.weights)

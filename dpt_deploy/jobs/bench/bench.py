@@ -21,7 +21,7 @@ from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.bench import candidates as table
 from dpt_deploy.jobs.bench.baseline import Baseline, check_machine, comparable, describe, read_baseline
 from dpt_deploy.jobs.bench.candidates import CPU, CUDA, ORT, find_candidate, graph_of
-from dpt_deploy.jobs.bench.ceilings import products, side_of
+from dpt_deploy.jobs.bench.ceilings import faster, products, share, side_of, time_alone
 from dpt_deploy.jobs.bench.peak_memory import PeakMemory, measure
 from dpt_deploy.jobs.bench.result import BenchResult, Case, Row, machine
 from dpt_deploy.jobs.common.limits import check_request
@@ -96,6 +96,7 @@ class _Measured:
     """Measurements of one size and batch."""
 
     session: Session[_Timed]
+    products: Mapping[str, Timing]
     memory: Mapping[str, PeakMemory]
     notes: Mapping[str, str]
 
@@ -108,9 +109,10 @@ class _Measured:
             key.part: timing for key, timing in self.session.timings.items() if (key.role, key.name) == ("part", name)
         }
 
-    def named(self, role: Literal["step", "product"]) -> dict[str, Timing]:
-        """Timings of all steps or products, by their names."""
-        return {key.name: timing for key, timing in self.session.timings.items() if key.role == role}
+
+def _named(session: Session[_Timed], role: Literal["step", "product"]) -> dict[str, Timing]:
+    """Timings of all steps or products, by their names."""
+    return {key.name: timing for key, timing in session.timings.items() if key.role == role}
 
 
 def open_baseline(path: Path) -> Baseline:
@@ -152,7 +154,7 @@ def bench_artifact(artifact: Artifact, request: BenchRequest, *, baseline: Basel
     return BenchResult(
         artifact=artifact,
         cases=tuple(
-            Case(str(size), batch, found.session, found.named("product"), side_of(device))
+            Case(str(size), batch, found.session, found.products, side_of(device))
             for (size, batch), found in measured.items()
         ),
         rows=tuple(row for case, found in measured.items() for row in _rows(setup, *case, found, *counted[case])),
@@ -207,14 +209,14 @@ def _measure(setup: _Setup, size: Size, batch: int) -> _Measured:
         say(f"preparing {', '.join(names)} at {size}, batch {batch}")
         files = {name: _prepared(name, setup, size, batch, folder) for name in names}
         say(f"timing {', '.join(names)} at {size}, batch {batch}")
-        session, notes = _time(setup, files, size, batch)
+        session, alone, notes = _time(setup, files, size, batch)
         memory = {}
         for name in names if setup.request.memory else ():
             say(f"measuring the memory of {name} at {size}, batch {batch}")
             memory[name] = measure(name, setup.artifact, files[name], size, batch, setup.device)
             if memory[name].error:
                 say(f"no memory of {name} at {size}, batch {batch}: {memory[name].error}")
-        return _Measured(session, memory, notes)
+        return _Measured(session, faster(alone, _named(session, "product")), memory, notes)
 
 
 def _prepared(name: str, setup: _Setup, size: Size, batch: int, folder: Path) -> Path | None:
@@ -227,9 +229,11 @@ def _prepared(name: str, setup: _Setup, size: Size, batch: int, folder: Path) ->
 
 def _time(
     setup: _Setup, files: Mapping[str, Path | None], size: Size, batch: int
-) -> tuple[Session[_Timed], dict[str, str]]:
+) -> tuple[Session[_Timed], dict[str, Timing], dict[str, str]]:
     request, images = setup.request, table.images_of(size, batch)
     with ExitStack() as stack:
+        multiply = stack.enter_context(_products(setup))
+        alone = time_alone(multiply)
         candidates = {
             name: stack.enter_context(table.enter(name, setup.artifact, file, setup.module, images, setup.device))
             for name, file in files.items()
@@ -239,12 +243,12 @@ def _time(
             output: Any = candidates[request.reference].run()
             steps = steps_around(setup.graph, size, Path(request.photograph), output)
             calls |= {_Timed("step", name): step for name, step in steps.items()}
-        multiply = {_Timed("product", name): call for name, call in stack.enter_context(_products(setup)).items()}
         for name, call in candidates.items():
             for part, run in call.parts.items():
                 calls[_Timed("part", name, part)] = TimedCall(run, call.synchronize)
-        session = interleave(calls, yardsticks=multiply, seconds=request.seconds, rounds=request.rounds)
-        return session, {name: call.note for name, call in candidates.items()}
+        yardsticks = {_Timed("product", name): call for name, call in multiply.items()}
+        session = interleave(calls, yardsticks=yardsticks, seconds=request.seconds, rounds=request.rounds)
+        return session, alone, {name: call.note for name, call in candidates.items()}
 
 
 def _described(name: str, setup: _Setup, measured: Iterable[_Measured]) -> str:
@@ -261,7 +265,7 @@ def _products(setup: _Setup) -> AbstractContextManager[dict[str, TimedCall]]:
 
 def _rows(setup: _Setup, size: Size, batch: int, measured: _Measured, operations: int, attention: int) -> list[Row]:
     names = tuple(dict.fromkeys(setup.request.candidates))
-    yardstick, side = ceiling.best(measured.named("product")), side_of(setup.device)
+    best, precision = ceiling.best(measured.products), setup.artifact.sidecar.precision
     compared = {name: table.counterpart(name, names) for name in names}
     return [
         Row(
@@ -271,7 +275,7 @@ def _rows(setup: _Setup, size: Size, batch: int, measured: _Measured, operations
             timing=measured.candidate(name),
             operations=operations,
             attention=attention,
-            share=ceiling.share(measured.candidate(name), operations, yardstick, side),
+            share=share(name, measured.candidate(name), operations, best, precision, setup.device),
             against=(ratio(measured.candidate(name), measured.candidate(compared[name])) if compared[name] else None),
             memory=measured.memory.get(name),
             reference=setup.request.reference,
@@ -283,7 +287,7 @@ def _rows(setup: _Setup, size: Size, batch: int, measured: _Measured, operations
 
 def _steps(measured: _Measured, reference: str) -> dict[str, float]:
     """Return the median seconds of each step, the model's from its candidate; empty if steps were not timed."""
-    around = measured.named("step")
+    around = _named(measured.session, "step")
     if not around:
         return {}
     return {name: (around.get(name) or measured.candidate(reference)).median for name in STEPS}

@@ -66,7 +66,8 @@ class Row:
         timing: seconds of its runs.
         operations: operations of a run of the exported graph; a candidate that does more work is rated by these too.
         attention: the part of them in attention.
-        share: achieved rate over the measured ceiling.
+        share: achieved rate over the measured ceiling; None if it computes in another type than the matrix products, or
+            faster than they.
         against: times slower than the reference, with its 95 % interval; None: it is the reference.
         memory: peak memory, if it was measured.
         reference: name of the candidate that ratios refer to.
@@ -79,7 +80,7 @@ class Row:
     timing: Timing
     operations: int
     attention: int
-    share: float
+    share: float | None
     against: tuple[float, float, float] | None
     memory: PeakMemory | None
     reference: str = "ort"

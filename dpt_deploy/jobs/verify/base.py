@@ -22,11 +22,13 @@ class Reference(ABC):
 
     ``title`` names it in messages. ``min_span`` is the least range that its outputs must have. ``records`` is True if
     the comparison shows that the artefact computes its own network: only then is it recorded in the sidecar.
-    ``audits`` is True if an engine's audit belongs to the verification.
+    ``audits`` is True if an engine's audit belongs to the verification. ``arithmetic`` is the precision of the runtime
+    that computes the artefact, if it is not the artefact's own.
     """
 
     records = False
     audits = False
+    arithmetic = ""
 
     def __init__(self, artifact: Artifact, title: str) -> None:
         self.artifact, self.sidecar, self.title = artifact, artifact.sidecar, title

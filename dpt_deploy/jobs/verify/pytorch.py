@@ -45,7 +45,7 @@ class PyTorchReference(Reference):
         return reference_outputs(self._module, self.sidecar, images)
 
     def again(self, case: CaseResult) -> CaseResult:
-        return held_to_pytorch(case, self._module, self.sidecar)
+        return held_to_pytorch(case, self._module, self.sidecar, self.arithmetic)
 
     def locate(self, case: CaseResult) -> Divergence | None:
         """The first tensor that diverges; None for an engine, which shows no tensor inside.

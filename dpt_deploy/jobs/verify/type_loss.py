@@ -27,16 +27,17 @@ if TYPE_CHECKING:
 
 
 def type_losses(
-    model: DPT, sidecar: ReferenceDescription, images: np.ndarray, reference: Tensors
+    model: DPT, sidecar: ReferenceDescription, images: np.ndarray, reference: Tensors, *, arithmetic: str = ""
 ) -> dict[str, TypeLossRecord]:
     """Errors of ``model`` computed by PyTorch in the artefact's type against its FP32 ``reference``, by output.
 
-    8-bit graphs are measured in BF16, which has as many significant bits. ``images`` are bytes (B, H, W, 3). Outputs
+    8-bit graphs are measured in BF16, which has as many significant bits. ``arithmetic`` is the precision of a runtime
+    that does not compute in the artefact's own. ``images`` are bytes (B, H, W, 3). Outputs
     without a record: all those of an FP32 artefact, labels, and those for which PyTorch has no kernels of the type or
     overflows in it.
     """
     measured = [output for output in sidecar.outputs if output.kind.compare == "range"]
-    kind = find_precision(sidecar.precision).loss_precision
+    kind = find_precision(arithmetic or sidecar.precision).loss_precision
     if not kind or not measured:
         return {}
     narrow = getattr(torch, find_precision(kind).torch_type)
@@ -60,7 +61,7 @@ def type_losses(
     return {name: record for name, record in lost.items() if np.isfinite(record.max)}
 
 
-def held_to_pytorch(case: CaseResult, model: DPT, sidecar: Sidecar) -> CaseResult:
+def held_to_pytorch(case: CaseResult, model: DPT, sidecar: Sidecar, arithmetic: str = "") -> CaseResult:
     """A failed case, held to :data:`TYPE_LOSS_TIMES` the type loss on that very case's images, if that is more.
 
     The golden images are small; others may cost a network more, whoever rounds. ``held_to`` records the tolerance.
@@ -68,7 +69,8 @@ def held_to_pytorch(case: CaseResult, model: DPT, sidecar: Sidecar) -> CaseResul
     if case.note or case.max is None or case.mean is None:
         return case
     images = parity_images(sidecar.precision, case.batch, parse_size(case.size, stride=1))
-    lost = type_losses(model, sidecar, images, reference_outputs(model, sidecar, images)).get(case.output)
+    reference = reference_outputs(model, sidecar, images)
+    lost = type_losses(model, sidecar, images, reference, arithmetic=arithmetic).get(case.output)
     if lost is None:
         return case
     allowed = loosened(sidecar.output(case.output).tolerance, lost)

@@ -18,6 +18,7 @@ from dpt_deploy.jobs.verify.compare import ParityComparison
 from dpt_deploy.jobs.verify.engine_audit import audited
 from dpt_deploy.jobs.verify.references import choose_reference, compare_with
 from dpt_deploy.jobs.verify.result import Verification
+from dpt_deploy.runtime.registry import find_runtime
 
 
 def verify_artifact(
@@ -57,6 +58,7 @@ def verify_artifact(
     artifact = open_artifact(path)
     runtime = runtime or reference_runtime(artifact.sidecar)
     reference = choose_reference(artifact, golden=golden, against=against, weights=weights)
+    reference.arithmetic = find_runtime(runtime).arithmetic
     cases = reference.cases(tuple(res), tuple(batch))
     with reference, open_runner(artifact, runtime) as runner:
         comparison = compare_with(reference, runner, cases)

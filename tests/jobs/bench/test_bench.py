@@ -8,6 +8,7 @@ import sys
 import time
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from support.faults.calling import complaint, fine, process
 from support.faults.handmade import listing
@@ -17,13 +18,14 @@ from support.tiny import exported
 from dpt_deploy.artifact.store import read_sidecar
 from dpt_deploy.cli import call
 from dpt_deploy.core.size import Size
-from dpt_deploy.jobs.bench import bench
+from dpt_deploy.jobs.bench import bench, ceilings
 from dpt_deploy.jobs.bench import cached as bench_models
 from dpt_deploy.jobs.bench import peak_memory as memory
 from dpt_deploy.jobs.bench.bench import BenchRequest, bench_artifact
 from dpt_deploy.jobs.predict import photo
 from dpt_deploy.measure import ceiling
 from dpt_deploy.measure import memory as gauge
+from dpt_deploy.measure.timing import Timing
 
 QUICK = ("--seconds", "0.001", "--no-memory")
 
@@ -117,6 +119,38 @@ def test_without_an_image_reader_the_steps_are_left_out_and_that_is_reported(pat
 def test_segmentation_is_split_too(capsys):
     found = measured(capsys, exported("tiny-seg").path, "--res", "64", *QUICK)
     assert set(found["end_to_end_ms"]["64"]) == {"decode", "prepare", "model", "finish"}
+
+
+def test_only_what_computes_in_the_type_of_the_products_has_a_share():
+    timing, best = Timing(np.array([2.0])), Timing(np.array([1e-6]))
+    shares = {
+        (name, precision): ceilings.share(name, timing, 1000, best, precision, "cpu")
+        for name in ("ort", "torch", "hf-ort", "openvino", "openvino-bf16")
+        for precision in ("fp32", "int8-cpu")
+    }
+    none = {("ort", "int8-cpu"), ("openvino", "int8-cpu"), ("openvino-bf16", "fp32"), ("openvino-bf16", "int8-cpu")}
+    assert {key for key, share in shares.items() if share is None} == none
+
+
+def test_a_product_is_as_fast_as_it_was_alone_or_between_the_rounds():
+    slow, fast = Timing(np.array([2.0])), Timing(np.array([1.0]))
+    assert ceilings.faster({"a": slow, "b": fast}, {"a": fast, "b": slow}) == {"a": fast, "b": fast}
+
+
+def test_products_are_timed_before_any_candidate_is_open(path, monkeypatch, capsys):
+    order = []
+    enter, alone = bench.table.enter, bench.time_alone
+    monkeypatch.setattr(bench.table, "enter", lambda *args: order.append("candidate") or enter(*args))
+    monkeypatch.setattr(bench, "time_alone", lambda calls: order.append("products") or alone(calls))
+    measured(capsys, path, "--res", "64", "--no-photo", *QUICK)
+    assert order == ["products", "candidate", "candidate"]
+
+
+@pytest.mark.needs("openvino")
+def test_openvino_competes_and_multiplies_for_the_ceiling(path, capsys):
+    found = measured(capsys, path, "--res", "64", "--runtime", "ort,openvino", "--no-photo", *QUICK)
+    assert [row["contender"] for row in found["rows"]] == ["ort", "openvino"]
+    assert set(found["cases"][0]["product_gflop_per_second"]) == {"numpy", "onnxruntime", "openvino"}
 
 
 @pytest.mark.needs("transformers")

@@ -11,7 +11,7 @@ from dpt_deploy.jobs.common.runners import open_runner, runtime_help
 pytestmark = pytest.mark.fast
 
 REFUSED = {
-    "PyTorch runs no file": ("x.onnx", "torch", "does not run exported files", "use ort, emu, native"),
+    "PyTorch runs no file": ("x.onnx", "torch", "does not run exported files", "use ort, openvino, openvino-bf16, emu, native"),
     "an engine in ONNX Runtime": ("x.plan", "ort", "runs ONNX files; x.plan is an engine", "use trt, native, or"),
     "a model in TensorRT": ("x.onnx", "trt", "runs engines; x.onnx is an exported model", "dpt-deploy build x.onnx"),
     "an unknown name": ("x.onnx", "tvm", "unknown runtime 'tvm'", "known: ort, emu"),
@@ -27,6 +27,6 @@ def test_a_runtime_that_does_not_fit_is_refused(path, runtime, message, hint):
 
 def test_help_lists_the_runtimes_of_a_kind():
     assert runtime_help(PLAN) == "trt: TensorRT (experimental: not yet run on a GPU); native: the C++ library"
-    assert runtime_help(ONNX).startswith("ort: ONNX Runtime; emu: ")
+    assert runtime_help(ONNX).startswith("ort: ONNX Runtime; openvino: ")
     assert "torch" in runtime_help(ONNX, reference=True)
     assert "torch" not in runtime_help(ONNX)

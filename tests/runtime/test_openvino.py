@@ -1,0 +1,179 @@
+"""OpenVINO on a CPU: the numbers of our files, the types it computes in, and the graphs that it computes wrong."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+from support.faults.calling import complaint, fine
+from support.tiny import TINY, exported, tampered
+
+pytest.importorskip("openvino", reason="the extra openvino is not installed")
+
+import openvino
+
+from dpt_deploy.artifact.store import open_artifact
+from dpt_deploy.core.errors import BadFileError, IncompatibleError, UsageError
+from dpt_deploy.core.size import Size
+from dpt_deploy.jobs.common.inputs import model_inputs, parity_images
+from dpt_deploy.jobs.common.runners import open_runner
+from dpt_deploy.jobs.verify.verify import verify_artifact
+from dpt_deploy.measure.metrics import range_error
+from dpt_deploy.runtime import openvino as module
+
+BF16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+needs_bf16 = pytest.mark.skipif(not BF16, reason="this processor has no BF16")
+SIZES = (Size(64, 64), Size(64, 96), Size(96, 160))
+
+
+def quantised(name):
+    """The two 8-bit artefacts of a tiny recipe, for engines and for CPUs."""
+    engine = exported(name, precision="int8")
+    return engine, open_artifact(engine.path.with_name(engine.sidecar.quantisation.twin))
+
+
+def outputs(artifact, runtime):
+    inputs = model_inputs(artifact.sidecar, parity_images(artifact.sidecar.precision, 2, Size(64, 96)))
+    with open_runner(artifact, runtime) as runner:
+        return runner.infer(inputs)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_fp32_agrees_with_pytorch_at_every_size(name):
+    found = verify_artifact(exported(name).path, res=SIZES, batch=(1, 3), runtime="openvino")
+    assert found.comparison.passed
+    assert found.artifact.sidecar.parity.runtime == "openvino"
+    assert "openvino" in found.artifact.sidecar.parity.tools
+
+
+@pytest.mark.parametrize("name", ["tiny-vit", "tiny-hybrid", "tiny-conv", "tiny-seg"])
+def test_both_kinds_of_8_bits_agree_with_pytorch(name):
+    for artifact in quantised(name):
+        assert verify_artifact(artifact.path, res=SIZES, batch=(1, 2), runtime="openvino").comparison.passed
+
+
+@needs_bf16
+@pytest.mark.parametrize("name", ["tiny-vit", "tiny-hybrid"])
+def test_bf16_loses_no_more_than_pytorch_in_bf16_and_is_never_silent(name):
+    artifact = exported(name)
+    found = verify_artifact(artifact.path, res=SIZES[:1], batch=(1,), runtime="openvino-bf16")
+    assert found.comparison.passed
+    (case,) = found.comparison.cases
+    assert case.held_to is not None  # the tolerance of FP32 is not met
+    assert case.max > artifact.sidecar.outputs[0].tolerance.max
+    full, narrow = outputs(artifact, "openvino"), outputs(artifact, "openvino-bf16")
+    assert all(range_error(narrow[key], full[key])[0] > 1e-4 for key in full)
+
+
+@needs_bf16
+def test_a_wrong_network_is_not_excused_by_bf16(tmp_path):
+    def halve(graph):
+        for tensor in graph.graph.initializer:
+            if tensor.name.startswith("fusion.0.out_conv.weight"):
+                values = onnx.numpy_helper.to_array(tensor)
+                tensor.CopyFrom(onnx.numpy_helper.from_array(values / 2, tensor.name))
+
+    artifact = tampered(exported("tiny-vit"), tmp_path, halve)
+    found = verify_artifact(artifact.path, res=SIZES[:1], batch=(1,), runtime="openvino-bf16")
+    assert not found.comparison.passed
+
+
+def test_a_processor_without_bf16_refuses_it(monkeypatch):
+    monkeypatch.setattr(module, "_capabilities", lambda _core: {"F32", "INT8"})
+    with pytest.raises(IncompatibleError, match="has no BF16"), open_runner(exported("tiny-vit"), "openvino-bf16"):
+        pass
+
+
+def _without_added_biases(graph):
+    """The form of earlier files: convolutions whose bias changes nothing have none."""
+    least = float(np.finfo(np.float16).smallest_subnormal)
+    idle = {
+        tensor.name
+        for tensor in graph.graph.initializer
+        if tensor.name.startswith("neck.") and np.all(onnx.numpy_helper.to_array(tensor) == least)
+    }
+    for node in graph.graph.node:
+        if node.op_type == "Conv" and len(node.input) == 3 and node.input[2] in idle:
+            del node.input[2]
+
+
+def test_a_graph_that_openvino_computes_wrong_is_refused(tmp_path, monkeypatch):
+    ours, _ = quantised("tiny-vit")
+    earlier = tampered(ours, tmp_path, _without_added_biases)
+    assert open_artifact(earlier.path).path.read_bytes() != ours.path.read_bytes()
+    with pytest.raises(IncompatibleError, match=r"quantised, has no bias"), open_runner(earlier, "openvino"):
+        pass
+    monkeypatch.setattr(module, "_refuse_wrong", lambda *_: None)
+    expected = outputs(ours, "emu")["predicted_depth"]
+    _, right = range_error(outputs(ours, "openvino")["predicted_depth"], expected)
+    _, wrong = range_error(outputs(earlier, "openvino")["predicted_depth"], expected)
+    assert wrong > 3 * right  # once it is computed right, neither the bias nor the refusal is needed any more
+    assert range_error(outputs(earlier, "emu")["predicted_depth"], expected)[0] < 1e-6
+
+
+def test_it_runs_an_image(tmp_path, capsys):
+    pytest.importorskip("cv2")
+    photograph = module.Path(__file__).parents[2] / "dpt_deploy/data/photographs/coffee.jpg"
+    path = exported("tiny-vit").path
+    fine(capsys, "run", path, photograph, "--runtime", "openvino", "-o", tmp_path / "a.pfm")
+    fine(capsys, "run", path, photograph, "--runtime", "ort", "-o", tmp_path / "b.pfm")
+    first, second = ((tmp_path / name).read_bytes() for name in ("a.pfm", "b.pfm"))
+    assert len(first) == len(second)
+    values = [np.frombuffer(data[-4 * 4096 :], "<f4") for data in (first, second)]
+    assert np.abs(values[0] - values[1]).max() <= 1e-4 * np.ptp(values[1])
+
+
+def test_inputs_that_do_not_fit_are_refused():
+    artifact = exported("tiny-vit")
+    good = model_inputs(artifact.sidecar, parity_images("fp32", 1, Size(64, 64)))["pixel_values"]
+    with open_runner(artifact, "openvino") as runner:
+        for inputs in ({"other": good}, {"pixel_values": good.astype(np.float64)}, {"pixel_values": good[:, :2]}):
+            with pytest.raises(UsageError, match="does not accept"):
+                runner.infer(inputs)
+        kept = runner.infer({"pixel_values": good})["predicted_depth"]
+        before = kept.copy()
+        runner.infer({"pixel_values": good * 0.5})
+        assert np.array_equal(kept, before)  # the array belongs to the caller
+
+
+def test_what_is_no_graph_is_refused(tmp_path):
+    (tmp_path / "a.onnx").write_bytes(b"no graph")
+    with pytest.raises(BadFileError, match=r"OpenVINO .* cannot load"), open_runner(tmp_path / "a.onnx", "openvino"):
+        pass
+
+
+def test_compiled_graphs_are_kept_only_in_a_folder_of_the_user(tmp_path, monkeypatch, capsys):
+    artifact = exported("tiny-vit")
+    expected = outputs(artifact, "openvino")["predicted_depth"]
+    monkeypatch.setenv(module.CACHE_VARIABLE, str(tmp_path / "kept"))
+    for _ in range(2):
+        assert np.array_equal(outputs(artifact, "openvino")["predicted_depth"], expected)
+        assert list((tmp_path / "kept").glob("*.blob"))
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o777)
+    monkeypatch.setenv(module.CACHE_VARIABLE, str(tmp_path / "shared"))
+    assert "can be written by other users" in complaint(
+        capsys, 2, "verify", artifact.path, "--golden", "--runtime", "openvino"
+    )
+
+
+def test_nothing_is_sent_or_stored_at_home(tmp_path):
+    """OpenVINO installs a telemetry package, which its runtime does not use."""
+    code = (
+        "import socket, sys\n"
+        "def refuse(*_):\n    raise SystemExit('a connection was opened')\n"
+        "socket.socket.connect = refuse\n"
+        "from dpt_deploy.cli import main\n"
+        "main()\n"
+    )
+    argv = ["verify", str(exported("tiny-vit").path), "--golden", "--runtime", "openvino"]
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {**os.environ, "HOME": str(home)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *argv], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert not list(home.iterdir())
