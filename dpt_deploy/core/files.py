@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from dpt_deploy.core.disk.private import HIDDEN, hidden_folder, sweep
+from dpt_deploy.core.disk.private import HIDDEN, SCRATCH, hidden_folder, sweep
 from dpt_deploy.core.errors import ResourceError, UsageError
 
 _ATTEMPTS = 20  # another process may remove the folder between two calls
@@ -38,6 +39,14 @@ def name_error(path: str | Path, error: OSError) -> UsageError | None:
     return UsageError(f"{path}: {found}", hint=hint)
 
 
+def check_text_path(path: Path) -> None:
+    """Raise :class:`UsageError` if a path is no UTF-8 text, which most libraries that open files need."""
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError as exc:
+        raise UsageError(f"{path} is a path that is no UTF-8 text", hint="rename the file or its folder") from exc
+
+
 def resolved(path: Path) -> Path:
     """The absolute path behind symbolic links. A link that leads to itself stays as it is, and cannot be opened."""
     return Path(os.path.realpath(path))
@@ -64,7 +73,7 @@ def write_errors(path: Path) -> Iterator[None]:
 def ensure_folder(path: Path) -> list[Path]:
     """Create the folder ``path`` and its parents; return those that were created, innermost first.
 
-    What killed runs left in it is removed.
+    What killed runs left in it, and in the system's temporary folder, is removed.
 
     Raises:
         UsageError: ``path`` is a file.
@@ -75,6 +84,7 @@ def ensure_folder(path: Path) -> list[Path]:
         made = [folder for folder in (path, *path.parents) if not folder.exists()]
         make_folder(path)
     sweep(path, HIDDEN)
+    sweep(Path(tempfile.gettempdir()), SCRATCH)
     return made
 
 

@@ -8,11 +8,23 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from dpt_deploy.core import limits
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.optional import extra
 
 # Raised by h5py for a file that cannot be opened, a missing array, or a damaged chunk, type or header.
 _DAMAGE = (OSError, KeyError, ValueError, TypeError, RuntimeError)
+
+
+def read_array(file: Any, key: str) -> Any:
+    """Read the array ``key`` of an open file.
+
+    Raises:
+        BadFileError: it takes more memory than an image may.
+    """
+    found = file[key]
+    limits.IMAGE.check(f"{file.filename}: {key}", found.nbytes)
+    return found[()]
 
 
 @contextmanager

@@ -24,7 +24,7 @@ import numpy as np
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.datasets.base import Sample, depth_sample
 from dpt_deploy.datasets.folders import Search, read_lines
-from dpt_deploy.datasets.hdf5 import opened
+from dpt_deploy.datasets.hdf5 import opened, read_array
 from dpt_deploy.datasets.paired import Entry, PairedFiles, png_depth
 
 _MAX_DIFFERENCE_S = 0.02  # the benchmark's default
@@ -56,7 +56,7 @@ class Hdf5Frames:
 
     def read(self, index: int) -> Sample:
         with opened(self._files[index]) as file:
-            image, depth = (file[key][()] for key in ("gt/img_1", "gt/gt_depth"))
+            image, depth = (read_array(file, key) for key in ("gt/img_1", "gt/gt_depth"))
         if image.ndim != 3 or image.shape[2] != 3 or not (image.min() >= 0 and image.max() <= 1):
             raise BadFileError(
                 f"gt/img_1 is {image.shape} with values {image.min()}..{image.max()}; expected (H, W, 3) in 0..1",

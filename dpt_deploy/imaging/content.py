@@ -16,6 +16,7 @@ from dpt_deploy.core.errors import BadFileError
 
 HEAD = 400  # bytes from the start of a file that suffice to recognise it
 _MPEG_TS = 0x47
+_SHORT, _WIDTH, _HEIGHT = 3, 256, 257  # of TIFF: the type of 16 bits, and tags
 _AVIF = (b"avif", b"avis")
 _IMAGE_STARTS = {
     b"\xff\xd8\xff": "JPEG",
@@ -87,6 +88,21 @@ def png_size(path: Path, data: bytes) -> PngSize:
     if not (width and height) or colour not in _SAMPLES:
         raise _damaged(path, "its header is impossible")
     return PngSize(width, height, depth * _SAMPLES[colour], bool(interlace))
+
+
+def tiff_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height in the first directory of a TIFF; None where they are missing."""
+    order = "<" if data.startswith(b"II") else ">"
+    found: dict[int, int] = {}
+    try:
+        (begin,) = struct.unpack_from(f"{order}I", data, 4)
+        (count,) = struct.unpack_from(f"{order}H", data, begin)
+        for entry in range(begin + 2, begin + 2 + 12 * count, 12):
+            tag, kind = struct.unpack_from(f"{order}HH", data, entry)
+            (found[tag],) = struct.unpack_from(order + ("H" if kind == _SHORT else "I"), data, entry + 8)
+    except struct.error:
+        return None
+    return (found[_WIDTH], found[_HEIGHT]) if {_WIDTH, _HEIGHT} <= set(found) else None
 
 
 def check_png(path: Path, data: bytes) -> None:

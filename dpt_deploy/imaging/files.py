@@ -22,7 +22,7 @@ from dpt_deploy.core import limits
 from dpt_deploy.core.errors import BadFileError, ResourceError, UsageError
 from dpt_deploy.core.files import atomic_write_bytes
 from dpt_deploy.core.optional import extra
-from dpt_deploy.imaging.content import check_png, image_kind, png_size
+from dpt_deploy.imaging.content import check_png, image_kind, png_size, tiff_size
 from dpt_deploy.imaging.encode import depth_to_uint16
 from dpt_deploy.imaging.palette import palette
 
@@ -118,7 +118,8 @@ def _check_decodes(path: Path, data: bytes, kind: str) -> None:
                 image.draft(None, (1, 1))
                 image.load()
     except _PILLOW_ERRORS as exc:
-        if kind == "TIFF" and isinstance(exc, SyntaxError):
+        if kind == "TIFF" and isinstance(exc, SyntaxError) and (sides := tiff_size(data)):
+            limits.IMAGE.check(path, 3 * sides[0] * sides[1])
             return
         raise BadFileError(
             f"{path} cannot be decoded: {str(exc).splitlines()[0] if str(exc) else type(exc).__name__}",

@@ -18,6 +18,7 @@ import onnxruntime as ort
 
 from dpt_deploy.artifact.sidecar import Sidecar
 from dpt_deploy.core.errors import BadFileError, DptError, IncompatibleError, ResourceError, UsageError
+from dpt_deploy.core.files import check_text_path
 from dpt_deploy.core.runner import Tensors
 from dpt_deploy.core.spec import TensorSpec
 from dpt_deploy.runtime.ends import check_ends
@@ -50,6 +51,7 @@ class OrtRunner:
         return cls(request.path, threads=request.threads, sidecar=request.sidecar)
 
     def __enter__(self) -> Self:
+        check_text_path(self._path)
         options = ort.SessionOptions()
         options.log_severity_level = 4  # errors arrive as exceptions
         if self._threads:

@@ -18,6 +18,7 @@ import numpy as np
 from dpt_deploy.artifact.sidecar import Sidecar
 from dpt_deploy.core.disk.private import own_folder
 from dpt_deploy.core.errors import BadFileError, DptError, IncompatibleError, ResourceError, UsageError
+from dpt_deploy.core.files import check_text_path
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.runner import Tensors
 from dpt_deploy.core.spec import TensorSpec
@@ -64,8 +65,9 @@ class OpenVinoRunner:
             BadFileError: it is none that OpenVINO can read, or not the one that its sidecar describes.
             IncompatibleError: OpenVINO computes it wrong, or this processor lacks the type.
             ResourceError: no memory.
-            UsageError: the folder for compiled graphs is not the user's own.
+            UsageError: the folder for compiled graphs is not the user's own, or the path is no UTF-8 text.
         """
+        check_text_path(self._path)
         core = openvino.Core()
         if self.rest.upper() not in _capabilities(core):
             raise IncompatibleError(
@@ -91,11 +93,11 @@ class OpenVinoRunner:
 
     @property
     def inputs(self) -> Sequence[TensorSpec]:
-        return tuple(map(_spec, self._open().inputs))
+        return tuple(map(self._spec, self._open().inputs))
 
     @property
     def outputs(self) -> Sequence[TensorSpec]:
-        return tuple(map(_spec, self._open().outputs))
+        return tuple(map(self._spec, self._open().outputs))
 
     def infer(self, inputs: Tensors) -> dict[str, np.ndarray]:
         """Run once.
@@ -109,7 +111,7 @@ class OpenVinoRunner:
             found = self._request.infer(dict(inputs), share_inputs=True, share_outputs=False)
         except RuntimeError as exc:
             raise _translated(exc, inputs) from exc
-        return {port.get_any_name(): value for port, value in found.items()}
+        return {self._name(port): value for port, value in found.items()}
 
     def synchronize(self) -> None:
         """``infer`` returns finished arrays: nothing to wait for."""
@@ -118,6 +120,16 @@ class OpenVinoRunner:
         if self._compiled is None:
             raise DptError("the runner was used outside its 'with' block")
         return self._compiled
+
+    def _spec(self, port: Any) -> TensorSpec:
+        dims = (dim.get_length() if dim.is_static else str(dim) for dim in port.get_partial_shape())
+        return TensorSpec(self._name(port), str(np.dtype(port.get_element_type().to_dtype())), tuple(dims))
+
+    def _name(self, port: Any) -> str:
+        """The sidecar's name of a tensor, which may have several where nodes were merged."""
+        known = {end.name for end in (*self._sidecar.inputs, *self._sidecar.outputs)} if self._sidecar else set()
+        name: str = next(iter(known & port.get_names()), port.get_any_name())
+        return name
 
     def _config(self) -> dict[str, Any]:
         config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": self.rest, "PERFORMANCE_HINT": "LATENCY"}
@@ -176,11 +188,6 @@ def _refuse_wrong(model: Any, path: Path) -> None:
                 " output goes two ways",
                 hint="export it again, or use the int8-cpu file",
             )
-
-
-def _spec(port: Any) -> TensorSpec:
-    dims = (dim.get_length() if dim.is_static else str(dim) for dim in port.get_partial_shape())
-    return TensorSpec(port.get_any_name(), str(np.dtype(port.get_element_type().to_dtype())), tuple(dims))
 
 
 def _translated(exc: RuntimeError, inputs: Tensors) -> DptError:

@@ -218,7 +218,7 @@ def test_a_static_artefact_is_verified_at_its_own_size(static, capsys):
 # --- other options ----------------------------------------------------------------------------------------------------
 
 OTHERS = {
-    "runtime": (("verify", "--runtime", "tpu"), 2, "known: ort, emu, trt, native, torch"),
+    "runtime": (("verify", "--runtime", "tpu"), 2, "known: ort, openvino, openvino-bf16, emu, trt, native, torch"),
     "torch runs no file": (("verify", "--runtime", "torch"), 2, "does not run exported files"),
     "golden and size": (("verify", "--golden", "--res", "64"), 2, "at their own size"),
     "golden and weights": (("verify", "--golden", "--weights", "x.pt"), 2, "at their own size"),

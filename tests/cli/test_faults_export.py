@@ -333,13 +333,27 @@ def test_killed_the_first_time_there_is_no_artefact_or_a_whole_one(event, tmp_pa
     recovers(tmp_path / "out", capsys)
 
 
-def test_what_a_killed_run_left_goes_even_if_all_is_up_to_date(tmp_path, former, made, capsys):
+def test_what_a_killed_run_left_goes_even_if_all_is_up_to_date(
+    tmp_path, tmp_path_factory, former, made, monkeypatch, capsys
+):
     copied(former, tmp_path)
+    system = tmp_path_factory.mktemp("system")
+    monkeypatch.setattr("tempfile.tempdir", str(system))
+    left = system / "dpt-deploy-0123456789abcdef"
+    left.mkdir()
     killed("half", tmp_path, former)
     (tmp_path / ".tmp-0123456789abcdef").mkdir()
     assert len(list(tmp_path.iterdir())) == len(FILES) + 2
     recovers(tmp_path, capsys)
     assert made == []
+    assert not left.exists()
+
+
+def test_a_folder_that_is_no_text_is_refused_before_the_work(tmp_path, made, capsys):
+    said = complaint(capsys, 2, *argv(tmp_path / "bad\udcff"))
+    assert "no UTF-8 text" in said
+    assert made == []
+    assert not list(tmp_path.iterdir())
 
 
 def test_killed_after_the_last_move_it_is_finished(tmp_path, former, capsys):

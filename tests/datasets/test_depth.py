@@ -344,6 +344,15 @@ def test_tum_refuses_colours_of_another_kind(tmp_path, image):
     refuses(f"tum:{tmp_path}", "tum sample 'sitting/2.jpg'", "expected (H, W, 3) in 0..1")
 
 
+def test_tum_refuses_an_array_that_would_fill_the_memory(tmp_path):
+    """The file is small: HDF5 stores one value for chunks that were never written."""
+    writers.write_tum_hdf5(tmp_path)
+    with h5py.File(tmp_path / "sitting/2.jpg.h5", "r+") as file:
+        del file["gt/gt_depth"]
+        file.create_dataset("gt/gt_depth", (30000, 30000), "f4", compression="gzip", fillvalue=1.0)
+    refuses(f"tum:{tmp_path}", "sitting/2.jpg.h5: gt/gt_depth has 3,600,000,000 bytes")
+
+
 def test_tum_refuses_a_file_without_depth(tmp_path):
     writers.write_tum_hdf5(tmp_path)
     with h5py.File(tmp_path / "sitting/2.jpg.h5", "r+") as file:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import resource
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -175,6 +176,26 @@ def test_a_float_tiff_is_refused_for_its_samples(tmp_path, photograph, capfd):
     with pytest.raises(BadFileError, match="expected integers of 8 or 16 bits"):
         images.read_image(_write(tmp_path, "a.tif", _encoded(photograph[..., 0].astype(np.float32), "TIFF")))
     assert capfd.readouterr().err == ""  # OpenCV would write a line of its own
+
+
+def _tiff_of_two_samples(width, height):
+    """A grey image with transparency, which Pillow does not know and OpenCV reads."""
+    short, entries = 3, [(256, width), (257, height), (258, 8), (259, 1), (262, 1), (273, 146), (277, 2), (278, height)]
+    directory = b"".join(struct.pack("<HHIHH", tag, short, 1, value, 0) for tag, value in entries)
+    count = struct.pack("<HHII", 279, 4, 1, 2 * width * height) + struct.pack("<HHIHH", 338, short, 1, 2, 0)
+    head = b"II*\0" + struct.pack("<IH", 8, 10) + directory + count + struct.pack("<I", 0)
+    return head.ljust(146, b"\0") + bytes(range(2 * width * height))
+
+
+def test_a_tiff_that_only_opencv_reads_has_the_limit_of_the_others(tmp_path, monkeypatch):
+    path = _write(tmp_path, "a.tif", _tiff_of_two_samples(5, 4))
+    assert images.read_image(path).shape == (4, 5, 3)
+    monkeypatch.setenv("DPT_DEPLOY_MAX_IMAGE", "59")
+    with pytest.raises(BadFileError, match="has 60 bytes of pixels"):
+        images.read_image(path)
+    (tmp_path / "b.tif").write_bytes(path.read_bytes()[:60])  # without its size
+    with pytest.raises(BadFileError, match="cannot be decoded"):
+        images.read_image(tmp_path / "b.tif")
 
 
 @pytest.mark.parametrize("rest", [b"more", b"P6\n1 1\n255\nabc"])

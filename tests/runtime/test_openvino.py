@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from support.faults.calling import complaint, fine
-from support.tiny import TINY, exported, tampered
+from support.tiny import TINY, copied, exported, tampered
 
 pytest.importorskip("openvino", reason="the extra openvino is not installed")
 
@@ -21,6 +21,7 @@ from dpt_deploy.jobs.common.inputs import model_inputs, parity_images
 from dpt_deploy.jobs.common.runners import open_runner
 from dpt_deploy.jobs.verify.verify import verify_artifact
 from dpt_deploy.measure.metrics import range_error
+from dpt_deploy.model.checkpoints.read import read_checkpoint
 from dpt_deploy.runtime import openvino as module
 
 BF16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -136,6 +137,16 @@ def test_inputs_that_do_not_fit_are_refused():
         before = kept.copy()
         runner.infer({"pixel_values": good * 0.5})
         assert np.array_equal(kept, before)  # the array belongs to the caller
+
+
+@pytest.mark.parametrize("runtime", ["ort", "openvino"])
+def test_a_path_that_is_no_text_is_refused_as_such(runtime, tmp_path):
+    folder = tmp_path / "bad\udcff"
+    artifact = copied(exported("tiny-vit"), folder)
+    with pytest.raises(UsageError, match="no UTF-8 text"), open_runner(artifact, runtime):
+        pass
+    with pytest.raises(UsageError, match="no UTF-8 text"):
+        read_checkpoint(folder / "weights.pt")
 
 
 def test_what_is_no_graph_is_refused(tmp_path):

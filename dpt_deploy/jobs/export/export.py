@@ -12,7 +12,7 @@ from dpt_deploy.artifact.staging import commit_all, settle, staged
 from dpt_deploy.artifact.store import Artifact
 from dpt_deploy.core.environment import processor, tool_versions
 from dpt_deploy.core.errors import ParityError
-from dpt_deploy.core.files import check_folder
+from dpt_deploy.core.files import check_folder, check_text_path
 from dpt_deploy.core.progress import say
 from dpt_deploy.core.spec import ImageSpec, ModelSpec
 from dpt_deploy.jobs.common.reference import build_reference
@@ -59,7 +59,8 @@ def export_model(request: ExportRequest, out: Path | str, *, force: bool = False
     """
     out = Path(out)
     check_export(request)
-    check_folder(out)  # before anything is downloaded
+    check_text_path(out)  # before anything is downloaded
+    check_folder(out)
     source = resolve_weights(request.weights, request.recipe, entry=request.entry, commercial=request.commercial)
     requests = {each.precision: each for each in request.variants}
     paths = {precision: out / f"{each.stem}.onnx" for precision, each in requests.items()}

@@ -25,7 +25,7 @@ from torch import Tensor
 from dpt_deploy.artifact.commit import recover
 from dpt_deploy.core.documents import parse_json, read_regular
 from dpt_deploy.core.errors import BadFileError, ResourceError
-from dpt_deploy.core.files import atomic_path
+from dpt_deploy.core.files import atomic_path, check_text_path
 from dpt_deploy.core.limits import JSON, PICKLE, UNPACKED
 from dpt_deploy.core.names import check_file_name
 from dpt_deploy.model.checkpoints.pickles import foreign_globals
@@ -91,7 +91,9 @@ def read_checkpoint(source: Path, entry: str = "") -> Checkpoint:
 
     Raises:
         BadFileError: missing, empty, truncated, not a checkpoint, a pickle that would run code, or without ``entry``.
+        UsageError: the path is no UTF-8 text.
     """
+    check_text_path(source)
     weights = _folder_file(source) if source.is_dir() else source
     files = _shards(weights) if weights.suffix == ".json" and _VARIANT.fullmatch(weights.name) else (weights,)
     entries: dict[str, Any] = {}

@@ -11,10 +11,15 @@ from dpt_deploy.jobs.common.runners import open_runner, runtime_help
 pytestmark = pytest.mark.fast
 
 REFUSED = {
-    "PyTorch runs no file": ("x.onnx", "torch", "does not run exported files", "use ort, openvino, openvino-bf16, emu, native"),
+    "PyTorch runs no file": (
+        "x.onnx",
+        "torch",
+        "does not run exported files",
+        "use ort, openvino, openvino-bf16, emu",
+    ),
     "an engine in ONNX Runtime": ("x.plan", "ort", "runs ONNX files; x.plan is an engine", "use trt, native, or"),
     "a model in TensorRT": ("x.onnx", "trt", "runs engines; x.onnx is an exported model", "dpt-deploy build x.onnx"),
-    "an unknown name": ("x.onnx", "tvm", "unknown runtime 'tvm'", "known: ort, emu"),
+    "an unknown name": ("x.onnx", "tvm", "unknown runtime 'tvm'", "known: ort, openvino"),
 }
 
 
