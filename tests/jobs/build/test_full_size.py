@@ -1,8 +1,8 @@
 """The published networks at their full size, in every narrow precision, through the real builder of TensorRT-RTX.
 
 What is built here is what a user builds; only calibration and comparison are short, because weights are random: what an
-engine is made of does not depend on their values. All precisions at all sizes are those of
-``benchmarks/precision_survey.py``.
+engine is made of does not depend on their values. Some hybrids have 4 of their 12 equal blocks, at full width. All
+precisions at all sizes are those of ``benchmarks/precision_survey.py``.
 """
 
 import pytest
@@ -28,6 +28,13 @@ NETWORKS = {
     "hybrid": {"name": "hybrid"},
     "hybrid-segmentation": {"name": "hybrid", "task": "segmentation"},
 }
+FEW_BLOCKS = {"taps": ["stage0", "stage1", 1, 3], "encoder": {"depth": 4}}
+SHORTENED = {
+    ("hybrid", "bf16"),
+    ("hybrid", "fp8"),
+    ("hybrid-segmentation", "bf16"),
+    ("hybrid-segmentation", "int8"),
+}
 CALIBRATED = {"tiny": Size(192, 192)}  # what has learned is measured at the size that it has learned at
 SMALL = Size(64, 64)
 
@@ -38,7 +45,8 @@ def test_it_builds_in_the_precision_asked_for_with_attention_whole(name, precisi
     options = {"precision": precision, "res": (CALIBRATED.get(name, SMALL),)}
     if name != "tiny":
         options["weights"] = "random"
-    request = ExportRequest(load_recipe(**NETWORKS[name]), **options)
+    model = FEW_BLOCKS if (name, precision) in SHORTENED else None
+    request = ExportRequest(load_recipe(**NETWORKS[name], model=model), **options)
     with quick_accuracy():
         artifact = export_model(request, tmp_path).artifact
     assert artifact.sidecar.precision == precision
@@ -46,5 +54,5 @@ def test_it_builds_in_the_precision_asked_for_with_attention_whole(name, precisi
     built = build_engine_artifact(artifact.path, tmp_path, res=parse_ranges(side), batch=4, library="tensorrt_rtx")
     record = built.artifact.sidecar.engine
     assert record.audit.share(precision) > LEAST.get((name, precision), 0.9)
-    assert record.audit.attention == {"whole": BLOCKS[name], "decomposable": 0}
+    assert record.audit.attention == {"whole": 4 if model else BLOCKS[name], "decomposable": 0}
     assert [str(profile) for profile in record.profiles] == [f"{side} batch 1", f"{side} batch 2..4"]
