@@ -13,6 +13,7 @@ from dpt_deploy.artifact.sidecar import Sidecar, WeightsSource
 from dpt_deploy.artifact.staging import commit, staged
 from dpt_deploy.artifact.store import open_artifact, record, sidecar_path, write_sidecar
 from dpt_deploy.core.errors import BadFileError, ResourceError, UsageError
+from dpt_deploy.core.recipe import load_recipe
 
 pytestmark = pytest.mark.fast
 
@@ -145,6 +146,16 @@ CHANGES = {
 @pytest.mark.parametrize(("change", "match"), CHANGES.values(), ids=CHANGES)
 def test_a_sidecar_with_a_wrong_entry_is_refused_and_the_entry_named(change, match, tmp_path):
     refused(changed(handmade(tmp_path), change), match)
+
+
+@pytest.mark.parametrize("source", ["hf-hub:timm/resnet18", "local-dir:/etc", "resnet18/../x"])
+def test_a_network_of_timm_from_another_source_is_refused(source, tmp_path):
+    path = handmade(tmp_path).path
+    model = load_recipe("tiny-conv").model
+    write_sidecar(path, replace(payloads(tmp_path, "old"), model=model))
+    assert open_artifact(path).sidecar.model == model
+    changed(open_artifact(path), lambda d: d["model"]["encoder"].update(timm_name=source))
+    refused(path, "timm_name is .*expected the plain name of an architecture of timm")
 
 
 def test_a_key_of_a_later_version_is_left_out(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 from support.faults.calling import complaint, fine
 from support.faults.handmade import listing
 from support.tiny import copied, exported, tiny_path, tiny_recipe, tiny_spec
+from support.training import TRAINING
 
 from dpt_deploy.cli import call, export
 from dpt_deploy.core.size import Size
@@ -93,6 +94,23 @@ RECIPES = {
 def test_a_bad_recipe_is_refused(text, said, tmp_path, capsys):
     path = tmp_path / "absent.toml" if text is None else recipe(tmp_path, text)
     assert said in complaint(capsys, 4, "export", "--backbone", path, "--weights", "random", "-o", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("../../x", "it has a separator"), ("\\u001b]0;x", "it has a control character")],
+    ids=["folder", "escape"],
+)
+@pytest.mark.parametrize("command", ["convert", "train"])
+def test_a_recipe_with_an_unsafe_name_is_refused_by_other_commands(command, name, said, tmp_path, capsys):
+    path = recipe(tmp_path, f'base = "{VIT}"\nname = "{name}"')
+    training = tmp_path / "training.toml"
+    training.write_text(TRAINING.format(backbone=path.name, task="depth"))
+    before = listing(tmp_path)
+    given = [training] if command == "train" else ["--backbone", path, "--weights", "random"]
+    assert said in complaint(capsys, 4, command, *given, "-o", tmp_path / "out")
+    assert listing(tmp_path) == before
     assert not (tmp_path / "out").exists()
 
 

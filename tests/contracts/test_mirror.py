@@ -40,7 +40,7 @@ TESTED_IN = {
     "jobs/build/test_build.py": "cli/build engine/builder jobs/build/golden jobs/build/request jobs/common/targets",
     "jobs/common/test_signature.py": "cli/sign",
     "jobs/export/test_assemble.py": "jobs/export/facts jobs/export/request",
-    "jobs/export/test_quantised.py": "jobs/export/accuracy jobs/export/budget jobs/export/calibration "
+    "jobs/export/test_quantised.py": "jobs/export/accuracy jobs/export/budget "
     "jobs/export/measurements jobs/export/payloads",
     "jobs/export/test_typed.py": "jobs/export/export runtime/emulated",
     "contracts/doors/test_new_approximate_rewrite.py": "jobs/export/approximation",

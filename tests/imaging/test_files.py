@@ -388,6 +388,20 @@ def test_an_intact_video_lacks_nothing(tmp_path, suffix):
     assert (len(list(video.frames)), video.shortfall) == (8, 0)
 
 
+def test_a_webm_video_is_read(tmp_path):
+    path = tmp_path / "a.webm"
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"VP80"), 25.0, (64, 64))
+    if not writer.isOpened():
+        pytest.skip("this OpenCV has no encoder for VP8")
+    for number in range(4):
+        writer.write(np.full((64, 64, 3), (90, 20, 40 * number), np.uint8))
+    writer.release()
+    video = iter_video(path)
+    pixels = list(video.frames)
+    assert (len(pixels), pixels[0].shape, video.shortfall) == (4, (64, 64, 3), 0)
+    assert np.abs(pixels[3].mean((0, 1)) - (120, 20, 90)).max() < 12
+
+
 @pytest.mark.parametrize("fps", [105.611, 119.4567, 196.263, 211.222, 29.97, 59.94006, 23.976, 30.0, 7.77777, 960.123])
 def test_every_frame_rate_is_written_with_the_nearest_that_fits(tmp_path, fps):
     path = tmp_path / "a:b.mp4"  # a colon is no protocol

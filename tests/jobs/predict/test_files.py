@@ -220,6 +220,26 @@ def test_a_folder_without_images_is_an_error(tmp_path):
         run_files(exported(DEPTH).path, tmp_path / "empty", tmp_path / "out")
 
 
+def test_a_folder_skips_a_link_to_itself(folder, tmp_path):
+    (folder / "b.png").unlink()
+    (folder / "again").symlink_to(folder)
+    (folder / "again.png").symlink_to(folder)
+    results = run_files(exported(DEPTH).path, folder, tmp_path / "out")
+    assert [(result.source.name, result.error) for result in results] == [("a.png", ""), ("c.jpg", "")]
+
+
+def test_every_image_of_a_folder_is_found_whatever_its_suffix(tmp_path):
+    (tmp_path / "photos").mkdir()
+    kinds = {".avif": "AVIF", ".gif": "GIF", ".jfif": "JPEG", ".jp2": "JPEG2000", ".mpo": "MPO"}
+    Image.init()
+    names = [f"a{suffix}" for suffix, kind in kinds.items() if kind in Image.SAVE]
+    for name in names:
+        Image.fromarray(RGB).save(tmp_path / "photos" / name, kinds[Path(name).suffix])
+    results = run_files(exported(DEPTH).path, tmp_path / "photos", tmp_path / "out", formats=("png",))
+    assert [(result.source.name, result.error) for result in results] == [(name, "") for name in names]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{name}.png" for name in names]
+
+
 # --- video ------------------------------------------------------------------------------------------------------------
 
 
@@ -245,6 +265,15 @@ def test_what_is_no_video_is_an_error(tmp_path):
     with pytest.raises(BadFileError, match=r"in\.mp4"):
         run_files(exported(DEPTH).path, tmp_path / "in.mp4", tmp_path / "out.mp4")
     assert not (tmp_path / "out.mp4").exists()
+
+
+def test_a_video_is_not_written_into_a_container_that_cannot_hold_the_codec(tmp_path, capsys):
+    save_video(tmp_path / "in.mp4")
+    argv = ["run", str(exported(DEPTH).path), str(tmp_path / "in.mp4"), "-o", str(tmp_path / "x.webm")]
+    assert call(argv) == 2
+    said = capsys.readouterr().err
+    assert "expected the suffix .avi or .m4v or .mkv or .mov or .mp4" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 
 
 # --- without torch ----------------------------------------------------------------------------------------------------

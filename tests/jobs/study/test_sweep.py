@@ -4,9 +4,11 @@ import json
 
 import pytest
 from support.faults.calling import complaint, fine
+from support.faults.handmade import listing
 from support.tiny import quick_accuracy, tiny_path
 
 from dpt_deploy.jobs.study import sweep
+from dpt_deploy.jobs.study.study import MODELS
 from dpt_deploy.jobs.study.sweep import Point, _marked
 from dpt_deploy.report.pareto_figure import draw_pareto
 
@@ -61,3 +63,15 @@ def test_mistakes(options, message, tmp_path, capsys):
     said = complaint(capsys, 2, "sweep", "--backbone", tiny_path("tiny-vit"), "-o", tmp_path / "out", *options)
     assert message in said
     assert not (tmp_path / "out").exists()
+
+
+def test_a_models_folder_that_is_a_link_is_refused(tmp_path, capsys):
+    victim, out = tmp_path / "victim", tmp_path / "out"
+    victim.mkdir()
+    out.mkdir()
+    (victim / "precious").write_text("precious")
+    (out / MODELS).symlink_to(victim)
+    argv = ["sweep", "--backbone", tiny_path("tiny-vit"), "--weights", "random", "--scenes", "2", "-o", out]
+    assert "models is a symbolic link" in complaint(capsys, 2, *argv)
+    assert listing(victim) == {"precious": b"precious"}
+    assert [path.name for path in out.iterdir()] == [MODELS]
