@@ -129,16 +129,27 @@ class Predictor:
             UsageError: the array is not an RGB image, or the model cannot take its size.
             ResourceError: out of memory.
         """
-        refuse_on_device(image)
-        rules.require_rgb(image)
-        if isinstance(self._runner, ImageRunner):
-            values, outputs = self._runner.predict(image), self._sidecar.outputs
-            maps = {each.name: map_of(each.kind, values[each.name], self._sidecar.model) for each in outputs}
-            return Prediction(self.network_size(*image.shape[:2]), maps)
-        height, width = image.shape[:2]
-        return self.finish(self.infer_all(self.prepare(image)), height, width)
+        return self.end(self.compute(self.begin(image)), Size(*image.shape[:2]))
 
     __call__ = predict
+
+    def begin(self, image: np.ndarray) -> Any:
+        """The first part of :meth:`predict`, which may run in a thread of its own: all before the network."""
+        refuse_on_device(image)
+        rules.require_rgb(image)
+        return image if isinstance(self._runner, ImageRunner) else self.prepare(image)
+
+    def compute(self, begun: Any) -> Any:
+        """The second part: the network, on what :meth:`begin` returned."""
+        return self._runner.predict(begun) if isinstance(self._runner, ImageRunner) else self.infer_all(begun)
+
+    def end(self, computed: Any, size: Size) -> Prediction:
+        """The last part, which may run in a thread of its own: the maps of an image of ``size``."""
+        if not isinstance(self._runner, ImageRunner):
+            return self.finish(computed, size.height, size.width)
+        outputs, model = self._sidecar.outputs, self._sidecar.model
+        maps = {each.name: map_of(each.kind, computed[each.name], model) for each in outputs}
+        return Prediction(self.network_size(size.height, size.width), maps)
 
     def predict_all(self, images: Iterable[Any]) -> Iterator[Prediction]:
         """Yield the prediction of each image, in order; meant for the frames of a video.
@@ -149,12 +160,13 @@ class Predictor:
         Raises:
             UsageError, ParityError, ResourceError: for the reasons of :meth:`predict`.
         """
-        if not self._overlaps:
+        if not self.overlaps:
             return map(self.predict, images)
         return overlapped(images, self._begin, self._end)
 
     @property
-    def _overlaps(self) -> bool:
+    def overlaps(self) -> bool:
+        """True if :meth:`predict_all` computes one image while it copies another."""
         return isinstance(self._runner, AsyncRunner)
 
     def _begin(self, image: Any, wait: bool) -> Any:

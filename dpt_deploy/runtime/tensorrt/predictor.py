@@ -134,7 +134,7 @@ class DevicePredictor(Predictor):
         return run
 
     @property
-    def _overlaps(self) -> bool:
+    def overlaps(self) -> bool:
         return True
 
     def _begin(self, image: Any, _wait: bool = True) -> _Underway:

@@ -22,6 +22,7 @@ from dpt_deploy.imaging.files import read_image, read_pfm
 from dpt_deploy.imaging.palette import palette
 from dpt_deploy.jobs.predict.files import run_files
 from dpt_deploy.jobs.predict.load import load
+from dpt_deploy.runtime.predictor import Predictor
 
 DEPTH, METRIC, SEGMENTATION = "tiny-vit", "tiny-metric", "tiny-seg"
 
@@ -198,6 +199,18 @@ def test_a_folder_goes_on_past_a_corrupt_file_and_reports_it(folder, tmp_path):
         ("c.jpg", False),
     ]
     assert sorted(path.name for path in out.iterdir()) == ["a.pfm", "a.png", "c.pfm", "c.png"]
+
+
+def test_reading_ahead_and_writing_behind_change_no_byte(folder, tmp_path, monkeypatch):
+    """A predictor that overlaps its own work gets one image after the other."""
+    path = exported(DEPTH).path
+    divided = run_files(path, folder, tmp_path / "divided", formats=("png", "pfm", "color"))
+    monkeypatch.setattr(Predictor, "overlaps", True)
+    alone = run_files(path, folder, tmp_path / "alone", formats=("png", "pfm", "color"))
+    assert [(each.source, each.error) for each in divided] == [(each.source, each.error) for each in alone]
+    first, second = (sorted((tmp_path / name).iterdir()) for name in ("divided", "alone"))
+    assert [file.name for file in first] == [file.name for file in second] != []
+    assert [file.read_bytes() for file in first] == [file.read_bytes() for file in second]
 
 
 def test_the_command_ends_with_exit_code_4_and_names_the_file(folder, tmp_path, capsys):
