@@ -24,6 +24,7 @@ import onnx_ir as ir
 
 from dpt_deploy.core.errors import BadFileError, DptError, UsageError
 from dpt_deploy.core.precision import QuantisedFormat, find_precision
+from dpt_deploy.graph.analysis.describe import IDLE_BIAS
 from dpt_deploy.graph.precision.types import is_typed
 
 _TINY = float(np.finfo(np.float16).smallest_subnormal)  # the least step: a smaller one would be zero in an FP16 graph
@@ -160,7 +161,7 @@ class _Quantiser:
         OpenVINO 2026.4 applies the scale of the weight twice where a convolution without a bias has several readers.
         A bias of zero would be optimised away before that.
         """
-        bias = self._constant(f"{_name(conv.outputs[0])}.bias", np.full(channels, _TINY), ir.DataType.FLOAT)
+        bias = self._constant(f"{_name(conv.outputs[0])}{IDLE_BIAS}", np.full(channels, _TINY), ir.DataType.FLOAT)
         conv.resize_inputs(3)
         conv.replace_input_with(2, bias)
 
