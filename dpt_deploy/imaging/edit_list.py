@@ -22,11 +22,13 @@ def shown_share(path: Path) -> float:
     try:
         movie = _movie(path)
         scale, _ = _clock(_find(movie, b"mvhd"))
-        tracks = [content for name, content in _boxes(movie) if name == b"trak"]
-        videos = [track for track in tracks if _find(track, b"mdia", b"hdlr")[8:12] == b"vide"]
-        return _share(videos[0], scale)
+        tracks = (content for name, content in _boxes(movie) if name == b"trak")
+        for track in tracks:
+            if _find(track, b"mdia", b"hdlr")[8:12] == b"vide":
+                return _share(track, scale)
     except (struct.error, LookupError, ZeroDivisionError):
-        return 1.0
+        pass
+    return 1.0
 
 
 def _share(track: bytes, movie_scale: int) -> float:
@@ -36,7 +38,7 @@ def _share(track: bytes, movie_scale: int) -> float:
     for length, time in _edits(_find(track, b"edts", b"elst")):
         if time >= 0:  # else nothing is shown for a while
             rest = (duration - max(0, time - begin)) / scale
-            shown += min(length / movie_scale, rest)
+            shown += max(0.0, min(length / movie_scale, rest))
     return min(1.0, shown * scale / duration)
 
 
@@ -67,7 +69,10 @@ def _clock(box: bytes) -> tuple[int, int]:
 def _find(data: bytes, *path: bytes) -> bytes:
     """The content of the first box on the path; raises :class:`LookupError` where there is none."""
     for wanted in path:
-        data = dict(reversed(list(_boxes(data))))[wanted]
+        found = next((content for name, content in _boxes(data) if name == wanted), None)  # no list: boxes are small
+        if found is None:
+            raise LookupError(wanted)
+        data = found
     return data
 
 

@@ -1,6 +1,7 @@
 """Trimmed videos: the frames that an edit list leaves out are not missing."""
 
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -84,3 +85,20 @@ def test_every_cut_of_the_file_is_read(whole, tmp_path):
     for length in range(0, len(data), 37):
         (tmp_path / "cut.mp4").write_bytes(data[:length])
         assert shown_share(tmp_path / "cut.mp4") == 1
+
+
+def test_a_part_behind_the_end_shows_nothing(whole, tmp_path):
+    assert shown_share(trimmed(whole, tmp_path / "behind.mp4", 2000, 100 * FRAME)) == 0
+
+
+def test_millions_of_empty_boxes_take_no_memory(whole, tmp_path):
+    """A box takes 8 bytes of a file, and a Python tuple of it twenty times as many."""
+    boxes = struct.pack(">I4s", 8, b"free") * (1 << 20)
+    path = tmp_path / "boxes.mp4"
+    path.write_bytes(struct.pack(">I4s", 8 + len(boxes), b"moov") + boxes)
+    tracemalloc.start()
+    try:
+        assert shown_share(path) == 1
+        assert tracemalloc.get_traced_memory()[1] < 3 * len(boxes)
+    finally:
+        tracemalloc.stop()
