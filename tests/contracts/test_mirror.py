@@ -16,6 +16,7 @@ TESTED_IN = {
     "cli/test_faults_export.py": "cli/export",
     "cli/test_keys_option.py": "cli/convert jobs/export/convert",
     "cli/test_faults_output.py": "cli/shared/stderr",
+    "core/encoders/test_base.py": "core/encoders/cnn core/encoders/transformer",
     "core/test_spec.py": "core/decode core/documents core/limits core/names core/ranges core/size",
     "core/test_optional.py": "core/errors",
     "engine/test_profiles.py": "core/profile",

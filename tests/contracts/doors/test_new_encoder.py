@@ -85,4 +85,4 @@ def test_a_kind_that_is_not_registered_is_refused(tmp_path, capsys):
     message = complaint(
         capsys, BadFileError.exit_code, "export", "--backbone", recipe(tmp_path), "--weights", "random", "-o", "out"
     )
-    assert "model.encoder.kind is 'mixer'; expected vit or hybrid or cnn" in message
+    assert "model.encoder.kind is 'mixer'; expected " in message

@@ -1,0 +1,42 @@
+"""Encoders as frozen data: one class a kind, with the numbers that kind is built from.
+
+A recipe and a sidecar name the kind; the other keys are those of its class. The modules that these classes describe
+are in :mod:`dpt_deploy.model.encoders`: this half needs neither PyTorch nor timm. Importing this package registers
+every kind.
+"""
+
+from dpt_deploy.core.encoders.base import (
+    ENCODER_SPECS,
+    PAPER_STRIDES,
+    EncoderFamily,
+    EncoderSpec,
+    Tap,
+    Tokens,
+    other_kinds_keys,
+    register_encoder_spec,
+)
+from dpt_deploy.core.encoders.cnn import CNNSpec
+from dpt_deploy.core.encoders.transformer import (
+    HybridSpec,
+    PositionResize,
+    TransformerSpec,
+    ViTSpec,
+    WeightStandardisation,
+)
+
+__all__ = [
+    "ENCODER_SPECS",
+    "PAPER_STRIDES",
+    "CNNSpec",
+    "EncoderFamily",
+    "EncoderSpec",
+    "HybridSpec",
+    "PositionResize",
+    "Tap",
+    "Tokens",
+    "TransformerSpec",
+    "ViTSpec",
+    "WeightStandardisation",
+    "other_kinds_keys",
+    "register_encoder_spec",
+]

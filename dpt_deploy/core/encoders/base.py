@@ -1,0 +1,102 @@
+"""The interface that every kind of encoder offers as data, and the table of the kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+
+EncoderFamily = Literal["transformer", "convolutional"]
+Tap = int | str  # a transformer block (0-based), or "stage0" … for the feature map of a stage
+
+PAPER_STRIDES = (4.0, 8.0, 16.0, 32.0)  # pixels between neighbours in the four fused maps, finest first (Figure 1)
+_MAX_BLOCKS = 1000
+
+
+class Tokens(NamedTuple):
+    """Token sequence of an encoder: ``width`` channels, one token for ``patch`` x ``patch`` pixels, ``prefix`` more."""
+
+    width: int
+    patch: int
+    prefix: int
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """The network in front of the decoder, as far as the decoder and the rest of the program ask.
+
+    Subclasses are the kinds. Each is registered by :func:`register_encoder_spec` under the default of its ``kind``.
+    The properties have the answers of an encoder without blocks and stages; a kind overrides what it has.
+    """
+
+    kind: str
+
+    family: ClassVar[EncoderFamily] = "transformer"
+    hidden: ClassVar[tuple[str, ...]] = ()  # keys that no tensor shows: the description in a checkpoint sets them
+    planted: ClassVar[tuple[str, ...]] = ()  # keys that plant a defect: the recipe sets them, whatever the checkpoint
+
+    @property
+    def tokens(self) -> Tokens | None:
+        """The sequence that its blocks return; None where taps are feature maps only."""
+        return None
+
+    @property
+    def blocks(self) -> int:
+        """Number of transformer blocks that a recipe may tap, counted from 0."""
+        return 0
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """Channels of the feature maps that a recipe may tap as ``stage0``, ``stage1``, …; each stands on its level."""
+        return ()
+
+    @property
+    def strides(self) -> tuple[float, ...]:
+        """Stride in the image, in pixels, of the four maps that the decoder fuses, finest first."""
+        return PAPER_STRIDES
+
+    def problems(self) -> Iterable[tuple[str, str]]:
+        """List values that no network can be built from, each with a hint."""
+        return ()
+
+    @classmethod
+    def variant(cls, value: Mapping[str, Any]) -> type[EncoderSpec]:
+        """The class of an encoder table, chosen by its ``kind``.
+
+        Raises:
+            ValueError: no such kind is registered.
+        """
+        kind = value.get("kind")
+        if kind not in ENCODER_SPECS:
+            found = "missing" if kind is None else repr(kind)
+            raise ValueError(f"kind is {found}; expected {' or '.join(sorted(ENCODER_SPECS))}")
+        return ENCODER_SPECS[kind]
+
+
+ENCODER_SPECS: dict[str, type[EncoderSpec]] = {}
+_Spec = TypeVar("_Spec", bound=type[EncoderSpec])
+
+
+def register_encoder_spec(cls: _Spec) -> _Spec:
+    """Make ``cls`` the class of the kind that its field ``kind`` has as default."""
+    kind: Any = next(entry.default for entry in fields(cls) if entry.name == "kind")
+    ENCODER_SPECS[kind] = cls
+    return cls
+
+
+def other_kinds_keys(cls: type[EncoderSpec]) -> frozenset[str]:
+    """Keys that registered kinds have and ``cls`` has not.
+
+    They are left out when a table is read: sidecars were once written with the keys of all kinds, and a recipe that
+    changes the kind inherits the keys of its base.
+    """
+    known = {entry.name for kind in ENCODER_SPECS.values() for entry in fields(kind)}
+    return frozenset(known - {entry.name for entry in fields(cls)})
+
+
+def stage_problems(blocks: tuple[int, ...], channels: tuple[int, ...]) -> Iterable[tuple[str, str]]:
+    """List values of a convolutional network's stages that none can be built from, each with a hint."""
+    if blocks and len(channels) < len(blocks):
+        yield f"{len(blocks)} stage_blocks and {len(channels)} stage_channels", "give the channels of each stage"
+    if sum(blocks) > _MAX_BLOCKS:
+        yield f"{sum(blocks)} blocks in the stages", f"at most {_MAX_BLOCKS} are supported"
