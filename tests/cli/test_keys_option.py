@@ -1,4 +1,4 @@
-"""``--keys``: what became of every key of a checkpoint, of one that fits and of one that does not."""
+"""``convert``: ``--keys`` of a checkpoint that fits and of one that does not, and a refusal that leaves no folder."""
 
 from __future__ import annotations
 
@@ -54,3 +54,10 @@ def test_a_checkpoint_that_does_not_fit_tells_what_is_wrong(tmp_path, capsys):
     messages = capsys.readouterr().err
     assert "missing     neck.0.weight" in messages
     assert "shape       head.conv3.bias" in messages
+
+
+def test_a_refused_conversion_leaves_no_folder(tmp_path, capsys):
+    target = tmp_path / "made" / "folder"
+    assert cli.call(["convert", "--backbone", "tiny-conv", "-o", str(target)]) == 2
+    assert "has no convolutional encoder of kind 'cnn'" in capsys.readouterr().err
+    assert not target.parent.exists()

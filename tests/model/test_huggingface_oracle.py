@@ -8,8 +8,10 @@ import re
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from support.checkpoints import Network, dpt_main, dpt_scriptable, random_tensors
 from support.specs import SMALL_HYBRID, SMALL_VIT
 
@@ -219,13 +221,38 @@ def test_us_to_hugging_face_and_back(spec, tmp_path):
     assert all(torch.equal(tensor, again.state_dict()[key]) for key, tensor in ours.state_dict().items())
 
 
-def test_our_folder_has_a_processor_with_the_model_s_own_rule(tmp_path):
+def test_our_folder_has_a_processor_that_makes_a_square(tmp_path):
     save_huggingface(random_model(SMALL_VIT), tmp_path, image=IMAGE)
     processor = transformers.AutoImageProcessor.from_pretrained(tmp_path)
     assert type(processor).__name__.startswith("DPTImageProcessor")
     pixels = processor(images=torch.full((3, 300, 500), 255, dtype=torch.uint8), return_tensors="pt")["pixel_values"]
-    assert pixels.shape[2:] == (288, 480)  # aspect kept, as little scaled as possible, multiples of 32
+    assert pixels.shape[2:] == (480, 480)
     assert torch.allclose(pixels, torch.ones_like(pixels))  # (255/255 - 0.5) / 0.5
+
+
+@pytest.mark.parametrize("spec", [SMALL_VIT, SMALL_HYBRID], ids=lambda spec: spec.encoder.kind)
+@pytest.mark.parametrize("sides", [(64, 64), (64, 96), (480, 480)], ids=str)
+def test_the_library_s_pipeline_runs_a_photograph_that_is_not_square(spec, sides, tmp_path):
+    ours, image = random_model(spec), replace(IMAGE, height=sides[0], width=sides[1])
+    save_huggingface(ours, tmp_path, image=image)
+    photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (100, 150, 3), dtype=np.uint8))
+    pipeline = transformers.pipeline("depth-estimation", model=str(tmp_path))
+    found = pipeline(photo)
+    assert found["depth"].size == photo.size
+    depth = run(ours, pipeline.image_processor(images=photo, return_tensors="pt")["pixel_values"])
+    resized = torch.nn.functional.interpolate(depth[:, None], (100, 150), mode="bicubic")[0, 0]
+    assert distance(resized, found["predicted_depth"]) <= MAX_OF_RANGE
+
+
+def test_the_library_s_pipeline_fails_where_the_aspect_is_kept(tmp_path):
+    """Once it does not, a folder may keep the aspect as our own imaging does."""
+    save_huggingface(random_model(SMALL_VIT), tmp_path, image=replace(IMAGE, height=64, width=64))
+    path = tmp_path / "preprocessor_config.json"
+    rule = json.loads(path.read_text()) | {"keep_aspect_ratio": True, "ensure_multiple_of": 32}
+    path.write_text(json.dumps(rule))
+    pipeline = transformers.pipeline("depth-estimation", model=str(tmp_path))
+    with pytest.raises(RuntimeError, match="is invalid for input of size"):
+        pipeline(Image.new("RGB", (150, 100)))
 
 
 def test_the_parameters_only_hugging_face_has_are_neutral(tmp_path):

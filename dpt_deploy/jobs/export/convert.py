@@ -52,10 +52,10 @@ def convert_checkpoint(
         for line in loaded.lines():
             say(line, detail=True)
         say(str(loaded))
-    ensure_folder(out)
     if layout == "huggingface":
         save_huggingface(model, out, image=recipe.image)
         return out
+    ensure_folder(out)
     target = out / f"{recipe.name}.safetensors"
     save_native(model, target)
     return target

@@ -31,8 +31,8 @@ def save_huggingface(model: DPT, folder: Path, *, image: ImageSpec | None = None
     """Write a folder that ``DPTForDepthEstimation`` or ``DPTForSemanticSegmentation`` ``.from_pretrained`` loads.
 
     The files are prepared in a private folder and then replace their namesakes together, ``config.json`` last: a
-    failure leaves a former folder as it was. With ``image``, its ``preprocessor_config.json`` states the model's own
-    rule (aspect kept, multiples of the stride).
+    failure leaves a former folder as it was. With ``image`` the folder also has a ``preprocessor_config.json``, so that
+    pipelines run. It stretches every photograph to one square, which is what the library's forward pass takes.
 
     Parameters that Hugging Face's classes have and a DPT never uses are not part of this program's models; they are
     filled so that every key exists: the final ``layernorm`` and batch norms with the identity, the coarsest level's
@@ -57,7 +57,7 @@ def save_huggingface(model: DPT, folder: Path, *, image: ImageSpec | None = None
         save_tensors(tensors, stage / names[0], {"format": "pt"})
         if image is not None:
             names.append("preprocessor_config.json")
-            _write_json(stage / names[1], _preprocessor(spec, image))
+            _write_json(stage / names[1], _preprocessor(encoder, image))
         names.append("config.json")
         _write_json(stage / names[-1], _config(spec, encoder))
         commit_files(FileSet(stage, names))
@@ -134,13 +134,21 @@ def _config(spec: ModelSpec, encoder: TransformerSpec) -> dict[str, Any]:
     return config
 
 
-def _preprocessor(spec: ModelSpec, image: ImageSpec) -> dict[str, Any]:
+def _preprocessor(encoder: TransformerSpec, image: ImageSpec) -> dict[str, Any]:
+    """Describe the library's own preparation of a photograph.
+
+    Its DPT reshapes tokens to a square, so the aspect cannot be kept; it would be an error for every photograph that
+    is not square. Its hybrid takes the size of the position grid only.
+    """
+    own = encoder.grid * encoder.patch
+    takes_image_size = image.height == image.width and not isinstance(encoder, HybridSpec)
+    side = image.height if takes_image_size else own
     return {
         "image_processor_type": "DPTImageProcessor",
         "do_resize": True,
-        "size": {"height": image.height, "width": image.width},
-        "keep_aspect_ratio": image.keep_aspect,
-        "ensure_multiple_of": spec.stride,
+        "size": {"height": side, "width": side},
+        "keep_aspect_ratio": False,
+        "ensure_multiple_of": 1,
         "resample": _BICUBIC,
         "do_rescale": True,
         "rescale_factor": 1 / 255,
