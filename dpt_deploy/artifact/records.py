@@ -193,15 +193,24 @@ class QuantisationRecord:
 
 @dataclass(frozen=True)
 class Shapes:
-    """Sizes that a graph takes: any multiple of ``stride``, or only ``static`` (height, width) with batch 1."""
+    """Sizes that a graph takes: any multiple of ``stride``, or only ``static`` (height, width).
+
+    A static graph takes batch 1, unless ``any_batch``: that is one whose network knows no other size.
+    """
 
     stride: Annotated[int, Range(1, 4096)]
     static: tuple[Side, Side] | None = None
+    any_batch: bool = False
 
     @property
     def static_size(self) -> Size | None:
         """The one size of a static graph."""
         return Size(*self.static) if self.static else None
+
+    @property
+    def single(self) -> bool:
+        """True if the graph takes one image of one size."""
+        return self.static is not None and not self.any_batch
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from dpt_deploy.core.files import check_folder
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.bench.candidates import candidates as all_candidates
 
+_SIZE = Size(384, 384)  # of the networks that take any
+
 
 def _names(*, gpu: bool) -> str:
     return ", ".join(each.name for each in all_candidates().values() if each.needs_gpu == gpu)
@@ -25,7 +27,7 @@ def _names(*, gpu: bool) -> str:
 @click.option(
     "--backbone", default="hybrid", show_default=True, help="Network to export, offline, if no ARTIFACT is given."
 )
-@res_option("Sizes.  [default: 384]")
+@res_option("Sizes.  [default: 384, or the only size of a static model]")
 @batch_option("Batches.  [default: 1]")
 @click.option(
     "--runtime",
@@ -117,6 +119,7 @@ def _measure(
 ) -> tuple[Any, list[Any]]:
     """Return the result, and the ratios that are worse than the baseline."""
     from dpt_deploy.artifact.store import open_artifact, open_model
+    from dpt_deploy.core.recipe import load_recipe
     from dpt_deploy.jobs.bench.bench import BenchRequest, bench_artifact, open_baseline
     from dpt_deploy.jobs.bench.candidates import find_candidate
     from dpt_deploy.jobs.predict.photo import photograph
@@ -127,17 +130,19 @@ def _measure(
     for name in names:
         find_candidate(name)  # before anything is exported
     recorded = open_baseline(baseline) if baseline else None
-    sizes = res or (Size(384, 384),)
     with photograph(photo, leave_out=no_photo) as path:
         if artifact:
             opened = open_artifact(artifact) if engine else open_model(artifact)
+            sizes = res or (opened.sidecar.shapes.static_size or _SIZE,)
         elif "trt" in names:
             from dpt_deploy.jobs.bench.cached import cached_engine
 
+            sizes = res or (load_recipe(backbone).model.only_size or _SIZE,)
             opened = cached_engine(backbone, sizes, batch or (1,))
         else:
             from dpt_deploy.jobs.bench.cached import cached_artifact
 
+            sizes = res or (load_recipe(backbone).model.only_size or _SIZE,)
             opened = cached_artifact(backbone, sizes)
         request = BenchRequest(sizes, batch or (1,), tuple(names), device=device or "", photograph=path, **options)
         result = bench_artifact(opened, request, baseline=recorded)

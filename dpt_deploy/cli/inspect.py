@@ -79,7 +79,8 @@ def _sizes(sidecar: Sidecar) -> str:
     static = sidecar.shapes.static_size
     if sidecar.engine:
         return "; ".join(map(str, sidecar.engine.profiles))
-    return f"static {static}" if static else f"any multiple of {sidecar.shapes.stride}, any batch"
+    batch = "batch 1" if sidecar.shapes.single else "any batch"
+    return f"only {static}, {batch}" if static else f"any multiple of {sidecar.shapes.stride}, {batch}"
 
 
 def _nodes(operators: dict[str, int]) -> list[tuple[str, str]]:

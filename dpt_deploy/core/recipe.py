@@ -191,7 +191,7 @@ def _recipe_from_table(table: Table, source: str) -> Recipe:
         },
     }
     recipe: Recipe = _build(Recipe, values, source, "")
-    _check_model(recipe.model, source)
+    _check_model(recipe, source)
     return recipe
 
 
@@ -242,14 +242,19 @@ def _value(value: Any, hint: Any, source: str, where: str) -> Any:
         raise BadFileError(f"recipe {source}: {exc}", hint="correct the value") from exc
 
 
-def _check_model(model: ModelSpec, source: str) -> None:
-    for problem, hint in _problems(model):
+def _check_model(recipe: Recipe, source: str) -> None:
+    for problem, hint in _problems(recipe.model, recipe.image):
         raise BadFileError(f"recipe {source}: {problem}", hint=hint)
 
 
-def _problems(model: ModelSpec) -> Iterator[tuple[str, str]]:
-    """Yield the reasons why no network can be built, each with a hint."""
+def _problems(model: ModelSpec, image: ImageSpec) -> Iterator[tuple[str, str]]:
+    """Yield the reasons why no network can be built, or none that takes such images, each with a hint."""
     yield from model.problems()
+    if model.encoder.fixed_size not in (None, (image.height, image.width)):
+        yield (
+            f"images of {image.height}x{image.width} pixels for a network that takes {model.only_size} only",
+            "set image.height and image.width to that size",
+        )
     for name in model.joint:
         if name not in TASKS or model.joint.count(name) > 1:
             yield f"joint task {name!r} is unknown or named twice", f"known tasks: {', '.join(TASKS)}"

@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Self
 
 from dpt_deploy.core.encoders import EncoderSpec, Tap
+from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.ranges import MAX_CLASSES, Channels, FileStem, Positive, Range, Side
+from dpt_deploy.core.size import Size, check_size
 
 ModelTask = Literal["depth", "segmentation"]
 Readout = Literal["ignore", "add", "project"]
@@ -70,6 +72,20 @@ class ModelSpec:
     metric: MetricTail | None = None
     joint: tuple[str, ...] = ()
 
+    @property
+    def only_size(self) -> Size | None:
+        """The one image size that the network takes; None where it takes every multiple of ``stride``."""
+        return Size(*self.encoder.fixed_size) if self.encoder.fixed_size else None
+
+    def check_size(self, size: Size) -> None:
+        """Raise :class:`UsageError` unless the network takes images of ``size``."""
+        if self.only_size not in (None, size):
+            raise UsageError(
+                f"{self.name!r} takes images of {self.only_size} pixels only; {size} was asked for",
+                hint="its weights belong to that one grid: leave the size out, or choose another network",
+            )
+        check_size(size, stride=self.stride)
+
     def with_classes(self, num_classes: int) -> Self:
         """A copy that is a segmentation model of ``num_classes`` classes."""
         return replace(self, task="segmentation", num_classes=num_classes, metric=None)
@@ -91,6 +107,8 @@ class ModelSpec:
                     "block taps count from 0; feature maps of a convolutional stage are named 'stage0', 'stage1', …",
                 )
         yield from encoder.problems()
+        if self.only_size and (self.only_size.height % self.stride or self.only_size.width % self.stride):
+            yield f"images of {self.only_size} pixels and a stride of {self.stride}", "the stride divides both sides"
         if (self.task == "segmentation") != (self.num_classes > 0):
             yield f"task {self.task!r} with {self.num_classes} classes", "set model.num_classes"
         yield from _stage_tap_problems(self)

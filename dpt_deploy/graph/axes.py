@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dpt_deploy.core.size import Size
+from dpt_deploy.core.spec import ModelSpec
 
 BATCH, HEIGHT, WIDTH = "batch", "height", "width"
 
@@ -18,7 +19,7 @@ MAX_BATCH = 1024
 
 @dataclass(frozen=True)
 class Axes:
-    """Variation of the input: fully dynamic, or fixed to one size (``static``) and batch 1.
+    """Variation of the input: fully dynamic, or fixed to one size (``static``) and, unless ``any_batch``, to batch 1.
 
     ``map_strides`` are the strides in the image, in pixels, of the feature maps inside the network.
     """
@@ -26,6 +27,14 @@ class Axes:
     stride: int
     static: Size | None = None
     map_strides: tuple[float, ...] = (4, 8, 16, 32)
+    any_batch: bool = False
+
+    @property
+    def free(self) -> tuple[str, ...]:
+        """Names of the symbolic dimensions, in the order of the input's."""
+        if self.static:
+            return (BATCH,) if self.any_batch else ()
+        return (BATCH, HEIGHT, WIDTH)
 
     @property
     def trace_size(self) -> Size:
@@ -34,11 +43,11 @@ class Axes:
 
     @property
     def trace_batch(self) -> int:
-        return 1 if self.static else TRACE_BATCH
+        return TRACE_BATCH if self.free else 1
 
     def traced_numbers(self) -> frozenset[int]:
         """Numbers that reveal a baked size: traced sides at every stride, token counts, products with the batch."""
-        if self.static:
+        if not self.free:
             return frozenset()
         size = self.trace_size
         strides = [1, self.map_strides[0] / 2, *self.map_strides]  # of the image, the last fused map, the other maps
@@ -46,4 +55,11 @@ class Axes:
         cells = {int(size.height // s * (size.width // s)) for s in strides}
         tokens = {cells_at + prefix for cells_at in cells for prefix in (1, 2)}
         counts = cells | tokens
-        return frozenset(sides | counts | {self.trace_batch * count for count in counts} | {self.trace_batch})
+        of_batch = {self.trace_batch, *(self.trace_batch * count for count in counts)}
+        return frozenset(of_batch if self.static else sides | counts | of_batch)
+
+
+def axes_of(spec: ModelSpec, static: Size | None) -> Axes:
+    """The axes of an export of ``spec``: every one that the network leaves free, unless ``static`` fixes them all."""
+    size = static or spec.only_size
+    return Axes(spec.stride, size, spec.encoder.strides, any_batch=static is None)

@@ -16,7 +16,7 @@ from torch.export import Dim
 
 from dpt_deploy.core.errors import DptError
 from dpt_deploy.core.spec import INPUT_UINT8, InputKind
-from dpt_deploy.graph.axes import BATCH, HEIGHT, MAX_BATCH, MAX_MULTIPLE, WIDTH, Axes
+from dpt_deploy.graph.axes import BATCH, MAX_BATCH, MAX_MULTIPLE, Axes
 from dpt_deploy.graph.lint import lint
 from dpt_deploy.graph.naming import name_after_modules
 
@@ -65,7 +65,7 @@ def onnx_from_module(module: nn.Module, interface: ExportInterface) -> ir.Model:
     model = program.model
     _declare_dims(model, interface)
     name_after_modules(model)
-    lint(model, interface.axes.traced_numbers())
+    lint(model, interface.axes.traced_numbers(), interface.axes.free)
     _forget_inferred(model)
     return model
 
@@ -82,23 +82,22 @@ def _spatial_dims(interface: ExportInterface) -> tuple[int, int]:
 
 
 def _dynamic_shapes(interface: ExportInterface) -> tuple[dict[int, object]] | None:
-    if interface.axes.static:
+    axes = interface.axes
+    if not axes.free:
         return None
-    stride = interface.axes.stride
-    vertical, horizontal = _spatial_dims(interface)
-    height = stride * Dim("height_in_strides", min=1, max=MAX_MULTIPLE)
-    width = stride * Dim("width_in_strides", min=1, max=MAX_MULTIPLE)
-    return ({0: Dim(BATCH, min=1, max=MAX_BATCH), vertical: height, horizontal: width},)
+    dims: dict[int, object] = {0: Dim(BATCH, min=1, max=MAX_BATCH)}
+    if not axes.static:
+        vertical, horizontal = _spatial_dims(interface)
+        dims[vertical] = axes.stride * Dim("height_in_strides", min=1, max=MAX_MULTIPLE)
+        dims[horizontal] = axes.stride * Dim("width_in_strides", min=1, max=MAX_MULTIPLE)
+    return (dims,)
 
 
 def _declare_dims(model: ir.Model, interface: ExportInterface) -> None:
     """Give the symbolic dimensions of inputs and outputs their public names."""
-    if interface.axes.static:
-        return
     (value,) = model.graph.inputs
-    vertical, horizontal = _spatial_dims(interface)
-    shape = _shape(value)
-    names = {str(shape[0]): BATCH, str(shape[vertical]): HEIGHT, str(shape[horizontal]): WIDTH}
+    shape, places = _shape(value), (0, *_spatial_dims(interface))
+    names = {str(shape[at]): name for at, name in zip(places, interface.axes.free, strict=False)}
     for tensor in (*model.graph.inputs, *model.graph.outputs):
         dims = _shape(tensor)
         tensor.shape = ir.Shape([dim if isinstance(dim, int) else names.get(str(dim), str(dim)) for dim in dims])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import onnx
 import onnx_ir as ir
 
 from dpt_deploy.core.errors import DptError
+from dpt_deploy.graph.axes import BATCH, HEIGHT, WIDTH
 
 # Inputs that hold sizes and positions: a traced number in one of them is a baked size.
 _SHAPE_INPUTS = {
@@ -37,17 +38,18 @@ class LintError(DptError):
         self.findings = findings
 
 
-def lint(model: ir.Model, traced: frozenset[int]) -> None:
+def lint(model: ir.Model, traced: frozenset[int], free: Sequence[str] = (BATCH, HEIGHT, WIDTH)) -> None:
     """Raise :class:`LintError` listing every finding of :func:`findings`."""
-    found = list(findings(model, traced))
+    found = list(findings(model, traced, free))
     if found:
         raise LintError(found)
 
 
-def findings(model: ir.Model, traced: frozenset[int]) -> Iterator[str]:
+def findings(model: ir.Model, traced: frozenset[int], free: Sequence[str] = (BATCH, HEIGHT, WIDTH)) -> Iterator[str]:
     """Yield findings: baked sizes, float64, control flow, unknown operators, undeclared dimensions.
 
-    ``traced`` are the numbers derived from the size used while tracing (:meth:`Axes.traced_numbers`).
+    ``traced`` are the numbers derived from the size used while tracing (:meth:`Axes.traced_numbers`);
+    where there are any, the dimensions called ``free`` must be symbolic.
     """
     opset = model.opset_imports.get("", 0)
     for function in model.functions.values():
@@ -60,7 +62,7 @@ def findings(model: ir.Model, traced: frozenset[int]) -> Iterator[str]:
         if value.dtype in (ir.DataType.DOUBLE, ir.DataType.COMPLEX64, ir.DataType.COMPLEX128):
             yield f"initializer {name!r} is {value.dtype}"
     if traced:
-        yield from _undeclared_findings(model)
+        yield from _undeclared_findings(model, free)
 
 
 def _operator_findings(node: ir.Node, opset: int) -> Iterator[str]:
@@ -107,7 +109,7 @@ def _baked_findings(node: ir.Node, traced: frozenset[int]) -> Iterator[str]:
             yield f"size baked into {node.op_type} ({node.name}): {', '.join(map(str, leaked))}"
 
 
-def _undeclared_findings(model: ir.Model) -> Iterator[str]:
+def _undeclared_findings(model: ir.Model, free: Sequence[str]) -> Iterator[str]:
     for value in (*model.graph.inputs, *model.graph.outputs):
         if value.shape is None:
             yield f"{value.name!r} has no shape"
@@ -115,6 +117,6 @@ def _undeclared_findings(model: ir.Model) -> Iterator[str]:
         dims = list(value.shape)
         # Batch first, then height and width: last of an NCHW tensor or a map, in the middle of an NHWC image.
         spatial = dims[1:3] if dims[-1] == _CHANNELS else dims[-2:]
-        for name, dim in zip(("batch", "height", "width"), (dims[0], *spatial), strict=True):
-            if not isinstance(dim, ir.SymbolicDim):
+        for name, dim in zip((BATCH, HEIGHT, WIDTH), (dims[0], *spatial), strict=True):
+            if name in free and not isinstance(dim, ir.SymbolicDim):
                 yield f"{value.name!r} has a fixed {name} of {dim}"

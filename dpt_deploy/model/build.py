@@ -46,9 +46,9 @@ def build(spec: ModelSpec) -> DPT:
 @cache
 def _check_fit(spec: ModelSpec) -> None:
     """Run the network once without memory: parts that do not fit each other raise PyTorch's own errors."""
-    side = 2 * spec.stride
+    size = spec.only_size or Size(2 * spec.stride, 2 * spec.stride)
     with torch.device("meta"), torch.no_grad():
-        DPT(spec).eval()(torch.empty((1, 3, side, side)))
+        DPT(spec).eval()(torch.empty((1, 3, size.height, size.width)))
 
 
 def count_reference_operations(spec: ModelSpec, size: Size) -> int:

@@ -67,8 +67,9 @@ def _calibrate_output(model: DPT, name: str, seed: int, *, shift: float = 0.0) -
         raise TypeError(f"the last layer of {model.spec.name} is a {type(last).__name__}; expected a convolution")
     seen: list[Tensor] = []
     handle = last.register_forward_hook(lambda _m, _i, output: seen.append(output.detach()))
+    only = model.spec.only_size
     with torch.inference_mode():
-        for height, width in _PROBE_SIZES:
+        for height, width in _PROBE_SIZES if only is None else ((only.height, only.width),):
             model(_probe(height, width, seed))
     handle.remove()
     values = torch.cat([output.transpose(0, 1).flatten(1) for output in seen], dim=1)

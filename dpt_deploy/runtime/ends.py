@@ -22,7 +22,11 @@ def check_ends(runner: Runner, path: Path, sidecar: Sidecar) -> None:
         BadFileError: they differ, or an output of fixed size is larger than the limit.
     """
     static = sidecar.shapes.static
-    sizes = {"batch": 1 if static else None, "height": static and static[0], "width": static and static[1]}
+    sizes = {
+        "batch": 1 if sidecar.shapes.single else None,
+        "height": static and static[0],
+        "width": static and static[1],
+    }
     inputs, outputs = ({end.name: end for end in ends} for ends in (runner.inputs, runner.outputs))
     if set(inputs) != {end.name for end in sidecar.inputs}:
         raise _other_ends(path, f"inputs {', '.join(inputs)}", sidecar.inputs)

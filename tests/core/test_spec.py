@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 
 import pytest
+from support.specs import SMALL_VIT
 
 from dpt_deploy.core.decode import decode
+from dpt_deploy.core.encoders import ViTSpec
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.recipe import load_recipe, zoo_names
 from dpt_deploy.core.size import Size, parse_batches, parse_size, parse_sizes
@@ -57,6 +59,33 @@ def test_lists_drop_duplicates_and_keep_order():
 def test_a_batch_is_a_positive_integer(text):
     with pytest.raises(UsageError, match="not a positive integer"):
         parse_batches(text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneSize(ViTSpec):
+    """An encoder whose weights belong to one grid."""
+
+    @property
+    def fixed_size(self):
+        return (64, 96)
+
+
+ONE_SIZE = replace(SMALL_VIT, encoder=OneSize(width=32, depth=4, heads=2, grid=4))
+
+
+def test_a_network_of_one_size_takes_no_other():
+    ONE_SIZE.check_size(Size(64, 96))
+    assert not list(ONE_SIZE.problems())
+    with pytest.raises(UsageError, match="takes images of 64x96 pixels only; 96x64 was asked for"):
+        ONE_SIZE.check_size(Size(96, 64))
+    SMALL_VIT.check_size(Size(96, 64))
+    with pytest.raises(UsageError, match="not a multiple of 32"):
+        SMALL_VIT.check_size(Size(96, 65))
+
+
+def test_the_one_size_of_a_network_is_a_multiple_of_its_stride():
+    (problem,) = [text for text, _hint in replace(ONE_SIZE, stride=64).problems()]
+    assert "64x96 pixels and a stride of 64" in problem
 
 
 @pytest.mark.parametrize("name", zoo_names())

@@ -37,6 +37,26 @@ def test_a_static_graph_may_have_its_size_baked_in():
     assert static.traced_numbers() == frozenset()
 
 
+class FixedSize(nn.Module):
+    """A network of one size keeps its batch symbolic."""
+
+    def __init__(self, batch):
+        super().__init__()
+        self.batch = batch
+
+    def forward(self, x):
+        return x.mean(1).reshape(self.batch, 64 * 96).reshape(self.batch, 64, 96)
+
+
+def test_a_graph_of_one_size_may_not_have_its_batch_baked_in():
+    axes = Axes(stride=32, static=Size(64, 96), any_batch=True)
+    interface = ExportInterface(axes, "pixel_values", ("predicted_depth",))
+    (output,) = onnx_from_module(FixedSize(-1).eval(), interface).graph.outputs
+    assert [str(dim) for dim in output.shape] == ["batch", "64", "96"]
+    with pytest.raises(DptError):
+        onnx_from_module(FixedSize(axes.trace_batch).eval(), interface)
+
+
 # --- modules that bake sizes ------------------------------------------------------------------------------------------
 
 

@@ -55,6 +55,11 @@ class EncoderSpec:
         """Stride in the image, in pixels, of the four maps that the decoder fuses, finest first."""
         return PAPER_STRIDES
 
+    @property
+    def fixed_size(self) -> tuple[int, int] | None:
+        """The only image size (H, W) that the network takes; None where it takes every multiple of the stride."""
+        return None
+
     def problems(self) -> Iterable[tuple[str, str]]:
         """List values that no network can be built from, each with a hint."""
         return ()

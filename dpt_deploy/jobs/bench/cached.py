@@ -10,7 +10,7 @@ from dpt_deploy.core.errors import IncompatibleError
 from dpt_deploy.core.precision import FP32
 from dpt_deploy.core.profile import SizeRange
 from dpt_deploy.core.recipe import load_recipe
-from dpt_deploy.core.size import Size, check_size
+from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.build.build import build_engine_artifact
 from dpt_deploy.jobs.common.weights import shipped_for
 from dpt_deploy.jobs.export.export import export_model
@@ -26,7 +26,7 @@ def cached_artifact(backbone: str, sizes: Sequence[Size] = (), *, precision: str
     """
     recipe = load_recipe(backbone)
     for size in sizes:
-        check_size(size, stride=recipe.model.stride)
+        recipe.model.check_size(size)
     folder = published.cache_folder().parent / "models"
     weights = None if shipped_for(recipe) else "random"
     return export_model(ExportRequest(recipe, weights=weights, precision=precision), folder).artifact

@@ -84,9 +84,10 @@ def choose_profiles(sidecar: Sidecar, res: tuple[SizeRange, ...], batch: int) ->
     else:
         size = sidecar.shapes.static_size or Size(sidecar.image.height, sidecar.image.width)
         res = (SizeRange(size, size),)
-    profiles = lay_out_profiles(res, batch, static=sidecar.shapes.static is not None)
+    profiles = lay_out_profiles(res, batch, static=sidecar.shapes.single)
     for profile in profiles:
-        check_request(sidecar, Size(*profile.high[1:]), profile.high[0])
+        for images, height, width in (profile.low, profile.high):
+            check_request(sidecar, Size(height, width), images)
     return profiles
 
 

@@ -6,7 +6,7 @@ from dpt_deploy.artifact.sidecar import Sidecar
 from dpt_deploy.core.environment import available_memory
 from dpt_deploy.core.errors import ResourceError, UsageError
 from dpt_deploy.core.profile import choose_profile
-from dpt_deploy.core.size import Size, check_size
+from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import ModelSpec
 
 
@@ -18,12 +18,12 @@ def check_request(sidecar: Sidecar, size: Size, batch: int = 1) -> None:
             engine.
         ResourceError: more than the memory of this machine.
     """
-    check_size(size, stride=sidecar.shapes.stride)
+    sidecar.model.check_size(size)
     if sidecar.engine:
         choose_profile(sidecar.engine.profiles, batch, size)
         return
     static = sidecar.shapes.static_size
-    if static and (size, batch) != (static, 1):
+    if sidecar.shapes.single and (size, batch) != (static, 1):
         raise UsageError(
             f"this artefact is static at {static}, batch 1; it cannot run {size}, batch {batch}",
             hint="export it without --static",

@@ -26,7 +26,7 @@ from dpt_deploy.core.spec import INPUT_FLOAT, INPUT_UINT8, ImageSpec, ModelSpec
 from dpt_deploy.graph.analysis.describe import describe
 from dpt_deploy.graph.analysis.opened import OpenedGraph
 from dpt_deploy.graph.analysis.operations import count_operations
-from dpt_deploy.graph.axes import Axes
+from dpt_deploy.graph.axes import axes_of
 from dpt_deploy.graph.exporter import ExportInterface, onnx_from_module
 from dpt_deploy.jobs.common.inputs import parity_images
 from dpt_deploy.jobs.common.reference import reference_outputs
@@ -74,7 +74,7 @@ def fp32_graph(model: DPT, request: ExportRequest) -> ir.Model:
     if request.output_kind == "labels":
         module = LabelsOutput(module)
     interface = ExportInterface(
-        axes=Axes(spec.stride, request.static, spec.encoder.strides),
+        axes=axes_of(spec, request.static),
         input_name=INPUT_UINT8 if request.input_kind == "uint8" else INPUT_FLOAT,
         output_names=tuple(task.output for task in request.tasks),
         input_kind=request.input_kind,
@@ -162,5 +162,5 @@ def _outputs(graph: ir.Model, request: ExportRequest) -> tuple[OutputRecord, ...
 
 
 def _count_operations(opened: OpenedGraph, request: ExportRequest, spec: ModelSpec) -> OperationRecord:
-    size = request.static or OPERATIONS_SIZE
+    size = request.only_size or OPERATIONS_SIZE
     return OperationRecord(str(size), count_operations(opened, size).total, count_reference_operations(spec, size))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.progress import say
 from dpt_deploy.core.recipe import Recipe
-from dpt_deploy.core.size import Size, check_size
+from dpt_deploy.core.size import Size
 from dpt_deploy.imaging import resample
 from dpt_deploy.scenes import seeds
 from dpt_deploy.scenes.render import render_scene
@@ -97,7 +97,7 @@ def check_sizes(sizes: Sequence[Size], recipe: Recipe, static: Size | None) -> t
         UsageError: the graph does not accept one of them.
     """
     for size in sizes:
-        check_size(size, stride=recipe.model.stride)
+        recipe.model.check_size(size)
         if static and size != static:
             raise UsageError(f"--res {size}: the graph is static at {static}", hint="leave --res or --static out")
     return tuple(sizes) or default_sizes(recipe, static)

@@ -15,7 +15,7 @@ from dpt_deploy.core.encoders import Tap
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.recipe import load_recipe
-from dpt_deploy.core.size import Size, check_size
+from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import INPUT_FLOAT, ModelTask, Readout
 from dpt_deploy.core.task import tasks_of
 from dpt_deploy.jobs.common.reference import build_reference
@@ -25,7 +25,7 @@ from dpt_deploy.jobs.export.typed import save_graph
 with extra("export", purpose="building a network"):
     import torch
 
-    from dpt_deploy.graph.axes import Axes
+    from dpt_deploy.graph.axes import axes_of
     from dpt_deploy.graph.exporter import OPSETS, ExportInterface, onnx_from_module
     from dpt_deploy.model.dpt import DPT
     from dpt_deploy.model.initial import fresh_model
@@ -49,8 +49,9 @@ class ExportableDPT(DPT):
         """Write the network as one FP32 ONNX file, rewritten for inference; the module itself stays as it is.
 
         The file takes normalised RGB, float32 (B, 3, H, W). Batch, height and width are free unless ``static`` fixes
-        them; the sides are multiples of ``spec.stride``. Nothing is verified: the command ``dpt-deploy export`` writes
-        a verified artefact with its sidecar. Weights above 1 GiB lie in ``<path>.data``.
+        them; the sides are multiples of ``spec.stride``, or those of the only size that the network takes. Nothing is
+        verified: the command ``dpt-deploy export`` writes a verified artefact with its sidecar. Weights above 1 GiB lie
+        in ``<path>.data``.
 
         Args:
             path: the file; it is replaced.
@@ -58,7 +59,7 @@ class ExportableDPT(DPT):
             static: the only size, with batch 1.
 
         Raises:
-            UsageError: another opset, or a size that is no multiple of the stride.
+            UsageError: another opset, or a size that the network does not take.
             ResourceError: the folder is not writable, or the disk is full.
         """
         if opset not in OPSETS:
@@ -66,8 +67,8 @@ class ExportableDPT(DPT):
                 f"opset {opset} is not offered; expected one of {', '.join(map(str, OPSETS))}", hint="use opset=23"
             )
         if static:
-            check_size(static, stride=self.spec.stride)
-        axes = Axes(self.spec.stride, static, self.spec.encoder.strides)
+            self.spec.check_size(static)
+        axes = axes_of(self.spec, static)
         names = tuple(task.output for task in tasks_of(self.spec))
         interface = ExportInterface(axes, INPUT_FLOAT, names, opset=opset)
         # Of a twin: the rewriting freezes the parameters it shares, and the caller may want to go on training. In

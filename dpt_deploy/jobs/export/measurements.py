@@ -38,7 +38,7 @@ class MeasurementSetup:
     @property
     def sizes(self) -> tuple[Size, ...]:
         """Sizes that ranges are measured at."""
-        return check_sizes(self.request.res, self.request.recipe, self.request.static)
+        return check_sizes(self.request.res, self.request.recipe, self.request.only_size)
 
     def to_inputs(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         """Convert bytes (B, H, W, 3) to the inputs of the graph."""
@@ -64,7 +64,7 @@ class MeasurementSetup:
     @property
     def _size(self) -> Size:
         image = self.request.recipe.image
-        return self.request.static or Size(image.height, image.width)
+        return self.request.only_size or Size(image.height, image.width)
 
     def _samples(self) -> Samples:
         if self.request.calibration:

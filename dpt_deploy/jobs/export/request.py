@@ -12,7 +12,7 @@ from dpt_deploy.core.environment import tool_versions
 from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.precision import CLIPPING_METHODS, FP32, find_precision
 from dpt_deploy.core.recipe import Recipe
-from dpt_deploy.core.size import Size, check_size
+from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import InputKind, ModelSpec
 from dpt_deploy.core.task import Task, tasks_of
 from dpt_deploy.graph.exporter import OPSETS
@@ -54,7 +54,7 @@ class ExportRequest:
         opset: ONNX opset; None: the recipe's.
         input_kind: ``float32`` (normalised RGB) or ``uint8`` (normalisation inside the graph).
         output_kind: ``scores`` or, for segmentation, ``labels``.
-        static: the only size of a graph without dynamic axes; None: every multiple of the stride, any batch.
+        static: the only size of a graph without dynamic axes; None: any batch, and every size that the network takes.
         calibration: folder of photographs to measure tensor ranges on; None: rendered scenes.
         res: sizes to measure ranges at; empty: the training size and 5/3 of it.
         method: rule that chooses where 8-bit tensors are clipped.
@@ -86,6 +86,11 @@ class ExportRequest:
     def graph_opset(self) -> int:
         """ONNX opset of the graph."""
         return self.recipe.opset if self.opset is None else self.opset
+
+    @property
+    def only_size(self) -> Size | None:
+        """The one size that the graph takes; None where it takes many."""
+        return self.static or self.recipe.model.only_size
 
     @property
     def variants(self) -> tuple[ExportRequest, ...]:
@@ -139,7 +144,7 @@ def check_export(request: ExportRequest) -> None:
     if request.output_kind == "labels" and request.recipe.model.joint:
         raise UsageError("--output labels needs a model with one output", hint="leave --output out")
     if request.static:
-        check_size(request.static, stride=request.recipe.model.stride)
+        request.recipe.model.check_size(request.static)
         check_memory(request.recipe.model, request.static)
 
 
@@ -226,7 +231,7 @@ def _same_approximation(have: Sidecar, request: ExportRequest) -> bool:
 
 def _same_calibration(have: Sidecar, request: ExportRequest) -> bool:
     """Compare the images and options of calibration; a folder may hold other images by now, so it never matches."""
-    sizes = check_sizes(request.res, request.recipe, request.static)
+    sizes = check_sizes(request.res, request.recipe, request.only_size)
     default = have.ranges is not None and (have.ranges.source, have.ranges.sizes) == (
         from_scenes().source,
         tuple(map(str, sizes)),
@@ -242,5 +247,6 @@ def _same_calibration(have: Sidecar, request: ExportRequest) -> bool:
 
 def shapes_of(request: ExportRequest) -> Shapes:
     """Return the sizes that the graph will accept."""
-    static = request.static
-    return Shapes(request.recipe.model.stride, (static.height, static.width) if static else None)
+    size = request.only_size
+    static = (size.height, size.width) if size else None
+    return Shapes(request.recipe.model.stride, static, any_batch=static is not None and request.static is None)

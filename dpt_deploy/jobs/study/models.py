@@ -21,7 +21,7 @@ from dpt_deploy.core.precision import FP32, PRECISIONS, find_precision
 from dpt_deploy.core.progress import say
 from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.core.runner import Runner
-from dpt_deploy.core.size import Size, check_size
+from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import ImageSpec, ModelSpec
 from dpt_deploy.jobs.common.limits import check_memory, check_request
 from dpt_deploy.jobs.common.runners import default_runtime, open_runner, reference_runtime
@@ -84,7 +84,7 @@ def check_sizes(models: Sequence[str], sizes: Sequence[Size]) -> None:
         for size in sizes:
             if is_file(name):
                 check_request(read_sidecar(Path(name)), size)
-            check_size(size, stride=model.stride)
+            model.check_size(size)
             check_memory(model, size)
 
 

@@ -87,14 +87,21 @@ def prepare_study(request: StudyRequest) -> StudySetup:
         find_runtime(runtime).load()
     trained = study_models.trained_size(request.models)
     study_models.check_precisions(request.models, request.precisions)
-    stride = max(study_models.described(name)[0].stride for name in request.models)
+    networks = [study_models.described(name)[0] for name in request.models]
+    for network in networks:
+        if network.only_size:
+            raise UsageError(
+                f"{network.name!r} takes images of {network.only_size} pixels only; a study compares sizes",
+                hint="leave it out",
+            )
+    stride = max(network.stride for network in networks)
     sizes = tuple(sorted({trained, *(request.sizes or default_sizes(trained, stride))}))
     if len(sizes) < 2:
         raise UsageError(f"--res has only the training size {trained}", hint="add a size to compare it with")
     study_models.check_sizes(request.models, sizes)
     images = _images(request)
-    for name in request.models:
-        images.check(study_models.described(name)[0])
+    for network in networks:
+        images.check(network)
     return StudySetup(request, images, sizes, trained)
 
 

@@ -16,6 +16,7 @@ from dpt_deploy.core.files import atomic_write_bytes, check_folder, ensure_folde
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.progress import say
 from dpt_deploy.core.recipe import Recipe, load_recipe
+from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.common.reference import build_reference
 from dpt_deploy.jobs.common.weights import checkpoint_path, resolve_weights
 from dpt_deploy.jobs.train.config import TrainingConfig
@@ -172,6 +173,8 @@ def _recipe(config: TrainingConfig) -> Recipe:
             f"schedule.coarse_side is {config.schedule.coarse_side}; {recipe.name} takes multiples of {stride} pixels",
             hint=f"set it to {max(1, round(config.schedule.coarse_side / stride)) * stride}",
         )
+    if config.schedule.coarse_steps:
+        recipe.model.check_size(Size(config.schedule.coarse_side, config.schedule.coarse_side))
     return recipe
 
 

@@ -25,7 +25,7 @@ def list_cases(sidecar: Sidecar, res: tuple[Size, ...], batch: tuple[int, ...]) 
         return _corners(sidecar.engine.profiles)
     static, stride = sidecar.shapes.static_size, sidecar.shapes.stride
     sizes = res or ((static,) if static else tuple(parse_size(text, stride=stride) for text in sidecar.verify.res))
-    batches = batch or ((1,) if static else sidecar.verify.batch)
+    batches = batch or ((1,) if sidecar.shapes.single else sidecar.verify.batch)
     cases = [(one, size) for size in sizes for one in batches]
     for one, size in cases:
         check_request(sidecar, size, one)

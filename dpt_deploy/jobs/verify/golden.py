@@ -46,7 +46,8 @@ def golden_size(sidecar: ReferenceDescription) -> tuple[int, Size]:
     """Batch and size of the golden tensors."""
     static, stride = sidecar.shapes.static_size, sidecar.shapes.stride
     high, wide = GOLDEN_MULTIPLES
-    return (1, static) if static else (GOLDEN_BATCH, Size(high * stride, wide * stride))
+    batch = 1 if sidecar.shapes.single else GOLDEN_BATCH
+    return batch, static or Size(high * stride, wide * stride)
 
 
 def golden_arrays(images: np.ndarray, outputs: Tensors) -> dict[str, np.ndarray]:

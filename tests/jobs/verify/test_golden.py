@@ -55,6 +55,7 @@ def test_what_is_no_golden_file_is_refused(tmp_path):
 def test_golden_tensors_are_small_and_not_square_or_of_the_static_size():
     assert golden_size(SIDECAR) == (2, Size(96, 128))
     assert golden_size(replace(SIDECAR, shapes=Shapes(32, (64, 64)))) == (1, Size(64, 64))
+    assert golden_size(replace(SIDECAR, shapes=Shapes(32, (64, 64), any_batch=True))) == (2, Size(64, 64))
 
 
 @pytest.mark.parametrize("fits", [False, True])
