@@ -1,57 +1,19 @@
-"""Checks before a build and before a plan is deserialised: known defects, memory, another GPU or library.
+"""Checks before a build and before a plan is deserialised: memory, another GPU or library; traits of an engine.
 
 Nothing here imports TensorRT: the checks use the sidecar and the driver only.
 """
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from importlib.resources import files
+from collections.abc import Sequence
 
 from dpt_deploy.artifact.records import EngineRecord
-from dpt_deploy.core.decode import decode
 from dpt_deploy.core.environment import Gpu
 from dpt_deploy.core.errors import IncompatibleError, ResourceError
 
 RUNTIME_BYTES = 500 << 20  # approximate size of a CUDA context and the library's code
 # Compute capabilities for which TensorRT-RTX 1.7.1 has a name: RTX plans run on these.
 RTX_CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
-
-
-@dataclass(frozen=True)
-class KnownBad:
-    """A version with a known defect. It concerns engines that have all the traits in ``when``."""
-
-    library: str
-    versions: tuple[str, ...]
-    symptom: str
-    thread: str
-    remedy: str
-    when: tuple[str, ...] = ()
-
-    def concerns(self, library: str, version: str, traits: Collection[str]) -> bool:
-        """True if the defect may affect an engine of these ``traits``, built by this version."""
-        return self.names(library, version) and set(self.when) <= set(traits)
-
-    def names(self, library: str, version: str) -> bool:
-        """True if this version has the defect."""
-        return library == self.library and any(f"{version}.".startswith(f"{prefix}.") for prefix in self.versions)
-
-    def __str__(self) -> str:
-        return f"{self.symptom} ({self.thread}): {self.remedy}"
-
-
-def known_bad() -> tuple[KnownBad, ...]:
-    """Read the table ``dpt_deploy/data/known_bad.toml``."""
-    text = (files("dpt_deploy") / "data" / "known_bad.toml").read_text(encoding="utf-8")
-    return tuple(decode(KnownBad, row, f"bad[{index}]") for index, row in enumerate(tomllib.loads(text)["bad"]))
-
-
-def warnings_for(library: str, version: str, traits: Collection[str]) -> list[str]:
-    """List the known defects that may affect an engine of these traits with this version."""
-    return [f"{library} {version}: {row}" for row in known_bad() if row.concerns(library, version, traits)]
 
 
 def traits_of(precision: str, task: str, largest_batch: int, *, refittable: bool = False) -> set[str]:

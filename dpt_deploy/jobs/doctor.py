@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
+from dpt_deploy.artifact import defects
 from dpt_deploy.core.environment import LIBRARIES, cpu_flags, fingerprint, installed
 from dpt_deploy.core.recipe import load_recipe, zoo_names
-from dpt_deploy.engine import preflight
 from dpt_deploy.model.checkpoints import published
 from dpt_deploy.runtime.registry import RUNTIMES
 
@@ -81,7 +81,7 @@ def _engine_libraries() -> list[Check]:
     for library in LIBRARIES:
         package = library.replace("_", "-")
         version = installed(package)
-        found = [str(row) for row in preflight.known_bad() if version and row.names(library, version)]
+        found = [str(row) for row in defects.known_bad() if version and row.names(library, version)]
         rows += [Check(f"{package} {version} computes correctly", False, line) for line in found]
     return rows
 

@@ -16,6 +16,7 @@ import numpy as np
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import, which would create an event database
 import onnxruntime as ort
 
+from dpt_deploy.artifact.defects import refuse_wrong
 from dpt_deploy.artifact.sidecar import Sidecar
 from dpt_deploy.core.errors import BadFileError, DptError, IncompatibleError, ResourceError, UsageError
 from dpt_deploy.core.files import check_text_path
@@ -52,6 +53,7 @@ class OrtRunner:
 
     def __enter__(self) -> Self:
         check_text_path(self._path)
+        self._refuse_wrong()
         options = ort.SessionOptions()
         options.log_severity_level = 4  # errors arrive as exceptions
         if self._threads:
@@ -111,6 +113,11 @@ class OrtRunner:
 
     def synchronize(self) -> None:
         """``infer`` returns finished arrays: nothing to wait for."""
+
+    def _refuse_wrong(self) -> None:
+        """Raise :class:`IncompatibleError` in a version that computes this artefact wrong."""
+        if self._sidecar is not None:
+            refuse_wrong("onnxruntime", ort.__version__, self._path, self._sidecar)
 
     def _open(self) -> Any:
         if self._session is None:

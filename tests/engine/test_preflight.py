@@ -1,4 +1,4 @@
-"""A plan that cannot run is refused before it is deserialised: version, GPU, memory. Known defects are reported."""
+"""A plan that cannot run is refused before it is deserialised: version, GPU, memory. Its traits are named."""
 
 from dataclasses import replace
 
@@ -14,10 +14,8 @@ from dpt_deploy.engine.preflight import (
     check_target,
     check_weights,
     describe_origin,
-    known_bad,
     needed_bytes,
     traits_of,
-    warnings_for,
 )
 
 pytestmark = pytest.mark.fast
@@ -131,37 +129,6 @@ def test_ends_are_those_of_the_largest_shape():
     pixels = 8 * 384 * 672
     assert [largest_bytes(spec, CLASSIC.profiles) for spec in (image, depth)] == [12 * pixels, 2 * pixels]
     assert largest_bytes(TensorSpec("image", "uint8", (1, 64, 96, 3)), CLASSIC.profiles) == 64 * 96 * 3
-
-
-# --- known defects ----------------------------------------------------------------------------------------------------
-
-
-def test_the_table_is_read_and_every_row_has_a_thread_and_a_remedy():
-    rows = known_bad()
-    assert len(rows) >= 6
-    sources = ("https://github.com/", "https://docs.nvidia.com/")
-    assert all(row.thread.startswith(sources) and row.remedy and row.versions for row in rows)
-
-
-@pytest.mark.parametrize(
-    ("library", "version", "traits", "count"),
-    [
-        ("tensorrt", "11.1.0.106", {"fp32", "depth"}, 1),
-        ("tensorrt", "11.1.0.106", {"fp32", "depth", "batch"}, 2),
-        ("tensorrt", "11.1.0.106", {"fp16", "batch"}, 0),
-        ("tensorrt", "11.2.1.2", {"int8"}, 2),
-        ("tensorrt", "10.3.0", {"fp16", "segmentation"}, 1),
-        ("tensorrt", "11.3.0.1", {"fp32"}, 0),
-        ("tensorrt", "11.3.0.1", {"fp32", "refit"}, 1),
-        ("tensorrt", "11.10.0", {"fp32", "batch"}, 0),
-        ("tensorrt", "11.4.0.106", {"fp32", "batch", "segmentation"}, 0),
-        ("tensorrt_rtx", "11.1.0", {"fp32", "batch"}, 0),
-    ],
-)
-def test_a_row_concerns_its_versions_and_traits_only(library, version, traits, count):
-    found = warnings_for(library, version, traits)
-    assert len(found) == count
-    assert all(version in line and "https://" in line for line in found)
 
 
 def test_the_traits_of_an_engine():

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from dpt_deploy.artifact import defects
 from dpt_deploy.artifact.records import EngineOptions
 from dpt_deploy.artifact.sidecar import PLAN, Sidecar
 from dpt_deploy.artifact.staging import commit, settle, staged
@@ -144,7 +145,7 @@ def _check_machine(request: BuildRequest) -> None:
     largest = max(profile.high[0] for profile in request.profiles)
     refittable = request.options.refittable
     traits = preflight.traits_of(sidecar.precision, sidecar.model.task, largest, refittable=refittable)
-    for line in preflight.warnings_for(edition.library, edition.module.__version__, traits):
+    for line in defects.warnings_for(edition.library, edition.module.__version__, traits):
         say(f"known defect: {line}")
     needed = preflight.needed_bytes(request.weight_bytes, request.activation_bytes, request.ends_bytes)
     preflight.check_device_memory(needed, free_device_memory(), request.device)

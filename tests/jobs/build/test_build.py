@@ -14,12 +14,13 @@ from support.paths import ROOT
 from support.reporting import recording
 from support.tiny import copied, exported, tampered
 
+from dpt_deploy.artifact import defects
 from dpt_deploy.artifact.records import EngineOptions
 from dpt_deploy.artifact.store import open_artifact, write_sidecar
 from dpt_deploy.core.errors import IncompatibleError
 from dpt_deploy.core.profile import parse_ranges
 from dpt_deploy.core.size import Size
-from dpt_deploy.engine import builder, preflight
+from dpt_deploy.engine import builder
 from dpt_deploy.engine.compat import load
 from dpt_deploy.engine.request import BuildRequest
 from dpt_deploy.jobs.build import build as build_job
@@ -254,8 +255,8 @@ def test_a_machine_without_memory_is_reported_before_the_build(tmp_path, capsys,
 
 
 def test_known_defects_are_reported_before_the_build(tmp_path, monkeypatch):
-    row = preflight.KnownBad("tensorrt_rtx", ("1",), "everything is wrong", "https://x", "pray")
-    monkeypatch.setattr(preflight, "known_bad", lambda: (row,))
+    row = defects.KnownBad("tensorrt_rtx", "everything is wrong", "https://x", "pray", versions=("1",))
+    monkeypatch.setattr(defects, "known_bad", lambda: (row,))
     with recording() as reporter:
         build(exported("tiny-vit", precision="fp16"), tmp_path)
     said = reporter.lines

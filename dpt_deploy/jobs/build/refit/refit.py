@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from dpt_deploy.artifact import defects
 from dpt_deploy.artifact.records import EngineRecord, RefitRecord
 from dpt_deploy.artifact.sidecar import PLAN, Payload, Sidecar
 from dpt_deploy.artifact.staging import commit, staged
@@ -124,7 +125,7 @@ def _warn(pair: _Pair) -> None:
     record, sidecar = pair.record, pair.model.sidecar
     largest = max(profile.high[0] for profile in record.profiles)
     traits = preflight.traits_of(sidecar.precision, sidecar.model.task, largest, refittable=True)
-    for line in preflight.warnings_for(record.library, record.version, traits):
+    for line in defects.warnings_for(record.library, record.version, traits):
         say(f"known defect: {line}")
 
 
