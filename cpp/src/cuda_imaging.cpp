@@ -75,8 +75,8 @@ class CudaImaging final : public DeviceImaging {
     const Size size = map_of(output);
     finish(target, out, [&](float* map) {
       MapJob job{static_cast<const float*>(output.data), size.width, {}, {}, target.height, target.width, map};
-      job.rows = uploaded(output_rows_, size.height, target.height, torch_taps);
-      job.cols = uploaded(output_cols_, size.width, target.width, torch_taps);
+      job.rows = uploaded(output_rows_, size.height, target.height, taps_of(rule_.restore));
+      job.cols = uploaded(output_cols_, size.width, target.width, taps_of(rule_.restore));
       return launch(job, stream());
     });
   }
@@ -149,8 +149,8 @@ class CudaImaging final : public DeviceImaging {
     const Size size = map_of(output);
     ScoreJob job{static_cast<const float*>(output.data), static_cast<int>(output.shape.dim[1]), size.height, size.width,
                  {}, {}, target.height, target.width, map};
-    job.rows = uploaded(output_rows_, size.height, target.height, torch_taps);
-    job.cols = uploaded(output_cols_, size.width, target.width, torch_taps);
+    job.rows = uploaded(output_rows_, size.height, target.height, taps_of(rule_.restore));
+    job.cols = uploaded(output_cols_, size.width, target.width, taps_of(rule_.restore));
     return launch(job, stream());
   }
 

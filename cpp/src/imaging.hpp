@@ -1,7 +1,7 @@
 // Image to network input and network output to map, bit for bit as dpt_deploy/imaging/rules.py computes them.
 //
-// The input filter is OpenCV's INTER_CUBIC in float64, the output filter PyTorch's bicubic (align_corners=False) in
-// float32; both a = -0.75, four taps a side, replicated border. Compile with -ffp-contract=off: a fused multiply-add
+// The input filter is OpenCV's INTER_CUBIC in float64, the output filter PyTorch's bicubic (align_corners=False) or
+// bilinear in float32. The cubic ones have a = -0.75 and four taps a side; the border is replicated. Compile with -ffp-contract=off: a fused multiply-add
 // rounds once, the reference twice.
 #pragma once
 
@@ -28,12 +28,16 @@ std::string text_of(Size size);  // "384x672"
 
 enum class Resize { minimal, lower_bound, upper_bound };
 
-// Rule by which an image becomes the network's input.
+// Filter that brings a map of the network back to the image's size; corners: align_corners=True.
+enum class Restore { bicubic, bilinear, bilinear_corners };
+
+// Rule by which an image becomes the network's input, and a map of the network the image's.
 struct ImageRule {
   int height = 0, width = 0;
   Resize resize = Resize::minimal;
   std::array<double, 3> mean{}, std{1, 1, 1};
   bool keep_aspect = true;
+  Restore restore = Restore::bicubic;
 };
 
 // Pixels owned by the caller: row y at data + y * row_bytes, `step` bytes a pixel, its red, green, blue at `rgb`.
@@ -55,6 +59,7 @@ Size network_size(Size image, const ImageRule& rule, int stride);
 template <typename Real>
 struct Taps {
   int length = 0, target = 0;
+  void (*maker)(int, int, Taps&) = nullptr;  // tells the filters of the same two sizes apart
   std::array<std::vector<int>, 4> index;
   std::array<std::vector<Real>, 4> weight;
 };
@@ -75,9 +80,9 @@ void preprocess(const Pixels& image, Size size, const ImageRule& rule, InputScra
 void resize_uint8_input(const Pixels& image, Size size, InputScratch& scratch, std::uint8_t* out);
 
 // A map (h, w) at `target`.
-void resize_bicubic(const float* values, Size size, Size target, OutputScratch& scratch, float* out);
+void restore(const float* values, Size size, Size target, Restore rule, OutputScratch& scratch, float* out);
 // Labels of the largest of the logits (classes, h, w) after that resize, 1-based; memory for a few rows only.
-void labels_from_logits(const float* logits, int classes, Size size, Size target, OutputScratch& scratch,
+void labels_from_logits(const float* logits, int classes, Size size, Size target, Restore rule, OutputScratch& scratch,
                         std::uint16_t* out);
 // Resizes 0-based labels of the graph (h, w) to 1-based ones at `target`: each pixel takes the label under its centre.
 template <typename Integer>

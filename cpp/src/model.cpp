@@ -111,7 +111,7 @@ void Model::predict_depth(const Pixels& image, float* depth) {
   if (device_ != nullptr) {
     device_->depth(result, image.size, depth);
   } else {
-    resize_bicubic(static_cast<const float*>(result.data), size, image.size, output_scratch_, depth);
+    restore(static_cast<const float*>(result.data), size, image.size, sidecar_.image.restore, output_scratch_, depth);
   }
   timing_.finish = seconds_since(start);
 }
@@ -129,8 +129,8 @@ void Model::predict_labels(const Pixels& image, std::uint16_t* labels) {
   } else if (sidecar_.labels_output) {
     resize_any_labels(result, size, image.size, labels);
   } else {
-    labels_from_logits(static_cast<const float*>(result.data), sidecar_.num_classes, size, image.size, output_scratch_,
-                       labels);
+    labels_from_logits(static_cast<const float*>(result.data), sidecar_.num_classes, size, image.size,
+                       sidecar_.image.restore, output_scratch_, labels);
   }
   timing_.finish = seconds_since(start);
 }

@@ -1,4 +1,4 @@
-// The two filters: each source row is filtered along its width once, and four such rows are blended into one of
+// The filters: each source row is filtered along its width once, and four such rows are blended into one of
 // the result. Sums begin with the first tap, which fixes the rounding; lanes of a vector never meet, so that every
 // vector width gives the same bits.
 #include <algorithm>
@@ -225,19 +225,19 @@ void resize_uint8_input(const Pixels& image, Size size, InputScratch& scratch, s
   });
 }
 
-void resize_bicubic(const float* values, Size size, Size target, OutputScratch& scratch, float* out) {
-  torch_taps(size.height, target.height, scratch.rows);
-  torch_taps(size.width, target.width, scratch.cols);
+void restore(const float* values, Size size, Size target, Restore rule, OutputScratch& scratch, float* out) {
+  taps_of(rule)(size.height, target.height, scratch.rows);
+  taps_of(rule)(size.width, target.width, scratch.cols);
   const auto width = static_cast<std::size_t>(target.width);
   const auto make = [&](int row, float* into) { filter_values(values + count_of(row, size.width), scratch.cols, into); };
   const auto take = [&](std::size_t y, const float* row) { std::memcpy(out + y * width, row, width * sizeof *out); };
   sweep(scratch.rows, width, width, scratch.filtered, scratch.blended, make, take);
 }
 
-void labels_from_logits(const float* logits, int classes, Size size, Size target, OutputScratch& scratch,
+void labels_from_logits(const float* logits, int classes, Size size, Size target, Restore rule, OutputScratch& scratch,
                         std::uint16_t* out) {
-  torch_taps(size.height, target.height, scratch.rows);
-  torch_taps(size.width, target.width, scratch.cols);
+  taps_of(rule)(size.height, target.height, scratch.rows);
+  taps_of(rule)(size.width, target.width, scratch.cols);
   const std::size_t count = count_of(size.width, classes);
   const auto make = [&](int row, float* into) { transpose_row(logits, classes, size, row, into); };
   const auto take = [&](std::size_t y, const float* columns) {

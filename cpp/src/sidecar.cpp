@@ -32,6 +32,7 @@ class Reader {
     return *found;
   }
   Reader object(const char* key) const { return {at(key), where_, path(key)}; }
+  bool has(const char* key) const { return object_.contains(key); }
   bool is_null(const char* key) const { return at(key).is_null(); }
 
   std::string text(const char* key) const {
@@ -128,6 +129,11 @@ ImageRule image_of(const Reader& reader) {
   rule.mean = reader.triple("mean");
   rule.std = reader.triple("std");
   rule.keep_aspect = reader.flag("keep_aspect");
+  if (reader.has("restore")) {  // absent from older sidecars
+    rule.restore = reader.choice<Restore>("restore", {{"bicubic", Restore::bicubic},
+                                                      {"bilinear", Restore::bilinear},
+                                                      {"bilinear-corners", Restore::bilinear_corners}});
+  }
   if (std::find(rule.std.begin(), rule.std.end(), 0.0) != rule.std.end()) reader.fail("image.std holds a zero");
   return rule;
 }

@@ -9,11 +9,11 @@ namespace {
 constexpr float kA = -0.75f;
 
 template <typename Real>
-bool prepare(int length, int target, Taps<Real>& taps) {
-  if (taps.length == length && taps.target == target) return false;
+bool prepare(int length, int target, Taps<Real>& taps, void (*maker)(int, int, Taps<Real>&)) {
+  if (taps.length == length && taps.target == target && taps.maker == maker) return false;
   for (auto& index : taps.index) index.resize(static_cast<std::size_t>(target));
   for (auto& weight : taps.weight) weight.resize(static_cast<std::size_t>(target));
-  taps.length = length, taps.target = target;
+  taps.length = length, taps.target = target, taps.maker = maker;
   return true;
 }
 
@@ -29,13 +29,18 @@ void set(Taps<Real>& taps, int i, float first, const std::array<float, 4>& weigh
 // a * b + c rounded once, to float32: the product of two floats is exact in a double.
 float fma32(float a, float b, float c) { return static_cast<float>(static_cast<double>(a) * b + c); }
 
+void set_linear(Taps<float>& taps, int i, float position) {
+  const float first = std::floor(position), x = position - first;
+  set(taps, i, first, {0, 1 - x, x, 0});
+}
+
 float near_weight(float d) { return fma32(fma32(kA + 2, d, -(kA + 3)) * d, d, 1); }
 float far_weight(float d) { return fma32(fma32(fma32(kA, d, -5 * kA), d, 8 * kA), d, -4 * kA); }
 
 }  // namespace
 
 void opencv_taps(int length, int target, Taps<double>& taps) {
-  if (!prepare(length, target, taps)) return;
+  if (!prepare(length, target, taps, opencv_taps)) return;
   const double step = 1.0 / (static_cast<double>(target) / length);
   for (int i = 0; i < target; ++i) {
     const float position = static_cast<float>((i + 0.5) * step - 0.5);
@@ -48,13 +53,34 @@ void opencv_taps(int length, int target, Taps<double>& taps) {
 }
 
 void torch_taps(int length, int target, Taps<float>& taps) {
-  if (!prepare(length, target, taps)) return;
+  if (!prepare(length, target, taps, torch_taps)) return;
   const float scale = static_cast<float>(length) / static_cast<float>(target);
   for (int i = 0; i < target; ++i) {
     const float position = fma32(scale, static_cast<float>(i) + 0.5f, -0.5f);
     const float first = std::floor(position), x = position - first;
     set(taps, i, first, {far_weight(x + 1), near_weight(x), near_weight(1 - x), far_weight(2 - x)});
   }
+}
+
+void bilinear_taps(int length, int target, Taps<float>& taps) {
+  if (!prepare(length, target, taps, bilinear_taps)) return;
+  const float scale = static_cast<float>(length) / static_cast<float>(target);
+  for (int i = 0; i < target; ++i) set_linear(taps, i, std::max(fma32(scale, static_cast<float>(i) + 0.5f, -0.5f), 0.0f));
+}
+
+void corner_taps(int length, int target, Taps<float>& taps) {
+  if (!prepare(length, target, taps, corner_taps)) return;
+  const float ratio = target > 1 ? static_cast<float>(length - 1) / static_cast<float>(target - 1) : 0.0f;
+  for (int i = 0; i < target; ++i) set_linear(taps, i, ratio * static_cast<float>(i));
+}
+
+MakeTaps taps_of(Restore rule) {
+  switch (rule) {
+    case Restore::bilinear: return bilinear_taps;
+    case Restore::bilinear_corners: return corner_taps;
+    case Restore::bicubic: break;
+  }
+  return torch_taps;
 }
 
 }  // namespace dpt::core

@@ -71,6 +71,14 @@ TEST(a_sidecar_is_read) {
   CHECK((found.static_size == Size{64, 96}) && found.input_name == "pixel_values" && !found.uint8_input);
 }
 
+TEST(the_filter_of_maps_is_read_and_is_bicubic_in_older_sidecars) {
+  CHECK(parse_sidecar(changed([](Json&) {}), "x").image.restore == Restore::bicubic);
+  const auto named = [](const char* rule) { return changed([&](Json& json) { json["image"]["restore"] = rule; }); };
+  CHECK(parse_sidecar(named("bilinear"), "x").image.restore == Restore::bilinear);
+  CHECK(parse_sidecar(named("bilinear-corners"), "x").image.restore == Restore::bilinear_corners);
+  CHECK_FAILS(DPT_BAD_FILE, "image.restore is 'lanczos'", parse_sidecar(named("lanczos"), "x"));
+}
+
 // The sidecar of format 2 with outputs of these tasks.
 std::string of_format_2(std::initializer_list<const char*> tasks) {
   return changed([&](Json& json) {

@@ -19,6 +19,7 @@ ModelTask = Literal["depth", "segmentation"]
 Readout = Literal["ignore", "add", "project"]
 Decoder = Literal["dpt", "midas21"]
 ResizeRule = Literal["minimal", "lower_bound", "upper_bound"]
+RestoreRule = Literal["bicubic", "bilinear", "bilinear-corners"]
 InputKind = Literal["float32", "uint8"]
 
 INPUT_FLOAT = "pixel_values"
@@ -40,7 +41,11 @@ class MetricTail:
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """Image rule: how an image becomes the network input (resize, normalise, HWC to CHW, as in the original code)."""
+    """Image rule: how an image becomes the network input (resize, normalise, HWC to CHW, as in the original code).
+
+    ``restore`` is the filter that brings the network's map back to the image's size: PyTorch's ``interpolate`` in the
+    mode ``bicubic`` or ``bilinear``, or ``bilinear`` with ``align_corners=True``.
+    """
 
     height: Side
     width: Side
@@ -48,6 +53,7 @@ class ImageSpec:
     mean: tuple[float, float, float]
     std: tuple[Positive, Positive, Positive]
     keep_aspect: bool = True
+    restore: RestoreRule = "bicubic"
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ class Task:
         output: the usual name of the tensor.
         shape: the tensor's dimensions; a string is symbolic.
         values: what the tensor holds: ``numbers``, ``scores`` of classes, or 0-based ``labels``.
-        resample: how a raw output becomes a map of the image's size: ``bicubic`` and ``nearest`` resize it, ``argmax``
-            resizes the scores of all classes and takes the largest.
+        resample: how a raw output becomes a map of the image's size: ``restore`` resizes it by the filter of the image
+            rule, ``nearest`` resizes labels, ``argmax`` resizes the scores of all classes and takes the largest.
         compare: how a candidate is held to a reference. ``range``: largest and mean absolute difference over the
             reference's range, at most ``Tolerance.max`` and ``Tolerance.mean``. ``labels``: share of pixels with
             another label, at most ``Tolerance.disagreement``.
@@ -39,7 +39,7 @@ class Task:
     output: str
     shape: tuple[int | str, ...]
     values: Literal["numbers", "scores", "labels"]
-    resample: Literal["bicubic", "argmax", "nearest"]
+    resample: Literal["restore", "argmax", "nearest"]
     compare: Literal["range", "labels"]
     drift: Literal["abs_rel", "labels", "range"]
     formats: tuple[str, ...]
@@ -59,7 +59,7 @@ DEPTH = Task(
     output="predicted_depth",
     shape=_MAP,
     values="numbers",
-    resample="bicubic",
+    resample="restore",
     compare="range",
     drift="abs_rel",
     formats=("png", "pfm"),

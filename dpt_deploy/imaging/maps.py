@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpt_deploy.core.size import Size
-from dpt_deploy.core.spec import ModelSpec
+from dpt_deploy.core.spec import ModelSpec, RestoreRule
 from dpt_deploy.core.task import Task
 from dpt_deploy.imaging import resample
 
@@ -35,17 +35,17 @@ def map_of(task: Task, values: Any, model: ModelSpec) -> Map:
     return Map(task, values, model.num_classes if task.of_classes else 0, png_scale)
 
 
-def to_map(task: Task, output: NDArray[Any], size: Size, model: ModelSpec) -> Map:
-    """The map of an image of ``size`` from a raw output of batch 1."""
-    return map_of(task, _resampled(task, output[0], size), model)
+def to_map(task: Task, output: NDArray[Any], size: Size, model: ModelSpec, restore: RestoreRule = "bicubic") -> Map:
+    """The map of an image of ``size`` from a raw output of batch 1; ``restore`` is the filter of the image rule."""
+    return map_of(task, _resampled(task, output[0], size, restore), model)
 
 
-def _resampled(task: Task, output: NDArray[Any], size: Size) -> NDArray[Any]:
+def _resampled(task: Task, output: NDArray[Any], size: Size, restore: RestoreRule) -> NDArray[Any]:
     if task.resample == "argmax":
-        return resample.labels_from_logits(output, size)
+        return resample.labels_from_logits(output, size, rule=restore)
     if task.resample == "nearest":
         return resample.resize_labels(output.astype(np.uint16) + 1, size)
-    return resample.resize_bicubic(output, size)
+    return resample.restore(output, size, restore)
 
 
 def map_type(task: Task) -> np.dtype[Any]:

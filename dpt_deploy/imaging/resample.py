@@ -1,9 +1,9 @@
-"""Resampling as cv2 and PyTorch do it, in NumPy: cubic, bicubic, and of label maps."""
+"""Resampling as cv2 and PyTorch do it, in NumPy: cubic, bicubic, bilinear, and of label maps."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpt_deploy.core.size import Size
+from dpt_deploy.core.spec import RestoreRule
 
 _BLOCK_ROWS = 64  # rows resized at a time: the working set stays in the cache
 
@@ -99,6 +100,34 @@ def torch_taps(length: int, target: int) -> Taps:
     return Taps(_neighbours(first, length), np.stack([far(x + 1), near(x), near(1 - x), far(2 - x)]))
 
 
+def bilinear_taps(length: int, target: int) -> Taps:
+    """PyTorch's ``upsample_bilinear2d`` with ``align_corners=False``: positions before the first input become 0."""
+    scale = np.float32(length) / np.float32(target)
+    position = _fma(scale, np.arange(target, dtype=np.float32) + np.float32(0.5), -0.5)
+    return _linear(np.maximum(position, np.float32(0)), length)
+
+
+def corner_taps(length: int, target: int) -> Taps:
+    """PyTorch's ``upsample_bilinear2d`` with ``align_corners=True``: the first and the last pixels meet."""
+    ratio = np.float32(length - 1) / np.float32(target - 1) if target > 1 else np.float32(0)
+    return _linear(ratio * np.arange(target, dtype=np.float32), length)
+
+
+def _linear(position: NDArray[np.float32], length: int) -> Taps:
+    """Two taps in the frame of four, whose outer weights are 0: the kernels of the cubic filters compute it."""
+    first = np.floor(position)
+    x = position - first
+    none = np.zeros_like(x)
+    return Taps(_neighbours(first, length), np.stack([none, np.float32(1) - x, x, none]))
+
+
+RESTORING: dict[RestoreRule, Callable[[int, int], Taps]] = {
+    "bicubic": torch_taps,
+    "bilinear": bilinear_taps,
+    "bilinear-corners": corner_taps,
+}
+
+
 def _blocks(length: int, step: int) -> Iterator[slice]:
     return (slice(start, min(start + step, length)) for start in range(0, length, step))
 
@@ -145,22 +174,30 @@ def resize_cubic(image: NDArray[Any], size: Size) -> NDArray[np.float64]:
 
 def resize_bicubic(values: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
     """Maps (..., h, w) at ``size``, as PyTorch's ``interpolate(mode="bicubic")`` within 1e-6 of their range."""
-    rows, cols = torch_taps(values.shape[-2], size.height), torch_taps(values.shape[-1], size.width)
+    return restore(values, size, "bicubic")
+
+
+def restore(values: NDArray[np.float32], size: Size, rule: RestoreRule) -> NDArray[np.float32]:
+    """Maps (..., h, w) at ``size``, as PyTorch's ``interpolate`` in that mode within 1e-6 of their range."""
+    taps = RESTORING[rule]
+    rows, cols = taps(values.shape[-2], size.height), taps(values.shape[-1], size.width)
     out = np.empty((*values.shape[:-2], size.height, size.width), np.float32)
     for index in np.ndindex(values.shape[:-2]):
         out[index] = _separable(values[index], rows, cols)
     return out
 
 
-def labels_from_logits(logits: NDArray[np.float32], size: Size, block_bytes: int = 64 * 2**20) -> NDArray[np.uint16]:
-    """Labels (H, W), 1-based, of the largest of the ``logits`` (C, h, w) after bicubic resizing to ``size``.
+def labels_from_logits(
+    logits: NDArray[np.float32], size: Size, block_bytes: int = 64 * 2**20, *, rule: RestoreRule = "bicubic"
+) -> NDArray[np.uint16]:
+    """Labels (H, W), 1-based, of the largest of the ``logits`` (C, h, w) after resizing to ``size``.
 
     Works on tiles with all classes, so that besides the result no more than about ``block_bytes`` are held: 150 classes
-    at 1080p would be 1.2 GB. Within a tile the filter is two small matrix products, equal to :func:`resize_bicubic` up
+    at 1080p would be 1.2 GB. Within a tile the filter is two small matrix products, equal to :func:`restore` up
     to float32 rounding. The first of several equal classes wins; 0 is left to the background of the palette.
     """
     classes, height, width = logits.shape
-    rows, cols = torch_taps(height, size.height), torch_taps(width, size.width)
+    rows, cols = RESTORING[rule](height, size.height), RESTORING[rule](width, size.width)
     shrink = max(1.0, height / size.height, width / size.width)  # source pixels a side for one of the output
     tile = max(1, min(_MAX_TILE, int(math.sqrt(block_bytes / (12 * classes)) / shrink)))
     labels = np.empty((size.height, size.width), np.uint16)

@@ -1,9 +1,9 @@
 """Image to network input and network output to map, as the original DPT code computes them. NumPy only.
 
-Two cubic filters, both with a = -0.75, four taps a side, replicated border and no antialiasing:
+The filters have a replicated border and no antialiasing; the cubic ones have a = -0.75 and four taps a side:
 
 * the *input* filter is OpenCV's ``INTER_CUBIC`` on float64, reproduced bit for bit (``cv2.resize`` of 4.13 and 5.0);
-* the *output* filter is ``torch.nn.functional.interpolate(mode="bicubic", align_corners=False)`` in float32.
+* the *output* filter is ``torch.nn.functional.interpolate`` in float32: bicubic, or as ``ImageSpec.restore`` says.
 
 Arrays of pixels are height first; a grey map is (H, W), a colour image (H, W, 3) in RGB.
 """

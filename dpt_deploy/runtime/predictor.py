@@ -119,7 +119,7 @@ class Predictor:
             values = outputs[output.name]
             if values.dtype.kind == "f":
                 refuse_not_finite(bool(np.isfinite(values).all()))
-            maps[output.name] = to_map(output.kind, values, size, self._sidecar.model)
+            maps[output.name] = to_map(output.kind, values, size, self._sidecar.model, self._image.restore)
         return Prediction(self.network_size(height, width), maps)
 
     def predict(self, image: np.ndarray) -> Prediction:

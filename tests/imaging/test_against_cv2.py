@@ -16,6 +16,7 @@ data = pytest.importorskip("skimage.data")
 # PyTorch's kernels with fused multiply-add are matched; its plain one is a float32 step off.
 BICUBIC_TOLERANCE = 1e-5 if torch.backends.cpu.get_cpu_capability() == "DEFAULT" else 1e-6  # of the range
 PHOTOGRAPHS = ["astronaut", "coffee", "chelsea", "rocket"]  # these ship inside scikit-image's wheel
+BILINEAR = {"bilinear": False, "bilinear-corners": True}  # align_corners
 SPECS = {
     "depth": (ImageSpec(384, 384, "minimal", (0.5,) * 3, (0.5,) * 3), 32),
     "segmentation": (ImageSpec(480, 480, "minimal", (0.5,) * 3, (0.5,) * 3), 32),
@@ -109,6 +110,38 @@ def test_bicubic_check_notices_another_filter(options):  # antialias also means 
     values = _smooth((96, 64))
     other = _torch_resize(values[None], Size(300, 451), **options)[0]
     assert np.abs(resample.resize_bicubic(values, Size(300, 451)) - other).max() > 1e-3
+
+
+@pytest.mark.parametrize("source", [(518, 686), (37, 49), (1, 14), (14, 1), (1, 1)])
+@pytest.mark.parametrize("size", [Size(480, 640), Size(1080, 1920), Size(1, 7), Size(1, 1)])
+@pytest.mark.parametrize("rule", BILINEAR)
+def test_bilinear_is_pytorchs_down_to_one_row(source, size, rule):
+    values = _smooth(source)
+    expected = _torch_resize(values[None], size, "bilinear", align_corners=BILINEAR[rule])[0]
+    assert np.abs(resample.restore(values, size, rule) - expected).max() <= BICUBIC_TOLERANCE * max(np.ptp(values), 1)
+
+
+@pytest.mark.parametrize("rule", BILINEAR)
+def test_bilinear_check_notices_the_other_corner_rule(rule):
+    values = _smooth((96, 64))
+    other = _torch_resize(values[None], Size(300, 451), "bilinear", align_corners=not BILINEAR[rule])[0]
+    assert np.abs(resample.restore(values, Size(300, 451), rule) - other).max() > 1e-3
+
+
+def test_aligned_corners_meet():
+    values = np.random.default_rng(3).random((5, 9), np.float32)
+    found = resample.restore(values, Size(17, 33), "bilinear-corners")
+    assert np.array_equal(found[::4, ::4], values)
+
+
+@pytest.mark.parametrize("image", [(480, 640), (240, 320), (1080, 1920), (1500, 1000), (517, 519), (1, 4000)], ids=str)
+def test_preprocess_at_stride_14_is_the_originals_in_every_bit(image):
+    spec = ImageSpec(518, 518, "lower_bound", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    pixels = np.random.default_rng(4).integers(0, 256, (*image, 3), dtype=np.uint8)
+    size = rules.network_size(*image, spec, 14)
+    assert min(size.height, size.width) == 518
+    if image != (1, 4000):  # its network size has 500 million pixels a row of 518
+        assert np.array_equal(rules.preprocess(pixels, spec, 14), _original(pixels, spec, size))
 
 
 @pytest.mark.parametrize("size", [Size(121, 203), Size(40, 50), Size(64, 96)])

@@ -24,6 +24,16 @@ def test_numbers_are_resized():
     assert (found.num_classes, found.png_scale, found.values.dtype) == (0, 0.0, map_type(DEPTH))
 
 
+@pytest.mark.parametrize("rule", resample.RESTORING)
+def test_the_filter_is_that_of_the_image_rule(rule):
+    depth = to_map(DEPTH, SCORES_OF_3[:, 0], SIZE, MODEL, rule).values
+    scores = to_map(SCORES, SCORES_OF_3, SIZE, MODEL.with_classes(3), rule).values
+    np.testing.assert_array_equal(depth, resample.restore(SCORES_OF_3[0, 0], SIZE, rule))
+    np.testing.assert_array_equal(scores, resample.restore(SCORES_OF_3[0], SIZE, rule).argmax(axis=0) + 1)
+    others = [resample.restore(SCORES_OF_3[0, 0], SIZE, other) for other in resample.RESTORING if other != rule]
+    assert all(np.abs(depth - other).max() > 1e-2 for other in others)
+
+
 def test_metres_carry_the_scale_of_their_png():
     metric = replace(MODEL, metric=MetricTail(1.0, 0.0, 256.0))
     assert to_map(METRIC_DEPTH, SCORES_OF_3[:, 0], SIZE, metric).png_scale == 256.0

@@ -109,10 +109,10 @@ def test_golden_vectors_bit_for_bit(name, arrays):
     assert (found.dtype, found.shape, found.tobytes()) == (expected.dtype, expected.shape, expected.tobytes())
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if "bicubic" in name or "preprocess" in name])
+@pytest.mark.parametrize("name", [name for name in CASES if name[3:] in ("preprocess", "resize_bicubic", "restore")])
 def test_golden_vectors_notice_a_changed_input(name, arrays):
     values = arrays[f"{name}.input"].copy()
-    values[values.shape[0] // 2, values.shape[1] // 2] += 1
+    values += 1
     assert run_case(CASES[name], values).tobytes() != arrays[f"{name}.output"].tobytes()
 
 

@@ -73,6 +73,10 @@ def _inputs():
     blobs = np.kron(rng.permutation(np.eye(6, dtype=np.float32) * 5).reshape(6, 2, 3), np.ones((1, 4, 4), np.float32))
     yield "labels_from_logits", blobs + rng.random(blobs.shape, np.float32), {"size": (19, 30)}
     yield "resize_labels", rng.integers(0, 151, (6, 9)).astype(np.uint16), {"size": (17, 5)}
+    for rule in ("bilinear", "bilinear-corners"):
+        for values, size in ((depth, (27, 43)), (depth, (1, 64)), (depth[:1], (5, 1))):
+            yield "restore", values, {"size": size, "rule": rule}
+    yield "labels_from_logits", blobs + rng.random(blobs.shape, np.float32), {"size": (19, 30), "rule": "bilinear"}
 
 
 def golden():

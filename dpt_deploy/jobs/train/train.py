@@ -116,7 +116,9 @@ def train_model(
 def _identity(config: TrainingConfig, recipe: Recipe, start: str) -> dict[str, Any]:
     """Identity of the training, including the content of recipe and weights, which may change under a name."""
     names = {"backbone": recipe.name, **({"start": start} if start else {})}
-    return config.identity | names | {"model": asdict(recipe.model), "image": asdict(recipe.image)}
+    image = asdict(recipe.image)
+    del image["restore"]  # of maps, which a training does not make
+    return config.identity | names | {"model": asdict(recipe.model), "image": image}
 
 
 def _network(config: TrainingConfig, recipe: Recipe) -> tuple[DPT, str]:

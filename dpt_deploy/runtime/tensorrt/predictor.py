@@ -224,4 +224,4 @@ class DevicePredictor(Predictor):
         if output.dtype.kind == "f":
             self._imaging.check(output, frame.flag)
         finish = self._imaging.labels if self._output.kind.of_classes else self._imaging.depth
-        finish(output, size, target)
+        finish(output, size, target, self._image.restore)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from dpt_deploy.core.size import Size
-from dpt_deploy.core.spec import ImageSpec
+from dpt_deploy.core.spec import ImageSpec, RestoreRule
 from dpt_deploy.imaging import resample
 from dpt_deploy.runtime.cuda.arrays import DeviceArray
 from dpt_deploy.runtime.cuda.driver import DeviceMemory, Stream
@@ -145,16 +145,16 @@ class DeviceImaging:
         job.planes, job.bytes = (target.address, None) if planes else (None, target.address)
         self._kernels.launch("InputJob", job, self._stream)
 
-    def depth(self, output: DeviceArray, size: Size, target: int) -> None:
+    def depth(self, output: DeviceArray, size: Size, target: int, rule: RestoreRule = "bicubic") -> None:
         """Resize depth (1, h, w) to ``size``, (H, W) float32, at the address ``target``."""
         height, width = output.shape[-2:]
         job = MapJob(values=output.address, source_width=width, height=size.height, width=size.width)
-        job.rows = self._taps(resample.torch_taps, height, size.height)
-        job.cols = self._taps(resample.torch_taps, width, size.width)
+        job.rows = self._taps(resample.RESTORING[rule], height, size.height)
+        job.cols = self._taps(resample.RESTORING[rule], width, size.width)
         job.out = target
         self._kernels.launch("MapJob", job, self._stream)
 
-    def labels(self, output: DeviceArray, size: Size, target: int) -> None:
+    def labels(self, output: DeviceArray, size: Size, target: int, rule: RestoreRule = "bicubic") -> None:
         """Turn logits (1, C, h, w), or 0-based labels (1, h, w), into 1-based labels (H, W) uint16.
 
         The labels have ``size`` and are written to the address ``target``.
@@ -166,8 +166,8 @@ class DeviceImaging:
             self._kernels.launch(f"LabelJob<std::{output.dtype.name}_t>", job, self._stream)
             return
         job = ScoreJob(logits=output.address, classes=output.shape[1], out=target, **common)
-        job.rows = self._taps(resample.torch_taps, height, size.height)
-        job.cols = self._taps(resample.torch_taps, width, size.width)
+        job.rows = self._taps(resample.RESTORING[rule], height, size.height)
+        job.cols = self._taps(resample.RESTORING[rule], width, size.width)
         self._kernels.launch("ScoreJob", job, self._stream)
 
     def check(self, output: DeviceArray, flag: int) -> None:

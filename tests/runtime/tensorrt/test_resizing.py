@@ -3,6 +3,7 @@
 import ctypes
 import json
 import re
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -201,12 +202,13 @@ def test_images_are_resized_as_on_the_host(case, arrays, there):
 
 
 @pytest.mark.needs("compiler")
-@cases_of("resize_bicubic", "labels_from_logits")
+@cases_of("resize_bicubic", "restore", "labels_from_logits")
 def test_outputs_are_resized_as_on_the_host(case, arrays, there):
     resizing, put = there
     given, wanted = (arrays[f"{case['name']}.{end}"] for end in ("input", "output"))
-    finish = resizing.depth if case["function"] == "resize_bicubic" else resizing.labels
-    size = Size(*case["arguments"]["size"])
+    finish = resizing.labels if case["function"] == "labels_from_logits" else resizing.depth
+    size, rule = Size(*case["arguments"]["size"]), case["arguments"].get("rule", "bicubic")
+    finish = partial(finish, rule=rule)
     assert np.array_equal(resized(resizing, finish, put(given[None]), size, wanted.dtype), wanted)
 
 
@@ -241,8 +243,8 @@ def test_filters_are_kept_and_the_oldest_make_room(there, stood_in, monkeypatch)
     given = put(values)
     resized(resizing, resizing.depth, given, Size(20, 20), np.float32)
     held = len(cuda.held)
-    for side in (30, 40, 20, 30):
+    for side, rule in ((30, "bicubic"), (30, "bilinear"), (40, "bicubic"), (20, "bilinear-corners"), (30, "bicubic")):
         size = Size(side, side)
-        found = resized(resizing, resizing.depth, given, size, np.float32)
-        assert np.array_equal(found, resample.resize_bicubic(values[0], size))
+        found = resized(resizing, partial(resizing.depth, rule=rule), given, size, np.float32)
+        assert np.array_equal(found, resample.restore(values[0], size, rule))
     assert len(cuda.held) <= held + 1
