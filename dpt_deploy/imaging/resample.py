@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import RestoreRule
 
-_BLOCK_ROWS = 64  # rows resized at a time: the working set stays in the cache
-
-
+_BLOCK_BYTES = 160 << 10  # of resized rows at a time: the working set stays in the cache of one core
 _MAX_TILE = 64  # side of an output tile of labels, in pixels
 
 
@@ -137,8 +135,9 @@ def _blend(values: NDArray[Any], taps: Taps, axis: int) -> NDArray[Any]:
     shape = (1, -1) if axis else (-1, 1)
     total: NDArray[Any] = np.take(values, taps.index[0], axis=axis, mode="clip")
     total *= taps.weight[0].reshape(shape)
+    term = np.empty_like(total)
     for index, weight in zip(taps.index[1:], taps.weight[1:], strict=True):
-        term = np.take(values, index, axis=axis, mode="clip")
+        np.take(values, index, axis=axis, mode="clip", out=term)
         term *= weight.reshape(shape)
         total += term
     return total
@@ -146,13 +145,20 @@ def _blend(values: NDArray[Any], taps: Taps, axis: int) -> NDArray[Any]:
 
 def _separable(matrix: NDArray[Any], rows: Taps, cols: Taps, divisor: float = 1.0) -> NDArray[Any]:
     """``matrix / divisor`` filtered along its rows, then along its columns, in the weights' precision."""
-    dtype = rows.weight.dtype
-    needed, rows = rows.compacted()
-    wide = np.empty((len(needed), cols.index.shape[1]), dtype)
-    for block in _blocks(len(needed), _BLOCK_ROWS):
-        wide[block] = _blend(matrix[needed[block]].astype(dtype) / divisor, cols, axis=1)
-    out = np.empty((rows.index.shape[1], wide.shape[1]), dtype)
-    for block in _blocks(len(out), _BLOCK_ROWS):
+    dtype, width = rows.weight.dtype, cols.index.shape[1]
+    needed_rows, rows = rows.compacted()
+    needed_cols, cols = cols.compacted()
+    every = len(needed_cols) == matrix.shape[1]  # else the others are not converted
+    step = max(1, _BLOCK_BYTES // (width * dtype.itemsize))
+    wide = np.empty((len(needed_rows), width), dtype)
+    for block in _blocks(len(wide), step):
+        part = matrix[needed_rows[block]]
+        values = (part if every else part.take(needed_cols, axis=1)).astype(dtype)
+        if divisor != 1:
+            values /= divisor
+        wide[block] = _blend(values, cols, axis=1)
+    out = np.empty((rows.index.shape[1], width), dtype)
+    for block in _blocks(len(out), step):
         out[block] = _blend(wide, rows[block], axis=0)
     return out
 

@@ -283,6 +283,19 @@ def test_depth_to_uint16_of_a_flat_map_is_zero(flat):
     assert encode.depth_to_uint16(flat).tolist() == [[0, 0], [0, 0]]
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("odd", [(), (np.nan,), (np.inf, -np.inf), (np.nan, np.inf)])
+def test_depth_to_uint16_in_blocks_is_the_formula(dtype, odd):
+    depth = (np.random.default_rng(4).random((300, 700)) * 50 + 3).astype(dtype)
+    depth.flat[: len(odd)] = odd
+    finite = depth[np.isfinite(depth)]
+    low, high = float(finite.min()), float(finite.max())
+    scaled = encode.UINT16_MAX * (depth.astype(np.result_type(dtype, np.float32)) - low) / (high - low)
+    expected = np.nan_to_num(scaled, nan=0, posinf=encode.UINT16_MAX, neginf=0).clip(0, encode.UINT16_MAX)
+    assert np.array_equal(encode.depth_to_uint16(depth), expected.astype(np.uint16))
+    assert not np.array_equal(encode.depth_to_uint16(depth), np.rint(expected).astype(np.uint16))
+
+
 def test_depth_to_uint16_takes_its_range_from_finite_values():
     depth = np.array([np.nan, -np.inf, np.inf, 1, 3], np.float32)
     assert encode.depth_to_uint16(depth).tolist() == [0, 0, 65535, 0, 65535]
