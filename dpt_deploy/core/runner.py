@@ -44,6 +44,15 @@ class Runner(Protocol):
 
 
 @runtime_checkable
+class ConcurrentRunner(Protocol):
+    """Lets several threads call ``infer`` at once."""
+
+    @property
+    def streams(self) -> int:
+        """Number of threads that may; the processor is divided among them."""
+
+
+@runtime_checkable
 class AsyncRunner(Protocol):
     """Overlaps runs: the next one is queued while another computes."""
 

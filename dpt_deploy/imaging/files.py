@@ -8,10 +8,10 @@ from __future__ import annotations
 import io
 import re
 import struct
+import threading
 import warnings
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ def read_image(path: Path | str) -> Pixels:
     kind = image_kind(data)
     if kind is None:
         raise _not_an_image(path)
-    with _quiet():
+    with _quiet:
         _check_decodes(path, data, kind)
         try:
             pixels: Pixels | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
@@ -74,14 +74,33 @@ def read_image(path: Path | str) -> Pixels:
     return pixels
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep OpenCV from writing to standard error: its failures are reported as errors."""
-    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    try:
-        yield
-    finally:
-        cv2.utils.logging.setLogLevel(level)
+class _Quiet:
+    """Keeps OpenCV from writing to standard error and Pillow from warnings while any thread decodes.
+
+    Failures are reported as errors, and odd metadata is not our business. Both settings are the process's own: the
+    first thread changes them, the last one restores them.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._restore = threading.Lock(), 0, ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+                self._restore.callback(cv2.utils.logging.setLogLevel, level)
+                self._restore.enter_context(warnings.catch_warnings())
+                warnings.simplefilter("ignore")
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._restore.close()
+
+
+_quiet = _Quiet()
 
 
 def _file_bytes(path: Path) -> bytes:
@@ -111,12 +130,10 @@ def _check_decodes(path: Path, data: bytes, kind: str) -> None:
         return
     Image.init()
     try:
-        with warnings.catch_warnings():  # Pillow warns of odd metadata, which is not our business
-            warnings.simplefilter("ignore")
-            with Image.OPEN[kind][0](io.BytesIO(data), "") as image:  # of this format only, and with our own limit
-                limits.IMAGE.check(path, 3 * image.width * image.height)
-                image.draft(None, (1, 1))
-                image.load()
+        with Image.OPEN[kind][0](io.BytesIO(data), "") as image:  # of this format only, and with our own limit
+            limits.IMAGE.check(path, 3 * image.width * image.height)
+            image.draft(None, (1, 1))
+            image.load()
     except _PILLOW_ERRORS as exc:
         if kind == "TIFF" and isinstance(exc, SyntaxError) and (sides := tiff_size(data)):
             limits.IMAGE.check(path, 3 * sides[0] * sides[1])

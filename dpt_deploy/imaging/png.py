@@ -28,8 +28,10 @@ def grey16_png(values: NDArray[np.uint16]) -> bytes:
     data = memoryview(_stored(lines.reshape(-1).data))
     parts = [data[at : at + _MAX_CHUNK] for at in range(0, len(data), _MAX_CHUNK)]
     header = struct.pack(">IIBBBBB", width, height, 16, _GREY, 0, 0, 0)
-    chunks = [(b"IHDR", header), *((b"IDAT", part) for part in parts), (b"IEND", b"")]
-    return b"".join([_SIGNATURE, *(piece for kind, body in chunks for piece in _chunk(kind, body))])
+    pieces: list[bytes | memoryview] = [_SIGNATURE, *_chunk(b"IHDR", header)]
+    for part in parts:
+        pieces += _chunk(b"IDAT", part)
+    return b"".join([*pieces, *_chunk(b"IEND", b"")])
 
 
 def _stored(content: memoryview) -> bytes:

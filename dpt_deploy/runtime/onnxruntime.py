@@ -18,6 +18,7 @@ import onnxruntime as ort
 
 from dpt_deploy.artifact.defects import refuse_wrong
 from dpt_deploy.artifact.sidecar import Sidecar
+from dpt_deploy.core.environment import cpu_count
 from dpt_deploy.core.errors import BadFileError, DptError, IncompatibleError, ResourceError, UsageError
 from dpt_deploy.core.files import check_text_path
 from dpt_deploy.core.runner import Tensors
@@ -36,28 +37,32 @@ _DTYPES = {
 
 
 class OrtRunner:
-    """Runs an ONNX file. ``threads`` bounds the CPU threads of one operator (default: ONNX Runtime's choice)."""
+    """Runs an ONNX file. ``threads`` bounds the CPU threads of one operator (default: ONNX Runtime's choice).
+
+    Threads of one operator wait for the next one by spinning, until the run is over. With several ``streams`` they
+    sleep, because other work waits for the processor.
+    """
 
     name = "ort"
 
-    def __init__(self, path: Path, *, threads: int | None = None, sidecar: Sidecar | None = None) -> None:
+    def __init__(
+        self, path: Path, *, threads: int | None = None, sidecar: Sidecar | None = None, streams: int = 1
+    ) -> None:
         self._path = path
         self._sidecar = sidecar
         self._threads = threads
+        self.streams = streams
         self._session: Any = None
 
     @classmethod
     def open(cls, request: RunnerRequest) -> Self:
         """Make a runner of an artefact's file."""
-        return cls(request.path, threads=request.threads, sidecar=request.sidecar)
+        return cls(request.path, threads=request.threads, sidecar=request.sidecar, streams=request.streams)
 
     def __enter__(self) -> Self:
         check_text_path(self._path)
         self._refuse_wrong()
-        options = ort.SessionOptions()
-        options.log_severity_level = 4  # errors arrive as exceptions
-        if self._threads:
-            options.intra_op_num_threads = self._threads
+        options = self._options()
         wanted = ["CUDAExecutionProvider", "CPUExecutionProvider"]
         providers = [name for name in wanted if name in ort.get_available_providers()]
         try:
@@ -82,6 +87,19 @@ class OrtRunner:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._session = None
+
+    def _options(self) -> Any:
+        options = ort.SessionOptions()
+        options.log_severity_level = 4  # errors arrive as exceptions
+        threads = self._threads
+        if self.streams > 1:
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+            threads = threads or max(1, cpu_count() + 1 - self.streams)  # each stream brings a thread of its own
+        if threads:
+            options.intra_op_num_threads = threads
+        # Between runs, which would slow whatever is computed next: another runtime of a benchmark, for example.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        return options
 
     @property
     def inputs(self) -> Sequence[TensorSpec]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from dpt_deploy.artifact.sidecar import Sidecar
 from dpt_deploy.core.errors import ParityError, UsageError
-from dpt_deploy.core.runner import AsyncRunner, DeviceRunner, ImageRunner, Runner, on_device
+from dpt_deploy.core.runner import AsyncRunner, ConcurrentRunner, DeviceRunner, ImageRunner, Runner, on_device
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import ImageSpec
 from dpt_deploy.core.task import DEPTH_TASKS, LABEL_TASKS, METRIC_DEPTH
@@ -134,7 +134,7 @@ class Predictor:
     __call__ = predict
 
     def begin(self, image: np.ndarray) -> Any:
-        """The first part of :meth:`predict`, which may run in a thread of its own: all before the network."""
+        """The first part of :meth:`predict`, in which any number of threads may be at once: all before the network."""
         refuse_on_device(image)
         rules.require_rgb(image)
         return image if isinstance(self._runner, ImageRunner) else self.prepare(image)
@@ -144,7 +144,7 @@ class Predictor:
         return self._runner.predict(begun) if isinstance(self._runner, ImageRunner) else self.infer_all(begun)
 
     def end(self, computed: Any, size: Size) -> Prediction:
-        """The last part, which may run in a thread of its own: the maps of an image of ``size``."""
+        """The last part, in which any number of threads may be at once: the maps of an image of ``size``."""
         if not isinstance(self._runner, ImageRunner):
             return self.finish(computed, size.height, size.width)
         outputs, model = self._sidecar.outputs, self._sidecar.model
@@ -168,6 +168,11 @@ class Predictor:
     def overlaps(self) -> bool:
         """True if :meth:`predict_all` computes one image while it copies another."""
         return isinstance(self._runner, AsyncRunner)
+
+    @property
+    def streams(self) -> int:
+        """Number of threads that may be in :meth:`compute` at once."""
+        return self._runner.streams if isinstance(self._runner, ConcurrentRunner) else 1
 
     def _begin(self, image: Any, wait: bool) -> Any:
         refuse_on_device(image)

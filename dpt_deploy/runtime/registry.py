@@ -37,6 +37,9 @@ class Runtime:
     ``arithmetic`` is the precision in which it computes what is not quantised, where that is not the file's own: the
     errors of a file are then held to those of PyTorch in this precision.
 
+    ``divisible`` is True if its numbers do not depend on the number of threads of an operator, so that the processor
+    may be divided among several images.
+
     ``label``, ``colour`` and ``marker`` are for plots, ``ability`` is its line in ``doctor`` (empty: none), and
     ``help`` its entry in help texts. ``part`` names an object of another room that it needs (see
     ``jobs/common/runners.py``). ``device_predictor`` is ``module:class`` of a predictor that resizes on its device.
@@ -54,6 +57,7 @@ class Runtime:
     timed: bool = True
     emulates: bool = False
     arithmetic: str = ""
+    divisible: bool = False
     colour: str = "#e69f00"
     marker: str = "v"
     ability: str = ""
@@ -93,6 +97,7 @@ _TABLE = (
         modules=("onnxruntime",),
         package="onnxruntime",
         precisions=("fp32", "int8-cpu"),  # its CPU computes 16-bit graphs in FP32
+        divisible=True,
         colour="#0072b2",
         marker="o",
         ability="run ONNX artefacts",

@@ -1,89 +1,60 @@
-"""Three stages at once: the next item is read while this one is computed and the last one is written."""
+"""Items worked on by several threads at once, with results in the order of the items."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Any, TypeVar
+from contextlib import suppress
+from typing import TypeVar
 
 from dpt_deploy.core.errors import DptError
 
 Item = TypeVar("Item")
-Read = TypeVar("Read")
-Computed = TypeVar("Computed")
 Result = TypeVar("Result")
-_END = object()
+_Begun = Future[Result] | None  # None: there are no more items
 
 
-def staged(
-    items: Iterable[Item],
-    read: Callable[[Item], Read],
-    compute: Callable[[Read], Computed],
-    write: Callable[[Computed], Result],
-) -> Generator[Future[Result]]:
-    """Yield ``write(compute(read(item)))`` of every item, in order, as futures that are done.
+def in_parallel(items: Iterable[Item], work: Callable[[Item], Result], *, workers: int) -> Generator[Future[Result]]:
+    """Yield ``work(item)`` of every item, in order, as futures that are done.
 
-    ``items`` are taken and ``read`` in one thread, ``write`` runs in another, ``compute`` in the caller's. So each sees
-    the items in order and one at a time; four items are held at most. A :class:`DptError` of an item is in its future,
-    and the next item goes on. One that ``items`` itself raises ends the sequence. If the caller stops early, items that
-    were not begun are dropped, and those that were are finished first.
+    ``items`` are taken one at a time by one thread, and worked on by ``workers`` others. At most two more items than
+    workers are held. An error of an item is in its future, and the others go on. A :class:`DptError` that ``items``
+    itself raises ends the sequence as its last item. If the caller stops early, items that were not begun are dropped,
+    and those that were are finished first.
     """
     source = iter(items)
 
-    def take() -> object:
+    def take() -> _Begun[Result]:
         for item in source:
-            return _kept(read, item)
-        return _END
+            return pool.submit(work, item)
+        return None
 
-    reader, writer = ThreadPoolExecutor(1, "read"), ThreadPoolExecutor(1, "write")
-    behind: deque[Future[Result]] = deque()
-    with reader, writer:
-        ahead: Future[object] = reader.submit(take)
+    with ThreadPoolExecutor(workers, "work") as pool, ThreadPoolExecutor(1, "take") as taker:
+        ahead = deque(taker.submit(take) for _ in range(workers + 1))
         try:
-            while (found := _next(ahead)) is not _END:
-                ahead = reader.submit(take)
-                behind.append(_begun(found, compute, write, writer))
-                if len(behind) > 1:
-                    yield _done(behind.popleft())
-            while behind:
-                yield _done(behind.popleft())
+            while (future := _begun(ahead.popleft())) is not None:
+                wait([future])
+                ahead.append(taker.submit(take))
+                yield future
         finally:
-            ahead.cancel()
-            for future in behind:
-                future.cancel()
+            for taken in ahead:
+                _drop(taken)
 
 
-def _next(ahead: Future[object]) -> object:
-    """What was read; an error of the sequence itself stands for its last item."""
+def _begun(taken: Future[_Begun[Result]]) -> _Begun[Result]:
+    """The work on an item; an error of the sequence itself stands for its last item."""
     try:
-        return ahead.result()
+        return taken.result()
     except DptError as exc:
-        return exc
+        failed: Future[Result] = Future()
+        failed.set_exception(exc)
+        return failed
 
 
-def _kept(function: Callable[[Item], Read], item: Item) -> Read | DptError:
-    try:
-        return function(item)
-    except DptError as exc:
-        return exc
-
-
-def _begun(
-    found: object,
-    compute: Callable[[Any], Computed],
-    write: Callable[[Computed], Result],
-    writer: ThreadPoolExecutor,
-) -> Future[Result]:
-    """Compute what was read, and queue its writing."""
-    computed = found if isinstance(found, DptError) else _kept(compute, found)
-    if not isinstance(computed, DptError):
-        return writer.submit(write, computed)
-    failed: Future[Result] = Future()
-    failed.set_exception(computed)
-    return failed
-
-
-def _done(future: Future[Result]) -> Future[Result]:
-    wait([future])
-    return future
+def _drop(taken: Future[_Begun[Result]]) -> None:
+    if taken.cancel():
+        return
+    with suppress(DptError):  # of an item after the one at which the caller stopped
+        if (future := taken.result()) is not None:
+            future.cancel()

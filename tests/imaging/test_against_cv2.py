@@ -83,7 +83,9 @@ def test_resize_cubic_equals_opencv_at_any_size(seed):
         assert np.array_equal(resample.resize_cubic(image, Size(new_height, new_width)), expected)
 
 
-@pytest.mark.parametrize("sizes", [(900, 700, 192, 352), (40, 1500, 600, 300), (801, 63, 400, 1000), (500, 500, 64, 64)])
+@pytest.mark.parametrize(
+    "sizes", [(900, 700, 192, 352), (40, 1500, 600, 300), (801, 63, 400, 1000), (500, 500, 64, 64)]
+)
 def test_resize_cubic_equals_opencv_across_blocks(sizes):
     height, width, new_height, new_width = sizes
     image = np.random.default_rng(3).integers(0, 256, (height, width, 3)).astype(np.uint8)

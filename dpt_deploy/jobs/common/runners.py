@@ -31,11 +31,13 @@ def open_runner(
     threads: int | None = None,
     size: Size | None = None,
     reference: bool = False,
+    streams: int = 1,
 ) -> Runner:
     """Make a runner over an artefact, or over a bare ONNX file; it is not yet entered.
 
     ``threads`` bounds the CPU threads of one operator. ``size`` is a fixed network size, for runtimes that resize
-    images themselves. ``reference`` also allows runtimes that run the PyTorch module behind the artefact.
+    images themselves. ``reference`` also allows runtimes that run the PyTorch module behind the artefact. ``streams``
+    is the number of threads that will call it at once, if it can (:class:`~dpt_deploy.core.runner.ConcurrentRunner`).
 
     Raises:
         UsageError: the runtime is unknown or does not run artefacts of this kind.
@@ -48,7 +50,7 @@ def open_runner(
     part: Any = None
     if record.part:
         part = load_attribute(PARTS[record.part], which=record.extra, purpose=f"runtime {runtime!r}")
-    return record.open(RunnerRequest(path, sidecar, threads, size, part))
+    return record.open(RunnerRequest(path, sidecar, threads, size, part, streams))
 
 
 def _check_kind(record: Runtime, path: Path, *, reference: bool) -> None:

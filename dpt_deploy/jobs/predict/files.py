@@ -9,25 +9,31 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import tee
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from threading import BoundedSemaphore
+from typing import NamedTuple
 
 from dpt_deploy.artifact.store import open_artifact
+from dpt_deploy.core.environment import cpu_count
 from dpt_deploy.core.errors import BadFileError, ParityError, UsageError
 from dpt_deploy.core.files import check_folder, ensure_folder
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.progress import progress, say
 from dpt_deploy.core.size import Size
 from dpt_deploy.imaging import rules
+from dpt_deploy.jobs.common.runners import default_runtime
 from dpt_deploy.jobs.predict.load import load
 from dpt_deploy.jobs.predict.targets import Targets, choose_formats, find_sources, name_targets
-from dpt_deploy.runtime.predictor import Predictor
-from dpt_deploy.runtime.stages import staged
+from dpt_deploy.runtime.predictor import Prediction, Predictor
+from dpt_deploy.runtime.registry import find_runtime
+from dpt_deploy.runtime.stages import in_parallel
 
 with extra("images", purpose="reading and writing images"):
     from dpt_deploy.imaging import files as images
+    from dpt_deploy.imaging.files import Pixels
     from dpt_deploy.imaging.video import Video, VideoWriter, iter_video
+
+_STREAMS = 2  # images that the network computes at once; each takes the memory of a run
+_MAX_WORKERS = 4
 
 
 @dataclass(frozen=True)
@@ -78,9 +84,11 @@ def run_files(
     check_folder(next(iter(targets[0])).parent)
     if artifact.sidecar.weights.is_random:
         say(f"weights: {artifact.sidecar.weights}")
+    divisible = find_runtime(runtime or default_runtime(artifact.sidecar)).divisible
+    streams = min(_STREAMS, cpu_count()) if divisible and (video or len(sources) > 1) else 1
     results = []
     with (
-        load(artifact, runtime=runtime, size=size, device_imaging=device_imaging) as predictor,
+        load(artifact, runtime=runtime, size=size, device_imaging=device_imaging, streams=streams) as predictor,
         progress("images", len(sources)) as images_done,
     ):
         writer = _Writer(predictor, kitti_crop)
@@ -100,38 +108,34 @@ def _one(finish: Callable[[], FileResult], item: Path, *, single: bool) -> FileR
         return FileResult(item, error=str(exc) if item.name in str(exc) else f"{item}: {exc}")
 
 
-class _Job(NamedTuple):
-    """One image on its way: its file, what to write, its pixels (H, W, 3), and what the last stage made of it."""
+class _Frame(NamedTuple):
+    """One frame of a video (H, W, 3) and what was predicted from it."""
 
-    item: Path
-    targets: Targets
-    pixels: np.ndarray
-    value: Any
-
-    @property
-    def size(self) -> Size:
-        return Size(*self.pixels.shape[:2])
+    pixels: Pixels
+    prediction: Prediction
 
 
 class _Writer:
     """Predicts and writes. One instance a run; stateless between files.
 
-    While the network computes, the next image is read and resized, and the last one is resized and written. A predictor
-    that overlaps its own work is not divided.
+    Several images are worked on at once: one is read and resized, or resized and written, while the network computes
+    others. A predictor that overlaps its own work gets them one after the other.
     """
 
     def __init__(self, predictor: Predictor, kitti_crop: bool) -> None:
         self._predictor = predictor
         self._kitti_crop = kitti_crop
+        self._turns = BoundedSemaphore(predictor.streams)
+        self._workers = min(max(2, cpu_count()) + 1, _MAX_WORKERS)
 
     def images(self, sources: Sequence[Path], targets: Sequence[Targets]) -> Generator[Callable[[], FileResult]]:
         """Yield for every image, in order, a call that returns its result or raises its error."""
         pairs = zip(sources, targets, strict=True)
-        if self._predictor.overlaps:
-            for item, target in pairs:
-                yield partial(self._image, item, target)
+        if self._predictor.overlaps or len(sources) == 1:
+            for pair in pairs:
+                yield partial(self._image, pair)
             return
-        with closing(staged(pairs, self._read, self._compute, self._write)) as futures:
+        with closing(in_parallel(pairs, self._image, workers=self._workers)) as futures:
             for future in futures:
                 yield future.result
 
@@ -140,25 +144,23 @@ class _Writer:
         for item, target in zip(sources, targets, strict=True):
             yield partial(self._video, item, target)
 
-    def _image(self, item: Path, targets: Targets) -> FileResult:
-        pixels = self._crop(images.read_image(item))
-        return _write(_Job(item, targets, pixels, self._predictor(pixels)))
-
-    def _read(self, pair: tuple[Path, Targets]) -> _Job:
+    def _image(self, pair: tuple[Path, Targets]) -> FileResult:
+        """Write every output of one image in every format chosen for it."""
         item, targets = pair
-        return self._begun(self._crop(images.read_image(item)), item, targets)
+        pixels = self._crop(images.read_image(item))
+        maps = self._predicted(pixels).maps
+        for path, choice in targets.items():
+            ensure_folder(path.parent)
+            choice.format.write(path, maps[choice.output.name], pixels)
+        return FileResult(item, tuple(targets))
 
-    def _begun(self, pixels: np.ndarray, item: Path, targets: Targets) -> _Job:
-        return _Job(item, targets, pixels, self._predictor.begin(pixels))
-
-    def _compute(self, job: _Job) -> _Job:
-        return job._replace(value=self._predictor.compute(job.value))
-
-    def _write(self, job: _Job) -> FileResult:
-        return _write(self._ended(job))
-
-    def _ended(self, job: _Job) -> _Job:
-        return job._replace(value=self._predictor.end(job.value, job.size))
+    def _predicted(self, pixels: Pixels) -> Prediction:
+        if self._predictor.overlaps:
+            return self._predictor(pixels)
+        begun = self._predictor.begin(pixels)
+        with self._turns:
+            computed = self._predictor.compute(begun)
+        return self._predictor.end(computed, Size(*pixels.shape[:2]))
 
     def _video(self, item: Path, targets: Targets) -> FileResult:
         """Write a video of the pictures of every output; each frame is stretched over its own range."""
@@ -168,35 +170,37 @@ class _Writer:
             for path in targets:
                 ensure_folder(path.parent)
                 writers[path] = stack.enter_context(VideoWriter(path, video.fps))
-            for job in stack.enter_context(closing(self._frames(video, item, targets))):
-                for path, choice in targets.items():
-                    if choice.format.picture is not None:
-                        found = job.value.maps[choice.output.name]
-                        writers[path].write(choice.format.picture(found, job.pixels))
+            for pictures in stack.enter_context(closing(self._pictures(video, targets))):
+                for path, picture in pictures.items():
+                    writers[path].write(picture)
                 count += 1
         lost = f"{item}: {count} of {video.claimed} frames could be decoded and were written" if video.shortfall else ""
         return FileResult(item, tuple(targets), error=lost, frames=count, frames_claimed=video.claimed)
 
-    def _frames(self, video: Video, item: Path, targets: Targets) -> Generator[_Job]:
-        """Yield every frame with its prediction, in order."""
+    def _pictures(self, video: Video, targets: Targets) -> Generator[dict[Path, Pixels]]:
+        """Yield what is written of every frame, in order."""
         frames = map(self._crop, video.frames)
         if self._predictor.overlaps:
             given, shown = tee(frames)
             for prediction, frame in zip(self._predictor.predict_all(given), shown, strict=False):  # one is asked first
-                yield _Job(item, targets, frame, prediction)
+                yield _drawn(_Frame(frame, prediction), targets)
             return
-        begin = partial(self._begun, item=item, targets=targets)
-        with closing(staged(frames, begin, self._compute, self._ended)) as futures:
+
+        def work(pixels: Pixels) -> dict[Path, Pixels]:
+            return _drawn(_Frame(pixels, self._predicted(pixels)), targets)
+
+        with closing(in_parallel(frames, work, workers=self._workers)) as futures:
             for future in futures:
                 yield future.result()
 
-    def _crop(self, pixels: np.ndarray) -> np.ndarray:
+    def _crop(self, pixels: Pixels) -> Pixels:
         return rules.kitti_crop(pixels) if self._kitti_crop else pixels
 
 
-def _write(job: _Job) -> FileResult:
-    """Write every output of one image in every format chosen for it."""
-    for path, choice in job.targets.items():
-        ensure_folder(path.parent)
-        choice.format.write(path, job.value.maps[choice.output.name], job.pixels)
-    return FileResult(job.item, tuple(job.targets))
+def _drawn(frame: _Frame, targets: Targets) -> dict[Path, Pixels]:
+    """The picture of a frame in every format chosen for it that is one."""
+    return {
+        path: choice.format.picture(frame.prediction.maps[choice.output.name], frame.pixels)
+        for path, choice in targets.items()
+        if choice.format.picture is not None
+    }

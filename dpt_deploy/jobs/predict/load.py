@@ -24,13 +24,15 @@ def load(
     size: Size | None = None,
     threads: int | None = None,
     device_imaging: bool = False,
+    streams: int = 1,
 ) -> Iterator[Predictor]:
     """Open a finished artefact, or one named by its path, as a predictor; use it in a ``with`` block.
 
     ``runtime`` names what runs it (default: ``trt`` for an engine, ``ort`` for an ONNX file). ``size`` is a fixed
     network size instead of the artefact's resize rule. ``threads`` bounds the CPU threads of one operator.
     ``device_imaging`` resizes images and maps on the GPU that runs the engine, and takes images that lie there
-    (experimental: not yet run on a GPU).
+    (experimental: not yet run on a GPU). ``streams`` is the number of threads of yours that will predict at once: the
+    processor is divided among them, which serves more images a second, each of them later.
 
     Raises:
         BadFileError: the artefact is missing, unfinished or damaged.
@@ -49,7 +51,7 @@ def load(
         )
     if size is not None:
         check_request(sidecar, size)
-    with open_runner(artifact, record.name, threads=threads, size=size) as runner:
+    with open_runner(artifact, record.name, threads=threads, size=size, streams=streams) as runner:
         if not device_imaging:
             yield Predictor(runner, sidecar, size=size)
             return
