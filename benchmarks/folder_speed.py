@@ -1,6 +1,6 @@
-"""Time `run` on a folder and on a video, as it is and as it was at a commit, by turns; writes results/folder-speed-….json.
+"""Time `run` on a folder and a video, as it is and as it was at a commit, by turns; writes results/folder-speed-….json.
 
-Usage: python benchmarks/folder_speed.py [COMMIT [TURNS [IMAGES [BACKBONE]]]]  (default: 6a66d55, 5, 48 of 1280x720, tiny)
+Usage: python benchmarks/folder_speed.py [COMMIT [TURNS [IMAGES [BACKBONE]]]]       (default: 6a66d55, 5, 48, tiny)
 
 Each of the two is a process that is told when to run, so only one works at a time. `network` is the rate of the network
 alone on one of these images, in ONNX Runtime. Weights that do not ship with the package are random.
@@ -17,14 +17,19 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+import cv2
+import numpy as np
+import skimage.data
+
+import dpt_deploy
+from dpt_deploy.cli import call
+
 ROOT = Path(__file__).parents[1]
 NOW = "now"
 
 
 def serve():
     """Answer each line of JSON on standard input: ["run", …arguments] or ["network", model, image, runs]."""
-    import dpt_deploy
-    from dpt_deploy.cli import call
 
     answers, sys.stdout = sys.stdout, sys.stderr
     for line in sys.stdin:
@@ -71,9 +76,6 @@ def _plain(value):
 
 def make_images(folder, count):
     """Photographs of scikit-image at 1280x720, each shifted, and a video of them."""
-    import cv2
-    import numpy as np
-    import skimage.data
 
     names = ("astronaut", "chelsea", "coffee", "rocket")
     photographs = [cv2.resize(getattr(skimage.data, name)()[..., ::-1], (1280, 720)) for name in names]
@@ -88,8 +90,6 @@ def make_images(folder, count):
 
 def equal_outputs(first, second):
     """Number of files if both folders hold the same: the same bytes, or a PNG of the same pixels."""
-    import cv2
-    import numpy as np
 
     files = sorted(first.iterdir())
     if [path.name for path in files] != sorted(path.name for path in second.iterdir()):
@@ -106,7 +106,6 @@ def equal_outputs(first, second):
 
 def main(commit="6a66d55", turns="5", count="48", backbone="tiny"):
     """Record the result."""
-    import numpy as np
 
     begun, turns, count = datetime.datetime.now(datetime.UTC), int(turns), int(count)
     with tempfile.TemporaryDirectory() as scratch:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import resource
 import struct
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +114,17 @@ def test_read_image_refuses_damage(tmp_path, photograph, kind, how):
         images.read_image(path)
     assert caught.value.hint
     assert "\n" not in str(caught.value)
+
+
+def test_threads_that_decode_leave_the_settings_of_the_process(tmp_path, photograph):
+    """The settings that keep decoders quiet are of the whole process: the last thread restores them."""
+    path = tmp_path / "a.png"
+    Image.fromarray(photograph).save(path)
+    before = (cv2.utils.logging.getLogLevel(), list(warnings.filters))
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(images.read_image, [path] * 24))
+    assert all(np.array_equal(each, photograph) for each in found)
+    assert (cv2.utils.logging.getLogLevel(), list(warnings.filters)) == before
 
 
 def test_opencv_alone_would_accept_damage(photograph):

@@ -10,7 +10,6 @@ from functools import partial
 from itertools import tee
 from pathlib import Path
 from threading import BoundedSemaphore
-from typing import NamedTuple
 
 from dpt_deploy.artifact.store import open_artifact
 from dpt_deploy.core.environment import cpu_count
@@ -108,13 +107,6 @@ def _one(finish: Callable[[], FileResult], item: Path, *, single: bool) -> FileR
         return FileResult(item, error=str(exc) if item.name in str(exc) else f"{item}: {exc}")
 
 
-class _Frame(NamedTuple):
-    """One frame of a video (H, W, 3) and what was predicted from it."""
-
-    pixels: Pixels
-    prediction: Prediction
-
-
 class _Writer:
     """Predicts and writes. One instance a run; stateless between files.
 
@@ -183,11 +175,11 @@ class _Writer:
         if self._predictor.overlaps:
             given, shown = tee(frames)
             for prediction, frame in zip(self._predictor.predict_all(given), shown, strict=False):  # one is asked first
-                yield _drawn(_Frame(frame, prediction), targets)
+                yield _drawn(prediction, frame, targets)
             return
 
         def work(pixels: Pixels) -> dict[Path, Pixels]:
-            return _drawn(_Frame(pixels, self._predicted(pixels)), targets)
+            return _drawn(self._predicted(pixels), pixels, targets)
 
         with closing(in_parallel(frames, work, workers=self._workers)) as futures:
             for future in futures:
@@ -197,10 +189,10 @@ class _Writer:
         return rules.kitti_crop(pixels) if self._kitti_crop else pixels
 
 
-def _drawn(frame: _Frame, targets: Targets) -> dict[Path, Pixels]:
+def _drawn(prediction: Prediction, pixels: Pixels, targets: Targets) -> dict[Path, Pixels]:
     """The picture of a frame in every format chosen for it that is one."""
     return {
-        path: choice.format.picture(frame.prediction.maps[choice.output.name], frame.pixels)
+        path: choice.format.picture(prediction.maps[choice.output.name], pixels)
         for path, choice in targets.items()
         if choice.format.picture is not None
     }

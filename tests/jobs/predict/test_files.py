@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import cv2
@@ -201,11 +202,12 @@ def test_a_folder_goes_on_past_a_corrupt_file_and_reports_it(folder, tmp_path):
     assert sorted(path.name for path in out.iterdir()) == ["a.pfm", "a.png", "c.pfm", "c.png"]
 
 
-def test_reading_ahead_and_writing_behind_change_no_byte(folder, tmp_path, monkeypatch):
+def test_working_on_several_images_at_once_changes_no_byte(folder, tmp_path, monkeypatch):
     """A predictor that overlaps its own work gets one image after the other."""
     path = exported(DEPTH).path
     divided = run_files(path, folder, tmp_path / "divided", formats=("png", "pfm", "color"))
     monkeypatch.setattr(Predictor, "overlaps", True)
+    monkeypatch.setattr("dpt_deploy.jobs.predict.files._STREAMS", 1)
     alone = run_files(path, folder, tmp_path / "alone", formats=("png", "pfm", "color"))
     assert [(each.source, each.error) for each in divided] == [(each.source, each.error) for each in alone]
     first, second = (sorted((tmp_path / name).iterdir()) for name in ("divided", "alone"))
@@ -251,6 +253,30 @@ def test_every_image_of_a_folder_is_found_whatever_its_suffix(tmp_path):
     results = run_files(exported(DEPTH).path, tmp_path / "photos", tmp_path / "out", formats=("png",))
     assert [(result.source.name, result.error) for result in results] == [(name, "") for name in names]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{name}.png" for name in names]
+
+
+def test_the_network_has_as_many_callers_as_its_runtime_has_streams(tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    for name in "abcd":
+        Image.fromarray(RGB).save(tmp_path / "in" / f"{name}.png")
+    inside, most, compute, lock = set(), {}, Predictor.compute, threading.Lock()
+
+    def counted(predictor, begun):
+        with lock:
+            inside.add(threading.get_ident())
+            most[predictor.streams] = max(most.get(predictor.streams, 0), len(inside))
+        found = compute(predictor, begun)
+        with lock:
+            inside.remove(threading.get_ident())
+        return found
+
+    monkeypatch.setattr(Predictor, "compute", counted)
+    monkeypatch.setattr("dpt_deploy.jobs.predict.files.cpu_count", lambda: 4)
+    for streams in (1, 2):
+        monkeypatch.setattr("dpt_deploy.jobs.predict.files._STREAMS", streams)
+        run_files(exported(DEPTH).path, tmp_path / "in", tmp_path / f"out{streams}")
+    assert set(most) == {1, 2}
+    assert all(count <= streams for streams, count in most.items())
 
 
 # --- video ------------------------------------------------------------------------------------------------------------
