@@ -39,6 +39,7 @@ COMMANDS = {
         "diagnose",
         "Find precision problems in a 16- or 8-bit model and the nodes to keep in higher precision.",
     ),
+    "models": ("models", "List the networks: what each returns, its size, and the licence and place of its weights."),
     "doctor": ("doctor", "Show what works on this machine and what is missing."),
     "convert": ("convert", "Save a checkpoint in another layout."),
     "demo": ("demo", "Run the whole pipeline once, offline, on a photograph."),

@@ -13,7 +13,7 @@ from dpt_deploy.core.recipe import load_recipe
 
 
 @click.command()
-@click.option("--backbone", default="tiny", show_default=True, help="Name of a network (see `dpt-deploy doctor`).")
+@click.option("--backbone", default="tiny", show_default=True, help="Name of a network (see `dpt-deploy models`).")
 @click.option("-o", "--out", type=PATH, default=Path("out/demo"), show_default=True, help="Folder to write to.")
 @click.option(
     "--seconds",

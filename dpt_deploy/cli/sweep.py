@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     "--backbone",
     default="tiny",
     show_default=True,
-    help="Name of a network (see `dpt-deploy doctor`) or a recipe file (.toml).",
+    help="Name of a network (see `dpt-deploy models`) or a recipe file (.toml).",
 )
 @click.option("--weights", metavar="FILE|NAME|random", help="Weights to use (default: the published ones).")
 @res_option("Network input sizes.  [default: 1 to 2.67 times the training size]")

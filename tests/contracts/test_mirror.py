@@ -14,6 +14,7 @@ TESTED_IN = {
     "cli/test_cli.py": "cli/shared/options cli/shared/output cli/demo cli/doctor cli/inspect jobs/demo jobs/doctor "
     "jobs/inspect",
     "cli/test_faults_export.py": "cli/export",
+    "jobs/test_models.py": "cli/models",
     "cli/test_keys_option.py": "cli/convert jobs/export/convert",
     "cli/test_faults_output.py": "cli/shared/stderr",
     "core/encoders/test_base.py": "core/encoders/cnn core/encoders/transformer",

@@ -107,7 +107,7 @@ def checkpoint_options(function: Function) -> Function:
             "--backbone",
             required=True,
             metavar="NAME",
-            help="Name of a network (see `dpt-deploy doctor`) or a recipe file (.toml).",
+            help="Name of a network (see `dpt-deploy models`) or a recipe file (.toml).",
         ),
     ):
         function = option(function)

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 from rich import box
@@ -41,11 +41,13 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, default=str))
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
-    """Print a table of numbers on standard output; columns after the first are aligned right."""
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]], *, align: Literal["left", "right"] = "right"
+) -> None:
+    """Print a table on standard output; columns after the first are aligned right, as numbers are, or left."""
     table = _table()
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+        table.add_column(column, justify="left" if index == 0 else align, overflow="fold")
     for row in rows:
         table.add_row(*(Text(printable(cell)) if isinstance(cell, str) else cell for cell in row))
     _print(title, table)

@@ -14,7 +14,7 @@ from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.spec import INPUT_FLOAT, ModelSpec, TensorSpec
 from dpt_deploy.jobs.common.inputs import ReferenceDescription, reference_input
-from dpt_deploy.jobs.common.weights import checkpoint_path
+from dpt_deploy.jobs.common.weights import check_network, checkpoint_path
 from dpt_deploy.runtime.registry import find_runtime
 
 with extra("export", purpose="building the PyTorch reference"):
@@ -42,7 +42,9 @@ def build_reference(spec: ModelSpec, source: WeightsSource) -> tuple[DPT, Weight
             f"{source.path} is not the checkpoint that was exported (sha256 {found[:12]}…, not {source.sha256[:12]}…)",
             hint="name the right one with --weights FILE",
         )
-    return model, replace(source, sha256=found, family=loaded.family), loaded
+    source = replace(source, sha256=found, family=loaded.family)
+    check_network(spec, source)
+    return model, source, loaded
 
 
 def reference_of(sidecar: Sidecar, weights: str | None = None, *, against: Path | None = None) -> DPT:

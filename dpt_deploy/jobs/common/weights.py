@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from dpt_deploy.artifact.sidecar import WeightsSource
 from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.progress import say
-from dpt_deploy.core.recipe import Recipe, load_recipe
+from dpt_deploy.core.recipe import Recipe, load_recipe, zoo_names
+from dpt_deploy.core.spec import ModelSpec
 from dpt_deploy.model.checkpoints import published
 
-_OWN_LICENCE = "MIT"
-_OWN_DATA = "scenes rendered by this package; no photograph, data set or weights of others"
+SHIPPED_LICENCE = "MIT"
+SHIPPED_TERMS = ("yes", "scenes rendered by this package; no photograph, data set or weights of others")
 _NO_DATA = "none: random weights have learned nothing"
 _UNKNOWN_DATA = "not known: a file of your own, which is none of the published ones"
 _CHECKS = {
@@ -57,14 +58,13 @@ def resolve_weights(
     if match:
         return WeightsSource("random", seed=int(match[1] or 0), commercial="yes", training_data=_NO_DATA)
     if found := published.shipped_path(text) if text else shipped_for(recipe):
-        return WeightsSource(
-            "shipped", path=found.name, licence=_OWN_LICENCE, commercial="yes", training_data=_OWN_DATA
-        )
+        use, data = SHIPPED_TERMS
+        return WeightsSource("shipped", path=found.name, licence=SHIPPED_LICENCE, commercial=use, training_data=data)
     known = published.find(text) if text else published.default_for(recipe.name, recipe.model.task)
     if known is None:
         raise BadFileError(
             f"weights {text!r}: no such file, and no published checkpoint of that name",
-            hint="give a file, a Hugging Face folder, a name listed by `dpt-deploy doctor`, or random",
+            hint="give a file, a Hugging Face folder, a name listed by `dpt-deploy models`, or random",
         )
     source = _with_terms(WeightsSource("published", path=known.file, checked=known.checked), known)
     if commercial:
@@ -81,6 +81,39 @@ def _is_there(text: str) -> bool:
         return Path(text).exists()
     except OSError:
         return False
+
+
+def check_network(spec: ModelSpec, source: WeightsSource) -> None:
+    """Refuse a published file that is loaded into another network than its own; keys and shapes alone may agree.
+
+    A network that is no recipe of the zoo, or a changed one, gets a warning instead: the change may be meant.
+
+    Raises:
+        BadFileError: the file belongs to another recipe of the zoo.
+    """
+    known = published.with_hash(source.sha256) if source.sha256 else None
+    if known is None or known.task != spec.task:
+        return
+    own = load_recipe(known.recipe, task=known.task).model
+    if _plain(spec, own) == own:
+        return
+    what = f"{source.path} is the published file {known.file} of {known.recipe!r}"
+    if spec.name not in zoo_names() or load_recipe(spec.name, task=spec.task).model != spec:
+        say(f"warning: {what}; {spec.name!r} describes another network, and its numbers may mean nothing")
+        return
+    raise BadFileError(
+        f"{what}; it was asked for as {spec.name!r}, whose keys and shapes are the same and whose numbers are not",
+        hint=f"use --backbone {known.recipe}",
+    )
+
+
+def _plain(spec: ModelSpec, own: ModelSpec) -> ModelSpec:
+    """``spec`` under the name of ``own``, without defects that were planted in its encoder."""
+    encoder = spec.encoder
+    if type(encoder) is type(own.encoder):
+        whole = {each.name: getattr(own.encoder, each.name) for each in fields(encoder) if each.name in encoder.planted}
+        encoder = replace(encoder, **whole)
+    return replace(spec, name=own.name, encoder=encoder)
 
 
 def settle_terms(source: WeightsSource, *, commercial: bool) -> WeightsSource:

@@ -15,7 +15,7 @@ import urllib.request
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any, Literal, NoReturn
 from urllib.parse import quote
 
@@ -45,7 +45,8 @@ _ATTEMPTS = 4  # an interrupted transfer resumes
 class PublishedWeights:
     """One entry of ``data/weights.toml``; ``address`` is empty, and ``size_bytes`` 0, where it is not known.
 
-    ``sha256`` has all 64 digits, the first 8, or none. ``commercial`` says whether the weights may be used
+    ``sha256`` has all 64 digits, the first 8, or none. It is ``second_hand`` where only others than the authors state
+    it: it recognises a file, but a download is not refused for it. ``commercial`` says whether the weights may be used
     commercially, and ``training_data`` why.
     """
 
@@ -60,11 +61,22 @@ class PublishedWeights:
     licence: str
     commercial: CommercialUse
     training_data: str
+    second_hand: bool = False
+
+    @property
+    def required_sha256(self) -> str:
+        """The digits that a download must have; empty where the authors state none."""
+        return "" if self.second_hand else self.sha256
 
     @property
     def checked(self) -> str:
         """The check that a download passes, as a sidecar states it."""
-        return f"{len(self.sha256)} digits" if self.sha256 else "length"
+        return f"{len(self.required_sha256)} digits" if self.required_sha256 else "length"
+
+    @property
+    def name(self) -> str:
+        """The file's name without its suffix, which ``--weights`` takes as well."""
+        return str(PurePosixPath(self.file).with_suffix(""))
 
 
 @cache
@@ -94,7 +106,7 @@ def default_for(recipe_name: str, task: ModelTask) -> PublishedWeights:
 
 def find(name: str) -> PublishedWeights | None:
     """The entry with this file name, with or without its suffix; None when there is none."""
-    return next((entry for entry in published() if name in (entry.file, Path(entry.file).stem)), None)
+    return next((entry for entry in published() if name in (entry.file, entry.name)), None)
 
 
 def with_hash(sha256: str) -> PublishedWeights | None:
@@ -121,6 +133,11 @@ def cache_folder() -> Path:
         return Path(own) / "weights"
     shared = os.environ.get("XDG_CACHE_HOME")
     return (Path(shared) if shared else Path.home() / ".cache") / "dpt-deploy" / "weights"
+
+
+def is_cached(entry: PublishedWeights) -> bool:
+    """True if the cache has a copy of the file; :func:`fetch` checks its hash."""
+    return (cache_folder() / entry.file).is_file()
 
 
 def fetch(entry: PublishedWeights) -> Path:
@@ -176,13 +193,16 @@ def _fetch(entry: PublishedWeights, address: str, path: Path, part: Path) -> Non
             hint="run again; if it happens again, the source is not the published file",
         )
     digest = _hash(part)
-    if (problem := mismatch(path, digest, entry.sha256)) is not None:
+    if (problem := mismatch(path, digest, entry.required_sha256)) is not None:
         part.unlink()
         raise BadFileError(f"{entry.file} from {address} {problem.found}: it was removed", hint=problem.hint)
     with write_errors(path):
         part.replace(path)
     _remember(path, digest)
-    pin(path, digest, entry.sha256)
+    pin(path, digest, entry.required_sha256)
+    if entry.second_hand:
+        agrees = "the same as" if digest == entry.sha256 else f"{digest[:8]}…, not {entry.sha256[:8]}… as in"
+        say(f"{entry.file}: its SHA-256 is {agrees} copies of others; its authors state none")
 
 
 def _make_cache(folder: Path) -> None:
@@ -195,10 +215,15 @@ def _make_cache(folder: Path) -> None:
 def _address(entry: PublishedWeights) -> str:
     folder = os.environ.get(ADDRESS_VARIABLE)
     address = f"{folder.rstrip('/')}/{quote(entry.file)}" if folder else entry.address
+    if not address and "/" in entry.file:
+        raise UsageError(
+            f"{entry.file} is read with the config.json next to it, so one file alone is not fetched",
+            hint="fetch that folder of Hugging Face by hand, then give --weights FOLDER",
+        )
     if not address:
         raise UsageError(
             f"{entry.file} has no address that a program can fetch: its authors link a web drive",
-            hint="fetch it by hand (see the README of isl-org/DPT), then give --weights FILE",
+            hint=f"fetch it by hand (see {entry.family}), then give --weights FILE",
         )
     if not address.startswith(_WEB):
         raise UsageError(
@@ -220,9 +245,9 @@ def _is_verified(path: Path, entry: PublishedWeights) -> bool:
     with write_errors(path):
         remembered = _read_mark(path)
         digest = remembered[2] if remembered[:2] == _state(path) and len(remembered) == 3 else _hash(path)
-        if mismatch(path, digest, entry.sha256) is None:
+        if mismatch(path, digest, entry.required_sha256) is None:
             _remember(path, digest)
-            pin(path, digest, entry.sha256)
+            pin(path, digest, entry.required_sha256)
             return True
     return False
 
@@ -265,7 +290,7 @@ def _download(entry: PublishedWeights, address: str, part: Path, transfer: TaskP
     """Bring ``part`` to its full length, from where an earlier attempt left it."""
     error: Exception | None = None
     for _ in range(_ATTEMPTS):
-        if not entry.sha256:
+        if not entry.required_sha256:
             part.unlink(missing_ok=True)  # without a hash a resumed file could not be checked as a whole
         try:
             if _transfer(address, part, transfer):

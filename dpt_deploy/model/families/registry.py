@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from dpt_deploy.model.families import dpt, huggingface, midas21, native
 from dpt_deploy.model.families.family import Family, matches
+from dpt_deploy.model.families.foreign import FOREIGN
 
 # The first whose marks all match counts: segmentation before depth (it has one mark more), native keys last.
 _FAMILIES: list[Family] = [*dpt.FAMILIES, *midas21.FAMILIES, *huggingface.FAMILIES, *native.FAMILIES]
@@ -59,7 +60,7 @@ def layouts() -> tuple[str, ...]:
 def foreign(keys: Iterable[str]) -> str | None:
     """The network of a checkpoint that no network of the zoo can hold; None when it is not known."""
     names = list(keys)
-    for part, network in _FOREIGN:
+    for part, network in (*FOREIGN, *_FOREIGN):
         if any(part in name for name in names):
             return network
     return None

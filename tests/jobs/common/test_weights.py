@@ -11,7 +11,7 @@ from dpt_deploy.artifact.sidecar import Sidecar, WeightsSource
 from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.jobs.common import weights as module
-from dpt_deploy.jobs.common.weights import check_commercial, resolve_weights, settle_terms, terms
+from dpt_deploy.jobs.common.weights import check_commercial, check_network, resolve_weights, settle_terms, terms
 from dpt_deploy.model.checkpoints import published
 
 pytestmark = pytest.mark.fast
@@ -114,6 +114,52 @@ def test_terms_that_are_not_recorded_are_unclear():
     with recording() as reporter:
         check_commercial(source)
     assert "warning" in reporter.lines[0]
+
+
+# --- files that only their hash tells apart ---------------------------------------------------------------------------
+
+NYU, KITTI = "hybrid-nyu", "hybrid-kitti"  # the same keys and shapes
+SOURCE = WeightsSource("file", path="mine.pt", sha256="5" * 64)
+
+
+@pytest.fixture
+def known_as_nyu(monkeypatch):
+    """A table in which the file is the one published for ``hybrid-nyu``."""
+    known = replace(published.default_for(NYU, "depth"), sha256=SOURCE.sha256)
+    monkeypatch.setattr(published, "published", lambda: (known,))
+
+
+def said_of(spec):
+    with recording() as reporter:
+        check_network(spec, SOURCE)
+    return reporter.lines
+
+
+@pytest.mark.usefixtures("known_as_nyu")
+def test_a_published_file_under_another_recipe_is_refused():
+    with pytest.raises(BadFileError, match=f"{NYU!r}; it was asked for as {KITTI!r}") as caught:
+        check_network(load_recipe(KITTI).model, SOURCE)
+    assert caught.value.hint == f"use --backbone {NYU}"
+
+
+@pytest.mark.usefixtures("known_as_nyu")
+def test_under_its_own_recipe_or_another_name_of_that_network_it_is_taken():
+    own = load_recipe(NYU).model
+    assert said_of(own) == said_of(replace(own, name="mine")) == []
+    planted = replace(own, name="control", encoder=replace(own.encoder, position_resize="tiled"))
+    assert said_of(planted) == []  # the control of a study
+
+
+@pytest.mark.usefixtures("known_as_nyu")
+@pytest.mark.parametrize("name", [KITTI, "mine"])
+def test_a_changed_network_is_a_warning(name):
+    model = load_recipe(KITTI).model
+    changed = replace(model, name=name, metric=replace(model.metric, shift=0.5))
+    assert "describes another network" in said_of(changed)[0]
+
+
+def test_an_unknown_file_is_taken_under_any_recipe():
+    assert said_of(load_recipe(KITTI).model) == []
 
 
 def test_every_check_has_its_sentence():

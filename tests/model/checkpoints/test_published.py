@@ -19,6 +19,7 @@ from dpt_deploy.core.errors import BadFileError, ResourceError, UsageError
 from dpt_deploy.core.recipe import zoo_names
 from dpt_deploy.model.checkpoints import published as module
 from dpt_deploy.model.checkpoints.published import cache_folder, default_for, fetch, find, published, with_hash
+from dpt_deploy.model.families.registry import family_named
 
 pytestmark = pytest.mark.fast
 
@@ -42,6 +43,11 @@ PUBLISHED_FILES = {
     "midas_v21-f6b98070.pt": ("midas-v21", "depth"),
     "midas_v21_384.pt": ("midas-v21", "depth"),
 }
+AUTHORS = (
+    "https://github.com/isl-org/",
+    "https://huggingface.co/depth-anything/",
+    "https://huggingface.co/spaces/LiheYoung/",
+)
 PAYLOAD = bytes(range(256)) * 20_000  # 5 MB: several chunks
 ENTRY = replace(
     default_for("hybrid", "depth"), file="synthetic-cafe.pt", sha256=hashlib.sha256(PAYLOAD).hexdigest()[:8]
@@ -129,18 +135,51 @@ def test_the_table_has_every_published_file_that_the_zoo_can_build():
 @pytest.mark.parametrize("entry", published(), ids=lambda entry: entry.file)
 def test_every_entry_is_consistent(entry):
     assert entry.recipe in zoo_names()
-    assert entry.licence == "MIT"
-    assert entry.address == "" or entry.address.endswith(f"/{entry.file}")
-    assert entry.address.startswith("https://github.com/isl-org/") or not entry.address
+    assert family_named(entry.family) is not None
+    assert entry.address == "" or entry.address.startswith(AUTHORS)
     assert len(entry.sha256) in (64, 8, 0)
+    assert entry.checked == {64: "64 digits", 8: "8 digits", 0: "length"}[len(entry.required_sha256)]
+    assert entry.size_bytes == 0 or entry.size_bytes > 10_000_000
+    assert "licence" in entry.training_data
+    assert not entry.default or entry.address
+    assert find(entry.file) == find(entry.name) == entry
+
+
+@pytest.mark.parametrize("entry", published(), ids=lambda entry: entry.file)
+def test_what_is_not_for_commercial_use_is_marked_and_never_a_default(entry):
+    restricted = "NC" in entry.licence
+    assert restricted == (entry.commercial == "no")
+    assert not (restricted and entry.default)
+    if entry.licence == "MIT":
+        assert entry.commercial == "unclear"  # the licence permits what the training data forbid
+
+
+@pytest.mark.parametrize("entry", [each for each in published() if each.family == "isl-org/DPT"], ids=lambda e: e.file)
+def test_names_of_torch_hub_have_the_digits_of_their_hash(entry):
     assert f"-{entry.sha256[:8]}.pt" in entry.file or "-" not in entry.file
     assert entry.sha256 or "-" not in entry.file
-    assert entry.checked == {64: "64 digits", 8: "8 digits", 0: "length"}[len(entry.sha256)]
-    assert entry.size_bytes == 0 or entry.size_bytes > 100_000_000
-    assert entry.commercial == "unclear"  # whose licence permits what the training data forbid
-    assert "licence" in entry.training_data
-    assert not entry.default or (entry.address and entry.sha256)
-    assert find(entry.file) == find(entry.file.removesuffix(".pt")) == entry
+    assert entry.address == "" or entry.address.endswith(f"/{entry.file}")
+
+
+def test_a_hash_of_others_recognises_a_file_and_refuses_no_download(served, monkeypatch):
+    digest = hashlib.sha256(PAYLOAD).hexdigest()
+    right, wrong = (replace(ENTRY, sha256=each, second_hand=True) for each in (digest, "0" * 64))
+    assert (right.checked, right.required_sha256) == ("length", "")
+    for entry, agrees in ((right, True), (wrong, False)):
+        with recording() as reporter:
+            path = fetch(entry)
+        assert any("the same as copies of others" in line for line in reporter.lines) == agrees
+        assert any("not 00000000" in line for line in reporter.lines) != agrees
+        assert path.with_name(f"{path.name}.sha256").is_file()  # pinned, as a file without a published hash
+        path.unlink()
+    monkeypatch.setattr(module, "published", lambda: (right,))
+    assert with_hash(digest) == right
+
+
+def test_a_file_of_a_folder_is_not_fetched_alone():
+    with pytest.raises(UsageError, match=r"read with the config\.json") as caught:
+        fetch(replace(ENTRY, file="Folder-hf/model.safetensors", address=""))
+    assert "--weights FOLDER" in caught.value.hint
 
 
 FULL = {

@@ -1,0 +1,47 @@
+"""``dpt-deploy models``: its options, and the display of its result."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import get_args
+
+import click
+
+from dpt_deploy.cli.shared.options import json_option
+from dpt_deploy.cli.shared.output import print_json, print_table, say
+from dpt_deploy.core.spec import ModelTask
+
+
+@click.command()
+@click.argument("names", nargs=-1)
+@click.option("--task", type=click.Choice(get_args(ModelTask)), help="Only networks for this task.")
+@click.option("--parameters", is_flag=True, help="Count the parameters too (needs PyTorch; about a second a network).")
+@json_option
+def command(names: tuple[str, ...], task: ModelTask | None, parameters: bool, as_json: bool) -> None:
+    """List the networks: what each returns, its size, and the licence and place of its weights.
+
+    Each name is one for --backbone. A size is that of the training; height and width may be other multiples of the
+    stride, except where it is the only one. "by name" means that the weights are taken only if --weights names them.
+
+    \b
+    dpt-deploy models
+    dpt-deploy models hybrid large --parameters
+    dpt-deploy models --task segmentation --json
+    """
+    from dpt_deploy.jobs.models import list_networks, runtimes
+
+    found, running = list_networks(names, task=task, parameters=parameters), runtimes()
+    if as_json:
+        print_json({"networks": [asdict(each) for each in found], "runtimes": running})
+        return
+    columns = ["network", "task", "returns", "size", "stride", "licence", "commercial", "weights"]
+    rows = []
+    for each in found:
+        licence, commercial = (each.chosen.licence, each.chosen.commercial) if each.chosen else ("-", "-")
+        size = f"{each.size} only" if each.fixed else each.size
+        row = [each.name, each.task, each.quantity, size, str(each.stride), licence, commercial, each.availability]
+        rows.append([*row, f"{each.parameters / 1e6:.1f} M"] if each.parameters is not None else row)
+    print_table("networks", [*columns, "parameters"] if parameters else columns, rows, align="left")
+    here = ", ".join(each["name"] for each in running if each["installed"])
+    missing = ", ".join(each["name"] for each in running if not each["installed"])
+    say(f"every network runs in these runtimes: {here or 'none is installed'}; not installed: {missing or 'none'}")

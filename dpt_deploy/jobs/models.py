@@ -1,0 +1,150 @@
+"""The networks of the zoo: what each returns, at which size, and the weights that are published or shipped for it.
+
+Everything is read from the recipes and from ``data/weights.toml``. Without PyTorch all but the parameters is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from dpt_deploy.artifact.sidecar import ONNX, PLAN
+from dpt_deploy.core.errors import UsageError
+from dpt_deploy.core.optional import load_attribute
+from dpt_deploy.core.recipe import Recipe, list_models, load_recipe, zoo_names
+from dpt_deploy.core.spec import ModelSpec, ModelTask
+from dpt_deploy.jobs.common.weights import SHIPPED_LICENCE, SHIPPED_TERMS
+from dpt_deploy.model.checkpoints import published
+from dpt_deploy.runtime.registry import runtimes_of
+
+Place = Literal["shipped", "cached", "to be fetched", "by hand"]
+
+
+@dataclass(frozen=True)
+class WeightsEntry:
+    """One checkpoint of a network. ``place`` is where it is now; ``default`` ones are taken without ``--weights``."""
+
+    file: str
+    place: Place
+    default: bool
+    licence: str
+    commercial: str
+    training_data: str
+    checked: str = ""
+    second_hand: bool = False
+
+
+@dataclass(frozen=True)
+class NetworkEntry:
+    """One network with one task. ``parameters`` are None where they were not counted.
+
+    ``size`` is the image size of its training, and the only one where ``fixed``; other sizes are multiples of
+    ``stride``.
+    """
+
+    name: str
+    description: str
+    task: ModelTask
+    quantity: str
+    encoder: str
+    size: str
+    stride: int
+    fixed: bool
+    weights: tuple[WeightsEntry, ...]
+    parameters: int | None = None
+
+    @property
+    def chosen(self) -> WeightsEntry | None:
+        """The checkpoint that is taken without ``--weights``, else the first; None if there is none."""
+        return next((each for each in self.weights if each.default), next(iter(self.weights), None))
+
+    @property
+    def availability(self) -> str:
+        """The place of the chosen checkpoint, as a table states it."""
+        if self.chosen is None:
+            return "none published"
+        return self.chosen.place if self.chosen.default else f"{self.chosen.place}, by name"
+
+
+def list_networks(
+    names: Sequence[str] = (), *, task: ModelTask | None = None, parameters: bool = False
+) -> list[NetworkEntry]:
+    """Describe the networks of these ``names`` (default: all) in alphabetical order.
+
+    A network has a row for its own task, and one for another task with published weights. ``parameters`` counts them,
+    which builds each network without memory.
+
+    Raises:
+        UsageError: the zoo has no network of one of the names.
+        MissingExtraError: ``parameters`` without PyTorch.
+    """
+    known = zoo_names()
+    if unknown := [name for name in names if name not in known]:
+        raise UsageError(f"the zoo has no network {unknown[0]!r}", hint=f"known: {', '.join(known)}")
+    pairs = [(name, each) for name in names or known for each in _tasks_of(name) if task in (None, each)]
+    return [_entry(load_recipe(name, task=each), count=parameters) for name, each in pairs]
+
+
+def runtimes() -> list[dict[str, Any]]:
+    """The runtimes that take exported files and engines, and those that are installed here."""
+    return [
+        {"name": each.name, "runs": list(each.runs), "installed": each.installed} for each in runtimes_of(ONNX, PLAN)
+    ]
+
+
+def _tasks_of(name: str) -> list[ModelTask]:
+    own = load_recipe(name).model.task
+    others = {entry.task for entry in published.published() if entry.recipe == name} - {own}
+    return [own, *sorted(each for each in others if name in list_models(each))]
+
+
+def _entry(recipe: Recipe, *, count: bool) -> NetworkEntry:
+    model, image = recipe.model, recipe.image
+    return NetworkEntry(
+        name=recipe.name,
+        description=recipe.description,
+        task=model.task,
+        quantity=quantity_of(model),
+        encoder=model.encoder.kind,
+        size=f"{image.height}x{image.width}",
+        stride=model.stride,
+        fixed=model.only_size is not None,
+        weights=tuple(_weights_of(recipe)),
+        parameters=_count(model) if count else None,
+    )
+
+
+def quantity_of(model: ModelSpec) -> str:
+    """The meaning of a network's numbers."""
+    if model.task == "segmentation":
+        return "classes"
+    return "metres" if model.metric else "inverse depth"
+
+
+def _weights_of(recipe: Recipe) -> list[WeightsEntry]:
+    model, shipped = recipe.model, published.shipped_path(recipe.name)
+    found = [each for each in published.published() if (each.recipe, each.task) == (recipe.name, model.task)]
+    own = []
+    if shipped and load_recipe(shipped.stem).model == model:
+        own = [WeightsEntry(shipped.name, "shipped", True, SHIPPED_LICENCE, *SHIPPED_TERMS)]
+    return [*own, *map(_published_entry, found)]
+
+
+def _published_entry(entry: published.PublishedWeights) -> WeightsEntry:
+    place: Place = "cached" if published.is_cached(entry) else "to be fetched" if entry.address else "by hand"
+    return WeightsEntry(
+        entry.file,
+        place,
+        entry.default,
+        entry.licence,
+        entry.commercial,
+        entry.training_data,
+        entry.checked,
+        entry.second_hand,
+    )
+
+
+def _count(model: ModelSpec) -> int:
+    build = load_attribute("dpt_deploy.model.build:build", which="export", purpose="counting parameters")
+    return sum(each.numel() for each in build(model).parameters())

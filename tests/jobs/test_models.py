@@ -1,0 +1,88 @@
+"""The list of networks: it follows the recipes and the table of weights, and says where weights are. Base install."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from dpt_deploy.cli import call
+from dpt_deploy.core.errors import UsageError
+from dpt_deploy.core.recipe import list_models, load_recipe, zoo_names
+from dpt_deploy.jobs import models as module
+from dpt_deploy.jobs.models import list_networks
+from dpt_deploy.model.checkpoints import published
+
+pytestmark = pytest.mark.fast
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("DPT_DEPLOY_CACHE", str(tmp_path / "cache"))
+
+
+def test_every_network_is_listed_with_its_own_task():
+    found = list_networks()
+    assert {each.name for each in found} == set(zoo_names())
+    own = {(name, load_recipe(name).model.task) for name in zoo_names()}
+    assert own <= {(each.name, each.task) for each in found}
+    assert ("hybrid", "segmentation") in {(each.name, each.task) for each in found}
+    assert len({(each.name, each.task) for each in found}) == len(found)
+
+
+def test_every_published_checkpoint_of_the_zoo_is_listed_once():
+    files = [each.file for entry in list_networks() for each in entry.weights if each.place != "shipped"]
+    assert sorted(files) == sorted(entry.file for entry in published.published())
+
+
+def test_a_row_has_what_the_recipe_says():
+    (kitti,) = list_networks(["hybrid-kitti"])
+    assert (kitti.task, kitti.quantity, kitti.size, kitti.stride, kitti.fixed) == (
+        "depth",
+        "metres",
+        "352x1216",
+        32,
+        False,
+    )
+    assert kitti.parameters is None
+    assert {each.quantity for each in list_networks(task="segmentation")} == {"classes"}
+
+
+def test_weights_are_shipped_cached_to_be_fetched_or_fetched_by_hand():
+    (tiny,), (hybrid, _), (base,) = (list_networks([name]) for name in ("tiny", "hybrid", "base"))
+    assert (tiny.availability, hybrid.availability, base.availability) == ("shipped", "to be fetched", "none published")
+    assert (tiny.chosen.licence, tiny.chosen.commercial, hybrid.chosen.commercial) == ("MIT", "yes", "unclear")
+    assert "by hand" in {each.place for each in hybrid.weights}
+    published.cache_folder().mkdir(parents=True)
+    (published.cache_folder() / hybrid.chosen.file).touch()
+    assert list_networks(["hybrid"])[0].availability == "cached"
+
+
+def test_weights_that_are_no_default_are_marked(monkeypatch):
+    found = tuple(replace(entry, default=False, commercial="no") for entry in published.published())
+    monkeypatch.setattr(module.published, "published", lambda: found)
+    large = list_networks(["large"], task="depth")[0]
+    assert (large.availability, large.chosen.commercial) == ("to be fetched, by name", "no")
+
+
+@pytest.mark.needs("torch", "timm")
+def test_parameters_are_counted_on_request():
+    assert list_networks(["tiny-conv"], parameters=True)[0].parameters == 1_725_497
+
+
+def test_an_unknown_name_is_refused():
+    with pytest.raises(UsageError, match="no network 'hybird'") as caught:
+        list_networks(["hybird"])
+    assert "hybrid" in caught.value.hint
+
+
+def test_the_command_prints_a_table_and_json(capsys):
+    assert call(["models", "large", "--task", "depth"]) == 0
+    out, err = capsys.readouterr()
+    assert "inverse depth" in out
+    assert "MIT" in out
+    assert "ort" in err
+    assert call(["models", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert {each["name"] for each in document["networks"]} == set(list_models())
+    assert {"ort", "trt"} <= {each["name"] for each in document["runtimes"]}
+    assert call(["models", "hybird"]) == UsageError.exit_code
