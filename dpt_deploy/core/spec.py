@@ -115,6 +115,11 @@ class ModelSpec:
         yield from encoder.problems()
         if self.only_size and (self.only_size.height % self.stride or self.only_size.width % self.stride):
             yield f"images of {self.only_size} pixels and a stride of {self.stride}", "the stride divides both sides"
+        if self.stride % encoder.size_step:
+            yield (
+                f"stride {self.stride}; this encoder takes sides that are multiples of {encoder.size_step}",
+                f"set model.stride to {encoder.size_step}",
+            )
         if (self.task == "segmentation") != (self.num_classes > 0):
             yield f"task {self.task!r} with {self.num_classes} classes", "set model.num_classes"
         yield from _stage_tap_problems(self)

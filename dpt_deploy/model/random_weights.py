@@ -42,6 +42,10 @@ def _fill(tensor: Tensor, name: str, seed: int, *, norm: bool) -> None:
     leaf = name.rpartition(".")[2]
     if not tensor.is_floating_point():
         tensor.zero_()  # BatchNorm's step counter
+    elif leaf in ("gamma_1", "gamma_2"):  # gains of a block's parts
+        tensor.uniform_(0.6, 1.4, generator=generator)
+    elif leaf == "logit_scale":  # logarithm of a factor of 5 to 20
+        tensor.uniform_(1.6, 3.0, generator=generator)
     elif leaf == "running_var" or (norm and leaf == "weight"):
         tensor.uniform_(0.8, 1.2, generator=generator)
     elif tensor.ndim < 2:

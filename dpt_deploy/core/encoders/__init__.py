@@ -15,7 +15,9 @@ from dpt_deploy.core.encoders.base import (
     other_kinds_keys,
     register_encoder_spec,
 )
+from dpt_deploy.core.encoders.beit import BeitSpec
 from dpt_deploy.core.encoders.cnn import CNNSpec
+from dpt_deploy.core.encoders.swin import StageWindows, Swin2Spec, SwinSpec, WindowedSpec
 from dpt_deploy.core.encoders.transformer import (
     HybridSpec,
     PositionResize,
@@ -27,16 +29,21 @@ from dpt_deploy.core.encoders.transformer import (
 __all__ = [
     "ENCODER_SPECS",
     "PAPER_STRIDES",
+    "BeitSpec",
     "CNNSpec",
     "EncoderFamily",
     "EncoderSpec",
     "HybridSpec",
     "PositionResize",
+    "StageWindows",
+    "Swin2Spec",
+    "SwinSpec",
     "Tap",
     "Tokens",
     "TransformerSpec",
     "ViTSpec",
     "WeightStandardisation",
+    "WindowedSpec",
     "other_kinds_keys",
     "register_encoder_spec",
 ]

@@ -60,6 +60,11 @@ class EncoderSpec:
         """The only image size (H, W) that the network takes; None where it takes every multiple of the stride."""
         return None
 
+    @property
+    def size_step(self) -> int:
+        """Number of pixels of which the sides of its images are multiples; the recipe's ``stride`` is one of it."""
+        return 1
+
     def problems(self) -> Iterable[tuple[str, str]]:
         """List values that no network can be built from, each with a hint."""
         return ()

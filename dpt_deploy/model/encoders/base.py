@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 from torch import Tensor, nn
 
@@ -18,6 +19,11 @@ class Encoder(nn.Module, ABC):
     def comparable(self) -> tuple[str, ...]:
         """Submodules, in order of execution, whose output the rewrites before export leave as it is."""
         return ()
+
+    @property
+    def fp32(self) -> Mapping[str, str]:
+        """Submodules whose own computation needs FP32 in a graph of 16 bits, each with the reason."""
+        return {}
 
     @abstractmethod
     def forward(self, image: Tensor) -> list[Tensor]: ...

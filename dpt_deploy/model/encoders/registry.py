@@ -5,14 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from dpt_deploy.core.encoders import CNNSpec, EncoderSpec, HybridSpec, Tap, ViTSpec, register_encoder_spec
+from dpt_deploy.core.encoders import (
+    BeitSpec,
+    CNNSpec,
+    EncoderSpec,
+    HybridSpec,
+    Swin2Spec,
+    SwinSpec,
+    Tap,
+    ViTSpec,
+    register_encoder_spec,
+)
 from dpt_deploy.model.encoders.base import Encoder
+from dpt_deploy.model.encoders.beit import BeitEncoder
 from dpt_deploy.model.encoders.cnn import ConvEncoder
 from dpt_deploy.model.encoders.hybrid import HybridEncoder
+from dpt_deploy.model.encoders.swin import WindowEncoder
 from dpt_deploy.model.encoders.vit import ViTEncoder
 
 _Make = Callable[[Any, tuple[Tap, ...]], Encoder]  # Any: each takes its own specification
-_MODULES: dict[type[EncoderSpec], _Make] = {ViTSpec: ViTEncoder, HybridSpec: HybridEncoder, CNNSpec: ConvEncoder}
+_MODULES: dict[type[EncoderSpec], _Make] = {
+    ViTSpec: ViTEncoder,
+    HybridSpec: HybridEncoder,
+    CNNSpec: ConvEncoder,
+    BeitSpec: BeitEncoder,
+    SwinSpec: WindowEncoder,
+    Swin2Spec: WindowEncoder,
+}
 
 
 def register_encoder(spec: type[EncoderSpec], make: _Make) -> None:
