@@ -85,6 +85,7 @@ class DPT(nn.Module):
         return Landmarks(
             comparable=(*(f"encoder.{name}" for name in self.encoder.comparable), *levels),
             fp32=fp32,
+            fp32_alone={f"encoder.{name}": reason for name, reason in self.encoder.fp32.items()},
             penultimate="fusion.1",
             last=f"head.{self.head.last}",
             joint=tuple(f"joint.{task}.{head.last}" for task, head in joint.items()),

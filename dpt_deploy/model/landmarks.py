@@ -6,7 +6,7 @@ An exported graph names its nodes after the same modules, so these names hold th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Landmarks:
 
     ``comparable`` are those, in order of execution, whose output is the same before and after
     :mod:`dpt_deploy.model.rewrites.exact`. ``fp32`` maps each module from whose output on numbers need FP32, to the end
-    of the graph, to the reason. ``penultimate`` is the last fusion block but one, which an auxiliary head reads in
+    of the graph, to the reason; ``fp32_alone`` those whose own computation alone does. ``penultimate`` is the last fusion block but one, which an auxiliary head reads in
     training. ``last`` is the last convolution, before the final activation or upsampling; ``joint`` are those
     of the joint heads.
     """
@@ -25,3 +25,4 @@ class Landmarks:
     penultimate: str
     last: str
     joint: tuple[str, ...] = ()
+    fp32_alone: Mapping[str, str] = field(default_factory=dict)

@@ -77,8 +77,13 @@ class RelativePosition(nn.Module):
 
     def forward(self, index: Tensor, height: int, width: int) -> Tensor:
         """Bias (1, heads, 1 + N, 1 + N) of a grid of ``height`` x ``width`` patches (see :func:`pair_rows`)."""
-        offsets = self.table[:-_READOUT_ROWS].transpose(0, 1).reshape(1, -1, self.side, self.side)
-        return gather_bias(offsets, self.table[-_READOUT_ROWS:].transpose(0, 1), index, height, width)
+        return gather_bias(*self.parts, index, height, width)
+
+    @property
+    def parts(self) -> tuple[Tensor, Tensor]:
+        """The offsets as an image (1, heads, side, side), and the rows of the read-out token (heads, 3)."""
+        by_head = self.table.transpose(0, 1)
+        return by_head[:, :-_READOUT_ROWS].reshape(1, -1, self.side, self.side), by_head[:, -_READOUT_ROWS:]
 
 
 def gather_bias(offsets: Tensor, readout: Tensor, index: Tensor, height: int, width: int) -> Tensor:
@@ -105,10 +110,14 @@ class BeitAttention(nn.Module):
         self.position = RelativePosition(spec.grid, spec.heads)
         self.proj = nn.Linear(spec.width, spec.width)
 
+    @property
+    def bias(self) -> Tensor:
+        """Bias of queries, keys and values, (3 D,)."""
+        return torch.cat((self.q_bias, torch.zeros_like(self.q_bias), self.v_bias))
+
     def forward(self, tokens: Tensor, index: Tensor, height: int, width: int) -> Tensor:
         """(B, 1 + N, D) to the same shape."""
-        bias = torch.cat((self.q_bias, torch.zeros_like(self.q_bias), self.v_bias))
-        qkv = F.linear(tokens, self.qkv.weight, bias)
+        qkv = F.linear(tokens, self.qkv.weight, self.bias)
         return self.proj(attend(qkv, self.heads, self.position(index, height, width)))
 
 

@@ -223,12 +223,12 @@ class ScaledScores(nn.Module):
 
     def __init__(self, heads: int, side: int, head_width: int) -> None:
         super().__init__()
-        self.scale = head_width**-0.5
+        self.factor = head_width**-0.5
         self.table = nn.Parameter(torch.zeros((2 * side - 1) ** 2, heads))
 
     def forward(self, query: Tensor, key: Tensor, rows: Tensor, mask: Tensor | None) -> Tensor:
         """Queries and keys (B * windows, heads, N, d) to weights (B * windows, heads, N, N)."""
-        return weigh((query * self.scale) @ key.transpose(2, 3), self.table.transpose(0, 1), rows, mask)
+        return weigh((query * self.factor) @ key.transpose(2, 3), self.table.transpose(0, 1), rows, mask)
 
 
 class CosineScores(nn.Module):

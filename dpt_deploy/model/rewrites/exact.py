@@ -6,6 +6,7 @@
     reassemble's 1x1 convolution as a linear map       the same product, on tokens, before they are transposed
     batch norm and weight standardisation folded       constants at inference; folded in float64
     SAME padding made static                           every legal size is even at each stride-2 layer
+    relative positions, gains of channels              see :mod:`~dpt_deploy.model.rewrites.relative`
 
 :func:`deployable` leaves the reference untouched and shares every tensor it does not change.
 """
@@ -25,6 +26,7 @@ from dpt_deploy.model.encoders.hybrid import SumStdConv2dSame
 from dpt_deploy.model.encoders.vit import PositionEmbedding, resize_grid
 from dpt_deploy.model.fusion import Fusion, upsample
 from dpt_deploy.model.reassemble import ProjectReadout, Reassemble
+from dpt_deploy.model.rewrites import relative
 
 
 def deployable(model: DPT) -> DPT:
@@ -54,7 +56,7 @@ def _rewritten(module: nn.Module) -> nn.Module:
         return DeployedPosition(module)
     if isinstance(module, Reassemble):
         return DeployedReassemble(module)
-    return DeployedFusion(module) if isinstance(module, Fusion) else module
+    return DeployedFusion(module) if isinstance(module, Fusion) else relative.rewritten(module)
 
 
 def fold_weight_standardisation(conv: StdConv2dSame) -> nn.Module:
