@@ -16,7 +16,7 @@ def main_layout(task: ModelTask) -> Family:
         "isl-org/DPT",
         task,
         "pretrained.act_postprocess{n}.3.{x}",
-        _reassemble("act_postprocess{k}.0.project.0", "act_postprocess{k}.3", "act_postprocess{k}.4"),
+        main_reassemble(),
     )
 
 
@@ -51,6 +51,11 @@ def _vit() -> list[Rule]:
         Rule(f"{model}.patch_embed.{{x}}", "encoder.embed.{x}"),
         Rule(f"{model}.blocks.{{n}}.{{x}}", "encoder.blocks.{n}.{x}"),
     ]
+
+
+def main_reassemble() -> list[Rule]:
+    """The reassemble part of the branch ``main`` and of MiDaS 3."""
+    return _reassemble("act_postprocess{k}.0.project.0", "act_postprocess{k}.3", "act_postprocess{k}.4")
 
 
 def _reassemble(readout: str, projection: str, resize: str) -> list[Rule]:

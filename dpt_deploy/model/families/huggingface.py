@@ -12,6 +12,8 @@ from dpt_deploy.model.families.shared import COUNTER, LEVELS, head_rules, task_m
 
 IMAGE = ImageRule("minimal", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # of DPTImageProcessor; other means can be set
 
+NO_SKIP = ("neck.fusion_stage.layers.0.residual_layer1.{x}", "unit for a skip that the coarsest block does not have")
+
 
 def _adapt(spec: ModelSpec, checkpoint: CheckpointDescription) -> ModelSpec:
     return spec if checkpoint.config is None else adapt_to_config(spec, checkpoint.config, checkpoint.source)
@@ -40,7 +42,8 @@ def _encoder() -> list[Rule]:
     ]
 
 
-def _decoder() -> list[Rule]:
+def decoder_rules() -> list[Rule]:
+    """The rules of everything behind the encoder, except the head."""
     rules, stage = [], "neck.reassemble_stage"
     for level in LEVELS:
         rules += [
@@ -62,10 +65,10 @@ def _family(task: ModelTask) -> Family:
         "Hugging Face DPT",
         task,
         marks=("dpt.embeddings.{x}", "neck.fusion_stage.{x}", *task_mark("head.head", task)),
-        rules=(*_encoder(), *_decoder(), *head_rules("head.head", task)),
+        rules=(*_encoder(), *decoder_rules(), *head_rules("head.head", task)),
         unused=(
             COUNTER,
-            ("neck.fusion_stage.layers.0.residual_layer1.{x}", "unit for a skip that the coarsest block does not have"),
+            NO_SKIP,
             ("dpt.layernorm.{x}", "the taps are read before the final norm"),
             ("dpt.pooler.{x}", "pooled token of a classifier"),
             ("auxiliary_head.{x}", "auxiliary head of training"),

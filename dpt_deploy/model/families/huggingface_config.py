@@ -20,7 +20,7 @@ from dpt_deploy.core.spec import ModelSpec
 BIT_STAGES = ("stage1", "stage2", "stage3")  # feature maps of a hybrid's ResNet; the classes demand three
 
 # DPTConfig's and BitConfig's own defaults, for keys that a file leaves out.
-_DEFAULTS: dict[str, Any] = {
+DEFAULTS: dict[str, Any] = {
     "model_type": "dpt",
     "hidden_size": 768,
     "num_hidden_layers": 12,
@@ -80,7 +80,7 @@ _AS_WRITTEN = (
     "neck_hidden_sizes",
     "fusion_hidden_size",
 )
-_HINT = "choose the --backbone (and --task) that the folder was made for"
+HINT = "choose the --backbone (and --task) that the folder was made for"
 _SHOWN = 60  # characters of a value in a message
 
 
@@ -96,18 +96,18 @@ def adapt_to_config(spec: ModelSpec, config: Mapping[str, Any], source: Path) ->
     """
     encoder = spec.encoder
     if not isinstance(encoder, TransformerSpec):
-        raise BadFileError(f"{source}: config.json is of a transformer; {spec.name!r} has none", hint=_HINT)
-    found = _filled(_DEFAULTS, config)
+        raise BadFileError(f"{source}: config.json is of a transformer; {spec.name!r} has none", hint=HINT)
+    found = filled(DEFAULTS, config)
     blocks = _blocks(found, spec, source)
     expected = {**as_used(describe(spec, encoder), spec.task), "backbone_out_indices": list(spec.taps)}
-    _compare(expected, as_used(found, spec.task), found, source, spec.name)
+    compare_entries(expected, as_used(found, spec.task), found, source, spec.name)
     if isinstance(encoder, HybridSpec):
-        bit = _filled(_BIT_DEFAULTS, _backbone_of(found, source))
-        _compare(bit_as_used(describe_bit(encoder)), bit_as_used(bit), bit, source, spec.name)
+        bit = filled(_BIT_DEFAULTS, _backbone_of(found, source))
+        compare_entries(bit_as_used(describe_bit(encoder)), bit_as_used(bit), bit, source, spec.name)
         encoder = replace(encoder, weight_standardisation="sqrt")
     adapted = replace(
         encoder,
-        norm_eps=_epsilon(found["layer_norm_eps"], source),
+        norm_eps=epsilon_of(found["layer_norm_eps"], source),
         grid=_grid(found["image_size"], encoder.patch, source),
         depth=max(encoder.depth, blocks),
     )
@@ -172,16 +172,16 @@ def as_used(config: Mapping[str, Any], task: str) -> dict[str, Any]:
     Indices select blocks as a set; the first two levels of a hybrid are stages, whatever its lists say of them;
     activations, indices from the end and lists for squares have one form. A value of an unexpected type stays as it is.
     """
-    config = _filled(_DEFAULTS, config)
+    config = filled(DEFAULTS, config)
     hybrid = config["is_hybrid"] is True
     first, levels = (2 if hybrid else 0), _length(config["neck_hidden_sizes"])
     batch_norm, bias = bool(config["use_batch_norm_in_fusion_residual"]), config["use_bias_in_fusion_residual"]
-    taps = _integers(_listed(config["backbone_out_indices"])[first:])
-    blocks = max([0, *_integers(config["num_hidden_layers"])])
+    taps = integers(listed(config["backbone_out_indices"])[first:])
+    blocks = max([0, *integers(config["num_hidden_layers"])])
     factors, head = config["reassemble_factors"], config["head_in_index"]
     used = {key: config[key] for key in _AS_WRITTEN} | {
         "hidden_act": "gelu" if config["hidden_act"] == "gelu_python" else config["hidden_act"],
-        "patch_size": _square(config["patch_size"]),
+        "patch_size": square(config["patch_size"]),
         "backbone_out_indices": ["stage0", "stage1"][:first] + sorted({tap for tap in taps if 0 <= tap < blocks}),
         "reassemble_factors": [_factor(value) for value in factors[first:levels]]
         if isinstance(factors, list)
@@ -194,7 +194,7 @@ def as_used(config: Mapping[str, Any], task: str) -> dict[str, Any]:
         used["add_projection"] = bool(config["add_projection"])
         used["backbone_config"] = None if hybrid else config["backbone_config"]
     if hybrid:
-        used["neck_ignore_stages"] = sorted(set(_integers(config["neck_ignore_stages"])) & set(range(levels)))
+        used["neck_ignore_stages"] = sorted(set(integers(config["neck_ignore_stages"])) & set(range(levels)))
     if hybrid or task == "depth":
         used["backbone"] = config["backbone"] if config["backbone_config"] is None else None
     return used
@@ -202,39 +202,41 @@ def as_used(config: Mapping[str, Any], task: str) -> dict[str, Any]:
 
 def bit_as_used(config: Mapping[str, Any]) -> dict[str, Any]:
     """The entries of a hybrid's ``backbone_config`` that change the network, as ``transformers`` uses them."""
-    config = _filled(_BIT_DEFAULTS, config)
+    config = filled(_BIT_DEFAULTS, config)
     stages, factor, stride = len(BIT_STAGES), config["width_factor"], config["output_stride"]
     padding, names = config["global_padding"], config["out_features"]
     if names is None:
-        names = [f"stage{index}" for index in _integers(config["out_indices"])]
+        names = [f"stage{index}" for index in integers(config["out_indices"])]
     return {
         **{key: config[key] for key in ("model_type", "embedding_size", "layer_type", "hidden_act", "num_groups")},
-        "hidden_sizes": [_times(size, factor) for size in _listed(config["hidden_sizes"])[:stages]],
-        "depths": _listed(config["depths"])[:stages],
+        "hidden_sizes": [_times(size, factor) for size in listed(config["hidden_sizes"])[:stages]],
+        "depths": listed(config["depths"])[:stages],
         "global_padding": padding.lower() if isinstance(padding, str) else padding,
         "embedding_dynamic_padding": bool(config["embedding_dynamic_padding"]),
         # The stages stand on strides 4, 8 and 16: a limit of 16 or more dilates none of them.
         "output_stride": 32 if isinstance(stride, int) and stride > 8 else stride,
-        "out_features": sorted(map(str, _listed(names))),
+        "out_features": sorted(map(str, listed(names))),
     }
 
 
-def _filled(defaults: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+def filled(defaults: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """``config`` with the defaults of what it leaves out or has as null."""
     return {**defaults, **{key: value for key, value in config.items() if value is not None}}
 
 
-def _compare(
+def compare_entries(
     expected: Mapping[str, Any], found: Mapping[str, Any], written: Mapping[str, Any], source: Path, name: str
 ) -> None:
     """Raise :class:`BadFileError` at the first difference; the message has the value as it is ``written``."""
     for key, value in expected.items():
         if found[key] != value:
             raise BadFileError(
-                f"{source}: config.json has {key} = {_shown(written[key])}; {name!r} has {_shown(value)}", hint=_HINT
+                f"{source}: config.json has {key} = {shown(written[key])}; {name!r} has {shown(value)}", hint=HINT
             )
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value for a message, cut where it is long."""
     text = repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
@@ -244,7 +246,7 @@ def _blocks(found: Mapping[str, Any], spec: ModelSpec, source: Path) -> int:
     count, needed = found["num_hidden_layers"], last_block(spec) + 1
     if not isinstance(count, int) or isinstance(count, bool) or count < needed:
         raise BadFileError(
-            f"{source}: config.json has num_hidden_layers = {_shown(count)}; {spec.name!r} needs {needed}", hint=_HINT
+            f"{source}: config.json has num_hidden_layers = {shown(count)}; {spec.name!r} needs {needed}", hint=HINT
         )
     return count
 
@@ -255,31 +257,32 @@ def _backbone_of(found: Mapping[str, Any], source: Path) -> Mapping[str, Any]:
         return _HYBRID_BIT
     if not isinstance(backbone, dict):
         raise BadFileError(
-            f"{source}: config.json has backbone_config = {_shown(backbone)}; expected an object", hint=_HINT
+            f"{source}: config.json has backbone_config = {shown(backbone)}; expected an object", hint=HINT
         )
     return backbone
 
 
-def _epsilon(value: Any, source: Path) -> float:
+def epsilon_of(value: Any, source: Path) -> float:
+    """The epsilon of layer norms; raises :class:`BadFileError` if it is none."""
     if not isinstance(value, float | int) or isinstance(value, bool) or not (0 <= value < 1 and math.isfinite(value)):
         raise BadFileError(
-            f"{source}: config.json has layer_norm_eps = {_shown(value)}; expected a number from 0 to 1", hint=_HINT
+            f"{source}: config.json has layer_norm_eps = {shown(value)}; expected a number from 0 to 1", hint=HINT
         )
     return float(value)
 
 
 def _grid(size: Any, patch: int, source: Path) -> int:
     """Side of the position table, in patches; a rest of pixels belongs to none."""
-    side = _square(size)
+    side = square(size)
     if not isinstance(side, int) or isinstance(side, bool) or side < patch:
         raise BadFileError(
-            f"{source}: config.json has image_size = {_shown(size)}; expected a square of {patch}-pixel patches",
-            hint=_HINT,
+            f"{source}: config.json has image_size = {shown(size)}; expected a square of {patch}-pixel patches",
+            hint=HINT,
         )
     return side // patch
 
 
-def _square(size: Any) -> Any:
+def square(size: Any) -> Any:
     """One number for a list of two equal ones."""
     return size[0] if isinstance(size, list) and len(size) == 2 and size[0] == size[1] else size
 
@@ -299,12 +302,14 @@ def _times(size: Any, factor: Any) -> Any:
     return size * factor if isinstance(size, int) and isinstance(factor, int) else size
 
 
-def _listed(value: Any) -> list[Any]:
+def listed(value: Any) -> list[Any]:
+    """A list; a single value as a list of one."""
     return value if isinstance(value, list) else [value]
 
 
-def _integers(value: Any) -> list[int]:
-    return [entry for entry in _listed(value) if isinstance(entry, int)]
+def integers(value: Any) -> list[int]:
+    """The whole numbers of a list."""
+    return [entry for entry in listed(value) if isinstance(entry, int)]
 
 
 def _length(value: Any) -> int:

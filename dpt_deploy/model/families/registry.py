@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from dpt_deploy.model.families import dpt, huggingface, midas21, native
+from dpt_deploy.model.families import dpt, huggingface, huggingface_backbone, midas21, midas31, native
 from dpt_deploy.model.families.family import Family, matches
 from dpt_deploy.model.families.foreign import FOREIGN
 
-# The first whose marks all match counts: segmentation before depth (it has one mark more), native keys last.
-_FAMILIES: list[Family] = [*dpt.FAMILIES, *midas21.FAMILIES, *huggingface.FAMILIES, *native.FAMILIES]
+# The first whose marks all match counts: segmentation before depth (it has one mark more), MiDaS 3.1 before DPT (it
+# has DPT's marks too), native keys last.
+_FAMILIES: list[Family] = [
+    *midas31.FAMILIES,
+    *dpt.FAMILIES,
+    *midas21.FAMILIES,
+    *huggingface.FAMILIES,
+    *huggingface_backbone.FAMILIES,
+    *native.FAMILIES,
+]
 
 # A part of a key, and the network that has it: for the error message only. The first that is found counts.
 _FOREIGN = (
     ("depth_head.scratch.", "a Depth Anything model"),
-    ("relative_position_bias_table", "a DPT with a BEiT or Swin encoder (MiDaS 3.1)"),
-    ("attn.logit_scale", "a DPT with a Swin V2 encoder (MiDaS 3.1)"),
     ("scratch.stem_transpose.", "a DPT with a LeViT encoder (MiDaS 3.1)"),
     ("pretrained.layer1.3.0.conv_dw.", "the small MiDaS 2.1 (EfficientNet-Lite3)"),
     ("backbone.embeddings.", "a Hugging Face DPT with a separate backbone"),
