@@ -15,9 +15,9 @@ class Landmarks:
 
     ``comparable`` are those, in order of execution, whose output is the same before and after
     :mod:`dpt_deploy.model.rewrites.exact`. ``fp32`` maps each module from whose output on numbers need FP32, to the end
-    of the graph, to the reason; ``fp32_alone`` those whose own computation alone does. ``penultimate`` is the last fusion block but one, which an auxiliary head reads in
-    training. ``last`` is the last convolution, before the final activation or upsampling; ``joint`` are those
-    of the joint heads.
+    of the graph, to the reason; ``fp32_alone`` those of which only the nodes inside need it. ``penultimate`` is the
+    last fusion block but one, which an auxiliary head reads in training. ``last`` is the last convolution, before the
+    final activation or upsampling; ``joint`` are those of the joint heads.
     """
 
     comparable: tuple[str, ...]

@@ -65,7 +65,10 @@ class WindowedSpec(EncoderSpec):
 
     def problems(self) -> Iterable[tuple[str, str]]:
         if len(self.depths) != _STAGES or len(self.heads) != _STAGES:
-            yield f"{len(self.depths)} depths and {len(self.heads)} heads", f"give one number for each of {_STAGES} stages"
+            yield (
+                f"{len(self.depths)} depths and {len(self.heads)} heads",
+                f"give one number for each of {_STAGES} stages",
+            )
             return
         if self.grid % 8:
             yield f"grid is {self.grid}", "it is a multiple of 8: the map is halved three times"

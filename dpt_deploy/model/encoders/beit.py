@@ -90,7 +90,7 @@ def gather_bias(offsets: Tensor, readout: Tensor, index: Tensor, height: int, wi
     """Bias (1, heads, 1 + N, 1 + N) from ``offsets`` (1, heads, S, S) and ``readout`` (heads, 3)."""
     resized = resize_offsets(offsets, 2 * height - 1, 2 * width - 1)
     table = torch.cat((resized.flatten(2).squeeze(0), readout), dim=1)
-    return table.index_select(1, index.flatten()).unflatten(1, (index.shape[0], index.shape[1])).unsqueeze(0)
+    return table.index_select(1, index.flatten()).reshape(1, -1, index.shape[0], index.shape[1])
 
 
 def resize_offsets(offsets: Tensor, height: int, width: int) -> Tensor:
@@ -123,7 +123,8 @@ class BeitAttention(nn.Module):
 
 def attend(qkv: Tensor, heads: int, bias: Tensor) -> Tensor:
     """Attention of ``qkv`` (B, T, 3 D) with an additive ``bias`` (1, heads, T, T): (B, T, D)."""
-    query, key, value = qkv.unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+    batch, count, width = qkv.shape
+    query, key, value = qkv.reshape(batch, count, 3, heads, width // (3 * heads)).permute(2, 0, 3, 1, 4)
     return F.scaled_dot_product_attention(query, key, value, attn_mask=bias).transpose(1, 2).flatten(2)
 
 

@@ -204,17 +204,17 @@ class CosineAttention(nn.Module):
 
 def attend(scores: nn.Module, qkv: Tensor, heads: int, rows: Tensor, mask: Tensor | None) -> Tensor:
     """Attention of ``qkv`` (B * windows, N, 3 C): (B * windows, N, C)."""
-    query, key, value = qkv.unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+    query, key, value = qkv.reshape(qkv.shape[0], -1, 3, heads, qkv.shape[2] // (3 * heads)).permute(2, 0, 3, 1, 4)
     return (scores(query, key, rows, mask) @ value).transpose(1, 2).flatten(2)
 
 
 def weigh(logits: Tensor, table: Tensor, rows: Tensor, mask: Tensor | None) -> Tensor:
     """Softmax of ``logits`` (B * windows, heads, N, N) with the biases of ``table`` (heads, offsets) and the mask."""
     cells = rows.shape[0]
-    logits = logits + table.index_select(1, rows.flatten()).unflatten(1, (cells, cells))
+    logits = logits + table.index_select(1, rows.flatten()).reshape(-1, cells, cells)
     if mask is None:
         return logits.softmax(dim=-1)
-    apart = logits.unflatten(0, (-1, mask.shape[0])) + mask
+    apart = logits.reshape(-1, mask.shape[0], *logits.shape[1:]) + mask
     return apart.flatten(0, 1).softmax(dim=-1)
 
 

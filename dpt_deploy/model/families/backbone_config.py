@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dpt_deploy.core.encoders import BeitSpec, EncoderSpec, Swin2Spec
+from dpt_deploy.core.encoders import BeitSpec, Swin2Spec
 from dpt_deploy.core.encoders.swin import PATCH
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.spec import ModelSpec
