@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from onnx import GraphProto, NodeProto
 
@@ -16,8 +17,15 @@ HEADROOM = 8.0  # times the largest magnitude must fit: other images, sizes and 
 _UNSUPPORTED = {"BFLOAT16": {"ConvTranspose": "TensorRT-RTX 1.7.1 cannot infer the type of a deconvolution in BF16"}}
 
 
+_NONE: Mapping[str, str] = MappingProxyType({})
+
+
 def choose_fp32_nodes(
-    path: Path, precision: str, ranges: Mapping[str, float], tails: Mapping[str, str]
+    path: Path,
+    precision: str,
+    ranges: Mapping[str, float],
+    tails: Mapping[str, str],
+    alone: Mapping[str, str] = _NONE,
 ) -> dict[str, str]:
     """Map each node that stays FP32 to the reason.
 
@@ -26,11 +34,14 @@ def choose_fp32_nodes(
         precision: the 16-bit precision.
         ranges: the largest magnitude measured of each tensor.
         tails: modules from which on, to the end of the graph, numbers need FP32, each with the reason.
+        alone: modules whose own nodes need FP32, but nothing behind them, each with the reason.
     """
     graph = read_graph(path).graph
     chosen, kind = _by_name(graph, tails), find_precision(precision)
     unsupported = _UNSUPPORTED.get(kind.float_type, {})
     for node in graph.node:
+        if reason := alone.get(node.name.rpartition("/")[0]):
+            chosen.setdefault(node.name, reason)
         if reason := unsupported.get(node.op_type):
             chosen.setdefault(node.name, reason)
     for name, reason in _by_range(graph, kind.largest_float / HEADROOM, ranges).items():

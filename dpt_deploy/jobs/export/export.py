@@ -72,7 +72,7 @@ def export_model(request: ExportRequest, out: Path | str, *, force: bool = False
             say(line, detail=True)
         say(str(loaded))
         _report_family(source, request.recipe.image)
-    spec, tails = model.spec, model.landmarks.fp32
+    spec, landmarks = model.spec, model.landmarks
     if not force:
         settle(*paths.values())
         if done := _all_finished(requests, paths, source, spec):
@@ -92,7 +92,7 @@ def export_model(request: ExportRequest, out: Path | str, *, force: bool = False
         graph = fp32_graph(model, request)
         evidence = golden(model, graph, request)
         del model  # the last step that needs the network is done, and copies of large weights are about to be made
-        setup = prepare(request, source, tails, folders[request.precision])
+        setup = prepare(request, source, landmarks, folders[request.precision])
         cost = None
         if approximation is not None and exact is not None:
             cost = measure_approximation(approximation, exact, graph, setup, force=force)

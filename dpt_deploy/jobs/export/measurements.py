@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from dpt_deploy.jobs.export import accuracy
 from dpt_deploy.jobs.export.accuracy import AccuracyBench, Samples
 from dpt_deploy.jobs.export.calibration import Calibration, check_sizes, from_folder, from_scenes
 from dpt_deploy.jobs.export.request import ExportRequest
+from dpt_deploy.model.landmarks import Landmarks
 from dpt_deploy.scenes.seeds import ACCURACY_SEARCH
 
 
@@ -25,14 +26,13 @@ class MeasurementSetup:
     """Choices that all measurements of one export share.
 
     ``has_truth``: the output can be compared with the true depth of rendered scenes, because the weights are trained
-    and the depth is relative. ``tails`` are the modules from which on, to the end of the graph, numbers need FP32, each
-    with the reason (``model.landmarks.fp32``). ``folder`` is for temporary files.
+    and the depth is relative. ``landmarks`` name the modules whose numbers need FP32. ``folder`` is for temporary files.
     """
 
     request: ExportRequest
     calibration: Calibration
     has_truth: bool
-    tails: Mapping[str, str]
+    landmarks: Landmarks
     folder: Path
 
     @property
@@ -80,7 +80,7 @@ class MeasurementSetup:
         return accuracy.from_photographs(self.calibration, self._size, skip=max(0, min(accuracy.SCENES, spare)))
 
 
-def prepare(request: ExportRequest, source: WeightsSource, tails: Mapping[str, str], folder: Path) -> MeasurementSetup:
+def prepare(request: ExportRequest, source: WeightsSource, landmarks: Landmarks, folder: Path) -> MeasurementSetup:
     """Read the calibration images of ``request``, or choose rendered scenes.
 
     Raises:
@@ -91,6 +91,6 @@ def prepare(request: ExportRequest, source: WeightsSource, tails: Mapping[str, s
         request,
         from_folder(request.calibration) if request.calibration else from_scenes(),
         has_truth=model.task == "depth" and not model.metric and not source.is_random,
-        tails=tails,
+        landmarks=landmarks,
         folder=folder,
     )

@@ -55,7 +55,8 @@ def calibrate(full: Path, setup: MeasurementSetup) -> CalibrationTable:
         ranges,
         {name: clipping_value(histograms.counts(name), ranges.largest[name], method) for name in names},
         kept,
-        choose_fp32_nodes(full, FP16, ranges.largest, setup.tails),  # FP16 between quantised nodes
+        # FP16 between quantised nodes
+        choose_fp32_nodes(full, FP16, ranges.largest, setup.landmarks.fp32, setup.landmarks.fp32_alone),
     )
 
 

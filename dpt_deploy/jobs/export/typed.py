@@ -33,7 +33,9 @@ def write_typed(graph: ir.Model, precision: str, setup: MeasurementSetup, path: 
         full = Path(scratch) / "full.onnx"
         save_graph(graph, full)
         ranges = measure_ranges(full, setup)
-        fp32_nodes = choose_fp32_nodes(full, precision, ranges.largest, setup.tails)
+        fp32_nodes = choose_fp32_nodes(
+            full, precision, ranges.largest, setup.landmarks.fp32, setup.landmarks.fp32_alone
+        )
     model = graph.clone()
     done = to_half(model, precision, fp32_nodes)
     save_graph(model, path)
