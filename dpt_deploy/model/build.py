@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
+from types import MappingProxyType
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -31,16 +34,38 @@ def build(spec: ModelSpec) -> DPT:
     Raises:
         BadFileError: its numbers contradict each other.
     """
-    try:
-        with torch.device("meta"):
-            model = DPT(spec).requires_grad_(False).eval()
+    with _contradictions(spec):
+        model = _construct(spec)
         _check_fit(spec)
+    return model
+
+
+@cache
+def parameter_shapes(spec: ModelSpec) -> Mapping[str, tuple[int, ...]]:
+    """The shapes of what the network of ``spec`` stores, by name. They are kept: a search asks for many networks.
+
+    Raises:
+        BadFileError: its numbers contradict each other.
+    """
+    with _contradictions(spec):
+        return MappingProxyType({key: tuple(tensor.shape) for key, tensor in _construct(spec).state_dict().items()})
+
+
+def _construct(spec: ModelSpec) -> DPT:
+    with torch.device("meta"):
+        return DPT(spec).requires_grad_(False).eval()
+
+
+@contextmanager
+def _contradictions(spec: ModelSpec) -> Iterator[None]:
+    """Turn what PyTorch and timm raise into an error that names the network."""
+    try:
+        yield
     except _CONTRADICTIONS as exc:
         raise BadFileError(
             f"no network can be built as {spec.name!r} is described: {' '.join(str(exc).split())[:200]}",
             hint="correct the recipe; a model's sidecar is damaged: export again",
         ) from exc
-    return model
 
 
 @cache

@@ -17,7 +17,7 @@ TESTED_IN = {
     "jobs/test_models.py": "cli/models",
     "cli/test_keys_option.py": "cli/convert jobs/export/convert",
     "cli/test_faults_output.py": "cli/shared/stderr",
-    "core/encoders/test_base.py": "core/encoders/cnn core/encoders/transformer",
+    "core/encoders/test_base.py": "core/encoders/beit core/encoders/cnn core/encoders/swin core/encoders/transformer",
     "core/test_spec.py": "core/decode core/documents core/limits core/names core/ranges core/size",
     "core/test_optional.py": "core/errors",
     "engine/test_profiles.py": "core/profile",
@@ -64,6 +64,8 @@ TESTED_IN = {
     "model/checkpoints/test_published.py": "model/checkpoints/pins",
     "model/checkpoints/test_load.py": "model/families/dpt model/families/midas21 model/families/native "
     "model/families/registry model/families/shared",
+    "model/test_backbone_oracle.py": "model/encoders/beit model/encoders/swin model/encoders/windows "
+    "model/families/backbone_config model/families/huggingface_backbone model/rewrites/relative",
     "model/test_huggingface_oracle.py": "model/checkpoints/huggingface model/families/huggingface",
     "contracts/doors/test_new_encoder.py": "model/encoders/base model/encoders/registry",
     "contracts/doors/test_new_family.py": "model/families/family",
@@ -104,6 +106,7 @@ WITHOUT_A_MODULE = {
     "jobs/train/test_start.py": "trainings that start from weights",
     "jobs/verify/test_engine_verify.py": "verification of engines",
     "measure/test_metrics_depth.py": "metrics of depth",
+    "model/test_backbone_oracle.py": "BEiT, Swin and Swin V2 compared with transformers and timm",
     "model/test_huggingface_oracle.py": "networks compared with transformers",
     "model/test_parts.py": "parts of the network compared with independent ones",
     "model/test_published_networks.py": "full-size published networks",

@@ -26,7 +26,8 @@ class MeasurementSetup:
     """Choices that all measurements of one export share.
 
     ``has_truth``: the output can be compared with the true depth of rendered scenes, because the weights are trained
-    and the depth is relative. ``landmarks`` name the modules whose numbers need FP32. ``folder`` is for temporary files.
+    and the depth is relative. ``landmarks`` name the modules whose numbers need FP32. ``folder`` is for temporary
+    files.
     """
 
     request: ExportRequest

@@ -9,7 +9,7 @@ from pathlib import Path
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.recipe import load_recipe, zoo_names
 from dpt_deploy.core.spec import ModelSpec
-from dpt_deploy.model.build import build
+from dpt_deploy.model.build import parameter_shapes
 from dpt_deploy.model.families.family import Family, TensorSlot
 from dpt_deploy.model.families.registry import foreign
 
@@ -77,7 +77,7 @@ class CheckpointMismatchError(BadFileError):
 
 def match_keys(spec: ModelSpec, shapes: Shapes, family: Family) -> tuple[KeyMatch, Pieces]:
     """Compare the shapes of a checkpoint with ``spec``; return the match, and the keys that make up each parameter."""
-    expected = {key: tuple(tensor.shape) for key, tensor in build(spec).state_dict().items() if COUNTER not in key}
+    expected = {key: shape for key, shape in parameter_shapes(spec).items() if COUNTER not in key}
     sources: Pieces = {}
     used, unused, unexpected = [], [], []
     for theirs in shapes:

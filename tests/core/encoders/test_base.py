@@ -106,3 +106,38 @@ def test_a_registered_kind_is_read_and_its_keys_are_known(registry):
 @pytest.mark.parametrize(("kind", "strides"), [("vit", (4, 8, 16, 32)), ("cnn", (4, 8, 16, 32))])
 def test_strides_are_those_of_the_paper(kind, strides):
     assert SPECS[kind].strides == strides
+
+
+@pytest.mark.parametrize(
+    ("name", "windows", "step"),
+    [
+        ("swin2-base-384", ((24, 12), (24, 12), (24, 0), (12, 0)), 96),
+        ("swin2-tiny-256", ((16, 8), (16, 8), (16, 0), (8, 0)), 64),
+        ("swin-large-384", ((12, 6), (12, 6), (12, 6), (12, 0)), 96),
+    ],
+)
+def test_windows_are_those_of_the_training_size(name, windows, step):
+    model = load_recipe(name).model
+    assert model.encoder.windows == windows
+    assert model.encoder.size_step == model.stride == step
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "problem"),
+    [
+        ("swin2-tiny-256", {"encoder": {"window": 14, "grid": 56}}, "multiples of 224"),
+        ("swin2-tiny-256", {"stride": 32}, "stride 32; this encoder takes sides that are multiples of 64"),
+        ("swin2-tiny-256", {"encoder": {"depths": [2, 2]}}, "2 depths and 4 heads"),
+        ("swin2-tiny-256", {"encoder": {"heads": [3, 6, 12, 25]}}, "25 heads of a width of 768"),
+        ("swin2-tiny-256", {"encoder": {"pretrained_windows": [8]}}, "1 pretrained_windows"),
+        ("swin-large-384", {"encoder": {"grid": 92}}, "grid is 92"),
+        ("swin-large-384", {"encoder": {"depths": [2, 2, 1 << 19, 2]}}, "blocks with"),
+        ("beit-base-384", {"encoder": {"heads": 7}}, "7 heads of a width of 768"),
+        ("beit-base-384", {"encoder": {"patch": 14}}, "patches of 14 pixels"),
+        ("beit-base-384", {"encoder": {"grid": 1024, "heads": 768}}, "more than"),
+    ],
+    ids=str,
+)
+def test_numbers_that_no_network_has_are_named(name, changes, problem):
+    with pytest.raises(BadFileError, match=problem):
+        load_recipe(name, model=changes)
