@@ -88,8 +88,8 @@ def test_a_recipe_that_changes_the_kind_leaves_out_inherited_keys(tmp_path):
 
 def test_a_key_of_no_kind_is_refused(tmp_path):
     path = tmp_path / "mine.toml"
-    path.write_text('base = "base"\n[model.encoder]\nwindow = 12\n', encoding="utf-8")
-    with pytest.raises(BadFileError, match=r"unknown key model\.encoder\.'window'"):
+    path.write_text('base = "base"\n[model.encoder]\nlenses = 12\n', encoding="utf-8")
+    with pytest.raises(BadFileError, match=r"unknown key model\.encoder\.'lenses'"):
         load_recipe(str(path))
 
 
