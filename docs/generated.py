@@ -19,6 +19,7 @@ import dpt_deploy
 from dpt_deploy.artifact.sidecar import Sidecar
 from dpt_deploy.cli import COMMANDS, cli
 from dpt_deploy.core.errors import DptError
+from dpt_deploy.jobs.models import list_networks
 
 ROOT = Path(__file__).parents[1]
 GENERATED = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
@@ -177,4 +178,32 @@ def _table(head, rows):
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-TEXTS = {"commands": commands, "errors": errors, "sidecar": sidecar, "python": python}
+def models():
+    """Return a table of the networks, then one of their weights with licence and terms."""
+    entries = list_networks()
+    networks = [
+        (f"`{each.name}`", each.task, each.quantity, f"{each.size}{' only' if each.fixed else ''}", each.stride)
+        for each in entries
+    ]
+    weights = [
+        (f"`{each.name}`", f"`{found.file}`", found.licence, found.commercial, _check(found), found.training_data)
+        for each in entries
+        for found in each.weights
+    ]
+    head = ("network", "file", "licence", "commercial use", "check", "training data")
+    return "\n\n".join(
+        (
+            _table(("network", "task", "returns", "size", "stride"), networks),
+            "## Weights",
+            _table(head, weights),
+        )
+    )
+
+
+def _check(found):
+    if found.place == "shipped":
+        return "in the package"
+    return f"{found.checked}, others state a hash" if found.second_hand else found.checked
+
+
+TEXTS = {"commands": commands, "models": models, "errors": errors, "sidecar": sidecar, "python": python}

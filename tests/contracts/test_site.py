@@ -12,6 +12,8 @@ import dpt_deploy
 from dpt_deploy.artifact.sidecar import Sidecar
 from dpt_deploy.cli import COMMANDS
 from dpt_deploy.core import errors
+from dpt_deploy.core.recipe import zoo_names
+from dpt_deploy.model.checkpoints.published import published
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +31,12 @@ def test_every_command_has_a_section_with_its_options(generated):
     text = generated.commands()
     assert re.findall(r"^## (.*)$", text, re.MULTILINE) == list(COMMANDS)
     assert "--calibration" in text
+
+
+def test_every_network_and_its_weights_are_in_a_table(generated):
+    text = generated.models()
+    assert {f"| `{name}` |" in text for name in zoo_names()} == {True}
+    assert {f"| `{entry.file}` | {entry.licence} |" in text for entry in published()} == {True}
 
 
 def test_every_error_is_in_the_table(generated):
