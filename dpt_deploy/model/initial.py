@@ -13,6 +13,17 @@ from dpt_deploy.model.dpt import DPT
 from dpt_deploy.model.encoders.vit import PositionEmbedding
 from dpt_deploy.model.fusion import ResidualConvUnit
 
+# Parameters that belong to no layer of PyTorch: tables of relative positions (BEiT, Swin), gains of a block's parts
+# (BEiT's initial 0.1), biases of queries and values, and the logarithm of a scale (Swin V2).
+_OF_NO_LAYER = {
+    "table": 0.0,
+    "gamma_1": 0.1,
+    "gamma_2": 0.1,
+    "q_bias": 0.0,
+    "v_bias": 0.0,
+    "logit_scale": math.log(10.0),
+}
+
 
 def fresh_model(spec: ModelSpec, *, seed: int = 0) -> DPT:
     """The network of ``spec`` to be trained from scratch, in training mode: usual initialisations, seeded.
@@ -28,6 +39,8 @@ def fresh_model(spec: ModelSpec, *, seed: int = 0) -> DPT:
     for name, tensor in model.named_parameters():
         if name.endswith("prefix"):
             nn.init.trunc_normal_(tensor, std=0.02, a=-0.04, b=0.04, generator=generator)
+        elif (leaf := name.rpartition(".")[2]) in _OF_NO_LAYER:
+            nn.init.constant_(tensor, _OF_NO_LAYER[leaf])
     for module in model.modules():
         if isinstance(module, PositionEmbedding):
             _, rows, width = module.table.shape

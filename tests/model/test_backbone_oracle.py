@@ -15,6 +15,7 @@ from timm.layers.pos_embed_rel import resize_rel_pos_bias_table_simple
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.model.checkpoints.load import load_weights
 from dpt_deploy.model.encoders import beit, swin, windows
+from dpt_deploy.model.initial import fresh_model
 from dpt_deploy.model.random_weights import random_model
 from dpt_deploy.model.rewrites.exact import deployable
 
@@ -193,6 +194,21 @@ def test_a_missing_mask_is_noticed(pairs, monkeypatch):
 def test_a_missing_clamp_is_noticed(pairs, monkeypatch):
     monkeypatch.setattr(swin, "_MAX_LOG_SCALE", 100.0)
     assert gap(pairs["tiny-swin2"], 1, 128, 128) > NOTICEABLE
+
+
+# --- training ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spec", [BEIT, SWIN2, SWIN], ids=lambda spec: spec.name)
+def test_a_network_to_be_trained_begins_with_sane_values(spec):
+    model = fresh_model(spec)
+    values = model.state_dict().items()
+    assert all(torch.isfinite(tensor).all() and tensor.abs().max() < 30 for _key, tensor in values)
+    assert all(not tensor.any() for key, tensor in values if key.endswith(("table", "q_bias", "v_bias")))
+    assert all(bool((tensor == 0.1).all()) for key, tensor in values if "gamma" in key)
+    output = model(photograph(1, 64, 64))
+    output.sum().backward()
+    assert output.std() > 0
 
 
 # --- config.json ------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Swin Transformers, versions 1 and 2: four stages of blocks whose attention stays inside windows (MiDaS 3.1).
 
-Maps are channels-last inside. The tap of a stage is its last block, before the map is halved and without the norm that
-classifiers and some libraries add.
+Inside, a map is the sequence of its cells, row by row. The tap of a stage is its last block, before the map is halved
+and without the norm that classifiers and some libraries add.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class WindowEncoder(Encoder):
         return {
             f"stages.{index}.{part}": _REASON
             for index, stage in enumerate(self._stages)
-            for part in ("windows", *(f"blocks.{block}.attn.scores" for block in range(len(stage.blocks))))
+            for part in (f"blocks.{block}.attn.scores" for block in range(len(stage.blocks)))
         }
 
     @property
@@ -62,14 +62,14 @@ class WindowEncoder(Encoder):
 
     def forward(self, image: Tensor) -> list[Tensor]:
         height, width = image.shape[2] // PATCH, image.shape[3] // PATCH
-        x = self.embed["norm"](self.embed["proj"](image).permute(0, 2, 3, 1))
+        x = self.embed["norm"](self.embed["proj"](image).flatten(2).transpose(1, 2))
         features: dict[Tap, Tensor] = {}
         for number, stage in enumerate(self._stages):
             partitions = stage.windows(height, width, x)
             rows = offset_rows(stage.windows.side, device=x.device)
             for index, block in enumerate(stage.blocks):
                 x = block(x, partitions[index % 2], rows)
-            features[f"stage{number}"] = x.permute(0, 3, 1, 2)
+            features[f"stage{number}"] = x.transpose(1, 2).reshape(-1, x.shape[2], height, width)
             if stage.merge is not None:
                 height, width = height // 2, width // 2
                 x = stage.merge(x, height, width)
@@ -108,7 +108,7 @@ class PreNormBlock(nn.Module):
         self.mlp = Mlp(width, 4 * width)
 
     def forward(self, x: Tensor, windows: Partition, rows: Tensor) -> Tensor:
-        """Map (B, H, W, C) to the same shape; ``rows`` are those of :func:`offset_rows`."""
+        """Cells (B, H * W, C) to the same shape; ``rows`` are those of :func:`offset_rows`."""
         x = x + windows.merge(self.attn(windows.split(self.norm1(x)), rows, windows.mask))
         return x + self.mlp(self.norm2(x))
 
@@ -124,7 +124,7 @@ class PostNormBlock(nn.Module):
         self.norm2 = nn.LayerNorm(width)
 
     def forward(self, x: Tensor, windows: Partition, rows: Tensor) -> Tensor:
-        """Map (B, H, W, C) to the same shape; ``rows`` are those of :func:`offset_rows`."""
+        """Cells (B, H * W, C) to the same shape; ``rows`` are those of :func:`offset_rows`."""
         x = x + self.norm1(windows.merge(self.attn(windows.split(x), rows, windows.mask)))
         return x + self.norm2(self.mlp(x))
 
@@ -138,7 +138,7 @@ class PreNormMerging(nn.Module):
         self.reduction = nn.Linear(4 * width, 2 * width, bias=False)
 
     def forward(self, x: Tensor, height: int, width: int) -> Tensor:
-        """Map (B, 2 height, 2 width, C) to (B, height, width, 2 C)."""
+        """Cells (B, 4 * height * width, C) to (B, height * width, 2 C)."""
         return self.reduction(self.norm(_neighbours(x, height, width)))
 
 
@@ -151,14 +151,14 @@ class PostNormMerging(nn.Module):
         self.norm = nn.LayerNorm(2 * width)
 
     def forward(self, x: Tensor, height: int, width: int) -> Tensor:
-        """Map (B, 2 height, 2 width, C) to (B, height, width, 2 C)."""
+        """Cells (B, 4 * height * width, C) to (B, height * width, 2 C)."""
         return self.norm(self.reduction(_neighbours(x, height, width)))
 
 
 def _neighbours(x: Tensor, height: int, width: int) -> Tensor:
-    """Map (B, 2 height, 2 width, C) to (B, height, width, 4 C), the cells of a square column by column."""
-    x = x.reshape(-1, height, 2, width, 2, x.shape[3])
-    return x.permute(0, 1, 3, 4, 2, 5).flatten(3)
+    """Cells (B, 4 * height * width, C) to (B, height * width, 4 C), the cells of a square column by column."""
+    x = x.reshape(-1, height, 2, width, 2, x.shape[2]).permute(0, 1, 3, 4, 2, 5)
+    return x.reshape(-1, height * width, 4 * x.shape[5])
 
 
 class TableAttention(nn.Module):

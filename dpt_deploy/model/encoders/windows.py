@@ -9,6 +9,7 @@ Face pads first too; timm shifts first. Both give the same where the padding is 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,53 +20,46 @@ _APART = -100.0  # added to the logit of two cells that the shift brought togeth
 
 
 @dataclass(frozen=True)
-class AxisCells:
+class Partition:
+    """The windows of a map of H x W cells, N = side * side cells each, row by row.
+
+    Attributes:
+        cells: N.
+        source: the cell of the map in each place of the windows, (windows * N,).
+        back: the place of each cell, (H * W,).
+        inside: 0.0 in places of padding, 1.0 elsewhere, (windows * N, 1); None where there is no padding.
+        mask: (windows, 1, N, N), for logits; None where the windows do not shift.
+    """
+
+    cells: int
+    source: Tensor
+    back: Tensor
+    inside: Tensor | None
+    mask: Tensor | None
+
+    def split(self, tokens: Tensor) -> Tensor:
+        """Cells of the map (B, H * W, C) to windows (B * windows, N, C)."""
+        placed = tokens.index_select(1, self.source)
+        if self.inside is not None:
+            placed = placed * self.inside
+        return placed.reshape(-1, self.cells, tokens.shape[2])
+
+    def merge(self, windows: Tensor) -> Tensor:
+        """Windows (B * windows, N, C) to the cells of the map (B, H * W, C)."""
+        return windows.reshape(-1, self.source.shape[0], windows.shape[2]).index_select(1, self.back)
+
+
+class _Axis(NamedTuple):
     """One axis of a map that is padded to ``count`` windows and shifted.
 
-    ``source`` (P,) is the cell of the map that each place has, ``back`` (S,) the place of each cell; None where nothing
-    moves. ``inside`` (P,) is 0.0 for padding; None where there is none. ``region`` (P,) tells apart the parts that the
-    shift brought together.
+    ``source`` (P,) is the cell of the map in each place; behind its end lies padding. ``region`` (P,) tells apart the
+    parts that the shift brought together. ``padded`` is False where no place is padding.
     """
 
     count: int
+    source: Tensor
     region: Tensor
-    source: Tensor | None = None
-    back: Tensor | None = None
-    inside: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class Partition:
-    """The windows of a map, ``side`` cells a side; ``mask`` (windows, 1, N, N) is there if they are shifted."""
-
-    side: int
-    rows: AxisCells
-    columns: AxisCells
-    mask: Tensor | None
-
-    def split(self, x: Tensor) -> Tensor:
-        """Map (B, H, W, C) to windows (B * windows, N, C) of N = side * side cells."""
-        rows, columns = self.rows, self.columns
-        for axis, cells in ((1, rows), (2, columns)):
-            if cells.source is not None:
-                x = x.index_select(axis, cells.source)
-        for inside in (
-            None if rows.inside is None else rows.inside[:, None, None],
-            None if columns.inside is None else columns.inside[:, None],
-        ):
-            x = x if inside is None else x * inside
-        x = x.reshape(x.shape[0], rows.count, self.side, columns.count, self.side, x.shape[3])
-        return x.transpose(2, 3).reshape(-1, self.side**2, x.shape[5])
-
-    def merge(self, windows: Tensor) -> Tensor:
-        """Windows (B * windows, N, C) to the map (B, H, W, C)."""
-        rows, columns, channels = self.rows, self.columns, windows.shape[2]
-        x = windows.reshape(-1, rows.count, columns.count, self.side, self.side, channels).transpose(2, 3)
-        x = x.reshape(-1, rows.count * self.side, columns.count * self.side, channels)
-        for axis, cells in ((1, rows), (2, columns)):
-            if cells.back is not None:
-                x = x.index_select(axis, cells.back)
-        return x
+    padded: bool
 
 
 class MapWindows(nn.Module):
@@ -86,31 +80,50 @@ class MapWindows(nn.Module):
         return plain, self._partition(height, width, self.shift, like) if self.shift else plain
 
     def _partition(self, height: int, width: int, shift: int, like: Tensor) -> Partition:
-        rows, columns = self._cells(height, shift, like), self._cells(width, shift, like)
-        return Partition(self.side, rows, columns, self._mask(rows, columns, like) if shift else None)
+        rows, columns = self._axis(height, shift, like.device), self._axis(width, shift, like.device)
+        inside = None
+        if rows.padded or columns.padded:
+            inside = (rows.source < height)[:, None] & (columns.source < width)[None, :]
+            inside = self._by_window(rows, columns, inside.to(like.dtype))[:, None]
+        source = rows.source.clamp(max=height - 1)[:, None] * width + columns.source.clamp(max=width - 1)[None, :]
+        mask = self._mask(rows, columns, like) if shift else None
+        back = self._back(rows, columns, height, width, shift)
+        return Partition(self.side**2, self._by_window(rows, columns, source), back, inside, mask)
 
-    def _cells(self, size: int, shift: int, like: Tensor) -> AxisCells:
-        count = (size + self.side - 1) // self.side
-        places = count * self.side
-        cells = torch.arange(places, device=like.device)
-        region = (cells >= places - self.side).long() + (cells >= places - shift).long()
+    def _axis(self, size: int, shift: int, device: torch.device) -> _Axis:
         # While a dynamic graph is traced, the size is a symbol and no integer.
         whole = size % self.side == 0 if type(size) is int else self.aligned
-        if whole and not shift:
-            return AxisCells(count, region)
-        source = torch.cat((cells[shift:], cells[:shift])) if shift else cells
-        back = torch.cat((cells[places - shift :], cells[: places - shift])) if shift else cells
-        if whole:
-            return AxisCells(count, region, source, back)
-        inside = (source < size).to(like.dtype)
-        return AxisCells(count, region, source.clamp(max=size - 1), back[:size], inside)
+        count = size // self.side if whole else (size + self.side - 1) // self.side
+        cells = torch.arange(count * self.side, device=device)
+        region = (cells >= (count - 1) * self.side).long() + (cells >= count * self.side - shift).long()
+        return _Axis(count, _rolled(cells, shift), region, not whole)
 
-    def _mask(self, rows: AxisCells, columns: AxisCells, like: Tensor) -> Tensor:
-        region = 3 * rows.region[:, None] + columns.region[None, :]
-        region = region.reshape(rows.count, self.side, columns.count, self.side).transpose(1, 2)
+    def _by_window(self, rows: _Axis, columns: _Axis, values: Tensor) -> Tensor:
+        """Values of the places, row by row (P, Q), window by window (P * Q,)."""
+        return values.reshape(rows.count, self.side, columns.count, self.side).transpose(1, 2).flatten()
+
+    def _back(self, rows: _Axis, columns: _Axis, height: int, width: int, shift: int) -> Tensor:
+        """The place, counted window by window, of each cell of the map, (H * W,)."""
+        inner, device = torch.arange(self.side, device=rows.source.device), rows.source.device
+        outer_row, outer_column = (torch.arange(axis.count, device=device) for axis in (rows, columns))
+        down = (outer_row[:, None] * (columns.count * self.side**2) + inner * self.side).flatten()
+        across = (outer_column[:, None] * self.side**2 + inner).flatten()
+        down, across = _rolled(down, -shift)[:height], _rolled(across, -shift)[:width]
+        return (down[:, None] + across[None, :]).flatten()
+
+    def _mask(self, rows: _Axis, columns: _Axis, like: Tensor) -> Tensor:
+        region = self._by_window(rows, columns, 3 * rows.region[:, None] + columns.region[None, :])
         region = region.reshape(-1, self.side**2)
         apart = region[:, None, :] != region[:, :, None]
         return (apart.to(like.dtype) * _APART)[:, None]
+
+
+def _rolled(values: Tensor, shift: int) -> Tensor:
+    """Values from index ``shift`` on, then the first ones; a negative shift counts from the end."""
+    if not shift:
+        return values
+    start = shift if shift > 0 else values.shape[0] + shift
+    return torch.cat((values[start:], values[:start]))
 
 
 def offset_rows(side: int, device: torch.device | None = None) -> Tensor:
