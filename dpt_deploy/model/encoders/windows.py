@@ -9,7 +9,6 @@ Face pads first too; timm shifts first. Both give the same where the padding is 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +48,8 @@ class Partition:
         return windows.reshape(-1, self.source.shape[0], windows.shape[2]).index_select(1, self.back)
 
 
-class _Axis(NamedTuple):
+@dataclass(frozen=True)
+class _Axis:
     """One axis of a map that is padded to ``count`` windows and shifted.
 
     ``source`` (P,) is the cell of the map in each place; behind its end lies padding. ``region`` (P,) tells apart the
