@@ -205,6 +205,7 @@ dpt_status dpt_get_info(dpt_model model, dpt_info* info) {
     values.num_classes = sidecar.num_classes;
     values.stride = sidecar.stride;
     values.png_scale = sidecar.png_scale;
+    values.quantity = sidecar.quantity;
     copy_text(sidecar.precision, values.precision);
     copy_text(found->backend_name(), values.backend);
     give(values, info, "info");

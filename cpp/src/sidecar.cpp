@@ -34,6 +34,7 @@ class Reader {
   Reader object(const char* key) const { return {at(key), where_, path(key)}; }
   bool has(const char* key) const { return object_.contains(key); }
   bool is_null(const char* key) const { return at(key).is_null(); }
+  bool has(const char* key) const { return object_.contains(key); }
 
   std::string text(const char* key) const {
     if (!at(key).is_string()) fail(path(key) + " is not a string");
@@ -142,7 +143,20 @@ void read_model(const Reader& model, Sidecar& sidecar) {
   sidecar.num_classes = static_cast<int>(model.integer("num_classes", 0, 65535));
   sidecar.stride = static_cast<int>(model.integer("stride", 1, 4096));
   sidecar.metric = !model.is_null("metric");
-  if (sidecar.metric) sidecar.png_scale = model.object("metric").number("png_scale");
+  if (sidecar.metric) {
+    sidecar.png_scale = model.object("metric").number("png_scale");
+  } else if (model.has("png_scale")) {
+    sidecar.png_scale = model.number("png_scale");
+  }
+}
+
+// What the numbers of a depth task are; none for other tasks.
+std::optional<dpt_quantity> quantity_of(const std::string& task) {
+  if (task == "depth") return DPT_INVERSE_DEPTH;
+  if (task == "metric-depth") return DPT_METRES;
+  if (task == "relative-depth") return DPT_RELATIVE_DEPTH;
+  if (task == "canonical-depth") return DPT_CANONICAL_DEPTH;
+  return std::nullopt;
 }
 
 // The only output of a sidecar of format 1, whose task follows from the model and from `output_kind`.
@@ -164,7 +178,11 @@ void read_outputs(const Reader& root, const std::string& where, Sidecar& sidecar
     }
   }
   const Output& first = sidecar.outputs.front();
-  const bool depth = first.task == "depth" || first.task == "metric-depth";
+  const std::optional<dpt_quantity> quantity = quantity_of(first.task);
+  const bool depth = quantity.has_value();
+  sidecar.quantity = quantity.value_or(DPT_INVERSE_DEPTH);
+  sidecar.metric = quantity == DPT_METRES;
+  if (!sidecar.metric) sidecar.png_scale = 0;
   sidecar.labels_output = first.task == "labels";
   if (!depth && !sidecar.labels_output && first.task != "scores") {
     root.fail("output '" + first.name + "' has task '" + first.task + "', which this program cannot predict");

@@ -26,7 +26,8 @@ struct Sidecar {
   std::string kind, precision;
   std::vector<Payload> payloads;
   dpt_task task = DPT_DEPTH;
-  bool metric = false;
+  bool metric = false;  // the first output is metres
+  dpt_quantity quantity = DPT_INVERSE_DEPTH;  // of the first output, if it is depth
   double png_scale = 0;
   int num_classes = 0;
   int stride = 32;

@@ -103,6 +103,19 @@ TEST(a_sidecar_of_format_2_has_one_or_more_outputs) {
   CHECK_FAILS(DPT_BAD_FILE, "'poetry'", parse_sidecar(of_format_2({"poetry"}), "x"));
 }
 
+TEST(the_task_of_an_output_says_what_its_numbers_are) {
+  CHECK(parse_sidecar(of_format_2({"depth"}), "x").quantity == DPT_INVERSE_DEPTH);
+  CHECK(parse_sidecar(of_format_2({"relative-depth"}), "x").quantity == DPT_RELATIVE_DEPTH);
+  CHECK(parse_sidecar(of_format_2({"canonical-depth"}), "x").quantity == DPT_CANONICAL_DEPTH);
+  Json json = Json::parse(of_format_2({"metric-depth"}));
+  json["model"]["png_scale"] = 1000.0;
+  const Sidecar metres = parse_sidecar(json.dump(), "x");
+  CHECK(metres.quantity == DPT_METRES && metres.metric && metres.png_scale == 1000.0);
+  json["outputs"][0]["task"] = "canonical-depth";  // not metres yet: no PNG of metres
+  const Sidecar canonical = parse_sidecar(json.dump(), "x");
+  CHECK(!canonical.metric && canonical.task == DPT_DEPTH && canonical.png_scale == 0);
+}
+
 TEST(a_damaged_sidecar_is_refused) {
   CHECK_FAILS(DPT_BAD_FILE, "not JSON", parse_sidecar("", "x"));
   CHECK_FAILS(DPT_BAD_FILE, "not JSON", parse_sidecar("{\"format\": 1", "x"));

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from dpt_deploy.artifact.bom import bill_of_materials
-from dpt_deploy.artifact.records import ApproximationRecord, OperationRecord
+from dpt_deploy.artifact.records import ApproximationRecord, OperationRecord, OutputRecord
 from dpt_deploy.artifact.sidecar import Sidecar, WeightsSource
 from dpt_deploy.artifact.store import open_artifact
 from dpt_deploy.cli.shared.engine_tables import engine_rows, time_table
@@ -47,7 +47,7 @@ def command(artifact: Path, public_key: Path | None, signature: Path | None, bom
         ("precision", f"{sidecar.precision}, opset {sidecar.opset}"),
         *_approximation(sidecar.approximation),
         ("input", _tensor(sidecar.inputs[0])),
-        *[("output", f"{_tensor(output)}: {output.task}") for output in sidecar.outputs],
+        *[("output", f"{_tensor(output)}: {_kind(output)}") for output in sidecar.outputs],
         ("sizes", _sizes(sidecar)),
         *([("parameters", f"{found.parameters:,} ({found.weight_bytes / 1e6:,.1f} MB)")] if found.parameters else []),
         ("files", f"{', '.join(payload.name for payload in sidecar.payloads)} ({size_mb:.1f} MB), hashes match"),
@@ -94,6 +94,11 @@ def _operations(counts: OperationRecord | None) -> list[tuple[str, str]]:
     graph, original = counts.graph / 1e9, counts.original / 1e9
     text = f"{graph:.1f} GFLOP, {100 * counts.saved:.1f} % fewer than the original model ({original:.1f})"
     return [(f"operations at {counts.size}", text)]
+
+
+def _kind(output: OutputRecord) -> str:
+    quantity = output.kind.quantity
+    return f"{output.task}, in metres" if output.kind.unit else f"{output.task}, {quantity}" if quantity else output.task
 
 
 def _tensor(spec: TensorSpec) -> str:

@@ -69,6 +69,7 @@ def command(artifact: Path, source: Path, as_json: bool, **options: Any) -> None
                     "written": [str(p) for p in r.written],
                     "frames": r.frames,
                     "frames_claimed": r.frames_claimed,
+                    "quantities": r.quantities,
                     "error": r.error,
                 }
                 for r in results

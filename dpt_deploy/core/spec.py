@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self
 
 from dpt_deploy.core.encoders import EncoderSpec, Tap
 from dpt_deploy.core.errors import UsageError
-from dpt_deploy.core.ranges import MAX_CLASSES, Channels, FileStem, Positive, Range, Side
+from dpt_deploy.core.ranges import MAX_CLASSES, Amount, Channels, FileStem, Positive, Range, Side
 from dpt_deploy.core.size import Size, check_size
 
 ModelTask = Literal["depth", "segmentation"]
@@ -21,6 +21,8 @@ Decoder = Literal["dpt", "midas21"]
 ResizeRule = Literal["minimal", "lower_bound", "upper_bound"]
 RestoreRule = Literal["bicubic", "bilinear", "bilinear-corners"]
 InputKind = Literal["float32", "uint8"]
+Activation = Literal["relu", "sigmoid", "exp"]
+Quantity = Literal["inverse depth", "relative depth", "canonical depth", "metres"]
 
 INPUT_FLOAT = "pixel_values"
 INPUT_UINT8 = "image"
@@ -63,6 +65,12 @@ class ModelSpec:
     ``taps`` are the four features handed to the decoder, finest first; ``reassemble_channels`` are their channels
     after Reassemble (paper §3.1; where paper and published code differ, the code, for which the weights were trained).
     ``joint`` names further tasks (:mod:`dpt_deploy.core.task`), each with a head of its own on the same decoder.
+
+    ``activation`` ends the depth head; a sigmoid is multiplied by ``max_depth``. ``quantity`` is what the head's numbers
+    are: ``inverse depth`` and ``relative depth`` up to scale and shift (near is large, far is large), ``metres``, or
+    ``canonical depth``, which is metres after a multiplication by ``focal / canonical_focal``, both in pixels of the
+    network's input. A network without a stated quantity has :attr:`output_quantity`. ``png_scale`` is that of
+    :class:`MetricTail`, for networks that return metres, or depth that becomes metres, without such a tail.
     """
 
     name: FileStem
@@ -77,6 +85,11 @@ class ModelSpec:
     stride: Annotated[int, Range(1, 4096)] = 32
     metric: MetricTail | None = None
     joint: tuple[str, ...] = ()
+    activation: Activation = "relu"
+    max_depth: Amount = 0.0
+    quantity: Quantity | None = None
+    canonical_focal: Amount = 0.0
+    png_scale: Amount = 0.0
 
     @property
     def only_size(self) -> Size | None:
@@ -94,7 +107,29 @@ class ModelSpec:
 
     def with_classes(self, num_classes: int) -> Self:
         """A copy that is a segmentation model of ``num_classes`` classes."""
-        return replace(self, task="segmentation", num_classes=num_classes, metric=None)
+        return replace(
+            self,
+            task="segmentation",
+            num_classes=num_classes,
+            metric=None,
+            activation="relu",
+            max_depth=0.0,
+            quantity=None,
+            canonical_focal=0.0,
+            png_scale=0.0,
+        )
+
+    @property
+    def output_quantity(self) -> Quantity | None:
+        """The quantity of the depth head, by default that of the paper's models; None for segmentation."""
+        if self.task != "depth":
+            return None
+        return self.quantity or ("metres" if self.metric else "inverse depth")
+
+    @property
+    def steps_per_metre(self) -> float:
+        """The factor of a 16-bit PNG of metres; 0 if no output of the network can be metres."""
+        return self.metric.png_scale if self.metric else self.png_scale
 
     def problems(self) -> Iterable[tuple[str, str]]:
         """List the reasons why no network can be built, each with a hint."""
@@ -122,7 +157,32 @@ class ModelSpec:
             )
         if (self.task == "segmentation") != (self.num_classes > 0):
             yield f"task {self.task!r} with {self.num_classes} classes", "set model.num_classes"
+        yield from _quantity_problems(self)
         yield from _stage_tap_problems(self)
+
+
+def _quantity_problems(model: ModelSpec) -> Iterator[tuple[str, str]]:
+    """Yield what the keys of the depth head's values contradict."""
+    quantity, metric = model.output_quantity, model.metric
+    if model.task != "depth" and (model.quantity or metric or model.activation != "relu"):
+        yield "a segmentation model with keys of the depth head", "remove quantity, activation and metric"
+    if metric and quantity != "metres":
+        yield f"[model.metric] with the quantity {quantity!r}", "its output is metres: remove quantity or the table"
+    if (model.activation == "sigmoid") != (model.max_depth > 0):
+        yield (
+            f"activation {model.activation!r} with a max_depth of {model.max_depth:g}",
+            "a sigmoid is multiplied by max_depth; other activations have none",
+        )
+    if (quantity == "canonical depth") != (model.canonical_focal > 0):
+        yield (
+            f"{quantity} with a canonical_focal of {model.canonical_focal:g}",
+            "canonical depth, and nothing else, becomes metres by focal / canonical_focal",
+        )
+    if (quantity in ("metres", "canonical depth")) != (model.steps_per_metre > 0):
+        yield (
+            f"{quantity} with a png_scale of {model.steps_per_metre:g}",
+            "depth that is metres, or becomes metres, needs the factor of its 16-bit PNG: 256 (KITTI), 1000 (NYU)",
+        )
 
 
 def _stage_tap_problems(model: ModelSpec) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from dpt_deploy.core.spec import ModelSpec
+from dpt_deploy.core.spec import ModelSpec, Quantity
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Task:
         formats: what ``run`` writes by default (names of :mod:`dpt_deploy.imaging.formats`).
         palette: colours of a map: a colour map of OpenCV, or ``classes``.
         unit: ``m`` where numbers are metres.
+        quantity: what the numbers of a depth map are; empty for other kinds of output.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Task:
     formats: tuple[str, ...]
     palette: str
     unit: Literal["", "m"] = ""
+    quantity: Quantity | Literal[""] = ""
 
     @property
     def of_classes(self) -> bool:
@@ -64,8 +66,11 @@ DEPTH = Task(
     drift="abs_rel",
     formats=("png", "pfm"),
     palette="inferno",
+    quantity="inverse depth",
 )
-METRIC_DEPTH = replace(DEPTH, name="metric-depth", unit="m")
+METRIC_DEPTH = replace(DEPTH, name="metric-depth", unit="m", quantity="metres")
+RELATIVE_DEPTH = replace(DEPTH, name="relative-depth", quantity="relative depth")
+CANONICAL_DEPTH = replace(DEPTH, name="canonical-depth", quantity="canonical depth")
 SCORES = Task(
     name="scores",
     output="logits",
@@ -89,9 +94,11 @@ LABELS = Task(
     palette="classes",
 )
 
-DEPTH_TASKS = (DEPTH.name, METRIC_DEPTH.name)
+_DEPTHS = (DEPTH, METRIC_DEPTH, RELATIVE_DEPTH, CANONICAL_DEPTH)
+_BY_QUANTITY = {task.quantity: task for task in _DEPTHS}
+DEPTH_TASKS = tuple(task.name for task in _DEPTHS)
 LABEL_TASKS = (SCORES.name, LABELS.name)
-TASKS = {task.name: task for task in (DEPTH, METRIC_DEPTH, SCORES, LABELS)}
+TASKS = {task.name: task for task in (*_DEPTHS, SCORES, LABELS)}
 
 
 def task_named(name: str) -> Task:
@@ -112,6 +119,6 @@ def tasks_of(model: ModelSpec, *, labels: bool = False) -> tuple[Task, ...]:
 
 def task_of(model: ModelSpec, *, labels: bool = False) -> Task:
     """The task of a model's first output; ``labels`` if its graph ends in ArgMax."""
-    if model.task == "depth":
-        return METRIC_DEPTH if model.metric else DEPTH
+    if quantity := model.output_quantity:
+        return _BY_QUANTITY[quantity]
     return LABELS if labels else SCORES

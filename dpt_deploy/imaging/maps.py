@@ -31,7 +31,7 @@ class Map:
 
 def map_of(task: Task, values: Any, model: ModelSpec) -> Map:
     """A map of ``values`` that have the image's size already."""
-    png_scale = model.metric.png_scale if model.metric and task.unit == "m" else 0.0
+    png_scale = model.steps_per_metre if task.unit == "m" else 0.0
     return Map(task, values, model.num_classes if task.of_classes else 0, png_scale)
 
 

@@ -117,9 +117,7 @@ def _entry(recipe: Recipe, *, count: bool) -> NetworkEntry:
 
 def quantity_of(model: ModelSpec) -> str:
     """The meaning of a network's numbers."""
-    if model.task == "segmentation":
-        return "classes"
-    return "metres" if model.metric else "inverse depth"
+    return model.output_quantity or "classes"
 
 
 def _weights_of(recipe: Recipe) -> list[WeightsEntry]:

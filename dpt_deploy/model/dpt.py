@@ -45,7 +45,7 @@ class DPT(nn.Module):
         self.head: DepthHead | SegmentationHead = (
             SegmentationHead(spec.fusion_channels, spec.num_classes)
             if spec.task == "segmentation"
-            else DepthHead(spec.fusion_channels, spec.decoder)
+            else DepthHead(spec.fusion_channels, spec.decoder, spec.activation, spec.max_depth)
         )
         self.tail: nn.Module = MetricDepth(spec.metric) if spec.metric else nn.Identity()
         self.joint = joint_heads(spec)

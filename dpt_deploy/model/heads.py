@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dpt_deploy.core.errors import BadFileError
-from dpt_deploy.core.spec import Decoder, MetricTail, ModelSpec
+from dpt_deploy.core.spec import Activation, Decoder, MetricTail, ModelSpec
 from dpt_deploy.model.fusion import upsample
 
 
@@ -24,13 +24,20 @@ class Head(nn.Module):
 
 
 class DepthHead(Head):
-    """Map (B, C, h, w) to non-negative inverse depth (B, *size), or (B, 2h, 2w), up to an unknown scale and shift."""
+    """Map (B, C, h, w) to non-negative depth (B, *size), or (B, 2h, 2w), of the quantity that the specification states.
+
+    The last convolution is followed by a ReLU, by an exponential, or by a sigmoid times ``max_depth``, in float32.
+    """
 
     last: ClassVar[str] = "conv3"
     fp32: ClassVar[Mapping[str, str]] = {"conv3": "raw depth runs to thousands, where 16 bits have steps of 2 and more"}
 
-    def __init__(self, channels: int, decoder: Decoder) -> None:
+    def __init__(
+        self, channels: int, decoder: Decoder, activation: Activation = "relu", max_depth: float = 0.0
+    ) -> None:
         super().__init__()
+        self.activation = activation
+        self.max_depth = max_depth
         middle = channels // 2 if decoder == "dpt" else 128
         self.conv1 = nn.Conv2d(channels, middle, kernel_size=3, padding=1)
         self.conv2 = nn.Conv2d(middle, 32, kernel_size=3, padding=1)
@@ -39,8 +46,12 @@ class DepthHead(Head):
 
     def forward(self, x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         x = upsample(self.conv1(x), size, align_corners=self.align_corners)
-        x = self.conv3(F.relu(self.conv2(x)))
-        return F.relu(x).squeeze(1)
+        return self._activated(self.conv3(F.relu(self.conv2(x)))).squeeze(1)
+
+    def _activated(self, x: Tensor) -> Tensor:
+        if self.activation == "relu":
+            return F.relu(x)
+        return x.float().exp() if self.activation == "exp" else self.max_depth * x.float().sigmoid()
 
 
 class SegmentationHead(Head):

@@ -7,13 +7,15 @@ import math
 import torch
 from torch import Tensor, nn
 
-from dpt_deploy.core.spec import ModelSpec
+from dpt_deploy.core.spec import Activation, ModelSpec
 from dpt_deploy.model.build import build
 from dpt_deploy.model.dpt import DPT
 from dpt_deploy.model.initial import NORMS
 
 _PROBE_SIZES = ((128, 128), (96, 160))  # two sizes, so that the output scale is not that of one position grid
-_TARGET_MEAN = 3.5  # of the pre-ReLU output, in standard deviations: ReLU cuts next to nothing, the span stays wide
+# Mean in standard deviations, and standard deviation, of the output before its activation: ReLU cuts next to nothing
+# and the span stays wide, a sigmoid does not saturate, and an exponential stays within one or two powers of ten.
+_BEFORE: dict[Activation, tuple[float, float]] = {"relu": (3.5, 1.0), "sigmoid": (0.0, 1.0), "exp": (0.0, 0.5)}
 _TAIL_SPREAD = 4.0  # of a metric tail's input, in units of shift / scale: what the tail adds must not drown it
 
 
@@ -24,14 +26,15 @@ def random_model(spec: ModelSpec, *, seed: int = 0) -> DPT:
     ``N(0, 0.02²)``), each tensor from its own generator seeded by ``seed`` and its name. Default initialisations often
     give an all-zero or flat output, which would agree with anything; so the last convolution is rescaled such that on
     a fixed probe image the output before its ReLU has a mean of 3.5 standard deviations. That keeps the span of the
-    output above half of its largest value on all but the smallest images, which see only a few tokens.
+    output above half of its largest value on all but the smallest images, which see only a few tokens. Other activations
+    have means and deviations of their own.
     """
     model = build(spec).to_empty(device="cpu")
     norms = {name for name, module in model.named_modules() if isinstance(module, NORMS)}
     for name, tensor in model.state_dict().items():
         _fill(tensor, name, seed, norm=name.rpartition(".")[0] in norms)
-    depth = spec.task == "depth"
-    _calibrate_output(model, model.landmarks.last, seed, shift=_TARGET_MEAN if depth else 0.0)
+    shift = _BEFORE[spec.activation][0] if spec.task == "depth" else 0.0
+    _calibrate_output(model, model.landmarks.last, seed, shift=shift)
     for last in model.landmarks.joint:
         _calibrate_output(model, last, seed)
     return model
@@ -87,8 +90,8 @@ def _calibrate_output(model: DPT, name: str, seed: int, *, shift: float = 0.0) -
 
 
 def _target_spread(spec: ModelSpec) -> float:
-    """Standard deviation of the output: 1, or large enough that a metric tail's depth varies."""
-    return _TAIL_SPREAD * spec.metric.shift / spec.metric.scale if spec.metric else 1.0
+    """Standard deviation before the activation: that of its kind, or large enough that a metric tail's depth varies."""
+    return _TAIL_SPREAD * spec.metric.shift / spec.metric.scale if spec.metric else _BEFORE[spec.activation][1]
 
 
 def _probe(height: int, width: int, seed: int) -> Tensor:

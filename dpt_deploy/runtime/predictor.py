@@ -31,7 +31,7 @@ class Prediction:
 
     @property
     def depth(self) -> np.ndarray | None:
-        """(H, W) float32: inverse depth up to scale and shift, or metres where :attr:`metric`; None without depth."""
+        """(H, W) float32, in the units of :attr:`quantity`; None without depth."""
         found = self._first(*DEPTH_TASKS)
         return found.values if found else None
 
@@ -40,6 +40,12 @@ class Prediction:
         """(H, W) uint16: 1 is the first class, 0 is never predicted (the palette's background); None without labels."""
         found = self._first(*LABEL_TASKS)
         return found.values if found else None
+
+    @property
+    def quantity(self) -> str:
+        """The quantity of :attr:`depth`, such as ``inverse depth`` or ``metres``; empty without depth."""
+        found = self._first(*DEPTH_TASKS)
+        return found.task.quantity if found else ""
 
     @property
     def metric(self) -> bool:

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 
 import pytest
+from support.faults.handmade import MODEL
 from support.specs import SMALL_VIT
 
 from dpt_deploy.core.decode import decode
@@ -13,7 +14,7 @@ from dpt_deploy.core.encoders import ViTSpec
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.recipe import load_recipe, zoo_names
 from dpt_deploy.core.size import Size, parse_batches, parse_size, parse_sizes
-from dpt_deploy.core.spec import ModelSpec
+from dpt_deploy.core.spec import MetricTail, ModelSpec
 
 pytestmark = pytest.mark.fast
 
@@ -94,3 +95,33 @@ def test_a_specification_survives_json(name):
     again = decode(ModelSpec, json.loads(json.dumps(asdict(spec))))
     assert again == spec
     assert again != spec.with_classes(7)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"quantity": "metres"}, "metres with a png_scale of 0"),
+        ({"quantity": "canonical depth", "png_scale": 256.0}, "canonical depth with a canonical_focal of 0"),
+        ({"quantity": "relative depth", "png_scale": 256.0}, "relative depth with a png_scale of 256"),
+        ({"canonical_focal": 300.0}, "inverse depth with a canonical_focal of 300"),
+        ({"activation": "sigmoid"}, "activation 'sigmoid' with a max_depth of 0"),
+        ({"activation": "exp", "max_depth": 80.0}, "activation 'exp' with a max_depth of 80"),
+        ({"metric": MetricTail(1.0, 0.0, 256.0), "quantity": "inverse depth"}, "[model.metric] with the quantity"),
+        ({"task": "segmentation", "num_classes": 3, "quantity": "metres"}, "with keys of the depth head"),
+    ],
+)
+def test_contradictions_of_the_quantity_are_problems(changes, problem):
+    assert not list(MODEL.problems())
+    assert any(problem in found for found, _ in replace(MODEL, **changes).problems())
+
+
+def test_networks_that_state_no_quantity_have_that_of_the_paper():
+    metric = replace(MODEL, metric=MetricTail(1.0, 0.0, 256.0))
+    assert (MODEL.output_quantity, metric.output_quantity) == ("inverse depth", "metres")
+    assert (MODEL.steps_per_metre, metric.steps_per_metre) == (0.0, 256.0)
+    bounded = replace(MODEL, quantity="metres", activation="sigmoid", max_depth=20.0, png_scale=1000.0)
+    assert bounded.steps_per_metre == 1000.0
+    assert not list(bounded.problems())
+    segmentation = bounded.with_classes(3)
+    assert segmentation.output_quantity is None
+    assert not list(segmentation.problems())

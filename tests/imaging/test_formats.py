@@ -15,6 +15,8 @@ def test_each_task_has_its_formats():
     assert {task.name: [each.name for each in FORMATS.values() if each.fits(task)] for task in TASKS.values()} == {
         "depth": ["png", "pfm", "color"],
         "metric-depth": ["png", "pfm", "color", "metric"],
+        "relative-depth": ["png", "pfm", "color"],
+        "canonical-depth": ["png", "pfm", "color"],
         "scores": ["labels", "overlay"],
         "labels": ["labels", "overlay"],
     }

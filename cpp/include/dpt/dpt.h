@@ -64,6 +64,15 @@ typedef enum dpt_status {
 
 typedef enum dpt_task { DPT_DEPTH = 0, DPT_SEGMENTATION = 1 } dpt_task;
 
+/* Numbers of a depth map. Inverse and relative depth are known up to scale and shift; canonical depth is metres after a
+ * multiplication by the focal length over that of the model's canonical camera. */
+typedef enum dpt_quantity {
+  DPT_INVERSE_DEPTH = 0,   /* near is large */
+  DPT_METRES = 1,
+  DPT_RELATIVE_DEPTH = 2,  /* far is large */
+  DPT_CANONICAL_DEPTH = 3
+} dpt_quantity;
+
 typedef enum dpt_pixel_format { DPT_RGB8 = 0, DPT_BGR8 = 1, DPT_RGBA8 = 2, DPT_BGRA8 = 3, DPT_GRAY8 = 4 } dpt_pixel_format;
 
 /* Handle of a loaded artefact; 0 is none. */
@@ -87,12 +96,13 @@ static inline dpt_options dpt_default_options(void) {
 typedef struct dpt_info {
   size_t struct_size;
   dpt_task task;
-  int32_t metric;         /* 1: depth in metres, 0: inverse depth up to scale and shift */
+  int32_t metric;         /* 1: depth in metres, 0: another quantity, or no depth */
   int32_t num_classes;    /* 0 for a depth model */
   int32_t stride;         /* the network's height and width are multiples of it */
-  double png_scale;       /* steps per metre in a 16-bit PNG; 0 for relative depth */
+  double png_scale;       /* steps per metre in a 16-bit PNG; 0 if the output is not metres */
   char precision[16];
   char backend[32];
+  dpt_quantity quantity;  /* of a depth model */
 } dpt_info;
 
 /* Pixels owned by the caller; row y begins at data + y * row_bytes. */

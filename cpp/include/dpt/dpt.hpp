@@ -43,10 +43,11 @@ struct Image {
   dpt_image raw() const { return {sizeof(dpt_image), data, height, width, row_bytes, format}; }
 };
 
-// (height, width), row-major: inverse depth up to scale and shift, or metres where `metric`.
+// (height, width), row-major, in the units of `quantity`; `metric` if those are metres.
 struct Depth {
   int width = 0, height = 0;
   bool metric = false;
+  dpt_quantity quantity = DPT_INVERSE_DEPTH;
   std::vector<float> values;
 };
 
@@ -96,7 +97,9 @@ class Model {
   // Into an existing map: nothing is allocated while the size stays the same.
   void predict(const Image& image, Depth& depth) {
     room_for(image, depth);
-    depth.metric = info().metric != 0;
+    const dpt_info found = info();
+    depth.metric = found.metric != 0;
+    depth.quantity = found.quantity;
     const dpt_image raw = image.raw();
     check(dpt_predict_depth(handle_, &raw, depth.values.data(), depth.values.size()));
   }

@@ -26,8 +26,8 @@ class MeasurementSetup:
     """Choices that all measurements of one export share.
 
     ``has_truth``: the output can be compared with the true depth of rendered scenes, because the weights are trained
-    and the depth is relative. ``landmarks`` name the modules whose numbers need FP32. ``folder`` is for temporary
-    files.
+    and the network returns inverse depth. ``landmarks`` name the modules whose numbers need FP32. ``folder`` is for
+    temporary files.
     """
 
     request: ExportRequest
@@ -91,7 +91,7 @@ def prepare(request: ExportRequest, source: WeightsSource, landmarks: Landmarks,
     return MeasurementSetup(
         request,
         from_folder(request.calibration) if request.calibration else from_scenes(),
-        has_truth=model.task == "depth" and not model.metric and not source.is_random,
+        has_truth=model.output_quantity == "inverse depth" and not source.is_random,
         landmarks=landmarks,
         folder=folder,
     )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import tee
 from pathlib import Path
@@ -35,11 +35,20 @@ _STREAMS = 2  # images that the network computes at once; each takes the memory 
 _MAX_WORKERS = 4
 
 
+_EXPLAINED = {
+    "inverse depth": " up to scale and shift; near is large",
+    "relative depth": " up to scale and shift; far is large",
+    "canonical depth": "; metres only after a multiplication that needs the focal length of the camera",
+    "metres": "",
+}
+
+
 @dataclass(frozen=True)
 class FileResult:
     """Result for one input file: the files written, and the reason why none was or why they are incomplete.
 
-    ``frames`` of the ``frames_claimed`` by a video were decoded and written.
+    ``frames`` of the ``frames_claimed`` by a video were decoded and written. ``quantities`` maps each output of depth to
+    what its numbers are.
     """
 
     source: Path
@@ -47,6 +56,7 @@ class FileResult:
     error: str = ""
     frames: int = 0
     frames_claimed: int = 0
+    quantities: Mapping[str, str] = field(default_factory=dict)
 
 
 def run_files(
@@ -83,6 +93,9 @@ def run_files(
     check_folder(next(iter(targets[0])).parent)
     if artifact.sidecar.weights.is_random:
         say(f"weights: {artifact.sidecar.weights}")
+    quantities = {output.name: output.kind.quantity for output in artifact.sidecar.outputs if output.kind.quantity}
+    for name, quantity in quantities.items():
+        say(f"{name}: {quantity}{_EXPLAINED[quantity]}")
     divisible = find_runtime(runtime or default_runtime(artifact.sidecar)).divisible
     streams = min(_STREAMS, cpu_count()) if divisible and (video or len(sources) > 1) else 1
     results = []
@@ -93,7 +106,8 @@ def run_files(
         writer = _Writer(predictor, kitti_crop)
         with closing(writer.videos(sources, targets) if video else writer.images(sources, targets)) as written:
             for item, finish in zip(sources, written, strict=True):
-                results.append(_one(finish, item, single=not source.is_dir()))
+                result = _one(finish, item, single=not source.is_dir())
+                results.append(replace(result, quantities=quantities))
                 images_done.advance(item=item.name)
     return results
 

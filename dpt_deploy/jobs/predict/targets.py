@@ -88,7 +88,10 @@ def _check_format(name: str, outputs: Iterable[OutputRecord], *, video: bool) ->
     if name not in FORMATS:
         raise UsageError(f"unknown format {name!r}", hint=hint)
     if not video and FORMATS[name].unit:
-        raise UsageError(f"format {name!r} needs a model that returns metres", hint="use hybrid-kitti or hybrid-nyu")
+        found = " and ".join(task.quantity or task.name for task in tasks)
+        raise UsageError(
+            f"format {name!r} needs a model that returns metres, not {found}", hint="use hybrid-kitti or hybrid-nyu"
+        )
     what = f"{'a video of ' if video else ''}a model that returns {' and '.join(task.name for task in tasks)}"
     raise UsageError(f"format {name!r} does not fit {what}", hint=hint)
 

@@ -84,10 +84,10 @@ class Images:
     def check(self, model: ModelSpec) -> None:
         """Raise :class:`UsageError` unless the model returns the kind of depth that the protocol scores."""
         metric = self.protocol.kind == "metric"
-        if metric != (model.metric is not None):
+        if model.output_quantity != ("metres" if metric else "inverse depth"):
             wanted = "depth in metres" if metric else "inverse depth"
             raise UsageError(
-                f"{self.data.name} measures {wanted}; {model.name} returns {'inverse depth' if metric else 'metres'}",
+                f"{self.data.name} measures {wanted}; {model.name} returns {model.output_quantity or 'labels'}",
                 hint="choose a model with that output, for example hybrid-nyu for nyu-metric",
             )
 

@@ -159,10 +159,11 @@ def _recipe(config: TrainingConfig) -> Recipe:
         recipe = load_recipe(config.backbone, task="depth")
     if recipe.model.joint:
         raise UsageError(f"{recipe.name!r} has joint heads, which have no loss here", hint="train them elsewhere")
-    if recipe.model.metric:
+    quantity = recipe.model.output_quantity
+    if quantity not in (None, "inverse depth"):
         raise UsageError(
-            f"{recipe.name} returns metres; training here is for inverse depth up to scale and shift",
-            hint="choose a backbone without [model.metric]",
+            f"{recipe.name} returns {quantity}; training here is for inverse depth up to scale and shift",
+            hint="choose a backbone that returns inverse depth: without [model.metric] and with that quantity",
         )
     if recipe.image.height != recipe.image.width:
         raise UsageError(

@@ -76,6 +76,7 @@ def _obstacle(spec: ModelSpec, image: ImageSpec | None) -> str | None:
         "MiDaS 2.1 decoder": spec.decoder != "dpt",
         "second leading token": encoder.prefix_tokens != 1,
         "metric tail": spec.metric is not None,
+        f"activation {spec.activation!r}": spec.activation != "relu",
         "weight standardisation of timm 0.4.5": isinstance(encoder, HybridSpec)
         and encoder.weight_standardisation != "sqrt",
         "taps out of order": any(first >= second for first, second in pairwise(blocks)),

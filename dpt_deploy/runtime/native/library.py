@@ -55,6 +55,7 @@ class Info(Structure):
         ("png_scale", c_double),
         ("precision", c_char * 16),
         ("backend", c_char * 32),
+        ("quantity", c_int32),
     ]
 
 
