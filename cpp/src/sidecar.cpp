@@ -32,7 +32,6 @@ class Reader {
     return *found;
   }
   Reader object(const char* key) const { return {at(key), where_, path(key)}; }
-  bool has(const char* key) const { return object_.contains(key); }
   bool is_null(const char* key) const { return at(key).is_null(); }
   bool has(const char* key) const { return object_.contains(key); }
 

@@ -97,8 +97,7 @@ def _operations(counts: OperationRecord | None) -> list[tuple[str, str]]:
 
 
 def _kind(output: OutputRecord) -> str:
-    quantity = output.kind.quantity
-    return f"{output.task}, in metres" if output.kind.unit else f"{output.task}, {quantity}" if quantity else output.task
+    return ", ".join(filter(None, (output.task, output.kind.quantity)))
 
 
 def _tensor(spec: TensorSpec) -> str:

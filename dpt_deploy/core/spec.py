@@ -66,8 +66,8 @@ class ModelSpec:
     after Reassemble (paper §3.1; where paper and published code differ, the code, for which the weights were trained).
     ``joint`` names further tasks (:mod:`dpt_deploy.core.task`), each with a head of its own on the same decoder.
 
-    ``activation`` ends the depth head; a sigmoid is multiplied by ``max_depth``. ``quantity`` is what the head's numbers
-    are: ``inverse depth`` and ``relative depth`` up to scale and shift (near is large, far is large), ``metres``, or
+    ``activation`` ends the depth head; a sigmoid is multiplied by ``max_depth``. ``quantity`` names the head's numbers:
+    ``inverse depth`` and ``relative depth`` up to scale and shift (near is large, far is large), ``metres``, or
     ``canonical depth``, which is metres after a multiplication by ``focal / canonical_focal``, both in pixels of the
     network's input. A network without a stated quantity has :attr:`output_quantity`. ``png_scale`` is that of
     :class:`MetricTail`, for networks that return metres, or depth that becomes metres, without such a tail.

@@ -26,8 +26,8 @@ def random_model(spec: ModelSpec, *, seed: int = 0) -> DPT:
     ``N(0, 0.02²)``), each tensor from its own generator seeded by ``seed`` and its name. Default initialisations often
     give an all-zero or flat output, which would agree with anything; so the last convolution is rescaled such that on
     a fixed probe image the output before its ReLU has a mean of 3.5 standard deviations. That keeps the span of the
-    output above half of its largest value on all but the smallest images, which see only a few tokens. Other activations
-    have means and deviations of their own.
+    output above half of its largest value on all but the smallest images, which see only a few tokens. Other
+    activations have means and deviations of their own.
     """
     model = build(spec).to_empty(device="cpu")
     norms = {name for name, module in model.named_modules() if isinstance(module, NORMS)}

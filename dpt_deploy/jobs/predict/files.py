@@ -47,8 +47,8 @@ _EXPLAINED = {
 class FileResult:
     """Result for one input file: the files written, and the reason why none was or why they are incomplete.
 
-    ``frames`` of the ``frames_claimed`` by a video were decoded and written. ``quantities`` maps each output of depth to
-    what its numbers are.
+    ``frames`` of the ``frames_claimed`` by a video were decoded and written. ``quantities`` has the name of what the
+    numbers are, for each output of depth.
     """
 
     source: Path
