@@ -11,6 +11,7 @@ from dpt_deploy.artifact.sidecar import ONNX, PLAN
 from dpt_deploy.cli.shared.options import PATH, artifact_argument, json_option, size
 from dpt_deploy.cli.shared.output import print_json, print_path, say
 from dpt_deploy.core.errors import BadFileError
+from dpt_deploy.core.ranges import MAX_SIDE
 from dpt_deploy.jobs.common.runners import runtime_help
 
 
@@ -32,6 +33,14 @@ from dpt_deploy.jobs.common.runners import runtime_help
 )
 @click.option("--runtime", help=f"{runtime_help(ONNX, PLAN)}.  [default: ort; trt for an engine]")
 @click.option("--size", callback=size, metavar="HxW", help="Network input size.  [default: by the model's resize rule]")
+@click.option(
+    "--height",
+    type=click.IntRange(1, MAX_SIDE),
+    metavar="N",
+    help="Bound of the network's height and width; the model's resize rule and the aspect are kept.",
+)
+@click.option("--square", is_flag=True, help="Do not keep the aspect of the image: take the rule's height and width.")
+@click.option("--tag", default="", metavar="TEXT", help="Add TEXT to the names of the files: photo-TEXT.png.")
 @click.option("--kitti-crop", is_flag=True, help="Crop to the bottom centre 352x1216, as the KITTI evaluation does.")
 @click.option(
     "--device-imaging",
@@ -46,6 +55,7 @@ def command(artifact: Path, source: Path, as_json: bool, **options: Any) -> None
     png      16-bit depth, scaled to the full range (as the original tools write it)
     pfm      raw float32 depth
     color    colour-mapped depth
+    side     the image and its colour-mapped depth, side by side
     metric   16-bit metres x 256 (KITTI) or x 1000 (NYU)
     labels   palette PNG of classes, 0 is background
     overlay  class colours blended over the image

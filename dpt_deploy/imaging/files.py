@@ -191,7 +191,12 @@ def colorize(values: NDArray[np.float32], palette: str = "inferno") -> Pixels:
 
 def write_color(path: Path, values: NDArray[np.float32], palette: str = "inferno") -> None:
     """An RGB PNG of :func:`colorize`."""
-    _write_png(path, swapped(colorize(values, palette)))
+    write_picture(path, colorize(values, palette))
+
+
+def write_picture(path: Path, pixels: Pixels) -> None:
+    """An RGB PNG of ``pixels`` (H, W, 3)."""
+    _write_png(path, swapped(pixels))
 
 
 def write_pfm(path: Path | str, values: NDArray[np.float32]) -> None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from dpt_deploy.core.task import Task
 from dpt_deploy.imaging import encode, files
 from dpt_deploy.imaging.files import Pixels
@@ -50,6 +52,11 @@ def _metric(path: Path, found: Map, _image: Pixels) -> None:
     files.write_png16(path, encode.metric_to_uint16(found.values, found.png_scale))
 
 
+def _side(found: Map, image: Pixels) -> Pixels:
+    """The image and its map in colours, side by side (H, 2 W, 3)."""
+    return np.hstack([image, files.colorize(found.values, found.task.palette)])
+
+
 def _overlay(path: Path, found: Map, image: Pixels) -> None:
     files.write_overlay(path, image, found.values, found.num_classes)
 
@@ -63,6 +70,13 @@ _TABLE = (
         of_classes=False,
         write=lambda path, found, _: files.write_color(path, found.values, found.task.palette),
         picture=lambda found, _: files.colorize(found.values, found.task.palette),
+    ),
+    OutputFormat(
+        "side",
+        "-side.png",
+        of_classes=False,
+        write=lambda path, found, image: files.write_picture(path, _side(found, image)),
+        picture=_side,
     ),
     OutputFormat("metric", "-metric.png", of_classes=False, write=_metric, unit="m"),
     OutputFormat(

@@ -13,19 +13,20 @@ pytestmark = pytest.mark.needs("cv2", "PIL")
 
 def test_each_task_has_its_formats():
     assert {task.name: [each.name for each in FORMATS.values() if each.fits(task)] for task in TASKS.values()} == {
-        "depth": ["png", "pfm", "color"],
-        "metric-depth": ["png", "pfm", "color", "metric"],
-        "relative-depth": ["png", "pfm", "color"],
-        "canonical-depth": ["png", "pfm", "color"],
+        "depth": ["png", "pfm", "color", "side"],
+        "metric-depth": ["png", "pfm", "color", "side", "metric"],
+        "relative-depth": ["png", "pfm", "color", "side"],
+        "canonical-depth": ["png", "pfm", "color", "side"],
         "scores": ["labels", "overlay"],
         "labels": ["labels", "overlay"],
     }
 
 
-def test_a_task_fits_the_formats_it_is_written_in_and_has_one_picture():
+def test_a_task_fits_the_formats_it_is_written_in_and_has_a_picture_of_its_map_alone_first():
     for task in TASKS.values():
         assert all(FORMATS[name].fits(task) for name in task.formats)
-        assert len([each for each in FORMATS.values() if each.fits(task) and each.picture]) == 1
+        pictures = [each.name for each in FORMATS.values() if each.fits(task) and each.picture]
+        assert pictures[0] == ("overlay" if task.of_classes else "color")  # of a video
 
 
 def test_the_help_of_run_lists_every_format(capsys):

@@ -85,7 +85,12 @@ def metric_depth(y: np.ndarray, scale: float, shift: float) -> np.ndarray:
 
 
 def network_sides(height: int, width: int, spec: ImageSpec, stride: int = 32) -> tuple[int, int]:
-    """The original's resize rule: one factor for both axes, each side then rounded to a multiple of the stride."""
+    """The original's resize rule: one factor for both axes, each side then rounded to a multiple of the stride.
+
+    Without the aspect, each axis has its own factor, and so the side that the rule states.
+    """
+    if not spec.keep_aspect:
+        return tuple(int(np.round(side / stride)) * stride for side in (spec.height, spec.width))
     factors = (spec.height / height, spec.width / width)
     factor = {
         "minimal": min(factors, key=lambda f: abs(1 - f)),

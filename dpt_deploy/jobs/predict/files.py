@@ -21,6 +21,7 @@ from dpt_deploy.core.size import Size
 from dpt_deploy.imaging import rules
 from dpt_deploy.jobs.common.runners import default_runtime
 from dpt_deploy.jobs.predict.load import load
+from dpt_deploy.jobs.predict.rule import with_rule
 from dpt_deploy.jobs.predict.targets import Targets, choose_formats, find_sources, name_targets
 from dpt_deploy.runtime.predictor import Prediction, Predictor
 from dpt_deploy.runtime.registry import find_runtime
@@ -69,12 +70,16 @@ def run_files(
     formats: tuple[str, ...] = (),
     kitti_crop: bool = False,
     device_imaging: bool = False,
+    height: int | None = None,
+    square: bool = False,
+    tag: str = "",
 ) -> list[FileResult]:
     """Run an artefact over an image, a video, or every image of a folder, and write the results.
 
     ``out`` is a file (its suffix chooses the format) for a single image or video, else a folder; a text that ends
     with a slash is a folder. A folder continues
-    past a file that cannot be read and reports it.
+    past a file that cannot be read and reports it. ``height`` and ``square`` change the resize rule
+    (:func:`~dpt_deploy.jobs.predict.rule.with_rule`). ``tag`` is added to the names of the written files.
 
     Raises:
         BadFileError: the source is missing, holds no image, or (for a single file) cannot be read.
@@ -85,18 +90,20 @@ def run_files(
     folder = isinstance(out, str) and out.endswith(os.sep)
     out = None if out is None else Path(out)
     artifact = open_artifact(path)
+    runner = runtime or default_runtime(artifact.sidecar)
+    artifact = with_rule(artifact, runner, height=height, square=square, size=size)
     sources = find_sources(source, images.IMAGE_SUFFIXES)
     video = not source.is_dir() and source.suffix.lower() in images.VIDEO_SUFFIXES
     file = out if out is not None and out.suffix and not folder and not source.is_dir() and not out.is_dir() else None
     chosen = choose_formats(artifact.sidecar, formats, file, video=video)
-    targets = name_targets(sources, source, out, file, chosen)
+    targets = name_targets(sources, source, out, file, chosen, tag)
     check_folder(next(iter(targets[0])).parent)
     if artifact.sidecar.weights.is_random:
         say(f"weights: {artifact.sidecar.weights}")
     quantities = {output.name: output.kind.quantity for output in artifact.sidecar.outputs if output.kind.quantity}
     for name, quantity in quantities.items():
         say(f"{name}: {quantity}{_EXPLAINED[quantity]}")
-    divisible = find_runtime(runtime or default_runtime(artifact.sidecar)).divisible
+    divisible = find_runtime(runner).divisible
     streams = min(_STREAMS, cpu_count()) if divisible and (video or len(sources) > 1) else 1
     results = []
     with (

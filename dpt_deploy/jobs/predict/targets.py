@@ -75,7 +75,10 @@ def choose_formats(sidecar: Sidecar, names: tuple[str, ...], file: Path | None, 
             formats = [FORMATS[name] for name in dict.fromkeys(names) if FORMATS[name] in fitting]
         else:
             formats = fitting[:1] if video else _usual(output, file)
-        chosen += [_choice(output, each, several=len(sidecar.outputs) > 1, video=video) for each in formats]
+        video_end = [_VIDEO if len(formats) == 1 else f"-{each.name}{_VIDEO}" for each in formats]
+        ends = video_end if video else [each.suffix for each in formats]
+        several = len(sidecar.outputs) > 1
+        chosen += [_choice(output, each, end, several, video) for each, end in zip(formats, ends, strict=True)]
     return chosen
 
 
@@ -104,34 +107,46 @@ def _usual(output: OutputRecord, file: Path | None) -> list[OutputFormat]:
     return (same or formats)[:1]
 
 
-def _choice(output: OutputRecord, format_: OutputFormat, *, several: bool, video: bool) -> Choice:
+def _choice(output: OutputRecord, format_: OutputFormat, end: str, several: bool, video: bool) -> Choice:
     """Files of several outputs carry the output's name."""
-    suffix = _VIDEO if video else format_.suffix
-    return Choice(output, format_, f"-{output.name}{suffix}" if several else suffix, video)
+    return Choice(output, format_, f"-{output.name}{end}" if several else end, video)
 
 
 def name_targets(
-    sources: list[Path], source: Path, out: Path | None, file: Path | None, chosen: list[Choice]
+    sources: list[Path], source: Path, out: Path | None, file: Path | None, chosen: list[Choice], tag: str = ""
 ) -> list[Targets]:
     """The files to write for each input: no two the same, and none of them an input.
 
     Inputs go into the folder ``out`` under their stem, or under their whole name if two have the same stem. Without
     ``out`` they go next to the input, and those of a folder into ``FOLDER-out``. One choice goes to ``file`` itself,
-    several to files of its stem.
+    several to files of its stem. A ``tag`` follows the stem, as the name of the model does in the original tools.
 
     Raises:
-        UsageError: a file would be written twice or is an input, or the suffix of ``file`` does not fit.
+        UsageError: a file would be written twice or is an input, the suffix of ``file`` does not fit, or ``tag`` can be
+            no part of a file name, or comes with a ``file``.
     """
+    if tag:
+        _check_tag(tag, file)
     if file is not None:
         return _checked([_named(file, chosen)], sources)
     if out is None and not source.is_dir():
-        bases = [source.with_name(f"{source.stem}-out")]
+        bases = [source.with_name(source.stem if tag else f"{source.stem}-out")]
     else:
         named = source if source.name not in ("", "..") else resolved(source)
         folder = out or named.with_name(f"{named.name}-out")
         stems = Counter(item.stem for item in sources)
         bases = [folder / (item.stem if stems[item.stem] == 1 else item.name) for item in sources]
-    return _checked([{base.with_name(base.name + each.suffix): each for each in chosen} for base in bases], sources)
+    end = f"-{tag}" if tag else ""
+    return _checked(
+        [{base.with_name(base.name + end + each.suffix): each for each in chosen} for base in bases], sources
+    )
+
+
+def _check_tag(tag: str, file: Path | None) -> None:
+    if file is not None:
+        raise UsageError(f"--tag {tag} and the file {file} both name the result", hint="leave one of them out")
+    if any(character in tag for character in "/\\\0") or not tag.isprintable():
+        raise UsageError(f"--tag {tag!r} can be no part of a file name", hint="use letters, digits, - and _")
 
 
 def _named(file: Path, chosen: list[Choice]) -> Targets:

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -21,6 +22,7 @@ from dpt_deploy.core.size import Size
 from dpt_deploy.imaging import encode
 from dpt_deploy.imaging.files import read_image, read_pfm
 from dpt_deploy.imaging.palette import palette
+from dpt_deploy.imaging.video import iter_video
 from dpt_deploy.jobs.predict.files import run_files
 from dpt_deploy.jobs.predict.load import load
 from dpt_deploy.runtime.predictor import Predictor
@@ -74,6 +76,43 @@ def test_colour_is_a_picture_of_the_depth(photo, tmp_path):
     assert picture.shape == (100, 150, 3)
     bright = picture.sum(axis=2).astype(float)
     assert bright[np.unravel_index(depth.argmax(), depth.shape)] > bright[np.unravel_index(depth.argmin(), depth.shape)]
+
+
+def test_side_by_side_has_the_image_on_the_left_and_its_colours_on_the_right(photo, tmp_path):
+    (result,) = run_files(exported(DEPTH).path, photo, tmp_path / "out", formats=("side", "color"))
+    both, colours = (read_image(path) for path in result.written)
+    assert [path.name for path in result.written] == ["coffee-side.png", "coffee-color.png"]
+    np.testing.assert_array_equal(both, np.hstack([read_image(photo), colours]))
+
+
+def test_a_tag_is_part_of_every_name_as_in_the_original_tools(photo, tmp_path):
+    (result,) = run_files(exported(DEPTH).path, photo, tmp_path / "out", tag="dpt_tiny", formats=("png", "pfm"))
+    assert [path.name for path in result.written] == ["coffee-dpt_tiny.png", "coffee-dpt_tiny.pfm"]
+    (result,) = run_files(exported(DEPTH).path, photo, None, tag="x", formats=("pfm",))
+    assert result.written == (photo.with_name("coffee-x.pfm"),)
+
+
+@pytest.mark.parametrize(
+    ("tag", "out", "said"), [("a/b", "o", "no part"), ("a\n", "o", "no part"), ("x", "a.png", "both")]
+)
+def test_a_tag_that_can_be_no_part_of_a_name_is_refused(tag, out, said, photo, tmp_path):
+    with pytest.raises(UsageError, match=said):
+        run_files(exported(DEPTH).path, photo, tmp_path / out, tag=tag)
+
+
+def test_height_and_square_change_the_resize_rule(photo, tmp_path):
+    artifact = exported(DEPTH)
+    image = artifact.sidecar.image
+    found = {}
+    for options, rule in (
+        ({"height": 64}, replace(image, height=64, width=64)),
+        ({"square": True}, replace(image, keep_aspect=False)),
+    ):
+        (result,) = run_files(artifact.path, photo, tmp_path / "out", formats=("pfm",), **options)
+        depth = oracles.original_depth(tiny_model(DEPTH), read_image(photo), rule)
+        np.testing.assert_allclose(read_pfm(result.written[0]), depth, atol=1e-4 * np.ptp(depth))
+        found[rule] = depth
+    assert all(np.abs(depth - expected_depth(DEPTH, photo)).max() > 1e-2 * np.ptp(depth) for depth in found.values())
 
 
 def test_metric_png_holds_metres_times_the_scale_of_the_data_set(photo, tmp_path):
@@ -297,6 +336,14 @@ def test_a_video_becomes_a_video_of_as_many_frames(name, tmp_path):
     video = cv2.VideoCapture(str(tmp_path / "out.mp4"))
     assert (video.get(cv2.CAP_PROP_FRAME_COUNT), video.get(cv2.CAP_PROP_FPS)) == (3, 12)
     assert video.read()[1].shape == (48, 80, 3)
+
+
+def test_a_video_in_two_formats_becomes_two_videos(tmp_path):
+    save_video(tmp_path / "street.mp4")
+    (result,) = run_files(exported(DEPTH).path, tmp_path / "street.mp4", tmp_path / "out", formats=("color", "side"))
+    assert [path.name for path in result.written] == ["street-color.mp4", "street-side.mp4"]
+    narrow, wide = (next(iter(iter_video(path).frames)) for path in result.written)
+    assert wide.shape[1] == 2 * narrow.shape[1]
 
 
 def test_what_is_no_video_is_an_error(tmp_path):
