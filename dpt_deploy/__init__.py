@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dpt_deploy.jobs.export.request import ExportRequest
     from dpt_deploy.jobs.inspect import inspect_artifact
     from dpt_deploy.jobs.predict.files import run_files
-    from dpt_deploy.jobs.predict.load import load
+    from dpt_deploy.jobs.predict.load import LoadedModel, load
     from dpt_deploy.jobs.study.study import StudyRequest, prepare_study, run_study
     from dpt_deploy.jobs.train.config import read_training
     from dpt_deploy.jobs.train.train import train_model
@@ -36,6 +36,7 @@ __all__ = [
     "BenchRequest",
     "ExportRequest",
     "LineReporter",
+    "LoadedModel",
     "Reporter",
     "Size",
     "StudyRequest",
@@ -71,6 +72,7 @@ _PUBLIC = {
     "BenchRequest": "dpt_deploy.jobs.bench.bench",
     "ExportRequest": "dpt_deploy.jobs.export.request",
     "LineReporter": "dpt_deploy.core.progress",
+    "LoadedModel": "dpt_deploy.jobs.predict.load",
     "Reporter": "dpt_deploy.core.progress",
     "Size": "dpt_deploy.core.size",
     "StudyRequest": "dpt_deploy.jobs.study.study",

@@ -7,7 +7,7 @@ import dpt_deploy
 
 model, photo, out = map(Path, sys.argv[1:4])
 image = dpt_deploy.read_image(photo)  # (H, W, 3) uint8 RGB
-with dpt_deploy.load(model) as predict:
-    depth = predict(image).depth  # (H, W) float32, inverse depth (metres for the KITTI and NYU models)
+with dpt_deploy.load(model) as loaded:
+    depth = loaded(image).depth  # (H, W) float32, inverse depth (metres for the KITTI and NYU models)
 dpt_deploy.write_pfm(out, depth)
 print(f"{out}: {depth.shape[1]} x {depth.shape[0]}, {depth.min():.3f} to {depth.max():.3f}")

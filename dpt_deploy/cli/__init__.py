@@ -11,6 +11,7 @@ import io
 import os
 import signal
 import sys
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
@@ -20,7 +21,7 @@ from dpt_deploy.cli.shared.printable import printable
 from dpt_deploy.cli.shared.stderr import tolerant
 from dpt_deploy.core.errors import DptError, ResourceError
 from dpt_deploy.core.files import name_error
-from dpt_deploy.core.progress import reporting
+from dpt_deploy.core.progress import SILENT, reporting
 
 # name -> (module, one line for --help). The line is kept here so that --help imports no command.
 COMMANDS = {
@@ -44,6 +45,13 @@ COMMANDS = {
     "convert": ("convert", "Save a checkpoint in another layout."),
     "demo": ("demo", "Run the whole pipeline once, offline, on a photograph."),
 }
+_SYNONYMS = {
+    "list": "models",
+    "predict": "run",
+    "infer": "run",
+    "test": "verify",
+    "info": "inspect",
+}
 INTERRUPTED = 130
 CLOSED_PIPE = 141  # the shell's code for a program that writes into a pipe closed by its reader
 _SHOWS_HELP: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())  # since click 8.2
@@ -62,10 +70,22 @@ class LazyGroup(click.Group):
         command: click.Command = module.command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = [_SYNONYMS[args[0]]] if args[0] in _SYNONYMS else get_close_matches(args[0], COMMANDS, n=1)
+            meant = f" Did you mean {near[0]!r}?" if near else ""
+            raise click.UsageError(f"No such command {args[0]!r}.{meant}", ctx)
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         from dpt_deploy.cli.shared.reporter import ConsoleReporter
 
-        with reporting(ConsoleReporter()):
+        details, quiet = bool(ctx.params.get("verbose")), bool(ctx.params.get("quiet"))
+        if details and quiet:
+            raise click.UsageError("-v and -q exclude each other", ctx)
+        with reporting(SILENT if quiet else ConsoleReporter(details=details)):
             return super().invoke(ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
@@ -75,10 +95,13 @@ class LazyGroup(click.Group):
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="dpt-deploy", prog_name="dpt-deploy")
-def cli() -> None:
+@click.option("-v", "--verbose", is_flag=True, help="Report details: dpt-deploy -v export ...")
+@click.option("-q", "--quiet", is_flag=True, help="Report no progress and no notes; errors and results are printed.")
+def cli(verbose: bool, quiet: bool) -> None:
     """Dense Prediction Transformers, from a checkpoint to a verified ONNX model.
 
     \b
+    dpt-deploy run tiny photo.jpg
     dpt-deploy export --backbone hybrid --weights dpt_hybrid-midas-501f0c75.pt -o out/
     dpt-deploy verify out/hybrid-fp32.onnx --res 384,256x640 --batch 1,3
     dpt-deploy run out/hybrid-fp32.onnx photo.jpg -o depth.png

@@ -12,6 +12,7 @@ from dpt_deploy.cli.shared.options import PATH, artifact_argument, json_option, 
 from dpt_deploy.cli.shared.output import print_json, print_path, say
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.ranges import MAX_SIDE
+from dpt_deploy.core.recipe import zoo_names
 from dpt_deploy.jobs.common.runners import runtime_help
 
 
@@ -29,7 +30,7 @@ from dpt_deploy.jobs.common.runners import runtime_help
     "formats",
     multiple=True,
     metavar="FORMAT",
-    help="What to write (see above); may be repeated.  [default: png and pfm, or labels]",
+    help="What to write (see above); may be repeated.  [default: png and pfm, and color for one image; or labels]",
 )
 @click.option("--runtime", help=f"{runtime_help(ONNX, PLAN)}.  [default: ort; trt for an engine]")
 @click.option("--size", callback=size, metavar="HxW", help="Network input size.  [default: by the model's resize rule]")
@@ -51,6 +52,9 @@ from dpt_deploy.jobs.common.runners import runtime_help
 def command(artifact: Path, source: Path, as_json: bool, **options: Any) -> None:
     """Apply an exported model to an image, a folder or a video.
 
+    ARTIFACT is the file of an exported model or an engine, or the name of a model whose weights are in the package:
+    tiny, tiny-vit, tiny-conv. Such a model is exported once, into the cache.
+
     \b
     png      16-bit depth, scaled to the full range (as the original tools write it)
     pfm      raw float32 depth
@@ -64,11 +68,14 @@ def command(artifact: Path, source: Path, as_json: bool, **options: Any) -> None
     output's name.
 
     \b
+    dpt-deploy run tiny photo.jpg
     dpt-deploy run out/hybrid-fp32.onnx photo.jpg -o depth.png
     dpt-deploy run out/hybrid-seg150-fp32.onnx photos/ -o labels/ --format overlay
     """
     from dpt_deploy.jobs.predict.files import run_files
 
+    if not artifact.exists() and str(artifact) in zoo_names():
+        artifact = _by_name(str(artifact))
     results = run_files(artifact, source, **options)
     failed = [result for result in results if result.error]
     if as_json:
@@ -96,3 +103,14 @@ def command(artifact: Path, source: Path, as_json: bool, **options: Any) -> None
             f"{len(failed)} of {len(results)} files could not be processed in full; the others were written",
             hint="see the message for each file above",
         )
+
+
+def _by_name(name: str) -> Path:
+    """The export of a network that is named instead of a file, in the cache."""
+    from dpt_deploy.core.optional import load_attribute
+
+    export: Any = load_attribute(
+        "dpt_deploy.jobs.export.named:exported_by_name", which="export", purpose=f"exporting {name!r}"
+    )
+    path: Path = export(name)
+    return path

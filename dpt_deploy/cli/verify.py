@@ -32,7 +32,8 @@ from dpt_deploy.jobs.common.runners import runtime_help
 @click.option("--weights", metavar="FILE", help="The artefact's own checkpoint, if it was moved.")
 @click.option(
     "--runtime",
-    help=f"{runtime_help(ONNX, PLAN)}.  [default: trt for an engine; emu for 16 bits, int8 and fp8; else ort]",
+    help=f"{runtime_help(ONNX, PLAN)}.  [default: trt for an engine; emu for 16 bits, int8 and fp8, then ort with "
+    "--golden; else ort]",
 )
 @click.option(
     "--golden", is_flag=True, help="Compare with the stored tensors; needs neither PyTorch nor the checkpoint."
@@ -52,6 +53,6 @@ def command(artifact: Path, as_json: bool, **options: Any) -> None:
     if as_json:
         print_json(verification.to_dict())
     else:
-        title = f"{artifact.name} (weights: {verification.artifact.sidecar.weights}) against {verification.against}"
-        print_table(title, PARITY_COLUMNS, case_rows(verification.comparison.cases))
+        for each in filter(None, (verification, verification.deployed)):
+            print_table(each.title, PARITY_COLUMNS, case_rows(each.comparison.cases))
     raise_on_failure(verification)

@@ -11,10 +11,15 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
+from dpt_deploy.core.errors import IncompatibleError
 from dpt_deploy.core.spec import TensorSpec
 
 Tensors = Mapping[str, np.ndarray]
 CUDA_DEVICE = 2  # DLPack's number for memory of a CUDA device (kDLCUDA)
+
+
+class NoKernelError(IncompatibleError):
+    """The runtime has no kernel for an operator in the types of the file."""
 
 
 class Runner(Protocol):

@@ -19,9 +19,9 @@ import onnxruntime as ort
 from dpt_deploy.artifact.defects import refuse_wrong
 from dpt_deploy.artifact.sidecar import Sidecar
 from dpt_deploy.core.environment import cpu_count
-from dpt_deploy.core.errors import BadFileError, DptError, IncompatibleError, ResourceError, UsageError
+from dpt_deploy.core.errors import BadFileError, DptError, ResourceError, UsageError
 from dpt_deploy.core.files import check_text_path
-from dpt_deploy.core.runner import Tensors
+from dpt_deploy.core.runner import NoKernelError, Tensors
 from dpt_deploy.core.spec import TensorSpec
 from dpt_deploy.runtime.ends import check_ends
 from dpt_deploy.runtime.request import RunnerRequest
@@ -71,7 +71,7 @@ class OrtRunner:
             if _is_memory(exc):
                 raise ResourceError(f"out of memory while loading {self._path}", hint="free some memory") from exc
             if "NOT_IMPLEMENTED" in str(exc):
-                raise IncompatibleError(
+                raise NoKernelError(
                     f"ONNX Runtime {ort.__version__} has no kernel for {self._path.name} on this machine: {_line(exc)}",
                     hint="run it with --runtime emu, which rounds as 16-bit types do, or build an engine from it",
                 ) from exc

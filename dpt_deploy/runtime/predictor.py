@@ -76,6 +76,11 @@ class Predictor:
         self._image = _fixed(image or sidecar.image, size or sidecar.shapes.static_size)
         self._stride = sidecar.model.stride
 
+    @property
+    def sidecar(self) -> Sidecar:
+        """The sidecar of the artefact."""
+        return self._sidecar
+
     def network_size(self, height: int, width: int) -> Size:
         """Return the network size for an image of ``height`` x ``width`` pixels."""
         return rules.network_size(height, width, self._image, self._stride)

@@ -74,6 +74,31 @@ def test_a_wrong_call_exits_2_and_names_what_is_wrong(argv, named, capsys):
     assert out == ""
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("expor", "export"), ("exprot", "export"), ("list", "models"), ("predict", "run")]
+)
+def test_a_command_that_is_nearly_one_is_named(typed, meant, capsys):
+    assert run([typed]) == 2
+    assert f"Did you mean {meant!r}?" in capsys.readouterr().err
+
+
+def test_a_command_that_is_like_none_is_not_guessed(capsys):
+    assert run(["xyzzy"]) == 2
+    assert "Did you mean" not in capsys.readouterr().err
+
+
+def test_quiet_and_verbose_choose_what_is_reported(monkeypatch, capsys):
+    def action():
+        say("a note")
+        say("a detail", detail=True)
+
+    monkeypatch.setattr(cli.LazyGroup, "get_command", lambda *_: click.Command("doctor", callback=action))
+    for options, shown in ((["-q"], []), ([], ["a note"]), (["-v"], ["a note", "a detail"])):
+        assert run([*options, "doctor"]) == 0
+        assert [line.removeprefix("dpt-deploy: ") for line in capsys.readouterr().err.splitlines()] == shown
+    assert run(["-q", "-v", "doctor"]) == 2
+
+
 def test_an_unknown_backbone_exits_2_and_lists_the_known_ones(tmp_path, capsys):
     assert run(["export", "--backbone", "hybird", "-o", str(tmp_path / "out")]) == 2
     out, err = capsys.readouterr()

@@ -15,7 +15,7 @@ MISSING = {
     "create_model": lambda name: dpt_deploy.create_model("tiny", weights=name),
     "diagnose_artifact": dpt_deploy.diagnose_artifact,
     "inspect_artifact": dpt_deploy.inspect_artifact,
-    "load": lambda name: dpt_deploy.load(name).__enter__(),
+    "load": dpt_deploy.load,
     "load_recipe": lambda name: dpt_deploy.load_recipe(f"{name}.toml"),
     "open_artifact": dpt_deploy.open_artifact,
     "prepare_study": lambda name: dpt_deploy.prepare_study(dpt_deploy.StudyRequest(models=(name,))),

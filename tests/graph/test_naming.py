@@ -10,6 +10,7 @@ from support.tiny import TINY, exported, tiny_model
 from torch import nn
 
 from dpt_deploy.graph.naming import MODULE_KEY, name_after_modules
+from dpt_deploy.jobs.export.metadata import PREFIX
 from dpt_deploy.model.rewrites.exact import deployable
 
 
@@ -75,9 +76,9 @@ def test_parameters_keep_their_names_and_derived_constants_are_named_after_their
 
 
 @pytest.mark.parametrize("name", TINY)
-def test_no_metadata_but_the_module_is_left(name):
+def test_no_metadata_but_our_own_is_left(name):
     model = onnx.load(exported(name).path)
-    assert not model.metadata_props
+    assert all(entry.key.startswith(PREFIX) for entry in model.metadata_props)
     assert not model.graph.metadata_props
     assert not model.doc_string
     assert not [node for node in model.graph.node if node.doc_string]

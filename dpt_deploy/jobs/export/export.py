@@ -21,6 +21,7 @@ from dpt_deploy.jobs.common.weights import resolve_weights, settle_terms
 from dpt_deploy.jobs.export.approximation import measure_approximation
 from dpt_deploy.jobs.export.assemble import describe_artifact, fp32_graph, golden
 from dpt_deploy.jobs.export.measurements import prepare
+from dpt_deploy.jobs.export.metadata import metadata_of
 from dpt_deploy.jobs.export.payloads import write_graphs
 from dpt_deploy.jobs.export.request import ExportRequest, check_export, finished, refuse_random_over_trained
 from dpt_deploy.jobs.verify.references import compare_with_golden
@@ -97,7 +98,8 @@ def export_model(request: ExportRequest, out: Path | str, *, force: bool = False
         if approximation is not None and exact is not None:
             cost = measure_approximation(approximation, exact, graph, setup, force=force)
             del exact
-        facts = write_graphs(graph, setup, made, allow_slower=force or request.allow_slower)
+        metadata = {precision: metadata_of(each, source) for precision, each in requests.items()}
+        facts = write_graphs(graph, setup, made, metadata=metadata, allow_slower=force or request.allow_slower)
         del graph
         sidecars = {}
         for precision, path in made.items():

@@ -20,7 +20,7 @@ from dpt_deploy.core.spec import INPUT_FLOAT, ModelTask, Readout
 from dpt_deploy.core.task import tasks_of
 from dpt_deploy.jobs.common.reference import build_reference
 from dpt_deploy.jobs.common.weights import resolve_weights
-from dpt_deploy.jobs.export.typed import save_graph
+from dpt_deploy.jobs.export.typed import save_described
 
 with extra("export", purpose="building a network"):
     import torch
@@ -75,7 +75,7 @@ class ExportableDPT(DPT):
         # evaluation mode, whatever mode this module is in: batch norms are folded.
         twin = ExportableDPT.sharing(self).float().cpu().eval()
         graph = onnx_from_module(exactly_rewritten(twin), interface)
-        save_graph(graph, Path(path))
+        save_described(graph, Path(path), {})
         return Path(path)
 
 

@@ -16,13 +16,18 @@ from dpt_deploy.jobs.export.budget import within_budget
 from dpt_deploy.jobs.export.facts import GraphFacts
 from dpt_deploy.jobs.export.measurements import MeasurementSetup
 from dpt_deploy.jobs.export.quantised import calibrate, quantised, smoothed
-from dpt_deploy.jobs.export.typed import save_graph, write_typed
+from dpt_deploy.jobs.export.typed import save_described, save_graph, write_typed
 
 
 def write_graphs(
-    graph: ir.Model, setup: MeasurementSetup, paths: Mapping[str, Path], *, allow_slower: bool
+    graph: ir.Model,
+    setup: MeasurementSetup,
+    paths: Mapping[str, Path],
+    *,
+    metadata: Mapping[str, Mapping[str, str]],
+    allow_slower: bool,
 ) -> dict[str, GraphFacts]:
-    """Write the FP32 ``graph`` in each precision of ``paths`` to its file.
+    """Write the FP32 ``graph`` in each precision of ``paths`` to its file, with the ``metadata`` of the precision.
 
     All of them answer one request, so several are quantised from one calibration.
 
@@ -33,16 +38,21 @@ def write_graphs(
     """
     asked = find_precision(setup.request.precision)
     if asked.quantised:
-        return _write_quantised(graph, setup, paths, allow_slower=allow_slower)
+        return _write_quantised(graph, setup, paths, metadata, allow_slower=allow_slower)
     path = paths[asked.name]
     if asked.is_half:
-        return {asked.name: write_typed(graph, asked.name, setup, path)}
-    save_graph(graph, path)
+        return {asked.name: write_typed(graph, asked.name, setup, path, metadata[asked.name])}
+    save_described(graph, path, metadata[asked.name])
     return {asked.name: GraphFacts()}
 
 
 def _write_quantised(
-    graph: ir.Model, setup: MeasurementSetup, paths: Mapping[str, Path], *, allow_slower: bool
+    graph: ir.Model,
+    setup: MeasurementSetup,
+    paths: Mapping[str, Path],
+    metadata: Mapping[str, Mapping[str, str]],
+    *,
+    allow_slower: bool,
 ) -> dict[str, GraphFacts]:
     """Calibrate once; write and measure every file of ``paths``."""
     request, full, quantisable = setup.request, setup.folder / "full.onnx", setup.folder / "quantise.onnx"
@@ -56,7 +66,7 @@ def _write_quantised(
         table = within_budget(model, next(iter(paths)), table, search, held_out, request.budget, setup.folder)
     facts = {}
     for name, path in paths.items():
-        save_graph(quantised(model, name, table), path)
+        save_described(quantised(model, name, table), path, metadata[name])
         say(f"{name}: comparing with fp32")
         kind = find_precision(name)
         found = held_out.compare(path, kind.reference_runtime)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from dpt_deploy.artifact.records import RangeRecord
 from dpt_deploy.artifact.store import EXTERNAL_DATA_BYTES
 from dpt_deploy.core.files import write_errors
 from dpt_deploy.core.progress import say
+from dpt_deploy.graph.passes.declare import declare_types
 from dpt_deploy.graph.precision.fp32_nodes import choose_fp32_nodes
 from dpt_deploy.graph.precision.ranges import OUTPUT, Ranges, write_probe
 from dpt_deploy.graph.precision.types import to_half
@@ -21,8 +22,10 @@ from dpt_deploy.jobs.export.facts import GraphFacts
 from dpt_deploy.jobs.export.measurements import MeasurementSetup
 
 
-def write_typed(graph: ir.Model, precision: str, setup: MeasurementSetup, path: Path) -> GraphFacts:
-    """Write a copy of the FP32 ``graph`` in a 16-bit ``precision`` to ``path``.
+def write_typed(
+    graph: ir.Model, precision: str, setup: MeasurementSetup, path: Path, metadata: Mapping[str, str]
+) -> GraphFacts:
+    """Write a copy of the FP32 ``graph`` in a 16-bit ``precision`` to ``path``, with ``metadata``.
 
     Raises:
         BadFileError: the graph is typed already, or a tensor is not finite in FP32.
@@ -38,7 +41,7 @@ def write_typed(graph: ir.Model, precision: str, setup: MeasurementSetup, path: 
         )
     model = graph.clone()
     done = to_half(model, precision, fp32_nodes)
-    save_graph(model, path)
+    save_described(model, path, metadata)
     say(f"{precision}: {done.half} nodes in 16 bits, {done.full} stay FP32, {done.casts} casts")
     return GraphFacts(fp32_nodes, ranges)
 
@@ -67,6 +70,13 @@ def measure_ranges(
             add_samples(probe.samples(found))
     calibration = setup.calibration
     return RangeRecord(calibration.source, calibration.count, tuple(map(str, setup.sizes)), ranges.to_dict())
+
+
+def save_described(model: ir.Model, path: Path, metadata: Mapping[str, str]) -> None:
+    """Write a graph that is shipped: the type of every tensor is declared, and ``metadata`` describes it."""
+    declare_types(model)
+    model.metadata_props.update(metadata)
+    save_graph(model, path)
 
 
 def save_graph(model: ir.Model, path: Path) -> None:

@@ -20,7 +20,7 @@ from dpt_deploy.core.progress import progress, say
 from dpt_deploy.core.size import Size
 from dpt_deploy.imaging import rules
 from dpt_deploy.jobs.common.runners import default_runtime
-from dpt_deploy.jobs.predict.load import load
+from dpt_deploy.jobs.predict.load import opened
 from dpt_deploy.jobs.predict.rule import with_rule
 from dpt_deploy.jobs.predict.targets import Targets, choose_formats, find_sources, name_targets
 from dpt_deploy.runtime.predictor import Prediction, Predictor
@@ -95,7 +95,7 @@ def run_files(
     sources = find_sources(source, images.IMAGE_SUFFIXES)
     video = not source.is_dir() and source.suffix.lower() in images.VIDEO_SUFFIXES
     file = out if out is not None and out.suffix and not folder and not source.is_dir() and not out.is_dir() else None
-    chosen = choose_formats(artifact.sidecar, formats, file, video=video)
+    chosen = choose_formats(artifact.sidecar, formats, file, video=video, folder=source.is_dir())
     targets = name_targets(sources, source, out, file, chosen, tag)
     check_folder(next(iter(targets[0])).parent)
     if artifact.sidecar.weights.is_random:
@@ -107,7 +107,7 @@ def run_files(
     streams = min(_STREAMS, cpu_count()) if divisible and (video or len(sources) > 1) else 1
     results = []
     with (
-        load(artifact, runtime=runtime, size=size, device_imaging=device_imaging, streams=streams) as predictor,
+        opened(artifact, runtime=runtime, size=size, device_imaging=device_imaging, streams=streams) as predictor,
         progress("images", len(sources)) as images_done,
     ):
         writer = _Writer(predictor, kitti_crop)

@@ -56,12 +56,15 @@ def find_sources(source: Path, suffixes: frozenset[str]) -> list[Path]:
     return found
 
 
-def choose_formats(sidecar: Sidecar, names: tuple[str, ...], file: Path | None, *, video: bool) -> list[Choice]:
+def choose_formats(
+    sidecar: Sidecar, names: tuple[str, ...], file: Path | None, *, video: bool, folder: bool = False
+) -> list[Choice]:
     """The formats to write for each output.
 
     ``names`` are the formats asked for: each is written for every output that it fits. By default an output is written
-    in the formats of its task. To the one ``file``, that is the first whose suffix is the file's, or simply the first.
-    For a video it is the format that makes pictures.
+    in the formats of its task, and for a single image (no ``folder``) in colours as well, to be looked at. To the one
+    ``file``, that is the first whose suffix is the file's, or simply the first. For a video it is the format that makes
+    pictures.
 
     Raises:
         UsageError: a format is unknown, or fits no output.
@@ -74,7 +77,7 @@ def choose_formats(sidecar: Sidecar, names: tuple[str, ...], file: Path | None, 
         if names:
             formats = [FORMATS[name] for name in dict.fromkeys(names) if FORMATS[name] in fitting]
         else:
-            formats = fitting[:1] if video else _usual(output, file)
+            formats = fitting[:1] if video else _usual(output, file, fitting, folder=folder)
         video_end = [_VIDEO if len(formats) == 1 else f"-{each.name}{_VIDEO}" for each in formats]
         ends = video_end if video else [each.suffix for each in formats]
         several = len(sidecar.outputs) > 1
@@ -99,10 +102,11 @@ def _check_format(name: str, outputs: Iterable[OutputRecord], *, video: bool) ->
     raise UsageError(f"format {name!r} does not fit {what}", hint=hint)
 
 
-def _usual(output: OutputRecord, file: Path | None) -> list[OutputFormat]:
+def _usual(output: OutputRecord, file: Path | None, fitting: list[OutputFormat], *, folder: bool) -> list[OutputFormat]:
     formats = [FORMATS[name] for name in output.kind.formats]
     if file is None:
-        return formats
+        shown = [] if folder or output.kind.of_classes else [each for each in fitting if each.picture][:1]
+        return formats + [each for each in shown if each not in formats]
     same = [each for each in formats if each.suffix == file.suffix.lower()]
     return (same or formats)[:1]
 

@@ -18,9 +18,10 @@ from dpt_deploy.jobs.common.inputs import model_inputs
 from dpt_deploy.jobs.common.runners import open_runner, reference_runtime
 from dpt_deploy.jobs.verify.base import Reference
 from dpt_deploy.jobs.verify.cases import Cases, smallest_span
-from dpt_deploy.jobs.verify.compare import ParityComparison, compare_matrix
+from dpt_deploy.jobs.verify.compare import ParityComparison, compare_matrix, expected_outputs
 from dpt_deploy.jobs.verify.golden import read_golden
 
+GOLDEN_TITLE = "golden tensors"
 _PYTORCH = "dpt_deploy.jobs.verify.pytorch"  # imported on demand: the other references work without PyTorch
 
 
@@ -32,7 +33,7 @@ class GoldenReference(Reference):
     """
 
     def __init__(self, artifact: Artifact) -> None:
-        super().__init__(artifact, "golden tensors")
+        super().__init__(artifact, GOLDEN_TITLE)
         if artifact.golden_path is None:
             raise BadFileError(f"{artifact.path} has no golden tensors", hint="export it again")
         self._images, self._outputs = read_golden(artifact.golden_path, artifact.sidecar.outputs)
@@ -115,13 +116,13 @@ def compare_with(reference: Reference, runner: Runner, cases: Cases) -> ParityCo
         images = reference.images(batch, size)
         return runner.infer(model_inputs(sidecar, images)), reference.outputs(images)
 
-    return compare_matrix(run, cases, sidecar.outputs, min_span=reference.min_span, again=reference.again)
+    return compare_matrix(run, cases, expected_outputs(sidecar), min_span=reference.min_span, again=reference.again)
 
 
-def compare_with_golden(artifact: Artifact) -> ParityComparison:
-    """Compare an artefact with its golden tensors, in its reference runtime."""
+def compare_with_golden(artifact: Artifact, runtime: str | None = None) -> ParityComparison:
+    """Compare an artefact with its golden tensors in ``runtime`` (default: its reference runtime)."""
     reference = GoldenReference(artifact)
-    with open_runner(artifact, reference_runtime(artifact.sidecar)) as runner:
+    with open_runner(artifact, runtime or reference_runtime(artifact.sidecar)) as runner:
         return compare_with(reference, runner, reference.cases((), ()))
 
 

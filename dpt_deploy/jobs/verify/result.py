@@ -10,6 +10,7 @@ from dpt_deploy.artifact.store import Artifact
 from dpt_deploy.core.errors import ParityError
 from dpt_deploy.core.recipe import Tolerance
 from dpt_deploy.jobs.verify.compare import ParityComparison
+from dpt_deploy.runtime.registry import find_runtime
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,34 @@ class Divergence:
 
 @dataclass(frozen=True)
 class Verification:
-    """Result of one ``verify``: the comparison, and the tensor at which it diverges if that was found."""
+    """Result of one ``verify``: the comparison, and the tensor at which it diverges if that was found.
+
+    ``runtime`` computed the artefact. If that is not the runtime of ``run``, ``deployed`` is the comparison of that one
+    with the golden tensors; None if it cannot run the artefact.
+    """
 
     artifact: Artifact
     comparison: ParityComparison
     against: str
+    runtime: str
     divergence: Divergence | None = None
+    deployed: Verification | None = None
+
+    @property
+    def passed(self) -> bool:
+        return self.comparison.passed and (self.deployed is None or self.deployed.passed)
+
+    @property
+    def title(self) -> str:
+        """The two sides, in words."""
+        weights = self.artifact.sidecar.weights
+        return f"{self.artifact.path.name} (weights: {weights}) against {self.sides}"
+
+    @property
+    def sides(self) -> str:
+        """The reference and the runtime, in words; emulation is named."""
+        emulated = " (emulated)" if find_runtime(self.runtime).emulates else ""
+        return f"{self.against}, in {self.runtime}{emulated}"
 
     def to_dict(self) -> dict[str, Any]:
         found = self.divergence
@@ -38,10 +61,13 @@ class Verification:
             "artifact": str(self.artifact.path),
             "weights": str(self.artifact.sidecar.weights),
             "against": self.against,
-            "verified": self.comparison.passed,
+            "runtime": self.runtime,
+            "emulated": find_runtime(self.runtime).emulates,
+            "verified": self.passed,
             **_tolerances(self.comparison),
             "cases": [asdict(case) for case in self.comparison.cases],
             "diverges_at": where,
+            "deployed": None if self.deployed is None else self.deployed.to_dict(),
         }
 
 
@@ -59,18 +85,31 @@ def raise_on_failure(verification: Verification) -> None:
     """
     comparison = verification.comparison
     if comparison.passed:
+        if verification.deployed is not None:
+            raise_on_failure(verification.deployed)
         return
     failed = comparison.failures
-    worst = max(failed, key=lambda case: float("inf") if case.note else case.max or 0.0)
+    worst = max(failed, key=lambda case: _times_allowed(case, comparison.tolerances[case.output]))
     measured = measured_error(worst, comparison.tolerances[worst.output])
     output = f" in output {worst.output!r}" if len(comparison.tolerances) > 1 else ""
     found = verification.divergence
     where = f"; first tensor that diverges: {found.tensor} (max {found.max:.2e})" if found else ""
     raise ParityError(
-        f"{len(failed)} of {len(comparison.cases)} cases disagree with {verification.against}; worst at size "
+        f"{len(failed)} of {len(comparison.cases)} cases disagree with {verification.sides}; worst at size "
         f"{worst.size}, batch {worst.batch}{output}: {measured}{where}",
         hint="do not ship this file; export it again, and report it if that does not help",
     )
+
+
+def _times_allowed(case: CaseResult, tolerance: Tolerance) -> float:
+    """The larger of the two errors over its limit; infinite for a case without numbers."""
+    if case.note:
+        return float("inf")
+    if case.max is None or case.mean is None:
+        return 1.0 - (case.agreement or 0.0)
+    limit = case.held_to or tolerance
+    pairs = ((case.max, limit.max), (case.mean, limit.mean))
+    return max(found / allowed if allowed else float("inf") for found, allowed in pairs)
 
 
 def measured_error(case: CaseResult, tolerance: Tolerance) -> str:
@@ -79,6 +118,7 @@ def measured_error(case: CaseResult, tolerance: Tolerance) -> str:
         return case.note
     if case.max is not None and case.mean is not None:
         limit = case.held_to or tolerance
-        allowed = f"allowed {limit.max:.0e} and {limit.mean:.0e}"
-        return f"max {case.max:.2e} and mean {case.mean:.2e} of range, {allowed}"
+        allowed = f"allowed {limit.max:.1e} and {limit.mean:.1e}"
+        times = _times_allowed(case, tolerance)
+        return f"max {case.max:.2e} and mean {case.mean:.2e} of range, {allowed}: {times:.1f} times too much"
     return f"agreement {case.agreement or 0.0:.5f}, needed {1 - tolerance.disagreement:.5f}"

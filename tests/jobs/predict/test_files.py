@@ -50,10 +50,10 @@ def written(path):
 # --- formats ----------------------------------------------------------------------------------------------------------
 
 
-def test_depth_is_written_as_png_and_pfm(photo, tmp_path):
+def test_depth_of_one_image_is_written_as_numbers_and_in_colours(photo, tmp_path):
     (result,) = run_files(exported(DEPTH).path, photo, tmp_path / "out")
     depth = expected_depth(DEPTH, photo)
-    assert [path.name for path in result.written] == ["coffee.png", "coffee.pfm"]
+    assert [path.name for path in result.written] == ["coffee.png", "coffee.pfm", "coffee-color.png"]
     np.testing.assert_array_equal(read_pfm(result.written[1]), depth)
     stretched = 65535 * (depth - depth.min()) / (depth.max() - depth.min())
     assert written(result.written[0]).dtype == np.uint16

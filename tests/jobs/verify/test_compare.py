@@ -6,13 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from support.paths import TESTS
 from support.reporting import recording
 
-from dpt_deploy.artifact.records import OutputRecord
+from dpt_deploy.artifact.records import CaseResult, OutputRecord, ParityRecord
+from dpt_deploy.artifact.sidecar import Sidecar
 from dpt_deploy.core.errors import ParityError, UsageError
 from dpt_deploy.core.recipe import Tolerance
 from dpt_deploy.core.size import Size
-from dpt_deploy.jobs.verify.compare import check_reference, compare, compare_matrix
+from dpt_deploy.jobs.verify.compare import check_reference, compare, compare_matrix, expected_outputs
 
 pytestmark = pytest.mark.fast
 
@@ -152,3 +154,42 @@ def test_every_output_is_compared_by_its_own_task_and_named():
     report = compare_matrix(outputs, [(2, SIZE)], [OUTPUT, loose], min_span=0.5)
     assert [case.passed for case in report.cases] == [False, True]
     assert report.tolerances == {"predicted_depth": TOLERANCE, "labels": loose.tolerance}
+
+
+# --- 8 bits -----------------------------------------------------------------------------------------------------------
+
+EIGHT_BITS = Sidecar.from_json((TESTS / "golden/sidecars_format_1/tiny-vit-int8.onnx.json").read_bytes())
+
+
+def recorded(mean, *, verified=True, precision="int8"):
+    """A sidecar whose record has this mean error."""
+    (output,) = EIGHT_BITS.outputs
+    output = replace(output, tolerance=Tolerance(max=0.5, mean=0.06, disagreement=0.2), type_loss=None)
+    case = CaseResult(1, "64x96", verified, max=0.2, mean=mean, output=output.name)
+    parity = ParityRecord(verified, True, "emu", {}, (case,))
+    return replace(EIGHT_BITS, precision=precision, outputs=(output,), parity=parity)
+
+
+@pytest.mark.parametrize(
+    ("sidecar", "limit"),
+    [
+        (recorded(0.006), 0.03),
+        (recorded(0.01), 0.04),
+        (recorded(0.05), 0.06),  # never more than the recipe allows
+        (recorded(0.006, verified=False), 0.06),
+        (recorded(0.006, precision="fp16"), 0.06),
+        (replace(recorded(0.006), parity=None), 0.06),
+    ],
+)
+def test_8_bits_are_held_to_their_own_record(sidecar, limit):
+    (output,) = expected_outputs(sidecar)
+    assert (output.allowed.mean, output.allowed.max) == (limit, 0.5)
+
+
+def test_a_fault_that_8_bits_allow_is_noticed_by_the_mean():
+    """Half of the values one step off, as ONNX Runtime 1.29 rounds: mean 0.05, max 0.3."""
+    (output,) = expected_outputs(recorded(0.007))
+    off = DEPTH + np.float32(4.0 * 0.05)
+    off[0, 0] += np.float32(4.0 * 0.2)
+    assert compare(off, DEPTH, recorded(0.007).outputs[0], batch=2, size=SIZE).passed
+    assert not compare(off, DEPTH, output, batch=2, size=SIZE).passed

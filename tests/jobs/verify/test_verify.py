@@ -18,6 +18,7 @@ from dpt_deploy.cli import call
 from dpt_deploy.core.errors import ParityError, UsageError
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.verify.verify import verify_artifact
+from dpt_deploy.runtime.onnxruntime import OrtRunner
 
 SMALL = {"res": [Size(64, 96)], "batch": [1]}
 
@@ -242,7 +243,42 @@ def test_without_golden_tensors_the_missing_extra_is_named(tmp_path):
 def test_golden_tensors_find_a_spoiled_graph(name, tmp_path, capsys):
     artifact = tampered(exported(name), tmp_path, one_weight_off)
     assert call(["verify", str(artifact.path), "--golden"]) == 5
-    assert "disagree with golden tensors" in capsys.readouterr().err
+    assert "disagree with golden tensors, in ort" in capsys.readouterr().err
+
+
+@pytest.fixture
+def wrong_ort(monkeypatch):
+    """ONNX Runtime as its version 1.29 computes signed INT8: off by an eighth of the range, less than 8 bits allow."""
+    exported("tiny-vit", precision="int8")  # before: an export checks itself
+    right = OrtRunner.infer
+
+    def infer(self, inputs):
+        found = right(self, inputs)
+        if type(self) is not OrtRunner:
+            return found
+        return {name: values + np.float32(0.125 * np.ptp(values)) for name, values in found.items()}
+
+    monkeypatch.setattr(OrtRunner, "infer", infer)
+
+
+@pytest.mark.parametrize("options", [("--golden",), ("--res", "64", "--batch", "1")], ids=["golden", "pytorch"])
+def test_the_runtime_of_run_is_checked(options, wrong_ort, tmp_path, capsys):
+    artifact = copied(exported("tiny-vit", precision="int8"), tmp_path)
+    assert call(["verify", str(artifact.path), *options]) == 5
+    message = capsys.readouterr().err
+    assert "disagree with golden tensors, in ort" in message
+    assert "times too much" in message
+    assert call(["verify", str(artifact.path), *options, "--runtime", "emu"]) == 0
+
+
+@pytest.mark.parametrize("options", [("--golden",), ("--res", "64", "--batch", "1")], ids=["golden", "pytorch"])
+def test_emulation_is_named(options, tmp_path, capsys):
+    artifact = copied(exported("tiny-vit", precision="bf16"), tmp_path)  # ONNX Runtime has no BF16 on a CPU
+    assert call(["verify", str(artifact.path), *options, "--json"]) == 0
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    assert (found["runtime"], found["emulated"], found["deployed"]) == ("emu", True, None)
+    assert "not checked in ort, which `run` uses" in printed.err
 
 
 def test_golden_tensors_that_were_spoiled_are_found_by_their_hash(tmp_path):
