@@ -17,7 +17,7 @@ from dpt_deploy.core.size import Size, check_size
 
 ModelTask = Literal["depth", "segmentation"]
 Readout = Literal["ignore", "add", "project"]
-Decoder = Literal["dpt", "midas21"]
+Decoder = Literal["dpt", "midas21", "midas21-small", "levit"]
 ResizeRule = Literal["minimal", "lower_bound", "upper_bound"]
 RestoreRule = Literal["bicubic", "bilinear", "bilinear-corners"]
 InputKind = Literal["float32", "uint8"]
@@ -62,7 +62,7 @@ class ImageSpec:
 class ModelSpec:
     """Everything needed to build one network.
 
-    ``taps`` are the four features handed to the decoder, finest first; ``reassemble_channels`` are their channels
+    ``taps`` are the features handed to the decoder, finest first; ``reassemble_channels`` are their channels
     after Reassemble (paper §3.1; where paper and published code differ, the code, for which the weights were trained).
     ``joint`` names further tasks (:mod:`dpt_deploy.core.task`), each with a head of its own on the same decoder.
 
@@ -147,7 +147,10 @@ class ModelSpec:
                     f"tap {tap} of an encoder of {encoder.blocks} blocks",
                     "block taps count from 0; feature maps of a convolutional stage are named 'stage0', 'stage1', …",
                 )
-        yield from encoder.problems()
+        wrong = list(encoder.problems())
+        yield from wrong
+        if wrong:
+            return
         if self.only_size and (self.only_size.height % self.stride or self.only_size.width % self.stride):
             yield f"images of {self.only_size} pixels and a stride of {self.stride}", "the stride divides both sides"
         if self.stride % encoder.size_step:
@@ -159,6 +162,7 @@ class ModelSpec:
             yield f"task {self.task!r} with {self.num_classes} classes", "set model.num_classes"
         yield from _quantity_problems(self)
         yield from _stage_tap_problems(self)
+        yield from _block_map_problems(self)
 
 
 def _quantity_problems(model: ModelSpec) -> Iterator[tuple[str, str]]:
@@ -200,6 +204,18 @@ def _stage_tap_problems(model: ModelSpec) -> Iterator[tuple[str, str]]:
             yield (
                 f"reassemble_channels[{level}] is {wanted}, but {tap!r} has {found} channels",
                 "a tapped feature map enters the decoder as it is: the numbers must agree",
+            )
+
+
+def _block_map_problems(model: ModelSpec) -> Iterator[tuple[str, str]]:
+    for level, (tap, wanted) in enumerate(zip(model.taps, model.reassemble_channels, strict=True)):
+        found = model.encoder.map_of(tap) if isinstance(tap, int) and 0 <= tap < model.encoder.blocks else None
+        stride = model.encoder.strides[level]
+        if found and found != (stride, wanted):
+            yield (
+                f"tap {level} is block {tap}, a map at 1/{found[0]:g} resolution with {found[1]} channels; "
+                f"expected 1/{stride:g} and reassemble_channels[{level}] = {wanted}",
+                "a map enters the decoder as it is: tap a block of that stage, and give its channels",
             )
 
 

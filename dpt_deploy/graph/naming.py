@@ -78,7 +78,9 @@ def _name_constants(model: ir.Model) -> None:
     for value in (value for value in derived if value.uses()):
         node, index = min(value.uses(), key=lambda use: order[use.node])
         model.graph.initializers.pop(str(value.name))
-        value.name = f"{node.name}:{index}"
+        outputs = {output.name for output in node.outputs}
+        name = f"{node.name}:{index}"
+        value.name = name if name not in outputs else f"{name}.constant"  # a node of several outputs numbers them too
         model.graph.register_initializer(value)
 
 

@@ -8,9 +8,11 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from dpt_deploy.core.encoders import PAPER_STRIDES, Tap
+from dpt_deploy.core.encoders import Tap
 from dpt_deploy.core.spec import ModelSpec
+from dpt_deploy.model.decoders import form_of, fused_channels, head_channels, head_stride, level_channels
 from dpt_deploy.model.encoders.registry import make_encoder
+from dpt_deploy.model.enlarge import Enlarge
 from dpt_deploy.model.fusion import Fusion
 from dpt_deploy.model.heads import DepthHead, Head, MetricDepth, SegmentationHead, joint_heads
 from dpt_deploy.model.landmarks import Landmarks
@@ -34,18 +36,25 @@ class DPT(nn.Module):
         levels = range(len(spec.encoder.strides))
         self.reassemble = nn.ModuleList(_make_reassemble(spec, level, spec.taps[level]) for level in levels)
         self.neck = nn.ModuleList(
-            nn.Conv2d(channels, spec.fusion_channels, kernel_size=3, padding=1, bias=False)
-            for channels in spec.reassemble_channels
+            nn.Conv2d(channels, level_channels(spec, level), kernel_size=3, padding=1, bias=False)
+            for level, channels in enumerate(spec.reassemble_channels)
         )
-        batch_norm = spec.task == "segmentation"
+        batch_norm, form = spec.task == "segmentation", form_of(spec)
         self.fusion = nn.ModuleList(
-            Fusion(spec.fusion_channels, spec.decoder, batch_norm=batch_norm, has_skip=level < levels[-1])
+            Fusion(
+                level_channels(spec, level),
+                fused_channels(spec, level),
+                form,
+                batch_norm=batch_norm,
+                has_skip=level < levels[-1],
+            )
             for level in levels
         )
+        self.enlarge: nn.Module = Enlarge(spec.fusion_channels) if form.enlarges else nn.Identity()
         self.head: DepthHead | SegmentationHead = (
-            SegmentationHead(spec.fusion_channels, spec.num_classes)
+            SegmentationHead(head_channels(spec), spec.num_classes)
             if spec.task == "segmentation"
-            else DepthHead(spec.fusion_channels, spec.decoder, spec.activation, spec.max_depth)
+            else DepthHead(head_channels(spec), form, spec.activation, spec.max_depth)
         )
         self.tail: nn.Module = MetricDepth(spec.metric) if spec.metric else nn.Identity()
         self.joint = joint_heads(spec)
@@ -66,7 +75,7 @@ class DPT(nn.Module):
         path = self.fusion[-1](maps[-1], size=sizes[-1])
         for level in range(len(maps) - 2, 0, -1):
             path = self.fusion[level](path, maps[level], sizes[level])
-        path = self.fusion[0](path, maps[0])
+        path = self.enlarge(self.fusion[0](path, maps[0]))
         output: Tensor = self.tail(self.head(path, sizes[0]))
         if not self.joint:
             return output
@@ -76,6 +85,7 @@ class DPT(nn.Module):
     def landmarks(self) -> Landmarks:
         """The modules that other parts of the program refer to."""
         levels = [f"{part}.{level}" for part in ("reassemble", "neck", "fusion") for level in range(len(self.fusion))]
+        enlarge = ("enlarge",) if isinstance(self.enlarge, Enlarge) else ()
         fp32 = {f"head.{name}": reason for name, reason in self.head.fp32.items()}
         if self.spec.metric:
             fp32["tail"] = "the scale of metric depth is subnormal in 16 bits"
@@ -83,7 +93,7 @@ class DPT(nn.Module):
         for task, head in joint.items():
             fp32 |= {f"joint.{task}.{name}": reason for name, reason in head.fp32.items()}
         return Landmarks(
-            comparable=(*(f"encoder.{name}" for name in self.encoder.comparable), *levels),
+            comparable=(*(f"encoder.{name}" for name in self.encoder.comparable), *levels, *enlarge),
             fp32=fp32,
             fp32_alone={f"encoder.{name}": reason for name, reason in self.encoder.fp32.items()},
             penultimate="fusion.1",
@@ -110,4 +120,4 @@ def _doubling_steps(spec: ModelSpec) -> tuple[bool, ...]:
     """
     strides, legal = spec.encoder.strides, spec.stride
     between = (coarse == 2 * fine and legal % coarse == 0 for fine, coarse in pairwise(strides))
-    return (strides[0] == PAPER_STRIDES[0], *between)
+    return (strides[0] == head_stride(spec), *between)

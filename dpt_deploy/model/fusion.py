@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dpt_deploy.core.spec import Decoder
+from dpt_deploy.model.decoders import DecoderForm
 
 
 class ResidualConvUnit(nn.Module):
@@ -36,15 +36,15 @@ class Fusion(nn.Module):
     The coarsest block has no coarser path, hence no unit for a skip: the original builds one that never runs.
     """
 
-    def __init__(self, channels: int, decoder: Decoder, *, batch_norm: bool, has_skip: bool) -> None:
+    def __init__(self, channels: int, out: int, form: DecoderForm, *, batch_norm: bool, has_skip: bool) -> None:
         super().__init__()
-        quirk = decoder == "midas21"
+        quirk = form.in_place
         self.skip_unit = ResidualConvUnit(channels, batch_norm=batch_norm, inplace_quirk=quirk) if has_skip else None
         self.unit = ResidualConvUnit(channels, batch_norm=batch_norm, inplace_quirk=quirk)
-        self.out_conv = nn.Conv2d(channels, channels, kernel_size=1) if decoder == "dpt" else nn.Identity()
+        self.out_conv = nn.Conv2d(channels, out, kernel_size=1) if form.projects else nn.Identity()
 
     def forward(self, path: Tensor, skip: Tensor | None = None, size: tuple[int, int] | None = None) -> Tensor:
-        """``path`` and ``skip`` (B, C, h, w) to (B, C, *size), or to (B, C, 2h, 2w) where no size is given."""
+        """``path`` and ``skip`` (B, C, h, w) to (B, out, *size), or to (B, out, 2h, 2w) where no size is given."""
         if self.skip_unit is not None and skip is not None:
             path = path + self.skip_unit(skip)
         return self.out_conv(upsample(self.unit(path), size, align_corners=True))

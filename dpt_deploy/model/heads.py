@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dpt_deploy.core.errors import BadFileError
-from dpt_deploy.core.spec import Activation, Decoder, MetricTail, ModelSpec
+from dpt_deploy.core.spec import Activation, MetricTail, ModelSpec
+from dpt_deploy.model.decoders import DecoderForm
 from dpt_deploy.model.fusion import upsample
 
 
@@ -33,16 +34,16 @@ class DepthHead(Head):
     fp32: ClassVar[Mapping[str, str]] = {"conv3": "raw depth runs to thousands, where 16 bits have steps of 2 and more"}
 
     def __init__(
-        self, channels: int, decoder: Decoder, activation: Activation = "relu", max_depth: float = 0.0
+        self, channels: int, form: DecoderForm, activation: Activation = "relu", max_depth: float = 0.0
     ) -> None:
         super().__init__()
         self.activation = activation
         self.max_depth = max_depth
-        middle = channels // 2 if decoder == "dpt" else 128
+        middle, last = form.head[0] or channels // 2, form.head[1]
         self.conv1 = nn.Conv2d(channels, middle, kernel_size=3, padding=1)
-        self.conv2 = nn.Conv2d(middle, 32, kernel_size=3, padding=1)
-        self.conv3 = nn.Conv2d(32, 1, kernel_size=1)
-        self.align_corners = decoder == "dpt"  # MiDaS v2.1 calls interpolate with the default
+        self.conv2 = nn.Conv2d(middle, last, kernel_size=3, padding=1)
+        self.conv3 = nn.Conv2d(last, 1, kernel_size=1)
+        self.align_corners = form.head_corners  # MiDaS v2.1 calls interpolate with the default
 
     def forward(self, x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         x = upsample(self.conv1(x), size, align_corners=self.align_corners)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from dpt_deploy.core.spec import ModelSpec
 from dpt_deploy.model.build import build
 from dpt_deploy.model.dpt import DPT
+from dpt_deploy.model.encoders.levit import AttentionBias
 from dpt_deploy.model.encoders.vit import PositionEmbedding
 from dpt_deploy.model.fusion import ResidualConvUnit
 
@@ -29,7 +30,8 @@ def fresh_model(spec: ModelSpec, *, seed: int = 0) -> DPT:
     """The network of ``spec`` to be trained from scratch, in training mode: usual initialisations, seeded.
 
     Linear layers and read-out tokens from a normal distribution of deviation 0.02 cut at two deviations (ViT),
-    convolutions after He et al. 2015, norms at identity, positions as sines (:func:`_sine_table`); see
+    convolutions after He et al. 2015, norms at identity, positions as sines (:func:`_sine_table`), biases of attention
+    at zero; see
     :func:`_calm_start` for the decoder.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -45,6 +47,8 @@ def fresh_model(spec: ModelSpec, *, seed: int = 0) -> DPT:
         if isinstance(module, PositionEmbedding):
             _, rows, width = module.table.shape
             module.table.data.copy_(_sine_table(rows, width, module.grid))
+        elif isinstance(module, AttentionBias):
+            nn.init.zeros_(module.table)
     _calm_start(model)
     return model.requires_grad_(True).train()
 
@@ -87,11 +91,11 @@ def _initialise(module: nn.Module, generator: torch.Generator) -> None:
         nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
     elif isinstance(module, NORMS):
         nn.init.ones_(module.weight)
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.reset_running_stats()
     bias = getattr(module, "bias", None)
     if isinstance(bias, nn.Parameter):
         nn.init.zeros_(bias)
 
 
-NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm2d)
+NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d)

@@ -17,6 +17,9 @@ from dpt_deploy.core.encoders.base import (
 )
 from dpt_deploy.core.encoders.beit import BeitSpec
 from dpt_deploy.core.encoders.cnn import CNNSpec
+from dpt_deploy.core.encoders.efficientnet import EfficientNetSpec
+from dpt_deploy.core.encoders.levit import LeViTSpec
+from dpt_deploy.core.encoders.nextvit import NextViTSpec
 from dpt_deploy.core.encoders.swin import StageWindows, Swin2Spec, SwinSpec, WindowedSpec
 from dpt_deploy.core.encoders.transformer import (
     HybridSpec,
@@ -31,9 +34,12 @@ __all__ = [
     "PAPER_STRIDES",
     "BeitSpec",
     "CNNSpec",
+    "EfficientNetSpec",
     "EncoderFamily",
     "EncoderSpec",
     "HybridSpec",
+    "LeViTSpec",
+    "NextViTSpec",
     "PositionResize",
     "StageWindows",
     "Swin2Spec",

@@ -50,9 +50,13 @@ class EncoderSpec:
         """Channels of the feature maps that a recipe may tap as ``stage0``, ``stage1``, …; each stands on its level."""
         return ()
 
+    def map_of(self, _block: int, /) -> tuple[float, int] | None:
+        """Stride in the image, in pixels, and channels of the map that a block returns; None if it returns tokens."""
+        return None
+
     @property
     def strides(self) -> tuple[float, ...]:
-        """Stride in the image, in pixels, of the four maps that the decoder fuses, finest first."""
+        """Stride in the image, in pixels, of the maps that the decoder fuses, finest first: four, or three."""
         return PAPER_STRIDES
 
     @property
@@ -102,6 +106,11 @@ def other_kinds_keys(cls: type[EncoderSpec]) -> frozenset[str]:
     """
     known = {entry.name for kind in ENCODER_SPECS.values() for entry in fields(kind)}
     return frozenset(known - {entry.name for entry in fields(cls)})
+
+
+def stage_of(block: int, blocks: tuple[int, ...]) -> int:
+    """The stage of the block ``block``, counted from 0 through stages of ``blocks`` blocks."""
+    return next(stage for stage in range(len(blocks)) if block < sum(blocks[: stage + 1]))
 
 
 def stage_problems(blocks: tuple[int, ...], channels: tuple[int, ...]) -> Iterable[tuple[str, str]]:

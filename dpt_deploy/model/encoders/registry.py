@@ -8,8 +8,11 @@ from typing import Any
 from dpt_deploy.core.encoders import (
     BeitSpec,
     CNNSpec,
+    EfficientNetSpec,
     EncoderSpec,
     HybridSpec,
+    LeViTSpec,
+    NextViTSpec,
     Swin2Spec,
     SwinSpec,
     Tap,
@@ -19,7 +22,10 @@ from dpt_deploy.core.encoders import (
 from dpt_deploy.model.encoders.base import Encoder
 from dpt_deploy.model.encoders.beit import BeitEncoder
 from dpt_deploy.model.encoders.cnn import ConvEncoder
+from dpt_deploy.model.encoders.efficientnet import EfficientNetEncoder
 from dpt_deploy.model.encoders.hybrid import HybridEncoder
+from dpt_deploy.model.encoders.levit import LeViTEncoder
+from dpt_deploy.model.encoders.nextvit import NextViTEncoder
 from dpt_deploy.model.encoders.swin import WindowEncoder
 from dpt_deploy.model.encoders.vit import ViTEncoder
 
@@ -31,6 +37,9 @@ _MODULES: dict[type[EncoderSpec], _Make] = {
     BeitSpec: BeitEncoder,
     SwinSpec: WindowEncoder,
     Swin2Spec: WindowEncoder,
+    EfficientNetSpec: EfficientNetEncoder,
+    LeViTSpec: LeViTEncoder,
+    NextViTSpec: NextViTEncoder,
 }
 
 

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from dpt_deploy.model.families import dpt, huggingface, huggingface_backbone, midas21, midas31, native
+from dpt_deploy.model.families import (
+    dpt,
+    huggingface,
+    huggingface_backbone,
+    levit,
+    midas21,
+    midas31,
+    native,
+    nextvit,
+)
 from dpt_deploy.model.families.family import Family, matches
 from dpt_deploy.model.families.foreign import FOREIGN
 
@@ -13,6 +22,8 @@ from dpt_deploy.model.families.foreign import FOREIGN
 _FAMILIES: list[Family] = [
     *midas31.FAMILIES,
     *dpt.FAMILIES,
+    *nextvit.FAMILIES,
+    *levit.FAMILIES,
     *midas21.FAMILIES,
     *huggingface.FAMILIES,
     *huggingface_backbone.FAMILIES,
@@ -22,8 +33,6 @@ _FAMILIES: list[Family] = [
 # A part of a key, and the network that has it: for the error message only. The first that is found counts.
 _FOREIGN = (
     ("depth_head.scratch.", "a Depth Anything model"),
-    ("scratch.stem_transpose.", "a DPT with a LeViT encoder (MiDaS 3.1)"),
-    ("pretrained.layer1.3.0.conv_dw.", "the small MiDaS 2.1 (EfficientNet-Lite3)"),
     ("backbone.embeddings.", "a Hugging Face DPT with a separate backbone"),
 )
 

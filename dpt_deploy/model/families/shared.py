@@ -23,15 +23,15 @@ def task_mark(prefix: str, task: ModelTask) -> tuple[str, ...]:
     return (f"{prefix}.1.{{x}}",) if task == "segmentation" else ()
 
 
-def original_decoder(task: ModelTask) -> list[Rule]:
+def original_decoder(task: ModelTask, levels: int = len(LEVELS)) -> list[Rule]:
     """Fusion and head of the original repositories: ``layer1`` and ``refinenet1`` are the finest level."""
     rules = head_rules("scratch.output_conv", task)
-    for level in LEVELS:
+    for level in range(levels):
         theirs = f"scratch.refinenet{level + 1}"
         rules.append(Rule(f"scratch.layer{level + 1}_rn.{{x}}", f"neck.{level}.{{x}}"))
         rules.append(Rule(f"{theirs}.resConfUnit2.{{x}}", f"fusion.{level}.unit.{{x}}"))
         rules.append(Rule(f"{theirs}.out_conv.{{x}}", f"fusion.{level}.out_conv.{{x}}"))
-        if level != LEVELS[-1]:
+        if level != levels - 1:
             rules.append(Rule(f"{theirs}.resConfUnit1.{{x}}", f"fusion.{level}.skip_unit.{{x}}"))
     return rules
 

@@ -5,6 +5,7 @@
     read-out projection split in two                   W [x; r] + b = W₁ x + (W₂ r + b): the second part once per image
     reassemble's 1x1 convolution as a linear map       the same product, on tokens, before they are transposed
     batch norm and weight standardisation folded       constants at inference; folded in float64
+    bias of attention looked up                        a network of one size has one grid of offsets
     SAME padding made static                           every legal size is even at each stride-2 layer
     relative positions, gains of channels              see :mod:`~dpt_deploy.model.rewrites.relative`
 
@@ -14,6 +15,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from timm.layers import StdConv2dSame
@@ -22,11 +25,16 @@ from torch import Tensor, nn
 
 from dpt_deploy.core.spec import ImageSpec
 from dpt_deploy.model.dpt import DPT
+from dpt_deploy.model.encoders.efficientnet import SameConv2d
 from dpt_deploy.model.encoders.hybrid import SumStdConv2dSame
+from dpt_deploy.model.encoders.levit import AttentionBias
+from dpt_deploy.model.encoders.nextvit import HalvingPool
+from dpt_deploy.model.encoders.norms import HasPreNorms, LinearNorm
 from dpt_deploy.model.encoders.vit import PositionEmbedding, resize_grid
 from dpt_deploy.model.fusion import Fusion, upsample
 from dpt_deploy.model.reassemble import ProjectReadout, Reassemble
 from dpt_deploy.model.rewrites import relative
+from dpt_deploy.model.rewrites.batch_norm import fold_behind, fold_in_front, folded_linear
 
 
 def deployable(model: DPT) -> DPT:
@@ -38,32 +46,24 @@ def deployable(model: DPT) -> DPT:
 
 
 def _replace(module: nn.Module) -> None:
-    """Replace children, innermost first."""
+    """Fold batch norms, then replace children, innermost first."""
+    fold_behind(module)
     for name, child in list(module.named_children()):
         _replace(child)
         replacement = _rewritten(child)
         if replacement is not child:
             setattr(module, name, replacement)
-    _fold_batch_norms(module)
+    if isinstance(module, HasPreNorms):
+        fold_in_front(module)
 
 
 def _rewritten(module: nn.Module) -> nn.Module:
-    if isinstance(module, StdConv2dSame):
-        return fold_weight_standardisation(module)
-    if isinstance(module, MaxPool2dSame):
-        return nn.MaxPool2d(3, stride=2, ceil_mode=True)  # for even sizes: pads (0, 1) with -inf, as SAME does
-    if isinstance(module, PositionEmbedding):
-        return DeployedPosition(module)
-    if isinstance(module, Reassemble):
-        return DeployedReassemble(module)
-    return DeployedFusion(module) if isinstance(module, Fusion) else relative.rewritten(module)
+    make = next((make for kind, make in _FORMS.items() if isinstance(module, kind)), None)
+    return make(module) if make else relative.rewritten(module)
 
 
 def fold_weight_standardisation(conv: StdConv2dSame) -> nn.Module:
-    """A plain convolution whose weights are already standardised (float64), with static padding.
-
-    For even input the SAME rule of a 7x7/2 pads (2, 3), of a 3x3/2 (0, 1), of a 1x1/2 nothing.
-    """
+    """A plain convolution whose weights are already standardised (float64), with static padding."""
     weight = conv.weight.detach().double()
     variance, mean = torch.var_mean(weight, dim=(1, 2, 3), keepdim=True, correction=0)
     deviation = variance.sqrt() + 1e-5 if isinstance(conv, SumStdConv2dSame) else (variance + conv.eps).sqrt()
@@ -71,26 +71,37 @@ def fold_weight_standardisation(conv: StdConv2dSame) -> nn.Module:
         conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, bias=False, device="meta"
     )
     folded.weight = nn.Parameter(((weight - mean) / deviation).to(conv.weight.dtype), requires_grad=False)
+    return with_static_padding(folded) if conv.same_pad else folded
+
+
+class DeployedBias(nn.Module):
+    """:class:`AttentionBias` as the numbers (heads, queries, keys) that it looks up."""
+
+    def __init__(self, bias: AttentionBias) -> None:
+        super().__init__()
+        with torch.no_grad():
+            self.values = nn.Parameter(bias().contiguous(), requires_grad=False)
+
+    def forward(self) -> Tensor:
+        return self.values
+
+
+def with_static_padding(conv: nn.Conv2d) -> nn.Module:
+    """``conv`` behind the SAME padding of an even input: (2, 3) for a 7x7/2, (1, 2) for a 5x5/2, (0, 1) for a 3x3/2."""
     before = (conv.kernel_size[0] - conv.stride[0]) // 2
     after = conv.kernel_size[0] - conv.stride[0] - before
-    if not conv.same_pad or after <= 0:
-        return folded
-    return nn.Sequential(nn.ZeroPad2d((before, after, before, after)), folded)
+    if after <= 0:
+        return conv
+    return nn.Sequential(nn.ZeroPad2d((before, after, before, after)), conv)
 
 
-def _fold_batch_norms(module: nn.Module) -> None:
-    """Fold each batch norm of ``module`` into the convolution registered just before it."""
-    previous: tuple[str, nn.Module] | None = None
-    for name, child in list(module.named_children()):
-        if isinstance(child, nn.BatchNorm2d) and previous and isinstance(previous[1], nn.Conv2d):
-            setattr(module, previous[0], _conv_with_batch_norm(previous[1], child))
-            setattr(module, name, nn.Identity())
-        previous = (name, child)
-
-
-def _conv_with_batch_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
-    fused = torch.nn.utils.fuse_conv_bn_eval(copy.deepcopy(conv).double(), copy.deepcopy(norm).double())
-    return fused.to(conv.weight.dtype).requires_grad_(False)
+def with_static_same_padding(conv: SameConv2d) -> nn.Module:
+    """A plain convolution behind its padding."""
+    (kernel, _), (stride, _) = conv.kernel_size, conv.stride
+    bias = conv.bias is not None
+    made = nn.Conv2d(conv.in_channels, conv.out_channels, kernel, stride, groups=conv.groups, bias=bias, device="meta")
+    made.weight, made.bias = conv.weight, conv.bias
+    return with_static_padding(made)
 
 
 class DeployedPosition(nn.Module):
@@ -167,6 +178,19 @@ class DeployedFusion(nn.Module):
         if self.skip_unit is not None and skip is not None:
             path = path + self.skip_unit(skip)
         return upsample(self.out_conv(self.unit(path)), size, align_corners=True)
+
+
+_FORMS: dict[type[nn.Module], Callable[[Any], nn.Module]] = {  # Any: each takes the module of its key
+    StdConv2dSame: fold_weight_standardisation,
+    MaxPool2dSame: lambda _: nn.MaxPool2d(3, stride=2, ceil_mode=True),  # even sizes: pads (0, 1) with -inf, as SAME
+    SameConv2d: with_static_same_padding,
+    HalvingPool: lambda _: nn.AvgPool2d(2, stride=2),  # even sizes have no edge
+    LinearNorm: folded_linear,
+    AttentionBias: DeployedBias,
+    PositionEmbedding: DeployedPosition,
+    Reassemble: DeployedReassemble,
+    Fusion: DeployedFusion,
+}
 
 
 class Uint8Input(nn.Module):

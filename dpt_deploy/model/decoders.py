@@ -1,0 +1,65 @@
+"""The decoders that networks of this field were trained with, as records: they differ in few places."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dpt_deploy.core.encoders import PAPER_STRIDES
+from dpt_deploy.core.spec import Decoder, ModelSpec
+
+
+@dataclass(frozen=True)
+class DecoderForm:
+    """Departures of one decoder.
+
+    Attributes:
+        projects: a fusion block ends with a 1x1 convolution.
+        in_place: the first ReLU of a residual unit writes in place, so that its shortcut carries ``relu(x)``.
+        widens: each coarser level has twice the channels of the finer one, and its fusion block halves them.
+        enlarges: between fusion and head, transposed convolutions make the map four times larger.
+        head: channels inside the depth head, None for half of those in front of it; and in front of its last
+            convolution.
+        head_corners: the head upsamples with aligned corners; fusion always does.
+    """
+
+    projects: bool = True
+    in_place: bool = False
+    widens: bool = False
+    enlarges: bool = False
+    head: tuple[int | None, int] = (None, 32)
+    head_corners: bool = True
+
+
+DECODERS: dict[Decoder, DecoderForm] = {
+    "dpt": DecoderForm(),
+    "midas21": DecoderForm(projects=False, in_place=True, head=(128, 32), head_corners=False),
+    "midas21-small": DecoderForm(widens=True, head_corners=False),
+    "levit": DecoderForm(enlarges=True, head=(None, 8)),
+}
+
+ENLARGED = 4  # times larger, and of a quarter of the channels, is the map behind ``enlarges``
+
+
+def form_of(spec: ModelSpec) -> DecoderForm:
+    """The form of the decoder of ``spec``."""
+    return DECODERS[spec.decoder]
+
+
+def level_channels(spec: ModelSpec, level: int) -> int:
+    """Channels of a level of the decoder, 0 the finest, up to the output of its residual units."""
+    return spec.fusion_channels << level if form_of(spec).widens else spec.fusion_channels
+
+
+def fused_channels(spec: ModelSpec, level: int) -> int:
+    """Channels that the fusion block of a level returns: those of the next finer level."""
+    return level_channels(spec, max(0, level - 1))
+
+
+def head_channels(spec: ModelSpec) -> int:
+    """Channels in front of the head."""
+    return spec.fusion_channels // ENLARGED if form_of(spec).enlarges else spec.fusion_channels
+
+
+def head_stride(spec: ModelSpec) -> float:
+    """Stride in the image, in pixels, of the map of which the head makes twice as large a one; else it resizes."""
+    return PAPER_STRIDES[0] * ENLARGED if form_of(spec).enlarges else PAPER_STRIDES[0]
