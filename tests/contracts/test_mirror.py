@@ -66,6 +66,8 @@ TESTED_IN = {
     "model/families/registry model/families/shared",
     "model/test_backbone_oracle.py": "model/encoders/beit model/encoders/swin model/encoders/windows "
     "model/families/backbone_config model/families/huggingface_backbone model/rewrites/relative",
+    "model/families/test_midas.py": "model/decoders model/enlarge model/families/levit model/families/nextvit",
+    "model/rewrites/test_batch_norm.py": "model/encoders/norms",
     "model/test_huggingface_oracle.py": "model/checkpoints/huggingface model/families/huggingface",
     "contracts/doors/test_new_encoder.py": "model/encoders/base model/encoders/registry",
     "contracts/doors/test_new_family.py": "model/families/family",
@@ -107,6 +109,7 @@ WITHOUT_A_MODULE = {
     "jobs/verify/test_engine_verify.py": "verification of engines",
     "measure/test_metrics_depth.py": "metrics of depth",
     "model/test_backbone_oracle.py": "BEiT, Swin and Swin V2 compared with transformers and timm",
+    "model/families/test_midas.py": "MiDaS files on encoders of their own",
     "model/test_huggingface_oracle.py": "networks compared with transformers",
     "model/test_parts.py": "parts of the network compared with independent ones",
     "model/test_published_networks.py": "full-size published networks",

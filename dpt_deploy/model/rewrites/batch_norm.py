@@ -51,8 +51,12 @@ def fold_in_front(module: HasPreNorms) -> None:
         scale, shift = affine_of(norm)
         for reader in readers:
             layer = owner.get_submodule(reader)
-            if not isinstance(layer, Linear):
-                raise TypeError(f"{reader} is a {type(layer).__name__}; expected a linear layer or a convolution")
+            kernel = layer.kernel_size if isinstance(layer, nn.Conv2d) else (1, 1)
+            if not isinstance(layer, Linear) or kernel != (1, 1):
+                size = f" of {kernel[0]}x{kernel[1]}" if isinstance(layer, nn.Conv2d) else ""
+                raise TypeError(
+                    f"{reader} is a {type(layer).__name__}{size}; expected a linear layer or a 1x1 convolution"
+                )
             _replace(owner, reader, _behind_affine(layer, scale, shift))
         _replace(owner, name, nn.Identity())
 

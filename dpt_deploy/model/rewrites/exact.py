@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from timm.layers import StdConv2dSame
@@ -24,7 +24,6 @@ from timm.layers.pool2d_same import MaxPool2dSame
 from torch import Tensor, nn
 
 from dpt_deploy.core.spec import ImageSpec
-from dpt_deploy.model.dpt import DPT
 from dpt_deploy.model.encoders.efficientnet import SameConv2d
 from dpt_deploy.model.encoders.hybrid import SumStdConv2dSame
 from dpt_deploy.model.encoders.levit import AttentionBias
@@ -36,9 +35,11 @@ from dpt_deploy.model.reassemble import ProjectReadout, Reassemble
 from dpt_deploy.model.rewrites import relative
 from dpt_deploy.model.rewrites.batch_norm import fold_behind, fold_in_front, folded_linear
 
+_Network = TypeVar("_Network", bound=nn.Module)
 
-def deployable(model: DPT) -> DPT:
-    """A structural copy of ``model`` that computes the same numbers with fewer operations."""
+
+def deployable(model: _Network) -> _Network:
+    """A structural copy of ``model``, or of a part of it, that computes the same numbers with fewer operations."""
     tensors = [*model.parameters(), *model.buffers()]
     copied = copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
     _replace(copied)
