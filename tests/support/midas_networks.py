@@ -35,7 +35,7 @@ def _draw(key, shape, generator):
     if leaf == "running_var":
         return torch.empty(shape).uniform_(0.5, 1.5, generator=generator)
     if len(shape) == 1 and leaf == "weight":
-        return torch.empty(shape).uniform_(0.6, 1.2, generator=generator)
+        return torch.empty(shape).uniform_(0.3, 0.8, generator=generator)
     deviation = 0.2  # of vectors
     if leaf == "attention_biases":
         deviation = 1.5
