@@ -84,8 +84,8 @@ def test_a_transposed_convolution_without_its_output_padding_is_of_another_size(
     assert decode(state, model.encoder(x), output_padding=0).shape != model(x).shape == (2, 96, 96)
 
 
-@pytest.mark.parametrize("name", TINY_SHAPES)
-def test_a_missing_key_and_one_too_many_are_named(name, tmp_path):
+def test_a_missing_key_and_one_too_many_are_named(tmp_path):
+    name = "tiny-levit"
     tensors = drawn(TINY_SHAPES[name]())
     gone = next(key for key in tensors if key.endswith("running_var") and ".head" not in key)
     tensors["scratch.surplus.weight"] = tensors.pop(gone)
