@@ -102,6 +102,15 @@ class ImageRunner(Protocol):
 
 
 @runtime_checkable
+class ConfiguredRunner(Protocol):
+    """Reports the options of its library that its speed depends on."""
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """Values by name, as the library has them: threads, streams, types."""
+
+
+@runtime_checkable
 class ProviderRunner(Protocol):
     """Reports which parts of its library compute."""
 

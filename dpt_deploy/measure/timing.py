@@ -44,6 +44,9 @@ class TimedCall:
         note: the library parts that turned out to run it.
         times: number of runs in one call, if only runs in a row can overlap; a sample is the time of a call over it.
         parts: the steps that a call consists of, in order; each can be timed by itself.
+        settings: options of its library that the time depends on.
+        pause: seconds to wait after a sample, until the threads of its library have stopped spinning, which would slow
+            the next call.
     """
 
     run: Callable[[], object]
@@ -51,6 +54,8 @@ class TimedCall:
     note: str = ""
     times: int = 1
     parts: Mapping[str, Callable[[], object]] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    pause: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -131,6 +136,8 @@ def interleave(
             for offset in range(len(keys)):
                 key = keys[(done + offset) % len(keys)]
                 samples[key].append(measure(calls[key], clock))
+                if calls[key].pause:
+                    time.sleep(calls[key].pause)
             done += 1
             used += clock() - begin
             if yardsticks and (done <= MIN_ROUNDS or lent < YARDSTICK_SHARE * used):

@@ -6,7 +6,7 @@ A CUDA build is used if it is installed (experimental: not yet run on a GPU).
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -91,15 +91,18 @@ class OrtRunner:
     def _options(self) -> Any:
         options = ort.SessionOptions()
         options.log_severity_level = 4  # errors arrive as exceptions
-        threads = self._threads
+        options.intra_op_num_threads = self._threads_of_one()
         if self.streams > 1:
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-            threads = threads or max(1, cpu_count() + 1 - self.streams)  # each stream brings a thread of its own
-        if threads:
-            options.intra_op_num_threads = threads
         # Between runs, which would slow whatever is computed next: another runtime of a benchmark, for example.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         return options
+
+    def _threads_of_one(self) -> int:
+        """Threads of one operator; 0 is ONNX Runtime's choice."""
+        if self._threads or self.streams == 1:
+            return self._threads or 0
+        return max(1, cpu_count() + 1 - self.streams)  # each stream brings a thread of its own
 
     @property
     def inputs(self) -> Sequence[TensorSpec]:
@@ -113,6 +116,12 @@ class OrtRunner:
     def providers(self) -> Sequence[str]:
         """Execution providers in order of preference, without those whose libraries cannot be loaded."""
         return tuple(self._open().get_providers())
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """Threads of one operator, and when threads that have no work spin instead of sleeping."""
+        spinning = "during a run" if self.streams == 1 else "never"
+        return {"threads": str(self._threads_of_one() or "as many as cores"), "spinning": spinning}
 
     def infer(self, inputs: Tensors) -> dict[str, np.ndarray]:
         """Run once.

@@ -55,6 +55,15 @@ def test_turns_are_taken_and_the_order_rotates(clock):
     assert rounds == ["a", "b", "b", "a", "a", "b", "b", "a"]
 
 
+def test_a_pause_follows_each_sample_of_the_call_that_asks_for_it(clock, monkeypatch):
+    slept = []
+    monkeypatch.setattr(timing.time, "sleep", slept.append)
+    spinning = TimedCall(clock.work(1.0).run, lambda: None, pause=0.5)
+    found = interleave({"spinning": spinning, "other": clock.work(1.0)}, seconds=8.0)
+    assert slept == [0.5] * found.rounds
+    assert found.timings["spinning"].median == 1.0
+
+
 LIMITS = {  # time box, most rounds -> rounds had, what ended them, enough?
     "the time box, and three rounds are kept": ((1.0, 200), (timing.MIN_ROUNDS, "time box", False)),
     "the time box, with few rounds": ((290.0, 200), (29, "time box", False)),

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import onnx
@@ -137,6 +138,32 @@ def test_inputs_that_do_not_fit_are_refused():
         before = kept.copy()
         runner.infer({"pixel_values": good * 0.5})
         assert np.array_equal(kept, before)  # the array belongs to the caller
+
+
+@pytest.mark.parametrize(("runtime", "step"), [("ort", 0.0), ("openvino", 1e-5)])
+def test_as_many_threads_as_streams_compute_at_once(runtime, step):
+    artifact = exported("tiny-vit")
+    given = model_inputs(artifact.sidecar, parity_images("fp32", 1, Size(64, 96)))["pixel_values"]
+    alone = outputs_of(artifact, runtime, [given, given * 0.5] * 4, streams=1)
+    together = outputs_of(artifact, runtime, [given, given * 0.5] * 4, streams=2)
+    assert all(np.abs(one - two).max() <= step * np.ptp(one) for one, two in zip(alone, together, strict=True))
+    assert np.array_equal(together[0], together[2])
+    assert not np.array_equal(together[0], together[1])
+
+
+def outputs_of(artifact, runtime, inputs, streams):
+    """Predictions of several inputs, asked for by twice as many threads as there are streams."""
+    with open_runner(artifact, runtime, streams=streams) as runner, ThreadPoolExecutor(2 * streams) as pool:
+        assert runner.streams == streams
+        assert runtime == "ort" or runner.settings["hint"] == ("LATENCY" if streams == 1 else "THROUGHPUT")
+        return [each["predicted_depth"] for each in pool.map(lambda x: runner.infer({"pixel_values": x}), inputs)]
+
+
+def test_a_file_of_one_size_runs():
+    artifact = exported("tiny-vit", static=Size(64, 96))
+    found = verify_artifact(artifact.path, runtime="openvino").comparison
+    assert found.passed
+    assert {(str(case.size), case.batch) for case in found.cases} == {("64x96", 1)}
 
 
 @pytest.mark.parametrize("runtime", ["ort", "openvino"])

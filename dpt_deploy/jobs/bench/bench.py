@@ -98,7 +98,7 @@ class _Measured:
     session: Session[_Timed]
     products: Mapping[str, Timing]
     memory: Mapping[str, PeakMemory]
-    notes: Mapping[str, str]
+    facts: Mapping[str, tuple[str, Mapping[str, str]]]  # of each candidate: the note and the settings of its library
 
     def candidate(self, name: str) -> Timing:
         return self.session.timings[_Timed("candidate", name)]
@@ -167,6 +167,7 @@ def bench_artifact(artifact: Artifact, request: BenchRequest, *, baseline: Basel
         clocks=(before, clocks()),
         recorded=recorded,
         candidates={name: _described(name, setup, measured.values()) for name in names},
+        settings={name: next(iter(measured.values())).facts[name][1] for name in names},
         device=device,
     )
 
@@ -209,14 +210,14 @@ def _measure(setup: _Setup, size: Size, batch: int) -> _Measured:
         say(f"preparing {', '.join(names)} at {size}, batch {batch}")
         files = {name: _prepared(name, setup, size, batch, folder) for name in names}
         say(f"timing {', '.join(names)} at {size}, batch {batch}")
-        session, alone, notes = _time(setup, files, size, batch)
+        session, alone, facts = _time(setup, files, size, batch)
         memory = {}
         for name in names if setup.request.memory else ():
             say(f"measuring the memory of {name} at {size}, batch {batch}")
             memory[name] = measure(name, setup.artifact, files[name], size, batch, setup.device)
             if memory[name].error:
                 say(f"no memory of {name} at {size}, batch {batch}: {memory[name].error}")
-        return _Measured(session, faster(alone, _named(session, "product")), memory, notes)
+        return _Measured(session, faster(alone, _named(session, "product")), memory, facts)
 
 
 def _prepared(name: str, setup: _Setup, size: Size, batch: int, folder: Path) -> Path | None:
@@ -229,7 +230,7 @@ def _prepared(name: str, setup: _Setup, size: Size, batch: int, folder: Path) ->
 
 def _time(
     setup: _Setup, files: Mapping[str, Path | None], size: Size, batch: int
-) -> tuple[Session[_Timed], dict[str, Timing], dict[str, str]]:
+) -> tuple[Session[_Timed], dict[str, Timing], dict[str, tuple[str, Mapping[str, str]]]]:
     request, images = setup.request, table.images_of(size, batch)
     with ExitStack() as stack:
         multiply = stack.enter_context(_products(setup))
@@ -248,12 +249,12 @@ def _time(
                 calls[_Timed("part", name, part)] = TimedCall(run, call.synchronize)
         yardsticks = {_Timed("product", name): call for name, call in multiply.items()}
         session = interleave(calls, yardsticks=yardsticks, seconds=request.seconds, rounds=request.rounds)
-        return session, alone, {name: call.note for name, call in candidates.items()}
+        return session, alone, {name: (call.note, call.settings) for name, call in candidates.items()}
 
 
 def _described(name: str, setup: _Setup, measured: Iterable[_Measured]) -> str:
     """Return what was timed under a name, with the library parts that turned out to run it."""
-    notes = dict.fromkeys(note for each in measured if (note := each.notes[name]))
+    notes = dict.fromkeys(note for each in measured if (note := each.facts[name][0]))
     return f"{table.describe(name, setup.artifact, setup.device)}{''.join(f' ({note})' for note in notes)}"
 
 

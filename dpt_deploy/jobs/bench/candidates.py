@@ -21,7 +21,7 @@ from dpt_deploy.artifact.store import Artifact, open_artifact
 from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.optional import load_attribute
 from dpt_deploy.core.precision import find_precision
-from dpt_deploy.core.runner import ProviderRunner
+from dpt_deploy.core.runner import ConfiguredRunner, ProviderRunner
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.bench.data_path import BURST, FRAME, DataPath
 from dpt_deploy.jobs.common.inputs import model_inputs, reference_input
@@ -48,6 +48,7 @@ class BenchCandidate:
         path: the way of the data: from ``host`` to host, between arrays on the ``device``, the bare ``enqueue`` of an
             engine, or full HD frames, one ``frame`` at a time or overlapping ``frames``.
         compiled: the module is compiled with ``torch.compile``.
+        quantised: the plain export is quantised dynamically, as ready-made files on model hubs are.
     """
 
     name: str
@@ -56,6 +57,7 @@ class BenchCandidate:
     runtime: str
     path: DataPath = "host"
     compiled: bool = False
+    quantised: bool = False
 
     @property
     def needs_gpu(self) -> bool:
@@ -73,6 +75,13 @@ _TABLE = (
     BenchCandidate("torch", "PyTorch eager", "module", "torch"),
     BenchCandidate("torch-compile", "torch.compile", "module", "torch", compiled=True),
     BenchCandidate("hf-ort", "the plain export of Hugging Face's model in ONNX Runtime", "plain", ORT),
+    BenchCandidate(
+        "hf-ort-dynamic-int8",
+        "that export quantised dynamically by ONNX Runtime's tool, as ready-made files on model hubs are",
+        "plain",
+        ORT,
+        quantised=True,
+    ),
     BenchCandidate(ENGINE, "the engine, from host to host", "engine", ENGINE),
     BenchCandidate(ENGINE_ON_DEVICE, "the engine between arrays of the device", "engine", ENGINE, "device"),
     BenchCandidate("trt-enqueue-device", "the engine's enqueue alone", "engine", ENGINE, "enqueue"),
@@ -157,9 +166,10 @@ def reference_module(artifact: Artifact) -> Any:
 
 
 def plain_export(name: str, module: Any, size: Size, batch: int, folder: Path) -> Path:
-    """Return the plain export of the Hugging Face model, made in ``folder`` for the candidate ``name``."""
+    """Return the plain export of the Hugging Face model for the candidate ``name``, made once in ``folder``."""
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-    target = f"{__package__}.plain_huggingface:export_plain"
+    kind = "export_dynamic_int8" if find_candidate(name).quantised else "export_plain"
+    target = f"{__package__}.plain_huggingface:{kind}"
     export_plain = load_attribute(target, which="oracle", purpose=f"the candidate {name}")
     path: Path = export_plain(module, size, batch, folder)
     return path
@@ -224,4 +234,5 @@ def _file_call(candidate: BenchCandidate, artifact: Artifact, path: Path, images
     given = inputs(artifact.sidecar, images)
     with open_runner(path, candidate.runtime) as runner:
         providers = runner.providers if isinstance(runner, ProviderRunner) else ()
-        yield TimedCall(lambda: runner.infer(given), runner.synchronize, ", ".join(providers))
+        settings = runner.settings if isinstance(runner, ConfiguredRunner) else {}
+        yield TimedCall(lambda: runner.infer(given), runner.synchronize, ", ".join(providers), settings=dict(settings))

@@ -72,7 +72,7 @@ def share(name: str, timing: Timing, operations: int, best: Timing, precision: s
     """
     candidate = find_candidate(name)
     narrow = precision != FP32 or find_runtime(candidate.runtime).arithmetic
-    if device != CUDA and candidate.runs == "model" and narrow:
+    if device != CUDA and (candidate.quantised or (candidate.runs == "model" and narrow)):
         return None
     return ceiling.share(timing, operations, best, side_of(device))
 

@@ -113,7 +113,8 @@ class BenchResult:
 
     ``steps`` are the median seconds of the steps from a photograph to its map, by size, with the candidate
     ``steps_with``. ``clocks`` were read before and after. ``candidates`` describes what was timed under each name.
-    ``device`` is where PyTorch computed.
+    ``settings`` are the options of its library that a candidate had: threads, streams, and when they spin. ``device``
+    is where PyTorch computed.
     """
 
     artifact: Artifact
@@ -126,6 +127,7 @@ class BenchResult:
     clocks: tuple[Mapping[str, Any], Mapping[str, Any]]
     recorded: datetime.datetime
     candidates: Mapping[str, str]
+    settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     device: str = "cpu"
 
     def to_dict(self) -> dict[str, Any]:
@@ -140,6 +142,7 @@ class BenchResult:
             "sha256": {payload.name: payload.sha256 for payload in sidecar.payloads},
             "protocol": PROTOCOL + (ON_GPU if self.device == "cuda" else ""),
             "contenders": dict(self.candidates),
+            "settings": {name: dict(options) for name, options in self.settings.items()},
             "memory_method": METHOD if any(row.memory for row in self.rows) else None,
             "environment": {**self.environment, "clocks": dict(zip(("before", "after"), self.clocks, strict=True))},
             "matrix_ceiling_gflop_per_second": max(max(case["product_gflop_per_second"].values()) for case in cases),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +17,7 @@ from dpt_deploy.core.precision import find_precision
 from dpt_deploy.core.spec import INPUT_FLOAT
 from dpt_deploy.jobs.common.inputs import reference_input
 from dpt_deploy.measure import ceiling
-from dpt_deploy.measure.timing import TimedCall
+from dpt_deploy.measure.timing import SETTLE_SECONDS, TimedCall
 from dpt_deploy.runtime.registry import find_runtime
 
 with extra("export", purpose="timing PyTorch"):
@@ -47,7 +48,16 @@ def torch_call(
     if device == "cpu":
         with _host_runner(artifact, torch.compile(module) if compiled else module) as runner:
             name = artifact.sidecar.inputs[0].name
-            yield TimedCall(lambda: runner.infer({name: inputs}), runner.synchronize)
+            yield TimedCall(
+                lambda: runner.infer({name: inputs}),
+                runner.synchronize,
+                _libraries(),
+                settings={
+                    "threads": str(torch.get_num_threads()),
+                    "spinning": f"{SETTLE_SECONDS} s of pause for it",
+                },
+                pause=SETTLE_SECONDS,
+            )
     else:
         dtype = getattr(torch, find_precision(artifact.sidecar.precision).torch_type)
         moved = copy.deepcopy(module).to(CUDA, dtype)  # the module itself is the reference of others
@@ -56,6 +66,17 @@ def torch_call(
         yield TimedCall(run, torch.cuda.synchronize)
     if compiled:
         torch.compiler.reset()
+
+
+def _libraries(built: str = "") -> str:
+    """Libraries of matrix products that PyTorch was built with, for example ``BLAS: mkl, oneDNN v3.12.0``.
+
+    On a processor that the BLAS was not written for, its products may take several times as long.
+    """
+    built = built or torch.__config__.show()
+    blas = re.search(r"BLAS_INFO=(\w+)", built)
+    onednn = re.search(r"(?:MKL-DNN|oneDNN) (v[\d.]+)", built)
+    return ", ".join([f"BLAS: {blas[1] if blas else 'unknown'}", *([f"oneDNN {onednn[1]}"] if onednn else [])])
 
 
 def product() -> TimedCall:

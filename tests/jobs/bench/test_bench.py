@@ -1,5 +1,6 @@
 """The benchmark as a command: what it records, and everything that is refused before minutes of timing."""
 
+import collections
 import itertools
 import json
 import re
@@ -9,17 +10,19 @@ import time
 from types import SimpleNamespace
 
 import numpy as np
+import onnx
 import pytest
 from support.faults.calling import complaint, fine, process
 from support.faults.handmade import listing
 from support.reporting import recording
 from support.tiny import exported
 
-from dpt_deploy.artifact.store import read_sidecar
+from dpt_deploy.artifact.store import open_artifact, read_sidecar
 from dpt_deploy.cli import call
 from dpt_deploy.core.size import Size
-from dpt_deploy.jobs.bench import bench, ceilings
+from dpt_deploy.jobs.bench import bench, ceilings, torch_calls
 from dpt_deploy.jobs.bench import cached as bench_models
+from dpt_deploy.jobs.bench import candidates as table
 from dpt_deploy.jobs.bench import peak_memory as memory
 from dpt_deploy.jobs.bench.bench import BenchRequest, bench_artifact
 from dpt_deploy.jobs.predict import photo
@@ -63,7 +66,10 @@ def test_a_result_says_what_it_must_be_read_with(path, capsys):
     assert found["kind"] == "latency"
     assert found["model"] == "tiny-vit-fp32"
     assert found["weights"] == "random, seed 0: it has learned nothing"
-    assert found["contenders"]["torch"] == "PyTorch eager"
+    assert re.fullmatch(r"PyTorch eager \(BLAS: \w+.*\)", found["contenders"]["torch"])
+    assert found["settings"]["ort"] == {"threads": "as many as cores", "spinning": "during a run"}
+    assert set(found["settings"]["torch"]) == {"threads", "spinning"}
+    assert found["environment"]["processor"]
     assert re.fullmatch(r"the exported model in ONNX Runtime \(.*CPUExecutionProvider\)", found["contenders"]["ort"])
     assert found["sha256"][path.name] == read_sidecar(path).payloads[0].sha256
     assert set(found["environment"]["clocks"]) == {"before", "after"}
@@ -125,10 +131,11 @@ def test_only_what_computes_in_the_type_of_the_products_has_a_share():
     timing, best = Timing(np.array([2.0])), Timing(np.array([1e-6]))
     shares = {
         (name, precision): ceilings.share(name, timing, 1000, best, precision, "cpu")
-        for name in ("ort", "torch", "hf-ort", "openvino", "openvino-bf16")
+        for name in ("ort", "torch", "hf-ort", "hf-ort-dynamic-int8", "openvino", "openvino-bf16")
         for precision in ("fp32", "int8-cpu")
     }
     none = {("ort", "int8-cpu"), ("openvino", "int8-cpu"), ("openvino-bf16", "fp32"), ("openvino-bf16", "int8-cpu")}
+    none |= {("hf-ort-dynamic-int8", "fp32"), ("hf-ort-dynamic-int8", "int8-cpu")}
     assert {key for key, share in shares.items() if share is None} == none
 
 
@@ -151,14 +158,32 @@ def test_openvino_competes_and_multiplies_for_the_ceiling(path, capsys):
     found = measured(capsys, path, "--res", "64", "--runtime", "ort,openvino", "--no-photo", *QUICK)
     assert [row["contender"] for row in found["rows"]] == ["ort", "openvino"]
     assert set(found["cases"][0]["product_gflop_per_second"]) == {"numpy", "onnxruntime", "openvino"}
+    assert set(found["settings"]["openvino"].items()) >= {("hint", "LATENCY"), ("streams", "1"), ("rest", "f32")}
 
 
 @pytest.mark.needs("transformers")
 def test_the_plain_export_competes(path, capsys):
-    found = measured(capsys, path, "--res", "64", "--runtime", "hf-ort,ort", *QUICK)
-    assert [row["contender"] for row in found["rows"]] == ["hf-ort", "ort"]
-    assert found["rows"][0]["times_slower_than_ort"][0] > 0
+    found = measured(capsys, path, "--res", "64", "--runtime", "hf-ort,hf-ort-dynamic-int8,ort", *QUICK)
+    assert [row["contender"] for row in found["rows"]] == ["hf-ort", "hf-ort-dynamic-int8", "ort"]
     assert set(found["cases"][0]["product_gflop_per_second"]) == {"numpy", "onnxruntime"}
+    assert found["rows"][0]["times_slower_than_ort"][0] > 0
+
+
+@pytest.mark.needs("transformers")
+def test_the_plain_export_is_made_once_and_its_products_are_quantised(path, tmp_path, monkeypatch):
+    module = table.reference_module(open_artifact(path))
+    plain = table.plain_export("hf-ort", module, Size(64, 64), 1, tmp_path)
+    monkeypatch.setattr("torch.onnx.export", None)
+    quantised = table.plain_export("hf-ort-dynamic-int8", module, Size(64, 64), 1, tmp_path)
+    count = [collections.Counter(node.op_type for node in onnx.load(each).graph.node) for each in (plain, quantised)]
+    assert count[1]["MatMulInteger"] > 0
+    assert count[1]["MatMul"] + count[1]["Gemm"] < count[0]["MatMul"] + count[0]["Gemm"]
+
+
+def test_the_blas_of_pytorch_is_read_from_its_build():
+    built = "  - Intel(R) MKL-DNN v3.12.0 (Git Hash 80a)\n  - Build settings: BLAS_INFO=open, BUILD_TYPE=Release"
+    assert torch_calls._libraries(built) == "BLAS: open, oneDNN v3.12.0"
+    assert torch_calls._libraries("  - Build settings: LAPACK_INFO=x") == "BLAS: unknown"
 
 
 def test_tables_show_ratios_growth_and_that_rounds_were_few(path, capsys):
