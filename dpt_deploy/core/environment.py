@@ -71,7 +71,7 @@ def available_memory() -> int | None:
 
 def cpu_flags() -> list[str]:
     """Return the vector extensions of the processor that matter to inference."""
-    wanted = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "amx_bf16")
+    wanted = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
     cpuinfo = Path("/proc/cpuinfo")
     text = cpuinfo.read_text() if cpuinfo.is_file() else ""
     flags = set(next((line for line in text.splitlines() if line.startswith("flags")), "").split())

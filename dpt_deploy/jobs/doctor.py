@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -21,6 +22,9 @@ _CAPABILITIES = (
     ("sign artefacts and check signatures", ("model_signing",), "sign"),
     ("build engines without a GPU (TensorRT-RTX)", ("tensorrt_rtx",), "rtx"),
 )
+# Units of x86 processors by their flag in /proc/cpuinfo.
+_INT8_UNITS = {"avx512_vnni": "AVX-512 VNNI", "avx_vnni": "AVX VNNI", "amx_int8": "AMX"}
+_BF16_UNITS = {"avx512_bf16": "AVX-512 BF16", "amx_bf16": "AMX"}
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ def diagnose_machine() -> tuple[list[Check], dict[str, Any]]:
     found = fingerprint()
     abilities = [(each.ability, each.modules, each.extra) for each in RUNTIMES.values() if each.ability]
     checks = [_capability(*entry) for entry in (*_CAPABILITIES, *abilities)]
-    checks += [check for check in (_torch_build(found), *_engine_libraries(), _vector_units(), _gpu(found)) if check]
+    checks += [check for check in (_torch_build(found), *_engine_libraries(), *_vector_units(), _gpu(found)) if check]
     return checks, found
 
 
@@ -86,10 +90,30 @@ def _engine_libraries() -> list[Check]:
     return rows
 
 
-def _vector_units() -> Check:
+def _vector_units() -> list[Check]:
+    """Return the units of the processor that decide which file and runtime are fast on it."""
     flags = cpu_flags()
-    detail = ", ".join(flags) or "none"
-    return Check("vector units for INT8 on the CPU", any("vnni" in flag or "amx" in flag for flag in flags), detail)
+    narrow, half = (_having(flags, units) for units in (_INT8_UNITS, _BF16_UNITS))
+    return [
+        Check(
+            "8-bit products on the CPU",
+            bool(narrow),
+            f"{narrow}: int8-cpu files are faster than FP32, large ones most in OpenVINO"
+            if narrow
+            else "neither VNNI nor AMX: prefer FP32 files; an export to int8-cpu measures whether it is faster",
+        ),
+        Check(
+            "BF16 products on the CPU",
+            bool(half),
+            f"{half}: --runtime openvino-bf16 computes in BF16 what is not quantised"
+            if half
+            else "neither AVX-512 BF16 nor AMX: openvino-bf16 does not run; use ort or openvino",
+        ),
+    ]
+
+
+def _having(flags: list[str], units: Mapping[str, str]) -> str:
+    return ", ".join(dict.fromkeys(name for flag, name in units.items() if flag in flags))
 
 
 def _gpu(machine: dict[str, object]) -> Check:

@@ -8,6 +8,7 @@ import pytest
 
 from dpt_deploy.core import environment
 from dpt_deploy.core.environment import clocks, gpus
+from dpt_deploy.jobs import doctor
 
 pytestmark = pytest.mark.fast
 
@@ -32,6 +33,25 @@ def no_scaling(monkeypatch):
 def test_the_lowest_and_highest_clock_of_the_processors_in_use(no_scaling, tmp_path):
     no_scaling("cpu MHz\t: 2000.5\ncpu MHz\t: 9999\ncpu MHz\t: 3100\n", tmp_path)
     assert clocks()["cpu_mhz"] == [2000.5, 3100.0]
+
+
+UNITS = {  # flags in /proc/cpuinfo -> is each fine, and words of what follows from it
+    "avx2 avx512f avx512_vnni avx512_bf16 amx_int8 amx_bf16": (
+        (True, "AVX-512 VNNI, AMX: int8-cpu files are faster"),
+        (True, "AVX-512 BF16, AMX: --runtime openvino-bf16"),
+    ),
+    "avx2 avx_vnni": ((True, "AVX VNNI: int8-cpu"), (False, "openvino-bf16 does not run")),
+    "sse4_2 avx2 avx512f": ((False, "prefer FP32 files"), (False, "neither AVX-512 BF16 nor AMX")),
+    "avx512_vnni_x": ((False, "neither VNNI nor AMX"), (False, "use ort or openvino")),  # a flag is a whole word
+}
+
+
+@pytest.mark.parametrize("flags", UNITS)
+def test_the_units_of_the_processor_decide_between_files_and_runtimes(flags, no_scaling, tmp_path):
+    no_scaling(f"model name\t: some cpu\nflags\t\t: fpu {flags} sse\n", tmp_path)
+    found = doctor._vector_units()
+    assert [each.fine for each in found] == [fine for fine, _ in UNITS[flags]]
+    assert all(words in each.detail for each, (_, words) in zip(found, UNITS[flags], strict=True))
 
 
 def test_a_machine_that_tells_no_clock_has_none(no_scaling, tmp_path):
