@@ -131,6 +131,58 @@ def _export_memory(result: Result, folder: str) -> str:
     return f"{markdown(facts)}\n{source(result, folder)}"
 
 
+def _folder_speed(result: Result, folder: str) -> str:
+    data = result.data
+    rates, used, then = data["images_per_second"], data["processor_ms_per_image"], data["commit"]
+    rows = tuple(
+        (
+            name,
+            f"{rates[f'{what} {then}']:.1f}",
+            f"{rates[f'{what} now']:.1f}",
+            _median_of(data[f"{what}_speed_up"]),
+            _median_of(data[f"{what}_share_of_network"]),
+            f"{used[f'{what} {then}']:.0f}, {used[f'{what} now']:.0f}",
+        )
+        for what, name in (("folder", "folder of photographs"), ("video", "video"))
+    )
+    heads = ("input", f"images/s at {then}", "now", "times as many", "of the network alone", "processor ms/image")
+    load = ", ".join(f"{value:.1f}" for value in data["load_average"])
+    equal = f"The {data['equal_files']} files hold the same values{', the video the same bytes' * data['equal_video']}."
+    return (
+        f"### {data['model']}\n\n{data['processor']}, {data['cores']} cores, load average {load}; {_date(result)}. "
+        f"{data['images']} images of {data['size']}, {data['turns']} turns; medians and quartiles. {equal}\n\n"
+        f"{markdown(TextTable(heads, rows))}\n{source(result, folder)}"
+    )
+
+
+def _same_twice(result: Result, folder: str) -> str:
+    data = result.data
+    rows = tuple(
+        (
+            case["model"],
+            str(case["size"]),
+            name,
+            f"{case['p50_ms'][name]:.1f} ms",
+            _median_of(value),
+            str(case["rounds"]),
+        )
+        for case in data["cases"]
+        for name, value in case["ratio"].items()
+    )
+    heads = ("model", "size", "runtime", "time", "first over second", "rounds")
+    spinning = "spin" if data["spinning_between_runs"] else "sleep"
+    load = ", ".join(f"{value:.1f}" for value in data["load_average"])
+    return (
+        f"{machine(data['environment'])}, load average {load}; {_date(result)}. Threads of ONNX Runtime {spinning} "
+        f"between runs. Medians and 95 % intervals.\n\n{markdown(TextTable(heads, rows))}\n{source(result, folder)}"
+    )
+
+
+def _median_of(values: Sequence[float]) -> str:
+    middle, low, high = values
+    return f"{middle:.3f} ({low:.3f} to {high:.3f})"
+
+
 BENCH_KINDS: dict[str, Section] = {
     "latency": Section(
         "Latency",
@@ -141,6 +193,17 @@ BENCH_KINDS: dict[str, Section] = {
         "of the Hugging Face model in ONNX Runtime.",
         _latency,
         lambda data, path: plot_result(upgraded(data), path),
+    ),
+    "folder-speed": Section(
+        "Folders and videos",
+        "`python benchmarks/folder_speed.py COMMIT`: `run` as it is and as it was at a commit, by turns.",
+        _folder_speed,
+    ),
+    "same-twice": Section(
+        "One model as two candidates",
+        "`python benchmarks/same_twice.py`: one file in two sessions, next to PyTorch. A ratio other than 1 would\n"
+        "be a bias of the benchmark.",
+        _same_twice,
     ),
     "export-memory": Section(
         "Memory of an export",
