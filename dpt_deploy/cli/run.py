@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from dpt_deploy.artifact.sidecar import ONNX, PLAN
-from dpt_deploy.cli.shared.options import PATH, artifact_argument, json_option, size
+from dpt_deploy.cli.shared.options import PATH, artifact_argument, focal, json_option, size
 from dpt_deploy.cli.shared.output import print_json, print_path, say
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.ranges import MAX_SIDE
@@ -42,6 +42,12 @@ from dpt_deploy.jobs.common.runners import runtime_help
 )
 @click.option("--square", is_flag=True, help="Do not keep the aspect of the image: take the rule's height and width.")
 @click.option("--tag", default="", metavar="TEXT", help="Add TEXT to the names of the files: photo-TEXT.png.")
+@click.option(
+    "--focal",
+    callback=focal,
+    metavar="PX[,PX]",
+    help="Focal length of the camera in pixels of the images (fx, or fx,fy): turns canonical depth into metres.",
+)
 @click.option("--kitti-crop", is_flag=True, help="Crop to the bottom centre 352x1216, as the KITTI evaluation does.")
 @click.option(
     "--device-imaging",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,9 +14,9 @@ from dpt_deploy.core.errors import ParityError, UsageError
 from dpt_deploy.core.runner import AsyncRunner, ConcurrentRunner, DeviceRunner, ImageRunner, Runner, on_device
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import ImageSpec
-from dpt_deploy.core.task import DEPTH_TASKS, LABEL_TASKS, METRIC_DEPTH
+from dpt_deploy.core.task import CANONICAL_DEPTH, DEPTH_TASKS, LABEL_TASKS, METRIC_DEPTH
 from dpt_deploy.imaging import rules
-from dpt_deploy.imaging.maps import Map, map_of, to_map
+from dpt_deploy.imaging.maps import FocalLength, Map, map_of, to_map
 from dpt_deploy.runtime.overlap import overlapped
 
 
@@ -52,6 +53,26 @@ class Prediction:
         """True if :attr:`depth` is in metres."""
         return self._first(METRIC_DEPTH.name) is not None
 
+    def in_metres(self, focal: float | tuple[float, float]) -> Prediction:
+        """This prediction with canonical depth turned into metres (:meth:`Map.in_metres`); other maps stay.
+
+        ``focal`` is the focal length of the camera in pixels of the image: one number, or those along width and height
+        (fx, fy of its intrinsics).
+
+        Raises:
+            UsageError: no map has canonical depth, the focal length is not positive, or the map lies on a GPU.
+        """
+        length = focal_length(focal)
+        if CANONICAL_DEPTH.name not in {found.task.name for found in self.maps.values()}:
+            raise not_canonical(self.quantity)
+        if any(on_device(found.values) for found in self.maps.values() if found.camera):
+            raise UsageError("this map lies on a GPU", hint="run the model on images of the host")
+        maps = {
+            name: found.in_metres(length, self.network_size) if found.camera else found
+            for name, found in self.maps.items()
+        }
+        return replace(self, maps=maps)
+
     @property
     def num_classes(self) -> int:
         """The number of classes of :attr:`labels`; 0 without labels."""
@@ -60,6 +81,29 @@ class Prediction:
 
     def _first(self, *tasks: str) -> Map | None:
         return next((each for each in self.maps.values() if each.task.name in tasks), None)
+
+
+def focal_length(value: float | tuple[float, float]) -> FocalLength:
+    """A focal length from one number, or from those of both axes, in pixels.
+
+    Raises:
+        UsageError: it is not positive and finite.
+    """
+    found = FocalLength(*value) if isinstance(value, tuple) else FocalLength(value, value)
+    if not all(0 < each < math.inf for each in found):
+        raise UsageError(
+            f"the focal length is {value}; expected a positive number of pixels",
+            hint="a camera's intrinsics have it as fx and fy; from a field of view: width / (2 tan(fov / 2))",
+        )
+    return found
+
+
+def not_canonical(quantity: str) -> UsageError:
+    """Make the error for a focal length that is given for a model whose output does not depend on it."""
+    return UsageError(
+        f"this model returns {quantity or 'no depth'}; a focal length does not change it",
+        hint="leave the focal length out; only canonical depth becomes metres by it",
+    )
 
 
 class Predictor:

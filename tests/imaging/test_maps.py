@@ -8,9 +8,9 @@ from support.faults.handmade import MODEL
 
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import MetricTail
-from dpt_deploy.core.task import DEPTH, LABELS, METRIC_DEPTH, SCORES
+from dpt_deploy.core.task import CANONICAL_DEPTH, DEPTH, LABELS, METRIC_DEPTH, SCORES
 from dpt_deploy.imaging import resample
-from dpt_deploy.imaging.maps import map_type, to_map
+from dpt_deploy.imaging.maps import FocalLength, map_type, to_map
 
 pytestmark = pytest.mark.fast
 
@@ -37,6 +37,18 @@ def test_the_filter_is_that_of_the_image_rule(rule):
 def test_metres_carry_the_scale_of_their_png():
     metric = replace(MODEL, metric=MetricTail(1.0, 0.0, 256.0))
     assert to_map(METRIC_DEPTH, SCORES_OF_3[:, 0], SIZE, metric).png_scale == 256.0
+
+
+def test_canonical_depth_becomes_metres_by_the_focal_length_of_the_network_s_input():
+    """By hand: an image of 30 x 50 enters at 60 x 200; fx 100 and fy 90 are 400 and 180 there, 290 on average."""
+    model = replace(MODEL, quantity="canonical depth", canonical_focal=300.0, png_scale=256.0)
+    found = to_map(CANONICAL_DEPTH, SCORES_OF_3[:, 0], SIZE, model)
+    assert (found.png_scale, found.task.unit) == (0.0, "")
+    metres = found.in_metres(FocalLength(100.0, 90.0), Size(60, 200))
+    assert (metres.task, metres.png_scale, metres.values.dtype) == (METRIC_DEPTH, 256.0, np.float32)
+    np.testing.assert_allclose(metres.values, found.values * (290 / 300), rtol=1e-6)
+    with pytest.raises(ValueError, match="no canonical depth"):
+        metres.in_metres(FocalLength(100.0, 90.0), Size(60, 200))
 
 
 def test_scores_and_labels_become_labels_that_count_from_one():

@@ -43,6 +43,22 @@ def size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Siz
     return parse_size(value, stride=1) if value else None
 
 
+def focal(_ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[float, float] | None:
+    """Parse ``--focal 1000`` or ``--focal 1000,990``: along width and height."""
+    if value is None:
+        return None
+    try:
+        numbers = [float(part) for part in value.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 2):
+        raise UsageError(
+            f"{param.opts[0]} is {value!r}; expected one number of pixels, or two",
+            hint="for example --focal 1000, or --focal 1000,990",
+        )
+    return numbers[0], numbers[-1]
+
+
 def batches(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[int, ...]:
     """Parse ``--batch``."""
     found = () if value is None else parse_batches(value)

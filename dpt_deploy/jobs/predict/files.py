@@ -11,6 +11,7 @@ from itertools import tee
 from pathlib import Path
 from threading import BoundedSemaphore
 
+from dpt_deploy.artifact.records import OutputRecord
 from dpt_deploy.artifact.store import open_artifact
 from dpt_deploy.core.environment import cpu_count
 from dpt_deploy.core.errors import BadFileError, ParityError, UsageError
@@ -18,12 +19,13 @@ from dpt_deploy.core.files import check_folder, ensure_folder
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.progress import progress, say
 from dpt_deploy.core.size import Size
+from dpt_deploy.core.task import CANONICAL_DEPTH, METRIC_DEPTH
 from dpt_deploy.imaging import rules
 from dpt_deploy.jobs.common.runners import default_runtime
 from dpt_deploy.jobs.predict.load import opened
 from dpt_deploy.jobs.predict.rule import with_rule
 from dpt_deploy.jobs.predict.targets import Targets, choose_formats, find_sources, name_targets
-from dpt_deploy.runtime.predictor import Prediction, Predictor
+from dpt_deploy.runtime.predictor import Prediction, Predictor, focal_length, not_canonical
 from dpt_deploy.runtime.registry import find_runtime
 from dpt_deploy.runtime.stages import in_parallel
 
@@ -39,7 +41,7 @@ _MAX_WORKERS = 4
 _EXPLAINED = {
     "inverse depth": " up to scale and shift; near is large",
     "relative depth": " up to scale and shift; far is large",
-    "canonical depth": "; metres only after a multiplication that needs the focal length of the camera",
+    "canonical depth": "; it becomes metres by the focal length of the camera (--focal PX)",
     "metres": "",
 }
 
@@ -73,6 +75,7 @@ def run_files(
     height: int | None = None,
     square: bool = False,
     tag: str = "",
+    focal: tuple[float, float] | None = None,
 ) -> list[FileResult]:
     """Run an artefact over an image, a video, or every image of a folder, and write the results.
 
@@ -80,6 +83,8 @@ def run_files(
     with a slash is a folder. A folder continues
     past a file that cannot be read and reports it. ``height`` and ``square`` change the resize rule
     (:func:`~dpt_deploy.jobs.predict.rule.with_rule`). ``tag`` is added to the names of the written files.
+    ``focal`` is the focal length of the camera along width and height, in pixels of the images: canonical depth is
+    then written in metres.
 
     Raises:
         BadFileError: the source is missing, holds no image, or (for a single file) cannot be read.
@@ -92,15 +97,19 @@ def run_files(
     artifact = open_artifact(path)
     runner = runtime or default_runtime(artifact.sidecar)
     artifact = with_rule(artifact, runner, height=height, square=square, size=size)
+    described = artifact.sidecar
+    if focal is not None:
+        focal = focal_length(focal)
+        described = replace(described, outputs=_in_metres(described.outputs))
     sources = find_sources(source, images.IMAGE_SUFFIXES)
     video = not source.is_dir() and source.suffix.lower() in images.VIDEO_SUFFIXES
     file = out if out is not None and out.suffix and not folder and not source.is_dir() and not out.is_dir() else None
-    chosen = choose_formats(artifact.sidecar, formats, file, video=video, folder=source.is_dir())
+    chosen = choose_formats(described, formats, file, video=video, folder=source.is_dir())
     targets = name_targets(sources, source, out, file, chosen, tag)
     check_folder(next(iter(targets[0])).parent)
     if artifact.sidecar.weights.is_random:
         say(f"weights: {artifact.sidecar.weights}")
-    quantities = {output.name: output.kind.quantity for output in artifact.sidecar.outputs if output.kind.quantity}
+    quantities = {output.name: output.kind.quantity for output in described.outputs if output.kind.quantity}
     for name, quantity in quantities.items():
         say(f"{name}: {quantity}{_EXPLAINED[quantity]}")
     divisible = find_runtime(runner).divisible
@@ -110,13 +119,26 @@ def run_files(
         opened(artifact, runtime=runtime, size=size, device_imaging=device_imaging, streams=streams) as predictor,
         progress("images", len(sources)) as images_done,
     ):
-        writer = _Writer(predictor, kitti_crop)
+        writer = _Writer(predictor, kitti_crop, focal)
         with closing(writer.videos(sources, targets) if video else writer.images(sources, targets)) as written:
             for item, finish in zip(sources, written, strict=True):
                 result = _one(finish, item, single=not source.is_dir())
                 results.append(replace(result, quantities=quantities))
                 images_done.advance(item=item.name)
     return results
+
+
+def _in_metres(outputs: tuple[OutputRecord, ...]) -> tuple[OutputRecord, ...]:
+    """The outputs of a model whose canonical depth is turned into metres.
+
+    Raises:
+        UsageError: none of them is canonical depth.
+    """
+    if CANONICAL_DEPTH.name not in [output.task for output in outputs]:
+        raise not_canonical(next((output.kind.quantity for output in outputs if output.kind.quantity), ""))
+    return tuple(
+        replace(output, task=METRIC_DEPTH.name) if output.task == CANONICAL_DEPTH.name else output for output in outputs
+    )
 
 
 def _one(finish: Callable[[], FileResult], item: Path, *, single: bool) -> FileResult:
@@ -135,8 +157,9 @@ class _Writer:
     others. A predictor that overlaps its own work gets them one after the other.
     """
 
-    def __init__(self, predictor: Predictor, kitti_crop: bool) -> None:
+    def __init__(self, predictor: Predictor, kitti_crop: bool, focal: tuple[float, float] | None) -> None:
         self._predictor = predictor
+        self._focal = focal
         self._kitti_crop = kitti_crop
         self._turns = BoundedSemaphore(predictor.streams)
         self._workers = min(max(2, cpu_count()) + 1, _MAX_WORKERS)
@@ -168,6 +191,12 @@ class _Writer:
         return FileResult(item, tuple(targets))
 
     def _predicted(self, pixels: Pixels) -> Prediction:
+        return self._metres(self._raw(pixels))
+
+    def _metres(self, prediction: Prediction) -> Prediction:
+        return prediction if self._focal is None else prediction.in_metres(self._focal)
+
+    def _raw(self, pixels: Pixels) -> Prediction:
         if self._predictor.overlaps:
             return self._predictor(pixels)
         begun = self._predictor.begin(pixels)
@@ -196,7 +225,7 @@ class _Writer:
         if self._predictor.overlaps:
             given, shown = tee(frames)
             for prediction, frame in zip(self._predictor.predict_all(given), shown, strict=False):  # one is asked first
-                yield _drawn(prediction, frame, targets)
+                yield _drawn(self._metres(prediction), frame, targets)
             return
 
         def work(pixels: Pixels) -> dict[Path, Pixels]:

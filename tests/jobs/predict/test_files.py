@@ -1,6 +1,7 @@
 """Files through an artefact: images of every kind, folders with bad files, videos, and every output format."""
 
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from support import oracles
 from support.reporting import recording
 from support.tiny import exported, tiny_model
 
+from dpt_deploy.artifact.store import write_sidecar
 from dpt_deploy.cli import call
 from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.size import Size
@@ -45,6 +47,55 @@ def expected_depth(name, path):
 
 def written(path):
     return cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+
+
+def canonical(tmp_path):
+    """The tiny model, described as one that returns canonical depth for a camera of 300 pixels."""
+    shutil.copytree(exported(DEPTH).path.parent, tmp_path / "canonical")
+    path = tmp_path / "canonical" / exported(DEPTH).path.name
+    sidecar = exported(DEPTH).sidecar
+    model = replace(sidecar.model, quantity="canonical depth", canonical_focal=300.0, png_scale=256.0)
+    outputs = tuple(replace(output, task="canonical-depth") for output in sidecar.outputs)
+    write_sidecar(path, replace(sidecar, model=model, outputs=outputs))
+    return path
+
+
+# --- focal length -----------------------------------------------------------------------------------------------------
+
+
+def test_with_a_focal_length_canonical_depth_is_written_in_metres(photo, tmp_path):
+    path, depth = canonical(tmp_path), expected_depth(DEPTH, photo)
+    (result,) = run_files(path, photo, tmp_path / "out", formats=("pfm", "metric"), focal=(200.0, 210.0))
+    assert result.quantities == {"predicted_depth": "metres"}
+    with load(path) as predictor:
+        size = predictor.network_size(100, 150)
+        metres = predictor(read_image(photo)).in_metres((200.0, 210.0))
+    factor = (200 * size.width / 150 + 210 * size.height / 100) / 2 / 300
+    np.testing.assert_allclose(read_pfm(result.written[0]), depth * factor, rtol=1e-5)
+    np.testing.assert_array_equal(metres.depth, read_pfm(result.written[0]))
+    assert metres.metric
+    assert np.abs(written(result.written[1]) - 256 * depth * factor).max() <= 1
+
+
+def test_without_a_focal_length_nothing_calls_canonical_depth_metres(photo, tmp_path, capsys):
+    path = canonical(tmp_path)
+    assert call(["run", str(path), str(photo), "-o", str(tmp_path / "out"), "--format", "pfm", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)[0]["quantities"] == {"predicted_depth": "canonical depth"}
+    assert "--focal" in err
+    assert "metric" not in err
+    with pytest.raises(UsageError, match="'metric' needs a model that returns metres"):
+        run_files(path, photo, tmp_path / "out", formats=("metric",))
+
+
+@pytest.mark.parametrize("value", ["0", "-5", "nan", "inf", "x", "1,2,3", ""])
+def test_what_is_no_focal_length_is_refused(value, photo, tmp_path):
+    assert call(["run", str(canonical(tmp_path)), str(photo), "--focal", value]) == UsageError.exit_code
+
+
+def test_a_focal_length_for_another_quantity_is_refused(photo, tmp_path):
+    with pytest.raises(UsageError, match="returns inverse depth; a focal length does not change it"):
+        run_files(exported(DEPTH).path, photo, tmp_path / "out", focal=(200.0, 200.0))
 
 
 # --- formats ----------------------------------------------------------------------------------------------------------

@@ -49,6 +49,10 @@ PUBLISHED_FILES = {
     "dpt_swin2_base_384.pt": ("swin2-base-384", "depth"),
     "dpt_swin2_tiny_256.pt": ("swin2-tiny-256", "depth"),
     "dpt_swin_large_384.pt": ("swin-large-384", "depth"),
+    "dpt_next_vit_large_384.pt": ("next-vit-large-384", "depth"),
+    "dpt_levit_224.pt": ("levit-224", "depth"),
+    "midas_v21_small-70d6b9c8.pt": ("midas-v21-small", "depth"),
+    "midas_v21_small_256.pt": ("midas-v21-small", "depth"),
 }
 AUTHORS = (
     "https://github.com/isl-org/",
