@@ -108,10 +108,11 @@ def check_network(spec: ModelSpec, source: WeightsSource) -> None:
 
 
 def _plain(spec: ModelSpec, own: ModelSpec) -> ModelSpec:
-    """``spec`` under the name of ``own``, without defects that were planted in its encoder."""
+    """``spec`` under the name of ``own``, with its values for what no tensor shows and what a recipe may plant."""
     encoder = spec.encoder
     if type(encoder) is type(own.encoder):
-        whole = {each.name: getattr(own.encoder, each.name) for each in fields(encoder) if each.name in encoder.planted}
+        free = {*encoder.planted, *encoder.hidden}
+        whole = {each.name: getattr(own.encoder, each.name) for each in fields(encoder) if each.name in free}
         encoder = replace(encoder, **whole)
     return replace(spec, name=own.name, encoder=encoder)
 

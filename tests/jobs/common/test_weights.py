@@ -148,6 +148,9 @@ def test_under_its_own_recipe_or_another_name_of_that_network_it_is_taken():
     assert said_of(own) == said_of(replace(own, name="mine")) == []
     planted = replace(own, name="control", encoder=replace(own.encoder, position_resize="tiled"))
     assert said_of(planted) == []  # the control of a study
+    assert (
+        said_of(replace(own, encoder=replace(own.encoder, norm_eps=1e-5))) == []
+    )  # as a folder's configuration sets it
 
 
 @pytest.mark.usefixtures("known_as_nyu")
