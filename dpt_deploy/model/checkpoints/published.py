@@ -93,10 +93,21 @@ def _entry(entry: dict[str, Any], training: dict[str, Any]) -> PublishedWeights:
 
 
 def default_for(recipe_name: str, task: ModelTask) -> PublishedWeights:
-    """The checkpoint of a recipe when the user names none; raises :class:`UsageError` when none was published."""
-    for entry in published():
-        if (entry.recipe, entry.task, entry.default) == (recipe_name, task, True):
+    """The checkpoint of a recipe when the user names none.
+
+    Raises:
+        UsageError: none was published, or those that were are taken by name only, because of their licence.
+    """
+    found = [entry for entry in published() if (entry.recipe, entry.task) == (recipe_name, task)]
+    for entry in found:
+        if entry.default:
             return entry
+    if found:
+        raise UsageError(
+            f"the weights of {recipe_name!r} are under {found[0].licence} (commercial use: {found[0].commercial}), "
+            "so they are taken by name only",
+            hint=f"if your use is permitted, give --weights {found[0].file}; or --weights random for timing work",
+        )
     have = sorted({entry.recipe for entry in published() if entry.task == task})
     raise UsageError(
         f"no {task} checkpoint of {recipe_name!r} was published",

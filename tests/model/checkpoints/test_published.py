@@ -226,6 +226,14 @@ def test_a_network_without_a_published_checkpoint_says_so(recipe):
     assert "--weights random" in caught.value.hint
 
 
+def test_weights_under_a_restricted_licence_are_taken_by_name_only(monkeypatch):
+    restricted = replace(ENTRY, default=False, licence="CC-BY-NC-4.0", commercial="no")
+    monkeypatch.setattr(module, "published", lambda: (restricted,))
+    with pytest.raises(UsageError, match=r"CC-BY-NC-4\.0 \(commercial use: no\), so they are taken by name") as caught:
+        default_for("hybrid", "depth")
+    assert "--weights synthetic-cafe.pt" in caught.value.hint
+
+
 def test_an_unknown_name_is_not_found():
     assert find("dpt_hybrid.pt") is None
 
