@@ -26,6 +26,7 @@ _SHAPE_INPUTS = {
 _SCALES = frozenset({0.25, 0.5, 1.0, 2.0, 4.0})  # by design of the network; any other is a ratio of traced sizes
 _CHANNELS = 3  # of an RGB image
 _SHAPE_ARITHMETIC = frozenset({"Concat", "Add", "Sub", "Mul", "Div"})  # on integers these compute shapes
+_LONGEST_SHAPE = 8  # dimensions
 _CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 
 
@@ -104,7 +105,10 @@ def _baked_findings(node: ir.Node, traced: frozenset[int]) -> Iterator[str]:
                 yield f"size baked into Resize ({node.name}): scale {', '.join(f'{scale:g}' for scale in odd)}"
         if constant.dtype not in (ir.DataType.INT64, ir.DataType.INT32):
             continue
-        leaked = sorted(traced.intersection(int(number) for number in constant.numpy().reshape(-1)))
+        values = constant.numpy()
+        # A list of sizes is short. A longer one holds indices, among which any number may stand: its length tells.
+        numbers = values.reshape(-1) if values.size <= _LONGEST_SHAPE else values.shape
+        leaked = sorted(traced.intersection(map(int, numbers)))
         if leaked:
             yield f"size baked into {node.op_type} ({node.name}): {', '.join(map(str, leaked))}"
 

@@ -132,6 +132,20 @@ def hugging_face_program(model, side):
     return program.model
 
 
+@pytest.mark.parametrize(("length", "baked"), [(HEIGHT // 16, True), (HEIGHT // 16 - 1, False)])
+def test_a_list_of_indices_tells_by_its_length(length, baked):
+    """Any number may stand in it; a list that was made for the traced size has as many entries as that size."""
+    proto = copy.deepcopy(onnx.load(exported("tiny-vit").path))
+    values = np.arange(100, 100 + 2 * length, 2)
+    assert TRACED & set(map(int, values))
+    proto.graph.initializer.append(numpy_helper.from_array(values, "indices"))
+    proto.graph.node.append(
+        helper.make_node("Gather", ["head.conv3", "indices"], ["taken"], name="head/Gather", axis=2)
+    )
+    found = [finding for finding in findings(ir.from_proto(proto), TRACED) if "head/Gather" in finding]
+    assert found == ([f"size baked into Gather (head/Gather): {length}"] if baked else [])
+
+
 # --- graphs with one thing wrong --------------------------------------------------------------------------------------
 
 
