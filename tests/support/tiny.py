@@ -102,7 +102,9 @@ def exported(
             tiny_recipe(name),
             weights="random",
             precision=precision,
-            res=() if precision == "fp32" else (Size(64, 96),),  # where ranges are measured
+            res=()
+            if precision == "fp32"
+            else (tiny_spec(name).only_size or Size(64, 96),),  # where ranges are measured
             opset=opset,
             static=static,
             input_kind=input_kind,

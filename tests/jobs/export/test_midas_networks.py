@@ -1,0 +1,112 @@
+"""MiDaS networks on Next-ViT, LeViT and EfficientNet-Lite through the commands: sizes, types, engines and C++."""
+
+import json
+
+import onnx
+import pytest
+import skimage.data
+from PIL import Image
+from support.faults.calling import complaint, fine
+from support.midas_networks import SIZES
+from support.native import native_build
+from support.tiny import altered, exported, tiny_path
+
+from dpt_deploy.artifact.store import read_sidecar
+from dpt_deploy.cli import call
+from dpt_deploy.core.profile import parse_ranges
+from dpt_deploy.core.size import Size
+from dpt_deploy.jobs.build.build import build_engine_artifact
+from dpt_deploy.jobs.predict.load import load
+from dpt_deploy.measure.metrics import range_error
+
+pytestmark = [pytest.mark.needs("torch", "onnxruntime", "cv2"), pytest.mark.usefixtures("traced_once")]
+
+RES = {name: ",".join(str(Size(*size)) for size in sizes) for name, sizes in SIZES.items()}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_one_graph_agrees_at_sizes_and_batches_that_were_not_traced(name, tmp_path, capsys):
+    artifact = exported(name)
+    fine(capsys, "verify", artifact.path, "--res", RES[name], "--batch", "1,2,3")
+    assert read_sidecar(artifact.path).parity.max <= 1e-4
+    operators = {node.op_type for node in onnx.load(artifact.path).graph.node}
+    assert "BatchNormalization" not in operators
+    wrong = altered(artifact, tmp_path, "encoder.")
+    assert call(["verify", str(wrong.path), "--res", RES[name].split(",")[0], "--batch", "1"]) == 5
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "int8-cpu"])
+@pytest.mark.parametrize("name", SIZES)
+def test_typed_graphs_agree(name, precision):
+    sidecar = exported(name, precision=precision).sidecar
+    assert sidecar.precision == precision
+    assert sidecar.parity.verified
+
+
+def test_a_graph_of_one_size_takes_any_batch(capsys):
+    sidecar = exported("tiny-levit").sidecar
+    assert (sidecar.shapes.static, sidecar.shapes.any_batch) == ((96, 96), True)
+    assert sidecar.inputs[0].shape == ("batch", 3, 96, 96)
+    fine(capsys, "inspect", exported("tiny-levit").path)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("export", "--backbone", tiny_path("tiny-levit"), "--weights", "random", "--static", "128"),
+        ("export", "--backbone", tiny_path("tiny-levit"), "--weights", "random", "--precision", "int8", "--res", "64"),
+        ("verify", "MODEL", "--res", "128"),
+        ("run", "MODEL", "PHOTO", "--size", "96x128"),
+        ("bench", "MODEL", "--res", "128"),
+        ("build", "MODEL", "--res", "64..128"),
+        ("sweep", "--backbone", tiny_path("tiny-levit"), "--weights", "random", "--res", "96,128"),
+        ("study", "--backbone", tiny_path("tiny-levit"), "--weights", "random"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_another_size_is_an_error_that_says_so(command, tmp_path, capsys):
+    photo = tmp_path / "photo.png"
+    if "PHOTO" in command:
+        Image.fromarray(skimage.data.coffee()).save(photo)
+    named = {"MODEL": str(exported("tiny-levit").path), "PHOTO": str(photo)}
+    out = () if command[0] in ("verify", "bench") else ("-o", str(tmp_path / "out"))
+    said = complaint(capsys, 2, *(named.get(part, part) for part in command), *out)
+    assert "takes images of 96 pixels only" in said
+
+
+def test_an_image_is_brought_to_the_one_size(capsys):
+    with load(exported("tiny-levit").path) as predictor:
+        result = predictor(skimage.data.coffee())
+    assert result.network_size == Size(96, 96)
+    assert result.depth.shape == (400, 600)
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_diagnose_names_their_modules(name, capsys):
+    path = exported(name, precision="fp16").path
+    size = RES[name].split(",")[0]
+    assert call(["diagnose", str(path), "--res", size, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["not_finite"] in (None, "")
+    assert found["headroom"]
+
+
+@pytest.mark.needs("tensorrt_rtx")
+@pytest.mark.parametrize("name", SIZES)
+def test_the_builder_of_tensorrt_rtx_takes_them(name, tmp_path):
+    path, size = exported(name, precision="fp16").path, RES[name].split(",")[0]
+    built = build_engine_artifact(path, tmp_path, res=parse_ranges(size), batch=2, library="tensorrt_rtx")
+    record = built.artifact.sidecar.engine
+    assert record.audit.share("fp16") > 0.5
+    assert [str(profile) for profile in record.profiles] == [f"{size} batch 1", f"{size} batch 2"]
+
+
+@pytest.mark.needs("compiler")
+@pytest.mark.parametrize("name", SIZES)
+def test_cpp_gives_the_same_depth(name):
+    native_build()
+    maps = []
+    for runtime in ("native", "ort"):
+        with load(exported(name).path, runtime=runtime) as predictor:
+            maps.append(predictor(skimage.data.coffee()).depth)
+    assert range_error(*maps)[0] <= 1e-6
