@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import ModelSpec
@@ -13,7 +14,7 @@ BATCH, HEIGHT, WIDTH = "batch", "height", "width"
 # count, so the lint recognises one that leaked into a constant.
 TRACE_BATCH = 11
 TRACE_MULTIPLES = (13, 19)
-MAX_MULTIPLE = 256  # of the stride: sides up to 8192 pixels at stride 32
+MAX_SIDE = 8192  # pixels
 MAX_BATCH = 1024
 
 
@@ -51,8 +52,8 @@ class Axes:
             return frozenset()
         size = self.trace_size
         strides = [1, self.map_strides[0] / 2, *self.map_strides]  # of the image, the last fused map, the other maps
-        sides = {int(side // s) for side in (size.height, size.width) for s in strides if side % s == 0}
-        cells = {int(size.height // s * (size.width // s)) for s in strides}
+        sides = {ceil(side / s) for side in (size.height, size.width) for s in strides}
+        cells = {ceil(size.height / s) * ceil(size.width / s) for s in strides}
         tokens = {cells_at + prefix for cells_at in cells for prefix in (1, 2)}
         counts = cells | tokens
         of_batch = {self.trace_batch, *(self.trace_batch * count for count in counts)}

@@ -16,7 +16,7 @@ from torch.export import Dim
 
 from dpt_deploy.core.errors import DptError
 from dpt_deploy.core.spec import INPUT_UINT8, InputKind
-from dpt_deploy.graph.axes import BATCH, MAX_BATCH, MAX_MULTIPLE, Axes
+from dpt_deploy.graph.axes import BATCH, MAX_BATCH, MAX_SIDE, Axes
 from dpt_deploy.graph.lint import lint
 from dpt_deploy.graph.naming import name_after_modules
 
@@ -88,8 +88,8 @@ def _dynamic_shapes(interface: ExportInterface) -> tuple[dict[int, object]] | No
     dims: dict[int, object] = {0: Dim(BATCH, min=1, max=MAX_BATCH)}
     if not axes.static:
         vertical, horizontal = _spatial_dims(interface)
-        dims[vertical] = axes.stride * Dim("height_in_strides", min=1, max=MAX_MULTIPLE)
-        dims[horizontal] = axes.stride * Dim("width_in_strides", min=1, max=MAX_MULTIPLE)
+        dims[vertical] = axes.stride * Dim("height_in_strides", min=1, max=MAX_SIDE // axes.stride)
+        dims[horizontal] = axes.stride * Dim("width_in_strides", min=1, max=MAX_SIDE // axes.stride)
     return (dims,)
 
 

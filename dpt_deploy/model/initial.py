@@ -15,9 +15,10 @@ from dpt_deploy.model.encoders.vit import PositionEmbedding
 from dpt_deploy.model.fusion import ResidualConvUnit
 
 # Parameters that belong to no layer of PyTorch: tables of relative positions (BEiT, Swin), gains of a block's parts
-# (BEiT's initial 0.1), biases of queries and values, and the logarithm of a scale (Swin V2).
+# (BEiT's initial 0.1, DINOv2), biases of queries and values, and the logarithm of a scale (Swin V2).
 _OF_NO_LAYER = {
     "table": 0.0,
+    "gamma": 0.1,
     "gamma_1": 0.1,
     "gamma_2": 0.1,
     "q_bias": 0.0,
@@ -39,7 +40,7 @@ def fresh_model(spec: ModelSpec, *, seed: int = 0) -> DPT:
     for module in model.modules():
         _initialise(module, generator)
     for name, tensor in model.named_parameters():
-        if name.endswith("prefix"):
+        if name.endswith(("prefix", "registers")):
             nn.init.trunc_normal_(tensor, std=0.02, a=-0.04, b=0.04, generator=generator)
         elif (leaf := name.rpartition(".")[2]) in _OF_NO_LAYER:
             nn.init.constant_(tensor, _OF_NO_LAYER[leaf])

@@ -45,7 +45,7 @@ def _fill(tensor: Tensor, name: str, seed: int, *, norm: bool) -> None:
     leaf = name.rpartition(".")[2]
     if not tensor.is_floating_point():
         tensor.zero_()  # BatchNorm's step counter
-    elif leaf in ("gamma_1", "gamma_2"):  # gains of a block's parts
+    elif leaf in ("gamma", "gamma_1", "gamma_2"):  # gains of a block's parts
         tensor.uniform_(0.6, 1.4, generator=generator)
     elif leaf == "logit_scale":  # logarithm of a factor of 5 to 20
         tensor.uniform_(1.6, 3.0, generator=generator)
@@ -53,7 +53,7 @@ def _fill(tensor: Tensor, name: str, seed: int, *, norm: bool) -> None:
         tensor.uniform_(0.8, 1.2, generator=generator)
     elif tensor.ndim < 2:
         tensor.normal_(0.0, 0.02, generator=generator)
-    elif leaf in ("table", "prefix"):
+    elif leaf in ("table", "prefix", "registers"):
         tensor.normal_(0.0, 0.5, generator=generator)
     else:
         fan_in = tensor[0].numel()

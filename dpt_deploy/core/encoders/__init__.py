@@ -17,6 +17,7 @@ from dpt_deploy.core.encoders.base import (
 )
 from dpt_deploy.core.encoders.beit import BeitSpec
 from dpt_deploy.core.encoders.cnn import CNNSpec
+from dpt_deploy.core.encoders.dinov2 import Dinov2Spec
 from dpt_deploy.core.encoders.efficientnet import EfficientNetSpec
 from dpt_deploy.core.encoders.levit import LeViTSpec
 from dpt_deploy.core.encoders.nextvit import NextViTSpec
@@ -34,6 +35,7 @@ __all__ = [
     "PAPER_STRIDES",
     "BeitSpec",
     "CNNSpec",
+    "Dinov2Spec",
     "EfficientNetSpec",
     "EncoderFamily",
     "EncoderSpec",

@@ -8,6 +8,7 @@ from typing import Any
 from dpt_deploy.core.encoders import (
     BeitSpec,
     CNNSpec,
+    Dinov2Spec,
     EfficientNetSpec,
     EncoderSpec,
     HybridSpec,
@@ -22,6 +23,7 @@ from dpt_deploy.core.encoders import (
 from dpt_deploy.model.encoders.base import Encoder
 from dpt_deploy.model.encoders.beit import BeitEncoder
 from dpt_deploy.model.encoders.cnn import ConvEncoder
+from dpt_deploy.model.encoders.dinov2 import Dinov2Encoder
 from dpt_deploy.model.encoders.efficientnet import EfficientNetEncoder
 from dpt_deploy.model.encoders.hybrid import HybridEncoder
 from dpt_deploy.model.encoders.levit import LeViTEncoder
@@ -34,6 +36,7 @@ _MODULES: dict[type[EncoderSpec], _Make] = {
     ViTSpec: ViTEncoder,
     HybridSpec: HybridEncoder,
     CNNSpec: ConvEncoder,
+    Dinov2Spec: Dinov2Encoder,
     BeitSpec: BeitEncoder,
     SwinSpec: WindowEncoder,
     Swin2Spec: WindowEncoder,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from dpt_deploy.model.families import (
+    depth_anything,
     dpt,
     huggingface,
     huggingface_backbone,
@@ -21,6 +22,7 @@ from dpt_deploy.model.families.foreign import FOREIGN
 # has DPT's marks too), native keys last.
 _FAMILIES: list[Family] = [
     *midas31.FAMILIES,
+    *depth_anything.FAMILIES,
     *dpt.FAMILIES,
     *nextvit.FAMILIES,
     *levit.FAMILIES,
@@ -32,7 +34,6 @@ _FAMILIES: list[Family] = [
 
 # A part of a key, and the network that has it: for the error message only. The first that is found counts.
 _FOREIGN = (
-    ("depth_head.scratch.", "a Depth Anything model"),
     ("backbone.embeddings.", "a Hugging Face DPT with a separate backbone"),
 )
 

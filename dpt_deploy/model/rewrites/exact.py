@@ -7,7 +7,7 @@
     batch norm and weight standardisation folded       constants at inference; folded in float64
     bias of attention looked up                        a network of one size has one grid of offsets
     SAME padding made static                           every legal size is even at each stride-2 layer
-    relative positions, gains of channels              see :mod:`~dpt_deploy.model.rewrites.relative`
+    relative positions, gains of channels              see :mod:`~dpt_deploy.model.rewrites.relative`, and ``gains``
 
 :func:`deployable` leaves the reference untouched and shares every tensor it does not change.
 """
@@ -21,9 +21,11 @@ from typing import Any, TypeVar
 import torch
 from timm.layers import StdConv2dSame
 from timm.layers.pool2d_same import MaxPool2dSame
+from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from dpt_deploy.core.spec import ImageSpec
+from dpt_deploy.model.encoders.dinov2 import ProductPositions
 from dpt_deploy.model.encoders.efficientnet import SameConv2d
 from dpt_deploy.model.encoders.hybrid import SumStdConv2dSame
 from dpt_deploy.model.encoders.levit import AttentionBias
@@ -34,6 +36,7 @@ from dpt_deploy.model.fusion import Fusion, upsample
 from dpt_deploy.model.reassemble import ProjectReadout, Reassemble
 from dpt_deploy.model.rewrites import relative
 from dpt_deploy.model.rewrites.batch_norm import fold_behind, fold_in_front, folded_linear
+from dpt_deploy.model.rewrites.gains import DeployedProductPositions, with_folded_gains
 
 _Network = TypeVar("_Network", bound=nn.Module)
 
@@ -188,7 +191,9 @@ _FORMS: dict[type[nn.Module], Callable[[Any], nn.Module]] = {  # Any: each takes
     HalvingPool: lambda _: nn.AvgPool2d(2, stride=2),  # even sizes have no edge
     LinearNorm: folded_linear,
     AttentionBias: DeployedBias,
+    ProductPositions: DeployedProductPositions,  # a kind of the next, so before it
     PositionEmbedding: DeployedPosition,
+    Block: with_folded_gains,
     Reassemble: DeployedReassemble,
     Fusion: DeployedFusion,
 }

@@ -1,0 +1,210 @@
+"""Depth Anything against transformers with random values, at sizes off the training grid, and planted faults."""
+
+import json
+from dataclasses import replace
+from unittest import mock
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from support.dinov2 import depth_anything, original_keys, original_positions, output, weights
+from support.huggingface import distance, photograph
+from support.tiny import tiny_spec
+
+from dpt_deploy.core.errors import BadFileError
+from dpt_deploy.model.checkpoints.load import load_weights
+from dpt_deploy.model.encoders import dinov2
+from dpt_deploy.model.rewrites.exact import deployable
+
+pytestmark = pytest.mark.needs("torch", "transformers")
+
+MAX_OF_RANGE = 1e-5
+NOTICEABLE = 1e-3
+SPEC = tiny_spec("tiny-dinov2")
+METRIC = replace(SPEC, quantity="metres", activation="sigmoid", max_depth=80.0, png_scale=256.0)
+THIRD = replace(SPEC, quantity="relative depth", activation="exp", encoder=replace(SPEC.encoder, tap_norm_eps=1e-5))
+SIZES = [(2, 70, 70), (1, 56, 98), (3, 140, 84), (1, 350, 28), (2, 28, 42), (1, 70, 84), (1, 518, 126)]
+
+
+@pytest.fixture(scope="module")
+def relative():
+    return depth_anything(SPEC)
+
+
+@pytest.fixture(scope="module")
+def folder(relative, tmp_path_factory):
+    path = tmp_path_factory.mktemp("relative")
+    relative.save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def from_folder(folder):
+    return load_weights(SPEC, folder)[0]
+
+
+@pytest.fixture(scope="module")
+def file(folder):
+    path = folder.with_name("original.pth")
+    torch.save(original_keys(load_file(folder / "model.safetensors")), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def from_file(file):
+    return load_weights(SPEC, file)[0]
+
+
+@pytest.fixture(scope="module")
+def original(folder):
+    return original_positions(type(depth_anything(SPEC)).from_pretrained(folder).eval())
+
+
+def gap(theirs, ours, batch, height, width):
+    pixels = photograph(batch, height, width)
+    with torch.inference_mode():
+        return distance(ours(pixels), output(theirs, pixels))
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_a_folder_agrees_with_transformers(size, relative, from_folder):
+    assert from_folder.spec.encoder.position_rule == "size"
+    assert gap(relative, from_folder, *size) <= MAX_OF_RANGE
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_an_original_file_agrees_with_the_original_positions(size, original, from_file):
+    assert from_file.spec.encoder.position_rule == "offset"
+    assert gap(original, from_file, *size) <= MAX_OF_RANGE
+
+
+def test_the_two_kinds_of_file_are_one_network_at_the_training_size_only(from_folder, from_file):
+    for size, low, high in (((1, 70, 70), 0, 0), ((1, 56, 98), NOTICEABLE, 1), ((1, 70, 84), NOTICEABLE, 1)):
+        pixels = photograph(*size)
+        with torch.inference_mode():
+            found = distance(from_folder(pixels), from_file(pixels))
+        assert low <= found <= high
+
+
+@pytest.mark.parametrize("size", [(1, 56, 98), (2, 70, 70)], ids=str)
+def test_so_does_the_form_that_is_exported(size, relative, original, from_folder, from_file):
+    deployed = deployable(from_file)
+    assert not any(name.endswith("gamma") for name, _ in deployed.named_parameters())
+    assert gap(original, deployed, *size) <= MAX_OF_RANGE
+    assert gap(relative, deployable(from_folder), *size) <= MAX_OF_RANGE
+
+
+def test_metric_depth_is_a_sigmoid_times_the_limit(tmp_path):
+    theirs = depth_anything(METRIC, kind="metric", limit=80)
+    theirs.save_pretrained(tmp_path)
+    ours = load_weights(METRIC, tmp_path)[0]
+    for size in ((1, 70, 70), (2, 56, 98)):
+        assert gap(theirs, ours, *size) <= MAX_OF_RANGE
+    depth = ours(photograph(1, 56, 98))
+    assert depth.min() > 0
+    assert depth.max() < 80
+    assert depth.max() - depth.min() > 20
+
+
+def test_the_giant_has_gated_layers(tmp_path):
+    spec = replace(SPEC, encoder=replace(SPEC.encoder, feed_forward="swiglu"))
+    theirs = depth_anything(spec, swiglu=True)
+    theirs.save_pretrained(tmp_path)
+    assert gap(theirs, load_weights(spec, tmp_path)[0], 1, 56, 98) <= MAX_OF_RANGE
+    torch.save(original_keys(load_file(tmp_path / "model.safetensors")), tmp_path / "giant.pth")
+    ours = load_weights(spec, tmp_path / "giant.pth")[0]
+    assert gap(original_positions(theirs), ours, 1, 56, 98) <= MAX_OF_RANGE
+
+
+@pytest.fixture(scope="module")
+def third(file):
+    tensors = torch.load(file)
+    head = {key.replace("depth_head", "model.head"): value for key, value in tensors.items() if "depth_head" in key}
+    found = {
+        **{f"model.backbone.{key}": value for key, value in tensors.items() if "pretrained" in key},
+        **{key: value for key, value in head.items() if "refinenet4.resConfUnit1" not in key},
+    }
+    for number, shape in ((0, (32, 8, 3, 3)), (2, (1, 32, 1, 1))):
+        found[f"model.head.scratch.sky_output_conv2.{number}.weight"] = torch.zeros(shape)
+        found[f"model.head.scratch.sky_output_conv2.{number}.bias"] = torch.zeros(shape[0])
+    path = file.with_name("third.pth")
+    torch.save(found, path)
+    return path
+
+
+def test_depth_anything_3_is_the_exponential_with_a_norm_of_its_own(original, third):
+    ours, match = load_weights(THIRD, third)
+    assert match.family == "Depth Anything 3"
+    assert {reason for key, reason in match.unused if "sky" in key}.pop().startswith("the sky is an output of its own")
+    pixels, eps = photograph(2, 56, 98), original.backbone.layernorm.eps
+    try:
+        original.backbone.layernorm.eps = 1e-5
+        assert distance(ours(pixels).log(), output(original, pixels)) <= MAX_OF_RANGE
+    finally:
+        original.backbone.layernorm.eps = eps
+
+
+# --- positions --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.1])
+def test_positions_are_those_of_the_formula(offset):
+    grid = torch.randn(5, 5, 3, generator=torch.Generator().manual_seed(0))
+    for height, width in ((1, 1), (5, 6), (4, 7), (37, 2), (74, 49)):
+        across, down = (torch.from_numpy(weights(n, 5, offset)) for n in (width, height))
+        wanted = torch.einsum("ia,jb,abd->ijd", down, across, grid.double()).reshape(1, height * width, 3)
+        found = dinov2.resized(grid, height, width, offset)
+        assert (found - wanted).abs().max() <= 1e-5 * (wanted.max() - wanted.min())
+    assert torch.equal(dinov2.resized(grid, 5, 5, offset), grid.reshape(1, 25, 3))
+
+
+def test_registers_are_leading_tokens_without_positions():
+    spec = replace(SPEC, encoder=replace(SPEC.encoder, registers=4))
+    assert spec.encoder.tokens.prefix == 5
+    taps = dinov2.Dinov2Encoder(spec.encoder, spec.taps)(torch.rand(2, 3, 28, 42))
+    assert [tuple(tap.shape) for tap in taps] == [(2, 5 + 6, 48)] * 4
+
+
+# --- faults -----------------------------------------------------------------------------------------------------------
+
+
+def antialiased(grid, height, width, _offset):
+    image = grid.permute(2, 0, 1)[None]
+    found = F.interpolate(image, size=(height, width), mode="bicubic", antialias=True)
+    return found.flatten(2).transpose(1, 2)
+
+
+def test_planted_faults_are_seen(original, from_file, file):
+    size = (1, 42, 56)
+    with mock.patch.object(dinov2, "resized", antialiased):
+        assert gap(original, from_file, *size) > NOTICEABLE
+    norm, from_file.encoder.norm = from_file.encoder.norm, torch.nn.Identity()
+    assert gap(original, from_file, *size) > NOTICEABLE
+    from_file.encoder.norm = norm
+    gains = from_file.encoder.blocks[2].ls1
+    from_file.encoder.blocks[2].ls1 = torch.nn.Identity()
+    assert gap(original, from_file, *size) > NOTICEABLE
+    from_file.encoder.blocks[2].ls1 = gains
+    assert gap(original, load_weights(replace(SPEC, taps=(3, 4, 5, 6)), file)[0], *size) > NOTICEABLE
+    assert gap(original, from_file, *size) <= MAX_OF_RANGE  # all faults are gone
+
+
+def test_a_configuration_of_another_network_is_refused(folder, tmp_path):
+    config = json.loads((folder / "config.json").read_text())
+    (tmp_path / "model.safetensors").symlink_to(folder / "model.safetensors")
+    faults = [
+        ({"max_depth": 3}, {}, "max_depth = 3"),
+        ({"depth_estimation_type": "metric", "max_depth": 20}, {}, "depth_estimation_type = 'metric'"),
+        ({}, {"out_indices": [4, 5, 6, 7], "out_features": None}, "out_features = "),
+        ({}, {"apply_layernorm": False}, "apply_layernorm = False"),
+        ({}, {"image_size": 224}, "image_size = 224"),
+    ]
+    for top, backbone, message in faults:
+        changed = {**config, **top, "backbone_config": {**config["backbone_config"], **backbone}}
+        (tmp_path / "config.json").write_text(json.dumps(changed))
+        with pytest.raises(BadFileError) as caught:
+            load_weights(SPEC, tmp_path)
+        assert message in str(caught.value)
+    with pytest.raises(BadFileError, match="depth_estimation_type = 'relative'"):
+        load_weights(METRIC, folder)
