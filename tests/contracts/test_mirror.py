@@ -17,7 +17,8 @@ TESTED_IN = {
     "jobs/test_models.py": "cli/models",
     "cli/test_keys_option.py": "cli/convert jobs/export/convert",
     "cli/test_faults_output.py": "cli/shared/stderr",
-    "core/encoders/test_base.py": "core/encoders/beit core/encoders/cnn core/encoders/swin core/encoders/transformer",
+    "core/encoders/test_base.py": "core/encoders/beit core/encoders/cnn core/encoders/dinov2 "
+    "core/encoders/swin core/encoders/transformer",
     "core/test_spec.py": "core/decode core/documents core/limits core/names core/ranges core/size",
     "core/test_optional.py": "core/errors",
     "engine/test_profiles.py": "core/profile",
@@ -68,6 +69,8 @@ TESTED_IN = {
     "model/families/backbone_config model/families/huggingface_backbone model/rewrites/relative",
     "model/families/test_midas.py": "model/decoders model/enlarge model/families/levit model/families/nextvit",
     "model/rewrites/test_batch_norm.py": "model/encoders/norms",
+    "model/test_dinov2_oracle.py": "model/encoders/dinov2 model/families/depth_anything model/families/dinov2_config "
+    "model/rewrites/gains",
     "model/test_huggingface_oracle.py": "model/checkpoints/huggingface model/families/huggingface",
     "contracts/doors/test_new_encoder.py": "model/encoders/base model/encoders/registry",
     "contracts/doors/test_new_family.py": "model/families/family",
@@ -111,6 +114,7 @@ WITHOUT_A_MODULE = {
     "measure/test_metrics_depth.py": "metrics of depth",
     "model/test_backbone_oracle.py": "BEiT, Swin and Swin V2 compared with transformers and timm",
     "model/families/test_midas.py": "MiDaS files on encoders of their own",
+    "model/test_dinov2_oracle.py": "Depth Anything compared with transformers",
     "model/test_huggingface_oracle.py": "networks compared with transformers",
     "model/test_parts.py": "parts of the network compared with independent ones",
     "model/test_published_networks.py": "full-size published networks",

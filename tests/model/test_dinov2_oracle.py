@@ -13,6 +13,8 @@ from support.huggingface import distance, photograph
 from support.tiny import tiny_spec
 
 from dpt_deploy.core.errors import BadFileError
+from dpt_deploy.core.recipe import load_recipe
+from dpt_deploy.model.build import build
 from dpt_deploy.model.checkpoints.load import load_weights
 from dpt_deploy.model.encoders import dinov2
 from dpt_deploy.model.rewrites.exact import deployable
@@ -143,6 +145,29 @@ def test_depth_anything_3_is_the_exponential_with_a_norm_of_its_own(original, th
         assert distance(ours(pixels).log(), output(original, pixels)) <= MAX_OF_RANGE
     finally:
         original.backbone.layernorm.eps = eps
+
+
+# In millions, of the authors' pages.
+PUBLISHED = {"da2-small": 24.8, "da2-base": 97.5, "da2-large": 335.3}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_published_networks_have_the_published_size(name):
+    spec = load_recipe(name).model
+    width, channels = spec.encoder.width, spec.fusion_channels
+    dead = width + 2 * (9 * channels + 1) * channels  # a token of pre-training, and a unit that never runs
+    assert round((parameters(spec) + dead) / 1e6, 1) == PUBLISHED[name]
+
+
+def test_the_giant_and_the_metric_networks_can_be_built():
+    assert 1.2e9 < parameters(load_recipe("da2-giant").model) < 1.4e9
+    large = parameters(load_recipe("da2-large").model)
+    for name in ("da2-large-indoor", "da2-large-outdoor", "da1-large", "da3-mono", "da3-metric"):
+        assert parameters(load_recipe(name).model) == large
+
+
+def parameters(spec):
+    return sum(parameter.numel() for parameter in build(spec).parameters())
 
 
 # --- positions --------------------------------------------------------------------------------------------------------

@@ -118,7 +118,7 @@ class Dinov2Encoder(Encoder):
         return [features[tap] for tap in self.taps]
 
 
-def _blocks(spec: Dinov2Spec, count: int) -> nn.Module:
+def _blocks(spec: Dinov2Spec, count: int) -> nn.Sequential:
     gated = {"mlp_layer": SwiGLUPacked, "act_layer": nn.SiLU} if spec.feed_forward == "swiglu" else {}
     vit = VisionTransformer(
         img_size=spec.patch,
@@ -135,5 +135,5 @@ def _blocks(spec: Dinov2Spec, count: int) -> nn.Module:
         weight_init="skip",
         **gated,
     )
-    blocks: nn.Module = vit.blocks
+    blocks: nn.Sequential = vit.blocks
     return blocks

@@ -211,7 +211,7 @@ def test_another_number_of_classes_is_reported(tmp_path):
 
 
 FOREIGN = {
-    "depth anything": ({"depth_head.scratch.layer1_rn.weight": torch.zeros(1)}, "Depth Anything"),
+    "zoe depth": ({"core.core.depth_head.scratch.layer1_rn.weight": torch.zeros(1)}, "ZoeDepth"),
     "nothing known": ({"conv.weight": torch.zeros(1)}, "its keys are like conv.weight"),
 }
 
