@@ -33,9 +33,7 @@ _FAMILIES: list[Family] = [
 ]
 
 # A part of a key, and the network that has it: for the error message only. The first that is found counts.
-_FOREIGN = (
-    ("backbone.embeddings.", "a Hugging Face DPT with a separate backbone"),
-)
+_FOREIGN = (("backbone.embeddings.", "a Hugging Face DPT with a separate backbone"),)
 
 
 def register_family(family: Family) -> None:
