@@ -3,6 +3,7 @@
 #
 #   nlohmann_json          required
 #   DPT_ONNXRUNTIME_INCLUDE, DPT_ONNXRUNTIME_LIBRARY
+#   DPT_OPENVINO_INCLUDE, DPT_OPENVINO_LIBRARY, DPT_OPENVINO_VERSION    of its Python wheel
 #   TENSORRT_INCLUDE_DIR, DPT_CUDA_INCLUDE, DPT_CUDA_LIBRARY    where TENSORRT_ROOT leads to headers; nvcc (CMAKE_CUDA_COMPILER)
 
 option(DPT_FETCH "Download Debian's header packages into the build folder where the system has none" ON)
@@ -47,6 +48,28 @@ if(DPT_ONNXRUNTIME_INCLUDE)
   message(STATUS "ONNX Runtime: ${DPT_ONNXRUNTIME_INCLUDE}, ${DPT_ONNXRUNTIME_LIBRARY}")
 else()
   message(STATUS "ONNX Runtime: no headers; .onnx files will not run (libonnxruntime-dev, or ONNXRUNTIME_ROOT)")
+endif()
+
+# --- OpenVINO's C headers and library, both of its Python wheel; the library is opened at run time
+
+option(DPT_OPENVINO "Build the back end for OpenVINO where its Python wheel is installed" ON)
+if(DPT_OPENVINO AND NOT DPT_OPENVINO_INCLUDE)
+  find_package(Python3 COMPONENTS Interpreter QUIET)
+  if(Python3_Interpreter_FOUND)
+    execute_process(
+      COMMAND "${Python3_EXECUTABLE}" "${CMAKE_CURRENT_LIST_DIR}/find_openvino.py"
+      OUTPUT_VARIABLE wheel OUTPUT_STRIP_TRAILING_WHITESPACE)
+    if(wheel)
+      list(GET wheel 0 DPT_OPENVINO_INCLUDE)
+      list(GET wheel 1 DPT_OPENVINO_LIBRARY)
+      list(GET wheel 2 DPT_OPENVINO_VERSION)
+    endif()
+  endif()
+endif()
+if(DPT_OPENVINO AND DPT_OPENVINO_INCLUDE)
+  message(STATUS "OpenVINO: ${DPT_OPENVINO_INCLUDE}, ${DPT_OPENVINO_LIBRARY}")
+else()
+  message(STATUS "OpenVINO: no headers; the back end 'openvino' is left out (pip install openvino)")
 endif()
 
 # --- TensorRT's or TensorRT-RTX's headers, the CUDA runtime (of a toolkit, or of the wheel nvidia-cuda-runtime), nvcc

@@ -21,6 +21,9 @@ struct Registry {
 #ifdef DPT_WITH_ONNXRUNTIME
     entries.push_back({"onnxruntime", "onnx", open_onnxruntime});
 #endif
+#ifdef DPT_WITH_OPENVINO  // after ONNX Runtime, which is the default
+    entries.push_back({"openvino", "onnx", open_openvino});
+#endif
 #ifdef DPT_WITH_TENSORRT
     entries.push_back({"tensorrt", "plan", open_tensorrt});
 #endif

@@ -75,6 +75,7 @@ ChosenBackend choose_backend(const std::string& name, const std::string& kind);
 std::string backend_names();
 
 std::unique_ptr<Backend> open_onnxruntime(const std::string&, const Sidecar&, const BackendOptions&);
+std::unique_ptr<Backend> open_openvino(const std::string&, const Sidecar&, const BackendOptions&);
 std::unique_ptr<Backend> open_tensorrt(const std::string&, const Sidecar&, const BackendOptions&);
 
 }  // namespace dpt::core

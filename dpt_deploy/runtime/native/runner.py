@@ -24,12 +24,25 @@ from dpt_deploy.runtime.request import RunnerRequest
 
 
 class NativeRunner:
-    """Runs an artefact in the C++ library. ``size`` is a fixed network size for :meth:`predict`."""
+    """Runs an artefact in the C++ library.
+
+    ``size`` is a fixed network size for :meth:`predict`. ``backend`` names the library's back end (``onnxruntime``,
+    ``openvino``, ``tensorrt``); empty: the first that runs the kind of file.
+    """
 
     name = "native"
 
-    def __init__(self, path: Path, sidecar: Sidecar, *, threads: int | None = None, size: Size | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        sidecar: Sidecar,
+        *,
+        threads: int | None = None,
+        size: Size | None = None,
+        backend: str = "",
+    ) -> None:
         self._path = path
+        self._backend = backend
         self._threads = threads
         self._size = size or Size(0, 0)
         self._library = native.load_library()
@@ -55,6 +68,7 @@ class NativeRunner:
     def __enter__(self) -> Self:
         options = native.Options(
             struct_size=sizeof(native.Options),
+            backend=self._backend.encode() or None,
             threads=self._threads or 0,
             height=self._size.height,
             width=self._size.width,

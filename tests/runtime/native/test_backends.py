@@ -1,0 +1,93 @@
+"""Back ends of the C++ library for ONNX files: ONNX Runtime and OpenVINO, each against the same library in Python."""
+
+import numpy as np
+import pytest
+import skimage.data
+from support.native import native_build
+from support.tiny import copied, exported
+
+from dpt_deploy.artifact.store import open_artifact
+from dpt_deploy.core.errors import BadFileError, IncompatibleError, UsageError
+from dpt_deploy.core.size import Size
+from dpt_deploy.jobs.predict.load import load
+from dpt_deploy.measure.metrics import range_error
+from dpt_deploy.runtime.native.runner import NativeRunner
+
+pytestmark = [pytest.mark.needs("compiler"), pytest.mark.needs("openvino")]
+
+MAX_OF_RANGE = 1e-6  # the same network in the same library
+BACKENDS = {"onnxruntime": "ort", "openvino": "openvino"}
+PHOTOGRAPH = skimage.data.coffee()
+
+
+@pytest.fixture(autouse=True)
+def _built():
+    native_build()
+
+
+def mapped(artifact, backend):
+    """The map of the photograph, entirely in C++."""
+    with NativeRunner(artifact.path, artifact.sidecar, backend=backend) as runner:
+        (values,) = runner.predict(PHOTOGRAPH).values()
+        return values
+
+
+def expected(artifact, backend):
+    with load(artifact, runtime=BACKENDS[backend]) as predictor:
+        found = predictor(PHOTOGRAPH)
+        return found.labels if found.depth is None else found.depth
+
+
+@pytest.mark.parametrize("options", [{}, {"input_kind": "uint8"}, {"static": Size(64, 96)}], ids=str)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_depth_is_that_of_the_same_library_in_python(backend, options):
+    artifact = exported("tiny-vit", **options)
+    assert range_error(mapped(artifact, backend), expected(artifact, backend))[0] <= MAX_OF_RANGE
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_eight_bits_are_those_of_the_same_library_in_python(backend):
+    engine = exported("tiny-vit", precision="int8")
+    artifact = open_artifact(engine.path.with_name(engine.sidecar.quantisation.twin))
+    found = mapped(artifact, backend)
+    assert range_error(found, expected(artifact, backend))[0] <= MAX_OF_RANGE
+    assert range_error(found, mapped(exported("tiny-vit"), backend))[0] > MAX_OF_RANGE  # it is not FP32
+    with NativeRunner(engine.path, engine.sidecar, backend="onnxruntime") as runner:  # its kind of file is not refused
+        assert runner.outputs
+    with (
+        pytest.raises(IncompatibleError, match="runs fp32 and int8-cpu"),
+        NativeRunner(engine.path, engine.sidecar, backend="openvino"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_labels_from_the_graph_are_equal(backend):
+    artifact = exported("tiny-seg", output_kind="labels")
+    np.testing.assert_array_equal(mapped(artifact, backend), expected(artifact, backend))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_one_model_takes_any_batch_and_size_in_turn(backend):
+    artifact, rng = exported("tiny-vit"), np.random.default_rng(0)
+    with NativeRunner(artifact.path, artifact.sidecar, backend=backend) as runner, load(artifact) as predictor:
+        for shape in ((1, 3, 64, 64), (3, 3, 64, 96), (1, 3, 64, 64), (2, 3, 128, 32)):
+            inputs = {"pixel_values": rng.standard_normal(shape).astype(np.float32)}
+            found = runner.infer(inputs)["predicted_depth"]
+            assert range_error(found, predictor.infer(inputs))[0] <= 1e-5
+            assert range_error(found, predictor.infer({"pixel_values": inputs["pixel_values"] * 0.9}))[0] > 1e-4
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_input_that_does_not_fit_is_refused(backend):
+    artifact = exported("tiny-vit", static=Size(64, 96))
+    inputs = {"pixel_values": np.zeros((1, 3, 96, 64), np.float32)}
+    with NativeRunner(artifact.path, artifact.sidecar, backend=backend) as runner, pytest.raises(UsageError):
+        runner.infer(inputs)
+
+
+def test_openvino_names_a_file_that_it_cannot_read(tmp_path):
+    artifact = copied(exported("tiny-vit"), tmp_path)
+    artifact.path.write_bytes(bytes(artifact.path.stat().st_size))
+    with pytest.raises(BadFileError), NativeRunner(artifact.path, artifact.sidecar, backend="openvino"):
+        pass
