@@ -122,7 +122,6 @@ WITHOUT_A_MODULE = {
     "model/test_state.py": "state dicts of every recipe",
     "runtime/native/test_backends.py": "back ends of the C++ library",
     "runtime/native/test_build.py": "the C++ build",
-    "runtime/test_matrix.py": "the shipped networks in every runtime of a CPU",
 }
 
 
