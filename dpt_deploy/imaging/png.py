@@ -1,7 +1,7 @@
 """Uncompressed PNG files, as the C++ library writes them.
 
 The original tools write 16-bit maps without compression. OpenCV filters every row of such a file all the same, which
-takes ten times as long as all that is done here.
+takes several times as long as all that is done here.
 """
 
 from __future__ import annotations
