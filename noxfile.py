@@ -2,7 +2,8 @@
 """The checks. Plain ``nox`` is ``make test``: lint, types, layers and tests, in the Python that runs nox.
 
 ``partial``, ``oldest`` and ``wheel`` make environments of their own in .nox/, which take gigabytes: an installation
-with one extra, the oldest versions that pyproject.toml admits, and the wheel outside the sources.
+with one extra, the oldest versions that pyproject.toml admits, and the wheel outside the sources. ``clients`` makes its
+own in build/.
 """
 
 import os
@@ -171,6 +172,48 @@ def oldest(session):
     session.env["OMP_NUM_THREADS"] = "1"
     chosen = session.posargs or ["tests/graph/test_exporter.py", "tests/jobs/export", "tests/jobs/verify"]
     session.run("pytest", "-n", WORKERS, *chosen)
+
+
+@nox.session(venv_backend="none")
+def clients(session):
+    """Every precision in software that is not ours. ``nox -s clients -- RESULT.json`` records it (default: build/)."""
+    folder, script = ROOT / "build/clients", "benchmarks/clients.py"
+    folder.mkdir(parents=True, exist_ok=True)
+    result = session.posargs[0] if session.posargs else str(folder / "clients.json")
+    photographs = ["--calibration", str(ROOT / "dpt_deploy/data/photographs"), "--force"]
+    for name in ("tiny", "tiny-vit", "tiny-conv"):
+        for options in ([], ["--precision", "fp16", *photographs[:2]], ["--precision", "int8", *photographs]):
+            here(session, "dpt_deploy", "export", "--backbone", name, *options, "-o", str(folder))
+    for options in (["--input", "uint8"], ["--static", "192"], ["--opset", "20"]):
+        here(session, "dpt_deploy", "export", "--backbone", "tiny", *options, "-o", str(folder))
+    for name in ("tiny", "tiny-vit"):
+        here(session, "dpt_deploy", "convert", "--backbone", name, "-o", str(folder / f"{name}-hf"))
+
+    installed = ("onnxruntime", "openvino", "opencv", "onnx", "transformers")
+    session.run(sys.executable, script, result, str(folder), *installed)
+    for version in ("1.30.0", "1.29.0"):  # the lowest that pyproject.toml admits, and one that is known to be wrong
+        python = _environment(session, f"ort-{version}", f"onnxruntime=={version}", "numpy", "click", "rich")
+        session.run(python, script, result, str(folder), "onnxruntime", external=True)
+        codes = [6] if version == "1.29.0" else [0]
+        golden = ["verify", str(folder / "tiny-int8.onnx"), "--golden"]
+        session.run(python, "-m", "dpt_deploy", *golden, external=True, success_codes=codes)
+    python = _environment(session, "tools", "polygraphy", "tract", "onnx", "onnxruntime", "numpy")
+    session.run(python, script, result, str(folder), "polygraphy", "tract", external=True)
+    if shutil.which("npm"):
+        session.env["CLIENTS_NODE"] = str(folder / "node")
+        install = ["npm", "install", "--ignore-scripts", "--no-audit", "--prefix", str(folder / "node")]
+        session.run(*install, "onnxruntime-node", external=True)
+        session.run(sys.executable, script, result, str(folder), "node")
+
+
+def _environment(session, name, *requirements):
+    """Make a virtual environment in build/ and return its Python; this package is imported from the sources."""
+    folder = ROOT / "build/clients/environments" / name
+    session.run(sys.executable, "-m", "venv", str(folder))
+    python = str(folder / "bin/python")
+    session.run(python, "-m", "pip", "install", "--quiet", *requirements, external=True)
+    session.env["PYTHONPATH"] = str(ROOT)
+    return python
 
 
 def _installed(session):

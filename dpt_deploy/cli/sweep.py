@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     help="Name of a network (see `dpt-deploy models`) or a recipe file (.toml).",
 )
 @click.option("--weights", metavar="FILE|NAME|random", help="Weights to use (default: the published ones).")
-@res_option("Network input sizes.  [default: 1 to 2.67 times the training size]")
+@res_option("Network sizes, the training size and others.  [default: 1 to 2.67 times the training size]")
 @click.option(
     "--precision",
     "precisions",

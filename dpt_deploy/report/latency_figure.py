@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import matplotlib as mpl
@@ -30,6 +31,8 @@ _LOOKS = {
 _OTHER = ("#e69f00", "v")
 _DASHES = ("solid", (0, (5, 2)), (0, (2, 2)), (0, (1, 2)))  # by batch
 _HEAD = 0.62  # inches above the panels
+_LINE = 0.15  # inches of a further line of the subtitle
+_CHARACTERS_AN_INCH = 15  # of the subtitle
 _GAP = 0.068  # minimal distance of two labels, as a share of the panel's height
 _STYLE: Any = {**STYLE, "axes.labelcolor": QUIET}
 
@@ -73,12 +76,15 @@ def draw_latency(result: Data, path: Path) -> None:
         panels.append(lambda axes: over(axes, series, _memory(result["rows"])))
     height = 4.9 if len(sizes) > 1 else 2.5 + 0.4 * len(series)
     with mpl.rc_context(_STYLE):
-        width = 3.7 + 0.09 * max(len(entry.name) for entry in series)
-        figure = Figure(figsize=(width * len(panels), height))
-        figure.set_layout_engine("constrained", w_pad=0.16, h_pad=0.1, rect=(0, 0, 1, 1 - _HEAD / height))
+        width = (3.7 + 0.09 * max(len(entry.name) for entry in series)) * len(panels)
+        lines = wrap(_subtitle(result), int((width - 0.32) * _CHARACTERS_AN_INCH))
+        head = _HEAD + _LINE * (len(lines) - 1)
+        height += head - _HEAD
+        figure = Figure(figsize=(width, height))
+        figure.set_layout_engine("constrained", w_pad=0.16, h_pad=0.1, rect=(0, 0, 1, 1 - head / height))
         for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             panel(axes)
-        _head(figure, result, height)
+        _head(figure, result["model"], lines, height)
         metadata: dict[str, Any] = {"Date": None} if path.suffix.lower() == ".svg" else {}
         with atomic_path(path) as temporary, write_errors(path):
             figure.savefig(temporary, dpi=200, metadata=metadata)
@@ -249,13 +255,17 @@ def _apart(places: Sequence[float]) -> list[float]:
     return found
 
 
-def _head(figure: Any, result: Data, height: float) -> None:
-    """Write the model, the machine and the versions above the panels."""
+def _subtitle(result: Data) -> str:
+    """The machine, the versions and the weights."""
     machine = result["environment"]
     versions = versions_of(machine)
     date = str(result.get("recorded", "")).partition("T")[0]
     where = f"{machine['processor']}, {machine['cores']} cores"
-    line = ", ".join([where, *versions, f"weights: {result['weights']}", *([date] if date else [])])
+    return ", ".join([where, *versions, f"weights: {result['weights']}", *([date] if date else [])])
+
+
+def _head(figure: Any, model: str, lines: Sequence[str], height: float) -> None:
+    """Write the model and the subtitle above the panels."""
     place = 0.16 / figure.get_figwidth()
-    figure.text(place, 1 - 0.12 / height, result["model"], fontsize=13, fontweight="bold", va="top")
-    figure.text(place, 1 - 0.37 / height, line, fontsize=9, color=QUIET, va="top")
+    figure.text(place, 1 - 0.12 / height, model, fontsize=13, fontweight="bold", va="top")
+    figure.text(place, 1 - 0.37 / height, "\n".join(lines), fontsize=9, color=QUIET, va="top")

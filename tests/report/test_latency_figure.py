@@ -10,6 +10,8 @@ from support import latency
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install -e '.[study]'")
 
+from matplotlib.figure import Figure
+
 from dpt_deploy.core.errors import MissingExtraError, ResourceError, UsageError
 from dpt_deploy.report import latency_figure as latency_plot
 from dpt_deploy.report.bench_plot import check_plot, plot_result
@@ -111,3 +113,17 @@ def test_names_are_apart_and_within_the_panel(places):
 
 def test_names_that_do_not_touch_stay_where_they_belong():
     assert latency_plot._apart([0.1, 0.5, 0.9]) == [0.1, 0.5, 0.9]
+
+
+@pytest.mark.parametrize("weights", ["tiny.safetensors", "random, seed 0: it has learned nothing, " * 3])
+def test_the_subtitle_stays_inside_the_picture(weights, tmp_path, monkeypatch):
+    right = []
+    save = Figure.savefig
+
+    def saved(figure, *args, **options):
+        save(figure, *args, **options)
+        right.extend(text.get_window_extent().x1 / figure.bbox.width for text in figure.texts)
+
+    monkeypatch.setattr(Figure, "savefig", saved)
+    draw_latency({**without_memory(latency.result(sizes=("64",))), "weights": weights}, tmp_path / "a.svg")
+    assert max(right) <= 1.0

@@ -173,8 +173,8 @@ def recorded(mean, *, verified=True, precision="int8"):
 @pytest.mark.parametrize(
     ("sidecar", "limit"),
     [
-        (recorded(0.006), 0.03),
-        (recorded(0.01), 0.04),
+        (recorded(0.006), 0.04),
+        (recorded(0.012), 0.048),
         (recorded(0.05), 0.06),  # never more than the recipe allows
         (recorded(0.006, verified=False), 0.06),
         (recorded(0.006, precision="fp16"), 0.06),

@@ -1,0 +1,62 @@
+"""Markdown for the survey of software that is not ours; see :mod:`dpt_deploy.report.benchmark_page`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dpt_deploy.report.bench_tables import TextTable
+from dpt_deploy.report.sections import Result, Section, markdown, source
+
+_PIPELINE = "transformers"  # runs photographs, not the golden images
+_Row = Mapping[str, Any]
+
+
+def _clients(result: Result, folder: str) -> str:
+    data = result.data
+    rows = [row for row in data["rows"] if row["client"] != _PIPELINE]
+    clients = list(dict.fromkeys((row["client"], row["version"]) for row in rows))
+    files = list(dict.fromkeys(row["file"] for row in rows))
+    found = {(row["file"], row["client"], row["version"]): row for row in rows}
+    messages = list(dict.fromkeys(row["message"] for row in rows if "message" in row))
+    table = TextTable(
+        ("file", *(f"{client} {version}" for client, version in clients)),
+        tuple((file, *(_cell(found.get((file, *client)), messages) for client in clients)) for file in files),
+    )
+    above = ", ".join(f"{limit:g} in {name}" for name, limit in data["limits"].items())
+    parts = [
+        f"{data['processor']}. Mean error over the range of the output; bold is wrong (above {above}).\n",
+        markdown(table),
+        "".join(f"{number}. `{message}`\n" for number, message in enumerate(messages, 1)),
+        *_pipeline([row for row in data["rows"] if row["client"] == _PIPELINE]),
+        source(result, folder),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _cell(row: _Row | None, messages: Sequence[str]) -> str:
+    if row is None:
+        return ""
+    if "message" in row:
+        return f"fails ({messages.index(row['message']) + 1})"
+    error = f"{row['mean']:.1e}"
+    return error if row["verdict"] == "right" else f"**{error}**"
+
+
+def _pipeline(rows: Sequence[_Row]) -> list[str]:
+    if not rows:
+        return []
+    lines = [f"{row['model']} by {row['mean']:.1e} in the mean and {row['max']:.1e} at most" for row in rows]
+    return [
+        f"transformers {rows[0]['version']}: its pipeline runs a photograph of 3:2. It stretches it to a square and "
+        f"resizes with anti-aliasing, so it differs from `run`: {'; '.join(lines)}.\n"
+    ]
+
+
+CLIENT_KINDS: dict[str, Section] = {
+    "clients": Section(
+        "Files in other software",
+        "`nox -s clients`: every precision of the shipped models, in software that is not ours, compared with PyTorch.",
+        _clients,
+    ),
+}

@@ -1,0 +1,53 @@
+"""The survey of other software: healthy files are right, and a file that is computed wrong is called so."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+from support.scripts import load_script
+from support.tiny import copied, exported, tampered
+
+clients = load_script("clients")
+pytestmark = pytest.mark.needs("torch", "onnxruntime", "cv2", "openvino")
+NAMES = ("onnxruntime", "openvino", "opencv", "onnx")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_healthy_file_is_right_in_every_client(name):
+    row = clients.compared(clients.CLIENTS[name][0], exported("tiny-vit").path)
+    assert row["verdict"] == "right", row
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+def test_8_bits_are_right_in_the_runtimes(name):
+    artifact = exported("tiny-vit", precision="int8")
+    row = clients.compared(clients.CLIENTS[name][0], artifact.path)
+    assert row["mean"] <= artifact.sidecar.outputs[0].tolerance.mean  # a random network: more than a trained one loses
+
+
+def test_a_file_that_is_computed_wrong_is_noticed(tmp_path):
+    def halve(model):
+        tensor = next(each for each in model.graph.initializer if each.name == "fusion.0.out_conv.weight")
+        tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor) / 2, tensor.name))
+
+    spoiled = tampered(exported("tiny-vit"), tmp_path, halve)
+    assert clients.compared(clients.CLIENTS["onnxruntime"][0], spoiled.path)["verdict"] == "wrong"
+
+
+def test_a_client_that_fails_leaves_its_message():
+    def fails(*_):
+        raise RuntimeError("no such operator")
+
+    row = clients.compared(fails, exported("tiny-vit").path)
+    assert (row["verdict"], row["message"]) == ("fails", "no such operator")
+    assert "shape" in clients.differences(np.zeros((1, 2)), np.zeros((1, 3)))["message"]
+
+
+def test_rows_of_a_client_are_replaced(tmp_path, monkeypatch):
+    monkeypatch.setitem(clients.CLIENTS, "onnxruntime", (lambda *_: np.zeros(1), "onnxruntime"))
+    artifact, target = copied(exported("tiny-vit"), tmp_path / "files"), tmp_path / "result.json"
+    for _ in range(2):
+        clients.main(target, artifact.path.parent, "onnxruntime")
+    rows = json.loads(target.read_text())["rows"]
+    assert [(row["file"], row["verdict"]) for row in rows] == [("tiny-vit-fp32", "fails")]
