@@ -321,7 +321,7 @@ TEST(the_header_for_cpp_throws_and_closes) {
   };
   CHECK(thrown([&] { moved.predict({kPixels.data(), 0, 48}); }));
   CHECK(thrown([&] { moved.predict({kPixels.data(), INT32_MAX, INT32_MAX}); }));
-  CHECK(thrown([&] { dpt::write_depth(folder().path("d.pfm"), {80, 49, false, depth.values}); }));
+  CHECK(thrown([&] { dpt::write_depth(folder().path("d.pfm"), {80, 49, false, DPT_INVERSE_DEPTH, depth.values}); }));
   CHECK(thrown([&] { dpt::write_labels(folder().path("l.png"), {0, 0, 3, {}}); }));
 }
 

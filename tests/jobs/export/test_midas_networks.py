@@ -27,7 +27,7 @@ RES = {name: ",".join(str(Size(*size)) for size in sizes) for name, sizes in SIZ
 @pytest.mark.parametrize("name", SIZES)
 def test_one_graph_agrees_at_sizes_and_batches_that_were_not_traced(name, tmp_path, capsys):
     artifact = exported(name)
-    fine(capsys, "verify", artifact.path, "--res", RES[name], "--batch", "1,2,3")
+    fine(capsys, "verify", artifact.path, "--res", RES[name], "--batch", "1,3")
     assert all(case.max <= 1e-4 for case in read_sidecar(artifact.path).parity.cases)
     operators = {node.op_type for node in onnx.load(artifact.path).graph.node}
     assert "BatchNormalization" not in operators
@@ -81,11 +81,10 @@ def test_an_image_is_brought_to_the_one_size(capsys):
     assert result.depth.shape == (400, 600)
 
 
-@pytest.mark.parametrize("name", SIZES)
-def test_diagnose_names_their_modules(name, capsys):
-    path = exported(name, precision="fp16").path
-    size = RES[name].split(",")[0]
-    assert call(["diagnose", str(path), "--res", size, "--json"]) == 0
+def test_diagnose_names_their_modules(capsys):
+    """Of the one network that takes a few seconds."""
+    path = exported("tiny-midas-small", precision="fp16").path
+    assert call(["diagnose", str(path), "--res", "64x96", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["not_finite"] in (None, "")
     assert found["headroom"]
