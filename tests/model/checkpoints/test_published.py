@@ -53,6 +53,24 @@ PUBLISHED_FILES = {
     "dpt_levit_224.pt": ("levit-224", "depth"),
     "midas_v21_small-70d6b9c8.pt": ("midas-v21-small", "depth"),
     "midas_v21_small_256.pt": ("midas-v21-small", "depth"),
+    "depth_anything_v2_vits.pth": ("da2-small", "depth"),
+    "depth_anything_v2_vitb.pth": ("da2-base", "depth"),
+    "depth_anything_v2_vitl.pth": ("da2-large", "depth"),
+    "Depth-Anything-V2-Small-hf/model.safetensors": ("da2-small", "depth"),
+    "depth_anything_v2_metric_hypersim_vits.pth": ("da2-small-indoor", "depth"),
+    "depth_anything_v2_metric_hypersim_vitb.pth": ("da2-base-indoor", "depth"),
+    "depth_anything_v2_metric_hypersim_vitl.pth": ("da2-large-indoor", "depth"),
+    "depth_anything_v2_metric_vkitti_vits.pth": ("da2-small-outdoor", "depth"),
+    "depth_anything_v2_metric_vkitti_vitb.pth": ("da2-base-outdoor", "depth"),
+    "depth_anything_v2_metric_vkitti_vitl.pth": ("da2-large-outdoor", "depth"),
+    "depth_anything_vits14.pth": ("da1-small", "depth"),
+    "depth_anything_vitb14.pth": ("da1-base", "depth"),
+    "depth_anything_vitl14.pth": ("da1-large", "depth"),
+    "depth-anything-small-hf/model.safetensors": ("da1-small", "depth"),
+    "depth-anything-base-hf/model.safetensors": ("da1-base", "depth"),
+    "depth-anything-large-hf/model.safetensors": ("da1-large", "depth"),
+    "DA3METRIC-LARGE.safetensors": ("da3-metric", "depth"),
+    "DA3MONO-LARGE.safetensors": ("da3-mono", "depth"),
 }
 AUTHORS = (
     "https://github.com/isl-org/",
@@ -205,7 +223,25 @@ FULL = {
 
 def test_full_hashes_are_those_that_others_pin():
     found = {file: digest for digest, files in FULL.items() for file in files}
-    assert {entry.file: entry.sha256 for entry in published() if len(entry.sha256) == 64} == found
+    ours = [entry for entry in published() if entry.family.startswith("isl-org/") and len(entry.sha256) == 64]
+    assert {entry.file: entry.sha256 for entry in ours} == found
+
+
+def test_one_hash_is_one_network():
+    networks = {}
+    for entry in published():
+        if len(entry.sha256) == 64:
+            networks.setdefault(entry.sha256, set()).add((entry.recipe, entry.task))
+    assert {len(found) for found in networks.values()} == {1}
+    assert len(networks) >= 16
+
+
+def test_hashes_that_only_others_state_are_marked():
+    """Read from mirrors; the others of Depth Anything from the pointers of its authors."""
+    marked = {entry.file for entry in published() if entry.second_hand}
+    assert marked == {"depth_anything_v2_vitl.pth", "depth_anything_vits14.pth", "DA3METRIC-LARGE.safetensors"}
+    unknown = {entry.file for entry in published() if not entry.sha256 and entry.family.startswith("Depth Anything")}
+    assert unknown == {"depth_anything_v2_metric_hypersim_vits.pth", "DA3MONO-LARGE.safetensors"}
 
 
 def test_a_file_is_recognised_by_its_hash():
