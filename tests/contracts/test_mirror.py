@@ -106,6 +106,7 @@ WITHOUT_A_MODULE = {
     "jobs/build/refit/test_refused.py": "refits that are refused",
     "jobs/build/test_full_size.py": "builds of full-size networks",
     "jobs/export/test_midas_networks.py": "MiDaS networks on encoders of their own, through the commands",
+    "jobs/export/test_relative_positions.py": "files of BEiT and Swin V2 compared with transformers",
     "jobs/export/test_external.py": "weights in a file of their own",
     "jobs/study/test_control.py": "the planted defect of a study",
     "jobs/study/test_data.py": "studies on datasets",

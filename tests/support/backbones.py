@@ -36,8 +36,8 @@ def backbone_config(spec):
     )
 
 
-def backbone_oracle(spec):
-    """Hugging Face's network with random values in every parameter."""
+def backbone_oracle(spec, *, calm=False):
+    """Hugging Face's network with random values in every parameter; ``calm``: ones that bear rounding to 8 bits."""
     config = transformers.DPTConfig(
         backbone_config=backbone_config(spec),
         neck_hidden_sizes=list(spec.reassemble_channels),
@@ -48,7 +48,7 @@ def backbone_oracle(spec):
     norms = {name for name, module in model.named_modules() if isinstance(module, nn.LayerNorm)}
     with torch.no_grad():
         for name, tensor in model.named_parameters():
-            _fill(name, tensor, norm=name.rpartition(".")[0] in norms, generator=generator)
+            _fill(name, tensor, norm=name.rpartition(".")[0] in norms, calm=calm, generator=generator)
         seen = []
         handle = model.head.head[4].register_forward_hook(lambda _module, _inputs, output: seen.append(output))
         backbone_output(model, torch.randn(1, 3, 128, 128, generator=generator))
@@ -62,11 +62,13 @@ def backbone_output(model, pixels):
         return model(pixels).predicted_depth
 
 
-def _fill(name, tensor, *, norm, generator):
-    if name.endswith(("lambda_1", "lambda_2")) or (norm and name.endswith("weight")):
+def _fill(name, tensor, *, norm, calm, generator):
+    if name.endswith(("lambda_1", "lambda_2")):
+        tensor.uniform_(*((0.2, 0.4) if calm else (0.6, 1.4)), generator=generator)
+    elif norm and name.endswith("weight"):
         tensor.uniform_(0.6, 1.4, generator=generator)
-    elif name.endswith("logit_scale"):
-        tensor.uniform_(1.5, 5.5, generator=generator)  # some above ln 100, where the network clamps
+    elif name.endswith("logit_scale"):  # up to 5.5 some are above ln 100, where the network clamps
+        tensor.uniform_(1.5, 3.0 if calm else 5.5, generator=generator)
     elif name.endswith(("bias_table", "cls_token")):
         tensor.normal_(0, 0.5, generator=generator)
     elif tensor.ndim < 2:
