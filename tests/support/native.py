@@ -62,7 +62,7 @@ def built(folder: Path, *targets: str) -> str:
 def native_build(sanitize: str = "") -> Path:
     """The build folder: ``build/cpp``, or one next to it for a sanitizer. Headers are fetched once for all of them.
 
-    The thread sanitizer's has the test of threads and ``dpt_run`` only, and no ONNX Runtime.
+    The thread sanitizer's has the test of threads and ``dpt_run`` only, and neither ONNX Runtime nor OpenVINO.
     """
     folder = ROOT / "build" / f"cpp{'-' + sanitize.partition(',')[0] if sanitize else ''}"
     headers = ROOT / "build/cpp/dependencies"
@@ -74,6 +74,7 @@ def native_build(sanitize: str = "") -> Path:
             "-DDPT_FETCH=OFF",
             f"-DDPT_JSON_INCLUDE={headers / 'include'}",
             "-DDPT_ONNXRUNTIME_INCLUDE=",
+            "-DDPT_OPENVINO=OFF",
         ]
         targets = ["test_threads", "dpt_run"]
     folder.parent.mkdir(exist_ok=True)

@@ -156,7 +156,7 @@ def test_a_tool_says_how_it_is_called(tool):
 
 
 def test_without_onnx_runtime_the_rest_still_builds():
-    """The build for the thread sanitizer has none, because ONNX Runtime is not instrumented."""
+    """The build for the thread sanitizer has no back end, because those libraries are not instrumented."""
     found = run(native_build("thread") / "dpt_run", exported("tiny-vit").path, "x.ppm", "x.pfm")
     assert (found.returncode, "it has: none" in found.stdout) == (3, True)
 
