@@ -34,7 +34,7 @@ def metadata_of(request: ExportRequest, source: WeightsSource) -> dict[str, str]
         "weights.licence": source.licence,
         **{f"output.{task.output}": _quantity(task) for task in request.tasks},
     }
-    return {f"{PREFIX}{key}": value for key, value in facts.items() if value}
+    return {PREFIX + key: value for key, value in facts.items() if value}
 
 
 def _quantity(task: Task) -> str:
