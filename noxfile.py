@@ -197,7 +197,7 @@ def clients(session):
         codes = [6] if version == "1.29.0" else [0]
         golden = ["verify", str(folder / "tiny-int8.onnx"), "--golden"]
         session.run(python, "-m", "dpt_deploy", *golden, external=True, success_codes=codes)
-    python = _environment(session, "tools", "polygraphy", "tract", "onnx", "onnxruntime", "numpy")
+    python = _environment(session, "tools", "polygraphy", "onnx-graphsurgeon", "tract", "onnx", "onnxruntime", "numpy")
     session.run(python, script, result, str(folder), "polygraphy", "tract", external=True)
     if shutil.which("npm"):
         session.env["CLIENTS_NODE"] = str(folder / "node")
