@@ -25,7 +25,8 @@ def _clients(result: Result, folder: str) -> str:
     )
     above = ", ".join(f"{limit:g} in {name}" for name, limit in data["limits"].items())
     parts = [
-        f"{data['processor']}. Mean error over the range of the output; bold is wrong (above {above}).\n",
+        f"{data['processor']}. Mean error over the range of the output; bold is wrong (above {above}; in 8 bits "
+        "four times the recorded error, if that is more). An empty cell was not run.\n",
         markdown(table),
         "".join(f"{number}. `{message}`\n" for number, message in enumerate(messages, 1)),
         *_pipeline([row for row in data["rows"] if row["client"] == _PIPELINE]),
