@@ -14,7 +14,9 @@ class QuantisedFormat:
     """8-bit numbers as ONNX stores them: ``value = step * (stored - zero)``.
 
     ``activations`` and ``weights`` are names of ONNX element types. ``largest`` is the number of steps from zero to the
-    clipping value. With ``outputs`` the outputs of convolutions are quantised as well as their inputs.
+    clipping value. With ``outputs`` the outputs of convolutions are quantised as well as their inputs. With ``offset``
+    all stored numbers are spread over the measured range of an activation, so each has a zero of its own; ``zero`` is
+    that of a range which is not known.
     """
 
     activations: str
@@ -22,6 +24,7 @@ class QuantisedFormat:
     zero: int
     largest: float
     outputs: bool = False
+    offset: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,9 +82,9 @@ class Precision:
 
 _LARGEST_FP16 = 65504.0
 _INT8 = QuantisedFormat("INT8", "INT8", 0, 127.0)
-# Unsigned with zero at 128: the same multiples of the same steps, and the layout for which the integer kernels of ONNX
-# Runtime's CPU are fastest. Its integer convolution returns integers, so outputs are quantised too.
-_INT8_CPU = QuantisedFormat("UINT8", "INT8", 128, 127.0, outputs=True)
+# Unsigned: the layout for which the integer kernels of CPUs are fastest, and which has room for an offset. ONNX
+# Runtime's integer convolution returns integers, so outputs are quantised too.
+_INT8_CPU = QuantisedFormat("UINT8", "INT8", 128, 127.0, outputs=True, offset=True)
 _INT8_FILES = ("int8-cpu", "int8")
 _FP8 = QuantisedFormat("FLOAT8E4M3FN", "FLOAT8E4M3FN", 0, 448.0)
 

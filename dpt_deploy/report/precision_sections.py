@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dpt_deploy.report.bench_tables import TextTable
@@ -94,6 +94,62 @@ def _refusals(rows: list[Mapping[str, Any]]) -> list[str]:
     return [f"{who}, {', '.join(files)}: `{message.strip()}`" for (who, message), files in met.items()]
 
 
+def _nncf(result: Result, folder: str) -> str:
+    networks = result.data["networks"]
+    facts = TextTable(
+        (
+            "network",
+            "weights",
+            "size",
+            "runtime",
+            "file",
+            "mean of range",
+            "max",
+            "SQNR",
+            "AbsRel (FP32)",
+            "ours / NNCF",
+        ),
+        tuple(_compared(network, row) for network in networks for row in network["files"]),
+    )
+    speeds = TextTable(
+        ("network", "size", "runtime", "our speed / NNCF's", "rounds"),
+        tuple(
+            (
+                network["network"],
+                network["size"],
+                runtime,
+                _interval(found.get("ratio"), 2) if "ratio" in found else found["message"],
+                str(found.get("rounds", "-")),
+            )
+            for network in networks
+            for runtime, found in network["speed"].items()
+        ),
+    )
+    where = f"{machine(result.data['environment'])}; NNCF {result.data['environment']['nncf']}.\n"
+    return "\n".join([where, markdown(facts), markdown(speeds), source(result, folder)])
+
+
+def _compared(network: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[str, ...]:
+    """One file in one runtime; the paired ratio of the mean errors stands in our row."""
+    about = (network["network"], network["weights"], network["size"], row["runtime"], row["maker"])
+    if "message" in row:
+        return (*about, row["message"], "-", "-", "-", "-")
+    paired = network["paired"][row["runtime"]] if row["maker"] == "ours" else None
+    exact = network["fp32_abs_rel"]
+    return (
+        *about,
+        f"{_mean(row['mean']):.2e}",
+        f"{_mean(row['max']):.2e}",
+        f"{row['sqnr']:.1f} dB",
+        f"{_mean(row['abs_rel']):.4f} ({_mean(exact):.4f})" if exact else "-",
+        _interval((paired["value"], paired["low"], paired["high"]), 2) if paired else "-",
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
 def _memory(result: Result, folder: str) -> str:
     data = result.data
     facts = TextTable(
@@ -139,6 +195,14 @@ PRECISION_KINDS: dict[str, Section] = {
         "Max in PyTorch: PyTorch's own largest error in the same 16 bits on the same image. SQNR: compared with FP32.\n"
         "Low precision: share of the engine's arithmetic below FP32. Weights are random, except those of `tiny`.",
         _precisions,
+    ),
+    "nncf": Section(
+        "Precisions: 8 bits compared with NNCF",
+        "`python benchmarks/nncf_comparison.py`: our `int8-cpu` files and those that NNCF makes of the same FP32 graph\n"
+        "from the same calibration images. Errors are distances to FP32, over the range of the output, on rendered\n"
+        "scenes that calibrated nothing. Ours / NNCF: ratio of the mean errors over the same images, with its 95 %\n"
+        "interval. Random weights have learned nothing, so they have no AbsRel. Speeds are interleaved in one run.",
+        _nncf,
     ),
     "calibration-memory": Section(
         "Memory of a calibration",

@@ -12,7 +12,7 @@ from onnx import ModelProto, TensorProto, helper
 from dpt_deploy.core.spec import TensorSpec
 from dpt_deploy.graph.analysis.opened import OpenedGraph
 
-IDLE_BIAS = ".idle_bias"  # in the name of a bias that changes nothing (graph/precision/qdq.py)
+ADDED_BIAS = ".added_bias"  # in the name of a bias that quantising added to a convolution without one
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 
@@ -49,7 +49,7 @@ def _weights(model: ModelProto) -> list[TensorProto]:
     """List the initializers that are weights.
 
     These are floating-point numbers and, in a quantised graph, the integers or 8-bit floats that DequantizeLinear
-    restores. The scales and zero points of a quantised graph are not weights, nor are biases that change nothing.
+    restores. The scales and zero points of a quantised graph are not weights, nor are biases that quantising added.
     """
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     pairs = [node for node in model.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
@@ -58,7 +58,7 @@ def _weights(model: ModelProto) -> list[TensorProto]:
     return [
         tensor
         for name, tensor in tensors.items()
-        if name not in about and IDLE_BIAS not in name and (name in restored or tensor.data_type in _FLOATS)
+        if name not in about and ADDED_BIAS not in name and (name in restored or tensor.data_type in _FLOATS)
     ]
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from onnx import ModelProto, NodeProto, helper
 
+from dpt_deploy.graph.precision.qdq import BOUND
+
 _MULTIPLIES = ("Conv", "MatMul")
 
 
@@ -35,8 +37,8 @@ def pairs(model: ModelProto) -> list[QuantisationPair]:
         if node.op_type != "DequantizeLinear" or node.input[0] not in producers:
             continue
         inner = producers[node.input[0]]
-        bounded = inner.op_type == "Clip"
-        quantise = producers[inner.input[0]] if bounded else inner
+        bounded = inner.name.endswith(BOUND)
+        quantise = producers[inner.input[0]] if inner.op_type == "Clip" else inner
         restored = node.output[0]
         found.append(QuantisationPair(restored.removesuffix(".restored"), quantise.input[0], restored, bounded))
     return found

@@ -1,16 +1,17 @@
 """Quantise a graph: QuantizeLinear and DequantizeLinear pairs around the operands of convolutions and products.
 
 A pair states that its numbers are multiples of one step. Runtimes that see pairs on both operands of a convolution or
-a product compute it in 8 bits; everything else reads a pair as plain rounding. Steps are symmetric (no offset), as
-TensorRT requires: one per activation, one per output channel of a weight. Weights are rounded here. Biases are not
-quantised.
+a product compute it in 8 bits; everything else reads a pair as plain rounding. There is one step per activation, and
+one per output channel of a weight. Weights are rounded here. Biases are not quantised.
 
 Three precisions use one table of clipping values, so one calibration serves several graphs:
 
-- ``int8``: signed, pairs on inputs only, so that an engine fuses convolution, addition and ReLU before it rounds.
-- ``int8-cpu``: unsigned with the zero point 128. It holds the same multiples of the same steps, and the integer kernels
-  of ONNX Runtime's CPU are fastest with it. Its integer convolution returns integers, so the outputs of convolutions
-  are quantised too. In front of a ReLU they take the ReLU's step: rounding twice is then rounding once.
+- ``int8``: signed and symmetric (no offset), as TensorRT requires. Pairs on inputs only, so that an engine fuses
+  convolution, addition and ReLU before it rounds.
+- ``int8-cpu``: unsigned with an offset (asymmetric): the 256 levels cover what the tensor holds and no more, which
+  halves the step behind a ReLU or a GELU. The integer kernels of CPUs take it at the same speed. ONNX Runtime's
+  integer convolution returns integers, so the outputs of convolutions are quantised too. In front of a ReLU they take
+  the ReLU's step: rounding twice is then rounding once, and if the range starts at zero, rounding is the ReLU.
 - ``fp8``: E4M3 (Micikevicius et al. 2022, FP8 Formats for Deep Learning). Its largest number is the clipping value.
 """
 
@@ -18,15 +19,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import onnx_ir as ir
 
 from dpt_deploy.core.errors import BadFileError, DptError, UsageError
 from dpt_deploy.core.precision import QuantisedFormat, find_precision
-from dpt_deploy.graph.analysis.describe import IDLE_BIAS
+from dpt_deploy.graph.analysis.describe import ADDED_BIAS
 from dpt_deploy.graph.precision.types import is_typed
 
+Bounds = tuple[float, float]  # the least and the largest number of a tensor
+
+BOUND = "/bound"  # ends the name of the node that replaces a ReLU
 _TINY = float(np.finfo(np.float16).smallest_subnormal)  # the least step: a smaller one would be zero in an FP16 graph
 
 
@@ -40,7 +45,7 @@ class Placement:
 
 def targets(model: ir.Model) -> list[ir.Node]:
     """Find the nodes that can be quantised, in execution order: convolutions and products with a constant matrix."""
-    return [node for node in model.graph if _axis(node) is not None]
+    return [node for node in model.graph if axis_of(node) is not None]
 
 
 def ends(model: ir.Model) -> dict[str, str]:
@@ -63,10 +68,17 @@ def watched(model: ir.Model, keep: Collection[str] = ()) -> list[str]:
     return list(names)
 
 
-def quantise(model: ir.Model, precision: str, clip: Mapping[str, float], keep: Collection[str] = ()) -> Placement:
+def quantise(
+    model: ir.Model,
+    precision: str,
+    clip: Mapping[str, float],
+    keep: Collection[str] = (),
+    bounds: Mapping[str, Bounds] = MappingProxyType({}),
+) -> Placement:
     """Quantise the targets of ``model`` (FP32, changed in place), except the nodes named in ``keep``.
 
-    ``clip`` maps each tensor of :func:`watched` to the magnitude that the last step reaches.
+    ``clip`` maps each tensor of :func:`watched` to the magnitude that the last step reaches, ``bounds`` to its least
+    and largest number. Formats with an offset use the bounds that are given.
 
     Raises:
         BadFileError: the graph is typed already, a node to keep is not in it, or a clipping value is missing.
@@ -78,7 +90,7 @@ def quantise(model: ir.Model, precision: str, clip: Mapping[str, float], keep: C
         raise BadFileError(f"there is no node {min(missing)!r} to keep", hint="names are those of the FP32 graph")
     if unknown := set(watched(model, keep)) - set(clip):
         raise BadFileError(f"tensor {min(unknown)!r} was not calibrated", hint="calibrate the graph anew")
-    quantiser = _Quantiser(model, quantised_format(precision), clip)
+    quantiser = _Quantiser(model, quantised_format(precision), clip, bounds)
     nodes = [node for node in targets(model) if node.name not in keep]
     for node in nodes:
         quantiser.quantise(node)
@@ -103,7 +115,20 @@ def step(clip: float, largest: float) -> np.float32:
     return np.float32(np.float16(max(clip / largest, _TINY)))
 
 
-def _axis(node: ir.Node) -> int | None:
+def grid(form: QuantisedFormat, clip: float, bounds: Bounds | None = None) -> tuple[np.float32, int]:
+    """Return the step of an activation and the stored number that means zero, which is always exact.
+
+    ``clip`` is its clipping value, ``bounds`` its least and largest number if they are known.
+    """
+    if not form.offset or bounds is None:
+        return step(clip, form.largest), form.zero
+    low, high = min(0.0, max(bounds[0], -clip)), max(0.0, min(bounds[1], clip))
+    levels = 2.0 * form.largest + 1.0
+    size = step(high - low, levels)
+    return size, int(np.clip(np.rint(-low / size), 0, levels))
+
+
+def axis_of(node: ir.Node) -> int | None:
     """Axis of the output channels of a target's weight; None for nodes that are not targets."""
     weight = node.inputs[1] if len(node.inputs) > 1 else None
     if weight is None or not weight.is_initializer() or weight.shape is None or weight.dtype != ir.DataType.FLOAT:
@@ -138,14 +163,16 @@ def _returned(conv: ir.Node) -> ir.Value:
 
 
 class _Quantiser:
-    def __init__(self, model: ir.Model, form: QuantisedFormat, clip: Mapping[str, float]) -> None:
-        self.graph, self.form, self.clip = model.graph, form, clip
+    def __init__(
+        self, model: ir.Model, form: QuantisedFormat, clip: Mapping[str, float], bounds: Mapping[str, Bounds]
+    ) -> None:
+        self.graph, self.form, self.clip, self.bounds = model.graph, form, clip, bounds
         self.activations, self.weights = ir.DataType[form.activations], ir.DataType[form.weights]
         self.done: dict[str, ir.Value] = {}  # tensor to its restored value, behind the pair
-        self.zero = self._constant("quantised zero", np.array(form.zero), self.activations)
+        self.zeros: dict[int, ir.Value] = {}  # constants, by their number
 
     def quantise(self, node: ir.Node) -> None:
-        value, weight, axis = node.inputs[0], node.inputs[1], _axis(node)
+        value, weight, axis = node.inputs[0], node.inputs[1], axis_of(node)
         if value is None or weight is None or axis is None:
             raise DptError(f"{node.name} cannot be quantised", hint="please report it with the recipe")
         node.replace_input_with(0, self._pair(value))
@@ -161,7 +188,7 @@ class _Quantiser:
         OpenVINO 2026.4 applies the scale of the weight twice where a convolution without a bias has several readers.
         A bias of zero would be optimised away before that.
         """
-        bias = self._constant(f"{_name(conv.outputs[0])}{IDLE_BIAS}", np.full(channels, _TINY), ir.DataType.FLOAT)
+        bias = self._constant(f"{_name(conv.outputs[0])}{ADDED_BIAS}", np.full(channels, _TINY), ir.DataType.FLOAT)
         conv.resize_inputs(3)
         conv.replace_input_with(2, bias)
 
@@ -175,9 +202,9 @@ class _Quantiser:
         if producer is not None and producer.op_type == "DequantizeLinear":
             return value  # the restored output of a convolution
         if name not in self.done:
-            scale = self._scale(name)
-            quantised = ir.node("QuantizeLinear", [value, scale, self.zero], name=f"{name}/quantise")
-            restored = ir.node("DequantizeLinear", [quantised.outputs[0], scale, self.zero], name=f"{name}/restore")
+            scale, zero = self._grid(name)
+            quantised = ir.node("QuantizeLinear", [value, scale, zero], name=f"{name}/quantise")
+            restored = ir.node("DequantizeLinear", [quantised.outputs[0], scale, zero], name=f"{name}/restore")
             self._name_outputs(name, quantised, restored)
             if producer is None:
                 self.graph.insert_before(self.graph[0], [quantised, restored])
@@ -187,20 +214,24 @@ class _Quantiser:
         return self.done[name]
 
     def _quantise_output(self, value: ir.Value) -> None:
-        """Give all readers of a convolution's output the restored value; a ReLU between becomes a lower bound."""
+        """Give all readers of a convolution's output the restored value.
+
+        A ReLU between becomes a lower bound: of the integers themselves if zero is the least of them, else a Clip.
+        """
         relu, conv = _only_relu(value), value.producer()
         target = relu.outputs[0] if relu is not None else value
         name = _name(target)
         if conv is None or target.is_graph_output():
             return
-        scale = self._scale(name)
-        quantised = ir.node("QuantizeLinear", [value, scale, self.zero], name=f"{name}/quantise")
+        scale, zero = self._grid(name)
+        is_bound = relu is not None and bool(np.all(_values(zero) == 0)) and self.form.zero > 0
+        quantised = ir.node("QuantizeLinear", [value, scale, zero], name=f"{name}{BOUND if is_bound else '/quantise'}")
         nodes, last = [quantised], quantised
-        if relu is not None:
-            last = ir.node("Clip", [quantised.outputs[0], self.zero], name=f"{name}/bound")
+        if relu is not None and not is_bound:
+            last = ir.node("Clip", [quantised.outputs[0], zero], name=f"{name}{BOUND}")
             last.outputs[0].name = f"{name}.bounded"
             nodes.append(last)
-        restored = ir.node("DequantizeLinear", [last.outputs[0], scale, self.zero], name=f"{name}/restore")
+        restored = ir.node("DequantizeLinear", [last.outputs[0], scale, zero], name=f"{name}/restore")
         self._name_outputs(name, quantised, restored)
         self.graph.insert_after(conv, [*nodes, restored])
         for use in [entry for entry in target.uses() if entry.node is not quantised]:
@@ -214,8 +245,12 @@ class _Quantiser:
         quantised.outputs[0].type = ir.TensorType(self.activations)
         restored.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
 
-    def _scale(self, name: str) -> ir.Value:
-        return self._constant(f"{name}.step", np.array(step(self.clip[name], self.form.largest)), ir.DataType.FLOAT)
+    def _grid(self, name: str) -> tuple[ir.Value, ir.Value]:
+        """Constants of an activation: its step, and its zero, which tensors share."""
+        size, zero = grid(self.form, self.clip[name], self.bounds.get(name))
+        if zero not in self.zeros:
+            self.zeros[zero] = self._constant(f"quantised zero {zero}", np.array(zero), self.activations)
+        return self._constant(f"{name}.step", np.array(size), ir.DataType.FLOAT), self.zeros[zero]
 
     def _weight(self, weight: ir.Value, axis: int) -> ir.Value:
         """Add the weight in 8 bits, one step per output channel, and the node that restores it."""

@@ -19,6 +19,7 @@ from dpt_deploy.graph.analysis.opened import read_graph
 from dpt_deploy.graph.mark import float_tensors
 
 OUTPUT = "largest magnitudes"  # a name no module has
+BOUNDS = "bounds"
 STRIDE = 11  # of samples
 
 
@@ -27,7 +28,8 @@ class Probe:
     """A graph with extra outputs.
 
     The vector :data:`OUTPUT` holds the largest magnitude of each of ``tensors``. One more output for each name in
-    ``sampled`` holds a sample of that tensor.
+    ``sampled`` holds a sample of that tensor, and :data:`BOUNDS` holds their least and largest numbers, all of the
+    former first.
     """
 
     path: Path
@@ -37,6 +39,13 @@ class Probe:
     def samples(self, outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Map each sampled tensor to its sample, taken from the outputs of the graph."""
         return {name: outputs[_sample(index)] for index, name in enumerate(self.sampled)}
+
+    def bounds(self, outputs: Mapping[str, np.ndarray]) -> dict[str, tuple[float, float]]:
+        """Map each sampled tensor to its least and largest number, taken from the outputs of the graph."""
+        if not self.sampled:
+            return {}
+        pairs = outputs[BOUNDS].reshape(2, -1).T.tolist()
+        return {name: (low, high) for name, (low, high) in zip(self.sampled, pairs, strict=True)}
 
 
 def write_probe(source: Path, target: Path, sampled: Sequence[str] = ()) -> Probe:
@@ -83,6 +92,20 @@ def _add_samples(model: ModelProto, sampled: Sequence[str]) -> None:
             ]
         )
         model.graph.output.append(helper.make_tensor_value_info(sample, TensorProto.FLOAT, [None]))
+    if sampled:
+        _add_bounds(model, sampled)
+
+
+def _add_bounds(model: ModelProto, sampled: Sequence[str]) -> None:
+    parts = []
+    for operator in ("ReduceMin", "ReduceMax"):
+        for index, name in enumerate(sampled):
+            bound, part = (f"{OUTPUT}/{operator}{kind}{index}" for kind in ("", "/part"))
+            model.graph.node.append(helper.make_node(operator, [name], [bound], keepdims=0))
+            model.graph.node.append(helper.make_node("Reshape", [bound, f"{OUTPUT}/one"], [part]))
+            parts.append(part)
+    model.graph.node.append(helper.make_node("Concat", parts, [BOUNDS], axis=0))
+    model.graph.output.append(helper.make_tensor_value_info(BOUNDS, TensorProto.FLOAT, [len(parts)]))
 
 
 def _sample(index: int) -> str:

@@ -33,6 +33,7 @@ from dpt_deploy.runtime.registry import find_runtime, runtimes_of
 ORT = "ort"
 ENGINE, ENGINE_ON_DEVICE = "trt", "trt-device"
 CPU, CUDA = "cpu", "cuda"
+CALIBRATION_IMAGES = 4  # of the candidate that NNCF quantises
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class BenchCandidate:
         path: the way of the data: from ``host`` to host, between arrays on the ``device``, the bare ``enqueue`` of an
             engine, or full HD frames, one ``frame`` at a time or overlapping ``frames``.
         compiled: the module is compiled with ``torch.compile``.
-        quantised: the plain export is quantised dynamically, as ready-made files on model hubs are.
+        quantised: what quantises the plain export: ``dynamic``, as ready-made files on model hubs are made, or ``nncf``.
     """
 
     name: str
@@ -57,7 +58,7 @@ class BenchCandidate:
     runtime: str
     path: DataPath = "host"
     compiled: bool = False
-    quantised: bool = False
+    quantised: Literal["", "dynamic", "nncf"] = ""
 
     @property
     def needs_gpu(self) -> bool:
@@ -80,7 +81,10 @@ _TABLE = (
         "that export quantised dynamically by ONNX Runtime's tool, as ready-made files on model hubs are",
         "plain",
         ORT,
-        quantised=True,
+        quantised="dynamic",
+    ),
+    BenchCandidate(
+        "hf-openvino-nncf", "that export quantised by NNCF, in OpenVINO", "plain", "openvino", quantised="nncf"
     ),
     BenchCandidate(ENGINE, "the engine, from host to host", "engine", ENGINE),
     BenchCandidate(ENGINE_ON_DEVICE, "the engine between arrays of the device", "engine", ENGINE, "device"),
@@ -168,10 +172,17 @@ def reference_module(artifact: Artifact) -> Any:
 def plain_export(name: str, module: Any, size: Size, batch: int, folder: Path) -> Path:
     """Return the plain export of the Hugging Face model for the candidate ``name``, made once in ``folder``."""
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-    kind = "export_dynamic_int8" if find_candidate(name).quantised else "export_plain"
+    by = find_candidate(name).quantised
+    kind = "export_dynamic_int8" if by == "dynamic" else "export_plain"
     target = f"{__package__}.plain_huggingface:{kind}"
     export_plain = load_attribute(target, which="oracle", purpose=f"the candidate {name}")
     path: Path = export_plain(module, size, batch, folder)
+    if by == "nncf":
+        quantise = load_attribute(
+            f"{__package__}.plain_nncf:quantise_plain", which="openvino", purpose=f"the candidate {name}"
+        )
+        images = np.stack([images_of(size, batch, seed=seed) for seed in range(CALIBRATION_IMAGES)])
+        path = quantise(path, images.transpose(0, 1, 4, 2, 3).astype(np.float32) / 127.5 - 1.0)
     return path
 
 
@@ -223,9 +234,9 @@ def import_libraries(name: str) -> None:
         load_attribute("dpt_deploy.jobs.common.reference:reference_of", which="export", purpose="timing PyTorch")
 
 
-def images_of(size: Size, batch: int) -> np.ndarray:
+def images_of(size: Size, batch: int, seed: int = 0) -> np.ndarray:
     """Return the images that every candidate is given, (B, H, W, 3) bytes."""
-    return structured_images(batch, size.height, size.width)
+    return structured_images(batch, size.height, size.width, seed=seed)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ from dpt_deploy.jobs.export.calibration import Calibration, check_sizes, from_fo
 from dpt_deploy.jobs.export.request import ExportRequest
 from dpt_deploy.model.landmarks import Landmarks
 from dpt_deploy.scenes.seeds import ACCURACY_SEARCH
+
+FEW_IMAGES = 8
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,16 @@ class MeasurementSetup:
     def calibration_inputs(self) -> Iterator[dict[str, np.ndarray]]:
         """Yield every calibration image at every size, as inputs of the graph."""
         for _size, pixels in self.calibration.at(self.sizes):
+            yield self.to_inputs(pixels)
+
+    @property
+    def few(self) -> int:
+        """Number of images of :meth:`few_inputs`."""
+        return min(FEW_IMAGES, self.calibration.count)
+
+    def few_inputs(self) -> Iterator[dict[str, np.ndarray]]:
+        """Yield the first images at the first size, for means, which need fewer than ranges do."""
+        for _size, pixels in islice(self.calibration.at(self.sizes[:1]), self.few):
             yield self.to_inputs(pixels)
 
     def bench(self, full: Path, *, search: bool = False) -> AccuracyBench:

@@ -13,6 +13,7 @@ from dpt_deploy.core.precision import find_precision
 from dpt_deploy.core.progress import say
 from dpt_deploy.jobs.export.accuracy import check_accuracy
 from dpt_deploy.jobs.export.budget import within_budget
+from dpt_deploy.jobs.export.correction import with_chosen_correction
 from dpt_deploy.jobs.export.facts import GraphFacts
 from dpt_deploy.jobs.export.measurements import MeasurementSetup
 from dpt_deploy.jobs.export.quantised import calibrate, quantised, smoothed
@@ -60,7 +61,7 @@ def _write_quantised(
     held_out = setup.bench(full)
     model, norms = smoothed(graph, full, setup) if request.smooth else (graph, 0)
     save_graph(model, quantisable)
-    table = calibrate(quantisable, setup)
+    table = with_chosen_correction(model, quantisable, calibrate(quantisable, setup), setup)
     if request.budget is not None:
         search = setup.bench(full, search=True)
         table = within_budget(model, next(iter(paths)), table, search, held_out, request.budget, setup.folder)
@@ -75,7 +76,15 @@ def _write_quantised(
         check_accuracy(name, found, request.budget, allow_slower=allow_slower)
         twin = next((other.name for precision, other in paths.items() if precision != name), "")
         record = QuantisationRecord(
-            request.method, table.clip, table.kept, request.budget, found, twin, request.smooth, norms
+            request.method,
+            table.clip,
+            table.kept,
+            request.budget,
+            found,
+            twin,
+            request.smooth,
+            norms,
+            len(table.shifts.get(name, ())),
         )
         facts[name] = GraphFacts(table.fp32_nodes if kind.has_half_floats else {}, table.ranges, record)
     return facts

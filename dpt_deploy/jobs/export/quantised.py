@@ -13,10 +13,12 @@ from dpt_deploy.core.precision import FP16, FP32, find_precision
 from dpt_deploy.core.progress import say
 from dpt_deploy.graph.mark import mark_outputs
 from dpt_deploy.graph.passes.smooth import candidates, smooth
+from dpt_deploy.graph.precision.bias import Means, correct, is_correctable, shifts, write_means_probe
 from dpt_deploy.graph.precision.clipping import clipping_value
 from dpt_deploy.graph.precision.fp32_nodes import choose_fp32_nodes
 from dpt_deploy.graph.precision.histograms import Histograms
-from dpt_deploy.graph.precision.qdq import ends, quantise, watched
+from dpt_deploy.graph.precision.qdq import Bounds, ends, grid, quantise, quantised_format, watched
+from dpt_deploy.graph.precision.ranges import Probe
 from dpt_deploy.graph.precision.types import to_half
 from dpt_deploy.jobs.common.runners import open_runner
 from dpt_deploy.jobs.export.measurements import MeasurementSetup
@@ -28,14 +30,17 @@ from dpt_deploy.measure.metrics import range_error
 class CalibrationTable:
     """One calibration of a graph.
 
-    ``clip`` maps each tensor to its clipping value. ``kept`` are the nodes that are not quantised, with reasons.
-    ``fp32_nodes`` are the nodes that stay FP32 where the other ones have 16 bits, with reasons.
+    ``clip`` maps each tensor to its clipping value, ``bounds`` to its least and largest number. ``kept`` are the nodes
+    that are not quantised, with reasons. ``fp32_nodes`` are the nodes that stay FP32 where the other ones have 16 bits,
+    with reasons. ``shifts`` maps a precision and a node to what its bias lacks once the node is quantised.
     """
 
     ranges: RangeRecord
     clip: dict[str, float]
     kept: dict[str, str]
     fp32_nodes: dict[str, str]
+    bounds: dict[str, Bounds]
+    shifts: dict[str, dict[str, np.ndarray]]
 
 
 def calibrate(full: Path, setup: MeasurementSetup) -> CalibrationTable:
@@ -49,15 +54,52 @@ def calibrate(full: Path, setup: MeasurementSetup) -> CalibrationTable:
     kept = ends(model)
     say(f"measuring {method} ranges on {setup.calibration.source} at {', '.join(map(str, setup.sizes))}")
     names = watched(model, kept)
-    histograms = Histograms(names)
-    ranges = measure_ranges(full, setup, names, histograms.add)
+    histograms, bounds = Histograms(names), dict[str, Bounds]()
+
+    def collect(probe: Probe, outputs: dict[str, np.ndarray]) -> None:
+        histograms.add(probe.samples(outputs))
+        for name, (low, high) in probe.bounds(outputs).items():
+            least, largest = bounds.get(name, (low, high))
+            bounds[name] = (min(least, low), max(largest, high))
+
+    ranges = measure_ranges(full, setup, names, collect)
+    clip = {name: clipping_value(histograms.counts(name), ranges.largest[name], method) for name in names}
     return CalibrationTable(
         ranges,
-        {name: clipping_value(histograms.counts(name), ranges.largest[name], method) for name in names},
+        clip,
         kept,
         # FP16 between quantised nodes
         choose_fp32_nodes(full, FP16, ranges.largest, setup.landmarks.fp32, setup.landmarks.fp32_alone),
+        bounds,
+        _shifts(model, full, setup, clip, bounds, kept),
     )
+
+
+def _shifts(
+    model: ir.Model,
+    full: Path,
+    setup: MeasurementSetup,
+    clip: dict[str, float],
+    bounds: dict[str, Bounds],
+    kept: dict[str, str],
+) -> dict[str, dict[str, np.ndarray]]:
+    """Measure the mean of every channel before and after rounding, for each file, and compute what biases lack."""
+    files = [name for name in find_precision(setup.request.precision).files if is_correctable(name)]
+    if not files:
+        return {}
+    grids = {
+        each: {name: grid(quantised_format(each), value, bounds.get(name)) for name, value in clip.items()}
+        for each in files
+    }
+    probe = write_means_probe(full, full.with_name("means.onnx"), grids, kept)
+    sums: Means = {}
+    with open_runner(probe.path) as runner:
+        for inputs in setup.few_inputs():
+            for output, mean in runner.infer(inputs).items():
+                key = probe.names[output]
+                sums[key] = sums.get(key, np.float64(0.0)) + mean.astype(np.float64)
+    means = {key: value / setup.few for key, value in sums.items()}
+    return {each: shifts(model, each, means, kept) for each in files}
 
 
 def smoothed(graph: ir.Model, full: Path, setup: MeasurementSetup) -> tuple[ir.Model, int]:
@@ -69,10 +111,13 @@ def smoothed(graph: ir.Model, full: Path, setup: MeasurementSetup) -> tuple[ir.M
     """
     limit = setup.request.recipe.parity[FP32].max
     names, marked, changed = candidates(graph), full.with_name("marked.onnx"), full.with_name("smooth.onnx")
+    if not names:
+        say("there is no LayerNorm to smooth")
+        return graph, 0
     mark_outputs(full, names, marked)
     largest: dict[str, np.ndarray] = {}
     with open_runner(marked) as runner:
-        for inputs in setup.calibration_inputs():
+        for inputs in setup.few_inputs():
             for name, values in runner.infer(inputs).items():
                 found = np.abs(values).max(axis=tuple(range(values.ndim - 1)))
                 largest[name] = np.maximum(largest.get(name, found), found)
@@ -93,7 +138,8 @@ def smoothed(graph: ir.Model, full: Path, setup: MeasurementSetup) -> tuple[ir.M
 def quantised(graph: ir.Model, precision: str, table: CalibrationTable) -> ir.Model:
     """Quantise a copy of the FP32 ``graph``; nodes that are not quantised get the floats of ``precision``."""
     model = graph.clone()
-    quantise(model, precision, table.clip, table.kept)
+    quantise(model, precision, table.clip, table.kept, table.bounds)
+    correct(model, {name: shift for name, shift in table.shifts.get(precision, {}).items() if name not in table.kept})
     if find_precision(precision).has_half_floats:
         to_half(model, precision, table.fp32_nodes)
     return model

@@ -15,7 +15,7 @@ from dpt_deploy.core.files import write_errors
 from dpt_deploy.core.progress import say
 from dpt_deploy.graph.passes.declare import declare_types
 from dpt_deploy.graph.precision.fp32_nodes import choose_fp32_nodes
-from dpt_deploy.graph.precision.ranges import OUTPUT, Ranges, write_probe
+from dpt_deploy.graph.precision.ranges import OUTPUT, Probe, Ranges, write_probe
 from dpt_deploy.graph.precision.types import to_half
 from dpt_deploy.jobs.common.runners import open_runner
 from dpt_deploy.jobs.export.facts import GraphFacts
@@ -50,11 +50,11 @@ def measure_ranges(
     full: Path,
     setup: MeasurementSetup,
     sampled: Sequence[str] = (),
-    add_samples: Callable[[dict[str, np.ndarray]], None] = lambda _samples: None,
+    collect: Callable[[Probe, dict[str, np.ndarray]], None] = lambda _probe, _outputs: None,
 ) -> RangeRecord:
     """Measure the largest magnitude of every tensor of the FP32 graph at ``full``; memory is that of one image.
 
-    ``add_samples`` receives a sample of each tensor of ``sampled``, once per run.
+    ``collect`` receives the outputs of the probe, with samples and bounds of each tensor of ``sampled``, once per run.
 
     Raises:
         BadFileError: a tensor is not finite.
@@ -67,7 +67,7 @@ def measure_ranges(
         for inputs in setup.calibration_inputs():
             found = runner.infer(inputs)
             ranges.add(found[OUTPUT])
-            add_samples(probe.samples(found))
+            collect(probe, found)
     calibration = setup.calibration
     return RangeRecord(calibration.source, calibration.count, tuple(map(str, setup.sizes)), ranges.to_dict())
 

@@ -11,7 +11,8 @@ from support.tiny import TINY, exported
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.precision import PRECISIONS
 from dpt_deploy.graph.analysis.shapes import element_types
-from dpt_deploy.graph.precision.qdq import ends, quantise, quantised_weight, step, targets, watched
+from dpt_deploy.graph.precision.bypass import pairs
+from dpt_deploy.graph.precision.qdq import ends, grid, quantise, quantised_weight, step, targets, watched
 from dpt_deploy.graph.precision.types import is_typed, to_half
 
 LEVELS = (
@@ -56,9 +57,9 @@ def test_every_convolution_and_product_multiplies_quantised_numbers(name, precis
     types = element_types(after)
     for node in after.graph.node:
         if node.name in wanted:
-            pairs = [made[name] for name in node.input[:2]]
-            assert [pair.op_type for pair in pairs] == ["DequantizeLinear"] * 2, node.name
-            activation, weight = (types[pair.input[0]] for pair in pairs)
+            restoring = [made[name] for name in node.input[:2]]
+            assert [pair.op_type for pair in restoring] == ["DequantizeLinear"] * 2, node.name
+            activation, weight = (types[pair.input[0]] for pair in restoring)
             form = FORMATS[precision]
             assert (activation, weight) == tuple(
                 TensorProto.DataType.Value(name) for name in (form.activations, form.weights)
@@ -89,7 +90,7 @@ def test_what_is_kept_is_left_alone(precision, tmp_path):
             assert weights[node.input[1]] == TensorProto.FLOAT
 
 
-def test_both_integer_precisions_hold_the_same_real_numbers():
+def test_both_integer_precisions_hold_the_same_real_numbers_where_the_range_is_not_known():
     """Signed, and unsigned with the zero point 128: every quantised value of one is one of the other."""
     rng = np.random.default_rng(0)
     numbers = np.concatenate([rng.normal(0, 2, 5000), np.linspace(-9, 9, 5000), [0.0, 4.0, -4.0]]).astype(np.float32)
@@ -120,7 +121,28 @@ def test_both_integer_precisions_hold_the_same_real_numbers():
         np.testing.assert_array_equal(one, other)
 
 
-def conv_relu(tmp_path, precision, *, clip):
+@pytest.mark.parametrize(
+    ("bounds", "clip", "covered"),
+    [
+        ((0.0, 6.0), 6.0, (0.0, 6.0)),  # behind a ReLU
+        ((-0.17, 3.0), 3.0, (-0.17, 3.0)),  # behind a GELU
+        ((-5.0, 1.0), 2.0, (-2.0, 1.0)),  # clipped
+        ((2.0, 3.0), 3.0, (0.0, 3.0)),  # zero is always one of the numbers
+        ((-4.0, 4.0), 4.0, (-4.0, 4.0)),
+    ],
+)
+def test_a_grid_with_an_offset_covers_what_the_tensor_holds_and_no_more(bounds, clip, covered):
+    form = FORMATS["int8-cpu"]
+    size, zero = grid(form, clip, bounds)
+    low, high, tolerance = -zero * float(size), (255 - zero) * float(size), 0.51 * float(size) + 1e-3
+    assert low == pytest.approx(covered[0], abs=tolerance)
+    assert high == pytest.approx(covered[1], abs=tolerance)
+    assert 0 <= zero <= 255
+    assert grid(FORMATS["int8"], clip, bounds) == (step(clip, 127.0), 0)  # TensorRT's have no offset
+    assert grid(form, clip) == (step(clip, 127.0), 128)
+
+
+def conv_relu(tmp_path, precision, *, clip, bounds=None):
     """x → conv → relu → conv, quantised; and its FP32 original."""
     rng = np.random.default_rng(1)
     weights = [
@@ -135,7 +157,7 @@ def conv_relu(tmp_path, precision, *, clip):
     ends_ = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in "xy"]
     graph = helper.make_graph(nodes, "relu", ends_[:1], ends_[1:], weights)
     model = ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10))
-    quantise(model, precision, {"x": 3.0, "a": 9.0, "r": clip, "y": 9.0})
+    quantise(model, precision, {"x": 3.0, "a": 9.0, "r": clip, "y": 9.0}, (), bounds or {})
     path = tmp_path / f"{precision}.onnx"
     written(model, path)
     return path
@@ -159,6 +181,26 @@ def test_a_relu_between_becomes_a_bound_on_integers(tmp_path):
     assert "Relu" not in kinds
     assert "Clip" in kinds
     assert "Relu" in [node.op_type for node in onnx.load(conv_relu(tmp_path, "int8", clip=5.0)).graph.node]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_range_that_starts_at_zero_is_the_relu_and_has_twice_the_levels(level, tmp_path):
+    x = np.random.default_rng(2).normal(size=(1, 4, 8, 8)).astype(np.float32)
+    bounds = {"x": (-3.0, 3.0), "r": (0.0, 9.0), "y": (-40.0, 40.0)}
+    path = conv_relu(tmp_path, "int8-cpu", clip=9.0, bounds=bounds)
+    model = onnx.load(path)
+    assert not {"Clip", "Relu"} & {node.op_type for node in model.graph.node}
+    relu = next(pair for pair in pairs(model) if pair.tensor == "r")
+    assert (relu.source, relu.bounded) == ("a", True)
+    model.graph.output.extend(
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("a", "r.restored")]
+    )
+    onnx.save(model, path)
+    _, before, after = session(path, level).run(None, {"x": x})
+    size = grid(FORMATS["int8-cpu"], 9.0, bounds["r"])[0]
+    assert (before < 0).any()
+    assert size == pytest.approx(9.0 / 255, rel=1e-3)
+    np.testing.assert_allclose(after, np.maximum(before, 0), atol=0.51 * size)
 
 
 @pytest.mark.parametrize("precision", ["int8", "int8-cpu"])

@@ -1,0 +1,201 @@
+"""Compare our 8-bit files with those that NNCF makes of the same FP32 graph from the same calibration images.
+
+Usage: python benchmarks/nncf_comparison.py FOLDER [NETWORK…]     (default: tiny tiny-vit tiny-conv base hybrid)
+
+Needs `pip install nncf`. FP32 files are exported to FOLDER unless they are there. Errors are distances to FP32 on
+rendered scenes that calibrated nothing, image by image, so ratios are paired; AbsRel compares with the true depth where
+weights are trained. NNCF runs with its settings for transformers. It makes the file for OpenVINO from OpenVINO's model,
+and the file for ONNX Runtime from the ONNX graph. Files are also timed in OpenVINO, interleaved.
+"""
+
+import datetime
+import json
+import logging
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import nncf
+import numpy as np
+import onnx
+import onnx_ir as ir
+import openvino
+
+from dpt_deploy.core.environment import fingerprint
+from dpt_deploy.core.errors import DptError
+from dpt_deploy.core.files import atomic_write_bytes
+from dpt_deploy.core.recipe import load_recipe
+from dpt_deploy.core.size import Size
+from dpt_deploy.jobs.common.runners import open_runner
+from dpt_deploy.jobs.export import accuracy
+from dpt_deploy.jobs.export.calibration import Calibration, from_scenes
+from dpt_deploy.jobs.export.correction import with_chosen_correction
+from dpt_deploy.jobs.export.export import export_model
+from dpt_deploy.jobs.export.measurements import MeasurementSetup
+from dpt_deploy.jobs.export.quantised import calibrate, quantised
+from dpt_deploy.jobs.export.request import ExportRequest
+from dpt_deploy.jobs.export.typed import save_graph
+from dpt_deploy.measure import metrics
+from dpt_deploy.measure.bootstrap import Estimate, image_weights
+from dpt_deploy.measure.timing import TimedCall, interleave, ratio
+from dpt_deploy.model.landmarks import Landmarks
+
+NETWORKS = {  # trained, side, calibration images, images
+    "tiny": (True, 192, 24, 8),
+    "tiny-vit": (True, 192, 24, 8),
+    "tiny-conv": (True, 192, 24, 8),
+    "base": (False, 384, 8, 8),
+    "hybrid": (False, 384, 8, 8),
+}
+OPSET = 20  # OpenVINO and NNCF take attention apart
+OURS, NNCF = "ours", "nncf"
+SECONDS = 20.0  # of timing, after warm-up
+RESAMPLES = 2000
+
+
+def main(folder, *names):
+    target = Path(__file__).parent / "results/nncf.json"
+    nncf.set_log_level(logging.ERROR)
+    result = json.loads(target.read_text()) if target.is_file() else {"kind": "nncf", "networks": []}
+    for name in names or NETWORKS:
+        result["networks"] = [row for row in result["networks"] if name != row["network"]]
+        result["networks"].append(compare(name, Path(folder)))
+        result["recorded"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        result["environment"] = {**fingerprint(), "nncf": nncf.__version__}
+        atomic_write_bytes(target, (json.dumps(result, indent=1) + "\n").encode())
+    print(target)
+
+
+def compare(name, folder):
+    """Quantise a network both ways, and measure every file in both runtimes."""
+    trained, side, few, images = NETWORKS[name]
+    request = ExportRequest(
+        load_recipe(name),
+        weights=None if trained else "random",
+        precision="int8",
+        opset=OPSET,
+        res=(Size(side, side),),
+    )
+    full = export_model(ExportRequest(request.recipe, weights=request.weights, opset=OPSET), folder).artifact.path
+    setup = MeasurementSetup(request, _first(few, request.res[0], folder), trained, Landmarks((), {}, "", ""), folder)
+    samples = _samples(request.res[0], trained, images, folder)
+    files = {**_ours(name, full, setup, folder), **_by_nncf(name, full, setup, folder, few)}
+    exact = _outputs(full, "ort", samples, setup)
+    rows = [_measured(maker, runtime, path, exact, samples, setup) for (maker, runtime), path in files.items()]
+    return {
+        "network": name,
+        "weights": "trained" if trained else "random",
+        "size": str(request.res[0]),
+        "images": images,
+        "calibration_images": few,
+        "fp32_abs_rel": _abs_rel(exact, samples) if trained else None,
+        "files": rows,
+        "paired": {runtime: _paired(rows, runtime) for runtime in ("ort", "openvino")},
+        "speed": _speed(files, samples[0], setup),
+    }
+
+
+def _first(few, size, folder):
+    """The first images that an export calibrates with, rendered and resized once."""
+    path = folder / f"calibration-{size}.npy"
+    if not path.is_file():
+        np.save(path, np.concatenate([pixels for _, pixels in from_scenes().at([size])]))
+    images = np.load(path)[:few]
+    return Calibration(f"{few} rendered scenes", few, lambda: iter(images))
+
+
+def _samples(size, trained, count, folder):
+    path = folder / f"scenes-{size}.npz"
+    if not path.is_file():
+        found = accuracy.from_scenes(size, truth=True).images
+        np.savez(path, pixels=[each.pixels for each in found], depth=[each.depth for each in found])
+    stored = np.load(path)
+    pairs = zip(stored["pixels"][:count], stored["depth"][:count], strict=True)
+    return [accuracy.SampleImage(pixels, depth if trained else None) for pixels, depth in pairs]
+
+
+def _ours(name, full, setup, folder):
+    graph = ir.load(full)
+    path = folder / f"{name}-ours.onnx"
+    table = with_chosen_correction(graph, full, calibrate(full, setup), setup)
+    save_graph(quantised(graph, "int8-cpu", table), path)
+    return {(OURS, runtime): path for runtime in ("ort", "openvino")}
+
+
+def _by_nncf(name, full, setup, folder, few):
+    data = nncf.Dataset(list(setup.calibration_inputs()))
+    options = {"model_type": nncf.ModelType.TRANSFORMER, "subset_size": few}
+    for_ort, for_openvino = folder / f"{name}-nncf.onnx", folder / f"{name}-nncf.xml"
+    onnx.save(nncf.quantize(onnx.load(full), data, **options), for_ort)
+    openvino.save_model(
+        nncf.quantize(openvino.Core().read_model(full), data, **options), for_openvino, compress_to_fp16=False
+    )
+    return {(NNCF, "ort"): for_ort, (NNCF, "openvino"): for_openvino}
+
+
+def _outputs(path, runtime, samples, setup):
+    with open_runner(path, runtime) as runner:
+        return [next(iter(runner.infer(setup.to_inputs(each.pixels)).values())) for each in samples]
+
+
+def _measured(maker, runtime, path, exact, samples, setup):
+    row = {"maker": maker, "runtime": runtime, "bytes": path.stat().st_size + _size(path.with_suffix(".bin"))}
+    try:
+        found = _outputs(path, runtime, samples, setup)
+    except (DptError, RuntimeError) as exc:  # a refusal is a result too
+        return {**row, "message": str(exc).splitlines()[0]}
+    errors = [metrics.range_error(output, full) for output, full in zip(found, exact, strict=True)]
+    return {
+        **row,
+        "max": [largest for largest, _mean in errors],
+        "mean": [mean for _largest, mean in errors],
+        "sqnr": metrics.sqnr(zip(found, exact, strict=True)),
+        "abs_rel": _abs_rel(found, samples) if samples[0].depth is not None else None,
+    }
+
+
+def _size(path):
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _abs_rel(outputs, samples):
+    cap, found = metrics.OUTDOOR_CAP, []
+    for output, each in zip(outputs, samples, strict=True):
+        valid = each.depth < cap
+        depth = metrics.zero_shot_depth(output[0], each.depth, valid, cap)
+        found.append(metrics.depth_metrics(depth, each.depth, valid).abs_rel)
+    return found
+
+
+def _paired(rows, runtime):
+    """Our mean error over NNCF's in one runtime, and its 95 % interval over images; None if a file does not run."""
+    found = {row["maker"]: row.get("mean") for row in rows if row["runtime"] == runtime}
+    if None in found.values():
+        return None
+    weights = image_weights(len(found[OURS]), 0, RESAMPLES)
+    return asdict(Estimate.of((weights @ np.array(found[OURS])) / (weights @ np.array(found[NNCF]))))
+
+
+def _speed(files, sample, setup):
+    """Our speed over NNCF's in OpenVINO, the rest in FP32 or BF16: median of rounds and interval; None if one fails."""
+    inputs, speed = setup.to_inputs(sample.pixels), {}
+    for runtime in ("openvino", "openvino-bf16"):
+        try:
+            with (
+                open_runner(files[OURS, "openvino"], runtime) as ours,
+                open_runner(files[NNCF, "openvino"], runtime) as other,
+            ):
+                runners = {OURS: ours, NNCF: other}
+                calls = {
+                    each: TimedCall(lambda runner=runner: runner.infer(inputs), runner.synchronize)
+                    for each, runner in runners.items()
+                }
+                timings = interleave(calls, seconds=SECONDS).timings
+        except (DptError, RuntimeError) as exc:  # a refusal is a result too
+            speed[runtime] = {"message": str(exc).splitlines()[0]}
+            continue
+        speed[runtime] = {"ratio": ratio(timings[NNCF], timings[OURS]), "rounds": len(timings[OURS].seconds)}
+    return speed
+
+
+main(*sys.argv[1:])

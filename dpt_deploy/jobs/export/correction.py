@@ -1,0 +1,55 @@
+"""Keep the corrections of biases of an 8-bit graph only where they win: they fix means, and not every error is one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from dpt_deploy.core.precision import find_precision
+from dpt_deploy.core.progress import say
+from dpt_deploy.jobs.common.runners import open_runner
+from dpt_deploy.jobs.export.measurements import MeasurementSetup
+from dpt_deploy.jobs.export.quantised import CalibrationTable, quantised
+from dpt_deploy.jobs.export.typed import save_graph
+from dpt_deploy.measure.bootstrap import RESAMPLES, Estimate, image_weights
+
+
+def with_chosen_correction(
+    graph: ir.Model, full: Path, table: CalibrationTable, setup: MeasurementSetup
+) -> CalibrationTable:
+    """Return ``table``, without its corrections unless they lower the squared error of the output.
+
+    The CPU's file of the FP32 ``graph``, which is also the file ``full``, is compared with and without them on the
+    images that they were measured on. The 95 % interval of the paired ratio has to lie below 1.
+    """
+    name = next((each for each in table.shifts if find_precision(each).for_cpu), "")
+    if not name:
+        return replace(table, shifts={})
+    path, plain = full.with_name("variant.onnx"), replace(table, shifts={})
+    exact, errors = _outputs(full, setup), []
+    for variant in (table, plain):
+        save_graph(quantised(graph, name, variant), path)
+        pairs = zip(_outputs(path, setup), exact, strict=True)
+        errors.append(np.array([np.mean((output - wanted) ** 2) for output, wanted in pairs]))
+    found = paired_ratio(*errors)
+    wins = found.high < 1.0
+    verdict = "corrected" if wins else "not corrected"
+    say(f"biases {verdict}: that changes the squared error {found.value:.2f} times ({found.low:.2f}-{found.high:.2f})")
+    return table if wins else plain
+
+
+def paired_ratio(candidate: np.ndarray, reference: np.ndarray) -> Estimate:
+    """Return the mean of ``candidate`` over that of ``reference``, one number per image each; 1 if it is not known."""
+    if len(reference) < 2 or not reference.all():
+        return Estimate(1.0, 1.0, 1.0)
+    weights = image_weights(len(reference), 0, RESAMPLES)
+    return Estimate.of((weights @ candidate) / (weights @ reference))
+
+
+def _outputs(path: Path, setup: MeasurementSetup) -> list[np.ndarray]:
+    """The first output for a few calibration images."""
+    with open_runner(path) as runner:
+        return [next(iter(runner.infer(each).values())).astype(np.float64) for each in setup.few_inputs()]
