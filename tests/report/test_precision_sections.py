@@ -81,6 +81,35 @@ MEMORY = {
 }
 
 
+def compared(maker, runtime, mean, **changes):
+    errors = {"mean": [mean, 3 * mean], "max": [0.1, 0.3], "sqnr": 20.0, "abs_rel": [0.25, 0.35]}
+    return {"maker": maker, "runtime": runtime, "bytes": 1000, **errors, **changes}
+
+
+NNCF = {
+    "kind": "nncf",
+    "environment": {**MACHINE, "nncf": "9.8.7"},
+    "networks": [
+        {
+            "network": "small",
+            "weights": "trained",
+            "size": "64x64",
+            "images": 2,
+            "calibration_images": 4,
+            "fp32_abs_rel": [0.2, 0.3],
+            "files": [
+                compared("ours", "ort", 0.01),
+                compared("nncf", "ort", 0.02),
+                compared("ours", "openvino", 0.01),
+                {"maker": "nncf", "runtime": "openvino", "bytes": 1000, "message": "no kernel"},
+            ],
+            "paired": {"ort": {"value": 0.5, "low": 0.4, "high": 0.6}, "openvino": None},
+            "speed": {"openvino": {"ratio": [1.1, 1.0, 1.2], "rounds": 9}, "openvino-bf16": {"message": "no BF16"}},
+        }
+    ],
+}
+
+
 def page(data):
     return render([Result("result.json", data)]).text
 
@@ -111,7 +140,19 @@ def test_memory_is_reported_above_the_model():
     )
 
 
-@pytest.mark.parametrize(("data", "key"), [(SWEEP, "points"), (PRECISIONS, "rows"), (MEMORY, "peak_bytes")])
+def test_files_are_compared_with_those_of_nncf_and_a_failure_is_a_row():
+    shown = page(NNCF)
+    assert "torch 2.99.0; NNCF 9.8.7." in shown
+    assert "| small | trained | 64x64 | ort | ours | 2.00e-02 | 2.00e-01 | 20.0 dB | 0.3000 (0.2500) |" in shown
+    assert "| 0.3000 (0.2500) | 0.50 (0.40 to 0.60) |" in shown
+    assert "| small | trained | 64x64 | openvino | nncf | no kernel | - | - | - | - |" in shown
+    assert "| small | 64x64 | openvino | 1.10 (1.00 to 1.20) | 9 |" in shown
+    assert "| small | 64x64 | openvino-bf16 | no BF16 | - |" in shown
+
+
+@pytest.mark.parametrize(
+    ("data", "key"), [(SWEEP, "points"), (PRECISIONS, "rows"), (NNCF, "networks"), (MEMORY, "peak_bytes")]
+)
 def test_a_record_that_lacks_something_is_named(data, key):
     with pytest.raises(BadFileError, match=r"result\.json lacks"):
         page({name: value for name, value in data.items() if name != key})
