@@ -139,7 +139,7 @@ def _outputs(path, runtime, samples, setup):
 
 
 def _measured(maker, runtime, path, exact, samples, setup):
-    row = {"maker": maker, "runtime": runtime, "bytes": path.stat().st_size + _size(path.with_suffix(".bin"))}
+    row = {"maker": maker, "runtime": runtime}
     try:
         found = _outputs(path, runtime, samples, setup)
     except (DptError, RuntimeError) as exc:  # a refusal is a result too
@@ -152,10 +152,6 @@ def _measured(maker, runtime, path, exact, samples, setup):
         "sqnr": metrics.sqnr(zip(found, exact, strict=True)),
         "abs_rel": _abs_rel(found, samples) if samples[0].depth is not None else None,
     }
-
-
-def _size(path):
-    return path.stat().st_size if path.is_file() else 0
 
 
 def _abs_rel(outputs, samples):

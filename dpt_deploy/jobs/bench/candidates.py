@@ -49,7 +49,7 @@ class BenchCandidate:
         path: the way of the data: from ``host`` to host, between arrays on the ``device``, the bare ``enqueue`` of an
             engine, or full HD frames, one ``frame`` at a time or overlapping ``frames``.
         compiled: the module is compiled with ``torch.compile``.
-        quantised: what quantises the plain export: ``dynamic``, as ready-made files on model hubs are made, or ``nncf``.
+        quantised: what quantises the plain export: ``dynamic``, as for ready-made files on model hubs, or ``nncf``.
     """
 
     name: str
