@@ -57,7 +57,11 @@ def write_means_probe(
     file must be in the folder of ``target``.
     """
     model = read_graph(source)
-    readers = {str(node.inputs[0].name): node for node in targets(ir.load(source)) if node.name not in keep}
+    readers = {
+        str(value.name): node
+        for node in targets(ir.load(source))
+        if node.name not in keep and (value := node.inputs[0]) is not None
+    }
     del model.graph.output[:]
     names: dict[str, tuple[str, str]] = {}
     for index, (tensor, node) in enumerate(readers.items()):
