@@ -4,24 +4,29 @@ import json
 from dataclasses import replace
 from unittest import mock
 
+import onnx_ir
+import onnxruntime
 import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from support.dinov2 import depth_anything, original_keys, original_positions, output, weights
 from support.huggingface import distance, photograph
-from support.tiny import tiny_spec
+from support.tiny import exported, tiny_model, tiny_spec
 
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.recipe import load_recipe
+from dpt_deploy.graph.precision.fp32_nodes import choose_fp32_nodes
+from dpt_deploy.graph.precision.qdq import targets
 from dpt_deploy.model.build import build
 from dpt_deploy.model.checkpoints.load import load_weights
 from dpt_deploy.model.encoders import dinov2
 from dpt_deploy.model.rewrites.exact import deployable
 
-pytestmark = pytest.mark.needs("torch", "transformers")
+pytestmark = pytest.mark.needs("torch", "transformers", "onnxruntime")
 
 MAX_OF_RANGE = 1e-5
+MAX_AFTER_EXPORT = 1e-4
 NOTICEABLE = 1e-3
 SPEC = tiny_spec("tiny-dinov2")
 METRIC = replace(SPEC, quantity="metres", activation="sigmoid", max_depth=80.0, png_scale=256.0)
@@ -189,6 +194,26 @@ def test_registers_are_leading_tokens_without_positions():
     assert spec.encoder.tokens.prefix == 5
     taps = dinov2.Dinov2Encoder(spec.encoder, spec.taps)(torch.rand(2, 3, 28, 42))
     assert [tuple(tap.shape) for tap in taps] == [(2, 5 + 6, 48)] * 4
+
+
+# --- the exported graph -----------------------------------------------------------------------------------------------
+
+
+def test_one_graph_takes_every_size_and_keeps_positions_in_full_precision():
+    path, landmarks = exported("tiny-dinov2").path, tiny_model("tiny-dinov2").landmarks
+    assert "encoder.position" in landmarks.fp32_alone
+    session = onnxruntime.InferenceSession(path)
+    for size in ((1, 14, 14), (2, 42, 350), (1, 70, 84)):
+        pixels = photograph(*size)
+        (found,) = session.run(None, {"pixel_values": pixels.numpy()})
+        assert distance(torch.from_numpy(found), tiny_model("tiny-dinov2")(pixels)) <= MAX_AFTER_EXPORT
+    chosen = choose_fp32_nodes(path, "fp16", {}, landmarks.fp32, landmarks.fp32_alone)
+    graph = onnx_ir.load(path)
+    inside = {node.name for node in graph.graph if node.name.startswith("encoder.position/")}
+    products = [node for node in graph.graph if node.name in inside and node.op_type == "MatMul"]
+    assert len(products) == 2
+    assert inside <= set(chosen)
+    assert not inside & {node.name for node in targets(graph)}
 
 
 # --- faults -----------------------------------------------------------------------------------------------------------
