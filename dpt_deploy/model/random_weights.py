@@ -10,12 +10,14 @@ from torch import Tensor, nn
 from dpt_deploy.core.spec import Activation, ModelSpec
 from dpt_deploy.model.build import build
 from dpt_deploy.model.dpt import DPT
+from dpt_deploy.model.encoders.nextvit import NextConvBlock, NextTransformerBlock
 from dpt_deploy.model.initial import NORMS
 
 _PROBE_SIZES = ((128, 128), (96, 160))  # two sizes, so that the output scale is not that of one position grid
 # Mean in standard deviations, and standard deviation, of the output before its activation: ReLU cuts next to nothing
 # and the span stays wide, a sigmoid does not saturate, and an exponential stays within one or two powers of ten.
 _BEFORE: dict[Activation, tuple[float, float]] = {"relu": (3.5, 1.0), "sigmoid": (0.0, 1.0), "exp": (0.0, 0.5)}
+_CALM = 0.3  # gain of norms in front of residual branches
 _TAIL_SPREAD = 4.0  # of a metric tail's input, in units of shift / scale: what the tail adds must not drown it
 
 
@@ -33,11 +35,28 @@ def random_model(spec: ModelSpec, *, seed: int = 0) -> DPT:
     norms = {name for name, module in model.named_modules() if isinstance(module, NORMS)}
     for name, tensor in model.state_dict().items():
         _fill(tensor, name, seed, norm=name.rpartition(".")[0] in norms)
+    _calm_blocks(model)
     shift = _BEFORE[spec.activation][0] if spec.task == "depth" else 0.0
     _calibrate_output(model, model.landmarks.last, seed, shift=shift)
     for last in model.landmarks.joint:
         _calibrate_output(model, last, seed)
     return model
+
+
+def _calm_blocks(model: DPT) -> None:
+    """Lower the gains of batch norms in the residual branches of Next-ViT, whose statistics here normalise nothing.
+
+    Dozens of branches would otherwise raise the values until attention is decided by rounding.
+    """
+    for module in model.modules():
+        if isinstance(module, NextConvBlock):
+            norms = [module.mhca.norm, module.norm]
+        elif isinstance(module, NextTransformerBlock):
+            norms = [module.mhca.norm, module.norm1, module.norm2]
+        else:
+            continue
+        for norm in norms:
+            norm.weight.mul_(_CALM)
 
 
 def _fill(tensor: Tensor, name: str, seed: int, *, norm: bool) -> None:
