@@ -109,11 +109,11 @@ def smoothed(graph: ir.Model, full: Path, setup: MeasurementSetup) -> tuple[ir.M
         The copy and the number of smoothed norms; or ``graph`` itself and 0, if smoothing would move the output by more
         than the recipe's FP32 tolerance.
     """
-    limit = setup.request.recipe.parity[FP32].max
     names, marked, changed = candidates(graph), full.with_name("marked.onnx"), full.with_name("smooth.onnx")
     if not names:
         say("there is no LayerNorm to smooth")
         return graph, 0
+    limit = setup.request.recipe.parity[FP32].max
     mark_outputs(full, names, marked)
     largest: dict[str, np.ndarray] = {}
     with open_runner(marked) as runner:
