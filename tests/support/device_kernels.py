@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from support.fake_gpu import free_the_rest, runner_factory
-from support.tiny import run_folder
+from support.shared_folder import run_folder
 
 from dpt_deploy.runtime.tensorrt import predictor as device_predictor
 

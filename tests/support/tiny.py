@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import atexit
-import fcntl
 import functools
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from unittest import mock
 
 import onnx
 from support.reporting import recording
+from support.shared_folder import run_folder
 from support.traces import traces_kept
 
 from dpt_deploy.artifact.store import Artifact, open_artifact, payload_of, write_sidecar
@@ -50,35 +47,6 @@ def tiny_spec(name: str) -> ModelSpec:
 def tiny_model(name: str, seed: int = 0) -> DPT:
     """The random network of a tiny recipe; shared, so leave it as it is (copy it to change it)."""
     return random_model(tiny_spec(name), seed=seed)
-
-
-@functools.cache
-def _shared_folder() -> Path:
-    """A folder shared by the worker processes of one test run; the last of them to end removes it."""
-    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
-    folder = Path(tempfile.gettempdir()) / f"dpt-deploy-tests-{os.getuid()}-{run}"
-    folder.mkdir(exist_ok=True)
-    in_use = (folder / ".in-use").open("w")
-    fcntl.flock(in_use, fcntl.LOCK_SH)
-    atexit.register(_leave, folder, in_use)
-    return folder
-
-
-def _leave(folder: Path, in_use: IO[str]) -> None:
-    try:
-        fcntl.flock(in_use, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def run_folder(name: str) -> Iterator[Path]:
-    """One worker makes an artefact, the others wait for it and find it there."""
-    folder = _shared_folder()
-    with (folder / f".{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield folder
 
 
 @functools.cache

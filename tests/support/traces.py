@@ -1,4 +1,8 @@
-"""One trace per network: exports of the same network in several precisions begin with the same FP32 graph."""
+"""One trace per network: exports of a network in several precisions begin with the same FP32 graph.
+
+Tracing takes three quarters of the time of a small export. Small graphs are kept in a folder that all workers of a test
+run share, large ones in memory.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +13,22 @@ from contextlib import contextmanager
 from unittest import mock
 
 import onnx_ir as ir
+from support.shared_folder import run_folder
 
 from dpt_deploy.jobs.export import export
 from dpt_deploy.jobs.export.assemble import fp32_graph
 from dpt_deploy.jobs.export.request import ExportRequest
 from dpt_deploy.model.dpt import DPT
 
-KEPT = 3  # graphs; those of a large network hold half a gigabyte
+KEPT = 3  # large graphs; each holds half a gigabyte
+SMALL = 10_000_000  # parameters
 
-_graphs: OrderedDict[object, ir.Model] = OrderedDict()
+_graphs: OrderedDict[str, ir.Model] = OrderedDict()
 
 
 @contextmanager
 def traces_kept() -> Iterator[None]:
-    """Export a network once for each interface of its graph, and copy that graph afterwards."""
+    """Trace a network once for each interface of its graph, and copy that graph afterwards."""
     with mock.patch.object(export, "fp32_graph", _graph):
         yield
 
@@ -30,14 +36,9 @@ def traces_kept() -> Iterator[None]:
 def _graph(model: DPT, request: ExportRequest) -> ir.Model:
     if request.approximation is not None:  # its modules may hold values that no key below shows
         return fp32_graph(model, request)
-    key = (
-        _digest(model),
-        repr(request.recipe),
-        request.graph_opset,
-        request.static,
-        request.input_kind,
-        request.output_kind,
-    )
+    key = _key(model, request)
+    if sum(tensor.numel() for tensor in model.state_dict().values()) <= SMALL:
+        return _from_disk(key, model, request)
     if key not in _graphs:
         _graphs[key] = fp32_graph(model, request)
         while len(_graphs) > KEPT:
@@ -46,9 +47,23 @@ def _graph(model: DPT, request: ExportRequest) -> ir.Model:
     return _graphs[key].clone()
 
 
-def _digest(model: DPT) -> str:
+def _from_disk(key: str, model: DPT, request: ExportRequest) -> ir.Model:
+    with run_folder(f"trace-{key}") as folder:
+        path = folder / f"trace-{key}.onnx"
+        if not path.exists():
+            graph = fp32_graph(model, request)
+            partial = path.with_suffix(".partial")
+            ir.save(graph, partial)
+            partial.rename(path)
+            return graph
+        return ir.load(path)
+
+
+def _key(model: DPT, request: ExportRequest) -> str:
     found = hashlib.sha256(str(model).encode())
     for name, tensor in model.state_dict().items():
         found.update(name.encode())
         found.update(tensor.numpy().tobytes())
+    interface = (request.recipe, request.graph_opset, request.static, request.input_kind, request.output_kind)
+    found.update(repr(interface).encode())
     return found.hexdigest()

@@ -17,7 +17,6 @@ from dpt_deploy.jobs.export.request import ExportRequest
 
 pytestmark = [
     pytest.mark.needs("onnx", "torch", "onnxruntime", "tensorrt_rtx"),
-    pytest.mark.usefixtures("traced_once"),
 ]
 
 LEAST = {("tiny", "fp16"): 0.65}  # its trained head overflows and stays FP32

@@ -24,8 +24,6 @@ from dpt_deploy.jobs.export import accuracy, budget
 from dpt_deploy.jobs.export.accuracy import check_accuracy
 from dpt_deploy.scenes.seeds import ACCURACY_SEARCH
 
-pytestmark = pytest.mark.usefixtures("traced_once")
-
 ACCURACY = AccuracyRecord("2 rendered scenes", 2, "64", "ort", drift=0.02, sqnr=25.0, speedup=(1.5, 1.4, 1.6))
 
 

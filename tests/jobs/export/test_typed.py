@@ -18,8 +18,6 @@ from dpt_deploy.jobs.export.export import export_model
 from dpt_deploy.jobs.export.request import ExportRequest
 from dpt_deploy.model.checkpoints.load import save_native
 
-pytestmark = pytest.mark.usefixtures("traced_once")
-
 RES = "64,64x96"
 
 
