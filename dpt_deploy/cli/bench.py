@@ -82,7 +82,7 @@ def command(artifact: Path | None, out: Path | None, plot: Path | None, as_json:
     dpt-deploy bench out/base-fp32.onnx --res 384,768 --runtime torch,hf-ort,ort --check results/FILE.json
     dpt-deploy bench out/base-fp16.plan --res 384 --runtime trt,torch,torch-compile,ort       # on its GPU
     """
-    from dpt_deploy.report.bench_plot import check_plot, plot_result
+    from dpt_deploy.report.figures.bench_plot import check_plot, plot_result
 
     if out:
         check_folder(out)  # before minutes of timing

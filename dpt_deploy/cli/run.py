@@ -80,7 +80,7 @@ def command(artifact: Path, source: Path, as_json: bool, **options: Any) -> None
     """
     from dpt_deploy.jobs.predict.files import run_files
 
-    if not artifact.exists() and str(artifact) in zoo_names():
+    if str(artifact) in zoo_names() and not artifact.exists():
         artifact = _by_name(str(artifact))
     results = run_files(artifact, source, **options)
     failed = [result for result in results if result.error]

@@ -66,7 +66,7 @@ def command(
     from dpt_deploy.report.drawing import load_drawing
 
     draw = (
-        load_drawing("dpt_deploy.report.pareto_figure:draw_pareto") if plot else None
+        load_drawing("dpt_deploy.report.figures.pareto_figure:draw_pareto") if plot else None
     )  # fails early without matplotlib
     setup = sweep.prepare_sweep(backbone, weights, res, precisions, scenes)
     found = sweep.run_sweep(setup, out)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Self, get_type_hints
@@ -137,8 +138,11 @@ def _read(name: str) -> tuple[Table, str]:
     elif name in zoo_names():
         raw = (_zoo_folder() / f"{name}.toml").read_bytes()
     else:
+        similar = get_close_matches(name, zoo_names(), n=3)
+        meant = f"did you mean {' or '.join(similar)}? " if similar else ""
         raise UsageError(
-            f"unknown backbone {name!r}", hint=f"known: {', '.join(zoo_names())}; or the path of a recipe file (.toml)"
+            f"unknown backbone {name!r}",
+            hint=f"{meant}`dpt-deploy models` lists the networks; the path of a recipe file (.toml) is possible, too",
         )
     try:
         return parse_toml(raw), name

@@ -185,7 +185,7 @@ PRECISION_KINDS: dict[str, Section] = {
         "in are timed, interleaved. The others (`emu`) predict the error of an engine and have no time here.\n"
         "Best: no other row is both faster and more accurate.",
         _sweep,
-        lazy_drawing("dpt_deploy.report.pareto_figure:draw_pareto"),
+        lazy_drawing("dpt_deploy.report.figures.pareto_figure:draw_pareto"),
     ),
     "precisions": Section(
         "Precisions: every network",

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from dpt_deploy.jobs.bench.baseline import SLOWER
-from dpt_deploy.report.bench_plot import plot_result
 from dpt_deploy.report.bench_tables import (
     TextTable,
     limits,
@@ -21,6 +20,7 @@ from dpt_deploy.report.bench_tables import (
     upgraded,
     versions_of,
 )
+from dpt_deploy.report.figures.bench_plot import plot_result
 
 Data = Mapping[str, Any]
 

@@ -20,7 +20,7 @@ from dpt_deploy.jobs.study.study import StudySetup
 
 with extra("study", purpose="drawing the figure and the report"):
     from dpt_deploy.report.exhibits import Exhibit, View
-    from dpt_deploy.report.resolution_figure import chart, save_figure
+    from dpt_deploy.report.figures.resolution_figure import chart, save_figure
     from dpt_deploy.report.study_page import HARDEST, Gallery, render
 
 _MOST_KINDS = 4

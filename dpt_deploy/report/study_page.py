@@ -11,8 +11,8 @@ from dpt_deploy.jobs.study.findings import interval, signed
 from dpt_deploy.jobs.study.outcome import Candidate, Study
 from dpt_deploy.jobs.study.resolution import paper_range
 from dpt_deploy.report.exhibits import Exhibit, View, depth_picture, photograph
+from dpt_deploy.report.figures.resolution_figure import COLOURS, Difference, chart, colours, differences_svg, panel_svg
 from dpt_deploy.report.html import Html, el, join, table
-from dpt_deploy.report.resolution_figure import COLOURS, Difference, chart, colours, differences_svg, panel_svg
 from dpt_deploy.report.style import QUIET
 
 HARDEST = 3  # images shown of each model

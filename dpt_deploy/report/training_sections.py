@@ -65,6 +65,6 @@ TRAINING_KINDS: dict[str, Section] = {
         "alignment in inverse depth; the plane is fitted to each ground truth. A training with a number continues\n"
         "the one before it. Minutes are wall-clock time; trainings with a number ran next to other work.",
         _training,
-        lazy_drawing("dpt_deploy.report.training_figure:draw_training"),
+        lazy_drawing("dpt_deploy.report.figures.training_figure:draw_training"),
     ),
 }

@@ -33,7 +33,7 @@ def static(tmp_path):
 
 EXPORTS = {
     "no backbone": (("export",), "Missing option '--backbone'"),
-    "backbone": (("export", "--backbone", "bass"), "known: base, deit-distilled, hybrid"),
+    "backbone": (("export", "--backbone", "bass"), "did you mean base?"),
     "empty backbone": (("export", "--backbone", ""), "unknown backbone ''"),
     "task": ((*RANDOM, "--task", "pose"), "'pose' is not one of 'depth', 'segmentation'"),
     "no such task": (("export", "--backbone", tiny_path("tiny-seg"), "--task", "depth"), "not depth"),

@@ -53,7 +53,7 @@ TESTED_IN = {
     "jobs/study/test_study.py": "cli/study jobs/study/exported jobs/study/models "
     "jobs/study/scene_images jobs/study/scoring "
     "report/study_files",
-    "jobs/study/test_sweep.py": "cli/sweep report/drawing report/pareto_figure",
+    "jobs/study/test_sweep.py": "cli/sweep report/drawing report/figures/pareto_figure",
     "jobs/train/test_train.py": "cli/train jobs/train/validation",
     "jobs/verify/test_diagnose.py": "cli/diagnose graph/precision/bypass jobs/verify/variants",
     "jobs/verify/test_engine_audit.py": "cli/shared/engine_tables engine/audit engine/inspection",
@@ -79,9 +79,9 @@ TESTED_IN = {
     "model/initial model/random_weights model/reassemble",
     "model/test_state.py": "model/build",
     "report/test_benchmark_page.py": "report/sections report/training_sections",
-    "report/test_latency_figure.py": "report/bench_plot",
-    "report/test_study_page.py": "report/exhibits report/html report/resolution_figure",
-    "report/test_study_sections.py": "report/training_figure",
+    "report/figures/test_latency_figure.py": "report/figures/bench_plot",
+    "report/test_study_page.py": "report/exhibits report/html report/figures/resolution_figure",
+    "report/test_study_sections.py": "report/figures/training_figure",
     "runtime/cuda/test_arrays.py": "runtime/cuda/driver",
     "runtime/native/test_runner.py": "runtime/native/library",
     "runtime/test_registry.py": "runtime/request",

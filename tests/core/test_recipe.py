@@ -6,6 +6,7 @@ import pytest
 
 from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.recipe import load_recipe, zoo_names
+from dpt_deploy.core.size import Size, parse_sizes
 
 pytestmark = pytest.mark.fast
 
@@ -34,6 +35,9 @@ def test_every_zoo_recipe_states_its_tolerance_and_matrix():
     for name in zoo_names():
         recipe = load_recipe(name)
         assert recipe.parity["fp32"].max <= 1e-4
+        if recipe.model.encoder.fixed_size:
+            assert parse_sizes(",".join(recipe.verify.res)) == (Size(*recipe.model.encoder.fixed_size),)
+            continue
         assert len(recipe.verify.res) >= 5
         assert any("x" in res for res in recipe.verify.res)
 
@@ -82,10 +86,13 @@ def test_a_wrong_recipe_is_a_bad_file(tmp_path, text, message):
     assert caught.value.hint
 
 
-def test_unknown_names_list_the_known_ones():
-    with pytest.raises(UsageError, match="unknown backbone 'hybird'") as caught:
-        load_recipe("hybird")
-    assert all(name in caught.value.hint for name in zoo_names())
+@pytest.mark.parametrize(("name", "similar"), [("hybird", "did you mean hybrid"), ("zzz", "")])
+def test_an_unknown_name_gets_the_similar_ones_and_the_list(name, similar):
+    with pytest.raises(UsageError, match=f"unknown backbone '{name}'") as caught:
+        load_recipe(name)
+    assert similar in caught.value.hint
+    assert ("did you mean" in caught.value.hint) == bool(similar)
+    assert "`dpt-deploy models`" in caught.value.hint
 
 
 def test_classes_without_segmentation_are_refused():

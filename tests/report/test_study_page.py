@@ -19,9 +19,9 @@ pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip insta
 from PIL import Image
 
 from dpt_deploy.core.size import Size
-from dpt_deploy.report import resolution_figure as plots
 from dpt_deploy.report import study_page as report
 from dpt_deploy.report.exhibits import SIDE, Exhibit, View, depth_picture, photograph
+from dpt_deploy.report.figures import resolution_figure as plots
 from dpt_deploy.report.html import Html, el, join
 from dpt_deploy.report.study_page import Gallery
 

@@ -130,7 +130,7 @@ def test_a_record_that_lacks_something_is_named(name, data, key):
 
 
 def test_the_loss_is_drawn(tmp_path):
-    drawing = pytest.importorskip("dpt_deploy.report.training_figure", reason="drawing needs matplotlib")
+    drawing = pytest.importorskip("dpt_deploy.report.figures.training_figure", reason="drawing needs matplotlib")
     drawing.draw_training(TRAINING, tmp_path / "a.svg")
     drawing.draw_training(TRAINING, tmp_path / "b.svg")
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()

@@ -81,7 +81,7 @@ class EncoderSpec:
             ValueError: no such kind is registered.
         """
         kind = value.get("kind")
-        if kind not in ENCODER_SPECS:
+        if not isinstance(kind, str) or kind not in ENCODER_SPECS:
             found = "missing" if kind is None else repr(kind)
             raise ValueError(f"kind is {found}; expected {' or '.join(sorted(ENCODER_SPECS))}")
         return ENCODER_SPECS[kind]

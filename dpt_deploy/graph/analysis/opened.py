@@ -8,13 +8,14 @@ from functools import cached_property
 from pathlib import Path
 
 import onnx
-from onnx import ModelProto
+from onnx import GraphProto, ModelProto, TensorProto
 
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.size import Size
 from dpt_deploy.graph.analysis.shapes import ShapedGraph, element_types, infer_shapes
 
 _IMAGE_RANK = 4
+_TYPES = frozenset(TensorProto.DataType.values()) - {TensorProto.UNDEFINED}
 
 
 class OpenedGraph:
@@ -71,8 +72,17 @@ def _problem(model: ModelProto) -> str:
         "has no input of 4 dimensions": not graph.input
         or len(graph.input[0].type.tensor_type.shape.dim) != _IMAGE_RANK,
         "has an operation without output": not all(node.output for node in graph.node),
+        "has a tensor of no known element type": not _TYPES.issuperset(_stored_types(graph)),
     }
     return next((problem for problem, there in found.items() if there), "")
+
+
+def _stored_types(graph: GraphProto) -> Iterator[int]:
+    """Element types of the inputs, outputs and weights; 0 for an end that is not a tensor."""
+    for end in (*graph.input, *graph.output):
+        yield end.type.tensor_type.elem_type
+    for weight in graph.initializer:
+        yield weight.data_type
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from dpt_deploy.cli import call
 from dpt_deploy.imaging.files import read_pfm
 from dpt_deploy.jobs.study import scene_images
 from dpt_deploy.measure import ceiling
-from dpt_deploy.report.latency_figure import draw_latency
+from dpt_deploy.report.figures.latency_figure import draw_latency
 from dpt_deploy.runtime.registry import RUNTIMES, Runtime
 
 pytestmark = pytest.mark.needs("torch", "onnxruntime", "cv2", "matplotlib")

@@ -305,7 +305,7 @@ def test_what_cannot_be_is_refused_before_anything_is_timed(options, code, said,
     ("options", "code", "said"),
     [
         (("--backbone", "hybrid", "--res", "100"), 2, "the nearest legal sizes: 96 or 128"),
-        (("--backbone", "bass"), 2, "known: base, deit-distilled"),
+        (("--backbone", "bass"), 2, "did you mean base?"),
         (("--runtime", "trt9"), 2, "unknown candidate 'trt9'"),
         (("--check", "absent.json"), 4, "cannot be read"),
     ],

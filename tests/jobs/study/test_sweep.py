@@ -10,7 +10,7 @@ from support.tiny import quick_accuracy, tiny_path
 from dpt_deploy.jobs.study import sweep
 from dpt_deploy.jobs.study.study import MODELS
 from dpt_deploy.jobs.study.sweep import Point, _marked
-from dpt_deploy.report.pareto_figure import draw_pareto
+from dpt_deploy.report.figures.pareto_figure import draw_pareto
 
 
 def point(ms, abs_rel, precision="fp32"):

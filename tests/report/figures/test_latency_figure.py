@@ -13,9 +13,9 @@ pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip insta
 from matplotlib.figure import Figure
 
 from dpt_deploy.core.errors import MissingExtraError, ResourceError, UsageError
-from dpt_deploy.report import latency_figure as latency_plot
-from dpt_deploy.report.bench_plot import check_plot, plot_result
-from dpt_deploy.report.latency_figure import draw_latency
+from dpt_deploy.report.figures import latency_figure as latency_plot
+from dpt_deploy.report.figures.bench_plot import check_plot, plot_result
+from dpt_deploy.report.figures.latency_figure import draw_latency
 
 PANELS = {"latency": "Latency [ms]", "arithmetic": "Time for a unit of arithmetic", "memory": "Peak memory [MB]"}
 
@@ -94,7 +94,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_drawing(tmp_path):
 
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch, tmp_path):
-    monkeypatch.delitem(sys.modules, "dpt_deploy.report.latency_figure")
+    monkeypatch.delitem(sys.modules, "dpt_deploy.report.figures.latency_figure")
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingExtraError, match="drawing needs the module 'matplotlib'") as caught:
         check_plot(tmp_path / "x.svg")

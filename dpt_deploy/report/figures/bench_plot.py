@@ -11,7 +11,7 @@ from dpt_deploy.core.files import check_folder, ensure_folder
 from dpt_deploy.report.drawing import load_drawing
 
 SUFFIXES = (".svg", ".png", ".pdf")
-_FIGURE = "dpt_deploy.report.latency_figure:draw_latency"
+_FIGURE = "dpt_deploy.report.figures.latency_figure:draw_latency"
 
 
 def check_plot(path: Path) -> None:
