@@ -88,7 +88,7 @@ def test_an_odd_image_just_works(name, make, size, artifact, photos, capsys):
     make(photos / name)
     out = fine(capsys, "run", artifact, photos / name)
     stem = photos / f"{Path(name).stem}-out"
-    assert out.splitlines() == [f"{stem}.png", f"{stem}.pfm"]
+    assert out.splitlines() == [f"{stem}.png", f"{stem}.pfm", f"{stem}-color.png"]
     assert images.read_pfm(Path(f"{stem}.pfm")).shape == size
 
 
@@ -145,10 +145,10 @@ def test_an_output_that_cannot_be_is_refused(where, code, said, artifact, photos
 WRITTEN = {
     "file": (["-o", "x.png"], ["x.png"]),
     "pfm": (["-o", "x.pfm"], ["x.pfm"]),
-    "folder": (["-o", "new/deep"], ["new/deep/in.png", "new/deep/in.pfm"]),
+    "folder": (["-o", "new/deep"], ["new/deep/in.png", "new/deep/in.pfm", "new/deep/in-color.png"]),
     "formats": (["-o", "x.png", "--format", "pfm", "--format", "color"], ["x.pfm", "x-color.png"]),
     "twice": (["-o", "x.png", "--format", "png", "--format", "png"], ["x.png"]),
-    "next to the input": ([], ["in-out.png", "in-out.pfm"]),
+    "next to the input": ([], ["in-out.png", "in-out.pfm", "in-out-color.png"]),
 }
 
 
@@ -164,7 +164,7 @@ def test_a_folder_named_like_a_file_is_a_folder(artifact, photos, capsys):
     picture(photos / "in.png")
     (photos / "out.v1").mkdir()
     out = fine(capsys, "run", artifact, photos / "in.png", "-o", photos / "out.v1")
-    assert out.splitlines() == [f"{photos}/out.v1/in.png", f"{photos}/out.v1/in.pfm"]
+    assert out.splitlines() == [f"{photos}/out.v1/in{end}" for end in (".png", ".pfm", "-color.png")]
 
 
 def test_a_folder_written_into_itself_is_refused(artifact, photos, capsys):
