@@ -65,13 +65,16 @@ def test_every_tensor_has_a_shape_at_every_size():
 
 
 def test_a_type_that_cannot_be_inferred_is_named(tmp_path):
-    value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 3, 32, 32])
-    node = onnx.helper.make_node("Unknown", ["x"], ["y"], domain="elsewhere")
-    made = onnx.helper.make_graph([node], "g", [value], [onnx.ValueInfoProto(name="y")])
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 3, 32, 32]) for name in "xy"]
+    nodes = [
+        onnx.helper.make_node("Unknown", ["x"], ["between"], domain="elsewhere"),
+        onnx.helper.make_node("Relu", ["between"], ["y"]),
+    ]
+    made = onnx.helper.make_graph(nodes, "g", ends[:1], ends[1:])
     imports = [onnx.helper.make_opsetid("", 20), onnx.helper.make_opsetid("elsewhere", 1)]
     (tmp_path / "m.onnx").write_bytes(onnx.helper.make_model(made, opset_imports=imports).SerializeToString())
     graph = OpenedGraph(tmp_path / "m.onnx")
-    with pytest.raises(BadFileError, match="type of tensor 'y' cannot be inferred"):
+    with pytest.raises(BadFileError, match="type of tensor 'between' cannot be inferred"):
         _ = graph.types
 
 
