@@ -70,10 +70,11 @@ def test_what_is_written_has_the_keys_of_its_kind_only_and_is_read_again(kind):
     [
         ({**FLAT, "kind": "mixer"}, "encoder.kind is 'mixer'; expected "),
         (FLAT, "encoder.kind is missing"),
+        ({**FLAT, "kind": {"kind": "vit"}}, "encoder.kind is {'kind': 'vit'}; expected "),
         ({**FLAT, "kind": "vit", "heads": "three"}, "encoder.heads is 'three'"),
         (5, "encoder is 5; expected an object"),
     ],
-    ids=["unknown", "missing", "wrong type", "no table"],
+    ids=["unknown", "missing", "a table", "wrong type", "no table"],
 )
 def test_a_wrong_table_is_refused_with_its_place(table, message):
     with pytest.raises(ValueError, match=re.escape(message)):

@@ -78,6 +78,18 @@ def test_a_type_that_cannot_be_inferred_is_named(tmp_path):
         _ = graph.types
 
 
+@pytest.mark.parametrize("spoil", ["weight", "output"])
+def test_an_element_type_that_onnx_does_not_have_is_refused(spoil, tmp_path):
+    model = onnx.load(exported("tiny-vit").path)
+    if spoil == "weight":
+        model.graph.initializer[0].data_type = 99
+    else:
+        model.graph.output[0].type.Clear()
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(BadFileError, match="no known element type"):
+        OpenedGraph(tmp_path / "m.onnx")
+
+
 def test_a_file_of_another_kind_is_refused():
     with pytest.raises(BadFileError, match="not an ONNX file"):
         OpenedGraph(Path(__file__))
