@@ -21,6 +21,7 @@ from dpt_deploy.model.encoders.vit import PositionEmbedding
 from dpt_deploy.model.fusion import Fusion
 from dpt_deploy.model.reassemble import ProjectReadout, Reassemble
 from dpt_deploy.model.rewrites import exact as deploy
+from dpt_deploy.model.rewrites.batch_norm import fold_behind
 
 FLOAT32, FLOAT64 = 1e-5, 1e-12
 HALF = (0.5, 0.5, 0.5)
@@ -51,7 +52,7 @@ def rewrite_only(model, kind):
 def fold_norms_only(model):
     before = sum(isinstance(module, nn.BatchNorm2d) for module in model.modules())
     for module in list(model.modules()):
-        deploy._fold_batch_norms(module)
+        fold_behind(module)
     return before - sum(isinstance(module, nn.BatchNorm2d) for module in model.modules())
 
 
