@@ -35,6 +35,9 @@ _DTYPES = {
     "tensor(int8)": "int8",
 }
 
+# Marks of an operator without a kernel for its types. For 8-bit floats ONNX Runtime calls the graph invalid instead.
+_NO_KERNEL = ("NOT_IMPLEMENTED", "Type 'tensor(float8")
+
 
 class OrtRunner:
     """Runs an ONNX file. ``threads`` bounds the CPU threads of one operator (default: ONNX Runtime's choice).
@@ -70,7 +73,7 @@ class OrtRunner:
         except Exception as exc:  # the runtime's exception classes are private
             if _is_memory(exc):
                 raise ResourceError(f"out of memory while loading {self._path}", hint="free some memory") from exc
-            if "NOT_IMPLEMENTED" in str(exc):
+            if any(mark in str(exc) for mark in _NO_KERNEL):
                 raise NoKernelError(
                     f"ONNX Runtime {ort.__version__} has no kernel for {self._path.name} on this machine: {_line(exc)}",
                     hint="run it with --runtime emu, which rounds as 16-bit types do, or build an engine from it",

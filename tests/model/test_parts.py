@@ -11,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 from dpt_deploy.core.encoders import HybridSpec, ViTSpec
 from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.core.spec import MetricTail
+from dpt_deploy.model.decoders import DECODERS
 from dpt_deploy.model.encoders.hybrid import ConvStages
 from dpt_deploy.model.encoders.vit import PositionEmbedding, ViTEncoder
 from dpt_deploy.model.fusion import Fusion, ResidualConvUnit
@@ -187,14 +188,14 @@ def test_residual_unit_equals_one_around_literal_relu_modules(quirk):
 
 
 def test_midas_21_shortcut_and_output_differ_from_dpt_s():
-    kinds = {decoder: Fusion(4, decoder, batch_norm=False, has_skip=True) for decoder in ("dpt", "midas21")}
+    kinds = {name: Fusion(4, 4, DECODERS[name], batch_norm=False, has_skip=True) for name in ("dpt", "midas21")}
     assert [kind.unit.inplace_quirk for kind in kinds.values()] == [False, True]
     assert isinstance(kinds["midas21"].out_conv, torch.nn.Identity)
     assert isinstance(kinds["dpt"].out_conv, torch.nn.Conv2d)
 
 
 def test_fusion_upsamples_with_aligned_corners_before_its_projection():
-    block = randomised(Fusion(4, "dpt", batch_norm=False, has_skip=True))
+    block = randomised(Fusion(4, 4, DECODERS["dpt"], batch_norm=False, has_skip=True))
     path, skip = noise(1, 4, 3, 5), noise(1, 4, 3, 5, seed=1)
     unit = block.unit(path + block.skip_unit(skip))[0].permute(1, 2, 0).numpy()
     large = torch.from_numpy(oracles.bilinear(unit, 6, 10, align_corners=True)).permute(2, 0, 1)[None]

@@ -156,7 +156,7 @@ def test_the_failure_is_an_error_with_its_numbers(tmp_path):
     verification = verify_artifact(spoiled.path, res=[SIZE], batch=[1])
     assert verification.divergence.last_good == "encoder.blocks.1.norm1"
     assert verification.divergence.max > tiny_recipe("tiny-vit").parity["fp32"].max
-    with pytest.raises(ParityError, match="1 of 1 cases disagree with PyTorch; worst at size 64x96, batch 1"):
+    with pytest.raises(ParityError, match="1 of 1 cases disagree with PyTorch, in ort; worst at size 64x96, batch 1"):
         raise_on_failure(verification)
 
 
