@@ -14,8 +14,9 @@ import pytest
 from support.paths import ROOT
 
 from dpt_deploy.core.recipe import load_recipe
+from dpt_deploy.model.checkpoints.fetch import fetch
 from dpt_deploy.model.checkpoints.load import load_weights
-from dpt_deploy.model.checkpoints.published import default_for, fetch, published
+from dpt_deploy.model.checkpoints.published import default_for, published
 
 pytestmark = pytest.mark.online
 

@@ -15,8 +15,9 @@ from skimage import data
 import dpt_deploy
 from dpt_deploy.artifact.store import sha256_of
 from dpt_deploy.core.recipe import Recipe
+from dpt_deploy.model.checkpoints.fetch import fetch
 from dpt_deploy.model.checkpoints.load import load_weights
-from dpt_deploy.model.checkpoints.published import PublishedWeights, fetch
+from dpt_deploy.model.checkpoints.published import PublishedWeights
 from dpt_deploy.model.dpt import DPT
 
 SLICES = Path(__file__).parents[2] / "tests/golden/published_slices.json"

@@ -12,6 +12,7 @@ from dpt_deploy.core.progress import say
 from dpt_deploy.core.recipe import Recipe, load_recipe, zoo_names
 from dpt_deploy.core.spec import ModelSpec
 from dpt_deploy.model.checkpoints import published
+from dpt_deploy.model.checkpoints.fetch import fetch
 
 SHIPPED_LICENCE = "MIT"
 SHIPPED_TERMS = ("yes", "scenes rendered by this package; no photograph, data set or weights of others")
@@ -69,7 +70,7 @@ def resolve_weights(
     source = _with_terms(WeightsSource("published", path=known.file, checked=known.checked), known)
     if commercial:
         check_commercial(source)
-    source = replace(source, path=str(published.fetch(known)))
+    source = replace(source, path=str(fetch(known)))
     say(f"{known.file}: {_CHECKS[known.checked]}")
     say(f"{known.file}: {terms(source)}")
     return source

@@ -1,44 +1,23 @@
-"""Checkpoints by name: those shipped with the package, and the published ones, downloaded once and checked.
-
-Standard library only. Only ``http`` and ``https`` are spoken; proxies are taken from the environment.
-"""
+"""Checkpoints by name: those shipped with the package, the published ones, and the folder they are fetched into."""
 
 from __future__ import annotations
 
-import hashlib
-import http.client
 import os
-import re
 import tomllib
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Literal, NoReturn
-from urllib.parse import quote
+from typing import Any, Literal
 
-from dpt_deploy.artifact.commit import stage_of
-from dpt_deploy.core.disk.private import PrivateFolder, hold_folder, is_own_folder, open_own_file, own_folder
-from dpt_deploy.core.errors import BadFileError, ResourceError, UsageError
-from dpt_deploy.core.files import atomic_write_bytes, write_errors
-from dpt_deploy.core.progress import TaskProgress, progress, say
+from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.spec import ModelTask
-from dpt_deploy.model.checkpoints.pins import mismatch, pin
 from dpt_deploy.model.families.registry import licence_of
 
 CommercialUse = Literal["yes", "no", "unclear"]
 
 CACHE_VARIABLE = "DPT_DEPLOY_CACHE"
-ADDRESS_VARIABLE = "DPT_DEPLOY_WEIGHTS_URL"
 SHIPPED_SUFFIX = ".safetensors"
-
-_CHUNK = 1 << 20
-_MAX_MARK_BYTES = 1 << 10
-_TIMEOUT_S = 30  # of silence
-_WEB = ("http://", "https://")
-_ATTEMPTS = 4  # an interrupted transfer resumes
 
 
 @dataclass(frozen=True)
@@ -147,247 +126,5 @@ def cache_folder() -> Path:
 
 
 def is_cached(entry: PublishedWeights) -> bool:
-    """True if the cache has a copy of the file; :func:`fetch` checks its hash."""
+    """True if the cache has a copy of the file; fetching it checks its hash."""
     return (cache_folder() / entry.file).is_file()
-
-
-def fetch(entry: PublishedWeights) -> Path:
-    """The file of ``entry`` in the cache, downloaded when it is not there, with its hash checked.
-
-    An interrupted download resumes at the next call. ``$DPT_DEPLOY_WEIGHTS_URL``, the address of a folder,
-    replaces the published source. Where not all digits of the hash are known, the first copy's hash is pinned in the
-    cache, and a later copy must have it.
-
-    Raises:
-        ResourceError: no network, no such file at the source, disk full; the message names file and address.
-        BadFileError: what arrived has another hash than the published or the pinned one (it is removed).
-        UsageError: no address is known for the file, or it is not http(s).
-    """
-    path = cache_folder() / entry.file
-    if _is_verified(path, entry):
-        return path
-    address = _address(entry)
-    with write_errors(path):
-        _make_cache(path.parent)
-    stage = stage_of(path.parent, path.name)
-    with _held(stage, entry) as held:
-        try:
-            if not _is_verified(path, entry):  # it may have come while this process waited
-                path.unlink(missing_ok=True)  # damaged since
-                _fetch(entry, address, path, stage / path.name)
-        finally:
-            if not (stage / path.name).exists():
-                held.remove()  # else a part, with which the next run goes on
-    return path
-
-
-def _held(stage: Path, entry: PublishedWeights) -> PrivateFolder:
-    """Lock the private folder of a download; wait while another process has it."""
-    with write_errors(stage):
-        held = hold_folder(stage)
-        if held is None:
-            say(f"waiting for another process that downloads {entry.file}")
-            held = hold_folder(stage, wait=True)
-    if held is None:
-        raise ResourceError(f"{stage} cannot be locked", hint="run again")
-    return held
-
-
-def _fetch(entry: PublishedWeights, address: str, path: Path, part: Path) -> None:
-    """Download to ``part``, which stays if the transfer is interrupted, and move it to ``path`` once it is checked."""
-    with progress(f"downloading {entry.file}", unit="bytes") as transfer:
-        _download(entry, address, part, transfer)
-    if entry.size_bytes and (found := part.stat().st_size) != entry.size_bytes:
-        part.unlink()
-        raise BadFileError(
-            f"{entry.file} from {address} has {found:,} bytes; expected {entry.size_bytes:,}: it was removed",
-            hint="run again; if it happens again, the source is not the published file",
-        )
-    digest = _hash(part)
-    if (problem := mismatch(path, digest, entry.required_sha256)) is not None:
-        part.unlink()
-        raise BadFileError(f"{entry.file} from {address} {problem.found}: it was removed", hint=problem.hint)
-    with write_errors(path):
-        part.replace(path)
-    _remember(path, digest)
-    pin(path, digest, entry.required_sha256)
-    if entry.second_hand:
-        agrees = "the same as" if digest == entry.sha256 else f"{digest[:8]}…, not {entry.sha256[:8]}… as in"
-        say(f"{entry.file}: its SHA-256 is {agrees} copies of others; its authors state none")
-
-
-def _make_cache(folder: Path) -> None:
-    """Create the folder of downloads, which others may read; one that exists is taken as it is."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    if not folder.is_dir():
-        own_folder(folder)
-
-
-def _address(entry: PublishedWeights) -> str:
-    folder = os.environ.get(ADDRESS_VARIABLE)
-    address = f"{folder.rstrip('/')}/{quote(entry.file)}" if folder else entry.address
-    if not address and "/" in entry.file:
-        raise UsageError(
-            f"{entry.file} is read with the config.json next to it, so one file alone is not fetched",
-            hint="fetch that folder of Hugging Face by hand, then give --weights FOLDER",
-        )
-    if not address:
-        raise UsageError(
-            f"{entry.file} has no address that a program can fetch: its authors link a web drive",
-            hint=f"fetch it by hand (see {entry.family}), then give --weights FILE",
-        )
-    if not address.startswith(_WEB):
-        raise UsageError(
-            f"the address {address} is not http or https", hint=f"set {ADDRESS_VARIABLE} to the address of a folder"
-        )
-    return address
-
-
-# --- the verified copy ------------------------------------------------------------------------------------------------
-
-
-def _is_verified(path: Path, entry: PublishedWeights) -> bool:
-    """Return True if a good copy is there. Its hash is computed once for each size and time of change.
-
-    In a folder that others may write to it is computed each time, for they could write the mark as well.
-    """
-    if not path.is_file():
-        return False
-    with write_errors(path):
-        remembered = _read_mark(path)
-        digest = remembered[2] if remembered[:2] == _state(path) and len(remembered) == 3 else _hash(path)
-        if mismatch(path, digest, entry.required_sha256) is None:
-            _remember(path, digest)
-            pin(path, digest, entry.required_sha256)
-            return True
-    return False
-
-
-def _mark(path: Path) -> Path:
-    return path.with_name(f"{path.name}.verified")
-
-
-def _read_mark(path: Path) -> list[str]:
-    """The words of the mark, if only this user can have written it; else none."""
-    if not is_own_folder(path.parent):
-        return []
-    try:
-        with os.fdopen(open_own_file(_mark(path), os.O_RDONLY), "rb") as stream:
-            return stream.read(_MAX_MARK_BYTES).decode("ascii", "replace").split()
-    except (FileNotFoundError, UsageError):
-        return []
-
-
-def _state(path: Path) -> list[str]:
-    status = path.stat()
-    return [str(status.st_size), str(status.st_mtime_ns)]
-
-
-def _remember(path: Path, digest: str) -> None:
-    if is_own_folder(path.parent):
-        mark = " ".join((*_state(path), digest)).encode("ascii")
-        atomic_write_bytes(_mark(path), mark, mode=0o644)
-
-
-def _hash(path: Path) -> str:
-    with write_errors(path), path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-# --- the transfer -----------------------------------------------------------------------------------------------------
-
-
-def _download(entry: PublishedWeights, address: str, part: Path, transfer: TaskProgress) -> None:
-    """Bring ``part`` to its full length, from where an earlier attempt left it."""
-    error: Exception | None = None
-    for _ in range(_ATTEMPTS):
-        if not entry.required_sha256:
-            part.unlink(missing_ok=True)  # without a hash a resumed file could not be checked as a whole
-        try:
-            if _transfer(address, part, transfer):
-                return
-        except urllib.error.HTTPError as exc:
-            exc.close()
-            _fail(entry, address, f"the server answers {exc.code} {exc.reason}", exc)
-        except (OSError, http.client.HTTPException, ValueError) as exc:  # errors of writing are not among these
-            error = exc
-            if not part.exists():  # nothing has arrived yet: no use in trying again at once
-                break
-    _fail(entry, address, _reason(error), error)
-
-
-def _transfer(address: str, part: Path, transfer: TaskProgress) -> bool:
-    """One request that appends to ``part``; whether the file is complete now."""
-    start = part.stat().st_size if part.is_file() else 0
-    request = urllib.request.Request(address, headers={"User-Agent": "dpt-deploy"})  # noqa: S310 - scheme is checked
-    if start:
-        request.add_header("Range", f"bytes={start}-")
-    try:
-        response = _opener().open(request, timeout=_TIMEOUT_S)
-    except urllib.error.HTTPError as exc:
-        if exc.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not start:
-            raise
-        total = re.fullmatch(r"bytes \*/(\d+)", exc.headers.get("Content-Range", ""))
-        exc.close()
-        if total and int(total[1]) == start:
-            return True
-        part.unlink()
-        return False
-    with response:
-        start = _resumed_at(response, start)
-        length = response.headers.get("Content-Length")
-        total_bytes = start + int(length) if length and length.isdecimal() else None
-        done = _copy(response, part, start, total_bytes, transfer)
-    return total_bytes is None or done == total_bytes
-
-
-def _resumed_at(response: http.client.HTTPResponse, start: int) -> int:
-    """The offset at which the body begins: ``start`` when the server honours the range, else 0."""
-    found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-    honoured = response.status == http.HTTPStatus.PARTIAL_CONTENT and found is not None and int(found[1]) == start
-    return start if honoured else 0
-
-
-def _copy(source: IO[bytes], part: Path, start: int, total: int | None, transfer: TaskProgress) -> int:
-    done = start
-    with write_errors(part):
-        file = part.open("ab" if start else "wb")
-    with file:
-        while chunk := source.read(_CHUNK):
-            with write_errors(part):
-                file.write(chunk)
-                file.flush()
-            done += len(chunk)
-            transfer.update(done=done, total=total)
-    return done
-
-
-@cache
-def _opener() -> urllib.request.OpenerDirector:
-    """The default URL handlers without those for files and FTP, so that no redirect leads there."""
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler,
-        urllib.request.HTTPHandler,
-        urllib.request.HTTPSHandler,
-        urllib.request.HTTPRedirectHandler,
-        urllib.request.HTTPDefaultErrorHandler,
-        urllib.request.HTTPErrorProcessor,
-        urllib.request.UnknownHandler,
-    ):
-        opener.add_handler(handler())
-    return opener
-
-
-def _reason(error: Exception | None) -> str:
-    if error is None:
-        return "the connection was interrupted several times"
-    cause = error.reason if isinstance(error, urllib.error.URLError) else error
-    return f"no connection ({cause})" if str(cause) else f"no connection ({type(cause).__name__})"
-
-
-def _fail(entry: PublishedWeights, address: str, reason: str, error: Exception | None) -> NoReturn:
-    raise ResourceError(
-        f"cannot download {entry.file} from {address}: {reason}",
-        hint="fetch that file elsewhere and give --weights FILE, or use --weights random for timing work",
-    ) from error

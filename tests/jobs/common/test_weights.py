@@ -24,7 +24,7 @@ DATA = "photographs that may not be sold"
 def entry(tmp_path, monkeypatch):
     """A published file whose fetch returns a path at once."""
     known = published.default_for(HYBRID, "depth")
-    monkeypatch.setattr(published, "fetch", lambda found: tmp_path / found.file)
+    monkeypatch.setattr(module, "fetch", lambda found: tmp_path / found.file)
 
     def publish(**changes):
         changed = replace(known, **changes)
@@ -55,7 +55,7 @@ def test_the_check_and_the_terms_are_said_and_recorded(sha256, checked, said, en
 
 def test_weights_that_may_not_be_sold_are_refused_before_they_are_fetched(entry, monkeypatch):
     entry(commercial="no", training_data=DATA)
-    monkeypatch.setattr(published, "fetch", lambda _found: pytest.fail("fetched"))
+    monkeypatch.setattr(module, "fetch", lambda _found: pytest.fail("fetched"))
     with pytest.raises(UsageError, match=f"may not be used commercially: .*{DATA}") as caught:
         resolve_weights(None, load_recipe(HYBRID), commercial=True)
     assert caught.value.exit_code == 2

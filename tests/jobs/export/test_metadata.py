@@ -14,7 +14,7 @@ from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.export.metadata import PREFIX, metadata_of
 from dpt_deploy.jobs.export.request import ExportRequest
 
-TRAINED = WeightsSource("file", path="/home/someone/dpt.pt", sha256="ab", licence="MIT")
+TRAINED = WeightsSource("file", path="/data/dpt.pt", sha256="ab", licence="MIT")
 
 
 def facts(**options):
