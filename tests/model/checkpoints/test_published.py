@@ -159,7 +159,7 @@ def test_weights_under_a_restricted_licence_are_taken_by_name_only(monkeypatch):
     monkeypatch.setattr(module, "published", lambda: (restricted,))
     with pytest.raises(UsageError, match=r"CC-BY-NC-4\.0 \(commercial use: no\), so they are taken by name") as caught:
         default_for("hybrid", "depth")
-    assert "--weights synthetic-cafe.pt" in caught.value.hint
+    assert f"--weights {restricted.file}" in caught.value.hint
 
 
 def test_an_unknown_name_is_not_found():
