@@ -10,7 +10,8 @@ EncoderFamily = Literal["transformer", "convolutional"]
 Tap = int | str  # a transformer block (0-based), or "stage0" … for the feature map of a stage
 
 PAPER_STRIDES = (4.0, 8.0, 16.0, 32.0)  # pixels between neighbours in the four fused maps, finest first (Figure 1)
-_MAX_BLOCKS = 1000
+MAX_BLOCKS = 1000
+MAX_PARAMETERS = 1 << 33  # of the blocks, or of the position tables: several times the largest published encoders
 
 
 class Tokens(NamedTuple):
@@ -117,5 +118,16 @@ def stage_problems(blocks: tuple[int, ...], channels: tuple[int, ...]) -> Iterab
     """List values of a convolutional network's stages that none can be built from, each with a hint."""
     if blocks and len(channels) < len(blocks):
         yield f"{len(blocks)} stage_blocks and {len(channels)} stage_channels", "give the channels of each stage"
-    if sum(blocks) > _MAX_BLOCKS:
-        yield f"{sum(blocks)} blocks in the stages", f"at most {_MAX_BLOCKS} are supported"
+    if sum(blocks) > MAX_BLOCKS:
+        yield f"{sum(blocks)} blocks in the stages", f"at most {MAX_BLOCKS} are supported"
+
+
+def token_problems(width: int, heads: int, depth: int, grid: int) -> Iterable[tuple[str, str]]:
+    """List values of a transformer with ``grid`` x ``grid`` positions that none can be built from, each with a hint."""
+    if width % heads:
+        yield f"{heads} heads of a width of {width}", "the width is a multiple of the heads"
+    if max(12 * depth * width, grid**2) * width > MAX_PARAMETERS:
+        yield (
+            f"more than {MAX_PARAMETERS:,} parameters (width {width}, depth {depth}, grid {grid})",
+            "correct width, depth or grid",
+        )

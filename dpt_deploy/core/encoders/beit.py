@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from dpt_deploy.core.encoders.base import EncoderSpec, Tokens, register_encoder_spec
+from dpt_deploy.core.encoders.base import MAX_PARAMETERS, EncoderSpec, Tokens, register_encoder_spec
 from dpt_deploy.core.ranges import Channels, Positive, Range
 
-_MAX_PARAMETERS = 1 << 33  # of the blocks, or of the position tables
 _PATCHES = (16, 8)  # reassembling to 1/4, 1/8, 1/16 and 1/32 is defined for those
 
 
@@ -47,5 +46,5 @@ class BeitSpec(EncoderSpec):
                 f"patches of {self.patch} pixels; expected {' or '.join(map(str, _PATCHES))}",
                 "reassembling to 1/4, 1/8, 1/16 and 1/32 is defined for those",
             )
-        if self.depth * (12 * self.width**2 + 4 * self.grid**2 * self.heads) > _MAX_PARAMETERS:
-            yield f"more than {_MAX_PARAMETERS:,} parameters", "correct width, depth, heads or grid"
+        if self.depth * (12 * self.width**2 + 4 * self.grid**2 * self.heads) > MAX_PARAMETERS:
+            yield f"more than {MAX_PARAMETERS:,} parameters", "correct width, depth, heads or grid"

@@ -6,13 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from dpt_deploy.core.encoders.base import EncoderSpec, Tokens, register_encoder_spec
+from dpt_deploy.core.encoders.base import EncoderSpec, Tokens, register_encoder_spec, token_problems
 from dpt_deploy.core.ranges import Amount, Channels, Positive, Range
 
 PositionRule = Literal["offset", "size"]
 FeedForward = Literal["gelu", "swiglu"]
-
-_MAX_PARAMETERS = 1 << 33  # of the blocks, or of the position table
 
 
 @register_encoder_spec
@@ -67,10 +65,4 @@ class Dinov2Spec(EncoderSpec):
         return 2 * ((int(4 * self.width * 2 / 3) + 7) // 8 * 8) / self.width
 
     def problems(self) -> Iterable[tuple[str, str]]:
-        if self.width % self.heads:
-            yield f"{self.heads} heads of a width of {self.width}", "the width is a multiple of the heads"
-        if max(12 * self.depth * self.width, self.grid**2) * self.width > _MAX_PARAMETERS:
-            yield (
-                f"more than {_MAX_PARAMETERS:,} parameters (width {self.width}, depth {self.depth}, grid {self.grid})",
-                "correct width, depth or grid",
-            )
+        yield from token_problems(self.width, self.heads, self.depth, self.grid)

@@ -7,13 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple
 
-from dpt_deploy.core.encoders.base import PAPER_STRIDES, EncoderSpec, register_encoder_spec
+from dpt_deploy.core.encoders.base import MAX_BLOCKS, MAX_PARAMETERS, PAPER_STRIDES, EncoderSpec, register_encoder_spec
 from dpt_deploy.core.ranges import Channels, Count, Range
 
 PATCH = 4  # pixels; the stages lie at 1/4, 1/8, 1/16 and 1/32
 _STAGES = len(PAPER_STRIDES)
-_MAX_BLOCKS = 1000
-_MAX_PARAMETERS = 1 << 33
 
 
 class StageWindows(NamedTuple):
@@ -76,7 +74,7 @@ class WindowedSpec(EncoderSpec):
             if width % heads:
                 yield f"{heads} heads of a width of {width}", "the width of a stage is a multiple of its heads"
         cost = sum(12 * width**2 * depth for width, depth in zip(self.stages, self.depths, strict=True))
-        if sum(self.depths) > _MAX_BLOCKS or cost > _MAX_PARAMETERS:
+        if sum(self.depths) > MAX_BLOCKS or cost > MAX_PARAMETERS:
             yield f"{sum(self.depths)} blocks with {cost:,} parameters", "correct width or depths"
 
 

@@ -6,13 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from dpt_deploy.core.encoders.base import EncoderSpec, Tokens, register_encoder_spec, stage_problems
+from dpt_deploy.core.encoders.base import EncoderSpec, Tokens, register_encoder_spec, stage_problems, token_problems
 from dpt_deploy.core.ranges import Channels, Count, Positive, Range
 
 PositionResize = Literal["bilinear", "nearest", "tiled"]
 WeightStandardisation = Literal["sqrt", "sum"]  # divide by sqrt(σ²+1e-8) (timm >= 0.4.12) or by σ+1e-5 (timm 0.4.5)
 
-_MAX_PARAMETERS = 1 << 33  # of the blocks, or of the position table: several times the largest published encoders
 _PATCHES = (16, 8)  # the paper's (§3.1), and half of it for small images
 
 
@@ -46,13 +45,7 @@ class TransformerSpec(EncoderSpec):
         return self.depth
 
     def problems(self) -> Iterable[tuple[str, str]]:
-        if self.width % self.heads:
-            yield f"{self.heads} heads of a width of {self.width}", "the width is a multiple of the heads"
-        if max(12 * self.depth * self.width, self.grid**2) * self.width > _MAX_PARAMETERS:
-            yield (
-                f"more than {_MAX_PARAMETERS:,} parameters (width {self.width}, depth {self.depth}, grid {self.grid})",
-                "correct width, depth or grid",
-            )
+        yield from token_problems(self.width, self.heads, self.depth, self.grid)
 
 
 @register_encoder_spec
