@@ -1,9 +1,8 @@
 """Hugging Face's DPT on BEiT or Swin V2 as an oracle: its configuration, written down independently, random values."""
 
-import math
-
 import torch
 import transformers
+from support.random_values import fill
 from torch import nn
 
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
@@ -69,9 +68,5 @@ def _fill(name, tensor, *, norm, calm, generator):
         tensor.uniform_(0.6, 1.4, generator=generator)
     elif name.endswith("logit_scale"):  # up to 5.5 some are above ln 100, where the network clamps
         tensor.uniform_(1.5, 3.0 if calm else 5.5, generator=generator)
-    elif name.endswith(("bias_table", "cls_token")):
-        tensor.normal_(0, 0.5, generator=generator)
-    elif tensor.ndim < 2:
-        tensor.normal_(0, 0.1, generator=generator)
     else:
-        tensor.normal_(0, 1 / math.sqrt(tensor[0].numel()), generator=generator)
+        fill(name, tensor, generator)

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import torch
 import transformers
+from support.random_values import fill
 from torch import nn
 
 A = -0.75
@@ -58,12 +59,8 @@ def output(model, pixels):
 def _fill(name, tensor, *, norm, generator):
     if "lambda" in name or (norm and name.endswith("weight")):
         tensor.uniform_(0.6, 1.4, generator=generator)
-    elif name.endswith(("position_embeddings", "cls_token")):
-        tensor.normal_(0, 0.5, generator=generator)
-    elif tensor.ndim < 2:
-        tensor.normal_(0, 0.1, generator=generator)
     else:
-        tensor.normal_(0, 1 / math.sqrt(tensor[0].numel()), generator=generator)
+        fill(name, tensor, generator)
 
 
 def original_positions(model):

@@ -1,10 +1,10 @@
 """Hugging Face's DPT as an oracle: its configuration, written down independently, random values, and its output."""
 
 import functools
-import math
 
 import torch
 import transformers
+from support.random_values import fill
 from torch import nn
 
 
@@ -86,12 +86,8 @@ def _fill(name, tensor, *, norm, generator):
         tensor.fill_(5)
     elif name.endswith("running_var") or (norm and name.endswith("weight")):
         tensor.uniform_(0.7, 1.3, generator=generator)
-    elif name.endswith(("position_embeddings", "cls_token")):
-        tensor.normal_(0, 0.5, generator=generator)
-    elif tensor.ndim < 2:
-        tensor.normal_(0, 0.1, generator=generator)
     else:
-        tensor.normal_(0, 1 / math.sqrt(tensor[0].numel()), generator=generator)
+        fill(name, tensor, generator)
 
 
 def oracle_output(model, pixels):
