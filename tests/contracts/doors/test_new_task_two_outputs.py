@@ -59,6 +59,7 @@ def test_run_writes_every_output_in_the_formats_of_its_task(capsys, tmp_path):
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         f"coffee-{DEPTH_NAME}.png",
         f"coffee-{DEPTH_NAME}.pfm",
+        f"coffee-{DEPTH_NAME}-color.png",
         f"coffee-{CONFIDENCE_NAME}.pfm",
     }
     with load(artifact.path) as predictor:
