@@ -61,6 +61,7 @@ def test_run_writes_every_output_in_the_formats_of_its_task(capsys, tmp_path):
         f"coffee-{DEPTH_NAME}.pfm",
         f"coffee-{DEPTH_NAME}-color.png",
         f"coffee-{CONFIDENCE_NAME}.pfm",
+        f"coffee-{CONFIDENCE_NAME}-color.png",
     }
     with load(artifact.path) as predictor:
         prediction = predictor(read_image(PHOTOGRAPH))
