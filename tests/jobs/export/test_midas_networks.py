@@ -19,7 +19,7 @@ from dpt_deploy.jobs.build.build import build_engine_artifact
 from dpt_deploy.jobs.predict.load import load
 from dpt_deploy.measure.metrics import range_error
 
-pytestmark = [pytest.mark.needs("torch", "onnxruntime", "cv2"), pytest.mark.usefixtures("traced_once")]
+pytestmark = pytest.mark.needs("torch", "onnxruntime", "cv2")
 
 RES = {name: ",".join(str(Size(*size)) for size in sizes) for name, sizes in SIZES.items()}
 
