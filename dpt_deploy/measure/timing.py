@@ -8,7 +8,7 @@ caller waits for. Events on the device would leave them out, so they are not use
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeVar
 
@@ -119,7 +119,8 @@ def interleave(
     """Time all calls, interleaved, until ``seconds`` are used up or ``rounds`` are done, whichever is first.
 
     Two rounds of warm-up come first. At least three rounds are timed, even if the time limit is shorter. The order
-    within a round rotates, so that no call always follows the same other. ``yardsticks`` run after the first three
+    changes from round to round (:func:`balanced_orders`), because a call leaves caches and clocks to the next one.
+    ``yardsticks`` run after the first three
     rounds, and then after so many that they cost a tenth of the time of the calls; their own time is not counted.
     """
     yardsticks = yardsticks or {}
@@ -127,14 +128,13 @@ def interleave(
     for call in everything.values():
         for _ in range(WARM_UP):
             measure(call, clock)
-    keys = list(calls)
+    orders = balanced_orders(list(calls))
     samples: dict[Key, list[float]] = {key: [] for key in everything}
     done, used, lent = 0, 0.0, 0.0
     with progress("timing", 1.0, unit="share") as share:
         while done < MIN_ROUNDS or (used < seconds and done < rounds):
             begin = clock()
-            for offset in range(len(keys)):
-                key = keys[(done + offset) % len(keys)]
+            for key in orders[done % len(orders)]:
                 samples[key].append(measure(calls[key], clock))
                 if calls[key].pause:
                     time.sleep(calls[key].pause)
@@ -148,6 +148,18 @@ def interleave(
             share.update(done=min(1.0, max(used / seconds, done / rounds)))
     timings = {key: Timing(np.asarray(values)) for key, values in samples.items()}
     return Session(timings, done, used, "rounds" if done >= rounds else "time box")
+
+
+def balanced_orders(keys: Sequence[Key]) -> list[list[Key]]:
+    """Orders in which each key stands equally often at each place, and equally often right behind each other key.
+
+    There are as many orders as keys; twice as many for an odd number. Source: Williams 1949, "Experimental designs
+    balanced for the estimation of residual effects of treatments".
+    """
+    count = len(keys)
+    zigzag = [(step + 1) // 2 if step % 2 else -(step // 2) for step in range(count)]  # 0, 1, -1, 2, -2, …
+    orders = [[keys[(first + step) % count] for step in zigzag] for first in range(count)]
+    return orders + [order[::-1] for order in orders] if count % 2 else orders
 
 
 def measure(call: TimedCall, clock: Clock = now) -> float:

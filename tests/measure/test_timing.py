@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from support.reporting import recording
 
 from dpt_deploy.measure import ceiling, timing
-from dpt_deploy.measure.timing import TimedCall, Timing, interleave, ratio, repeat
+from dpt_deploy.measure.timing import TimedCall, Timing, balanced_orders, interleave, ratio, repeat
 
 pytestmark = pytest.mark.fast
 
@@ -45,6 +48,23 @@ def test_many_in_a_row_are_reported_one_by_one(clock):
         {"burst": TimedCall(burst.run, burst.synchronize, times=4), "one": clock.work(1.0)}, seconds=40.0
     )
     assert (found.timings["burst"].median, found.timings["one"].median) == (2.0, 1.0)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6])
+def test_orders_are_balanced_in_places_and_in_predecessors(count):
+    orders = balanced_orders(range(count))
+    places = Counter((place, key) for order in orders for place, key in enumerate(order))
+    pairs = Counter(pair for order in orders for pair in pairwise(order))
+    assert all(sorted(order) == list(range(count)) for order in orders)
+    assert len(places) == count * count
+    assert len(pairs) == count * (count - 1)
+    assert len(set(places.values())) == 1
+    assert len(set(pairs.values())) <= 1
+
+
+def test_rotated_orders_are_not_balanced():
+    rotated = [[(first + step) % 4 for step in range(4)] for first in range(4)]
+    assert len({pair for order in rotated for pair in pairwise(order)}) < 4 * 3
 
 
 def test_turns_are_taken_and_the_order_rotates(clock):
