@@ -17,12 +17,16 @@ import openvino
 
 from dpt_deploy.artifact.store import open_artifact
 from dpt_deploy.core.errors import BadFileError, IncompatibleError, UsageError
+from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.common.inputs import model_inputs, parity_images
 from dpt_deploy.jobs.common.runners import open_runner
+from dpt_deploy.jobs.export.assemble import fp32_graph
+from dpt_deploy.jobs.export.request import ExportRequest
 from dpt_deploy.jobs.verify.verify import verify_artifact
 from dpt_deploy.measure.metrics import range_error
 from dpt_deploy.model.checkpoints.read import read_checkpoint
+from dpt_deploy.model.random_weights import random_model
 from dpt_deploy.runtime import openvino as module
 
 BF16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -164,6 +168,13 @@ def test_a_file_of_one_size_runs():
     found = verify_artifact(artifact.path, runtime="openvino").comparison
     assert found.passed
     assert {(str(case.size), case.batch) for case in found.cases} == {("64x96", 1)}
+
+
+@pytest.mark.parametrize(("side", "resizes"), [(192, 0), (160, 1)])
+def test_the_training_size_has_no_resize_of_positions_which_openvino_crashes_on(side, resizes):
+    recipe = load_recipe("tiny")  # a smaller table is folded by the exporter
+    graph = fp32_graph(random_model(recipe.model), ExportRequest(recipe, static=Size(side, 192))).graph
+    assert sum(node.op_type == "Resize" and "position" in node.name for node in graph) == resizes
 
 
 @pytest.mark.parametrize("runtime", ["ort", "openvino"])

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from dpt_deploy.core.encoders import BeitSpec, Tap
 from dpt_deploy.model.encoders.base import Encoder
+from dpt_deploy.model.encoders.tables import resized_table
 
 _READOUT_ROWS = 3  # of a table: read-out token to patches, patches to read-out token, read-out token to itself
 
@@ -95,7 +96,7 @@ def gather_bias(offsets: Tensor, readout: Tensor, index: Tensor, height: int, wi
 
 def resize_offsets(offsets: Tensor, height: int, width: int) -> Tensor:
     """Offsets (1, heads, S, S) to (1, heads, height, width), as MiDaS resizes them."""
-    return F.interpolate(offsets, size=(height, width), mode="bilinear", align_corners=False)
+    return resized_table(offsets, height, width)
 
 
 class BeitAttention(nn.Module):

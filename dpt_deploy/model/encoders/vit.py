@@ -9,12 +9,12 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from dpt_deploy.core.encoders import PositionResize, Tap, TransformerSpec, ViTSpec
 from dpt_deploy.model.encoders.base import Encoder
+from dpt_deploy.model.encoders.tables import resized_table
 
 
 class PositionEmbedding(nn.Module):
@@ -47,7 +47,7 @@ def resize_grid(grid: Tensor, height: int, width: int, rule: PositionResize) -> 
     code does that never resized it.
     """
     if rule == "bilinear":
-        return F.interpolate(grid, size=(height, width), mode="bilinear", align_corners=False)
+        return resized_table(grid, height, width)
     rows, columns = (torch.arange(side, device=grid.device) for side in (height, width))
     if rule == "nearest":
         rows, columns = rows * grid.shape[2] // height, columns * grid.shape[3] // width
