@@ -180,12 +180,12 @@ def clients(session):
     folder, script = ROOT / "build/clients", "benchmarks/clients.py"
     folder.mkdir(parents=True, exist_ok=True)
     result = session.posargs[0] if session.posargs else str(folder / "clients.json")
-    photographs = ["--calibration", str(ROOT / "dpt_deploy/data/photographs"), "--force"]
+    photographs = ["--calibration", str(ROOT / "dpt_deploy/data/photographs")]
     for name in ("tiny", "tiny-vit", "tiny-conv"):
-        for options in ([], ["--precision", "fp16", *photographs[:2]], ["--precision", "int8", *photographs]):
-            here(session, "dpt_deploy", "export", "--backbone", name, *options, "-o", str(folder))
+        for options in ([], ["--precision", "fp16", *photographs], ["--precision", "int8", *photographs]):
+            here(session, "dpt_deploy", "export", "--backbone", name, *options, "--force", "-o", str(folder))
     for options in (["--input", "uint8"], ["--static", "192"], ["--opset", "20"]):
-        here(session, "dpt_deploy", "export", "--backbone", "tiny", *options, "-o", str(folder))
+        here(session, "dpt_deploy", "export", "--backbone", "tiny", *options, "--force", "-o", str(folder))
     for name in ("tiny", "tiny-vit"):
         here(session, "dpt_deploy", "convert", "--backbone", name, "-o", str(folder / f"{name}-hf"))
 
