@@ -34,8 +34,6 @@ def traces_kept() -> Iterator[None]:
 
 
 def _graph(model: DPT, request: ExportRequest) -> ir.Model:
-    if request.approximation is not None:  # its modules may hold values that no key below shows
-        return fp32_graph(model, request)
     key = _key(model, request)
     if sum(tensor.numel() for tensor in model.state_dict().values()) <= SMALL:
         return _from_disk(key, model, request)
@@ -64,6 +62,13 @@ def _key(model: DPT, request: ExportRequest) -> str:
     for name, tensor in model.state_dict().items():
         found.update(name.encode())
         found.update(tensor.numpy().tobytes())
-    interface = (request.recipe, request.graph_opset, request.static, request.input_kind, request.output_kind)
+    interface = (
+        request.recipe,
+        request.graph_opset,
+        request.static,
+        request.input_kind,
+        request.output_kind,
+        request.approximation,  # its modules may hold values that their names do not show
+    )
     found.update(repr(interface).encode())
     return found.hexdigest()

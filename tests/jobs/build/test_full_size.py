@@ -1,8 +1,9 @@
 """The published networks at their full size, in every narrow precision, through the real builder of TensorRT-RTX.
 
 What is built here is what a user builds; only calibration and comparison are short, because weights are random: what an
-engine is made of does not depend on their values. Some hybrids have 4 of their 12 equal blocks, at full width. All
-precisions at all sizes are those of ``benchmarks/precision_survey.py``.
+engine is made of does not depend on their values. Each encoder has its full depth in one 16-bit and one 8-bit form;
+the other files have 4 of the 12 equal blocks, at full width. All precisions at all sizes are those of
+``benchmarks/precision_survey.py``.
 """
 
 import pytest
@@ -27,13 +28,11 @@ NETWORKS = {
     "hybrid": {"name": "hybrid"},
     "hybrid-segmentation": {"name": "hybrid", "task": "segmentation"},
 }
-FEW_BLOCKS = {"taps": ["stage0", "stage1", 1, 3], "encoder": {"depth": 4}}
-SHORTENED = {
-    ("hybrid", "bf16"),
-    ("hybrid", "fp8"),
-    ("hybrid-segmentation", "bf16"),
-    ("hybrid-segmentation", "int8"),
+FEW_BLOCKS = {
+    "base": {"taps": [0, 1, 2, 3], "encoder": {"depth": 4}},
+    "hybrid": {"taps": ["stage0", "stage1", 1, 3], "encoder": {"depth": 4}},
 }
+FULL_DEPTH = {("base", "fp16"), ("base", "fp8"), ("hybrid", "fp16"), ("hybrid", "int8")}
 CALIBRATED = {"tiny": Size(192, 192)}  # what has learned is measured at the size that it has learned at
 SMALL = Size(64, 64)
 
@@ -44,8 +43,9 @@ def test_it_builds_in_the_precision_asked_for_with_attention_whole(name, precisi
     options = {"precision": precision, "res": (CALIBRATED.get(name, SMALL),)}
     if name != "tiny":
         options["weights"] = "random"
-    model = FEW_BLOCKS if (name, precision) in SHORTENED else None
-    request = ExportRequest(load_recipe(**NETWORKS[name], model=model), **options)
+    network = NETWORKS[name]
+    model = None if (name, precision) in FULL_DEPTH else FEW_BLOCKS.get(network["name"])
+    request = ExportRequest(load_recipe(**network, model=model), **options)
     with quick_accuracy():
         artifact = export_model(request, tmp_path).artifact
     assert artifact.sidecar.precision == precision
