@@ -105,7 +105,7 @@ def _approximation(_context: click.Context, _option: click.Parameter, text: str 
 @click.option(
     "--force",
     is_flag=True,
-    help="Export again even if the artefact is up to date; write an 8-bit file even if it is slower.",
+    help="Export again even if the artefact is up to date; write an 8-bit file even if it is slower or has much noise.",
 )
 @json_option
 def command(

@@ -23,6 +23,7 @@ from dpt_deploy.scenes.seeds import ACCURACY
 ToInputs = Callable[[np.ndarray], dict[str, np.ndarray]]  # bytes (B, H, W, 3) to the inputs of the graph
 
 SCENES = 8
+LEAST_SQNR = 10.0  # dB; below, the noise has more than a tenth of the power of the output
 SECONDS = 3.0  # of timing, after warm-up
 
 
@@ -103,12 +104,13 @@ class AccuracyBench:
             return [next(iter(runner.infer(self._to_inputs(image.pixels)).values())) for image in self._samples.images]
 
 
-def check_accuracy(name: str, found: AccuracyRecord, limit: float | None, *, allow_slower: bool) -> None:
+def check_accuracy(name: str, found: AccuracyRecord, limit: float | None, *, allow_poor: bool) -> None:
     """Check what was measured of ``name``, a precision or an approximation.
 
     Raises:
-        ParityError: an output is not finite, the result changes by more than ``limit``, or the whole confidence
-            interval of the speed-up over FP32 is below 1 and ``allow_slower`` is not set.
+        ParityError: an output is not finite, or the result changes by more than ``limit``. Unless ``allow_poor`` is
+            set: the ratio of signal to noise is below :data:`LEAST_SQNR` and there is no ``limit``, or the whole
+            confidence interval of the speed-up over FP32 is below 1.
     """
     if not np.isfinite(found.drift):
         raise ParityError(f"{name} returns numbers that are not finite", hint="see `dpt-deploy diagnose`")
@@ -116,7 +118,13 @@ def check_accuracy(name: str, found: AccuracyRecord, limit: float | None, *, all
         raise ParityError(
             f"{name} changes the result by {found.change:.2%}; allowed are {limit:.2%}", hint="allow more with --budget"
         )
-    if found.speedup and found.speedup[2] < 1.0 and not allow_slower:
+    if limit is None and found.sqnr is not None and found.sqnr < LEAST_SQNR and not allow_poor:
+        raise ParityError(
+            f"{name} keeps {found.sqnr:.1f} dB of signal to noise on {found.source}; at least {LEAST_SQNR:.0f} dB are"
+            " wanted; nothing was written",
+            hint="use --budget to keep blocks in floats, or fp16; --force writes it all the same",
+        )
+    if found.speedup and found.speedup[2] < 1.0 and not allow_poor:
         raise ParityError(
             f"{name} is no gain: {found.speedup[0]:.2f} times as fast as fp32 in ONNX Runtime on this machine "
             f"({found.speedup[1]:.2f}-{found.speedup[2]:.2f}); nothing was written",

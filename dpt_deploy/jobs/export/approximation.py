@@ -37,5 +37,5 @@ def measure_approximation(
         bench = setup.bench(full)
         found = replace(bench.compare(approximate, "ort"), speedup=bench.speedup(approximate))
     # The file may be for another device: its speed on this one is recorded, but no reason to refuse it.
-    check_accuracy(approximation.name, found, None if force else limit, allow_slower=True)
+    check_accuracy(approximation.name, found, None if force else limit, allow_poor=True)
     return ApproximationRecord(approximation.name, approximation.parameters, limit, found)

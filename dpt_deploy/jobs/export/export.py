@@ -55,7 +55,7 @@ def export_model(request: ExportRequest, out: Path | str, *, force: bool = False
         UsageError: an option that the model, the weights or this version cannot honour.
         BadFileError: the checkpoint is unusable.
         ParityError: an exported graph does not agree with PyTorch; or it is over the budget or slower than FP32, which
-            ``force`` and ``request.allow_slower`` permit. Nothing is written.
+            ``force`` and ``request.allow_poor`` permit. Nothing is written.
         ResourceError: disk, memory or network.
     """
     out = Path(out)
@@ -99,7 +99,7 @@ def export_model(request: ExportRequest, out: Path | str, *, force: bool = False
             cost = measure_approximation(approximation, exact, graph, setup, force=force)
             del exact
         metadata = {precision: metadata_of(each, source) for precision, each in requests.items()}
-        facts = write_graphs(graph, setup, made, metadata=metadata, allow_slower=force or request.allow_slower)
+        facts = write_graphs(graph, setup, made, metadata=metadata, allow_poor=force or request.allow_poor)
         del graph
         sidecars = {}
         for precision, path in made.items():

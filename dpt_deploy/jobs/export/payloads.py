@@ -26,7 +26,7 @@ def write_graphs(
     paths: Mapping[str, Path],
     *,
     metadata: Mapping[str, Mapping[str, str]],
-    allow_slower: bool,
+    allow_poor: bool,
 ) -> dict[str, GraphFacts]:
     """Write the FP32 ``graph`` in each precision of ``paths`` to its file, with the ``metadata`` of the precision.
 
@@ -34,12 +34,12 @@ def write_graphs(
 
     Raises:
         BadFileError: a tensor is not finite in FP32.
-        ParityError: a quantised graph is broken, over the budget, or slower than FP32 (permitted by ``allow_slower``).
+        ParityError: a quantised graph is broken, over the budget, or slower than FP32 (permitted by ``allow_poor``).
         ResourceError: disk or memory.
     """
     asked = find_precision(setup.request.precision)
     if asked.quantised:
-        return _write_quantised(graph, setup, paths, metadata, allow_slower=allow_slower)
+        return _write_quantised(graph, setup, paths, metadata, allow_poor=allow_poor)
     path = paths[asked.name]
     if asked.is_half:
         return {asked.name: write_typed(graph, asked.name, setup, path, metadata[asked.name])}
@@ -53,7 +53,7 @@ def _write_quantised(
     paths: Mapping[str, Path],
     metadata: Mapping[str, Mapping[str, str]],
     *,
-    allow_slower: bool,
+    allow_poor: bool,
 ) -> dict[str, GraphFacts]:
     """Calibrate once; write and measure every file of ``paths``."""
     request, full, quantisable = setup.request, setup.folder / "full.onnx", setup.folder / "quantise.onnx"
@@ -73,7 +73,7 @@ def _write_quantised(
         found = held_out.compare(path, kind.reference_runtime)
         if kind.for_cpu:
             found = replace(found, speedup=held_out.speedup(path))
-        check_accuracy(name, found, request.budget, allow_slower=allow_slower)
+        check_accuracy(name, found, request.budget, allow_poor=allow_poor)
         twin = next((other.name for precision, other in paths.items() if precision != name), "")
         record = QuantisationRecord(
             request.method,

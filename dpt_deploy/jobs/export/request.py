@@ -62,7 +62,7 @@ class ExportRequest:
             quantised graphs, 1 % for an approximation.
         smooth: move the spread of channels behind norms into weights before quantisation.
         approximation: an approximate rewrite of the network; None: only exact ones.
-        allow_slower: accept an ``int8-cpu`` file that is not faster than FP32.
+        allow_poor: accept a quantised file that is slower than FP32 or has much noise.
     """
 
     recipe: Recipe
@@ -80,7 +80,7 @@ class ExportRequest:
     budget: float | None = None
     smooth: bool = False
     approximation: Approximation | None = None
-    allow_slower: bool = False
+    allow_poor: bool = False
 
     @property
     def graph_opset(self) -> int:

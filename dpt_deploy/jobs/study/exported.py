@@ -22,6 +22,6 @@ def export_for_study(
         DptError: as :func:`~dpt_deploy.jobs.export.export.export_model`.
     """
     request = ExportRequest(
-        load_recipe(recipe), weights=weights, precision=precision, opset=opset, allow_slower=precision != FP32
+        load_recipe(recipe), weights=weights, precision=precision, opset=opset, allow_poor=precision != FP32
     )
     return export_model(request, folder).artifact

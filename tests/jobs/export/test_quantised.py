@@ -157,9 +157,18 @@ def test_the_speed_is_that_of_two_sessions_turn_by_turn(monkeypatch):
     ],
 )
 def test_what_is_refused(found, message):
-    check_accuracy("int8", ACCURACY, 0.05, allow_slower=False)
+    check_accuracy("int8", ACCURACY, 0.05, allow_poor=False)
     with pytest.raises(ParityError, match=message):
-        check_accuracy("int8", found, 0.05, allow_slower=False)
+        check_accuracy("int8", found, 0.05, allow_poor=False)
+
+
+def test_much_noise_is_refused_unless_a_budget_or_force_allows_it():
+    noisy = replace(ACCURACY, sqnr=9.9)
+    with pytest.raises(ParityError, match=r"keeps 9.9 dB .* at least 10 dB"):
+        check_accuracy("int8", noisy, None, allow_poor=False)
+    check_accuracy("int8", ACCURACY, None, allow_poor=False)
+    check_accuracy("int8", noisy, 0.05, allow_poor=False)
+    check_accuracy("int8", noisy, None, allow_poor=True)
 
 
 # --- the budget -------------------------------------------------------------------------------------------------------
