@@ -125,9 +125,10 @@ class OpenVino final : public Backend {
         input_type_(sidecar.uint8_input ? DType::uint8 : DType::float32),
         output_type_(dtype_from(sidecar.output_dtype)) {
     // It computes some signed 8-bit graphs of earlier exports wrong, and 16-bit graphs in FP32.
-    if (sidecar.precision != "fp32" && sidecar.precision != "int8-cpu") {
-      throw Failure(DPT_INCOMPATIBLE, "back end 'openvino' runs fp32 and int8-cpu; " + path + " is " + sidecar.precision,
-                    "export it as int8-cpu");
+    if (sidecar.precision != "fp32" && sidecar.precision != "int8-cpu" && sidecar.precision != "int8-openvino") {
+      throw Failure(DPT_INCOMPATIBLE,
+                    "back end 'openvino' runs fp32, int8-cpu and int8-openvino; " + path + " is " + sidecar.precision,
+                    "export it as int8-openvino");
     }
     open(path, options);
   }

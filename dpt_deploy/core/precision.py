@@ -16,7 +16,8 @@ class QuantisedFormat:
     ``activations`` and ``weights`` are names of ONNX element types. ``largest`` is the number of steps from zero to the
     clipping value. With ``outputs`` the outputs of convolutions are quantised as well as their inputs. With ``offset``
     all stored numbers are spread over the measured range of an activation, so each has a zero of its own; ``zero`` is
-    that of a range which is not known.
+    that of a range which is not known. ``signed`` is the type of activations that go below zero, if it is another one:
+    then those of ``activations`` begin at zero.
     """
 
     activations: str
@@ -25,6 +26,7 @@ class QuantisedFormat:
     largest: float
     outputs: bool = False
     offset: bool = False
+    signed: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,9 @@ class Precision:
     which PyTorch's own loss is measured; empty if there is none to measure. ``largest_float`` is the largest finite
     number of ``float_type``.
 
-    ``for_engines``: TensorRT can build an engine of the file. ``for_cpu``: ONNX Runtime's CPU computes in the format,
-    so its speed on a CPU is the speed of the format. ``variants`` names the precisions that one export writes, in
-    order; empty if it writes its own only.
+    ``for_engines``: TensorRT can build an engine of the file. ``cpu_runtime`` names the runtime that computes in the
+    format on a CPU, so that its speed there is the speed of the format; empty if there is none. ``variants`` names the
+    precisions that one export writes, in order; empty if it writes its own only.
     """
 
     name: str
@@ -55,7 +57,7 @@ class Precision:
     loss_precision: str = ""
     largest_float: float = float("inf")
     for_engines: bool = True
-    for_cpu: bool = False
+    cpu_runtime: str = ""
     quantised: QuantisedFormat | None = None
     variants: tuple[str, ...] = ()
 
@@ -85,17 +87,32 @@ _INT8 = QuantisedFormat("INT8", "INT8", 0, 127.0)
 # Unsigned: the layout for which the integer kernels of CPUs are fastest, and which has room for an offset. ONNX
 # Runtime's integer convolution returns integers, so outputs are quantised too.
 _INT8_CPU = QuantisedFormat("UINT8", "INT8", 128, 127.0, outputs=True, offset=True)
+# OpenVINO adds up what an offset costs at run time, and fuses what stands behind a convolution before it rounds.
+_INT8_OPENVINO = QuantisedFormat("UINT8", "INT8", 0, 127.0, signed="INT8")
 _INT8_FILES = ("int8-cpu", "int8")
 _FP8 = QuantisedFormat("FLOAT8E4M3FN", "FLOAT8E4M3FN", 0, 448.0)
 
 _TABLE = (
-    Precision("fp32", 32, "FLOAT", "ort", "float32", for_cpu=True),
+    Precision("fp32", 32, "FLOAT", "ort", "float32", cpu_runtime="ort"),
     Precision("fp16", 16, "FLOAT16", "emu", "float16", "fp16", _LARGEST_FP16),
     Precision("bf16", 16, "BFLOAT16", "emu", "bfloat16", "bf16", 3.39e38),
     # PyTorch has no 8-bit kernels of its own for these networks: it is timed in the faster of its 16-bit types. Its
     # loss is measured in BF16, which has as many significant bits as 8-bit integers.
     Precision("int8", 8, "FLOAT16", "emu", "float16", "bf16", _LARGEST_FP16, quantised=_INT8, variants=_INT8_FILES),
-    Precision("int8-cpu", 8, "FLOAT", "ort", "float32", "bf16", for_engines=False, for_cpu=True, quantised=_INT8_CPU),
+    Precision(
+        "int8-cpu", 8, "FLOAT", "ort", "float32", "bf16", for_engines=False, cpu_runtime="ort", quantised=_INT8_CPU
+    ),
+    Precision(
+        "int8-openvino",
+        8,
+        "FLOAT",
+        "openvino",
+        "float32",
+        "bf16",
+        for_engines=False,
+        cpu_runtime="openvino",
+        quantised=_INT8_OPENVINO,
+    ),
     Precision("fp8", 8, "FLOAT16", "emu", "float16", "bf16", _LARGEST_FP16, quantised=_FP8),
 )
 PRECISIONS = {precision.name: precision for precision in _TABLE}

@@ -98,7 +98,7 @@ def _vector_units() -> list[Check]:
         Check(
             "8-bit products on the CPU",
             bool(narrow),
-            f"{narrow}: int8-cpu files are faster than FP32, large ones most in OpenVINO"
+            f"{narrow}: int8-cpu files are faster than FP32, and int8-openvino files in OpenVINO"
             if narrow
             else "neither VNNI nor AMX: prefer FP32 files; an export to int8-cpu measures whether it is faster",
         ),

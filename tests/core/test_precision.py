@@ -24,8 +24,8 @@ def test_bits_and_formats_of_a_record_agree(precision):
 
 def test_int8_is_two_files_one_for_each_kind_of_machine():
     cpu, engine = map(find_precision, find_precision("int8").files)
-    assert (cpu.name, cpu.for_cpu, cpu.for_engines) == ("int8-cpu", True, False)
-    assert (engine.name, engine.for_cpu, engine.for_engines) == ("int8", False, True)
+    assert (cpu.name, cpu.cpu_runtime, cpu.for_engines) == ("int8-cpu", "ort", False)
+    assert (engine.name, engine.cpu_runtime, engine.for_engines) == ("int8", "", True)
 
 
 def test_an_unknown_precision_is_refused_with_a_list_of_those_there_are():

@@ -20,7 +20,7 @@ from dpt_deploy.core.errors import BadFileError, IncompatibleError, UsageError
 from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.common.inputs import model_inputs, parity_images
-from dpt_deploy.jobs.common.runners import open_runner
+from dpt_deploy.jobs.common.runners import default_runtime, open_runner
 from dpt_deploy.jobs.export.assemble import fp32_graph
 from dpt_deploy.jobs.export.request import ExportRequest
 from dpt_deploy.jobs.verify.verify import verify_artifact
@@ -117,6 +117,15 @@ def test_a_graph_that_openvino_computes_wrong_is_refused(tmp_path, monkeypatch):
     _, wrong = range_error(outputs(earlier, "openvino")["predicted_depth"], expected)
     assert wrong > 3 * right  # once it is computed right, neither the bias nor the refusal is needed any more
     assert range_error(outputs(earlier, "emu")["predicted_depth"], expected)[0] < 1e-6
+
+
+def test_its_own_8_bit_file_is_exported_verified_and_run_in_it():
+    artifact = exported("tiny-vit", precision="int8-openvino")
+    assert artifact.sidecar.parity.runtime == artifact.sidecar.quantisation.worth.runtime == "openvino"
+    assert default_runtime(artifact.sidecar) == "openvino"
+    assert verify_artifact(artifact.path, res=SIZES, batch=(1, 2)).comparison.passed
+    _, mean = range_error(outputs(artifact, "openvino")["predicted_depth"], outputs(artifact, "ort")["predicted_depth"])
+    assert mean < 0.01  # another program reads the same numbers in the file
 
 
 def test_it_runs_an_image(tmp_path, capsys):

@@ -27,7 +27,7 @@ from dpt_deploy.core.errors import DptError
 from dpt_deploy.core.precision import QuantisedFormat
 from dpt_deploy.graph.analysis.describe import ADDED_BIAS
 from dpt_deploy.graph.analysis.opened import read_graph
-from dpt_deploy.graph.precision.qdq import axis_of, quantised_format, quantised_weight, targets
+from dpt_deploy.graph.precision.qdq import Grid, axis_of, quantised_format, quantised_weight, targets
 
 EXACT = "exact"  # in the place of a precision: the mean before rounding
 _HALF = 128  # of the numbers of a byte
@@ -49,11 +49,11 @@ def is_correctable(precision: str) -> bool:
 
 
 def write_means_probe(
-    source: Path, target: Path, grids: Mapping[str, Mapping[str, tuple[np.float32, int]]], keep: Collection[str]
+    source: Path, target: Path, grids: Mapping[str, Mapping[str, Grid]], keep: Collection[str]
 ) -> MeansProbe:
     """Write to ``target`` the FP32 graph of ``source`` with the means of all inputs of quantised nodes as outputs.
 
-    ``grids`` maps a precision to the step and zero of each tensor. External weights are referred to by name: their
+    ``grids`` maps a precision to the numbers of each tensor. External weights are referred to by name: their
     file must be in the folder of ``target``.
     """
     model = read_graph(source)
@@ -67,7 +67,7 @@ def write_means_probe(
     for index, (tensor, node) in enumerate(readers.items()):
         variants = {EXACT: tensor}
         for precision, grid in grids.items():
-            variants[precision] = _add_rounded(model, tensor, f"means/{index}/{precision}", precision, grid[tensor])
+            variants[precision] = _add_rounded(model, tensor, f"means/{index}/{precision}", grid[tensor])
         for precision, name in variants.items():
             output = f"means/{index}/{precision}/mean"
             _add_mean(model, name, output, node)
@@ -176,13 +176,13 @@ def _numbers(value: ir.Value | None) -> np.ndarray:
     return value.const_value.numpy()
 
 
-def _add_rounded(model: ModelProto, tensor: str, name: str, precision: str, grid: tuple[np.float32, int]) -> str:
+def _add_rounded(model: ModelProto, tensor: str, name: str, grid: Grid) -> str:
     """Add a pair that rounds ``tensor``, and return the name of its output."""
     # Unsigned with a zero that is higher by 128 holds the numbers of signed: ONNX Runtime refuses signed at opset 23.
-    shift = 0 if quantised_format(precision).zero else _HALF
+    shift = _HALF if grid.kind == "INT8" else 0
     ends = [f"{name}/step", f"{name}/zero"]
-    model.graph.initializer.append(helper.make_tensor(ends[0], TensorProto.FLOAT, [], [float(grid[0])]))
-    model.graph.initializer.append(helper.make_tensor(ends[1], TensorProto.UINT8, [], [grid[1] + shift]))
+    model.graph.initializer.append(helper.make_tensor(ends[0], TensorProto.FLOAT, [], [float(grid.step)]))
+    model.graph.initializer.append(helper.make_tensor(ends[1], TensorProto.UINT8, [], [grid.zero + shift]))
     model.graph.node.append(helper.make_node("QuantizeLinear", [tensor, *ends], [f"{name}/quantised"]))
     model.graph.node.append(helper.make_node("DequantizeLinear", [f"{name}/quantised", *ends], [f"{name}/restored"]))
     return f"{name}/restored"

@@ -4,7 +4,7 @@ A pair states that its numbers are multiples of one step. Runtimes that see pair
 a product compute it in 8 bits; everything else reads a pair as plain rounding. There is one step per activation, and
 one per output channel of a weight. Weights are rounded here. Biases are not quantised.
 
-Three precisions use one table of clipping values, so one calibration serves several graphs:
+Four precisions use one table of clipping values, so one calibration serves several graphs:
 
 - ``int8``: signed and symmetric (no offset), as TensorRT requires. Pairs on inputs only, so that an engine fuses
   convolution, addition and ReLU before it rounds.
@@ -12,6 +12,8 @@ Three precisions use one table of clipping values, so one calibration serves sev
   halves the step behind a ReLU or a GELU. The integer kernels of CPUs take it at the same speed. ONNX Runtime's
   integer convolution returns integers, so the outputs of convolutions are quantised too. In front of a ReLU they take
   the ReLU's step: rounding twice is then rounding once, and if the range starts at zero, rounding is the ReLU.
+- ``int8-openvino``: pairs on inputs only, too. What is never negative is unsigned from zero on, which halves the step;
+  the rest is signed and symmetric. OpenVINO's products pay for an offset at run time.
 - ``fp8``: E4M3 (Micikevicius et al. 2022, FP8 Formats for Deep Learning). Its largest number is the clipping value.
 """
 
@@ -20,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 import onnx_ir as ir
@@ -33,6 +36,14 @@ Bounds = tuple[float, float]  # the least and the largest number of a tensor
 
 BOUND = "/bound"  # ends the name of the node that replaces a ReLU
 _TINY = float(np.finfo(np.float16).smallest_subnormal)  # the least step: a smaller one would be zero in an FP16 graph
+
+
+class Grid(NamedTuple):
+    """Numbers that an activation is rounded to: the step, the stored number that means zero, the ONNX type."""
+
+    step: np.float32
+    zero: int
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -115,17 +126,21 @@ def step(clip: float, largest: float) -> np.float32:
     return np.float32(np.float16(max(clip / largest, _TINY)))
 
 
-def grid(form: QuantisedFormat, clip: float, bounds: Bounds | None = None) -> tuple[np.float32, int]:
-    """Return the step of an activation and the stored number that means zero, which is always exact.
+def grid(form: QuantisedFormat, clip: float, bounds: Bounds | None = None) -> Grid:
+    """Return the numbers that an activation is rounded to; zero is always exact.
 
     ``clip`` is its clipping value, ``bounds`` its least and largest number if they are known.
     """
-    if not form.offset or bounds is None:
-        return step(clip, form.largest), form.zero
-    low, high = min(0.0, max(bounds[0], -clip)), max(0.0, min(bounds[1], clip))
     levels = 2.0 * form.largest + 1.0
+    if form.signed and (bounds is None or bounds[0] < 0.0):
+        return Grid(step(clip, form.largest), 0, form.signed)
+    if form.signed:
+        return Grid(step(clip, levels), form.zero, form.activations)
+    if not form.offset or bounds is None:
+        return Grid(step(clip, form.largest), form.zero, form.activations)
+    low, high = min(0.0, max(bounds[0], -clip)), max(0.0, min(bounds[1], clip))
     size = step(high - low, levels)
-    return size, int(np.clip(np.rint(-low / size), 0, levels))
+    return Grid(size, int(np.clip(np.rint(-low / size), 0, levels)), form.activations)
 
 
 def axis_of(node: ir.Node) -> int | None:
@@ -167,9 +182,9 @@ class _Quantiser:
         self, model: ir.Model, form: QuantisedFormat, clip: Mapping[str, float], bounds: Mapping[str, Bounds]
     ) -> None:
         self.graph, self.form, self.clip, self.bounds = model.graph, form, clip, bounds
-        self.activations, self.weights = ir.DataType[form.activations], ir.DataType[form.weights]
+        self.weights = ir.DataType[form.weights]
         self.done: dict[str, ir.Value] = {}  # tensor to its restored value, behind the pair
-        self.zeros: dict[int, ir.Value] = {}  # constants, by their number
+        self.zeros: dict[tuple[int, str], ir.Value] = {}  # constants, by their number and type
 
     def quantise(self, node: ir.Node) -> None:
         value, weight, axis = node.inputs[0], node.inputs[1], axis_of(node)
@@ -242,15 +257,17 @@ class _Quantiser:
 
     def _name_outputs(self, name: str, quantised: ir.Node, restored: ir.Node) -> None:
         quantised.outputs[0].name, restored.outputs[0].name = f"{name}.quantised", f"{name}.restored"
-        quantised.outputs[0].type = ir.TensorType(self.activations)
+        zero = quantised.inputs[2]
+        quantised.outputs[0].type = zero.type if zero is not None else None
         restored.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
 
     def _grid(self, name: str) -> tuple[ir.Value, ir.Value]:
         """Constants of an activation: its step, and its zero, which tensors share."""
-        size, zero = grid(self.form, self.clip[name], self.bounds.get(name))
-        if zero not in self.zeros:
-            self.zeros[zero] = self._constant(f"quantised zero {zero}", np.array(zero), self.activations)
-        return self._constant(f"{name}.step", np.array(size), ir.DataType.FLOAT), self.zeros[zero]
+        size, zero, kind = grid(self.form, self.clip[name], self.bounds.get(name))
+        if (zero, kind) not in self.zeros:
+            title = f"quantised zero {zero}" + (f" {kind}" if self.form.signed else "")
+            self.zeros[zero, kind] = self._constant(title, np.array(zero), ir.DataType[kind])
+        return self._constant(f"{name}.step", np.array(size), ir.DataType.FLOAT), self.zeros[zero, kind]
 
     def _weight(self, weight: ir.Value, axis: int) -> ir.Value:
         """Add the weight in 8 bits, one step per output channel, and the node that restores it."""

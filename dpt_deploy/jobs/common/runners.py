@@ -72,8 +72,12 @@ def _check_kind(record: Runtime, path: Path, *, reference: bool) -> None:
 
 
 def default_runtime(sidecar: Sidecar) -> str:
-    """Return the runtime of an artefact if none is named: ``trt`` for an engine, ``ort`` for an ONNX file."""
-    return runtimes_of(sidecar.kind)[0].name
+    """Return the runtime of an artefact if none is named.
+
+    It is ``trt`` for an engine; for an ONNX file the one that its precision is made for, else ``ort``.
+    """
+    made_for = find_precision(sidecar.precision).cpu_runtime if sidecar.kind == ONNX else ""
+    return made_for or runtimes_of(sidecar.kind)[0].name
 
 
 def reference_runtime(sidecar: Sidecar) -> str:

@@ -84,14 +84,14 @@ class AccuracyBench:
             (before[1], after[1]) if before and after else None,
         )
 
-    def speedup(self, path: Path) -> tuple[float, float, float]:
-        """Time the file at ``path`` and FP32 in ONNX Runtime, interleaved, one image at a time.
+    def speedup(self, path: Path, runtime: str = "ort") -> tuple[float, float, float]:
+        """Time the file at ``path`` and FP32 in ``runtime``, interleaved, one image at a time.
 
         Returns:
             The speed-up over FP32: median, and the ends of its 95 % interval.
         """
         inputs = self._to_inputs(self._samples.images[0].pixels)
-        with open_runner(self.full) as full, open_runner(path) as candidate:
+        with open_runner(self.full, runtime) as full, open_runner(path, runtime) as candidate:
             calls = {
                 name: TimedCall(lambda runner=runner: runner.infer(inputs), runner.synchronize)  # type: ignore[misc]
                 for name, runner in (("full", full), ("candidate", candidate))
@@ -126,7 +126,7 @@ def check_accuracy(name: str, found: AccuracyRecord, limit: float | None, *, all
         )
     if found.speedup and found.speedup[2] < 1.0 and not allow_poor:
         raise ParityError(
-            f"{name} is no gain: {found.speedup[0]:.2f} times as fast as fp32 in ONNX Runtime on this machine "
+            f"{name} is no gain: {found.speedup[0]:.2f} times as fast as fp32 with {found.runtime} on this machine "
             f"({found.speedup[1]:.2f}-{found.speedup[2]:.2f}); nothing was written",
             hint="use fp32 here; --force writes it all the same",
         )

@@ -25,14 +25,15 @@ def with_chosen_correction(
     The CPU's file of the FP32 ``graph``, which is also the file ``full``, is compared with and without them on the
     images that they were measured on. The 95 % interval of the paired ratio has to lie below 1.
     """
-    name = next((each for each in table.shifts if find_precision(each).for_cpu), "")
+    name = next((each for each in table.shifts if find_precision(each).cpu_runtime), "")
     if not name:
         return replace(table, shifts={})
     path, plain = full.with_name("variant.onnx"), replace(table, shifts={})
+    runtime = find_precision(name).reference_runtime
     exact, errors = _outputs(full, setup), []
     for variant in (table, plain):
         save_graph(quantised(graph, name, variant), path)
-        pairs = zip(_outputs(path, setup), exact, strict=True)
+        pairs = zip(_outputs(path, setup, runtime), exact, strict=True)
         errors.append(np.array([np.mean((output - wanted) ** 2) for output, wanted in pairs]))
     found = paired_ratio(*errors)
     wins = found.high < 1.0
@@ -49,7 +50,7 @@ def paired_ratio(candidate: np.ndarray, reference: np.ndarray) -> Estimate:
     return Estimate.of((weights @ candidate) / (weights @ reference))
 
 
-def _outputs(path: Path, setup: MeasurementSetup) -> list[np.ndarray]:
+def _outputs(path: Path, setup: MeasurementSetup, runtime: str = "ort") -> list[np.ndarray]:
     """The first output for a few calibration images."""
-    with open_runner(path) as runner:
+    with open_runner(path, runtime) as runner:
         return [next(iter(runner.infer(each).values())).astype(np.float64) for each in setup.few_inputs()]

@@ -71,8 +71,8 @@ def _write_quantised(
         say(f"{name}: comparing with fp32")
         kind = find_precision(name)
         found = held_out.compare(path, kind.reference_runtime)
-        if kind.for_cpu:
-            found = replace(found, speedup=held_out.speedup(path))
+        if kind.cpu_runtime:
+            found = replace(found, speedup=held_out.speedup(path, kind.cpu_runtime))
         check_accuracy(name, found, request.budget, allow_poor=allow_poor)
         twin = next((other.name for precision, other in paths.items() if precision != name), "")
         record = QuantisationRecord(

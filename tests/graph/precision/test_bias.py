@@ -107,4 +107,5 @@ def test_integers_are_corrected_and_floats_are_not():
     assert [name for name, each in PRECISIONS.items() if each.quantised and is_correctable(name)] == [
         "int8",
         "int8-cpu",
+        "int8-openvino",
     ]

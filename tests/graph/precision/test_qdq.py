@@ -62,7 +62,7 @@ def test_every_convolution_and_product_multiplies_quantised_numbers(name, precis
             activation, weight = (types[pair.input[0]] for pair in restoring)
             form = FORMATS[precision]
             assert (activation, weight) == tuple(
-                TensorProto.DataType.Value(name) for name in (form.activations, form.weights)
+                TensorProto.DataType.Value(name) for name in (form.signed or form.activations, form.weights)
             )
             assert all(types[name] == TensorProto.FLOAT for name in node.input[2:]), "a bias is not quantised"
     constants = [node for node in after.graph.node if node.op_type == "Conv" and node.name not in wanted]
@@ -133,13 +133,28 @@ def test_both_integer_precisions_hold_the_same_real_numbers_where_the_range_is_n
 )
 def test_a_grid_with_an_offset_covers_what_the_tensor_holds_and_no_more(bounds, clip, covered):
     form = FORMATS["int8-cpu"]
-    size, zero = grid(form, clip, bounds)
+    size, zero, _kind = grid(form, clip, bounds)
     low, high, tolerance = -zero * float(size), (255 - zero) * float(size), 0.51 * float(size) + 1e-3
     assert low == pytest.approx(covered[0], abs=tolerance)
     assert high == pytest.approx(covered[1], abs=tolerance)
     assert 0 <= zero <= 255
-    assert grid(FORMATS["int8"], clip, bounds) == (step(clip, 127.0), 0)  # TensorRT's have no offset
-    assert grid(form, clip) == (step(clip, 127.0), 128)
+    assert grid(FORMATS["int8"], clip, bounds) == (step(clip, 127.0), 0, "INT8")  # TensorRT's have no offset
+    assert grid(form, clip) == (step(clip, 127.0), 128, "UINT8")
+
+
+def test_what_is_never_negative_is_unsigned_for_openvino_and_the_rest_signed():
+    form = FORMATS["int8-openvino"]
+    assert grid(form, 6.0, (0.0, 6.0)) == (step(6.0, 255.0), 0, "UINT8")
+    assert grid(form, 6.0, (-0.1, 6.0)) == (step(6.0, 127.0), 0, "INT8")
+    assert grid(form, 6.0) == (step(6.0, 127.0), 0, "INT8")  # what is not known may be negative
+
+
+def test_both_types_are_in_one_graph_for_openvino(tmp_path):
+    bounds = {"x": (-3.0, 3.0), "r": (0.0, 5.0)}
+    model = onnx.load(conv_relu(tmp_path, "int8-openvino", clip=5.0, bounds=bounds))
+    types = element_types(model)
+    assert (types["x.quantised"], types["r.quantised"]) == (TensorProto.INT8, TensorProto.UINT8)
+    assert "a.quantised" not in types  # outputs are not rounded
 
 
 def conv_relu(tmp_path, precision, *, clip, bounds=None):
@@ -168,7 +183,7 @@ def test_rounding_before_a_relu_and_after_it_is_the_same(level, tmp_path):
     """``int8-cpu`` quantises the convolution's output with the ReLU's step; the same numbers reach ``b``."""
     x = np.random.default_rng(2).normal(size=(1, 4, 8, 8)).astype(np.float32)
     engine, cpu = (
-        session(conv_relu(tmp_path, name, clip=5.0), level).run(None, {"x": x})[0] for name in FORMATS if name != "fp8"
+        session(conv_relu(tmp_path, name, clip=5.0), level).run(None, {"x": x})[0] for name in ("int8", "int8-cpu")
     )
     np.testing.assert_allclose(engine, cpu, rtol=1e-5, atol=1e-5)
     other = session(conv_relu(tmp_path, "int8", clip=0.5), level).run(None, {"x": x})[0]
