@@ -5,8 +5,8 @@ Usage: python benchmarks/nncf_comparison.py FOLDER [NETWORK…]     (default: ti
 Needs `pip install nncf`. FP32 files are exported to FOLDER unless they are there. Errors are distances to FP32 on
 rendered scenes that calibrated nothing, image by image, so ratios are paired; AbsRel compares with the true depth where
 weights are trained. NNCF runs with its settings for transformers. Our file is `int8-cpu` for ONNX Runtime and
-`int8-openvino` for OpenVINO. NNCF makes the file for OpenVINO from OpenVINO's model, and the file for ONNX Runtime from the
-ONNX graph. Files are also timed in OpenVINO, interleaved.
+`int8-openvino` for OpenVINO. NNCF makes the file for OpenVINO from OpenVINO's model, and the file for ONNX Runtime from
+the ONNX graph. Files are also timed in OpenVINO, interleaved.
 """
 
 import datetime

@@ -199,9 +199,10 @@ PRECISION_KINDS: dict[str, Section] = {
     "nncf": Section(
         "Precisions: 8 bits compared with NNCF",
         "`python benchmarks/nncf_comparison.py`: our files (`int8-cpu` in ONNX Runtime, `int8-openvino` in\n"
-        "OpenVINO) and those that NNCF makes of the same FP32 graph from the same calibration images. Errors are distances to FP32, over the range of the output, on\n"
-        "rendered scenes that calibrated nothing. Ours / NNCF: ratio of the mean errors over the same images, with\n"
-        "its 95 % interval. Random weights have learned nothing, so they have no AbsRel. Speeds are interleaved.",
+        "OpenVINO) and those that NNCF makes of the same FP32 graph from the same calibration images. Errors are\n"
+        "distances to FP32, over the range of the output, on rendered scenes that calibrated nothing. Ours / NNCF:\n"
+        "ratio of the mean errors over the same images, with its 95 % interval. Random weights have learned nothing,\n"
+        "so they have no AbsRel. Speeds are interleaved.",
         _nncf,
     ),
     "calibration-memory": Section(
