@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from dpt_deploy.artifact.sidecar import ONNX, PLAN
+from dpt_deploy.cli.shared.archives import archive_options, show_summary
 from dpt_deploy.cli.shared.options import PATH, artifact_argument, focal, json_option, size
 from dpt_deploy.cli.shared.output import print_json, print_path, say
 from dpt_deploy.core.errors import BadFileError
@@ -54,6 +55,7 @@ from dpt_deploy.jobs.common.runners import runtime_help
     is_flag=True,
     help="Resize images and maps on the GPU that runs the engine (experimental: not yet run on a GPU).",
 )
+@archive_options
 @json_option
 def command(artifact: Path, source: Path, as_json: bool, **options: Any) -> None:
     """Apply an exported model to an image, a folder or a video.
@@ -77,11 +79,19 @@ def command(artifact: Path, source: Path, as_json: bool, **options: Any) -> None
     dpt-deploy run tiny photo.jpg
     dpt-deploy run out/hybrid-fp32.onnx photo.jpg -o depth.png
     dpt-deploy run out/hybrid-seg150-fp32.onnx photos/ -o labels/ --format overlay
+    dpt-deploy run out/hybrid-fp32.onnx archive/ -o depth/ --recursive --resume
+
+    --recursive, --manifest, --resume and --shard are for large folders: every image gets a row in a manifest, and a
+    run that was stopped goes on where it was.
     """
     from dpt_deploy.jobs.predict.files import run_files
 
     if str(artifact) in zoo_names() and not artifact.exists():
         artifact = _by_name(str(artifact))
+    archive = {name: options.pop(name) for name in ("recursive", "manifest", "resume", "shard")}
+    if any(archive.values()):
+        _run_archive(artifact, source, as_json=as_json, **archive, **options)
+        return
     results = run_files(artifact, source, **options)
     failed = [result for result in results if result.error]
     if as_json:
@@ -109,6 +119,12 @@ def command(artifact: Path, source: Path, as_json: bool, **options: Any) -> None
             f"{len(failed)} of {len(results)} files could not be processed in full; the others were written",
             hint="see the message for each file above",
         )
+
+
+def _run_archive(artifact: Path, source: Path, *, as_json: bool, **options: Any) -> None:
+    from dpt_deploy.jobs.predict.archive.archive import run_archive
+
+    show_summary(run_archive(artifact, source, **options), as_json=as_json)
 
 
 def _by_name(name: str) -> Path:

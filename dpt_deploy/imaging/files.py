@@ -57,7 +57,17 @@ def read_image(path: Path | str) -> Pixels:
         BadFileError: missing, empty, truncated or damaged, not an image, or too many pixels to be one.
     """
     path = Path(path)
-    data = _file_bytes(path)
+    return decode_image(path, file_bytes(path))
+
+
+def decode_image(path: Path, data: bytes) -> Pixels:
+    """The image (H, W, 3) in RGB that the bytes of a file hold; ``path`` is for messages.
+
+    Raises:
+        BadFileError: for the reasons of :func:`read_image`.
+    """
+    if not data:
+        raise BadFileError(f"{path} is empty (0 bytes); expected an image", hint="copy or download the file again")
     kind = image_kind(data)
     if kind is None:
         raise _not_an_image(path)
@@ -103,18 +113,20 @@ class _Quiet:
 _quiet = _Quiet()
 
 
-def _file_bytes(path: Path) -> bytes:
+def file_bytes(path: Path) -> bytes:
+    """The bytes of a regular file.
+
+    Raises:
+        BadFileError: it is missing, cannot be read, or is not a regular file.
+    """
     try:
         if path.exists() and not path.is_file():
             raise BadFileError(f"{path} is not a regular file", hint="name one image file")
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as exc:
         raise BadFileError(
             f"cannot read {path}: {exc.strerror or exc}", hint="check the path and its permissions"
         ) from exc
-    if not data:
-        raise BadFileError(f"{path} is empty (0 bytes); expected an image", hint="copy or download the file again")
-    return data
 
 
 def _check_decodes(path: Path, data: bytes, kind: str) -> None:
@@ -216,7 +228,7 @@ def read_pfm(path: Path | str) -> NDArray[np.float32]:
         BadFileError: missing, not a one-channel PFM, or not as long as its header says.
     """
     path = Path(path)
-    data = _file_bytes(path)
+    data = file_bytes(path)
     match = _PFM_HEADER.match(data)
     if not match:
         raise BadFileError(

@@ -47,7 +47,8 @@ TESTED_IN = {
     "jobs/export/measurements jobs/export/payloads",
     "jobs/export/test_typed.py": "jobs/export/export runtime/emulated",
     "contracts/doors/test_new_approximate_rewrite.py": "jobs/export/approximation",
-    "jobs/predict/test_files.py": "cli/run jobs/common/limits jobs/predict/targets",
+    "jobs/predict/archive/test_archive.py": "cli/shared/archives jobs/predict/archive/worker",
+    "jobs/predict/test_files.py": "cli/run jobs/common/limits jobs/predict/images jobs/predict/targets",
     "jobs/study/test_data.py": "jobs/study/images",
     "jobs/study/test_findings.py": "jobs/study/outcome measure/bootstrap",
     "jobs/study/test_study.py": "cli/study jobs/study/exported jobs/study/models "

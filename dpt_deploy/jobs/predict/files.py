@@ -9,9 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import tee
 from pathlib import Path
-from threading import BoundedSemaphore
 
-from dpt_deploy.artifact.records import OutputRecord
 from dpt_deploy.artifact.store import open_artifact
 from dpt_deploy.core.environment import cpu_count
 from dpt_deploy.core.errors import BadFileError, ParityError, UsageError
@@ -19,13 +17,12 @@ from dpt_deploy.core.files import check_folder, ensure_folder
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.progress import progress, say
 from dpt_deploy.core.size import Size
-from dpt_deploy.core.task import CANONICAL_DEPTH, METRIC_DEPTH
-from dpt_deploy.imaging import rules
 from dpt_deploy.jobs.common.runners import default_runtime
+from dpt_deploy.jobs.predict.images import ImageWriter, explain, in_metres
 from dpt_deploy.jobs.predict.load import opened
 from dpt_deploy.jobs.predict.rule import with_rule
 from dpt_deploy.jobs.predict.targets import Targets, choose_formats, find_sources, name_targets
-from dpt_deploy.runtime.predictor import Prediction, Predictor, focal_length, not_canonical
+from dpt_deploy.runtime.predictor import Prediction, Predictor, focal_length
 from dpt_deploy.runtime.registry import find_runtime
 from dpt_deploy.runtime.stages import in_parallel
 
@@ -36,14 +33,6 @@ with extra("images", purpose="reading and writing images"):
 
 _STREAMS = 2  # images that the network computes at once; each takes the memory of a run
 _MAX_WORKERS = 4
-
-
-_EXPLAINED = {
-    "inverse depth": " up to scale and shift; near is large",
-    "relative depth": " up to scale and shift; far is large",
-    "canonical depth": "; it becomes metres by the focal length of the camera (--focal PX)",
-    "metres": "",
-}
 
 
 @dataclass(frozen=True)
@@ -100,7 +89,7 @@ def run_files(
     described = artifact.sidecar
     if focal is not None:
         focal = focal_length(focal)
-        described = replace(described, outputs=_in_metres(described.outputs))
+        described = replace(described, outputs=in_metres(described.outputs))
     sources = find_sources(source, images.IMAGE_SUFFIXES)
     video = not source.is_dir() and source.suffix.lower() in images.VIDEO_SUFFIXES
     file = out if out is not None and out.suffix and not folder and not source.is_dir() and not out.is_dir() else None
@@ -109,9 +98,7 @@ def run_files(
     check_folder(next(iter(targets[0])).parent)
     if artifact.sidecar.weights.is_random:
         say(f"weights: {artifact.sidecar.weights}")
-    quantities = {output.name: output.kind.quantity for output in described.outputs if output.kind.quantity}
-    for name, quantity in quantities.items():
-        say(f"{name}: {quantity}{_EXPLAINED[quantity]}")
+    quantities = explain(described.outputs)
     divisible = find_runtime(runner).divisible
     streams = min(_STREAMS, cpu_count()) if divisible and (video or len(sources) > 1) else 1
     results = []
@@ -126,19 +113,6 @@ def run_files(
                 results.append(replace(result, quantities=quantities))
                 images_done.advance(item=item.name)
     return results
-
-
-def _in_metres(outputs: tuple[OutputRecord, ...]) -> tuple[OutputRecord, ...]:
-    """The outputs of a model whose canonical depth is turned into metres.
-
-    Raises:
-        UsageError: none of them is canonical depth.
-    """
-    if CANONICAL_DEPTH.name not in [output.task for output in outputs]:
-        raise not_canonical(next((output.kind.quantity for output in outputs if output.kind.quantity), ""))
-    return tuple(
-        replace(output, task=METRIC_DEPTH.name) if output.task == CANONICAL_DEPTH.name else output for output in outputs
-    )
 
 
 def _one(finish: Callable[[], FileResult], item: Path, *, single: bool) -> FileResult:
@@ -159,9 +133,7 @@ class _Writer:
 
     def __init__(self, predictor: Predictor, kitti_crop: bool, focal: tuple[float, float] | None) -> None:
         self._predictor = predictor
-        self._focal = focal
-        self._kitti_crop = kitti_crop
-        self._turns = BoundedSemaphore(predictor.streams)
+        self._writer = ImageWriter(predictor, kitti_crop, focal)
         self._workers = min(max(2, cpu_count()) + 1, _MAX_WORKERS)
 
     def images(self, sources: Sequence[Path], targets: Sequence[Targets]) -> Generator[Callable[[], FileResult]]:
@@ -183,26 +155,8 @@ class _Writer:
     def _image(self, pair: tuple[Path, Targets]) -> FileResult:
         """Write every output of one image in every format chosen for it."""
         item, targets = pair
-        pixels = self._crop(images.read_image(item))
-        maps = self._predicted(pixels).maps
-        for path, choice in targets.items():
-            ensure_folder(path.parent)
-            choice.format.write(path, maps[choice.output.name], pixels)
+        self._writer.write(images.read_image(item), targets)
         return FileResult(item, tuple(targets))
-
-    def _predicted(self, pixels: Pixels) -> Prediction:
-        return self._metres(self._raw(pixels))
-
-    def _metres(self, prediction: Prediction) -> Prediction:
-        return prediction if self._focal is None else prediction.in_metres(self._focal)
-
-    def _raw(self, pixels: Pixels) -> Prediction:
-        if self._predictor.overlaps:
-            return self._predictor(pixels)
-        begun = self._predictor.begin(pixels)
-        with self._turns:
-            computed = self._predictor.compute(begun)
-        return self._predictor.end(computed, Size(*pixels.shape[:2]))
 
     def _video(self, item: Path, targets: Targets) -> FileResult:
         """Write a video of the pictures of every output; each frame is stretched over its own range."""
@@ -221,22 +175,19 @@ class _Writer:
 
     def _pictures(self, video: Video, targets: Targets) -> Generator[dict[Path, Pixels]]:
         """Yield what is written of every frame, in order."""
-        frames = map(self._crop, video.frames)
+        frames = map(self._writer.crop, video.frames)
         if self._predictor.overlaps:
             given, shown = tee(frames)
             for prediction, frame in zip(self._predictor.predict_all(given), shown, strict=False):  # one is asked first
-                yield _drawn(self._metres(prediction), frame, targets)
+                yield _drawn(self._writer.metres(prediction), frame, targets)
             return
 
         def work(pixels: Pixels) -> dict[Path, Pixels]:
-            return _drawn(self._predicted(pixels), pixels, targets)
+            return _drawn(self._writer.predicted(pixels), pixels, targets)
 
         with closing(in_parallel(frames, work, workers=self._workers)) as futures:
             for future in futures:
                 yield future.result()
-
-    def _crop(self, pixels: Pixels) -> Pixels:
-        return rules.kitti_crop(pixels) if self._kitti_crop else pixels
 
 
 def _drawn(prediction: Prediction, pixels: Pixels, targets: Targets) -> dict[Path, Pixels]:

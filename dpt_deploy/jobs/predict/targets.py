@@ -130,7 +130,7 @@ def name_targets(
             no part of a file name, or comes with a ``file``.
     """
     if tag:
-        _check_tag(tag, file)
+        check_tag(tag, file)
     if file is not None:
         return _checked([_named(file, chosen)], sources)
     if out is None and not source.is_dir():
@@ -146,7 +146,8 @@ def name_targets(
     )
 
 
-def _check_tag(tag: str, file: Path | None) -> None:
+def check_tag(tag: str, file: Path | None) -> None:
+    """Raise :class:`UsageError` if ``tag`` can be no part of a file name, or comes with a ``file``."""
     if file is not None:
         raise UsageError(f"--tag {tag} and the file {file} both name the result", hint="leave one of them out")
     if any(character in tag for character in "/\\\0") or not tag.isprintable():
