@@ -31,6 +31,7 @@ COMMANDS = {
     "verify": ("verify", "Compare an exported model with PyTorch at several sizes and batches."),
     "run": ("run", "Apply an exported model to an image, a folder or a video."),
     "bench": ("bench", "Time an exported model and compare it with PyTorch."),
+    "serve-repo": ("serve_repo", "Write a model repository for the Triton inference server."),
     "study": ("study", "Measure accuracy against inference resolution (the paper's Figure 4)."),
     "sweep": ("sweep", "Compare precisions and sizes of a model: error against time."),
     "train": ("train", "Train a model on rendered scenes with the paper's recipe."),

@@ -49,6 +49,9 @@ def command(artifact: Path, as_json: bool, **options: Any) -> None:
     from dpt_deploy.jobs.verify.result import raise_on_failure
     from dpt_deploy.jobs.verify.verify import verify_artifact
 
+    if (artifact / "selftest.json").is_file():
+        print_repository(artifact, as_json=as_json)
+        return
     verification = verify_artifact(artifact, **options)
     if as_json:
         print_json(verification.to_dict())
@@ -56,3 +59,15 @@ def command(artifact: Path, as_json: bool, **options: Any) -> None:
         for each in filter(None, (verification, verification.deployed)):
             print_table(each.title, PARITY_COLUMNS, case_rows(each.comparison.cases))
     raise_on_failure(verification)
+
+
+def print_repository(folder: Path, *, as_json: bool) -> None:
+    """Check a model repository without a server, and list its models."""
+    from dpt_deploy.core.optional import load_attribute
+
+    check = load_attribute("dpt_deploy.jobs.serve.check:check_repository", which="serve", purpose="checking it")
+    names = check(folder)
+    if as_json:
+        print_json({"repository": str(folder), "verified": True, "models": list(names)})
+    else:
+        print_table(f"{folder}, checked without a server", ["model", "check"], [[name, "passed"] for name in names])

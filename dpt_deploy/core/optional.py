@@ -30,6 +30,7 @@ EXTRA_OF = {
     "tensorrt": "trt",
     "tensorrt_rtx": "rtx",
     "cuda": "trt",
+    "tritonclient": "serve",
 }
 
 
