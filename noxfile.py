@@ -67,6 +67,8 @@ def docs(session):
 def tests(session):
     if os.environ.get("DPT_APT") == "1":
         _tool(session, "c++", "g++")
+        _headers(session, "jpeglib.h", "libjpeg-dev")
+        _headers(session, "png.h", "libpng-dev")
         _tool(session, "chromium", "chromium")
     session.env["OMP_NUM_THREADS"] = "1"
     # Neighbouring tests share models that are made once, so each process starts with one half of the list.
@@ -107,6 +109,16 @@ def _tool(session, command, *packages):
         return
     if os.environ.get("DPT_APT") != "1":
         session.error(f"{command} was not found: install it (Debian: {' '.join(packages)}), or set DPT_APT=1")
+    _install(session, *packages)
+
+
+def _headers(session, name, *packages):
+    """Install the packages unless the system has the header ``name``."""
+    if not Path("/usr/include", name).exists():
+        _install(session, *packages)
+
+
+def _install(session, *packages):
     session.run("apt-get", "-qq", "update", external=True)
     session.run("apt-get", "-qq", "install", "--yes", *packages, external=True)
 

@@ -2,6 +2,7 @@
 # without installing anything (headers from Debian's packages, ONNX Runtime's library from its Python wheel).
 #
 #   nlohmann_json          required
+#   JPEG, PNG              of the system; without them dpt_read_image reads PPM and PGM only
 #   DPT_ONNXRUNTIME_INCLUDE, DPT_ONNXRUNTIME_LIBRARY
 #   DPT_OPENVINO_INCLUDE, DPT_OPENVINO_LIBRARY, DPT_OPENVINO_VERSION    of its Python wheel
 #   TENSORRT_INCLUDE_DIR, DPT_CUDA_INCLUDE, DPT_CUDA_LIBRARY    where TENSORRT_ROOT leads to headers; nvcc (CMAKE_CUDA_COMPILER)
@@ -26,6 +27,19 @@ endif()
 if(NOT DPT_JSON_INCLUDE)
   message(FATAL_ERROR "nlohmann/json.hpp was not found: install nlohmann-json3-dev, or give -DDPT_JSON_INCLUDE=FOLDER")
 endif()
+
+# --- image libraries
+
+option(DPT_IMAGES "Read JPEG and PNG where libjpeg-turbo and libpng are installed" ON)
+if(DPT_IMAGES)
+  find_package(JPEG QUIET)
+  find_package(PNG QUIET)
+endif()
+foreach(library JPEG PNG)
+  if(NOT ${library}_FOUND)
+    message(STATUS "${library}: no headers; such images are not read (libjpeg-dev, libpng-dev)")
+  endif()
+endforeach()
 
 # --- ONNX Runtime's library, which is opened at run time: where it lies now is only the first guess of then
 

@@ -6,6 +6,7 @@
 #include <new>
 #include <unordered_map>
 
+#include "decode.hpp"
 #include "dpt/dpt.h"
 #include "error.hpp"
 #include "files.hpp"
@@ -280,7 +281,7 @@ dpt_status dpt_write_labels(const char* path, const uint16_t* labels, int32_t he
 dpt_status dpt_read_image(const char* path, dpt_image* image) {
   return guarded([&] {
     checked_size(image, "image");
-    const Picture picture = read_pnm(&present(path, "path"));
+    const Picture picture = read_image(&present(path, "path"));
     std::unique_ptr<std::uint8_t[]> pixels(new std::uint8_t[picture.rgb.size()]);
     std::copy(picture.rgb.begin(), picture.rgb.end(), pixels.get());
     give(dpt_image{0, pixels.get(), picture.size.height, picture.size.width, 0, DPT_RGB8}, image, "image");

@@ -15,7 +15,6 @@ namespace dpt::core {
 namespace {
 
 constexpr int kAde20kClasses = 150;
-constexpr std::uint64_t kMaxImageBytes = std::uint64_t{1} << 30;
 constexpr std::size_t kMaxStored = 65535;  // of one stored block of deflate
 constexpr std::size_t kMaxChunk = 1 << 18;  // of a PNG; its length has 31 bits, and the largest map is longer
 
@@ -153,8 +152,6 @@ Picture parse_pnm(const std::string& bytes, const std::string& where) {
   for (std::size_t i = 0; i < picture.rgb.size(); ++i) picture.rgb[i] = values[channels == 3 ? i : i / 3];
   return picture;
 }
-
-Picture read_pnm(const std::string& path) { return parse_pnm(read_file(path, kMaxImageBytes), path); }
 
 std::string pfm_of(const float* values, Size size) {
   std::string out = "Pf\n" + std::to_string(size.width) + " " + std::to_string(size.height) + "\n-1.000000\n";

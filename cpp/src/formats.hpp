@@ -16,7 +16,6 @@ struct Picture {
 
 // A binary PPM (P6) or PGM (P5, its grey replicated) of 8 bits. Throws Failure (bad file); `where` names it in messages.
 Picture parse_pnm(const std::string& bytes, const std::string& where);
-Picture read_pnm(const std::string& path);
 
 std::string pfm_of(const float* values, Size size);                // one channel, little-endian, bottom row first
 std::string png16_of(const std::uint16_t* values, Size size);      // grey

@@ -10,8 +10,8 @@
 namespace {
 
 constexpr const char* kUsage =
-    "usage: dpt_run MODEL.onnx|MODEL.plan IMAGE.ppm|IMAGE.pgm OUTPUT.pfm|OUTPUT.png\n"
-    "  images are binary PPM or PGM of 8 bits; JPEG and PNG are not decoded here (`dpt-deploy run` does)\n"
+    "usage: dpt_run MODEL.onnx|MODEL.plan IMAGE OUTPUT.pfm|OUTPUT.png\n"
+    "  images are JPEG and PNG, where the library was built with libjpeg and libpng, and binary PPM and PGM\n"
     "  depth goes to .pfm or a 16-bit .png, labels to a palette .png\n"
     "  MODEL.plan is experimental: not yet run on a GPU\n";
 
@@ -29,7 +29,7 @@ int main(int argc, char** argv) {
     std::fputs(kUsage, help ? stdout : stderr);
     return help ? DPT_OK : DPT_USAGE;
   }
-  for (const std::string input : {std::string(argv[1]), argv[1] + std::string(".json"), std::string(argv[2])}) {
+  for (const std::string& input : {std::string(argv[1]), argv[1] + std::string(".json"), std::string(argv[2])}) {
     if (same_file(input, argv[3])) {
       std::fprintf(stderr, "dpt_run: %s is an input; it would be overwritten\n  hint: name another OUTPUT\n", argv[3]);
       return DPT_USAGE;

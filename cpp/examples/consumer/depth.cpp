@@ -2,7 +2,7 @@
 #include <iostream>
 
 int main(int argc, char** argv) try {
-  if (argc != 4) return std::cerr << "usage: depth MODEL PHOTO.ppm DEPTH.pfm\n", DPT_USAGE;
+  if (argc != 4) return std::cerr << "usage: depth MODEL PHOTO DEPTH.pfm\n", DPT_USAGE;
   auto model = dpt::Model::load(argv[1]);         // an exported model, next to its sidecar
   const dpt::Picture photo(argv[2]);              // or pixels of your own: dpt::Image{rgb, width, height}
   const dpt::Depth depth = model.predict(photo);  // inverse depth, at the photograph's own size

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 int main(int argc, char **argv) {
-  if (argc != 4) return fprintf(stderr, "usage: depth_in_c MODEL PHOTO.ppm DEPTH.pfm\n"), DPT_USAGE;
+  if (argc != 4) return fprintf(stderr, "usage: depth_in_c MODEL PHOTO DEPTH.pfm\n"), DPT_USAGE;
   dpt_options options = dpt_default_options();
   options.threads = 2;
   dpt_model model = 0;

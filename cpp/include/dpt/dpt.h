@@ -158,7 +158,8 @@ DPT_API dpt_status dpt_infer(dpt_model model, const dpt_tensor *input, dpt_tenso
 DPT_API dpt_status dpt_write_depth(const char *path, const float *depth, int32_t height, int32_t width, double png_scale);
 DPT_API dpt_status dpt_write_labels(const char *path, const uint16_t *labels, int32_t height, int32_t width,
                                     int32_t num_classes);
-/* Read a binary 8-bit PPM or PGM. Free `image->data` with dpt_free_image. */
+/* Read a JPEG or PNG (where the library was built with libjpeg and libpng), or a binary 8-bit PPM or PGM; EXIF orientation
+ * is applied. Free `image->data` with dpt_free_image. */
 DPT_API dpt_status dpt_read_image(const char *path, dpt_image *image);
 DPT_API void dpt_free_image(dpt_image *image);
 

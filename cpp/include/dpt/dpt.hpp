@@ -168,7 +168,7 @@ inline void write_labels(const std::string& path, const Labels& labels) {
   check(dpt_write_labels(path.c_str(), labels.values.data(), labels.height, labels.width, labels.num_classes));
 }
 
-// A binary 8-bit PPM or PGM, read from a file.
+// A JPEG, PNG, PPM or PGM, read from a file; see dpt_read_image.
 class Picture {
  public:
   explicit Picture(const std::string& path) {
