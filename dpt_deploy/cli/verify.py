@@ -10,7 +10,6 @@ import click
 from dpt_deploy.artifact.sidecar import ONNX, PLAN
 from dpt_deploy.cli.shared.options import (
     PATH,
-    artifact_argument,
     batch_option,
     json_option,
     res_option,
@@ -21,13 +20,14 @@ from dpt_deploy.jobs.common.runners import runtime_help
 
 
 @click.command()
-@artifact_argument
+@click.argument("artifact", metavar="ARTIFACT|FOLDER|ADDRESS")
 @res_option("Sizes, e.g. 384,256x640 (height x width).  [default: the sizes of the recipe]")
 @batch_option("Batches, e.g. 1,3.  [default: the batches of the recipe]")
 @click.option(
     "--against",
     type=PATH,
-    help="Checkpoint or .onnx to compare with, instead of PyTorch with the artefact's own weights.",
+    help="Checkpoint or .onnx to compare with, instead of PyTorch with the artefact's own weights. For an address: the "
+    "artefact, or the model repository, whose golden tensors are sent.",
 )
 @click.option("--weights", metavar="FILE", help="The artefact's own checkpoint, if it was moved.")
 @click.option(
@@ -40,19 +40,31 @@ from dpt_deploy.jobs.common.runners import runtime_help
 )
 @signature_options
 @json_option
-def command(artifact: Path, as_json: bool, **options: Any) -> None:
+def command(artifact: str, as_json: bool, **options: Any) -> None:
     """Compare an exported model with PyTorch at several sizes and batches; exit with 5 if a tolerance is exceeded.
+
+    A folder is a model repository, which is checked without a server. An address is a model on a server, which gets the
+    golden tensors; the answers are compared.
 
     \b
     dpt-deploy verify out/hybrid-fp32.onnx --res 384,256x640,512x384 --batch 1,3
+    dpt-deploy verify models/
+    dpt-deploy verify grpc://localhost:8001/hybrid-fp32 --against models/
     """
+    from dpt_deploy.core.optional import load_attribute
     from dpt_deploy.jobs.verify.result import raise_on_failure
     from dpt_deploy.jobs.verify.verify import verify_artifact
 
-    if (artifact / "selftest.json").is_file():
-        print_repository(artifact, as_json=as_json)
+    path = Path(artifact)
+    if "://" in artifact:
+        target = "dpt_deploy.jobs.verify.served:verify_served"
+        verify_served = load_attribute(target, which="serve", purpose="requests to a model server")
+        verification = verify_served(artifact, **options)
+    elif (path / "selftest.json").is_file():
+        print_repository(path, as_json=as_json)
         return
-    verification = verify_artifact(artifact, **options)
+    else:
+        verification = verify_artifact(path, **options)
     if as_json:
         print_json(verification.to_dict())
     else:

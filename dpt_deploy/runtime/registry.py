@@ -40,6 +40,9 @@ class Runtime:
     ``divisible`` is True if its numbers do not depend on the number of threads of an operator, so that the processor
     may be divided among several images.
 
+    ``served`` is True if it computes on a model server: the runtime is then named by the address of the model, which
+    begins with ``name``.
+
     ``label``, ``colour`` and ``marker`` are for plots, ``ability`` is its line in ``doctor`` (empty: none), and
     ``help`` its entry in help texts. ``part`` names an object of another room that it needs (see
     ``jobs/common/runners.py``). ``device_predictor`` is ``module:class`` of a predictor that resizes on its device.
@@ -62,6 +65,7 @@ class Runtime:
     marker: str = "v"
     ability: str = ""
     part: str = ""
+    served: bool = False
     device_predictor: str = ""
 
     @property
@@ -181,19 +185,51 @@ _TABLE = (
         marker="s",
         part="reference",
     ),
+    Runtime(
+        name="grpc",
+        runner="dpt_deploy.runtime.served:ServedRunner",
+        runs=(ONNX, PLAN),
+        label="model server, gRPC",
+        help="a model server at grpc://HOST:PORT/MODEL",
+        modules=("tritonclient",),
+        extra="serve",
+        package="tritonclient",
+        timed=False,
+        served=True,
+        ability="serve models with Triton",
+    ),
+    Runtime(
+        name="http",
+        runner="dpt_deploy.runtime.served:HttpRunner",
+        runs=(ONNX, PLAN),
+        label="model server, HTTP",
+        help="a model server at http://HOST:PORT/MODEL",
+        modules=("tritonclient",),
+        extra="serve",
+        package="tritonclient",
+        timed=False,
+        served=True,
+    ),
 )
 RUNTIMES = {runtime.name: runtime for runtime in _TABLE}
 
 
 def find_runtime(name: str) -> Runtime:
-    """Return the record of a runtime.
+    """Return the record of a runtime, which is named, or for a model server given by an address.
 
     Raises:
         UsageError: there is none of that name.
     """
-    if name not in RUNTIMES:
-        raise UsageError(f"unknown runtime {name!r}", hint=f"known: {', '.join(RUNTIMES)}")
-    return RUNTIMES[name]
+    scheme = name.partition("://")[0] if is_address(name) else name
+    if scheme not in RUNTIMES or RUNTIMES[scheme].served != is_address(name):
+        known = [f"{each.name}://HOST:PORT/MODEL" if each.served else each.name for each in RUNTIMES.values()]
+        raise UsageError(f"unknown runtime {name!r}", hint=f"known: {', '.join(known)}")
+    return RUNTIMES[scheme]
+
+
+def is_address(name: str) -> bool:
+    """True if ``name`` is the address of something on a server, and not a name or a path."""
+    return "://" in name
 
 
 def runtimes_of(*kinds: str) -> tuple[Runtime, ...]:

@@ -18,7 +18,8 @@ class RunnerRequest:
     ``sidecar`` is None if only the path is known. ``threads`` bounds the CPU threads of one operator (None: the
     runtime's choice). ``size`` is a fixed network size, for a runner that resizes images itself. ``part`` is the object
     that the runtime's record names under ``part``. ``streams`` is the number of threads that will call ``infer`` at
-    once, next to threads that do other work; a runtime that takes one call at a time makes them wait.
+    once, next to threads that do other work; a runtime that takes one call at a time makes them wait. ``address`` is
+    the model on a server, for runtimes that compute there.
     """
 
     path: Path
@@ -27,6 +28,7 @@ class RunnerRequest:
     size: Size | None = None
     part: Any = None
     streams: int = 1
+    address: str = ""
 
     def described(self) -> Sidecar:
         """Return the artefact's sidecar, read from disk if only its path is known."""

@@ -49,6 +49,7 @@ TESTED_IN = {
     "contracts/doors/test_new_approximate_rewrite.py": "jobs/export/approximation",
     "jobs/predict/archive/test_archive.py": "cli/shared/archives jobs/predict/archive/worker",
     "jobs/predict/test_files.py": "cli/run jobs/common/limits jobs/predict/images jobs/predict/targets",
+    "runtime/test_served.py": "jobs/verify/served",
     "jobs/serve/test_check.py": "cli/serve_repo jobs/serve/config jobs/serve/repository",
     "jobs/study/test_data.py": "jobs/study/images",
     "jobs/study/test_findings.py": "jobs/study/outcome measure/bootstrap",

@@ -37,12 +37,23 @@ def test_runtimes_that_are_plotted_differ(look):
 def test_an_unknown_runtime_is_refused_with_the_known_ones():
     with pytest.raises(UsageError, match="unknown runtime 'cuda'") as caught:
         find_runtime("cuda")
-    assert caught.value.hint == "known: ort, openvino, openvino-bf16, emu, trt, native, torch"
+    assert caught.value.hint == (
+        "known: ort, openvino, openvino-bf16, emu, trt, native, torch, grpc://HOST:PORT/MODEL, http://HOST:PORT/MODEL"
+    )
+
+
+def test_a_server_is_named_by_an_address():
+    assert find_runtime("grpc://localhost:8001/x").name == "grpc"
+    for name in ("grpc", "http", "ort://x", "ftp://x/y"):
+        with pytest.raises(UsageError, match="unknown runtime"):
+            find_runtime(name)
 
 
 def test_the_first_runtime_of_a_kind_is_its_default():
-    assert [runtime.name for runtime in runtimes_of(ONNX)] == ["ort", "openvino", "openvino-bf16", "emu", "native"]
-    assert [runtime.name for runtime in runtimes_of(PLAN)] == ["trt", "native"]
+    assert [runtime.name for runtime in runtimes_of(ONNX)] == [
+        *("ort", "openvino", "openvino-bf16", "emu", "native", "grpc", "http")
+    ]
+    assert [runtime.name for runtime in runtimes_of(PLAN)] == ["trt", "native", "grpc", "http"]
     assert [runtime.name for runtime in runtimes_of(REFERENCE)] == ["torch"]
 
 

@@ -50,7 +50,8 @@ def open_runner(
     part: Any = None
     if record.part:
         part = load_attribute(PARTS[record.part], which=record.extra, purpose=f"runtime {runtime!r}")
-    return record.open(RunnerRequest(path, sidecar, threads, size, part, streams))
+    address = runtime if record.served else ""
+    return record.open(RunnerRequest(path, sidecar, threads, size, part, streams, address))
 
 
 def _check_kind(record: Runtime, path: Path, *, reference: bool) -> None:

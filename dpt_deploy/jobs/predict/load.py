@@ -169,7 +169,8 @@ def opened(
     """Open an artefact as a predictor inside the block; arguments and errors are those of :func:`load`."""
     artifact = artifact if isinstance(artifact, Artifact) else open_artifact(artifact)
     sidecar = artifact.sidecar
-    record = find_runtime(runtime or default_runtime(sidecar))
+    runtime = runtime or default_runtime(sidecar)
+    record = find_runtime(runtime)
     if device_imaging and not (record.device_predictor and sidecar.kind in record.runs):
         raise UsageError(
             f"{artifact.path.name} in {record.name} runs on the processor; only the GPU of an engine can resize",
@@ -177,7 +178,7 @@ def opened(
         )
     if size is not None:
         check_request(sidecar, size)
-    with open_runner(artifact, record.name, threads=threads, size=size, streams=streams) as runner:
+    with open_runner(artifact, runtime, threads=threads, size=size, streams=streams) as runner:
         if not device_imaging:
             yield Predictor(runner, sidecar, size=size)
             return

@@ -71,7 +71,7 @@ def verify_artifact(
         comparison = compare_with(reference, runner, cases)
         if reference.audits:
             artifact = _audited(artifact, runner)
-    if reference.records and not signature_path(path).exists():
+    if reference.records and not signature_path(path).exists() and not find_runtime(runtime).served:
         artifact = _record(artifact, comparison, runtime, cases)
     divergence = None
     if not comparison.passed:
