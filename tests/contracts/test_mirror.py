@@ -127,6 +127,7 @@ WITHOUT_A_MODULE = {
     "model/test_state.py": "state dicts of every recipe",
     "runtime/native/test_backends.py": "back ends of the C++ library",
     "runtime/native/test_build.py": "the C++ build",
+    "runtime/native/test_images.py": "the image files that C++ reads",
 }
 
 
