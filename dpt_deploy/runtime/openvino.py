@@ -202,8 +202,8 @@ def _capabilities(core: Any) -> set[str]:
 def _crashes(model: Any) -> bool:
     """True for a graph on which OpenVINO 2026.4 may crash while it fuses nodes into kernels of its own (snippets).
 
-    It does so for GroupNormalization in graphs of a fixed size: those of hybrids. A read of freed memory is not the same
-    at every attempt, so all such graphs do without.
+    It does so for GroupNormalization in graphs of a fixed size: those of hybrids. A read of freed memory is not the
+    same at every attempt, so all such graphs do without.
     """
     return not model.is_dynamic() and any(each.get_type_name() == "GroupNormalization" for each in model.get_ops())
 
