@@ -16,10 +16,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test docs cpp fuzz lint types layers online online-kit wheel lock gpu-kit clean
+.PHONY: help setup demo check test docs cpp fuzz serve-test lint types layers online online-kit wheel lock gpu-kit clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 # pylock.toml has the hash of every package, for one interpreter and platform: pip checks them. Elsewhere, and with
 # `make LOCK= setup` for those who install from another index than PyPI, it is the versions of constraints.txt.
@@ -67,6 +67,9 @@ cpp: setup ## build the C++ runtime into build/cpp/ (libdpt.so, dpt_run, dpt_ben
 
 fuzz: setup ## fuzz every reader in Python, and the C++ sidecar and image readers (needs Clang)
 	@$(RUN) -m nox -s fuzz
+
+serve-test: setup ## a real Triton server on the repositories that serve-repo writes (Linux x86-64, Python 3.11)
+	@$(RUN) -m nox -s serve
 
 lint: setup ## style and formatting (ruff)
 	@$(RUN) -m nox -s lint

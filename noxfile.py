@@ -2,8 +2,8 @@
 """The checks. Plain ``nox`` is ``make test``: lint, types, layers and tests, in the Python that runs nox.
 
 ``partial``, ``oldest`` and ``wheel`` make environments of their own in .nox/, which take gigabytes: an installation
-with one extra, the oldest versions that pyproject.toml admits, and the wheel outside the sources. ``clients`` makes its
-own in build/.
+with one extra, the oldest versions that pyproject.toml admits, and the wheel outside the sources. ``clients`` and
+``serve`` make their own in build/.
 """
 
 import os
@@ -18,6 +18,8 @@ nox.options.sessions = ["lint", "types", "layers", "tests"]
 
 ROOT = Path(__file__).parent
 TINY = ROOT / "tests/support/recipes/tiny-vit.toml"
+SERVER = ["nvidia-pytriton==0.7.0", "numpy<2", "onnxruntime>=1.30", "click>=8.1", "rich>=13", "pillow>=12.3"]
+SERVER_IMAGES = "opencv-python-headless>=4.13.0.90"  # it asks for NumPy 2, and works with NumPy 1
 TEST_TOOLS = ["pytest>=8", "pytest-xdist>=3.6", "scikit-image>=0.24"]
 # One single-threaded process per core: most of the time goes into building small graphs, which threads cannot speed up.
 WORKERS = os.environ.get("DPT_TEST_WORKERS", "2")
@@ -218,9 +220,33 @@ def clients(session):
         session.run(sys.executable, script, result, str(folder), "node")
 
 
-def _environment(session, name, *requirements):
+@nox.session(venv_backend="none")
+def serve(session):
+    """A real Triton server on repositories as they are written, and the tests that need the extra ``serve``.
+
+    The server comes in a wheel for Linux x86-64 and CPython 3.11; its Python back end needs NumPy 1. The client is
+    put on top of the packages of this environment.
+    """
+    server = _environment(session, "server", *SERVER, kind="serve")
+    session.run(server, "-m", "pip", "install", "--quiet", "--no-deps", SERVER_IMAGES, external=True)
+    python = _environment(session, "client", "tritonclient[grpc,http]==2.73.0", kind="serve")
+    here, there, site = _packages(sys.executable), _packages(python), _packages(server)
+    (there / "dpt-deploy-tests.pth").write_text(f"{here}\n")
+    session.env["DPT_SERVE_SITE"] = str(site)
+    session.env["OMP_NUM_THREADS"] = "1"
+    chosen = session.posargs or ["tests/serving", "tests/jobs/serve", "tests/runtime/test_served.py"]
+    session.run(python, "-m", "pytest", "-q", "-n0", "--require", "tritonclient", *chosen, external=True)
+
+
+def _packages(python):
+    """The folder of packages of an environment of this noxfile, which has the version of Python that runs nox."""
+    home = Path(python).parent.parent
+    return home / f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
+
+
+def _environment(session, name, *requirements, kind="clients"):
     """Make a virtual environment in build/ and return its Python; this package is imported from the sources."""
-    folder = ROOT / "build/clients/environments" / name
+    folder = ROOT / "build" / kind / "environments" / name
     session.run(sys.executable, "-m", "venv", str(folder))
     python = str(folder / "bin/python")
     session.run(python, "-m", "pip", "install", "--quiet", *requirements, external=True)

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from dpt_deploy.cli.shared.bench_tables import print_timing
+from dpt_deploy.cli.shared.bench_tables import print_serving, print_timing
 from dpt_deploy.cli.shared.options import PATH, batch_option, json_option, res_option
 from dpt_deploy.cli.shared.output import print_json, say
-from dpt_deploy.core.errors import ParityError
+from dpt_deploy.core.errors import ParityError, UsageError
 from dpt_deploy.core.files import check_folder
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.bench.candidates import candidates as all_candidates
@@ -33,7 +33,8 @@ def _names(*, gpu: bool) -> str:
     "--runtime",
     "candidates",
     help=f"Candidates, separated by commas: {_names(gpu=False)}. On a GPU also {_names(gpu=True)}: -device is between "
-    "arrays on the GPU; trt-frame and trt-frames are full HD frames resized on the GPU, alone and overlapping.  "
+    "arrays on the GPU; trt-frame and trt-frames are full HD frames resized on the GPU, alone and overlapping. Or one "
+    "address of a model on a server, grpc://HOST:PORT/MODEL: requests per second of 1 to 8 clients.  "
     "[default: torch,ort; torch,trt for an engine]",
 )
 @click.option(
@@ -81,7 +82,11 @@ def command(artifact: Path | None, out: Path | None, plot: Path | None, as_json:
     dpt-deploy bench out/base-fp32.onnx --res 384,768 --runtime torch,hf-ort,ort -o results/ --plot base.svg
     dpt-deploy bench out/base-fp32.onnx --res 384,768 --runtime torch,hf-ort,ort --check results/FILE.json
     dpt-deploy bench out/base-fp16.plan --res 384 --runtime trt,torch,torch-compile,ort       # on its GPU
+    dpt-deploy bench out/tiny-fp32.onnx --runtime grpc://localhost:8001/tiny-fp32 -o results/  # a model server
     """
+    if "://" in (options["candidates"] or ""):
+        bench_server(artifact, out, as_json=as_json, plot=plot, **options)
+        return
     from dpt_deploy.report.figures.bench_plot import check_plot, plot_result
 
     if out:
@@ -103,6 +108,36 @@ def command(artifact: Path | None, out: Path | None, plot: Path | None, as_json:
             "slower than recorded: " + "; ".join(map(str, worse)),
             hint="find the change that made the exported model slower",
         )
+
+
+def bench_server(
+    artifact: Path | None,
+    out: Path | None,
+    *,
+    candidates: str,
+    res: tuple[Size, ...],
+    seconds: float,
+    as_json: bool,
+    plot: Path | None,
+    baseline: Path | None,
+    **_: Any,
+) -> None:
+    """Measure a model on a server, and print the result."""
+    from dpt_deploy.jobs.bench.served import bench_served
+
+    if artifact is None:
+        raise UsageError("a model on a server is compared with its artefact, which is not given", hint="name the file")
+    if plot or baseline:
+        raise UsageError("--plot and --check do not take a server", hint="leave them out")
+    result = bench_served(artifact, candidates, sizes=res, seconds=seconds)
+    if as_json:
+        print_json(result.to_dict())
+    else:
+        print_serving(f"{result.address}, {', '.join(result.sizes)}", result.to_dict()["levels"])
+    if out:
+        say(f"result written to {result.write(out)}")
+    if wrong := sum(level.wrong for level in result.levels):
+        raise ParityError(f"{wrong} answers were wrong", hint="check the server: dpt-deploy verify ADDRESS")
 
 
 def _measure(

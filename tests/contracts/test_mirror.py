@@ -6,7 +6,15 @@ from support.paths import ROOT, TESTS
 pytestmark = pytest.mark.fast
 
 PACKAGE = ROOT / "dpt_deploy"
-APART = {"contracts", "gpu", "online", "support", "tools", "benchmarks"}  # folders of tests/ that mirror no room
+APART = {
+    "contracts",
+    "gpu",
+    "online",
+    "support",
+    "tools",
+    "benchmarks",
+    "serving",
+}  # folders of tests/ that mirror no room
 
 # Modules without a test file of their own, after the test file whose tests reach them.
 TESTED_IN = {
@@ -49,7 +57,7 @@ TESTED_IN = {
     "contracts/doors/test_new_approximate_rewrite.py": "jobs/export/approximation",
     "jobs/predict/archive/test_archive.py": "cli/shared/archives jobs/predict/archive/worker",
     "jobs/predict/test_files.py": "cli/run jobs/common/limits jobs/predict/images jobs/predict/targets",
-    "runtime/test_served.py": "jobs/verify/served",
+    "runtime/test_served.py": "jobs/bench/served jobs/verify/served",
     "jobs/serve/test_check.py": "cli/serve_repo jobs/serve/config jobs/serve/repository",
     "jobs/study/test_data.py": "jobs/study/images",
     "jobs/study/test_findings.py": "jobs/study/outcome measure/bootstrap",

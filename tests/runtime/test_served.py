@@ -11,6 +11,7 @@ from support.tiny import exported
 pytest.importorskip("tritonclient", reason="the extra serve is not installed (nox -s serve installs it)")
 
 from dpt_deploy.core.errors import BadFileError, IncompatibleError, ParityError, ResourceError, UsageError
+from dpt_deploy.jobs.bench.served import bench_served
 from dpt_deploy.jobs.verify.result import raise_on_failure
 from dpt_deploy.jobs.verify.served import verify_served
 from dpt_deploy.runtime.registry import find_runtime
@@ -42,6 +43,7 @@ class FakeServer(BaseHTTPRequestHandler):
     """Answers in JSON as a server that has no binary tensors; ``how`` is the fault it has."""
 
     how = ""
+    answered = 0
 
     def log_message(self, *_):
         pass
@@ -65,7 +67,10 @@ class FakeServer(BaseHTTPRequestHandler):
         cut = int(self.headers["Inference-Header-Content-Length"])
         header = json.loads(body[:cut])
         values = np.frombuffer(body[cut:], np.float32).reshape(header["inputs"][0]["shape"])
-        found = self.compute(values)
+        type(self).answered += 1
+        if self.how == "drifting" and self.answered % 5 == 0:
+            return self._send(500, {"error": "planted"})
+        found = self.compute(values) * (1 + (self.how == "drifting" and self.answered > 1))
         output = {"name": "predicted_depth", "datatype": "FP32", "shape": list(found.shape)}
         return self._send(200, {"model_name": "x", "outputs": [{**output, "data": found.ravel().tolist()}]})
 
@@ -149,3 +154,24 @@ def test_the_artefact_must_be_known(tmp_path):
         verify_served("grpc://localhost:1/x", against=None, runtime="ort")
     with pytest.raises(UsageError, match="needs the address"):
         HttpRunner.open(RunnerRequest(exported("tiny-vit").path))
+
+
+def test_a_closed_loop_counts_every_answer(serve):
+    found = bench_served(exported("tiny-vit"), serve(), sizes=("64",), levels=(1, 2), seconds=2)
+    document = found.to_dict()
+    for level in document["levels"]:
+        assert level["requests"] > 0
+        assert (level["wrong"], level["failed"]) == (0, 0)
+        assert 0 < level["p50_ms"] <= level["p99_ms"]
+    assert document["scheme"] == "http"
+
+
+def test_a_closed_loop_notices_wrong_and_missing_answers(serve, tmp_path):
+    found = bench_served(exported("tiny-vit"), serve("drifting"), sizes=("64",), levels=(2,), seconds=1)
+    (level,) = found.levels
+    assert level.wrong > 0
+    assert level.failed > 0
+    path = found.write(tmp_path)
+    assert json.loads(path.read_text())["levels"][0]["wrong"] == level.wrong
+    with pytest.raises(UsageError, match="numbers of clients"):
+        bench_served(exported("tiny-vit"), "http://localhost:1/x", levels=(0,))

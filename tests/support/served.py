@@ -16,10 +16,12 @@ APART = (
 )
 
 
-def plan_artifact(folder, profiles=APART, *, library="tensorrt", version="10.13.2"):
-    """An artefact that says it is a plan with ``profiles``; its file holds no engine."""
+def plan_artifact(folder, profiles=APART, *, library="tensorrt", version="10.13.2", size=None, name="engine"):
+    """An artefact that says it is a plan with ``profiles``, or with those of one ``size``; its file holds no engine."""
     source = copied(exported("tiny-vit"), folder)
-    path = source.path.with_suffix(".plan")
+    if size:
+        profiles = [Profile((low, *size), (high, *size), (high, *size)) for low, high in ((1, 1), (2, 4))]
+    path = source.path.with_name(f"{name}.plan")
     path.write_bytes(b"a plan")
     golden = payload_of(source.golden_path)
     record = engine_record(profiles=tuple(profiles), library=library, version=version)

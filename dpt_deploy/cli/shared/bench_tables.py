@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.text import Text
@@ -36,3 +37,18 @@ def print_timing(title: str, result: Any) -> None:
 
 def _print(title: str, table: TextTable) -> None:
     print_table(title, table.heads, table.rows)
+
+
+def print_serving(title: str, levels: Sequence[Mapping[str, Any]]) -> None:
+    """Print the throughput of a model server at each number of clients."""
+    columns = ["clients", "requests/s", "p50 ms", "p99 ms", "answers", "failed", "wrong"]
+    rows = [
+        [
+            str(level["concurrency"]),
+            f"{level['requests_per_second']:.1f}",
+            *("-" if level[key] is None else f"{level[key]:.1f}" for key in ("p50_ms", "p99_ms")),
+            *(str(level[key]) for key in ("requests", "failed", "wrong")),
+        ]
+        for level in levels
+    ]
+    print_table(title, columns, rows)

@@ -23,20 +23,8 @@ pytestmark = pytest.mark.needs("torch", "cv2")
 def repository(tmp_path_factory):
     folder = tmp_path_factory.mktemp("serve")
     plan = plan_artifact(folder / "plan").path
-    plan = plan.rename(plan.with_name("tiny-vit-fp32.plan"))
-    renamed = folder / "plan" / "engine.plan"
-    _rename(plan, renamed)
-    write_repository([exported("tiny-vit").path, renamed], folder / "models")
+    write_repository([exported("tiny-vit").path, plan], folder / "models")
     return folder / "models"
-
-
-def _rename(plan, renamed):
-    artifact = open_artifact(plan)
-    plan.rename(renamed)
-    payloads = tuple(
-        replace(each, name=renamed.name) if each.name == plan.name else each for each in artifact.sidecar.payloads
-    )
-    write_sidecar(renamed, replace(artifact.sidecar, payloads=payloads))
 
 
 @pytest.fixture
