@@ -25,9 +25,8 @@ def main(model_path: str, source: str) -> None:
     with dpt_deploy.load(model_path) as model:
         for index, prediction in enumerate(model.predict_all(frames(source))):
             depth = prediction.depth
-            print(
-                f"frame {index}: {depth.shape[1]}x{depth.shape[0]}, inverse depth {depth.min():.3f} to {depth.max():.3f}"
-            )
+            height, width = depth.shape
+            print(f"frame {index}: {width}x{height}, inverse depth {depth.min():.3f} to {depth.max():.3f}")
 
 
 if __name__ == "__main__":
