@@ -225,7 +225,7 @@ def serve(session):
     """A real Triton server on repositories as they are written, and the tests that need the extra ``serve``.
 
     The server comes in a wheel for Linux x86-64 and CPython 3.11; its Python back end needs NumPy 1. The client is
-    put on top of the packages of this environment.
+    put on top of the packages of this environment. ``nox -s serve -- SECONDS`` runs ``benchmarks/serving.py`` instead.
     """
     server = _environment(session, "server", *SERVER, kind="serve")
     session.run(server, "-m", "pip", "install", "--quiet", "--no-deps", SERVER_IMAGES, external=True)
@@ -234,6 +234,10 @@ def serve(session):
     (there / "dpt-deploy-tests.pth").write_text(f"{here}\n")
     session.env["DPT_SERVE_SITE"] = str(site)
     session.env["OMP_NUM_THREADS"] = "1"
+    if session.posargs and session.posargs[0].isdigit():
+        folders = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+        session.run(python, "benchmarks/serving.py", session.posargs[0], external=True, env=folders)
+        return
     chosen = session.posargs or ["tests/serving", "tests/jobs/serve", "tests/runtime/test_served.py"]
     session.run(python, "-m", "pytest", "-q", "-n0", "--require", "tritonclient", *chosen, external=True)
 

@@ -77,7 +77,9 @@ def print_repository(folder: Path, *, as_json: bool) -> None:
     """Check a model repository without a server, and list its models."""
     from dpt_deploy.core.optional import load_attribute
 
-    check = load_attribute("dpt_deploy.jobs.serve.check:check_repository", which="serve", purpose="checking it")
+    check = load_attribute(
+        "dpt_deploy.jobs.serve.check:check_repository", which="serve", purpose="checking a model repository"
+    )
     names = check(folder)
     if as_json:
         print_json({"repository": str(folder), "verified": True, "models": list(names)})

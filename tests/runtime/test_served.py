@@ -6,11 +6,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from support.faults.calling import complaint, fine
+from support.paths import ROOT
 from support.tiny import exported
 
 pytest.importorskip("tritonclient", reason="the extra serve is not installed (nox -s serve installs it)")
 
 from dpt_deploy.core.errors import BadFileError, IncompatibleError, ParityError, ResourceError, UsageError
+from dpt_deploy.imaging.files import read_pfm
 from dpt_deploy.jobs.bench.served import bench_served
 from dpt_deploy.jobs.verify.result import raise_on_failure
 from dpt_deploy.jobs.verify.served import verify_served
@@ -18,7 +21,7 @@ from dpt_deploy.runtime.registry import find_runtime
 from dpt_deploy.runtime.request import RunnerRequest
 from dpt_deploy.runtime.served import Address, HttpRunner
 
-pytestmark = pytest.mark.needs("torch", "onnxruntime")
+pytestmark = pytest.mark.needs("torch", "onnxruntime", "cv2")
 
 
 @pytest.mark.parametrize(
@@ -175,3 +178,22 @@ def test_a_closed_loop_notices_wrong_and_missing_answers(serve, tmp_path):
     assert json.loads(path.read_text())["levels"][0]["wrong"] == level.wrong
     with pytest.raises(UsageError, match="numbers of clients"):
         bench_served(exported("tiny-vit"), "http://localhost:1/x", levels=(0,))
+
+
+def test_the_commands(serve, capsys, tmp_path):
+    path = exported("tiny-vit").path
+    assert json.loads(fine(capsys, "verify", serve(), "--against", path, "--json"))["verified"]
+    assert "another export" in complaint(capsys, 6, "verify", serve("hash"), "--against", path)
+    assert "is not given" in complaint(capsys, 2, "verify", serve())
+    options = ("--runtime", serve(), "--res", "64", "--seconds", "1")
+    found = json.loads(fine(capsys, "bench", path, *options, "--json", "-o", tmp_path))
+    assert [level["concurrency"] for level in found["levels"]] == [1, 2, 4, 8]
+    assert "requests/s" in fine(capsys, "bench", path, *options)
+    assert "is not given" in complaint(capsys, 2, "bench", *options)
+    assert len(list(tmp_path.glob("serving-*.json"))) == 1
+    photograph = ROOT / "dpt_deploy/data/photographs/coffee.jpg"
+    for runtime in (serve(), "ort"):
+        name = "served" if "://" in runtime else runtime
+        fine(capsys, "run", path, photograph, "--runtime", runtime, "--size", "64", "-o", tmp_path / f"{name}.pfm")
+    found, expected = (read_pfm(tmp_path / f"{name}.pfm") for name in ("served", "ort"))
+    assert np.abs(found - expected).max() <= 1e-5 * np.ptp(expected)
