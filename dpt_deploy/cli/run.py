@@ -7,14 +7,12 @@ from typing import Any
 
 import click
 
-from dpt_deploy.artifact.sidecar import ONNX, PLAN
 from dpt_deploy.cli.shared.archives import archive_options, show_summary
-from dpt_deploy.cli.shared.options import PATH, artifact_argument, focal, json_option, size
+from dpt_deploy.cli.shared.options import PATH, artifact_argument, json_option
 from dpt_deploy.cli.shared.output import print_json, print_path, say
+from dpt_deploy.cli.shared.prediction import prediction_options
 from dpt_deploy.core.errors import BadFileError
-from dpt_deploy.core.ranges import MAX_SIDE
 from dpt_deploy.core.recipe import zoo_names
-from dpt_deploy.jobs.common.runners import runtime_help
 
 
 @click.command()
@@ -26,35 +24,7 @@ from dpt_deploy.jobs.common.runners import runtime_help
     type=click.Path(),  # as text: a slash at the end means a folder
     help="Output file (its suffix chooses the format) or folder.  [default: next to the input]",
 )
-@click.option(
-    "--format",
-    "formats",
-    multiple=True,
-    metavar="FORMAT",
-    help="What to write (see above); may be repeated.  [default: png and pfm, and color for one image; or labels]",
-)
-@click.option("--runtime", help=f"{runtime_help(ONNX, PLAN)}.  [default: ort; trt for an engine]")
-@click.option("--size", callback=size, metavar="HxW", help="Network input size.  [default: by the model's resize rule]")
-@click.option(
-    "--height",
-    type=click.IntRange(1, MAX_SIDE),
-    metavar="N",
-    help="Bound of the network's height and width; the model's resize rule and the aspect are kept.",
-)
-@click.option("--square", is_flag=True, help="Do not keep the aspect of the image: take the rule's height and width.")
-@click.option("--tag", default="", metavar="TEXT", help="Add TEXT to the names of the files: photo-TEXT.png.")
-@click.option(
-    "--focal",
-    callback=focal,
-    metavar="PX[,PX]",
-    help="Focal length of the camera in pixels of the images (fx, or fx,fy): turns canonical depth into metres.",
-)
-@click.option("--kitti-crop", is_flag=True, help="Crop to the bottom centre 352x1216, as the KITTI evaluation does.")
-@click.option(
-    "--device-imaging",
-    is_flag=True,
-    help="Resize images and maps on the GPU that runs the engine (experimental: not yet run on a GPU).",
-)
+@prediction_options
 @archive_options
 @json_option
 def command(artifact: Path, source: Path, as_json: bool, **options: Any) -> None:

@@ -19,6 +19,7 @@ _CAPABILITIES = (
     ("read and write images and video", ("cv2", "PIL"), "images"),
     ("draw plots and reports", ("matplotlib", "h5py"), "study"),
     ("time the plain Hugging Face export", ("transformers",), "oracle"),
+    ("run archives on a cluster", ("ray", "pyarrow"), "ray"),
     ("sign artefacts and check signatures", ("model_signing",), "sign"),
     ("build engines without a GPU (TensorRT-RTX)", ("tensorrt_rtx",), "rtx"),
 )

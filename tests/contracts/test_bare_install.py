@@ -124,9 +124,10 @@ def test_help_works(bare, command):
         (["bench"], "export"),
         (["demo"], "export"),
         (["run", "model.onnx", "photo.jpg"], "images"),
+        (["batch", "model.onnx", "photos", "--ray", "local"], "images"),
         (["sign", "model.onnx", "--private-key", "key.pem"], "sign"),
     ],
-    ids=["export", "convert", "bench", "demo", "run", "sign"],
+    ids=["export", "convert", "bench", "demo", "run", "batch", "sign"],
 )
 def test_a_missing_extra_exits_3_and_names_the_line_that_installs_it(bare, arguments, extra):
     done = bare("-m", "dpt_deploy", *arguments)

@@ -49,6 +49,7 @@ TESTED_IN = {
     "jobs/build/refit/test_refit.py": "cli/refit jobs/build/refit/refitter",
     "jobs/build/refit/test_refused.py": "jobs/build/refit/same_graph",
     "jobs/build/test_build.py": "cli/build engine/builder jobs/build/golden jobs/build/request jobs/common/targets",
+    "jobs/batch/test_ray_engine.py": "cli/batch jobs/batch/batch jobs/batch/parquet jobs/batch/remote",
     "jobs/common/test_signature.py": "cli/sign",
     "jobs/export/test_assemble.py": "jobs/export/facts jobs/export/request",
     "jobs/export/test_quantised.py": "jobs/export/accuracy jobs/export/budget "
@@ -56,7 +57,8 @@ TESTED_IN = {
     "jobs/export/test_typed.py": "jobs/export/export runtime/emulated",
     "contracts/doors/test_new_approximate_rewrite.py": "jobs/export/approximation",
     "jobs/predict/archive/test_archive.py": "cli/shared/archives jobs/predict/archive/worker",
-    "jobs/predict/test_files.py": "cli/run jobs/common/limits jobs/predict/images jobs/predict/targets",
+    "jobs/predict/test_files.py": "cli/run cli/shared/prediction jobs/common/limits jobs/predict/images "
+    "jobs/predict/targets",
     "runtime/test_served.py": "jobs/bench/served jobs/verify/served",
     "jobs/serve/test_check.py": "cli/serve_repo jobs/serve/config jobs/serve/repository",
     "jobs/study/test_data.py": "jobs/study/images",

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dpt_deploy.artifact.store import sha256_of
+from dpt_deploy.core.disk.private import HIDDEN, sweep
 from dpt_deploy.core.environment import cpu_count
 from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.files import check_folder, resolved
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.progress import progress, say
 from dpt_deploy.jobs.common.runners import default_runtime
-from dpt_deploy.jobs.predict.archive.listing import ArchiveEntry, Shard, list_entries, result_base, whole_names
+from dpt_deploy.jobs.predict.archive.listing import (
+    ArchiveEntry,
+    ArchiveSource,
+    Shard,
+    list_entries,
+    result_base,
+    whole_names,
+)
 from dpt_deploy.jobs.predict.archive.manifest import DONE, FAILED, Manifest, ManifestRow
 from dpt_deploy.jobs.predict.archive.worker import (
     ArchiveModel,
@@ -33,6 +41,7 @@ with extra("images", purpose="reading and writing images"):
 
 _STREAMS = 2  # images that the network computes at once; each takes the memory of a run
 _MAX_WORKERS = 4
+PARQUET = ".parquet"
 _SHOWN = 20  # failures that are shown; the manifest has them all
 
 
@@ -40,10 +49,10 @@ _SHOWN = 20  # failures that are shown; the manifest has them all
 class ArchiveJob:
     """An archive to work through: its images (of this shard), the worker's settings, and the manifest.
 
-    ``source`` is the folder of the images, or what an engine reads them from.
+    ``model`` decides the results, ``source`` is where engines read the images from.
     """
 
-    source: Path
+    source: ArchiveSource
     entries: Sequence[ArchiveEntry]
     model: ArchiveModel
     settings: WorkerSettings
@@ -63,6 +72,16 @@ class ArchiveSummary:
     def total(self) -> int:
         """All images of the archive, or of its shard."""
         return self.done + self.skipped + self.failed
+
+
+@dataclass(frozen=True)
+class LocalFolder:
+    """Images in a folder of this machine, or of one that all machines see."""
+
+    folder: Path
+
+    def read(self, path: str) -> bytes:
+        return images.file_bytes(self.folder / path)
 
 
 Engine = Callable[[ArchiveJob, Sequence[ArchiveEntry]], Generator[ManifestRow]]  # a row for each entry, in any order
@@ -93,11 +112,13 @@ def run_archive(
         ResourceError: a result or the manifest cannot be written.
     """
     source = Path(source)
+    if manifest is not None and manifest.suffix == PARQUET:
+        raise UsageError(f"{manifest} is named like Parquet; run writes JSON lines", hint="name it .jsonl")
     model = describe_model(Path(path), ArchiveOptions(**options))
     out = default_folder(source) if out is None else Path(out)
     entries = list_entries(source, images.IMAGE_SUFFIXES, recursive=recursive, out=out)
     refuse_overwriting(entries, source, out)
-    job = plan_job(model, source, entries, out, manifest=manifest, shard=shard)
+    job = plan_job(model, LocalFolder(source.absolute()), entries, out, manifest=manifest, shard=shard)
     return work_off(job, in_threads, resume=resume)
 
 
@@ -123,7 +144,7 @@ def refuse_overwriting(entries: Sequence[ArchiveEntry], source: Path, out: Path)
 
 def plan_job(
     model: ArchiveModel,
-    source: Path,
+    source: ArchiveSource,
     entries: Sequence[ArchiveEntry],
     out: Path,
     *,
@@ -142,9 +163,10 @@ def plan_job(
     if part:
         entries = [entry for entry in entries if part.holds(entry.path)]
         say(f"shard {part}: {len(entries)} images")
-    name = f"manifest-{part.index}-of-{part.count}.jsonl" if part else "manifest.jsonl"
+    if manifest is None:
+        manifest = out / (f"manifest-{part.index}-of-{part.count}.jsonl" if part else "manifest.jsonl")
     settings = WorkerSettings(model.artifact.path.absolute(), out.absolute(), model.options, whole, model.fingerprint)
-    return ArchiveJob(source, entries, model, settings, manifest or out / name)
+    return ArchiveJob(source, entries, model, settings, manifest)
 
 
 def work_off(job: ArchiveJob, engine: Engine, *, resume: bool) -> ArchiveSummary:
@@ -171,6 +193,8 @@ def work_off(job: ArchiveJob, engine: Engine, *, resume: bool) -> ArchiveSummary
                 if row.status == FAILED and counts[FAILED] <= _SHOWN:
                     say(f"failed: {row.message}")
                 images_done.advance(item=row.path)
+    for folder in {(job.settings.out / entry.path).parent for entry in todo}:
+        sweep(folder, HIDDEN)  # of killed workers
     return ArchiveSummary(counts[DONE], skipped, counts[FAILED], job.manifest)
 
 
@@ -183,7 +207,7 @@ def _finished(job: ArchiveJob, entry: ArchiveEntry, row: ManifestRow | None) -> 
         return False
     if not all(_has_size(job.settings.out / name, size) for name, size in row.outputs.items()):
         return False
-    return entry.modified == row.modified or _same_bytes(job.source / entry.path, row.sha256)
+    return entry.modified == row.modified or _same_bytes(job.source, row)
 
 
 def _has_size(path: Path, size_bytes: int) -> bool:
@@ -193,10 +217,10 @@ def _has_size(path: Path, size_bytes: int) -> bool:
         return False
 
 
-def _same_bytes(path: Path, sha256: str) -> bool:
+def _same_bytes(source: ArchiveSource, row: ManifestRow) -> bool:
     try:
-        return sha256_of(path) == sha256
-    except OSError:
+        return hashlib.sha256(source.read(row.path)).hexdigest() == row.sha256
+    except BadFileError:
         return False
 
 
@@ -210,7 +234,7 @@ def in_threads(job: ArchiveJob, entries: Sequence[ArchiveEntry]) -> Generator[Ma
 
         def work(entry: ArchiveEntry) -> ManifestRow:
             try:
-                data = images.file_bytes(job.source / entry.path)
+                data = job.source.read(entry.path)
             except BadFileError as exc:
                 return worker.failed(entry, str(exc))
             return worker(entry, data)

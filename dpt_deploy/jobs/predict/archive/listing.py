@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path, PurePosixPath
-from typing import Self
+from typing import Protocol, Self
 
 from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.files import resolved
@@ -29,6 +29,17 @@ class ArchiveEntry:
     path: str
     size_bytes: int
     modified: int
+
+
+class ArchiveSource(Protocol):
+    """The place of an archive's images; picklable, so that workers can read."""
+
+    def read(self, path: str) -> bytes:
+        """The bytes of the image of that relative path.
+
+        Raises:
+            BadFileError: they cannot be read.
+        """
 
 
 @dataclass(frozen=True)

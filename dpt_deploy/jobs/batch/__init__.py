@@ -1,0 +1,1 @@
+"""Archives spread over machines by Ray Data. Needs the extra ``ray``."""
