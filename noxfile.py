@@ -2,8 +2,8 @@
 """The checks. Plain ``nox`` is ``make test``: lint, types, layers and tests, in the Python that runs nox.
 
 ``partial``, ``oldest`` and ``wheel`` make environments of their own in .nox/, which take gigabytes: an installation
-with one extra, the oldest versions that pyproject.toml admits, and the wheel outside the sources. ``clients`` and
-``serve`` make their own in build/.
+with one extra, the oldest versions that pyproject.toml admits, and the wheel outside the sources. ``clients``,
+``serve`` and ``ray`` make their own in build/.
 """
 
 import os
@@ -240,6 +240,22 @@ def serve(session):
         return
     chosen = session.posargs or ["tests/serving", "tests/jobs/serve", "tests/runtime/test_served.py"]
     session.run(python, "-m", "pytest", "-q", "-n0", "--require", "tritonclient", *chosen, external=True)
+
+
+@nox.session(venv_backend="none")
+def ray(session):
+    """Archives on Ray: workers, a machine and the driver are killed. ``DPT_TEST_KILLS`` is the number of workers."""
+    folder = ROOT / "build/ray"
+    folder.mkdir(parents=True, exist_ok=True)
+    recipe = ["--backbone", str(ROOT / "tests/support/recipes/tiny-vit.toml"), "--weights", "random"]
+    here(session, "dpt_deploy", "export", *recipe, "--force", "-o", str(folder))
+    extras = nox.project.load_toml(ROOT / "pyproject.toml")["project"]["optional-dependencies"]
+    (wanted,) = extras["ray"]
+    tools = ["numpy", "click", "rich", *extras["ort"], *extras["images"], "pytest>=8"]
+    python = _environment(session, "ray", wanted.replace(">=", "=="), *tools, kind="ray")
+    session.env["DPT_TEST_MODEL"] = str(folder / "tiny-vit-fp32.onnx")
+    tests = ["-p", "no:cacheprovider", "tests/jobs/batch", "--require", "ray", "--durations", "0", *session.posargs]
+    session.run(python, "-m", "pytest", "-q", *tests, external=True)
 
 
 def _packages(python):

@@ -38,7 +38,7 @@ from dpt_deploy.cli.shared.prediction import prediction_options
 @archive_options
 @json_option
 def command(artifact: Path, as_json: bool, **options: Any) -> None:
-    """Apply an exported model to an archive of images, with workers on the machines of a Ray cluster.
+    """Apply an exported model to an archive of images, on the machines of a Ray cluster.
 
     SOURCE is a folder that all machines see, or a URL such as s3://bucket/photos. The results are those of
     `dpt-deploy run` with the same options. On one machine `run` is faster: Ray pays for several machines or GPUs.

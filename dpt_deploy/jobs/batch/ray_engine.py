@@ -12,6 +12,7 @@ import math
 import os
 import socket
 from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -34,6 +35,7 @@ with extra("ray", purpose="running on a cluster"):
     import ray.exceptions
 
 _READ_CPUS = 0.1  # of a task that waits for files; what a worker leaves of its processors
+_READS = 8  # files that one task waits for at once; more tasks would be more processes
 _MAX_BLOCKS = 10_000  # Ray keeps a record of each
 _ANSWERS_S = 5.0
 _LINE = pa.schema([("entry", pa.string()), ("bytes", pa.large_binary()), ("message", pa.string())])
@@ -147,7 +149,7 @@ def _dataset(job: ArchiveJob, entries: Sequence[ArchiveEntry], limits: RayLimits
     items = [{"entry": json.dumps(asdict(entry))} for entry in entries]  # ASCII: a path may be no text
     settings = replace(job.settings, threads=limits.cpus)
     read = ray.data.from_items(items, override_num_blocks=blocks).map_batches(
-        _Reading(job.source), batch_size=None, batch_format="pyarrow", num_cpus=_READ_CPUS
+        _Reading(job.source), batch_size=None, batch_format="pyarrow", num_cpus=_READ_CPUS, concurrency=workers
     )
     return read.map_batches(
         _Actor,
@@ -183,7 +185,8 @@ class _Reading:
 
     def __call__(self, table: Any) -> Any:
         lines = table["entry"].to_pylist()
-        found = [self._read(json.loads(line)["path"]) for line in lines]
+        with ThreadPoolExecutor(_READS) as pool:
+            found = list(pool.map(self._read, [json.loads(line)["path"] for line in lines]))
         data, messages = [each[0] for each in found], [each[1] for each in found]
         return pa.table({"entry": lines, "bytes": data, "message": messages}, schema=_LINE)
 

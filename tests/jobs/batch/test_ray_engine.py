@@ -26,7 +26,7 @@ from dpt_deploy.imaging import files
 from dpt_deploy.jobs.predict.archive.archive import run_archive
 from dpt_deploy.jobs.predict.archive.worker import ArchiveWorker
 
-pytestmark = pytest.mark.needs("ray", "pyarrow", "onnxruntime")
+pytestmark = [pytest.mark.needs("ray", "pyarrow", "onnxruntime"), pytest.mark.filterwarnings("ignore")]  # Ray's own
 if find_spec("ray"):
     import ray
     from pyarrow import parquet
