@@ -214,15 +214,15 @@ def test_a_manifest_may_be_parquet_and_the_source_a_url(driver, archive, model, 
     driver()
     for scheme in ("file", "local"):  # the first by pyarrow, the second by fsspec
         out, table = tmp_path / scheme, tmp_path / f"{scheme}.parquet"
-        found = run(model, f"{scheme}://{archive}/a", out, manifest=table)
+        found = run(model, f"{scheme}://{archive}/c", out, manifest=table)
         assert found.manifest == table
         rows = parquet.read_table(table).to_pylist()
         assert len(rows) == IMAGES // 5
         assert Counter(row["status"] for row in rows) == {"done": found.done, "failed": found.failed}
         assert {name: contents(out)[name] for row in rows for name, _ in row["outputs"]} == {
-            name[2:]: data for name, data in plain.items() if name.startswith("a/")
+            name[2:]: data for name, data in plain.items() if name.startswith("c/")
         }
-        again = run(model, f"{scheme}://{archive}/a", out, manifest=table, resume=True)
+        again = run(model, f"{scheme}://{archive}/c", out, manifest=table, resume=True)
         assert (again.done, again.skipped) == (0, found.done)
 
 
