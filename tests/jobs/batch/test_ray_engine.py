@@ -289,7 +289,7 @@ def test_a_place_that_cannot_be_read_or_written_is_an_error(model, tmp_path):
 def test_a_lost_node_costs_what_it_held(nodes, driver, archive, model, plain, tmp_path):
     """The last test, because the cluster has two nodes after it."""
     log, out = driver(), tmp_path / "out"
-    lost = nodes.list_all_nodes[-1]
+    lost = nodes.list_all_nodes()[-1]
 
     def lose():
         while not log.exists() or len(executions(log)) < IMAGES // 4:
