@@ -21,7 +21,6 @@ from PIL import Image
 from dpt_deploy.cli import call
 from dpt_deploy.core.errors import BadFileError, IncompatibleError, ResourceError, UsageError
 from dpt_deploy.core.files import write_errors
-from dpt_deploy.core.size import Size
 from dpt_deploy.imaging import files
 from dpt_deploy.jobs.predict.archive.archive import run_archive
 from dpt_deploy.jobs.predict.archive.worker import ArchiveWorker
@@ -30,7 +29,6 @@ pytestmark = [pytest.mark.needs("ray", "pyarrow", "onnxruntime"), pytest.mark.fi
 if find_spec("ray"):
     import ray
     from pyarrow import parquet
-    from ray._private.internal_api import memory_summary
     from ray.cluster_utils import Cluster
 
     from dpt_deploy.jobs.batch import batch
@@ -232,21 +230,6 @@ def test_a_full_disk_ends_the_run_with_its_reason(driver, archive, model, tmp_pa
         run(model, archive, tmp_path / "out")
     assert "free some disk space" in caught.value.hint
     assert [name for name in contents(tmp_path / "out") if not name.endswith(".jsonl")] == []
-
-
-def test_images_larger_than_the_object_store_pass_through_it(driver, model, tmp_path):
-    """Three times the memory of the stores, none of it written to disk."""
-    driver()
-    source = tmp_path / "photos"
-    source.mkdir()
-    random = np.random.default_rng(0)
-    Image.fromarray(random.integers(0, 256, (1200, 1200, 3), dtype=np.uint8)).save(tmp_path / "large.png")
-    count = 3 * (400 << 20) // (tmp_path / "large.png").stat().st_size
-    for index in range(count):
-        os.link(tmp_path / "large.png", source / f"{index}.png")
-    found = run(model, source, tmp_path / "out", size=Size(64, 96))
-    assert (found.done, found.failed) == (count, 0)
-    assert "Spilled" not in memory_summary(stats_only=True)
 
 
 def test_a_machine_that_lacks_the_resources_or_the_model_is_an_error(driver, archive, model, tmp_path, monkeypatch):
