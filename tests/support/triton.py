@@ -119,8 +119,8 @@ class TritonServer:
 
 
 def shared_files():
-    """Regions of shared memory of Python back ends."""
-    return set(SHARED_MEMORY.glob("triton_python_backend_shm_region_*"))
+    """Regions of shared memory of Python back ends; the name of the back end is in theirs."""
+    return set(SHARED_MEMORY.glob("triton_*_shm_region_*"))
 
 
 def _backends(home, folder):
