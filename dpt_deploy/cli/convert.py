@@ -16,6 +16,11 @@ from dpt_deploy.cli.shared.reporter import checkpoint_keys
 @checkpoint_options
 @click.option("--weights", metavar="FILE|NAME", help="Checkpoint file, Hugging Face folder, or published name.")
 @click.option(
+    "--segmentation-weights",
+    metavar="FILE|NAME",
+    help="With --task both: the segmentation checkpoint to join; its encoder must be that of --weights.",
+)
+@click.option(
     "--to",
     "layout",
     type=click.Choice(["huggingface", "native"]),
@@ -31,6 +36,7 @@ def command(backbone: str, out: Path, as_json: bool, keys: bool, **options: Any)
     \b
     dpt-deploy convert --backbone hybrid --weights dpt_hybrid-midas-501f0c75.pt -o dpt-hybrid-hf/
     dpt-deploy convert --backbone large --to native -o weights/
+    dpt-deploy convert --backbone base --task both --weights depth.pt --segmentation-weights seg.pt --to native -o weights/
     """
     from dpt_deploy.jobs.export.convert import convert_checkpoint
 

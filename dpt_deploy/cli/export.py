@@ -23,7 +23,7 @@ from dpt_deploy.cli.shared.reporter import checkpoint_keys
 from dpt_deploy.core.precision import CLIPPING_METHODS, FP32, PRECISIONS
 from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.core.size import Size
-from dpt_deploy.core.spec import ModelTask
+from dpt_deploy.core.spec import TaskChoice
 
 
 def _approximation(_context: click.Context, _option: click.Parameter, text: str | None) -> tuple[str, float] | None:
@@ -112,7 +112,7 @@ def command(
     as_json: bool,
     keys: bool,
     backbone: str,
-    task: ModelTask | None,
+    task: TaskChoice | None,
     classes: int | None,
     res: tuple[Size, ...],
     out: Path,
@@ -125,6 +125,7 @@ def command(
     \b
     dpt-deploy export --backbone hybrid --weights dpt_hybrid-midas-501f0c75.pt -o out/
     dpt-deploy export --backbone large --task segmentation --output labels
+    dpt-deploy export --backbone base --task both --weights base-both150.safetensors
     dpt-deploy export --backbone tiny --precision fp16 --calibration photos/
     dpt-deploy export --backbone tiny --precision int8 --budget 0.01
     dpt-deploy export --backbone base --weights random -o out/      # for timing only

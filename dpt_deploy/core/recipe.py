@@ -19,7 +19,7 @@ from dpt_deploy.core.encoders import EncoderSpec, other_kinds_keys
 from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.limits import TOML
 from dpt_deploy.core.ranges import MAX_BATCH, MAX_CLASSES, Amount, FileStem, Range
-from dpt_deploy.core.spec import ImageSpec, MetricTail, ModelSpec, ModelTask
+from dpt_deploy.core.spec import ImageSpec, MetricTail, ModelSpec, ModelTask, TaskChoice
 from dpt_deploy.core.task import TASKS
 
 Table = dict[str, Any]
@@ -66,20 +66,29 @@ class Recipe:
     verify: VerifyMatrix
     parity: dict[str, Tolerance]
 
-    def for_task(self, task: ModelTask | None, segmentation: Segmentation | None) -> Self:
-        """Return this recipe for ``task``.
+    def for_task(self, task: TaskChoice | None, segmentation: Segmentation | None) -> Self:
+        """Return this recipe for ``task``; ``both`` is depth with the scores of classes next to it.
 
         Raises:
             UsageError: the recipe describes no such model.
         """
         if task is None or task == self.model.task:
             return self
-        if task == "depth" or segmentation is None:
+        if task == "both" and self.model.has_joint_scores:
+            return self
+        if task == "depth" or segmentation is None or self.model.task == "segmentation":
             raise UsageError(
                 f"recipe {self.name!r} describes a {self.model.task} model, not {task}",
                 hint="choose another --backbone, or leave --task out",
             )
         image: ImageSpec = _build(ImageSpec, {**vars(self.image), **segmentation.image}, self.name, "image")
+        if task == "both":
+            if (image.mean, image.std) != (self.image.mean, self.image.std):
+                raise UsageError(
+                    f"recipe {self.name!r} normalises images for depth and for segmentation by different numbers",
+                    hint="one network sees one image: export two networks",
+                )
+            return replace(self, model=self.model.with_scores(segmentation.classes))
         return replace(self, model=self.model.with_classes(segmentation.classes), image=image)
 
 
@@ -103,13 +112,14 @@ def _has_task(name: str, task: ModelTask) -> bool:
 
 
 def load_recipe(
-    name: Path | str, *, task: ModelTask | None = None, classes: int | None = None, model: Table | None = None
+    name: Path | str, *, task: TaskChoice | None = None, classes: int | None = None, model: Table | None = None
 ) -> Recipe:
     """Load the recipe with this name or in this TOML file.
 
     Args:
         name: a name of :func:`zoo_names`, or a path that ends in ``.toml``.
-        task: ``segmentation`` turns a depth recipe into its segmentation variant, if it describes one.
+        task: ``segmentation`` turns a depth recipe into its segmentation variant, if it describes one; ``both`` adds
+            the decoder and the head of that variant to it.
         classes: number of classes of the segmentation model; None: the recipe's.
         model: keys of the ``[model]`` table that replace the recipe's.
 
@@ -123,9 +133,13 @@ def load_recipe(
     changes = table.pop("segmentation", None)
     segmentation = None if changes is None else _build(Segmentation, changes, source, "segmentation")
     recipe = _recipe_from_table(table, source).for_task(task, segmentation)
-    if classes is not None and recipe.model.task != "segmentation":
+    if classes is None:
+        return recipe
+    if recipe.model.has_joint_scores:
+        return replace(recipe, model=recipe.model.with_scores(classes))
+    if recipe.model.task != "segmentation":
         raise UsageError("--classes needs a segmentation model", hint="add --task segmentation")
-    return recipe if classes is None else replace(recipe, model=recipe.model.with_classes(classes))
+    return replace(recipe, model=recipe.model.with_classes(classes))
 
 
 def _zoo_folder() -> Any:

@@ -16,6 +16,7 @@ from dpt_deploy.core.ranges import MAX_CLASSES, Amount, Channels, FileStem, Posi
 from dpt_deploy.core.size import Size, check_size
 
 ModelTask = Literal["depth", "segmentation"]
+TaskChoice = Literal["depth", "segmentation", "both"]  # what --task accepts
 Readout = Literal["ignore", "add", "project"]
 Decoder = Literal["dpt", "midas21", "midas21-small", "levit"]
 ResizeRule = Literal["minimal", "lower_bound", "upper_bound"]
@@ -24,6 +25,7 @@ InputKind = Literal["float32", "uint8"]
 Activation = Literal["relu", "sigmoid", "exp"]
 Quantity = Literal["inverse depth", "relative depth", "canonical depth", "metres"]
 
+SCORES_TASK = "scores"  # the joint task with a segmentation decoder of its own
 INPUT_FLOAT = "pixel_values"
 INPUT_UINT8 = "image"
 
@@ -64,7 +66,8 @@ class ModelSpec:
 
     ``taps`` are the features handed to the decoder, finest first; ``reassemble_channels`` are their channels
     after Reassemble (paper §3.1; where paper and published code differ, the code, for which the weights were trained).
-    ``joint`` names further tasks (:mod:`dpt_deploy.core.task`), each with a head of its own on the same decoder.
+    ``joint`` names further tasks (:mod:`dpt_deploy.core.task`), each with a head of its own on the same decoder;
+    ``scores`` has a decoder of its own, too, that of the segmentation network of ``num_classes`` classes.
 
     ``activation`` ends the depth head; a sigmoid is multiplied by ``max_depth``. ``quantity`` names the head's numbers:
     ``inverse depth`` and ``relative depth`` up to scale and shift (near is large, far is large), ``metres``, or
@@ -119,6 +122,16 @@ class ModelSpec:
             png_scale=0.0,
         )
 
+    def with_scores(self, num_classes: int) -> Self:
+        """A copy of a depth model that also returns the scores of ``num_classes`` classes."""
+        joint = self.joint if SCORES_TASK in self.joint else (*self.joint, SCORES_TASK)
+        return replace(self, joint=joint, num_classes=num_classes)
+
+    @property
+    def has_joint_scores(self) -> bool:
+        """True for a model that returns depth and the scores of classes."""
+        return SCORES_TASK in self.joint
+
     @property
     def output_quantity(self) -> Quantity | None:
         """The quantity of the depth head, by default that of the paper's models; None for segmentation."""
@@ -158,7 +171,9 @@ class ModelSpec:
                 f"stride {self.stride}; this encoder takes sides that are multiples of {encoder.size_step}",
                 f"set model.stride to {encoder.size_step}",
             )
-        if (self.task == "segmentation") != (self.num_classes > 0):
+        if self.task == "segmentation" and self.has_joint_scores:
+            yield "a segmentation model with joint scores", "scores join a depth model: set model.task to depth"
+        elif (self.task == "segmentation" or self.has_joint_scores) != (self.num_classes > 0):
             yield f"task {self.task!r} with {self.num_classes} classes", "set model.num_classes"
         yield from _quantity_problems(self)
         yield from _stage_tap_problems(self)

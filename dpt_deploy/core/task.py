@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from dpt_deploy.core.spec import ModelSpec, Quantity
+from dpt_deploy.core.spec import SCORES_TASK, ModelSpec, Quantity
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ METRIC_DEPTH = replace(DEPTH, name="metric-depth", unit="m", quantity="metres")
 RELATIVE_DEPTH = replace(DEPTH, name="relative-depth", quantity="relative depth")
 CANONICAL_DEPTH = replace(DEPTH, name="canonical-depth", quantity="canonical depth")
 SCORES = Task(
-    name="scores",
+    name=SCORES_TASK,
     output="logits",
     shape=("batch", "classes", "height", "width"),
     values="scores",

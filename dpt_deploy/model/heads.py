@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dpt_deploy.core.errors import BadFileError
-from dpt_deploy.core.spec import Activation, MetricTail, ModelSpec
+from dpt_deploy.core.spec import SCORES_TASK, Activation, MetricTail, ModelSpec
 from dpt_deploy.model.decoders import DecoderForm
 from dpt_deploy.model.fusion import upsample
 
@@ -76,18 +76,19 @@ JOINT_HEADS: dict[str, Callable[[ModelSpec], Head]] = {}  # task to the head tha
 
 
 def joint_heads(spec: ModelSpec) -> nn.ModuleDict:
-    """The heads of ``spec.joint``, by task.
+    """The heads of ``spec.joint`` on the decoder of the first output, by task. Scores have a decoder of their own.
 
     Raises:
         BadFileError: no head computes one of the tasks.
     """
-    for task in spec.joint:
+    tasks = [task for task in spec.joint if task != SCORES_TASK]
+    for task in tasks:
         if task not in JOINT_HEADS:
             raise BadFileError(
                 f"{spec.name!r} has the joint task {task!r}, which no head computes",
                 hint=f"joint heads: {', '.join(JOINT_HEADS) or 'none'}",
             )
-    return nn.ModuleDict({task: JOINT_HEADS[task](spec) for task in spec.joint})
+    return nn.ModuleDict({task: JOINT_HEADS[task](spec) for task in tasks})
 
 
 class MetricDepth(nn.Module):

@@ -24,11 +24,17 @@ from dpt_deploy.runtime.overlap import overlapped
 class Prediction:
     """The maps of one image by output name, at the image's own resolution.
 
-    :attr:`depth` and :attr:`labels` are shortcuts to the first map of their kind, for models with one output.
+    :attr:`depth` and :attr:`labels` are shortcuts to the first map of their kind, as are
+    ``prediction["depth"]`` and ``prediction["labels"]``.
     """
 
     network_size: Size
     maps: Mapping[str, Map]
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """The values of ``depth``, of ``labels``, or of an output by its name; raises ``KeyError`` without it."""
+        found = {"depth": self.depth, "labels": self.labels}.get(name)
+        return self.maps[name].values if found is None else found
 
     @property
     def depth(self) -> np.ndarray | None:

@@ -73,6 +73,7 @@ TESTED_IN = {
     "jobs/verify/test_type_loss.py": "jobs/common/reference",
     "jobs/verify/test_verify.py": "cli/verify jobs/common/inputs jobs/verify/base jobs/verify/cases "
     "jobs/verify/pytorch jobs/verify/result",
+    "model/checkpoints/test_join.py": "model/branches model/pyramid",
     "model/checkpoints/test_fetch.py": "model/checkpoints/transfer",
     "measure/test_timing.py": "measure/ceiling",
     "model/checkpoints/test_read.py": "model/checkpoints/match model/checkpoints/pickles",

@@ -12,7 +12,7 @@ from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.profile import SizeRange, parse_ranges
 from dpt_deploy.core.ranges import MAX_CLASSES
 from dpt_deploy.core.size import Size, parse_batches, parse_size, parse_sizes
-from dpt_deploy.core.spec import ModelTask
+from dpt_deploy.core.spec import TaskChoice
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
@@ -118,7 +118,7 @@ def checkpoint_options(function: Function) -> Function:
             type=click.IntRange(1, MAX_CLASSES),
             help="Number of classes of a segmentation model (default: 150).",
         ),
-        click.option("--task", type=click.Choice(get_args(ModelTask)), help="Default: the task of the recipe."),
+        click.option("--task", type=click.Choice(get_args(TaskChoice)), help="Default: the task of the recipe."),
         click.option(
             "--backbone",
             required=True,

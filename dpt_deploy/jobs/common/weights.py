@@ -45,6 +45,11 @@ def resolve_weights(
     text = None if text is None else str(text)
     if text is not None and not text.strip():
         raise UsageError("--weights is empty", hint="give a file, a published name or random, or leave --weights out")
+    if text is None and recipe.model.has_joint_scores:
+        raise UsageError(
+            f"no weights are published for depth and segmentation in one network, as {recipe.name!r} was asked for",
+            hint="join two checkpoints with `dpt-deploy convert --task both`, and give --weights FILE",
+        )
     match = _RANDOM.fullmatch(text or "")
     if text and not match and _is_there(text):
         # Not resolved: the name that a link has in a folder of Hugging Face says that config.json belongs to it.

@@ -16,7 +16,7 @@ from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.core.size import Size
-from dpt_deploy.core.spec import INPUT_FLOAT, ModelTask, Readout
+from dpt_deploy.core.spec import INPUT_FLOAT, Readout, TaskChoice
 from dpt_deploy.core.task import tasks_of
 from dpt_deploy.jobs.common.reference import build_reference
 from dpt_deploy.jobs.common.weights import resolve_weights
@@ -83,7 +83,7 @@ def create_model(
     name: str,
     *,
     weights: str | Path | None = None,
-    task: ModelTask | None = None,
+    task: TaskChoice | None = None,
     classes: int | None = None,
     readout: Readout | None = None,
     taps: Sequence[Tap] | None = None,
@@ -98,7 +98,7 @@ def create_model(
         weights: a checkpoint file or folder; the name of a published or shipped checkpoint; ``pretrained`` for the one
             that belongs to ``name``; ``random`` (or ``random:SEED``) for weights that make outputs worth comparing. By
             default the usual initialisation of a network that is to be trained.
-        task: ``segmentation`` turns a depth network into its segmentation twin.
+        task: ``segmentation`` turns a depth network into its segmentation twin; ``both`` returns depth and logits.
         classes: number of classes of a segmentation network.
         readout: treatment of the read-out token, ``ignore``, ``add`` or ``project`` (paper Eq. 2 to 4, Table 7).
         taps: the features handed to the decoder, finest first: block numbers from 0, or ``stage0``, … (paper Table 6).

@@ -82,7 +82,9 @@ def match_keys(spec: ModelSpec, shapes: Shapes, family: Family) -> tuple[KeyMatc
     used, unused, unexpected = [], [], []
     for theirs in shapes:
         slot = family.slot(theirs)
-        reason = family.reason_unused(theirs) or (slot and _past_last_tap(spec, slot.key))
+        reason = family.reason_unused(theirs) or (
+            slot and (_past_last_tap(spec, slot.key) or _other_branch(spec, slot.key))
+        )
         if reason:
             unused.append((theirs, reason))
         elif slot is None or slot.key not in expected or any(s.part == slot.part for _, s in sources.get(slot.key, [])):
@@ -137,6 +139,12 @@ def _past_last_tap(spec: ModelSpec, ours: str) -> str | None:
     if prefix or not number.isdecimal() or not last < int(number) < spec.encoder.blocks:
         return None
     return f"block after the last tap ({last})"
+
+
+def _other_branch(spec: ModelSpec, ours: str) -> str | None:
+    folder, _, rest = ours.partition(".")
+    task = rest.partition(".")[0]
+    return f"branch of {task}, which was not asked for" if folder == "branches" and task not in spec.joint else None
 
 
 def check_task(spec: ModelSpec, source: Path, family: Family) -> None:
