@@ -36,7 +36,7 @@ def command(backbone: str, out: Path, as_json: bool, keys: bool, **options: Any)
     \b
     dpt-deploy convert --backbone hybrid --weights dpt_hybrid-midas-501f0c75.pt -o dpt-hybrid-hf/
     dpt-deploy convert --backbone large --to native -o weights/
-    dpt-deploy convert --backbone base --task both --weights depth.pt --segmentation-weights seg.pt --to native -o weights/
+    dpt-deploy convert --backbone base --task both --weights depth.pt --segmentation-weights seg.pt --to native -o w/
     """
     from dpt_deploy.jobs.export.convert import convert_checkpoint
 

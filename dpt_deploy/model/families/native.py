@@ -81,7 +81,7 @@ def _family(task: ModelTask) -> Family:
     return Family(
         "dpt-deploy",
         task,
-        marks=("fusion.{n}.unit.{x}", mark),
+        marks=("encoder.{x}", "fusion.{n}.unit.{x}", mark),  # a branch has no encoder: it is no network of its own
         rules=(Rule("{x}", "{x}"),),
         unused=(COUNTER,),
         adapt=adapt_to_header,

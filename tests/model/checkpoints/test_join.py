@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from support.faults.calling import complaint, fine
@@ -48,8 +49,6 @@ def convert(files, out, *more):
 
 
 def infer(path, image):
-    import onnxruntime
-
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return dict(zip([o.name for o in session.get_outputs()], session.run(None, {"pixel_values": image}), strict=True))
 
