@@ -70,7 +70,7 @@ def test_the_joint_file_equals_the_single_ones(files, tmp_path, capsys):
         ("predicted_depth", "depth"),
         ("logits", "scores"),
     ]
-    cases = json.loads(fine(capsys, "verify", paths["both"], "--res", "96x64", "--json"))["cases"]
+    cases = json.loads(fine(capsys, "verify", paths["both"], "--res", "96x64", "--batch", "2", "--json"))["cases"]
     assert [(case["output"], case["passed"]) for case in cases] == [(name, True) for name in OUTPUTS]
     fine(capsys, "run", paths["both"], PHOTOGRAPH, "--size", "64", "-o", tmp_path / "maps")
     written = {path.name for path in (tmp_path / "maps").iterdir()}
@@ -114,7 +114,7 @@ def test_wrong_options_are_refused(files, tmp_path, capsys):
     assert "no weights are published" in complaint(
         capsys, 2, "export", "--backbone", "base", "--task", "both", "-o", out
     )
-    assert "not segmentation" not in complaint(
+    assert "describes a segmentation model, not both" in complaint(
         capsys, 2, "export", "--backbone", tiny_path("tiny-seg"), "--task", "both", "-o", out
     )
 
