@@ -12,6 +12,7 @@ from string import Template
 
 from dpt_deploy.artifact.sidecar import Sidecar
 from dpt_deploy.artifact.store import Artifact, open_artifact, sidecar_path
+from dpt_deploy.core.disk.exchange import exchange
 from dpt_deploy.core.disk.private import scratch_folder
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.files import check_folder, ensure_folder, write_errors
@@ -52,8 +53,9 @@ def write_repository(
             check_repository(new)
             with write_errors(out), DeferredInterruptions():
                 if out.exists():
-                    out.rename(scratch / "former")
-                new.rename(out)
+                    exchange(new, out)
+                else:
+                    new.rename(out)
     except BaseException:
         for parent in made:
             if not any(parent.iterdir()):
