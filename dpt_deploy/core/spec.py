@@ -18,7 +18,7 @@ from dpt_deploy.core.size import Size, check_size
 ModelTask = Literal["depth", "segmentation"]
 TaskChoice = Literal["depth", "segmentation", "both"]  # what --task accepts
 Readout = Literal["ignore", "add", "project"]
-Decoder = Literal["dpt", "midas21", "midas21-small", "levit"]
+Decoder = Literal["dpt", "midas21", "midas21-small", "levit", "dinov2"]
 ResizeRule = Literal["minimal", "lower_bound", "upper_bound"]
 RestoreRule = Literal["bicubic", "bilinear", "bilinear-corners"]
 InputKind = Literal["float32", "uint8"]

@@ -20,6 +20,10 @@ class DecoderForm:
         head: channels inside the depth head, None for half of those in front of it; and in front of its last
             convolution.
         head_corners: the head upsamples with aligned corners; fusion always does.
+        biases: the convolutions of residual units have biases, where no batch norm follows.
+        path_leads: every step doubles the map. Where a coarse map was rounded up, the skips are resized to the path,
+            and the output to the image.
+        head_projects: the head begins with a 3x3 convolution and a ReLU.
     """
 
     projects: bool = True
@@ -28,6 +32,9 @@ class DecoderForm:
     enlarges: bool = False
     head: tuple[int | None, int] = (None, 32)
     head_corners: bool = True
+    biases: bool = True
+    path_leads: bool = False
+    head_projects: bool = False
 
 
 DECODERS: dict[Decoder, DecoderForm] = {
@@ -35,6 +42,7 @@ DECODERS: dict[Decoder, DecoderForm] = {
     "midas21": DecoderForm(projects=False, in_place=True, head=(128, 32), head_corners=False),
     "midas21-small": DecoderForm(widens=True, head_corners=False),
     "levit": DecoderForm(enlarges=True, head=(None, 8)),
+    "dinov2": DecoderForm(biases=False, path_leads=True, head_projects=True),
 }
 
 ENLARGED = 4  # times larger, and of a quarter of the channels, is the map behind ``enlarges``

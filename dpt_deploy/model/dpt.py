@@ -12,7 +12,7 @@ from dpt_deploy.model.branches import BRANCHES, branches
 from dpt_deploy.model.decoders import form_of, head_channels
 from dpt_deploy.model.encoders.registry import make_encoder
 from dpt_deploy.model.enlarge import Enlarge
-from dpt_deploy.model.heads import DepthHead, Head, MetricDepth, SegmentationHead, joint_heads
+from dpt_deploy.model.heads import DepthHead, Head, MetricDepth, ProjectedDepthHead, SegmentationHead, joint_heads
 from dpt_deploy.model.landmarks import Landmarks
 from dpt_deploy.model.pyramid import PyramidDecoder
 
@@ -33,11 +33,7 @@ class DPT(PyramidDecoder):
         self.patch = tokens.patch if tokens else 1
         self.encoder = make_encoder(spec.encoder, spec.taps)
         self._make_levels(spec, batch_norm=spec.task == "segmentation")
-        self.head: DepthHead | SegmentationHead = (
-            SegmentationHead(head_channels(spec), spec.num_classes)
-            if spec.task == "segmentation"
-            else DepthHead(head_channels(spec), form_of(spec), spec.activation, spec.max_depth)
-        )
+        self.head = _make_head(spec)
         self.tail: nn.Module = MetricDepth(spec.metric) if spec.metric else nn.Identity()
         self.joint = joint_heads(spec)
         self.branches = branches(spec)
@@ -74,3 +70,12 @@ class DPT(PyramidDecoder):
             last=f"head.{self.head.last}",
             joint=tuple(last_of[task] for task in self.spec.joint),
         )
+
+
+def _make_head(spec: ModelSpec) -> DepthHead | SegmentationHead:
+    form, channels = form_of(spec), head_channels(spec)
+    if spec.task == "segmentation":
+        return SegmentationHead(channels, spec.num_classes)
+    if form.head_projects:
+        return ProjectedDepthHead(channels, form)
+    return DepthHead(channels, form, spec.activation, spec.max_depth)

@@ -11,16 +11,18 @@ from dpt_deploy.model.decoders import DecoderForm
 class ResidualConvUnit(nn.Module):
     """``x + conv(relu(conv(relu(x))))``; with batch norm after each convolution for segmentation (paper §4.2).
 
-    ``inplace_quirk``: MiDaS v2.1 was trained with an in-place first ReLU, so its shortcut carries ``relu(x)``.
+    Without batch norm the convolutions have biases, unless ``form`` has none.
+    ``form.in_place``: MiDaS v2.1 was trained with an in-place first ReLU, so its shortcut carries ``relu(x)``.
     """
 
-    def __init__(self, channels: int, *, batch_norm: bool, inplace_quirk: bool) -> None:
+    def __init__(self, channels: int, form: DecoderForm, *, batch_norm: bool) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, kernel_size=3, padding=1, bias=not batch_norm)
+        bias = form.biases and not batch_norm
+        self.conv1 = nn.Conv2d(channels, channels, kernel_size=3, padding=1, bias=bias)
         self.bn1: nn.Module = nn.BatchNorm2d(channels) if batch_norm else nn.Identity()
-        self.conv2 = nn.Conv2d(channels, channels, kernel_size=3, padding=1, bias=not batch_norm)
+        self.conv2 = nn.Conv2d(channels, channels, kernel_size=3, padding=1, bias=bias)
         self.bn2: nn.Module = nn.BatchNorm2d(channels) if batch_norm else nn.Identity()
-        self.inplace_quirk = inplace_quirk
+        self.inplace_quirk = form.in_place
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w) to the same shape."""
@@ -38,16 +40,28 @@ class Fusion(nn.Module):
 
     def __init__(self, channels: int, out: int, form: DecoderForm, *, batch_norm: bool, has_skip: bool) -> None:
         super().__init__()
-        quirk = form.in_place
-        self.skip_unit = ResidualConvUnit(channels, batch_norm=batch_norm, inplace_quirk=quirk) if has_skip else None
-        self.unit = ResidualConvUnit(channels, batch_norm=batch_norm, inplace_quirk=quirk)
+        self.skip_unit = ResidualConvUnit(channels, form, batch_norm=batch_norm) if has_skip else None
+        self.unit = ResidualConvUnit(channels, form, batch_norm=batch_norm)
         self.out_conv = nn.Conv2d(channels, out, kernel_size=1) if form.projects else nn.Identity()
+        self.path_leads = form.path_leads
 
     def forward(self, path: Tensor, skip: Tensor | None = None, size: tuple[int, int] | None = None) -> Tensor:
-        """``path`` and ``skip`` (B, C, h, w) to (B, out, *size), or to (B, out, 2h, 2w) where no size is given."""
-        if self.skip_unit is not None and skip is not None:
-            path = path + self.skip_unit(skip)
+        """``path`` and ``skip`` (B, C, h, w) to (B, out, *size), or to (B, out, 2h, 2w) where no size is given.
+
+        Where the path leads, ``skip`` may have another size.
+        """
+        path = with_skip(path, skip, self.skip_unit, path_leads=self.path_leads)
         return self.out_conv(upsample(self.unit(path), size, align_corners=True))
+
+
+def with_skip(path: Tensor, skip: Tensor | None, unit: nn.Module | None, *, path_leads: bool) -> Tensor:
+    """``path`` plus the skip that ``unit`` refines; where the path leads, the skip is resized to it first."""
+    if unit is None or skip is None:
+        return path
+    if path_leads:
+        skip = F.interpolate(skip, size=path.shape[2:], mode="bilinear", align_corners=False)
+    joined: Tensor = path + unit(skip)
+    return joined
 
 
 def upsample(x: Tensor, size: tuple[int, int] | None, *, align_corners: bool) -> Tensor:

@@ -55,6 +55,34 @@ class DepthHead(Head):
         return x.float().exp() if self.activation == "exp" else self.max_depth * x.float().sigmoid()
 
 
+class ProjectedDepthHead(DepthHead):
+    """The head of DINOv2's depth networks: a convolution in front, a map twice as large, and that in the image's size.
+
+    The authors resize the depth to the image last, without aligned corners. Hugging Face's class returns it as it is,
+    of 32 rows for each two rows of patches, one of which may be missing.
+    """
+
+    fp32: ClassVar[Mapping[str, str]] = {**DepthHead.fp32, "restore": "metres in the steps of 16 bits are coarse"}
+
+    def __init__(self, channels: int, form: DecoderForm) -> None:
+        super().__init__(channels, form)
+        self.projection = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
+        self.restore = Restore()
+
+    def forward(self, x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        depth: Tensor = self.restore(super().forward(F.relu(self.projection(x))), size)
+        return depth
+
+
+class Restore(nn.Module):
+    """Bilinear, without aligned corners, of a map (B, h, w) to (B, *size); unchanged where there is no size."""
+
+    def forward(self, depth: Tensor, size: tuple[int, int] | None) -> Tensor:
+        if size is None:
+            return depth
+        return F.interpolate(depth[:, None], size=size, mode="bilinear", align_corners=False).squeeze(1)
+
+
 class SegmentationHead(Head):
     """Map (B, C, h, w) to class logits (B, classes, *size), or x2. Dropout (0.1) acts in training only."""
 

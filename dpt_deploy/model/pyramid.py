@@ -80,8 +80,10 @@ def _doubling_steps(spec: ModelSpec) -> tuple[bool, ...]:
     Step 0 is the head's, to the size of the image; step k > 0 is from the map of level k to that of level k - 1. Where
     a step doubles, the graph says so, which runtimes compute faster than a size they must look up. It does not where a
     coarse map is rounded up (37 rows become 19), or where the head's target is no power of two away (1.75 for patches
-    of 14 pixels).
+    of 14 pixels). Where the path leads, all of fusion's steps double, and the skips follow.
     """
     strides, legal = spec.encoder.strides, spec.stride
+    if form_of(spec).path_leads:
+        return (False, *(True for _ in strides[1:]))
     between = (coarse == 2 * fine and legal % coarse == 0 for fine, coarse in pairwise(strides))
     return (strides[0] == head_stride(spec), *between)

@@ -14,6 +14,7 @@ from dpt_deploy.core.spec import MetricTail
 from dpt_deploy.model.decoders import DECODERS
 from dpt_deploy.model.encoders.hybrid import ConvStages
 from dpt_deploy.model.encoders.vit import PositionEmbedding, ViTEncoder
+from dpt_deploy.model.decoders import DecoderForm
 from dpt_deploy.model.fusion import Fusion, ResidualConvUnit
 from dpt_deploy.model.heads import MetricDepth
 from dpt_deploy.model.initial import fresh_model
@@ -180,7 +181,7 @@ def test_stem_pool_ignores_what_lies_outside_the_image():
 
 @pytest.mark.parametrize("quirk", [False, True], ids=["dpt", "midas21"])
 def test_residual_unit_equals_one_around_literal_relu_modules(quirk):
-    unit = randomised(ResidualConvUnit(4, batch_norm=False, inplace_quirk=quirk))
+    unit = randomised(ResidualConvUnit(4, DecoderForm(in_place=quirk), batch_norm=False))
     x = noise(2, 4, 6, 8)
     right, wrong = (oracles.residual_unit(x, unit.conv1, unit.conv2, in_place=flag) for flag in (quirk, not quirk))
     assert (unit(x) - right).abs().max() < DOUBLE

@@ -35,19 +35,48 @@ def depth_anything(spec, *, kind="relative", limit=1, swiglu=False, apply_layern
         max_depth=limit,
     )
     model = transformers.DepthAnythingForDepthEstimation(config).eval()
+    _randomise(model, model.head.conv3, (9.0, 1.0) if kind == "relative" else (0.0, 1.0))
+    return model
+
+
+def _randomise(model, last, statistics):
+    """Draw every parameter; ``last`` then has this mean and deviation of its output on a random image."""
     generator = torch.Generator().manual_seed(0)
     norms = {name for name, module in model.named_modules() if isinstance(module, nn.LayerNorm)}
     with torch.no_grad():
         for name, tensor in model.named_parameters():
             _fill(name, tensor, norm=name.rpartition(".")[0] in norms, generator=generator)
         seen = []
-        handle = model.head.conv3.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+        handle = last.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
         model(torch.randn(1, 3, 98, 126, generator=generator))
         handle.remove()
-        mean, spread = (9.0, 1.0) if kind == "relative" else (0.0, 1.0)
+        mean, spread = statistics
         gain = spread / seen[0].std()
-        model.head.conv3.weight *= gain
-        model.head.conv3.bias.copy_((model.head.conv3.bias - seen[0].mean()) * gain + mean)
+        last.weight *= gain
+        last.bias.copy_((last.bias - seen[0].mean()) * gain + mean)
+
+
+def dpt_on_dinov2(spec, *, swiglu=False):
+    """Hugging Face's DPT on the DINOv2 of ``spec`` with random values in every parameter."""
+    encoder = spec.encoder
+    config = transformers.DPTConfig(
+        backbone_config=transformers.Dinov2Config(
+            hidden_size=encoder.width,
+            num_hidden_layers=encoder.depth,
+            num_attention_heads=encoder.heads,
+            image_size=14 * encoder.grid,
+            patch_size=14,
+            out_indices=[tap + 1 for tap in spec.taps],
+            apply_layernorm=False,
+            reshape_hidden_states=False,
+            use_swiglu_ffn=swiglu,
+        ),
+        neck_hidden_sizes=list(spec.reassemble_channels),
+        use_bias_in_fusion_residual=False,
+        add_projection=True,
+    )
+    model = transformers.DPTForDepthEstimation(config).eval()
+    _randomise(model, model.head.head[4], (5.0, 1.0))
     return model
 
 

@@ -75,12 +75,19 @@ def default_for(recipe_name: str, task: ModelTask) -> PublishedWeights:
     """The checkpoint of a recipe when the user names none.
 
     Raises:
-        UsageError: none was published, or those that were are taken by name only, because of their licence.
+        UsageError: none was published, or those that were are taken by name only, because of their licence, or
+            are a folder that the user fetches.
     """
     found = [entry for entry in published() if (entry.recipe, entry.task) == (recipe_name, task)]
     for entry in found:
         if entry.default:
             return entry
+    if found and not any(entry.address for entry in found):
+        folder = Path(found[0].file).parent
+        raise UsageError(
+            f"the weights of {recipe_name!r} are the folder {folder} of Hugging Face, which is not fetched",
+            hint="fetch that folder by hand, then give --weights FOLDER; or --weights random for timing work",
+        )
     if found:
         raise UsageError(
             f"the weights of {recipe_name!r} are under {found[0].licence} (commercial use: {found[0].commercial}), "

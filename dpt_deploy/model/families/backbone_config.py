@@ -11,10 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dpt_deploy.core.encoders import BeitSpec, Swin2Spec
+from dpt_deploy.core.encoders import BeitSpec, Dinov2Spec, Swin2Spec
 from dpt_deploy.core.encoders.swin import PATCH
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.spec import ModelSpec
+from dpt_deploy.model.decoders import form_of
+from dpt_deploy.model.families.dinov2_config import adapted_encoder
 from dpt_deploy.model.families.huggingface_config import (
     DEFAULTS,
     HINT,
@@ -84,26 +86,29 @@ _SWIN2_DEFAULTS: dict[str, Any] = {
 def adapt_to_backbone(spec: ModelSpec, config: Mapping[str, Any], source: Path) -> ModelSpec:
     """``spec`` with those numbers of a Hugging Face ``config.json`` that no tensor shows.
 
-    Of BEiT they are the layer-norm epsilon and the number of blocks, of which those after the last tap do not count.
+    Of BEiT and DINOv2 they are the layer-norm epsilon and the number of blocks, of which those after the last tap do not
+    count; of DINOv2 the rule of positions, too.
 
     Raises:
         BadFileError: the configuration is of another network; the message names the key and both values.
     """
     encoder, found = spec.encoder, filled(DEFAULTS, config)
     backbone = found["backbone_config"]
-    if not isinstance(encoder, BeitSpec | Swin2Spec) or not isinstance(backbone, dict):
+    if not isinstance(encoder, BeitSpec | Swin2Spec | Dinov2Spec) or not isinstance(backbone, dict):
         raise BadFileError(
             f"{source}: config.json has backbone_config = {shown(backbone)}; {spec.name!r} has an encoder of kind "
             f"{encoder.kind!r}",
             hint=HINT,
         )
-    keys = _DECODER + (_TOKENS if isinstance(encoder, BeitSpec) else ())
+    keys = _DECODER + (() if isinstance(encoder, Swin2Spec) else _TOKENS)
     used = as_used(found, spec.task)
     compare_entries(_decoder(spec, keys), used, found, source, spec.name)
     if isinstance(encoder, Swin2Spec):
         written = filled(_SWIN2_DEFAULTS, backbone)
         compare_entries(_swin2(encoder), _swin2_as_used(written), written, source, spec.name)
         return spec
+    if isinstance(encoder, Dinov2Spec):
+        return replace(spec, encoder=adapted_encoder(spec, encoder, backbone, source))
     written = filled(_BEIT_DEFAULTS, backbone)
     compare_entries(_beit(spec, encoder), _beit_as_used(written), written, source, spec.name)
     blocks = max([0, *integers(written["num_hidden_layers"])])
@@ -112,7 +117,7 @@ def adapt_to_backbone(spec: ModelSpec, config: Mapping[str, Any], source: Path) 
 
 
 def _decoder(spec: ModelSpec, keys: tuple[str, ...]) -> dict[str, Any]:
-    encoder = spec.encoder
+    encoder, form = spec.encoder, form_of(spec)
     patch = encoder.tokens.patch if encoder.tokens else 1
     described = {
         **DEFAULTS,
@@ -120,6 +125,8 @@ def _decoder(spec: ModelSpec, keys: tuple[str, ...]) -> dict[str, Any]:
         "reassemble_factors": [patch / stride for stride in encoder.strides],
         "neck_hidden_sizes": list(spec.reassemble_channels),
         "fusion_hidden_size": spec.fusion_channels,
+        "use_bias_in_fusion_residual": form.biases,
+        "add_projection": form.head_projects,
     }
     used = as_used(described, spec.task)
     return {key: used[key] for key in keys}

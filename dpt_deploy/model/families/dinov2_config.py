@@ -76,18 +76,26 @@ def adapt_to_depth_anything(spec: ModelSpec, config: Mapping[str, Any], source: 
             hint=HINT,
         )
     compare_entries(_described(spec, encoder), _as_used(found), found, source, spec.name)
+    return replace(spec, encoder=adapted_encoder(spec, encoder, backbone, source))
+
+
+def adapted_encoder(spec: ModelSpec, encoder: Dinov2Spec, backbone: Mapping[str, Any], source: Path) -> Dinov2Spec:
+    """``encoder``, which is that of ``spec``, with those numbers of a ``backbone_config`` that no tensor shows.
+
+    Raises:
+        BadFileError: it is of another encoder; the message names the key and both values.
+    """
     written = filled(_DINOV2_DEFAULTS, backbone)
     compare_entries(_dinov2(spec, encoder), _dinov2_as_used(written), written, source, spec.name)
     epsilon = epsilon_of(written["layer_norm_eps"], source)
     blocks = max([0, *integers(written["num_hidden_layers"])])
-    adapted = replace(
+    return replace(
         encoder,
         norm_eps=epsilon,
-        tap_norm_eps=epsilon,
+        tap_norm_eps=epsilon if encoder.tap_norm_eps else 0.0,
         position_rule="size",
         depth=max(encoder.depth, blocks),
     )
-    return replace(spec, encoder=adapted)
 
 
 def _described(spec: ModelSpec, encoder: Dinov2Spec) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dpt_deploy.model.families import (
     depth_anything,
     dpt,
+    dpt_dinov2,
     huggingface,
     huggingface_backbone,
     levit,
@@ -23,6 +24,7 @@ from dpt_deploy.model.families.foreign import FOREIGN
 _FAMILIES: list[Family] = [
     *midas31.FAMILIES,
     *depth_anything.FAMILIES,
+    *dpt_dinov2.FAMILIES,
     *dpt.FAMILIES,
     *nextvit.FAMILIES,
     *levit.FAMILIES,

@@ -32,7 +32,7 @@ from dpt_deploy.model.encoders.levit import AttentionBias
 from dpt_deploy.model.encoders.nextvit import HalvingPool
 from dpt_deploy.model.encoders.norms import HasPreNorms, LinearNorm
 from dpt_deploy.model.encoders.vit import PositionEmbedding, resize_grid
-from dpt_deploy.model.fusion import Fusion, upsample
+from dpt_deploy.model.fusion import Fusion, upsample, with_skip
 from dpt_deploy.model.reassemble import ProjectReadout, Reassemble
 from dpt_deploy.model.rewrites import relative
 from dpt_deploy.model.rewrites.batch_norm import fold_behind, fold_in_front, folded_linear
@@ -175,12 +175,12 @@ class DeployedFusion(nn.Module):
     def __init__(self, block: Fusion) -> None:
         super().__init__()
         self.skip_unit = block.skip_unit
+        self.path_leads = block.path_leads
         self.unit = block.unit
         self.out_conv = block.out_conv
 
     def forward(self, path: Tensor, skip: Tensor | None = None, size: tuple[int, int] | None = None) -> Tensor:
-        if self.skip_unit is not None and skip is not None:
-            path = path + self.skip_unit(skip)
+        path = with_skip(path, skip, self.skip_unit, path_leads=self.path_leads)
         return upsample(self.out_conv(self.unit(path)), size, align_corners=True)
 
 

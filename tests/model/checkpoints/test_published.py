@@ -62,6 +62,11 @@ PUBLISHED_FILES = {
     "depth-anything-large-hf/model.safetensors": ("da1-large", "depth"),
     "DA3METRIC-LARGE.safetensors": ("da3-metric", "depth"),
     "DA3MONO-LARGE.safetensors": ("da3-mono", "depth"),
+    **{
+        f"dpt-dinov2-{size}-{data}/model.safetensors": (f"dpt-dinov2-{size}-{data}", "depth")
+        for size in ("small", "base", "large", "giant")
+        for data in ("nyu", "kitti")
+    },
 }
 AUTHORS = (
     "https://github.com/isl-org/",
@@ -152,6 +157,12 @@ def test_a_network_without_a_published_checkpoint_says_so(recipe):
     with pytest.raises(UsageError, match=f"no depth checkpoint of '{recipe}' was published") as caught:
         default_for(recipe, "depth")
     assert "--weights random" in caught.value.hint
+
+
+def test_weights_that_are_a_folder_are_fetched_by_hand():
+    with pytest.raises(UsageError, match="the folder dpt-dinov2-small-nyu of Hugging Face") as caught:
+        default_for("dpt-dinov2-small-nyu", "depth")
+    assert "--weights FOLDER" in caught.value.hint
 
 
 def test_weights_under_a_restricted_licence_are_taken_by_name_only(monkeypatch):
