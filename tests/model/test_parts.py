@@ -11,10 +11,9 @@ from torch.overrides import TorchFunctionMode
 from dpt_deploy.core.encoders import HybridSpec, ViTSpec
 from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.core.spec import MetricTail
-from dpt_deploy.model.decoders import DECODERS
+from dpt_deploy.model.decoders import DECODERS, DecoderForm
 from dpt_deploy.model.encoders.hybrid import ConvStages
 from dpt_deploy.model.encoders.vit import PositionEmbedding, ViTEncoder
-from dpt_deploy.model.decoders import DecoderForm
 from dpt_deploy.model.fusion import Fusion, ResidualConvUnit
 from dpt_deploy.model.heads import MetricDepth
 from dpt_deploy.model.initial import fresh_model

@@ -86,8 +86,8 @@ _SWIN2_DEFAULTS: dict[str, Any] = {
 def adapt_to_backbone(spec: ModelSpec, config: Mapping[str, Any], source: Path) -> ModelSpec:
     """``spec`` with those numbers of a Hugging Face ``config.json`` that no tensor shows.
 
-    Of BEiT and DINOv2 they are the layer-norm epsilon and the number of blocks, of which those after the last tap do not
-    count; of DINOv2 the rule of positions, too.
+    Of BEiT and DINOv2 they are the layer-norm epsilon and the number of blocks, of which those after the last tap do
+    not count; of DINOv2 the rule of positions, too.
 
     Raises:
         BadFileError: the configuration is of another network; the message names the key and both values.
