@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 
 def shortest_prefix(items: Sequence[str], holds: Callable[[Sequence[str]], bool]) -> int:
@@ -23,11 +24,12 @@ def smallest_set(items: Sequence[str], holds: Callable[[frozenset[str]], bool]) 
 
     Delta debugging (Zeller and Hildebrandt, "Simplifying and Isolating Failure-Inducing Input", 2002, §3): chunks are
     tried alone, then left out, ever finer. A single culprit among n is found in about ``2 log2(n)`` trials. Several
-    minimal sets may exist; this is one of them.
+    minimal sets may exist; this is one of them. No set is tried twice: a trial may take seconds.
 
     Returns:
         The set; None if not even all ``items`` together hold.
     """
+    holds = cache(holds)
     if holds(frozenset()):
         return frozenset()
     kept = list(items)

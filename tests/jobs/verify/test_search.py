@@ -16,7 +16,9 @@ def search(needed):
         trials.append(kept)
         return set(needed) <= kept
 
-    return smallest_set(ITEMS, holds), len(trials)
+    found = smallest_set(ITEMS, holds)
+    assert len(trials) == len(set(trials))  # none twice
+    return found, len(trials)
 
 
 @pytest.mark.parametrize("index", [0, 1, 49, 50, 63, 99])
