@@ -86,6 +86,7 @@ TESTED_IN = {
     "model/rewrites/test_batch_norm.py": "model/encoders/norms",
     "model/test_dinov2_oracle.py": "model/encoders/dinov2 model/families/depth_anything model/families/dinov2_config "
     "model/rewrites/gains",
+    "model/test_dpt_dinov2_oracle.py": "model/families/dpt_dinov2",
     "model/test_huggingface_oracle.py": "model/checkpoints/huggingface model/families/huggingface",
     "contracts/doors/test_new_encoder.py": "model/encoders/base model/encoders/registry",
     "contracts/doors/test_new_family.py": "model/families/family",
@@ -131,6 +132,7 @@ WITHOUT_A_MODULE = {
     "model/test_backbone_oracle.py": "BEiT, Swin and Swin V2 compared with transformers and timm",
     "model/families/test_midas.py": "MiDaS files on encoders of their own",
     "model/test_dinov2_oracle.py": "Depth Anything compared with transformers",
+    "model/test_dpt_dinov2_oracle.py": "DPT heads on DINOv2 compared with transformers",
     "model/test_huggingface_oracle.py": "networks compared with transformers",
     "model/test_parts.py": "parts of the network compared with independent ones",
     "model/test_published_networks.py": "full-size published networks",

@@ -58,7 +58,7 @@ def _check_kind(record: Runtime, path: Path, *, reference: bool) -> None:
     kind = PLAN if path.suffix == f".{PLAN}" else ONNX
     if kind in record.runs or (reference and REFERENCE in record.runs):
         return
-    names = ", ".join(runtime.name for runtime in runtimes_of(kind))
+    names = ", ".join(runtime.name for runtime in runtimes_of(kind) if not runtime.served)
     if record.runs == (REFERENCE,):
         raise UsageError(f"runtime {record.name!r} does not run exported files", hint=f"use {names}")
     if kind == PLAN:
