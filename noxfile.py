@@ -196,7 +196,8 @@ def clients(session):
     result = session.posargs[0] if session.posargs else str(folder / "clients.json")
     photographs = ["--calibration", str(ROOT / "dpt_deploy/data/photographs")]
     for name in ("tiny", "tiny-vit", "tiny-conv"):
-        for options in ([], ["--precision", "fp16", *photographs], ["--precision", "int8", *photographs]):
+        for precision in ("fp32", "fp16", "int8", "int8-openvino"):
+            options = ["--precision", precision, *(photographs if precision != "fp32" else [])]
             here(session, "dpt_deploy", "export", "--backbone", name, *options, "--force", "-o", str(folder))
     for options in (["--input", "uint8"], ["--static", "192"], ["--opset", "20"]):
         here(session, "dpt_deploy", "export", "--backbone", "tiny", *options, "--force", "-o", str(folder))
