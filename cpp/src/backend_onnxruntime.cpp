@@ -14,6 +14,7 @@
 
 #include "backend.hpp"
 #include "error.hpp"
+#include "preflight.hpp"
 
 namespace dpt::core {
 namespace {
@@ -91,7 +92,7 @@ ONNXTensorElementDataType element_of(DType dtype) {
 class OnnxRuntime final : public Backend {
  public:
   OnnxRuntime(const std::string& path, const Sidecar& sidecar, const BackendOptions& options)
-      : session_(open(path, options)),
+      : session_(open(path, sidecar, options)),
         input_name_(sidecar.input_name),
         output_name_(sidecar.output_name),
         input_type_(sidecar.uint8_input ? DType::uint8 : DType::float32),
@@ -123,11 +124,12 @@ class OnnxRuntime final : public Backend {
   }
 
  private:
-  static Ort::Session open(const std::string& path, const BackendOptions& options) {
+  static Ort::Session open(const std::string& path, const Sidecar& sidecar, const BackendOptions& options) {
     const Ort::Env& env = environment();
     Ort::SessionOptions settings;
     if (options.threads > 0) settings.SetIntraOpNumThreads(options.threads);
     const std::string version = library().base->GetVersionString();
+    check_onnxruntime(version, sidecar.precision);
     try {
       return {env, path.c_str(), settings};
     } catch (const Ort::Exception& error) {

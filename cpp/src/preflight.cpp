@@ -123,6 +123,14 @@ void check_target(const EngineRecord& record, const Host& host) {
   }
 }
 
+void check_onnxruntime(const std::string& version, const std::string& precision) {
+  const std::array<long, 4> right{1, 30, 0, 0};
+  if (precision == "int8" && numbers_of(version) < right) {
+    throw Failure(DPT_INCOMPATIBLE, "ONNX Runtime " + version + " computes int8 files wrong: it rounds FP16 to INT8 towards zero",
+                  "use ONNX Runtime 1.30 or later, or the int8-cpu file of the same export");
+  }
+}
+
 std::size_t choose_profile(const std::vector<Profile>& profiles, std::int64_t batch, std::int64_t height,
                            std::int64_t width) {
   const std::array<std::int64_t, 3> shape{batch, height, width};

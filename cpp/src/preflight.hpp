@@ -42,6 +42,10 @@ struct Host {
 // Throws Failure: incompatible (no weights, no GPU, another library, version or GPU), resource (its memory is too small).
 void check_target(const EngineRecord& record, const Host& host);
 
+// Throws Failure (incompatible) where this version of ONNX Runtime computes files of the precision wrong without an error.
+// The rows of dpt_deploy/data/known_bad.toml that a processor can meet here.
+void check_onnxruntime(const std::string& version, const std::string& precision);
+
 // Index of the narrowest profile that takes the shape. Throws Failure (usage) that names them all.
 std::size_t choose_profile(const std::vector<Profile>& profiles, std::int64_t batch, std::int64_t height,
                            std::int64_t width);

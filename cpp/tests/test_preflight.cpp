@@ -132,6 +132,14 @@ TEST(the_narrowest_profile_is_chosen_and_all_are_named_where_none_takes_it) {
   CHECK_FAILS(DPT_USAGE, "no batch of 9", choose_profile(profiles, 9, 384, 384));
 }
 
+TEST(an_onnx_runtime_that_computes_int8_wrong_is_refused) {
+  for (const char* version : {"1.24.4", "1.29.1", "1.9.0"}) {
+    CHECK_FAILS(DPT_INCOMPATIBLE, "computes int8 files wrong", check_onnxruntime(version, "int8"));
+    check_onnxruntime(version, "int8-cpu");
+  }
+  for (const char* version : {"1.30.0", "1.31.1", "2.0.0"}) check_onnxruntime(version, "int8");
+}
+
 TEST(the_record_is_read_from_a_sidecar) {
   const Sidecar found = parse_sidecar(plan_sidecar().dump(), "x.plan.json");
   CHECK(found.engine && found.engine->capability == "9.0" && found.engine->targets == std::vector<std::string>{"8.9"});
