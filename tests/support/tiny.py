@@ -83,7 +83,10 @@ def exported(
 
 @contextmanager
 def quick_accuracy(speedup: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> Iterator[None]:
-    """Measure accuracy on two images, and speed not at all: timing is never a test. Random weights may have any noise."""
+    """Measure accuracy on two images, and speed not at all: timing is never a test.
+
+    Random weights may have any noise.
+    """
     with (
         mock.patch.object(accuracy, "SCENES", 2),
         mock.patch.object(accuracy, "LEAST_SQNR", float("-inf")),

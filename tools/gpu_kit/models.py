@@ -17,7 +17,8 @@ TRAINED = ("tiny",)  # its weights are in the package; the others get random one
 def export(place: Place, model: str, precision: str) -> None:
     """Export a checkpoint, or random weights, to a typed ONNX file."""
     weights = [] if model in TRAINED else ["--weights", "random"]
-    force = ["--force"] if precision == "int8" else []  # its twin for CPUs may be slow here, and is not used
+    # Random weights may be noisy in 8 bits; the twin of int8 for CPUs may be slow here, and is not used.
+    force = ["--force"] if precision in ("int8", "fp8") else []
     place.deploy("export", "--backbone", model, *weights, "--precision", precision, *force, "-o", place.models)
 
 
