@@ -240,7 +240,7 @@ def test_a_budget_that_is_met_at_once_costs_no_search(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--precision", "int4"), "available: fp32, fp16, bf16, int8, int8-cpu, fp8"),
+        (("--precision", "int4"), "available: fp32, fp16, bf16, int8, int8-cpu, int8-openvino, fp8"),
         (("--precision", "int8", "--method", "guess"), "known: min-max, percentile, mse, entropy"),
         (("--precision", "int8", "--budget", "7"), "not a share"),
         (("--precision", "fp16", "--budget", "0.1"), "--budget limits the loss of quantisation"),

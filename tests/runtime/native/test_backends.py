@@ -52,7 +52,7 @@ def test_eight_bits_are_those_of_the_same_library_in_python(backend):
     assert range_error(found, expected(artifact, backend))[0] <= MAX_OF_RANGE
     assert range_error(found, mapped(exported("tiny-vit"), backend))[0] > MAX_OF_RANGE  # it is not FP32
     with (
-        pytest.raises(IncompatibleError, match="runs fp32 and int8-cpu"),
+        pytest.raises(IncompatibleError, match="runs fp32, int8-cpu and int8-openvino"),
         NativeRunner(engine.path, engine.sidecar, backend="openvino"),
     ):
         pass
