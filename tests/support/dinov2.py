@@ -12,10 +12,9 @@ from torch import nn
 A = -0.75
 
 
-def depth_anything(spec, *, kind="relative", limit=1, swiglu=False, apply_layernorm=True):
-    """Hugging Face's network of ``spec`` with random values in every parameter, and an output that varies."""
+def _backbone(spec, *, swiglu, apply_layernorm):
     encoder = spec.encoder
-    backbone = transformers.Dinov2Config(
+    return transformers.Dinov2Config(
         hidden_size=encoder.width,
         num_hidden_layers=encoder.depth,
         num_attention_heads=encoder.heads,
@@ -26,9 +25,13 @@ def depth_anything(spec, *, kind="relative", limit=1, swiglu=False, apply_layern
         reshape_hidden_states=False,
         use_swiglu_ffn=swiglu,
     )
+
+
+def depth_anything(spec, *, kind="relative", limit=1, swiglu=False, apply_layernorm=True):
+    """Hugging Face's network of ``spec`` with random values in every parameter, and an output that varies."""
     config = transformers.DepthAnythingConfig(
-        backbone_config=backbone,
-        reassemble_hidden_size=encoder.width,
+        backbone_config=_backbone(spec, swiglu=swiglu, apply_layernorm=apply_layernorm),
+        reassemble_hidden_size=spec.encoder.width,
         neck_hidden_sizes=list(spec.reassemble_channels),
         fusion_hidden_size=spec.fusion_channels,
         depth_estimation_type=kind,
@@ -58,19 +61,8 @@ def _randomise(model, last, statistics):
 
 def dpt_on_dinov2(spec, *, swiglu=False):
     """Hugging Face's DPT on the DINOv2 of ``spec`` with random values in every parameter."""
-    encoder = spec.encoder
     config = transformers.DPTConfig(
-        backbone_config=transformers.Dinov2Config(
-            hidden_size=encoder.width,
-            num_hidden_layers=encoder.depth,
-            num_attention_heads=encoder.heads,
-            image_size=14 * encoder.grid,
-            patch_size=14,
-            out_indices=[tap + 1 for tap in spec.taps],
-            apply_layernorm=False,
-            reshape_hidden_states=False,
-            use_swiglu_ffn=swiglu,
-        ),
+        backbone_config=_backbone(spec, swiglu=swiglu, apply_layernorm=False),
         neck_hidden_sizes=list(spec.reassemble_channels),
         use_bias_in_fusion_residual=False,
         add_projection=True,
