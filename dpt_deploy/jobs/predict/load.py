@@ -137,11 +137,11 @@ def load(
     """Open a finished artefact, or one named by its path; the result is called with images.
 
     It is open when this returns, and stays so until it is closed. ``runtime`` names what runs it (default: ``trt`` for
-    an engine, ``openvino`` for an ``int8-openvino`` file, ``ort`` for any other). ``size`` is a fixed network size, height first, instead of the artefact's
-    resize rule. ``threads`` bounds the CPU threads of one operator. ``device_imaging`` resizes images and maps on the
-    GPU that runs the engine, and takes images that lie there (experimental: not yet run on a GPU). ``streams`` is the
-    number of threads of yours that will predict at once: the processor is divided among them, which serves more images
-    a second, each of them later.
+    an engine, ``openvino`` for an ``int8-openvino`` file, ``ort`` for any other). ``size`` is a fixed network size,
+    height first, instead of the artefact's resize rule. ``threads`` bounds the CPU threads of one operator.
+    ``device_imaging`` resizes images and maps on the GPU that runs the engine, and takes images that lie there
+    (experimental: not yet run on a GPU). ``streams`` is the number of threads of yours that will predict at once: the
+    processor is divided among them, which serves more images a second, each of them later.
 
     Raises:
         BadFileError: the artefact is missing, unfinished or damaged.
