@@ -13,6 +13,7 @@ import datetime
 import json
 import logging
 import sys
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -182,15 +183,11 @@ def _speed(files, sample, setup):
     inputs, speed = setup.to_inputs(sample.pixels), {}
     for runtime in ("openvino", "openvino-bf16"):
         try:
-            with (
-                open_runner(files[OURS, "openvino"], runtime) as ours,
-                open_runner(files[NNCF, "openvino"], runtime) as other,
-            ):
-                runners = {OURS: ours, NNCF: other}
-                calls = {
-                    each: TimedCall(lambda runner=runner: runner.infer(inputs), runner.synchronize)
-                    for each, runner in runners.items()
-                }
+            with ExitStack() as stack:
+                calls = {}
+                for maker in (OURS, NNCF):
+                    runner = stack.enter_context(open_runner(files[maker, "openvino"], runtime))
+                    calls[maker] = TimedCall(lambda runner=runner: runner.infer(inputs), runner.synchronize)
                 timings = interleave(calls, seconds=SECONDS).timings
         except (DptError, RuntimeError) as exc:  # a refusal is a result too
             speed[runtime] = {"message": str(exc).splitlines()[0]}
