@@ -34,7 +34,6 @@ EXTRA_OF = {
     "tensorrt_rtx": "rtx",
     "cuda": "trt",
     "tritonclient": "serve",
-    "google": "serve",  # protobuf
 }
 
 

@@ -14,8 +14,8 @@ from dpt_deploy.imaging.maps import map_type
 from dpt_deploy.jobs.serve.request import ServedModel
 
 with extra("serve", purpose="a model repository for Triton"):
+    from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelQueuePolicy  # isort: skip  (named if missing)
     from google.protobuf import text_format
-    from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelQueuePolicy
 
 CONFIG = "config.pbtxt"
 BACKENDS = {"onnx": "onnxruntime", PLAN: "tensorrt"}
