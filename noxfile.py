@@ -196,7 +196,7 @@ def clients(session):
     result = session.posargs[0] if session.posargs else str(folder / "clients.json")
     photographs = ["--calibration", str(ROOT / "dpt_deploy/data/photographs")]
     for name in ("tiny", "tiny-vit", "tiny-conv"):
-        for precision in ("fp32", "fp16", "int8", "int8-openvino"):
+        for precision in ("fp32", "fp16", "bf16", "fp8", "int8", "int8-openvino"):
             options = ["--precision", precision, *(photographs if precision != "fp32" else [])]
             here(session, "dpt_deploy", "export", "--backbone", name, *options, "--force", "-o", str(folder))
     for options in (["--input", "uint8"], ["--static", "192"], ["--opset", "20"]):
@@ -204,7 +204,7 @@ def clients(session):
     for name in ("tiny", "tiny-vit"):
         here(session, "dpt_deploy", "convert", "--backbone", name, "-o", str(folder / f"{name}-hf"))
 
-    installed = ("onnxruntime", "openvino", "opencv", "onnx", "transformers")
+    installed = ("onnxruntime", "onnxruntime-basic", "openvino", "opencv", "onnx", "transformers")
     session.run(sys.executable, script, result, str(folder), *installed)
     for version in ("1.30.0", "1.29.0"):  # the lowest that pyproject.toml admits, and one that is known to be wrong
         python = _environment(session, f"ort-{version}", f"onnxruntime=={version}", "numpy", "click", "rich")

@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -36,10 +37,11 @@ const bytes = fs.readFileSync(folder + '/in'), data = type === 'uint8' ? new Uin
 """
 
 
-def onnxruntime(path, name, pixels):
+def onnxruntime(path, name, pixels, level="ORT_ENABLE_ALL"):
     ort = import_module("onnxruntime")
     options = ort.SessionOptions()
     options.log_severity_level = 4
+    options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, level)
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     return session.run(None, {name: pixels})[0]
 
@@ -101,6 +103,7 @@ def transformers(folder, photo):
 
 CLIENTS = {
     "onnxruntime": (onnxruntime, "onnxruntime"),
+    "onnxruntime-basic": (partial(onnxruntime, level="ORT_ENABLE_BASIC"), "onnxruntime"),
     "openvino": (openvino, "openvino"),
     "opencv": (opencv, "opencv-python-headless"),
     "onnx": (onnx, "onnx"),
@@ -135,20 +138,17 @@ def compared(client, path):
     return row | {"verdict": "fails" if "message" in row else "wrong" if wrong else "right"}
 
 
-def compared_apart(name, path):
+def compared_apart(client, path):
     """The row of one file, made in a process of its own: an engine may crash instead of failing."""
     context = multiprocessing.get_context("fork")  # the parent imports no engine
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=lambda: sender.send(compared(CLIENTS[name][0], path)))
+    process = context.Process(target=lambda: sender.send(compared(client, path)))
     process.start()
     sender.close()
     try:
-        row = receiver.recv()
-    except EOFError:
-        row = None
-    process.join()
-    if row is not None:
-        return row
+        return receiver.recv()
+    except EOFError:  # it died before it answered
+        process.join()
     sidecar = json.loads(Path(f"{path}.json").read_text())
     row = {"model": sidecar["model"]["name"], "file": path.stem, "precision": sidecar["precision"]}
     return row | {"message": f"the process ended with {process.exitcode}", "verdict": "fails"}
@@ -165,9 +165,8 @@ def limit_of(sidecar):
 
 def version_of(name):
     if name == "node":
-        return json.loads(Path(os.environ["CLIENTS_NODE"], "node_modules/onnxruntime-node/package.json").read_text())[
-            "version"
-        ]
+        package = Path(os.environ["CLIENTS_NODE"], "node_modules/onnxruntime-node/package.json")
+        return json.loads(package.read_text())["version"]
     return version(CLIENTS[name][1] if name in CLIENTS else name)
 
 
@@ -181,7 +180,7 @@ def main(target, folder, *names):
             photo = Path(__file__).parents[1] / "dpt_deploy/data/photographs/coffee.jpg"
             new = [transformers(each, photo) | {"verdict": "right"} for each in sorted(folder.glob("*-hf"))]
         else:
-            new = [compared_apart(name, path) for path in sorted(folder.glob("*.onnx"))]
+            new = [compared_apart(CLIENTS[name][0], path) for path in sorted(folder.glob("*.onnx"))]
         for row in new:
             print(name, found, row["file"], row["verdict"], row.get("mean", row.get("message")), flush=True)
         rows += [{"client": name, "version": found, **row} for row in new]

@@ -1,6 +1,8 @@
 """The survey of other software: healthy files are right, and a file that is computed wrong is called so."""
 
 import json
+import os
+import signal
 
 import numpy as np
 import onnx
@@ -10,7 +12,7 @@ from support.tiny import copied, exported, tampered
 
 clients = load_script("clients")
 pytestmark = pytest.mark.needs("torch", "onnxruntime", "cv2", "openvino")
-NAMES = ("onnxruntime", "openvino", "opencv", "onnx")
+NAMES = ("onnxruntime", "onnxruntime-basic", "openvino", "opencv", "onnx")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -42,6 +44,12 @@ def test_a_client_that_fails_leaves_its_message():
     row = clients.compared(fails, exported("tiny-vit").path)
     assert (row["verdict"], row["message"]) == ("fails", "no such operator")
     assert "shape" in clients.differences(np.zeros((1, 2)), np.zeros((1, 3)))["message"]
+
+
+def test_a_client_that_crashes_leaves_its_exit_status():
+    row = clients.compared_apart(lambda *_: os.kill(os.getpid(), signal.SIGKILL), exported("tiny-vit").path)
+    assert (row["file"], row["verdict"]) == ("tiny-vit-fp32", "fails")
+    assert row["message"] == f"the process ended with {-signal.SIGKILL}"
 
 
 def test_rows_of_a_client_are_replaced(tmp_path, monkeypatch):
