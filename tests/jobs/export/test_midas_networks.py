@@ -20,6 +20,7 @@ from dpt_deploy.jobs.predict.load import load
 from dpt_deploy.measure.metrics import range_error
 
 pytestmark = pytest.mark.needs("torch", "onnxruntime", "cv2")
+DRAWS = pytest.mark.needs("matplotlib")
 
 RES = {name: ",".join(str(Size(*size)) for size in sizes) for name, sizes in SIZES.items()}
 
@@ -59,8 +60,10 @@ def test_a_graph_of_one_size_takes_any_batch(capsys):
         ("run", "MODEL", "PHOTO", "--size", "96x128"),
         ("bench", "MODEL", "--res", "128"),
         ("build", "MODEL", "--res", "64..128"),
-        ("sweep", "--backbone", tiny_path("tiny-levit"), "--weights", "random", "--res", "96,128"),
-        ("study", "--backbone", tiny_path("tiny-levit"), "--weights", "random"),
+        pytest.param(
+            ("sweep", "--backbone", tiny_path("tiny-levit"), "--weights", "random", "--res", "96,128"), marks=DRAWS
+        ),
+        pytest.param(("study", "--backbone", tiny_path("tiny-levit"), "--weights", "random"), marks=DRAWS),
     ],
     ids=lambda command: command[0],
 )
