@@ -29,14 +29,17 @@ _EVERY = 2  # errors are taken at every second row and column: an equally good m
 _PROBE_SIDE = 64
 
 
-def scenes(count: int, seed: int) -> Images:
+def scenes(count: int, seed: int, side: int | None = None) -> Images:
     """Make ``count`` rendered scenes of balanced kinds, from the ``seed``-th of :data:`.seeds.STUDIES` on.
+
+    ``side`` is their height and width in pixels (None: :data:`SCENE_SIDE`).
 
     Raises:
         UsageError: there are fewer than two scenes, or some belong to another purpose than studies.
     """
     if count < 2:
         raise UsageError(f"--scenes {count}: an interval needs at least two images", hint="give more, for example 64")
+    side = side or SCENE_SIDE
     first = STUDIES.start + seed
     numbers = balanced(first, count) if first in STUDIES else []
     if not numbers or max(numbers) not in STUDIES:
@@ -48,7 +51,7 @@ def scenes(count: int, seed: int) -> Images:
 
     def read(name: str) -> Sample:
         with _one_thread():
-            scene = render_scene(_seed(name), height=SCENE_SIDE, width=SCENE_SIDE)
+            scene = render_scene(_seed(name), height=side, width=side)
         seen = np.isfinite(scene.depth)
         grid = np.zeros_like(seen)
         grid[::_EVERY, ::_EVERY] = True
@@ -57,10 +60,10 @@ def scenes(count: int, seed: int) -> Images:
     probe = render_scene(first, height=_PROBE_SIDE, width=_PROBE_SIDE)
     digest = hashlib.sha256(probe.image.tobytes() + probe.depth.astype(np.float16).tobytes()).hexdigest()[:12]
     protocol = Protocol(
-        "zero-shot", "abs_rel", count, Size(SCENE_SIDE, SCENE_SIDE), "minimal", cap=OUTDOOR_CAP, max_depth=OUTDOOR_CAP
+        "zero-shot", "abs_rel", count, Size(side, side), "minimal", cap=OUTDOOR_CAP, max_depth=OUTDOOR_CAP
     )
     return Images(
-        Data("rendered scenes", described(protocol), f"scenes {SCENE_SIDE} {digest}", seed=first),
+        Data("rendered scenes", described(protocol), f"scenes {side} {digest}", seed=first),
         [f"scene-{number}" for number in numbers],
         protocol,
         read,

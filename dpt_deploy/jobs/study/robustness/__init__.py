@@ -1,0 +1,1 @@
+"""Accuracy under conditions, such as corruptions: scores, their statistics, and a study of corruptions."""
