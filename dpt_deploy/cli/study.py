@@ -9,9 +9,10 @@ import click
 
 from dpt_deploy.artifact.commit import FileSet, commit_files, staged_files
 from dpt_deploy.artifact.sidecar import ONNX
+from dpt_deploy.cli.robustness.corruptions import parse_severities, study_corruptions
 from dpt_deploy.cli.shared.options import PATH, json_option, names, res_option
 from dpt_deploy.cli.shared.output import print_json, print_table, say
-from dpt_deploy.core.errors import ParityError
+from dpt_deploy.core.errors import ParityError, UsageError
 from dpt_deploy.core.precision import FP32, PRECISIONS
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.common.runners import runtime_help
@@ -73,7 +74,22 @@ from dpt_deploy.jobs.common.runners import runtime_help
     type=PATH,
     help="Compare with this recorded study; exit with 5 if any confidence intervals do not overlap.",
 )
-@click.option("--plot/--no-plot", default=True, show_default=True, help="Draw the figures and write report.html.")
+@click.option(
+    "--corruptions",
+    metavar="NAMES",
+    callback=lambda context, option, value: value and names(context, option, value),
+    help="Study damaged images instead, at the training size: names such as fog-3d, groups (noise, blur, weather, "
+    "digital, 3-d), or all, separated by commas.",
+)
+@click.option(
+    "--severity",
+    "severities",
+    default="1-5",
+    show_default=True,
+    callback=parse_severities,
+    help="Severities of the corruptions, such as 1-5 or 1,3,5.",
+)
+@click.option("--plot/--no-plot", default=True, show_default=True, help="Draw the figures and write the page.")
 @click.option("-o", "--out", type=PATH, default="out/study", show_default=True, help="Folder to write to.")
 @json_option
 def command(out: Path, plot: bool, reference: str | None, recorded: Path | None, as_json: bool, **options: Any) -> None:
@@ -88,6 +104,7 @@ def command(out: Path, plot: bool, reference: str | None, recorded: Path | None,
     dpt-deploy study --backbone tiny-vit --runtime ort,torch --res 192,320 --scenes 16
     dpt-deploy study --seed 90210 --check out/study/study.json -o out/other    # same result on other scenes?
     dpt-deploy study --backbone hybrid-nyu --data nyu-metric:/data/nyu --res 480x640,544x736 --reference paper
+    dpt-deploy study --backbone tiny --corruptions all --precision fp32,int8-cpu --scenes 16
     """
     from dpt_deploy.jobs.study import study
     from dpt_deploy.jobs.study.agreement import agreement
@@ -97,7 +114,13 @@ def command(out: Path, plot: bool, reference: str | None, recorded: Path | None,
     if plot:
         from dpt_deploy.report.study_files import write_pictures  # fails early without matplotlib
     sizes: tuple[Size, ...] = options.pop("res")
-    setup = study.prepare_study(study.StudyRequest(sizes=sizes, reference=reference is not None, **options))
+    corruptions, severities = options.pop("corruptions"), options.pop("severities")
+    request = study.StudyRequest(sizes=sizes, reference=reference is not None, **options)
+    if corruptions:
+        _refuse_check(recorded)
+        study_corruptions(request, corruptions, severities, out=out, plot=plot, as_json=as_json)
+        return
+    setup = study.prepare_study(request)
     baseline = study.recorded_study(recorded, setup, out) if recorded else None
     found, models = study.run_study(setup, out, baseline=baseline)
     with staged_files(out, STAGED) as stage:
@@ -123,3 +146,10 @@ def command(out: Path, plot: bool, reference: str | None, recorded: Path | None,
         )
     if met:
         met.require()
+
+
+def _refuse_check(recorded: Path | None) -> None:
+    if recorded:
+        raise UsageError(
+            "--check compares resolution studies; it does not go with --corruptions", hint="leave out one of them"
+        )

@@ -19,7 +19,7 @@ packaging = pytest.importorskip("packaging.requirements", reason="packaging come
 # Modules that may need an extra. No other module may.
 LEAVES = re.compile(
     r"dpt_deploy\.(model|graph|engine|runtime|scenes|datasets|report|jobs\.train)(\.\w+)+"
-    r"|dpt_deploy\.jobs\.study\.(exported|scene_images)"
+    r"|dpt_deploy\.jobs\.study\.(exported|scene_images|robustness\.corrupted)"
     r"|dpt_deploy\.imaging\.(files|video|formats)"
     r"|dpt_deploy\.jobs\.(demo|export(\.\w+)*|bench\.(bench|ceilings|engine_calls|torch_calls|plain_\w+|cached))"
     r"|dpt_deploy\.jobs\.(build\.(build|request|refit\.\w+)|common\.(reference|signature))"

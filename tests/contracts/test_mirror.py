@@ -30,6 +30,7 @@ TESTED_IN = {
     "core/test_spec.py": "core/decode core/documents core/limits core/names core/ranges core/size",
     "core/test_optional.py": "core/errors",
     "engine/test_profiles.py": "core/profile",
+    "datasets/corruptions/test_flat.py": "datasets/corruptions/clean datasets/corruptions/filters",
     "datasets/test_depth.py": "datasets/diw datasets/eth3d datasets/folders datasets/kitti "
     "datasets/nyu datasets/sintel "
     "datasets/tum",
@@ -61,6 +62,9 @@ TESTED_IN = {
     "jobs/predict/targets",
     "runtime/test_served.py": "jobs/bench/served jobs/verify/served",
     "jobs/serve/test_check.py": "cli/serve_repo jobs/serve/config jobs/serve/repository",
+    "jobs/study/robustness/test_corrupted.py": "cli/robustness/corruptions jobs/study/robustness/findings "
+    "jobs/study/robustness/outcome jobs/study/robustness/scoring report/figures/robustness_figure "
+    "report/robustness/files report/robustness/numbers report/robustness/page report/robustness/sections",
     "jobs/study/test_data.py": "jobs/study/images",
     "jobs/study/test_findings.py": "jobs/study/outcome measure/bootstrap",
     "jobs/study/test_study.py": "cli/study jobs/study/exported jobs/study/models "
@@ -116,6 +120,7 @@ WITHOUT_A_MODULE = {
     "cli/test_faults_kills.py": "kills at every rename and removal of five commands",
     "cli/test_faults_output.py": "outputs that cannot be written",
     "cli/test_keys_option.py": "--keys of two commands",
+    "datasets/corruptions/test_flat.py": "datasets/corruptions/clean datasets/corruptions/filters",
     "datasets/test_depth.py": "readers of depth datasets",
     "datasets/test_labels.py": "readers of labelled datasets",
     "imaging/test_against_cv2.py": "the image rules compared with OpenCV",
@@ -125,6 +130,9 @@ WITHOUT_A_MODULE = {
     "jobs/export/test_relative_positions.py": "files of BEiT and Swin V2 compared with transformers",
     "jobs/export/test_external.py": "weights in a file of their own",
     "jobs/study/test_control.py": "the planted defect of a study",
+    "jobs/study/robustness/test_corrupted.py": "cli/robustness/corruptions jobs/study/robustness/findings "
+    "jobs/study/robustness/outcome jobs/study/robustness/scoring report/figures/robustness_figure "
+    "report/robustness/files report/robustness/numbers report/robustness/page report/robustness/sections",
     "jobs/study/test_data.py": "studies on datasets",
     "jobs/train/test_start.py": "trainings that start from weights",
     "jobs/verify/test_engine_verify.py": "verification of engines",

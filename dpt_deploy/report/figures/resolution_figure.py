@@ -132,7 +132,7 @@ def panel_svg(shown: Chart, panel: Panel) -> str:
     with _style():
         figure = Figure(figsize=(5.0, 3.9), layout="constrained")
         _draw(figure.subplots(), shown, panel)
-        return _themed(figure, panel)
+        return themed_svg(figure, panel)
 
 
 def differences_svg(rows: Sequence[Difference], unit: str) -> str:
@@ -151,7 +151,7 @@ def differences_svg(rows: Sequence[Difference], unit: str) -> str:
         axes.tick_params(length=0)
         axes.grid(axis="x", color=RULE, linewidth=0.7)
         axes.set_axisbelow(True)
-        return _themed(figure, "differences")
+        return themed_svg(figure, "differences")
 
 
 @contextmanager
@@ -255,7 +255,7 @@ def _points(curve: Curve, panel: Panel) -> tuple[Estimate, ...]:
     return curve.loss if panel == "loss" else curve.error
 
 
-def _themed(figure: Figure, name: str) -> str:
+def themed_svg(figure: Figure, name: str) -> str:
     """Convert a figure to an SVG element without fixed size, background and fonts; ``name`` makes its ids unique."""
     buffer = io.StringIO()
     figure.savefig(

@@ -1,0 +1,1 @@
+"""Numbers, figure and page of studies of conditions, such as corruptions."""
