@@ -120,7 +120,6 @@ WITHOUT_A_MODULE = {
     "cli/test_faults_kills.py": "kills at every rename and removal of five commands",
     "cli/test_faults_output.py": "outputs that cannot be written",
     "cli/test_keys_option.py": "--keys of two commands",
-    "datasets/corruptions/test_flat.py": "datasets/corruptions/clean datasets/corruptions/filters",
     "datasets/test_depth.py": "readers of depth datasets",
     "datasets/test_labels.py": "readers of labelled datasets",
     "imaging/test_against_cv2.py": "the image rules compared with OpenCV",
@@ -130,9 +129,6 @@ WITHOUT_A_MODULE = {
     "jobs/export/test_relative_positions.py": "files of BEiT and Swin V2 compared with transformers",
     "jobs/export/test_external.py": "weights in a file of their own",
     "jobs/study/test_control.py": "the planted defect of a study",
-    "jobs/study/robustness/test_corrupted.py": "cli/robustness/corruptions jobs/study/robustness/findings "
-    "jobs/study/robustness/outcome jobs/study/robustness/scoring report/figures/robustness_figure "
-    "report/robustness/files report/robustness/numbers report/robustness/page report/robustness/sections",
     "jobs/study/test_data.py": "studies on datasets",
     "jobs/train/test_start.py": "trainings that start from weights",
     "jobs/verify/test_engine_verify.py": "verification of engines",
