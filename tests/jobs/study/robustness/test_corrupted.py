@@ -95,9 +95,7 @@ def test_a_finished_study_is_not_scored_again(path, tmp_path, monkeypatch):
 
 
 def test_precisions_are_paired_with_fp32_at_their_size(document):
-    candidate = Candidate(
-        "a fp32", "a", "transformer", "ort", "fp32", "a.onnx", "ab" * 32, "random"
-    )
+    candidate = Candidate("a fp32", "a", "transformer", "ort", "fp32", "a.onnx", "ab" * 32, "random")
     small, large = (Size(side, side) for side in (96, 128))
     low = replace(candidate, name="a int8", precision="int8-cpu")
     found = fp32_pairs({"f": (candidate, small), "g": (candidate, large), "i": (low, small), "j": (low, large)})
