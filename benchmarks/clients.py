@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from importlib.metadata import version
@@ -23,7 +24,7 @@ import numpy as np
 # Mean error over the range of the output, beyond which a result is wrong. For 8 bits, four times the recorded error if
 # that is more, as in `dpt-deploy verify`.
 LIMITS = {"fp32": 1e-5, "fp16": 1e-3, "bf16": 2e-2, "fp8": 0.04, "int8": 0.04, "int8-cpu": 0.04, "int8-openvino": 0.04}
-EIGHT_BITS = ("fp8", "int8", "int8-cpu", "int8-openvino")
+PATIENCE = 600  # seconds for one file in one client
 NODE = """
 const ort = require('onnxruntime-node'), fs = require('fs');
 const [file, folder, name, type, ...dims] = process.argv.slice(1);
@@ -77,8 +78,7 @@ def polygraphy(path, name, pixels):
 
 
 def tract(path, _name, pixels):
-    module = import_module("tract")
-    model = module.onnx().load(str(path))
+    model = import_module("tract").onnx().load(str(path))
     model.set_input_fact(0, f"{','.join(map(str, pixels.shape))},{'u8' if pixels.dtype == np.uint8 else 'f32'}")
     return model.into_model().into_runnable().run([pixels])[0].to_numpy()
 
@@ -145,19 +145,21 @@ def compared_apart(client, path):
     process = context.Process(target=lambda: sender.send(compared(client, path)))
     process.start()
     sender.close()
-    try:
-        return receiver.recv()
-    except EOFError:  # it died before it answered
-        process.join()
+    with suppress(EOFError):  # it may die before it answers
+        if receiver.poll(PATIENCE):
+            return receiver.recv()
+    process.join(1)
+    message = f"no answer in {PATIENCE} s" if process.is_alive() else f"the process ended with {process.exitcode}"
+    process.kill()
     sidecar = json.loads(Path(f"{path}.json").read_text())
     row = {"model": sidecar["model"]["name"], "file": path.stem, "precision": sidecar["precision"]}
-    return row | {"message": f"the process ended with {process.exitcode}", "verdict": "fails"}
+    return row | {"message": message, "verdict": "fails"}
 
 
 def limit_of(sidecar):
     """The largest mean error of a file that is computed right."""
     limit = LIMITS[sidecar["precision"]]
-    if sidecar["precision"] not in EIGHT_BITS or not sidecar["parity"]:
+    if "8" not in sidecar["precision"] or not sidecar["parity"]:
         return limit
     recorded = max(case["mean"] for case in sidecar["parity"]["cases"])
     return min(max(limit, 4 * recorded), sidecar["outputs"][0]["tolerance"]["mean"])
@@ -189,8 +191,8 @@ def main(target, folder, *names):
 
 def write(target, rows):
     processor = Path("/proc/cpuinfo").read_text().partition("model name")[2].splitlines()[0].strip(" \t:")
-    done = {"kind": "clients", "recorded": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
-    done |= {"processor": processor, "limits": LIMITS, "rows": rows}
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    done = {"kind": "clients", "recorded": now, "processor": processor, "limits": LIMITS, "rows": rows}
     target.write_text(json.dumps(done, indent=1) + "\n")
 
 

@@ -19,6 +19,7 @@ from dpt_deploy.core.spec import INPUT_UINT8, InputKind
 from dpt_deploy.graph.axes import BATCH, MAX_BATCH, MAX_SIDE, Axes
 from dpt_deploy.graph.lint import lint
 from dpt_deploy.graph.naming import name_after_modules
+from dpt_deploy.graph.resize_shapes import known_resize_shapes
 
 OPSETS = (20, 23)
 
@@ -44,7 +45,7 @@ def onnx_from_module(module: nn.Module, interface: ExportInterface) -> ir.Model:
     """
     example = _example(interface)
     try:
-        with torch.inference_mode(), _quiet():
+        with torch.inference_mode(), known_resize_shapes(), _quiet():
             program = torch.onnx.export(
                 module,
                 (example,),

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 
 import numpy as np
 import onnx
@@ -50,6 +51,12 @@ def test_a_client_that_crashes_leaves_its_exit_status():
     row = clients.compared_apart(lambda *_: os.kill(os.getpid(), signal.SIGKILL), exported("tiny-vit").path)
     assert (row["file"], row["verdict"]) == ("tiny-vit-fp32", "fails")
     assert row["message"] == f"the process ended with {-signal.SIGKILL}"
+
+
+def test_a_client_that_never_answers_is_given_up(monkeypatch):
+    monkeypatch.setattr(clients, "PATIENCE", 0.2)
+    row = clients.compared_apart(lambda *_: time.sleep(60), exported("tiny-vit").path)
+    assert (row["verdict"], row["message"]) == ("fails", "no answer in 0.2 s")
 
 
 def test_rows_of_a_client_are_replaced(tmp_path, monkeypatch):
