@@ -204,7 +204,7 @@ def clients(session):
     for name in ("tiny", "tiny-vit"):
         here(session, "dpt_deploy", "convert", "--backbone", name, "-o", str(folder / f"{name}-hf"))
 
-    installed = ("onnxruntime", "onnxruntime-basic", "openvino", "opencv", "onnx", "transformers")
+    installed = ("onnxruntime", "onnxruntime-as-written", "openvino", "opencv", "onnx", "transformers")
     session.run(sys.executable, script, result, str(folder), *installed)
     for version in ("1.30.0", "1.29.0"):  # the lowest that pyproject.toml admits, and one that is known to be wrong
         python = _environment(session, f"ort-{version}", f"onnxruntime=={version}", "numpy", "click", "rich")

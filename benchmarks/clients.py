@@ -38,11 +38,11 @@ const bytes = fs.readFileSync(folder + '/in'), data = type === 'uint8' ? new Uin
 """
 
 
-def onnxruntime(path, name, pixels, level="ORT_ENABLE_ALL"):
+def onnxruntime(path, name, pixels, rewrites_pairs=True):
     ort = import_module("onnxruntime")
     options = ort.SessionOptions()
     options.log_severity_level = 4
-    options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, level)
+    options.add_session_config_entry("session.disable_quant_qdq", "0" if rewrites_pairs else "1")
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     return session.run(None, {name: pixels})[0]
 
@@ -103,7 +103,7 @@ def transformers(folder, photo):
 
 CLIENTS = {
     "onnxruntime": (onnxruntime, "onnxruntime"),
-    "onnxruntime-basic": (partial(onnxruntime, level="ORT_ENABLE_BASIC"), "onnxruntime"),
+    "onnxruntime-as-written": (partial(onnxruntime, rewrites_pairs=False), "onnxruntime"),
     "openvino": (openvino, "openvino"),
     "opencv": (opencv, "opencv-python-headless"),
     "onnx": (onnx, "onnx"),

@@ -130,6 +130,10 @@ class OnnxRuntime final : public Backend {
     if (options.threads > 0) settings.SetIntraOpNumThreads(options.threads);
     const std::string version = library().base->GetVersionString();
     check_onnxruntime(version, sidecar.precision);
+    // 8 bits among FP16 have no integer kernels; rewriting their pairs loses small biases and lets FP8 go wrong.
+    if (sidecar.precision == "int8" || sidecar.precision == "fp8") {
+      settings.AddConfigEntry("session.disable_quant_qdq", "1");
+    }
     try {
       return {env, path.c_str(), settings};
     } catch (const Ort::Exception& error) {

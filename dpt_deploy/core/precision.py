@@ -72,6 +72,11 @@ class Precision:
         return self.float_type != "FLOAT"
 
     @property
+    def has_no_integer_kernels(self) -> bool:
+        """True for 8 bits among 16-bit floats: the kernels of CPUs for 8 bits want FP32 around them."""
+        return self.quantised is not None and self.has_half_floats
+
+    @property
     def is_narrow(self) -> bool:
         """True for every precision below FP32."""
         return self.bits < 32

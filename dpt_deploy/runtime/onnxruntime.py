@@ -21,6 +21,7 @@ from dpt_deploy.artifact.sidecar import Sidecar
 from dpt_deploy.core.environment import cpu_count
 from dpt_deploy.core.errors import BadFileError, DptError, ResourceError, UsageError
 from dpt_deploy.core.files import check_text_path
+from dpt_deploy.core.precision import find_precision
 from dpt_deploy.core.runner import NoKernelError, Tensors
 from dpt_deploy.core.spec import TensorSpec
 from dpt_deploy.runtime.ends import check_ends
@@ -97,6 +98,10 @@ class OrtRunner:
         options.intra_op_num_threads = self._threads_of_one()
         if self.streams > 1:
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if self._sidecar is not None and find_precision(self._sidecar.precision).has_no_integer_kernels:
+            # Its rewriting of pairs finds nothing to gain there. It rounds biases to products of two FP16 steps, which
+            # may vanish, and hands 8-bit floats to operators that take none.
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
         # Between runs, which would slow whatever is computed next: another runtime of a benchmark, for example.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         return options

@@ -13,7 +13,7 @@ from support.tiny import copied, exported, tampered
 
 clients = load_script("clients")
 pytestmark = pytest.mark.needs("torch", "onnxruntime", "cv2", "openvino")
-NAMES = ("onnxruntime", "onnxruntime-basic", "openvino", "opencv", "onnx")
+NAMES = ("onnxruntime", "onnxruntime-as-written", "openvino", "opencv", "onnx")
 
 
 @pytest.mark.parametrize("name", NAMES)

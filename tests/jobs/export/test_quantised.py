@@ -15,6 +15,7 @@ from dpt_deploy.artifact.records import AccuracyRecord
 from dpt_deploy.artifact.store import open_artifact
 from dpt_deploy.cli import call
 from dpt_deploy.core.errors import ParityError
+from dpt_deploy.core.runner import NoKernelError
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.task import DEPTH
 from dpt_deploy.graph.analysis.describe import describe
@@ -22,6 +23,7 @@ from dpt_deploy.graph.analysis.opened import OpenedGraph
 from dpt_deploy.graph.precision.qdq import quantise, targets, watched
 from dpt_deploy.jobs.export import accuracy, budget
 from dpt_deploy.jobs.export.accuracy import check_accuracy
+from dpt_deploy.runtime.onnxruntime import OrtRunner
 from dpt_deploy.scenes.seeds import ACCURACY_SEARCH
 
 ACCURACY = AccuracyRecord("2 rendered scenes", 2, "64", "ort", drift=0.02, sqnr=25.0, speedup=(1.5, 1.4, 1.6))
@@ -64,6 +66,13 @@ def test_fp8_is_verified_too(name, capsys):
     assert artifact.sidecar.parity.runtime == artifact.sidecar.quantisation.worth.runtime == "emu"
     assert artifact.sidecar.quantisation.worth.speedup is None
     assert call(["verify", str(artifact.path), "--res", "64", "--batch", "2"]) == 0
+
+
+def test_onnx_runtime_computes_fp8_as_it_is_written():
+    path = exported("tiny-hybrid", precision="fp8").path
+    assert call(["verify", str(path), "--runtime", "ort", "--res", "64", "--batch", "2"]) == 0
+    with pytest.raises(NoKernelError, match="float8"), OrtRunner(path):  # not known to be FP8: pairs are rewritten
+        pass
 
 
 def test_both_graphs_have_the_same_weights_and_the_one_with_an_offset_has_finer_steps():
