@@ -35,6 +35,7 @@ COMMANDS = {
     "serve-repo": ("serve_repo", "Write a model repository for the Triton inference server."),
     "study": ("study", "Measure accuracy against inference resolution (the paper's Figure 4)."),
     "sweep": ("sweep", "Compare precisions and sizes of a model: error against time."),
+    "attack": ("robustness.attack", "Test a model of your own with attacked images, and the files that are deployed."),
     "train": ("train", "Train a model on rendered scenes with the paper's recipe."),
     "inspect": ("inspect", "Show what an exported model contains and how it was verified."),
     "sign": ("sign", "Sign an artefact with a private key, in the format of OpenSSF Model Signing."),

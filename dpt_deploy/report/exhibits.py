@@ -67,5 +67,5 @@ def _uri(picture: Image.Image) -> str:
     factor = min(1.0, SIDE / max(width, height))
     small = picture.resize((round(width * factor), round(height * factor)), Image.Resampling.BOX)
     buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=_QUALITY, subsampling=0, optimize=True)
+    small.save(buffer, "JPEG", quality=_QUALITY, subsampling=0)  # Pillow cannot optimise an image of strong noise
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -25,6 +25,7 @@ LEAVES = re.compile(
     r"|dpt_deploy\.jobs\.(build\.(build|request|refit\.\w+)|common\.(reference|signature))"
     r"|dpt_deploy\.jobs\.verify\.(variants|type_loss|locate|pytorch|diagnose|served)"
     r"|dpt_deploy\.jobs\.predict\.(files|targets|images|archive\.(archive|worker))"
+    r"|dpt_deploy\.jobs\.attack\.(attack|methods|objectives)"
     r"|dpt_deploy\.jobs\.(batch\.\w+|serve\.(check|config|image_model|repository))"
 )
 

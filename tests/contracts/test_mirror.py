@@ -62,6 +62,8 @@ TESTED_IN = {
     "jobs/predict/targets",
     "runtime/test_served.py": "jobs/bench/served jobs/verify/served",
     "jobs/serve/test_check.py": "cli/serve_repo jobs/serve/config jobs/serve/repository",
+    "jobs/attack/test_attack.py": "cli/robustness/attack jobs/attack/pictures jobs/attack/request "
+    "report/robustness/attack_files",
     "jobs/study/robustness/test_corrupted.py": "cli/robustness/corruptions jobs/study/robustness/findings "
     "jobs/study/robustness/outcome jobs/study/robustness/scoring report/figures/robustness_figure "
     "report/robustness/files report/robustness/numbers report/robustness/page report/robustness/sections",

@@ -14,6 +14,7 @@ from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.files import resolved
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import ImageSpec, ModelSpec
+from dpt_deploy.core.task import DEPTH_TASKS
 from dpt_deploy.datasets.base import Sample
 from dpt_deploy.datasets.evaluate import evaluate_plane, evaluate_sample, resize_bilinear
 from dpt_deploy.datasets.protocols import Protocol
@@ -42,6 +43,11 @@ class Images:
     kind: Callable[[str], str]
     sky: float
     whole_frame: bool
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the tasks whose output is scored."""
+        return DEPTH_TASKS
 
     def read(self, name: str) -> tuple[Sample, dict[str, float]]:
         """Read an image with its ground truth, and the errors of the best plane.

@@ -11,7 +11,6 @@ import numpy as np
 from dpt_deploy.core.errors import BadFileError, ParityError
 from dpt_deploy.core.progress import progress, say
 from dpt_deploy.core.size import Size
-from dpt_deploy.core.task import DEPTH_TASKS
 from dpt_deploy.datasets.base import Sample
 from dpt_deploy.jobs.study.images import Images
 from dpt_deploy.jobs.study.journal import Errors, Journal
@@ -33,13 +32,13 @@ class OpenModels:
         self._predictors: dict[tuple[str, Size], tuple[Predictor, str]] = {}
         for each in candidates:
             runner, sidecar = stack.enter_context(each.runner()), each.artifact.sidecar
-            depth = next(output.name for output in sidecar.outputs if output.task in DEPTH_TASKS)
+            scored = next(output.name for output in sidecar.outputs if output.task in images.tasks)
             for size in sizes:
                 predictor = Predictor(runner, sidecar, image=images.rule(sidecar.image, size))
-                self._predictors[each.candidate.name, size] = predictor, depth
+                self._predictors[each.candidate.name, size] = predictor, scored
 
     def output(self, candidate: str, size: Size, sample: Sample) -> np.ndarray:
-        """Run a network on an image; its depth is (h, w) at the network's own resolution.
+        """Run a network on an image; its depth is (h, w) at the network's own resolution, logits are (classes, h, w).
 
         Raises:
             ParityError: the output has NaN or infinity.

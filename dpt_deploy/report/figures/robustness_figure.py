@@ -49,13 +49,14 @@ def _figure(document: Document) -> Figure:
     first = next(iter(growths.values()))
     names = [*sorted((name for name in first if name != "all"), key=lambda name: first[name]["value"]), "all"]
     columns = 2 if extras else 1
-    figure = Figure(figsize=(5.4 * columns, 1.4 + 0.3 * len(names)), layout="constrained")
+    figure = Figure(figsize=(5.4 * columns, 1.7 + 0.3 * len(names)), layout="constrained")
     panels = list(figure.subplots(1, columns, sharey=True, squeeze=False)[0])
     _panel(panels[0], names, growths, tints, "growth of the error [points]")
     if extras:
         _panel(panels[1], names, differences, tints, "growth minus that of FP32 [points]")
     panels[0].set_yticks(range(len(names)), names)
-    panels[0].legend(frameon=False, loc="lower right", fontsize=8.5)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, loc="outside lower left", ncols=4, fontsize=9)
     title = f"{document['data']['images']} images of {document['data']['name']}, mean over levels, 95 % intervals"
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=INK)
     return figure

@@ -12,6 +12,7 @@ from dpt_deploy.jobs.study.robustness.corrupted import CorruptionSetup, damage_o
 from dpt_deploy.jobs.study.robustness.statistics import CLEAN, Condition
 
 with extra("study", purpose="drawing the figure and the report"):
+    from dpt_deploy.report.exhibits import photograph
     from dpt_deploy.report.figures.robustness_figure import draw_robustness
     from dpt_deploy.report.robustness.page import Strip, render
 
@@ -39,6 +40,6 @@ def _strips(document: Mapping[str, Any], setup: CorruptionSetup) -> list[Strip]:
         step = max(1, (len(conditions) - 1) // (_SHOWN - 1))
         shown = [CLEAN, *conditions[::step]]
         captions = ["undamaged", *(f"severity {each.level:g}" for each in shown[1:])]
-        pictures = [damage(sample, each) for each in shown]
+        pictures = [photograph(damage(sample, each)) for each in shown]
         found.append(Strip(name, tuple(zip(captions, pictures, strict=True))))
     return found

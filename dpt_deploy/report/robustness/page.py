@@ -7,12 +7,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from dpt_deploy.jobs.study.robustness import findings
 from dpt_deploy.report.bench_tables import TextTable
-from dpt_deploy.report.exhibits import photograph
 from dpt_deploy.report.figures.robustness_figure import robustness_svg
 from dpt_deploy.report.html import Html, el, table
 from dpt_deploy.report.robustness.numbers import extra_table, growth_table, level_table
@@ -22,10 +18,10 @@ Document = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Strip:
-    """A row of pictures with its title: the same image under several conditions, (caption, RGB pixels) each."""
+    """A row of pictures with its title: the same image under several conditions, (caption, data URI) each."""
 
     title: str
-    pictures: tuple[tuple[str, NDArray[np.uint8]], ...]
+    pictures: tuple[tuple[str, str], ...]
 
 
 def render(document: Document, strips: Sequence[Strip], *, command: str) -> str:
@@ -89,10 +85,10 @@ def _gallery(strips: Sequence[Strip]) -> Html:
             *(
                 el(
                     "figure",
-                    el("img", src=photograph(pixels), alt=f"{strip.title}, {caption}", loading="lazy"),
+                    el("img", src=source, alt=f"{strip.title}, {caption}", loading="lazy"),
                     el("figcaption", caption),
                 )
-                for caption, pixels in strip.pictures
+                for caption, source in strip.pictures
             ),
             class_="strip",
             style=f"--columns: {len(strip.pictures)}",

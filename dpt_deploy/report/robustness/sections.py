@@ -8,7 +8,7 @@ from dpt_deploy.report.robustness.numbers import extra_table, growth_table, leve
 from dpt_deploy.report.sections import Result, Section, machine, markdown, source
 
 
-def _corruptions(result: Result, folder: str) -> str:
+def _study(result: Result, folder: str) -> str:
     data = result.data
     models = ", ".join(dict.fromkeys(f"{each['model']} at {each['size']}" for each in data["subjects"]))
     about = f"### {models}, {data['data']['images']} images of {data['data']['name']}\n\n"
@@ -27,7 +27,16 @@ ROBUSTNESS_KINDS: dict[str, Section] = {
         "`dpt-deploy study --corruptions all --precision fp32,fp16,int8-cpu`: damaged images in five severities, next\n"
         "to the undamaged ones. The error is DEE, the mean of AbsRel and 1 - δ1. Growth is the mean error minus that\n"
         "on undamaged images, in points. Intervals are 95 % (paired bootstrap over images).",
-        _corruptions,
+        _study,
+        lazy_drawing("dpt_deploy.report.figures.robustness_figure:draw_robustness"),
+    ),
+    "attack-study": Section(
+        "Attacks: error of what is deployed",
+        "`dpt-deploy attack`: every image is changed by at most some levels of 255 so that the error of the network\n"
+        "in PyTorch rises, with knowledge of its weights. The exported files are scored on the same images. Noise of\n"
+        "equal size is the control. Growth is the mean error minus that on clean images, in points. Intervals are\n"
+        "95 % (paired bootstrap over images).",
+        _study,
         lazy_drawing("dpt_deploy.report.figures.robustness_figure:draw_robustness"),
     ),
 }

@@ -24,6 +24,8 @@ def headline(document: Document) -> str:
         return "Random weights: a trial run, not a result."
     if not document["measures_something"]:
         return "This study is not sensitive enough: its control does not raise the error."
+    if document["kind"] == "attack-study":
+        return _transfer(document)
     extras, under = document["extras"], under_of(document)
     if not extras:
         return f"Accuracy under {under}."
@@ -32,6 +34,13 @@ def headline(document: Document) -> str:
         return f"No other precision loses distinguishably more than FP32 under {under}."
     more = [each["subject"] for each in extras if each["verdict"] == "loses more"]
     return f"{', '.join(more)}: more is lost than in FP32 under {under}." if more else f"FP32 loses most under {under}."
+
+
+def _transfer(document: Document) -> str:
+    safe = [each["subject"] for each in document["summary"] if each["growth"]["low"] <= 0]
+    if safe:
+        return f"The attack raises the error, but not distinguishably that of {', '.join(safe)}."
+    return "The attack on the network in PyTorch raises the error of every exported file."
 
 
 def under_of(document: Document) -> str:
@@ -60,7 +69,8 @@ def answers(document: Document) -> list[str]:
     """Return a sentence about each precision: does it lose more than FP32 under the conditions?"""
     return [
         f"{_ANSWERS[each['verdict']].format(**each, under=under_of(document))} Growth of the error minus that of "
-        f"{each['original']}: {text(each['overall'], ' points', 2)}, averaged over all conditions."
+        f"{each['original']}: {text(each['overall'], ' points', 2)}, averaged over all conditions. Its growth is "
+        f"{text(each['share'], ' %')} of that of {each['original']}."
         for each in document["extras"]
     ]
 

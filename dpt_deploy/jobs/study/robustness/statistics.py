@@ -94,13 +94,17 @@ class Response:
 
 @dataclass(frozen=True)
 class ExtraGrowth:
-    """Growth of ``subject`` minus that of ``original`` in points: by condition, by name, and on average."""
+    """Growth of ``subject`` minus that of ``original`` in points: by condition, by name, and on average.
+
+    ``share`` is the average growth of ``subject`` in percent of that of ``original``.
+    """
 
     subject: str
     original: str
     by_condition: tuple[Estimate, ...]
     by_name: dict[str, Estimate]
     overall: Estimate
+    share: Estimate
 
     @property
     def verdict(self) -> Verdict:
@@ -167,7 +171,24 @@ def _extra(scores: ConditionScores, at: dict[str, Draws], subject: str, original
         _each(more),
         {name: Estimate.of(more[:, scores.places(name)].mean(axis=1)) for name in scores.names()},
         Estimate.of(more[:, scores.damaged].mean(axis=1)),
+        Estimate.of(100 * _mean_of(growths[subject], scores) / _mean_of(growths[original], scores)),
     )
+
+
+def difference(scores: ConditionScores, one: Condition, other: Condition, *, seed: int) -> dict[str, Estimate]:
+    """Error of every subject under ``one`` minus that under ``other``, in points, paired."""
+    weights = image_weights(scores.kinds or len(scores.images), seed, RESAMPLES)
+    first, second = (scores.errors[:, scores.conditions.index(each)] for each in (one, other))
+    return {
+        subject: Estimate.of(100 * weights @ (first[index] - second[index]))
+        for index, subject in enumerate(scores.subjects)
+    }
+
+
+def _mean_of(growths: Draws, scores: ConditionScores) -> Draws:
+    """Mean over the conditions without the controls; never zero, so that a share stays a number."""
+    mean = growths[:, scores.damaged].mean(axis=1)
+    return np.where(mean == 0, np.finfo(np.float64).tiny, mean)
 
 
 def _each(draws: Draws) -> tuple[Estimate, ...]:

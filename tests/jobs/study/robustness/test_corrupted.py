@@ -123,7 +123,7 @@ def with_extra(document, low, high):
     middle = {"value": (low + high) / 2, "low": low, "high": high}
     verdict = "loses more" if low > 0 else "loses less" if high < 0 else "not distinguishable"
     names = document["summary"][0]["growth_by_name"]
-    extra = {"subject": "b int8", "original": "tiny-vit", "overall": middle, "verdict": verdict}
+    extra = {"subject": "b int8", "original": "tiny-vit", "overall": middle, "share": middle, "verdict": verdict}
     subjects = [{**each, "random": False} for each in document["subjects"]]
     extra["by_name"] = dict.fromkeys(names, middle)
     return {**document, "measures_something": True, "subjects": subjects, "extras": [extra]}

@@ -1,0 +1,1 @@
+"""``attack``: images made to raise the error of one's own model, and their effect on what is deployed."""

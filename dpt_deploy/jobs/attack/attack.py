@@ -1,0 +1,195 @@
+"""An attack and its measurement: attack one's own model in PyTorch, then score the exported files on the images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpt_deploy.artifact.sidecar import Sidecar
+from dpt_deploy.core.environment import fingerprint
+from dpt_deploy.core.errors import UsageError
+from dpt_deploy.core.files import ensure_folder
+from dpt_deploy.core.optional import extra
+from dpt_deploy.core.size import Size
+from dpt_deploy.datasets.base import Sample
+from dpt_deploy.imaging.files import write_picture
+from dpt_deploy.jobs.attack.pictures import pictures
+from dpt_deploy.jobs.attack.request import NOISE, AttackRequest, Method
+from dpt_deploy.jobs.attack.strength import check_strengths
+from dpt_deploy.jobs.study import models as study_models
+from dpt_deploy.jobs.study.images import Images
+from dpt_deploy.jobs.study.journal import Journal
+from dpt_deploy.jobs.study.models import CandidateModel
+from dpt_deploy.jobs.study.robustness.corrupted import exported_models
+from dpt_deploy.jobs.study.robustness.outcome import ControlResult, RobustnessStudy, fp32_pairs
+from dpt_deploy.jobs.study.robustness.scoring import ConditionScoring, Damage, subjects_of
+from dpt_deploy.jobs.study.robustness.statistics import CLEAN, Condition, ConditionScores, analyse, difference
+from dpt_deploy.jobs.study.study import JOURNAL, StudyRequest
+from dpt_deploy.runtime.registry import find_runtime
+
+with extra("export", purpose="attacking a model"):
+    from torch import Tensor
+
+    from dpt_deploy.jobs.attack.methods import AttackSteps, attacked
+    from dpt_deploy.jobs.attack.objectives import WhiteBox, depth_loss, label_loss
+    from dpt_deploy.jobs.common.reference import reference_of
+
+KIND = "attack-study"
+RECORD = "attack.json"
+IMAGES = "images"
+VERSION = 1  # increased when an attacked image changes
+
+
+@dataclass(frozen=True)
+class AttackSetup:
+    """A checked request with its images, the size of the network, and the conditions (the first is clean)."""
+
+    request: AttackRequest
+    images: Images
+    size: Size
+    conditions: tuple[Condition, ...]
+
+
+def prepare_attack(request: AttackRequest) -> AttackSetup:
+    """Check a request before anything is exported, rendered or written.
+
+    Raises:
+        UsageError: a method, strength or target is unusable, or the model returns something else than the images have.
+        BadFileError: an artefact or the folder of the data set is missing or damaged.
+        MissingExtraError: PyTorch or a module that runs models is not installed.
+    """
+    known = [each for each in get_args(Method) if each != NOISE]
+    for method in request.methods:
+        if method not in known:
+            raise UsageError(
+                f"method {method!r} is unknown; expected one or more of {', '.join(known)}",
+                hint="for example --method pgd",
+            )
+    levels = [each for each in check_strengths(request.levels) if each]
+    if not levels or not request.methods:
+        raise UsageError("nothing to do: every strength is 0", hint="for example --eps 2/255,8/255")
+    if request.steps < 1:
+        raise UsageError(f"{request.steps} steps; expected at least one", hint="for example --steps 10")
+    for runtime in request.runtimes:
+        find_runtime(runtime).load()
+    study_models.check_precisions((request.model,), request.precisions)
+    model, image = study_models.described(request.model)
+    size = request.size or Size(image.height, image.width)
+    study_models.check_sizes((request.model,), (size,))
+    images = pictures(request, model)
+    attacks = [Condition(method, level) for method in request.methods for level in levels]
+    blind = [Condition(NOISE, level, control=True) for level in levels]
+    return AttackSetup(request, images, size, (CLEAN, *attacks, *blind))
+
+
+def run_attack(setup: AttackSetup, out: Path, *, save: bool = False) -> tuple[RobustnessStudy, list[CandidateModel]]:
+    """Attack, add missing scores to ``out`` and analyse all; return the study and its models.
+
+    ``save`` writes the images that are attacked in this run; those that were scored before are not attacked again.
+
+    Raises:
+        ParityError: a model returned NaN or infinity.
+        BadFileError: fewer than two images could be used, or a model is unusable.
+        ResourceError: disk or memory.
+    """
+    request = setup.request
+    models = exported_models(_study(request), (setup.size,), out)
+    subjects = subjects_of(models, (setup.size,))
+    sidecar = models[0].artifact.sidecar
+    folder = out / IMAGES if save else None
+    journal = Journal(out / JOURNAL)
+    damage = damage_of(setup, sidecar, folder)
+    scoring = ConditionScoring(subjects, setup.images, setup.conditions, damage, _key(setup, sidecar), journal)
+    with journal:
+        failures = scoring.run()
+    left_out = {image for image, _ in failures}
+    segmentation = sidecar.model.task == "segmentation"
+    scores = scoring.collected("error" if segmentation else "dee", left_out)
+    candidates = {each.name: (each.model.candidate, each.size) for each in subjects}
+    more = [*(() if segmentation else ("abs_rel", "delta1")), *(("target",) if request.target else ())]
+    study = RobustnessStudy(
+        kind=KIND,
+        data=setup.images.data,
+        candidates=candidates,
+        scores=scores,
+        analysis=analyse(scores, fp32_pairs(candidates), seed=request.seed),
+        control=blind_control(scores, request.seed),
+        failures=failures,
+        environment=fingerprint(),
+        seed=request.seed,
+        more={name: scoring.collected(name, left_out) for name in more},
+        checksums={str(each): scoring.pictures(each, scores.images) for each in setup.conditions},
+        about=_about(setup, sidecar, segmentation=segmentation),
+    )
+    return study, models
+
+
+def damage_of(setup: AttackSetup, sidecar: Sidecar, folder: Path | None = None) -> Damage:
+    """Return the function that attacks the image of a sample, with the weights behind ``sidecar`` in PyTorch."""
+    request = setup.request
+    box = WhiteBox(reference_of(sidecar), setup.images.rule(sidecar.image, setup.size), sidecar.model.stride)
+    how = AttackSteps(request.steps, request.random_start, request.seed)
+
+    def damage(sample: Sample, condition: Condition) -> NDArray[np.uint8]:
+        if condition == CLEAN:
+            return sample.image
+        loss = loss_of(box, sample, request.target, metric=sidecar.model.output_quantity == "metres")
+        found = attacked(sample.image, loss, condition.name, condition.level, how, name=sample.name)
+        if folder:
+            ensure_folder(folder)
+            write_picture(folder / f"{Path(sample.name).stem}-{condition.name}-{condition.level:g}.png", found)
+        return found
+
+    return damage
+
+
+def loss_of(box: WhiteBox, sample: Sample, target: str | None, *, metric: bool) -> Callable[[Tensor], Tensor]:
+    """The loss that an attack raises: the error against the truth, or minus that against the target."""
+    if sample.labels is not None:
+        return lambda image: label_loss(box(image), sample, target=int(target) if target else None)
+    return lambda image: depth_loss(box(image), sample, metric=metric, flip=bool(target))
+
+
+def blind_control(scores: ConditionScores, seed: int) -> ControlResult:
+    """Error under the last method at its highest level minus that under noise of equal size."""
+    strongest = max((scores.conditions[index] for index in scores.damaged), key=lambda each: each.level)
+    method = [each for each in scores.conditions if each.level == strongest.level and not each.control][-1]
+    noise = next(each for each in scores.conditions if (each.name, each.level) == (NOISE, method.level))
+    return ControlResult(f"{method}, compared with {noise},", difference(scores, method, noise, seed=seed))
+
+
+def _study(request: AttackRequest) -> StudyRequest:
+    return StudyRequest(
+        models=(request.model,), weights=request.weights, runtimes=request.runtimes, precisions=request.precisions
+    )
+
+
+def _key(setup: AttackSetup, sidecar: Sidecar) -> str:
+    """Everything that an attacked image depends on besides image, method and strength."""
+    request = setup.request
+    parts: Sequence[object] = (
+        f"attack {VERSION} on {sidecar.model.name} with {sidecar.weights.sha256 or sidecar.weights}",
+        f"at {setup.size}",
+        f"{request.steps} steps",
+        "random start" if request.random_start else "start at the image",
+        f"target {request.target}",
+        f"seed {request.seed}",
+    )
+    return ", ".join(map(str, parts))
+
+
+def _about(setup: AttackSetup, sidecar: Sidecar, *, segmentation: bool) -> dict[str, str]:
+    request = setup.request
+    error = "share of pixels with another class" if segmentation else "DEE = (AbsRel + 1 - delta1) / 2"
+    return {
+        "error": error,
+        "white box": f"{sidecar.model.name} in PyTorch, FP32, weights {sidecar.weights}",
+        "target": request.target or "none: the error against the truth is raised",
+        "steps": f"{request.steps}{', PGD from a random start' if request.random_start else ''}",
+        "levels": "largest change of a value of a byte, in levels of 255",
+    }
