@@ -14,7 +14,7 @@ _UNDER = {"corruption-study": "corruption", "attack-study": "attack"}
 _ANSWERS = {
     "loses more": "{subject} loses more than {original} under {under}.",
     "loses less": "{subject} loses less than {original} under {under}.",
-    "not distinguishable": "Under {under}, {subject} and {original} lose equally much within chance.",
+    "not distinguishable": "Under {under}, no difference between {subject} and {original} can be distinguished.",
 }
 
 
@@ -69,10 +69,17 @@ def answers(document: Document) -> list[str]:
     """Return a sentence about each precision: does it lose more than FP32 under the conditions?"""
     return [
         f"{_ANSWERS[each['verdict']].format(**each, under=under_of(document))} Growth of the error minus that of "
-        f"{each['original']}: {text(each['overall'], ' points', 2)}, averaged over all conditions. Its growth is "
-        f"{text(each['share'], ' %')} of that of {each['original']}."
+        f"{each['original']}: {text(each['overall'], ' points', 2)}, averaged over all conditions."
+        f"{_share(document, each)}"
         for each in document["extras"]
     ]
+
+
+def _share(document: Document, extra: Mapping[str, Any]) -> str:
+    """The growth as a share of that of the original, for attacks: corruptions may grow no error to compare with."""
+    if document["kind"] != "attack-study":
+        return ""
+    return f" Its growth is {text(extra['share'], ' %')} of that of {extra['original']}."
 
 
 def losses(document: Document) -> list[str]:
