@@ -80,7 +80,7 @@ def command(out: Path, save: bool, plot: bool, as_json: bool, strengths: str, **
     The images are changed by a few levels of brightness so that the error of the network in PyTorch rises; its weights
     are needed for that. Then the exported files in each precision are scored on the same images, next to noise of equal
     size. The results are written to attack.json, attack.csv, attack.svg, attack.png and attack.html. The exit code is 5
-    if the attack does not raise the error more than that noise does.
+    if the attack does no more than that noise.
 
     \b
     dpt-deploy attack                                    # offline: the model that ships with the package

@@ -82,6 +82,6 @@ def print_document(document: Mapping[str, Any], shown: Path, *, as_json: bool) -
         click.echo(str(shown))
     if not document["measures_something"]:
         raise ParityError(
-            "the control does not raise the error: the study is not sensitive enough",
+            "the control has no effect: the study is not sensitive enough",
             hint="use more images or better trained models; the results were written all the same",
         )

@@ -110,6 +110,7 @@ def run_attack(setup: AttackSetup, out: Path, *, save: bool = False) -> tuple[Ro
     left_out = {image for image, _ in failures}
     segmentation = sidecar.model.task == "segmentation"
     scores = scoring.collected("error" if segmentation else "dee", left_out)
+    aim = scoring.collected("target", left_out) if request.target else scores
     candidates = {each.name: (each.model.candidate, each.size) for each in subjects}
     more = [*(() if segmentation else ("abs_rel", "delta1")), *(("target",) if request.target else ())]
     study = RobustnessStudy(
@@ -118,7 +119,7 @@ def run_attack(setup: AttackSetup, out: Path, *, save: bool = False) -> tuple[Ro
         candidates=candidates,
         scores=scores,
         analysis=analyse(scores, fp32_pairs(candidates), seed=request.seed),
-        control=blind_control(scores, request.seed),
+        control=blind_control(aim, request.seed, target=bool(request.target)),
         failures=failures,
         environment=fingerprint(),
         seed=request.seed,
@@ -155,12 +156,17 @@ def loss_of(box: WhiteBox, sample: Sample, target: str | None, *, metric: bool) 
     return lambda image: depth_loss(box(image), sample, metric=metric, flip=bool(target))
 
 
-def blind_control(scores: ConditionScores, seed: int) -> ControlResult:
-    """Error under the last method at its highest level minus that under noise of equal size."""
-    strongest = max((scores.conditions[index] for index in scores.damaged), key=lambda each: each.level)
-    method = [each for each in scores.conditions if each.level == strongest.level and not each.control][-1]
-    noise = next(each for each in scores.conditions if (each.name, each.level) == (NOISE, method.level))
-    return ControlResult(f"{method}, compared with {noise},", difference(scores, method, noise, seed=seed))
+def blind_control(scores: ConditionScores, seed: int, *, target: bool = False) -> ControlResult:
+    """Error under the last method at its highest level minus that under noise of equal size.
+
+    With ``target``, ``scores`` are distances to it, and the difference is the other way round.
+    """
+    strongest = max(scores.conditions[index].level for index in scores.damaged)
+    method = [each for each in scores.conditions if each.level == strongest and not each.control][-1]
+    noise = next(each for each in scores.conditions if (each.name, each.level) == (NOISE, strongest))
+    pair = (noise, method) if target else (method, noise)
+    found = difference(scores, *pair, seed=seed)
+    return ControlResult(f"{method}, compared with {noise},", found, "target" if target else "error")
 
 
 def _study(request: AttackRequest) -> StudyRequest:

@@ -71,3 +71,18 @@ def level_table(document: Document) -> TextTable:
         for subject, name in kinds
     ]
     return TextTable(("error, %", "clean", *(f"{level:g}" for level in levels)), tuple(cells))
+
+
+def target_table(document: Document) -> TextTable | None:
+    """Distance to the target of an attack in percent: a row per subject, a column per condition; None without one."""
+    rows = document["rows"]
+    if "target" not in rows[0]:
+        return None
+    conditions = list(dict.fromkeys((row["name"], row["level"]) for row in rows))
+    found = {(row["subject"], row["name"], row["level"]): 100 * row["target"] for row in rows}
+    cells = [
+        (subject, *(f"{found[subject, *each]:.1f}" for each in conditions))
+        for subject in dict.fromkeys(row["subject"] for row in rows)
+    ]
+    heads = tuple(f"{name} {level:g}" if level else name for name, level in conditions)
+    return TextTable(("distance to the target, %", *heads), tuple(cells))

@@ -11,7 +11,7 @@ from dpt_deploy.jobs.study.robustness import findings
 from dpt_deploy.report.bench_tables import TextTable
 from dpt_deploy.report.figures.robustness_figure import robustness_svg
 from dpt_deploy.report.html import Html, el, table
-from dpt_deploy.report.robustness.numbers import extra_table, growth_table, level_table
+from dpt_deploy.report.robustness.numbers import extra_table, growth_table, level_table, target_table
 
 Document = Mapping[str, Any]
 
@@ -71,6 +71,8 @@ def _tables(document: Document) -> Html:
     parts = [_table(growth_table(document))]
     if document["extras"]:
         parts.append(_table(extra_table(document)))
+    if target := target_table(document):
+        parts.append(_table(target))
     levels = el("details", el("summary", "The error at every level"), _table(level_table(document)))
     return el("section", el("h2", "Numbers"), *parts, levels)
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dpt_deploy.jobs.study.robustness import findings
 from dpt_deploy.report.drawing import lazy_drawing
-from dpt_deploy.report.robustness.numbers import extra_table, growth_table, level_table
+from dpt_deploy.report.robustness.numbers import extra_table, growth_table, level_table, target_table
 from dpt_deploy.report.sections import Result, Section, machine, markdown, source
 
 
 def _study(result: Result, folder: str) -> str:
-    data = result.data
+    data, target = result.data, target_table(result.data)
     models = ", ".join(dict.fromkeys(f"{each['model']} at {each['size']}" for each in data["subjects"]))
-    about = f"### {models}, {data['data']['images']} images of {data['data']['name']}\n\n"
+    steered = " steered to a target" if target else ""
+    about = f"### {models}, {data['data']['images']} images of {data['data']['name']}{steered}\n\n"
     lines = "".join(f"- {line}\n" for line in [*findings.cautions(data), *findings.sentences(data)])
     tables = [markdown(growth_table(data))]
     tables += [markdown(extra_table(data))] if data["extras"] else []
+    tables += [markdown(target)] if target else []
     levels = f"<details><summary>The error at every level</summary>\n\n{markdown(level_table(data))}\n</details>\n"
     picture = f"![growth of the error by condition]({folder}/{result.picture})\n"
     where = f"{about}{machine(data['environment'])}.\n"

@@ -23,6 +23,7 @@ from dpt_deploy.jobs.study.models import candidates
 from dpt_deploy.jobs.study.robustness import findings
 from dpt_deploy.jobs.study.robustness.statistics import CLEAN, Condition, ConditionScores
 from dpt_deploy.jobs.study.scoring import OpenModels
+from dpt_deploy.report.robustness.numbers import target_table
 from dpt_deploy.report.robustness.sections import ROBUSTNESS_KINDS
 from dpt_deploy.report.sections import Result
 from dpt_deploy.scenes.render import render_scene
@@ -123,8 +124,8 @@ def test_an_attack_that_is_no_better_than_noise_is_noticed():
     for growth in (0.3, 0.1):
         errors = np.stack([difficulty, difficulty + growth, difficulty + 0.1])[None]
         scores = ConditionScores(("a",), conditions, tuple(map(str, range(20))), errors)
-        verdicts.append(attack.blind_control(scores, 0).noticed)
-    assert verdicts == [True, False]
+        verdicts.append((attack.blind_control(scores, 0).noticed, attack.blind_control(scores, 0, target=True).noticed))
+    assert verdicts == [(True, False), (False, False)]
 
 
 # --- segmentation -----------------------------------------------------------------------------------------------------
@@ -157,7 +158,9 @@ def test_a_segmentation_model_is_attacked_and_scored(target, tmp_path, monkeypat
     rows = {row["name"]: row for row in document["rows"]}
     assert document["about"]["error"] == "share of pixels with another class"
     assert 0 <= rows["clean"]["error"] <= 100
+    assert (target_table(document) is not None) == bool(target)
     if target:
+        assert target_table(document).rows[0][1] == f"{100 * rows['clean']['target']:.1f}"
         assert rows["pgd"]["target"] <= rows["clean"]["target"]
     else:
         assert rows["pgd"]["error"] > rows["clean"]["error"]

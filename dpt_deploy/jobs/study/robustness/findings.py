@@ -16,6 +16,10 @@ _ANSWERS = {
     "loses less": "{subject} loses less than {original} under {under}.",
     "not distinguishable": "Under {under}, no difference between {subject} and {original} can be distinguished.",
 }
+_EFFECTS = {  # of a control that was noticed, and of one that was not
+    "error": ("raises the error of every model", "does not raise the error of every model"),
+    "target": ("brings every model nearer to the target", "does not bring every model nearer to the target"),
+}
 
 
 def headline(document: Document) -> str:
@@ -23,7 +27,7 @@ def headline(document: Document) -> str:
     if randomly(document):
         return "Random weights: a trial run, not a result."
     if not document["measures_something"]:
-        return "This study is not sensitive enough: its control does not raise the error."
+        return "This study is not sensitive enough: its control has no effect."
     if document["kind"] == "attack-study":
         return _transfer(document)
     extras, under = document["extras"], under_of(document)
@@ -37,6 +41,8 @@ def headline(document: Document) -> str:
 
 
 def _transfer(document: Document) -> str:
+    if document["control"] and document["control"]["effect"] == "target":
+        return "The attack on the network in PyTorch brings every exported file nearer to the target."
     safe = [each["subject"] for each in document["summary"] if each["growth"]["low"] <= 0]
     if safe:
         return f"The attack raises the error, but not distinguishably that of {', '.join(safe)}."
@@ -103,8 +109,8 @@ def control(document: Document) -> str:
     if not found:
         return "No control was run."
     each = ", ".join(f"{name} {text(estimate, ' points')}" for name, estimate in found["growth"].items())
-    word = "raises" if found["noticed"] else "does not raise"
-    return f"Control: {found['condition']} {word} the error of every model ({each})."
+    effect = _EFFECTS[found["effect"]][0 if found["noticed"] else 1]
+    return f"Control: {found['condition']} {effect} ({each})."
 
 
 def sentences(document: Document) -> list[str]:

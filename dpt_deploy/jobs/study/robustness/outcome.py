@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from dpt_deploy.core.precision import FP32
 from dpt_deploy.core.size import Size
@@ -15,14 +15,18 @@ from dpt_deploy.measure.bootstrap import Estimate
 
 @dataclass(frozen=True)
 class ControlResult:
-    """Growth of every subject under the strongest control condition, in points; it must be positive."""
+    """Growth of every subject under the strongest control condition, in points; it must be positive.
+
+    ``effect`` is ``error``, or ``target`` if the numbers say how much nearer the outputs come to a target.
+    """
 
     condition: str
     growth: dict[str, Estimate]
+    effect: Literal["error", "target"] = "error"
 
     @property
     def noticed(self) -> bool:
-        """True if the control raises the error of every subject."""
+        """True if the effect shows in every subject."""
         return all(each.low > 0 for each in self.growth.values())
 
 
