@@ -70,7 +70,9 @@ from dpt_deploy.jobs.common.runners import runtime_help
 @click.option("--data", metavar="NAME:DIR", help="Attack the images of this data set instead.")
 @click.option("--limit", type=click.IntRange(2), metavar="N", help="Use the first N images only.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of scenes, noise and starts.")
-@click.option("--save", is_flag=True, help="Also write the attacked images, as PNG files in the folder images.")
+@click.option(
+    "--save", is_flag=True, help="Also write the images attacked in this run, as PNG files in the folder images."
+)
 @click.option("--plot/--no-plot", default=True, show_default=True, help="Draw the figure and write the page.")
 @click.option("-o", "--out", type=PATH, default="out/attack", show_default=True, help="Folder to write to.")
 @json_option

@@ -143,7 +143,8 @@ def damage_of(setup: AttackSetup, sidecar: Sidecar, folder: Path | None = None) 
         found = attacked(sample.image, loss, condition.name, condition.level, how, name=sample.name)
         if folder:
             ensure_folder(folder)
-            write_picture(folder / f"{Path(sample.name).stem}-{condition.name}-{condition.level:g}.png", found)
+            stem = sample.name.replace("/", "-")  # names of data sets may be paths
+            write_picture(folder / f"{stem}-{condition.name}-{condition.level:g}.png", found)
         return found
 
     return damage

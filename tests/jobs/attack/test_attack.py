@@ -92,6 +92,7 @@ def test_onnx_and_pytorch_agree_on_attacked_images(path):
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs("matplotlib")
 def test_the_command_writes_numbers_page_and_images(path, tmp_path, capsys):
     argv = ["attack", "--backbone", path, "--method", "fgsm", "--eps", "0,8/255", "--precision", "fp32"]
     code = call([*map(str, [*argv, "--scenes", 2, "-o", tmp_path, "--save"])])
@@ -191,6 +192,7 @@ def test_a_segmentation_model_is_attacked_and_scored(target, tmp_path, monkeypat
         (("--res", "100"), "not a multiple of 32"),
     ],
 )
+@pytest.mark.needs("matplotlib")
 def test_mistakes(options, message, tmp_path, capsys):
     argv = ["attack", "--backbone", tiny_path("tiny-vit"), "-o", tmp_path / "out", *options]
     assert message in complaint(capsys, 2, *argv)

@@ -103,6 +103,7 @@ def test_precisions_are_paired_with_fp32_at_their_size(document):
     assert fp32_pairs({"i": (low, small), "g": (candidate, large)}) == []
 
 
+@pytest.mark.needs("matplotlib")
 def test_the_command_writes_numbers_figures_and_page(path, tmp_path, capsys):
     argv = ["study", "--backbone", path, "--corruptions", "jpeg", "--severity", "5", "--scenes", 2, "-o", tmp_path]
     out = fine(capsys, *argv, "--control", "none")
@@ -161,6 +162,7 @@ def test_the_section_of_the_report_shows_all_tables(document):
         (("--corruptions", "fog", "--backbone", tiny_path("tiny-seg")), "the study measures depth"),
     ],
 )
+@pytest.mark.needs("matplotlib")
 def test_mistakes(options, message, tmp_path, capsys):
     argv = ["study", "--backbone", tiny_path("tiny-vit"), "-o", tmp_path / "out", *options]
     assert message in complaint(capsys, 2, *argv)
