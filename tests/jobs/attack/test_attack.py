@@ -27,6 +27,7 @@ from dpt_deploy.report.robustness.numbers import target_table
 from dpt_deploy.report.robustness.sections import ROBUSTNESS_KINDS
 from dpt_deploy.report.sections import Result
 from dpt_deploy.scenes.render import render_scene
+from dpt_deploy.scenes.things import CLASSES as CLASSES_OF_SCENES
 
 SIDE = 96
 CLASSES = 7  # of the miniature segmentation network
@@ -172,6 +173,18 @@ def test_a_segmentation_model_is_attacked_and_scored(target, tmp_path, monkeypat
         )
     wrong = np.mean(output.argmax(axis=0) + 1 != sample.labels)
     assert document["errors"][models[0].candidate.name]["clean"][0] == pytest.approx(wrong, abs=1e-5)
+
+
+def test_rendered_scenes_have_their_exact_labels():
+    images = pictures._labelled_scenes(AttackRequest(scenes=2, target="4"))
+    sample, _ = images.read(images.names[0])
+    scene = render_scene(int(images.names[0].removeprefix("scene-")), height=SIDE, width=SIDE)
+    assert np.array_equal(sample.labels, scene.labels + 1)
+    perfect = np.eye(len(CLASSES_OF_SCENES), dtype=np.float32)[scene.labels].transpose(2, 0, 1)
+    other = float(np.mean(scene.labels != 3))
+    assert images.errors(perfect, sample) == {"error": 0, "target": pytest.approx(other)}
+    assert images.errors(scene.labels.astype(np.int32), sample)["error"] == 0  # an artefact that ends in ArgMax
+    assert images.errors(np.roll(perfect, 1, axis=0), sample)["error"] == 1
 
 
 # --- mistakes ---------------------------------------------------------------------------------------------------------
