@@ -29,7 +29,7 @@ COMMANDS = {
     "build": ("build", "Build a TensorRT engine from an exported model."),
     "refit": ("refit", "Replace the weights of an engine (experimental: not yet run on a GPU)."),
     "verify": ("verify", "Compare an exported model with PyTorch at several sizes and batches."),
-    "run": ("run", "Apply an exported model to an image, a folder or a video."),
+    "run": ("run", "Apply an exported model to an image, a folder, a video, or a bag of ROS."),
     "batch": ("batch", "Apply an exported model to an archive of images, on the machines of a Ray cluster."),
     "bench": ("bench", "Time an exported model and compare it with PyTorch."),
     "serve-repo": ("serve_repo", "Write a model repository for the Triton inference server."),

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from dpt_deploy.cli.shared.archives import archive_options, show_summary
+from dpt_deploy.cli.shared.bags import bag_options, check_no_bag, for_bag, is_bag_name, show_bag
 from dpt_deploy.cli.shared.options import PATH, artifact_argument, json_option
 from dpt_deploy.cli.shared.output import print_json, print_path, say
 from dpt_deploy.cli.shared.prediction import prediction_options
@@ -26,9 +27,10 @@ from dpt_deploy.core.recipe import zoo_names
 )
 @prediction_options
 @archive_options
+@bag_options
 @json_option
 def command(artifact: Path, source: Path, as_json: bool, **options: Any) -> None:
-    """Apply an exported model to an image, a folder or a video.
+    """Apply an exported model to an image, a folder, a video, or a bag of ROS.
 
     ARTIFACT is the file of an exported model or an engine, or the name of a model whose weights are in the package:
     tiny, tiny-vit, tiny-conv. Such a model is exported once, into the cache.
@@ -53,11 +55,21 @@ def command(artifact: Path, source: Path, as_json: bool, **options: Any) -> None
 
     --recursive, --manifest, --resume and --shard are for large folders: every image gets a row in a manifest, and a
     run that was stopped goes on where it was.
+
+    --topic, --camera-info, --points and --others are for bags: camera messages in, messages of depth, labels and points
+    out.
+
+    \b
+    dpt-deploy run out/hybrid-fp32.onnx in.bag -o out.bag --topic /camera/image_raw
     """
     from dpt_deploy.jobs.predict.files import run_files
 
     if str(artifact) in zoo_names() and not artifact.exists():
         artifact = _by_name(str(artifact))
+    if is_bag_name(source):
+        _run_bag(artifact, source, as_json=as_json, **for_bag(options))
+        return
+    options = check_no_bag(options)
     archive = {name: options.pop(name) for name in ("recursive", "manifest", "resume", "shard")}
     if any(archive.values()):
         _run_archive(artifact, source, as_json=as_json, **archive, **options)
@@ -95,6 +107,13 @@ def _run_archive(artifact: Path, source: Path, *, as_json: bool, **options: Any)
     from dpt_deploy.jobs.predict.archive.archive import run_archive
 
     show_summary(run_archive(artifact, source, **options), as_json=as_json)
+
+
+def _run_bag(artifact: Path, source: Path, *, as_json: bool, **options: Any) -> None:
+    from dpt_deploy.core.optional import load_attribute
+
+    run: Any = load_attribute("dpt_deploy.jobs.predict.ros.bag:run_bag", which="ros", purpose="reading a bag")
+    show_bag(run(artifact, source, **options), as_json=as_json)
 
 
 def _by_name(name: str) -> Path:

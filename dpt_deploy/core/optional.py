@@ -34,6 +34,7 @@ EXTRA_OF = {
     "tensorrt_rtx": "rtx",
     "cuda": "trt",
     "tritonclient": "serve",
+    "rosbags": "ros",
 }
 
 

@@ -60,6 +60,7 @@ TESTED_IN = {
     "jobs/predict/archive/test_archive.py": "cli/shared/archives jobs/predict/archive/worker",
     "jobs/predict/test_files.py": "cli/run cli/shared/prediction jobs/common/limits jobs/predict/images "
     "jobs/predict/targets",
+    "jobs/predict/ros/test_bag.py": "cli/shared/bags jobs/predict/ros/store",
     "runtime/test_served.py": "jobs/bench/served jobs/verify/served",
     "jobs/serve/test_check.py": "cli/serve_repo jobs/serve/config jobs/serve/repository",
     "jobs/attack/test_attack.py": "cli/robustness/attack jobs/attack/pictures jobs/attack/request "
