@@ -70,9 +70,7 @@ def exported(
             tiny_recipe(name),
             weights="random",
             precision=precision,
-            res=()
-            if precision == "fp32"
-            else (tiny_spec(name).only_size or Size(64, 96),),  # where ranges are measured
+            res=() if precision == "fp32" else (_range_size(tiny_spec(name)),),
             opset=opset,
             static=static,
             input_kind=input_kind,
@@ -93,6 +91,12 @@ def quick_accuracy(speedup: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> Ite
         mock.patch.object(accuracy.AccuracyBench, "speedup", return_value=speedup),
     ):
         yield
+
+
+def _range_size(spec: ModelSpec) -> Size:
+    """The size at which ranges of activations are measured."""
+    legal = Size(64, 96) if 32 % spec.stride == 0 else Size(4 * spec.stride, 7 * spec.stride)
+    return spec.only_size or legal
 
 
 def exported_for_cpu(folder: Path, **options: Any) -> tuple[Artifact, list[str]]:

@@ -55,8 +55,21 @@ class Placement:
 
 
 def targets(model: ir.Model) -> list[ir.Node]:
-    """Find the nodes that can be quantised, in execution order: convolutions and products with a constant matrix."""
-    return [node for node in model.graph if axis_of(node) is not None]
+    """Find the nodes that can be quantised, in execution order: convolutions and products with a constant matrix.
+
+    What is computed from the size of the image alone, such as resized positions, is not among them.
+    """
+    pixels = _from_pixels(model)
+    return [node for node in model.graph if axis_of(node) is not None and node.inputs[0] in pixels]
+
+
+def _from_pixels(model: ir.Model) -> set[ir.Value]:
+    """The tensors that depend on the values of an input, not only on its shape."""
+    found = set(model.graph.inputs)
+    for node in model.graph:
+        if node.op_type != "Shape" and not found.isdisjoint(value for value in node.inputs if value is not None):
+            found.update(node.outputs)
+    return found
 
 
 def ends(model: ir.Model) -> dict[str, str]:

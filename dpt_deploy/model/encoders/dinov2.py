@@ -45,7 +45,8 @@ def resized(grid: Tensor, height: int, width: int, offset: float) -> Tensor:
     rows, columns = (torch.scalar_tensor(n, dtype=grid.dtype, device=grid.device) for n in (height, width))
     at_training = _one_at_zero(rows - side) * _one_at_zero(columns - side)
     shift = offset * (1 - at_training)
-    across = _cubic_weights(width, columns + shift, side, grid) @ grid  # (g, width, D)
+    by_column = grid.transpose(0, 1).flatten(1)  # (g, g * D): OpenVINO multiplies no matrix by a stack of them
+    across = (_cubic_weights(width, columns + shift, side, grid) @ by_column).reshape(width, side, -1).transpose(0, 1)
     down = _cubic_weights(height, rows + shift, side, grid)
     return (down @ across.flatten(1)).reshape(1, height * width, -1)
 
