@@ -11,8 +11,9 @@ from dpt_deploy.cli.shared.archives import archive_options, show_summary
 from dpt_deploy.cli.shared.bags import bag_options, check_no_bag, for_bag, is_bag_name, show_bag
 from dpt_deploy.cli.shared.options import PATH, artifact_argument, json_option
 from dpt_deploy.cli.shared.output import print_json, print_path, say
+from dpt_deploy.cli.shared.points import points_from, points_options
 from dpt_deploy.cli.shared.prediction import prediction_options
-from dpt_deploy.core.errors import BadFileError
+from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.recipe import zoo_names
 
 
@@ -26,6 +27,7 @@ from dpt_deploy.core.recipe import zoo_names
     help="Output file (its suffix chooses the format) or folder.  [default: next to the input]",
 )
 @prediction_options
+@points_options
 @archive_options
 @bag_options
 @json_option
@@ -41,6 +43,8 @@ def command(artifact: Path, source: Path, as_json: bool, **options: Any) -> None
     color    colour-mapped depth
     side     the image and its colour-mapped depth, side by side
     metric   16-bit metres x 256 (KITTI) or x 1000 (NYU)
+    ply      coloured points in space; needs the camera (--fov, --focal or --intrinsics)
+    glb      the same as glTF 2.0, for viewers and browsers
     labels   palette PNG of classes, 0 is background
     overlay  class colours blended over the image
 
@@ -51,6 +55,7 @@ def command(artifact: Path, source: Path, as_json: bool, **options: Any) -> None
     dpt-deploy run tiny photo.jpg
     dpt-deploy run out/hybrid-fp32.onnx photo.jpg -o depth.png
     dpt-deploy run out/hybrid-seg150-fp32.onnx photos/ -o labels/ --format overlay
+    dpt-deploy run tiny photo.jpg -o cloud.ply --fov 65
     dpt-deploy run out/hybrid-fp32.onnx archive/ -o depth/ --recursive --resume
 
     --recursive, --manifest, --resume and --shard are for large folders: every image gets a row in a manifest, and a
@@ -71,10 +76,16 @@ def command(artifact: Path, source: Path, as_json: bool, **options: Any) -> None
         return
     options = check_no_bag(options)
     archive = {name: options.pop(name) for name in ("recursive", "manifest", "resume", "shard")}
+    points = points_from(options)
     if any(archive.values()):
+        if points is not None:
+            raise UsageError(
+                "archives have no points",
+                hint="run on the folder without --recursive, --manifest, --resume and --shard; --focal alone is fine",
+            )
         _run_archive(artifact, source, as_json=as_json, **archive, **options)
         return
-    results = run_files(artifact, source, **options)
+    results = run_files(artifact, source, points=points, **options)
     failed = [result for result in results if result.error]
     if as_json:
         print_json(

@@ -13,10 +13,14 @@ from typing import Literal
 
 import numpy as np
 
+from dpt_deploy.core.errors import UsageError
+from dpt_deploy.core.files import atomic_write_bytes
 from dpt_deploy.core.task import Task
 from dpt_deploy.imaging import encode, files
 from dpt_deploy.imaging.files import Pixels
 from dpt_deploy.imaging.maps import Map
+from dpt_deploy.imaging.point_files import glb_bytes, ply_bytes
+from dpt_deploy.imaging.points import PointCloud, point_cloud
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class OutputFormat:
         write: writes a map of an image (H, W, 3) to a path.
         picture: the map of an image as RGB (H, W, 3), which makes frames of videos; None if it is no picture.
         unit: ``m`` if it holds metres only.
+        of_points: True if it holds points in space, which needs :attr:`Map.points`.
     """
 
     name: str
@@ -38,6 +43,7 @@ class OutputFormat:
     write: Callable[[Path, Map, Pixels], None]
     picture: Callable[[Map, Pixels], Pixels] | None = None
     unit: Literal["", "m"] = ""
+    of_points: bool = False
 
     def fits(self, task: Task) -> bool:
         """True if it can hold a map of the task."""
@@ -55,6 +61,12 @@ def _metric(path: Path, found: Map, _image: Pixels) -> None:
 def _side(found: Map, image: Pixels) -> Pixels:
     """The image and its map in colours, side by side (H, 2 W, 3)."""
     return np.hstack([image, files.colorize(found.values, found.task.palette)])
+
+
+def _cloud(found: Map, image: Pixels) -> PointCloud:
+    if found.points is None:
+        raise UsageError("points need the camera of the image", hint="set Map.points, or give run --fov DEG")
+    return point_cloud(found.values, image, found.task.quantity, found.points)
 
 
 def _overlay(path: Path, found: Map, image: Pixels) -> None:
@@ -80,6 +92,20 @@ _TABLE = (
     ),
     OutputFormat("metric", "-metric.png", of_classes=False, write=_metric, unit="m"),
     OutputFormat(
+        "ply",
+        ".ply",
+        of_classes=False,
+        write=lambda path, found, image: atomic_write_bytes(path, ply_bytes(_cloud(found, image))),
+        of_points=True,
+    ),
+    OutputFormat(
+        "glb",
+        ".glb",
+        of_classes=False,
+        write=lambda path, found, image: atomic_write_bytes(path, glb_bytes(_cloud(found, image))),
+        of_points=True,
+    ),
+    OutputFormat(
         "labels",
         "-labels.png",
         of_classes=True,
@@ -94,3 +120,5 @@ _TABLE = (
     ),
 )
 FORMATS = {each.name: each for each in _TABLE}
+POINT_FORMATS = frozenset(each.name for each in _TABLE if each.of_points)
+POINT_SUFFIXES = frozenset(each.suffix for each in _TABLE if each.of_points)

@@ -12,6 +12,7 @@ from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import ModelSpec, RestoreRule
 from dpt_deploy.core.task import CANONICAL_DEPTH, METRIC_DEPTH, Task
 from dpt_deploy.imaging import resample
+from dpt_deploy.imaging.points import PointOptions
 
 
 class FocalLength(NamedTuple):
@@ -35,7 +36,8 @@ class Map:
     ``values`` (H, W) are float32 numbers, or uint16 labels: 1 is the first class, 0 the palette's background, which is
     never predicted. ``num_classes`` is 0 for numbers. ``png_scale`` is the factor of 16-bit metric PNGs, 0 where the
     numbers are not metres. ``camera`` belongs to canonical depth, which it turns into metres. The values of a map that
-    was resized on a GPU may still lie there.
+    was resized on a GPU may still lie there. ``points`` says how files of points are made of it; None
+    where no camera is known.
     """
 
     task: Task
@@ -43,6 +45,7 @@ class Map:
     num_classes: int = 0
     png_scale: float = 0.0
     camera: CanonicalCamera | None = None
+    points: PointOptions | None = None
 
     def in_metres(self, focal: FocalLength, network: Size) -> Map:
         """This map of canonical depth in metres: times the focal length of the network's input over the camera's.

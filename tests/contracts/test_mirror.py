@@ -58,6 +58,7 @@ TESTED_IN = {
     "jobs/export/test_typed.py": "jobs/export/export runtime/emulated",
     "contracts/doors/test_new_approximate_rewrite.py": "jobs/export/approximation",
     "jobs/predict/archive/test_archive.py": "cli/shared/archives jobs/predict/archive/worker",
+    "jobs/predict/test_intrinsics.py": "cli/shared/points",
     "jobs/predict/test_files.py": "cli/run cli/shared/prediction jobs/common/limits jobs/predict/images "
     "jobs/predict/targets",
     "jobs/predict/ros/test_bag.py": "cli/shared/bags jobs/predict/ros/store",

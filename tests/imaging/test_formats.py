@@ -13,10 +13,10 @@ pytestmark = pytest.mark.needs("cv2", "PIL")
 
 def test_each_task_has_its_formats():
     assert {task.name: [each.name for each in FORMATS.values() if each.fits(task)] for task in TASKS.values()} == {
-        "depth": ["png", "pfm", "color", "side"],
-        "metric-depth": ["png", "pfm", "color", "side", "metric"],
-        "relative-depth": ["png", "pfm", "color", "side"],
-        "canonical-depth": ["png", "pfm", "color", "side"],
+        "depth": ["png", "pfm", "color", "side", "ply", "glb"],
+        "metric-depth": ["png", "pfm", "color", "side", "metric", "ply", "glb"],
+        "relative-depth": ["png", "pfm", "color", "side", "ply", "glb"],
+        "canonical-depth": ["png", "pfm", "color", "side", "ply", "glb"],
         "scores": ["labels", "overlay"],
         "labels": ["labels", "overlay"],
     }

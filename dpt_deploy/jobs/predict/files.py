@@ -17,8 +17,9 @@ from dpt_deploy.core.files import check_folder, ensure_folder
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.progress import progress, say
 from dpt_deploy.core.size import Size
+from dpt_deploy.imaging.points import CentredCamera, PointOptions
 from dpt_deploy.jobs.common.runners import default_runtime
-from dpt_deploy.jobs.predict.images import ImageWriter, explain, in_metres
+from dpt_deploy.jobs.predict.images import ImageWriter, explain, with_camera
 from dpt_deploy.jobs.predict.load import opened
 from dpt_deploy.jobs.predict.rule import with_rule
 from dpt_deploy.jobs.predict.targets import Targets, choose_formats, find_sources, name_targets
@@ -29,6 +30,7 @@ from dpt_deploy.runtime.stages import in_parallel
 with extra("images", purpose="reading and writing images"):
     from dpt_deploy.imaging import files as images
     from dpt_deploy.imaging.files import Pixels
+    from dpt_deploy.imaging.formats import POINT_FORMATS, POINT_SUFFIXES
     from dpt_deploy.imaging.video import Video, VideoWriter, iter_video
 
 _STREAMS = 2  # images that the network computes at once; each takes the memory of a run
@@ -65,6 +67,7 @@ def run_files(
     square: bool = False,
     tag: str = "",
     focal: tuple[float, float] | None = None,
+    points: PointOptions | None = None,
 ) -> list[FileResult]:
     """Run an artefact over an image, a video, or every image of a folder, and write the results.
 
@@ -73,11 +76,13 @@ def run_files(
     past a file that cannot be read and reports it. ``height`` and ``square`` change the resize rule
     (:func:`~dpt_deploy.jobs.predict.rule.with_rule`). ``tag`` is added to the names of the written files.
     ``focal`` is the focal length of the camera along width and height, in pixels of the images: canonical depth is
-    then written in metres.
+    then written in metres. ``points`` has the camera in more detail, and the options of files of points; a focal length
+    is enough for these too.
 
     Raises:
         BadFileError: the source is missing, holds no image, or (for a single file) cannot be read.
-        UsageError: a format that the model does not have, or an output that would overwrite an input.
+        UsageError: a format that the model does not have or that needs a camera, a camera that changes nothing, or an
+            output that would overwrite an input.
         ResourceError: the output cannot be written.
     """
     path, source = Path(path), Path(source)
@@ -89,11 +94,17 @@ def run_files(
     described = artifact.sidecar
     if focal is not None:
         focal = focal_length(focal)
-        described = replace(described, outputs=in_metres(described.outputs))
+        points = points or PointOptions(CentredCamera(*focal))
     sources = find_sources(source, images.IMAGE_SUFFIXES)
     video = not source.is_dir() and source.suffix.lower() in images.VIDEO_SUFFIXES
     file = out if out is not None and out.suffix and not folder and not source.is_dir() and not out.is_dir() else None
-    chosen = choose_formats(described, formats, file, video=video, folder=source.is_dir())
+    if points is not None:
+        ending = "" if file is None else file.suffix.lower()
+        needed = ending in POINT_SUFFIXES or not POINT_FORMATS.isdisjoint(formats)
+        if needed and kitti_crop:
+            raise UsageError("--kitti-crop moves the centre of the camera", hint="crop the images, and leave it out")
+        described = replace(described, outputs=with_camera(described.outputs, needed=needed))
+    chosen = choose_formats(described, formats, file, video=video, folder=source.is_dir(), camera=points is not None)
     targets = name_targets(sources, source, out, file, chosen, tag)
     check_folder(next(iter(targets[0])).parent)
     if artifact.sidecar.weights.is_random:
@@ -106,7 +117,7 @@ def run_files(
         opened(artifact, runtime=runtime, size=size, device_imaging=device_imaging, streams=streams) as predictor,
         progress("images", len(sources)) as images_done,
     ):
-        writer = _Writer(predictor, kitti_crop, focal)
+        writer = _Writer(predictor, kitti_crop, points)
         with closing(writer.videos(sources, targets) if video else writer.images(sources, targets)) as written:
             for item, finish in zip(sources, written, strict=True):
                 result = _one(finish, item, single=not source.is_dir())
@@ -131,9 +142,9 @@ class _Writer:
     others. A predictor that overlaps its own work gets them one after the other.
     """
 
-    def __init__(self, predictor: Predictor, kitti_crop: bool, focal: tuple[float, float] | None) -> None:
+    def __init__(self, predictor: Predictor, kitti_crop: bool, points: PointOptions | None) -> None:
         self._predictor = predictor
-        self._writer = ImageWriter(predictor, kitti_crop, focal)
+        self._writer = ImageWriter(predictor, kitti_crop, None, points)
         self._workers = min(max(2, cpu_count()) + 1, _MAX_WORKERS)
 
     def images(self, sources: Sequence[Path], targets: Sequence[Targets]) -> Generator[Callable[[], FileResult]]:

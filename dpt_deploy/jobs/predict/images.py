@@ -14,6 +14,7 @@ from dpt_deploy.core.progress import say
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.task import CANONICAL_DEPTH, METRIC_DEPTH
 from dpt_deploy.imaging import rules
+from dpt_deploy.imaging.points import PointOptions
 from dpt_deploy.jobs.predict.targets import Targets
 from dpt_deploy.runtime.predictor import Prediction, Predictor, not_canonical
 
@@ -32,13 +33,21 @@ class ImageWriter:
     """Predicts the maps of images and writes them.
 
     The network computes as many images at once as the predictor has streams; decoding, resizing and writing overlap
-    with it. ``focal`` turns canonical depth into metres.
+    with it. ``focal`` turns canonical depth into metres. ``points`` has the camera for files of points, which does so
+    too.
     """
 
-    def __init__(self, predictor: Predictor, kitti_crop: bool, focal: tuple[float, float] | None) -> None:
+    def __init__(
+        self,
+        predictor: Predictor,
+        kitti_crop: bool,
+        focal: tuple[float, float] | None,
+        points: PointOptions | None = None,
+    ) -> None:
         self._predictor = predictor
         self._kitti_crop = kitti_crop
         self._focal = focal
+        self._points = points
         self._turns = BoundedSemaphore(predictor.streams)
         self._folders: set[Path] = (
             set()
@@ -61,8 +70,16 @@ class ImageWriter:
         return self.metres(self._raw(pixels))
 
     def metres(self, prediction: Prediction) -> Prediction:
-        """The same maps, in metres if there is a focal length."""
-        return prediction if self._focal is None else prediction.in_metres(self._focal)
+        """The same maps, in metres if there is a focal length, and with the camera if there is one."""
+        if self._focal is not None:
+            prediction = prediction.in_metres(self._focal)
+        if self._points is None:
+            return prediction
+        if canonical := [found for found in prediction.maps.values() if found.camera]:
+            lens = self._points.camera.at(Size(*canonical[0].values.shape))
+            prediction = prediction.in_metres((lens.fx, lens.fy))
+        maps = {name: replace(found, points=self._points) for name, found in prediction.maps.items()}
+        return replace(prediction, maps=maps)
 
     def _raw(self, pixels: Pixels) -> Prediction:
         if self._predictor.overlaps:
@@ -84,6 +101,17 @@ def explain(outputs: Iterable[OutputRecord]) -> dict[str, str]:
     for name, quantity in quantities.items():
         say(f"{name}: {quantity}{_EXPLAINED[quantity]}")
     return quantities
+
+
+def with_camera(outputs: tuple[OutputRecord, ...], *, needed: bool) -> tuple[OutputRecord, ...]:
+    """The outputs of a model for images of a known camera: canonical depth becomes metres, other outputs stay.
+
+    Raises:
+        UsageError: there is no canonical depth, and the camera is not ``needed`` for files of points either.
+    """
+    if needed and CANONICAL_DEPTH.name not in [output.task for output in outputs]:
+        return outputs
+    return in_metres(outputs)
 
 
 def in_metres(outputs: tuple[OutputRecord, ...]) -> tuple[OutputRecord, ...]:

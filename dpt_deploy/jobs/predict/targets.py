@@ -57,17 +57,23 @@ def find_sources(source: Path, suffixes: frozenset[str]) -> list[Path]:
 
 
 def choose_formats(
-    sidecar: Sidecar, names: tuple[str, ...], file: Path | None, *, video: bool, folder: bool = False
+    sidecar: Sidecar,
+    names: tuple[str, ...],
+    file: Path | None,
+    *,
+    video: bool,
+    folder: bool = False,
+    camera: bool = False,
 ) -> list[Choice]:
     """The formats to write for each output.
 
     ``names`` are the formats asked for: each is written for every output that it fits. By default an output is written
     in the formats of its task, and for a single image (no ``folder``) in colours as well, to be looked at. To the one
     ``file``, that is the first whose suffix is the file's, or simply the first. For a video it is the format that makes
-    pictures.
+    pictures. Files of points need a ``camera``.
 
     Raises:
-        UsageError: a format is unknown, or fits no output.
+        UsageError: a format is unknown, fits no output, or needs a camera that is not given.
     """
     for name in names:
         _check_format(name, sidecar.outputs, video=video)
@@ -82,6 +88,12 @@ def choose_formats(
         ends = video_end if video else [each.suffix for each in formats]
         several = len(sidecar.outputs) > 1
         chosen += [_choice(output, each, end, several, video) for each, end in zip(formats, ends, strict=True)]
+    points = next((each.format.name for each in chosen if each.format.of_points), "")
+    if points and not camera:
+        raise UsageError(
+            f"format {points!r} needs the camera of the image",
+            hint="give run --fov DEG (horizontal), --focal PX or --intrinsics FILE; archives have no points",
+        )
     return chosen
 
 
@@ -107,8 +119,10 @@ def _usual(output: OutputRecord, file: Path | None, fitting: list[OutputFormat],
     if file is None:
         shown = [] if folder or output.kind.of_classes else [each for each in fitting if each.picture][:1]
         return formats + [each for each in shown if each not in formats]
-    same = [each for each in formats if each.suffix == file.suffix.lower()]
-    return (same or formats)[:1]
+    ending = file.suffix.lower()
+    same = [each for each in formats if each.suffix == ending]
+    points = [each for each in fitting if each.of_points and each.suffix == ending]
+    return (same or points or formats)[:1]
 
 
 def _choice(output: OutputRecord, format_: OutputFormat, end: str, several: bool, video: bool) -> Choice:
