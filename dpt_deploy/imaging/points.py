@@ -29,7 +29,7 @@ class Intrinsics(NamedTuple):
     cy: float
 
 
-class Camera(Protocol):
+class PhotoCamera(Protocol):
     """A camera whose intrinsics may depend on the size of the image."""
 
     def at(self, size: Size) -> Intrinsics:
@@ -112,7 +112,7 @@ class PointOptions:
         UsageError: a number is out of its range.
     """
 
-    camera: Camera
+    camera: PhotoCamera
     stride: int = 1
     edge: float = 0.1
     normals: bool = False

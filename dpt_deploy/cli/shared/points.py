@@ -11,7 +11,7 @@ from dpt_deploy.cli.shared.options import PATH
 from dpt_deploy.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from dpt_deploy.imaging.points import Camera, PointOptions
+    from dpt_deploy.imaging.points import PhotoCamera, PointOptions
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 _DETAILS = ("stride", "edge", "normals", "ratio")
@@ -77,7 +77,7 @@ def points_from(options: dict[str, Any]) -> PointOptions | None:
     return PointOptions(_camera(fov, file, options["focal"]), **details)
 
 
-def _camera(fov: Any, file: Any, focal: tuple[float, float] | None) -> Camera:
+def _camera(fov: Any, file: Any, focal: tuple[float, float] | None) -> PhotoCamera:
     from dpt_deploy.imaging.points import CentredCamera, ViewCamera
     from dpt_deploy.jobs.predict.intrinsics import read_intrinsics
 

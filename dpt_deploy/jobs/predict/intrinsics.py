@@ -19,9 +19,9 @@ _MATRIX = 9  # numbers of a camera matrix, row by row
 def read_intrinsics(path: Path) -> CalibratedCamera:
     """The camera of a file, in pixels; pixel (0, 0) has its centre at (0, 0).
 
-    The file is JSON with ``fx``, ``fy``, ``cx`` and ``cy``, or with the matrix ``K`` or ``camera_matrix`` (nine numbers,
-    three rows, or an object with ``data``), or it is a text with four numbers. ``width`` and ``height`` in JSON state the
-    size of the images.
+    The file is JSON with ``fx``, ``fy``, ``cx`` and ``cy``, or with the matrix ``K`` or ``camera_matrix``: nine numbers,
+    three rows, or an object with ``data``. Or it is a text with four numbers. ``width`` and ``height`` in JSON state
+    the size of the images.
 
     Raises:
         BadFileError: the file cannot be read or has none of these.
