@@ -19,7 +19,7 @@ _MATRIX = 9  # numbers of a camera matrix, row by row
 def read_intrinsics(path: Path) -> CalibratedCamera:
     """The camera of a file, in pixels; pixel (0, 0) has its centre at (0, 0).
 
-    The file is JSON with ``fx``, ``fy``, ``cx`` and ``cy``, or with the matrix ``K`` or ``camera_matrix``: nine numbers,
+    The file is JSON with ``fx``, ``fy``, ``cx``, ``cy``, or with the matrix ``K`` or ``camera_matrix``: nine numbers,
     three rows, or an object with ``data``. Or it is a text with four numbers. ``width`` and ``height`` in JSON state
     the size of the images.
 
