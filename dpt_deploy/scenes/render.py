@@ -36,7 +36,11 @@ def render_scene(seed: int, *, height: int, width: int, device: str = "cpu") -> 
 
     A seed gives the same scene at every size and on every device (up to rounding).
     """
-    layout = compose(seed)
+    return render_layout(compose(seed), seed, height=height, width=width, device=device)
+
+
+def render_layout(layout: Layout, seed: int, *, height: int, width: int, device: str = "cpu") -> Scene:
+    """Render a layout, such as one whose camera has moved; ``seed`` decides the exposure and the sensor's noise."""
     with torch.inference_mode():
         depth, labels, colour = _Renderer(layout, height, width, torch.device(device)).render()
         image = _expose(colour, seed)
