@@ -72,6 +72,7 @@ def tests(session):
         _headers(session, "jpeglib.h", "libjpeg-dev")
         _headers(session, "png.h", "libpng-dev")
         _tool(session, "chromium", "chromium")
+        _tool(session, "gimptool-2.0", "gimp", "libgimp2.0-dev")
     session.env["OMP_NUM_THREADS"] = "1"
     # Neighbouring tests share models that are made once, so each process starts with one half of the list.
     here(session, "pytest", "-n", WORKERS, "--dist", "worksteal", *session.posargs)

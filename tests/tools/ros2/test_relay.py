@@ -10,7 +10,8 @@ from support.paths import ROOT
 
 pytest.importorskip("rosbags", reason="the module rosbags is not installed: pip install -e '.[ros]'")
 
-from support.bags import ROS2, camera_info, compressed, depth_artifact, image, photo
+from support.bags import ROS2, camera_info, compressed, image, photo
+from support.mean_depth import depth_artifact
 
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.task import LABELS, METRIC_DEPTH

@@ -6,7 +6,8 @@ import pytest
 pytest.importorskip("rosbags", reason="the module rosbags is not installed: pip install -e '.[ros]'")
 
 from rosbags.highlevel import AnyReader
-from support.bags import INFO, MATRIX, TEXT, TOPIC, camera_info, depth_artifact, drive, image, photo, write_bag
+from support.bags import INFO, MATRIX, TEXT, TOPIC, camera_info, drive, image, photo, write_bag
+from support.mean_depth import depth_artifact
 
 from dpt_deploy.cli import call
 from dpt_deploy.core.errors import BadFileError, UsageError
