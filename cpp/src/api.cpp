@@ -90,6 +90,12 @@ void give(T values, T* to, const char* name) {
   std::memcpy(to, &values, std::min(values.struct_size, sizeof(T)));
 }
 
+void give_tensor(const Result& result, dpt_tensor* output) {
+  dpt_tensor values{0, result.data, name_of(result.dtype), result.shape.rank, {}};
+  std::copy(result.shape.dim.begin(), result.shape.dim.end(), values.shape);
+  give(values, output, "output");
+}
+
 struct Handles {
   std::mutex mutex;
   std::unordered_map<dpt_model, std::shared_ptr<Model>> open;
@@ -230,6 +236,56 @@ dpt_status dpt_predict_labels(dpt_model model, const dpt_image* image, uint16_t*
   return with_model(model, [&](Model& open) { open.predict_labels(image_for(image, labels, count), labels); });
 }
 
+dpt_status dpt_output_count(dpt_model model, int32_t* count) {
+  return guarded([&] { present(count, "count") = static_cast<int32_t>(model_of(model)->sidecar().outputs.size()); });
+}
+
+dpt_status dpt_get_output_info(dpt_model model, int32_t index, dpt_output_info* info) {
+  return guarded([&] {
+    const std::shared_ptr<Model> found = model_of(model);
+    const Sidecar& sidecar = found->sidecar();
+    if (index < 0 || static_cast<std::size_t>(index) >= sidecar.outputs.size()) {
+      throw Failure(DPT_USAGE, "the model has no output " + std::to_string(index) + "; it has " +
+                                   std::to_string(sidecar.outputs.size()), "count from 0");
+    }
+    const Output& output = sidecar.outputs[static_cast<std::size_t>(index)];
+    dpt_output_info values{};
+    values.name = output.name.c_str();
+    values.dtype = output.dtype.c_str();
+    values.task = output.quantity ? DPT_DEPTH : output.of_classes() ? DPT_SEGMENTATION : DPT_OTHER;
+    values.quantity = output.quantity.value_or(DPT_INVERSE_DEPTH);
+    values.metric = output.quantity == DPT_METRES ? 1 : 0;
+    values.num_classes = output.of_classes() ? sidecar.num_classes : 0;
+    values.png_scale = values.metric != 0 ? sidecar.png_scale : 0;
+    give(values, info, "info");
+  });
+}
+
+dpt_status dpt_predict(dpt_model model, const dpt_image* image) {
+  return with_model(model, [&](Model& open) { open.predict(pixels_of(taken(image, "image"))); });
+}
+
+dpt_status dpt_get_depth(dpt_model model, const char* name, float* depth, size_t count) {
+  return with_model(model, [&](Model& open) {
+    require(depth, "the map");
+    open.depth(name != nullptr ? name : "", depth, count);
+  });
+}
+
+dpt_status dpt_get_labels(dpt_model model, const char* name, uint16_t* labels, size_t count) {
+  return with_model(model, [&](Model& open) {
+    require(labels, "the map");
+    open.labels(name != nullptr ? name : "", labels, count);
+  });
+}
+
+dpt_status dpt_get_output(dpt_model model, const char* name, dpt_tensor* output) {
+  return with_model(model, [&](Model& open) {
+    require(name, "name");
+    give_tensor(open.output(name), output);
+  });
+}
+
 dpt_status dpt_get_timing(dpt_model model, dpt_timing* timing) {
   return with_model(model, [&](Model& open) {
     const Timing& found = open.timing();
@@ -246,9 +302,7 @@ dpt_status dpt_infer(dpt_model model, const dpt_tensor* input, dpt_tensor* outpu
     if (tensor.rank != 4) throw Failure(DPT_USAGE, "input.rank is " + std::to_string(tensor.rank), "expected 4");
     std::copy_n(tensor.shape, 4, shape.dim.begin());
     const Result result = open.infer(tensor.data, dtype_from(tensor.dtype), shape);
-    dpt_tensor values{0, result.data, name_of(result.dtype), result.shape.rank, {}};
-    std::copy(result.shape.dim.begin(), result.shape.dim.end(), values.shape);
-    give(values, output, "output");
+    give_tensor(result, output);
   });
 }
 

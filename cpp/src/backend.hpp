@@ -45,14 +45,16 @@ class DeviceImaging {
   virtual void labels(const Result& output, Size target, std::uint16_t* out) = 0;
 };
 
-// One loaded network with one input and one output. Not for two threads at once.
+// One loaded network with one input and the outputs of its sidecar. Not for two threads at once.
 class Backend {
  public:
   virtual ~Backend() = default;
   // Host memory of the back end for the next input of that shape.
   virtual void* input(const Shape& shape) = 0;
-  // Runs the network on that input; the result is valid until the next call of either. Throws Failure.
+  // Runs the network on that input and returns its first output, valid until the next call of input or run. Throws Failure.
   virtual Result run() = 0;
+  // One output of the last run, in the order of the sidecar, valid as long as the first one. Throws Failure.
+  virtual Result output(std::size_t index) = 0;
   // Null: the CPU resizes.
   virtual DeviceImaging* imaging() { return nullptr; }
 };

@@ -94,16 +94,21 @@ class OnnxRuntime final : public Backend {
   OnnxRuntime(const std::string& path, const Sidecar& sidecar, const BackendOptions& options)
       : session_(open(path, sidecar, options)),
         input_name_(sidecar.input_name),
-        output_name_(sidecar.output_name),
         input_type_(sidecar.uint8_input ? DType::uint8 : DType::float32),
-        output_type_(dtype_from(sidecar.output_dtype)) {
+        outputs_(sidecar.outputs),
+        results_(outputs_.size()) {
+    for (const Output& output : outputs_) {
+      names_.push_back(output.name.c_str());
+      dtype_from(output.dtype);  // throws if this library does not know the type
+      values_.emplace_back(nullptr);
+    }
     check(path);
   }
 
   void* input(const Shape& shape) override {
     if (!input_ || !(shape == input_shape_)) {
-      output_ = Ort::Value(nullptr);
-      result_ = {};
+      for (Ort::Value& value : values_) value = Ort::Value(nullptr);
+      std::fill(results_.begin(), results_.end(), Result{});
       const auto rank = static_cast<std::size_t>(shape.rank);
       input_ = translated(shape, [&] {
         return Ort::Value::CreateTensor(allocator_, shape.dim.data(), rank, element_of(input_type_));
@@ -114,13 +119,17 @@ class OnnxRuntime final : public Backend {
   }
 
   Result run() override {
-    const char *in = input_name_.c_str(), *out = output_name_.c_str();
+    const char* in = input_name_.c_str();
     translated(input_shape_, [&] {
-      session_.Run(run_options_, &in, &*input_, 1, &out, &output_, 1);
+      session_.Run(run_options_, &in, &*input_, 1, names_.data(), values_.data(), values_.size());
       return 0;
     });
-    if (result_.data == nullptr) result_ = described();
-    return result_;
+    return output(0);
+  }
+
+  Result output(std::size_t index) override {
+    if (results_.at(index).data == nullptr) results_[index] = described(index);
+    return results_[index];
   }
 
  private:
@@ -147,12 +156,14 @@ class OnnxRuntime final : public Backend {
     }
   }
 
-  // Address and shape of the output of a first run; they stay valid while the shape of the input does.
-  Result described() const {
-    const auto information = Ort::ConstValue(output_).GetTensorTypeAndShapeInfo();
+  // Address and shape of an output of a first run; they stay valid while the shape of the input does.
+  Result described(std::size_t index) const {
+    const Ort::Value& value = values_[index];
+    const DType type = dtype_from(outputs_[index].dtype);
+    const auto information = value.GetTensorTypeAndShapeInfo();
     const std::vector<std::int64_t> dims = information.GetShape();
-    Result result{output_.GetTensorRawData(), output_type_, {}};
-    if (dims.size() > result.shape.dim.size() || information.GetElementType() != element_of(output_type_)) {
+    Result result{value.GetTensorRawData(), type, {}};
+    if (dims.size() > result.shape.dim.size() || information.GetElementType() != element_of(type)) {
       throw Failure(DPT_BAD_FILE, "the network returned a tensor of rank " + std::to_string(dims.size()) +
                                       " or of a type that its sidecar does not state", "export again");
     }
@@ -162,9 +173,10 @@ class OnnxRuntime final : public Backend {
   }
 
   void check(const std::string& path) const {
-    if (session_.GetInputCount() == 1 && session_.GetOutputCount() == 1) return;
+    if (session_.GetInputCount() == 1 && session_.GetOutputCount() == outputs_.size()) return;
     throw Failure(DPT_BAD_FILE, path + " has " + std::to_string(session_.GetInputCount()) + " inputs and " +
-                                    std::to_string(session_.GetOutputCount()) + " outputs; expected one of each",
+                                    std::to_string(session_.GetOutputCount()) + " outputs; expected 1 and " +
+                                    std::to_string(outputs_.size()),
                   "export again");
   }
 
@@ -185,12 +197,14 @@ class OnnxRuntime final : public Backend {
   Ort::Session session_;
   Ort::AllocatorWithDefaultOptions allocator_;
   Ort::RunOptions run_options_;
-  std::string input_name_, output_name_;
-  DType input_type_, output_type_;
+  std::string input_name_;
+  DType input_type_;
+  std::vector<Output> outputs_;
+  std::vector<const char*> names_;  // of the outputs
   Shape input_shape_;
   std::optional<Ort::Value> input_;
-  Ort::Value output_{nullptr};  // of the last run; written into again while the shape stays
-  Result result_;
+  std::vector<Ort::Value> values_;  // of the last run; written into again while the shape stays
+  std::vector<Result> results_;
 };
 
 }  // namespace

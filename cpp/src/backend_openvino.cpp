@@ -121,9 +121,12 @@ class OpenVino final : public Backend {
  public:
   OpenVino(const std::string& path, const Sidecar& sidecar, const BackendOptions& options)
       : input_name_(sidecar.input_name),
-        output_name_(sidecar.output_name),
         input_type_(sidecar.uint8_input ? DType::uint8 : DType::float32),
-        output_type_(dtype_from(sidecar.output_dtype)) {
+        outputs_(sidecar.outputs) {
+    for (const Output& output : outputs_) {
+      dtype_from(output.dtype);  // throws if this library does not know the type
+      values_.push_back({nullptr, {library().ov_tensor_free}});
+    }
     // It computes some signed 8-bit graphs of earlier exports wrong, and 16-bit graphs in FP32.
     if (sidecar.precision != "fp32" && sidecar.precision != "int8-cpu" && sidecar.precision != "int8-openvino") {
       throw Failure(DPT_INCOMPATIBLE,
@@ -149,10 +152,15 @@ class OpenVino final : public Backend {
 
   Result run() override {
     check(input_shape_, library().ov_infer_request_infer(request_.get()));
+    return output(0);
+  }
+
+  Result output(std::size_t index) override {
+    const std::string& name = outputs_.at(index).name;
     ov_tensor_t* found = nullptr;  // its memory may be another one after each run
-    check(input_shape_, library().ov_infer_request_get_tensor(request_.get(), output_name_.c_str(), &found));
-    output_ = {found, {library().ov_tensor_free}};
-    return described();
+    check(input_shape_, library().ov_infer_request_get_tensor(request_.get(), name.c_str(), &found));
+    values_[index].reset(found);
+    return described(found, dtype_from(outputs_[index].dtype));
   }
 
  private:
@@ -163,9 +171,9 @@ class OpenVino final : public Backend {
     const Owned<ov_model_t> model{read, {lib.ov_model_free}};
     std::size_t inputs = 0, outputs = 0;
     if (lib.ov_model_inputs_size(read, &inputs) != OK || lib.ov_model_outputs_size(read, &outputs) != OK) throw unreadable(path);
-    if (inputs != 1 || outputs != 1) {
+    if (inputs != 1 || outputs != outputs_.size()) {
       throw Failure(DPT_BAD_FILE, path + " has " + std::to_string(inputs) + " inputs and " + std::to_string(outputs) +
-                                      " outputs; expected one of each", "export again");
+                                      " outputs; expected 1 and " + std::to_string(outputs_.size()), "export again");
     }
     // Each as a name and a value. OpenVINO's own default of the first is BF16 where the processor has it; 0 threads are its own choice.
     const std::string threads = std::to_string(std::max(0, options.threads));
@@ -197,13 +205,13 @@ class OpenVino final : public Backend {
                   "see its inputs with `dpt-deploy inspect`");
   }
 
-  Result described() const {
+  Result described(const ov_tensor_t* tensor, DType stated) const {
     const Library& lib = library();
     ov_shape_t shape{};
     ov_element_type_e type = DYNAMIC;
     void* data = nullptr;
-    check(input_shape_, lib.ov_tensor_get_shape(output_.get(), &shape));
-    Result result{nullptr, output_type_, {}};
+    check(input_shape_, lib.ov_tensor_get_shape(tensor, &shape));
+    Result result{nullptr, stated, {}};
     const auto rank = static_cast<std::size_t>(shape.rank);
     const bool fits = rank <= result.shape.dim.size();
     if (fits) {
@@ -211,22 +219,24 @@ class OpenVino final : public Backend {
       std::copy(shape.dims, shape.dims + rank, result.shape.dim.begin());
     }
     lib.ov_shape_free(&shape);
-    check(input_shape_, lib.ov_tensor_get_element_type(output_.get(), &type));
-    if (!fits || type != element_of(output_type_)) {
+    check(input_shape_, lib.ov_tensor_get_element_type(tensor, &type));
+    if (!fits || type != element_of(stated)) {
       throw Failure(DPT_BAD_FILE, "the network returned a tensor of rank " + std::to_string(rank) +
                                       " or of a type that its sidecar does not state", "export again");
     }
-    check(input_shape_, lib.ov_tensor_data(output_.get(), &data));
+    check(input_shape_, lib.ov_tensor_data(tensor, &data));
     result.data = data;
     return result;
   }
 
-  std::string input_name_, output_name_;
-  DType input_type_, output_type_;
+  std::string input_name_;
+  DType input_type_;
+  std::vector<Output> outputs_;
   Shape input_shape_;
   Owned<ov_compiled_model_t> compiled_{nullptr, {nullptr}};
   Owned<ov_infer_request_t> request_{nullptr, {nullptr}};
-  Owned<ov_tensor_t> input_{nullptr, {nullptr}}, output_{nullptr, {nullptr}};
+  Owned<ov_tensor_t> input_{nullptr, {nullptr}};
+  std::vector<Owned<ov_tensor_t>> values_;  // of the last run
 };
 
 }  // namespace

@@ -60,10 +60,12 @@ Shape shape_of(const nvinfer1::Dims& dims) {
 // Buffers and graph of one input shape.
 struct Prepared {
   Shape shape;
-  Result output;  // its data are on the device
+  std::vector<Result> outputs;  // their data are on the device
   std::unique_ptr<nvinfer1::IExecutionContext> context;
-  DeviceMemory device_input, device_output;
-  HostMemory host_input, host_output;
+  DeviceMemory device_input;
+  HostMemory host_input;
+  std::vector<DeviceMemory> device_outputs;
+  std::vector<HostMemory> host_outputs;
   Graph graph;
   bool warm = false;   // a first run, before capture, lets the engine set itself up
   bool tried = false;  // to capture
@@ -73,9 +75,8 @@ class TensorRt final : public Backend, private DeviceNetwork {
  public:
   TensorRt(const std::string& path, const Sidecar& sidecar)
       : input_name_(sidecar.input_name),
-        output_name_(sidecar.output_name),
         input_type_(sidecar.uint8_input ? DType::uint8 : DType::float32),
-        output_type_(dtype_from(sidecar.output_dtype)) {
+        outputs_(sidecar.outputs) {
     const TensorRtLibrary& found = tensorrt_library();
     if (!sidecar.engine) throw Failure(DPT_BAD_FILE, path + " has no record of its engine", "build it again");
     profiles_ = sidecar.engine->profiles;
@@ -117,17 +118,24 @@ class TensorRt final : public Backend, private DeviceNetwork {
   Result run() override {
     const OnDevice here(device_);
     Prepared& each = prepared_.front();
-    const std::size_t bytes = each.output.shape.count() * size_of(output_type_);
-    each.host_output.reserve(bytes);
+    for (std::size_t i = 0; i < outputs_.size(); ++i) each.host_outputs[i].reserve(bytes_of(each.outputs[i]));
     return waited_for(stream(), [&] {
       const auto copy = [&](void* to, const void* from, std::size_t count, cudaMemcpyKind kind, const char* what) {
         check_cuda(cudaMemcpyAsync(to, from, count, kind, stream()), what);
       };
       copy(each.device_input.get(), each.host_input.get(), input_bytes(each.shape), cudaMemcpyHostToDevice, "the input");
       compute();
-      copy(each.host_output.get(), each.device_output.get(), bytes, cudaMemcpyDeviceToHost, "the output");
-      return Result{each.host_output.get(), each.output.dtype, each.output.shape};
+      for (std::size_t i = 0; i < outputs_.size(); ++i) {
+        copy(each.host_outputs[i].get(), each.device_outputs[i].get(), bytes_of(each.outputs[i]), cudaMemcpyDeviceToHost,
+             "an output");
+      }
+      return output(0);
     });
+  }
+
+  Result output(std::size_t index) override {
+    const Prepared& each = prepared_.front();
+    return {each.host_outputs.at(index).get(), each.outputs[index].dtype, each.outputs[index].shape};
   }
 
   DeviceImaging* imaging() override { return imaging_.get(); }
@@ -147,22 +155,27 @@ class TensorRt final : public Backend, private DeviceNetwork {
       throw Failure(DPT_RESOURCE, "TensorRT did not start the run" + logger_.last(), "use a smaller size");
     }
     each.warm = true;
-    return each.output;
+    return each.outputs.front();
   }
 
   Failure incompatible(const std::string& what) const {
     return {DPT_INCOMPATIBLE, what + logger_.last(), "build the engine here"};
   }
+  static std::size_t bytes_of(const Result& output) { return output.shape.count() * size_of(output.dtype); }
   std::size_t input_bytes(const Shape& shape) const { return shape.count() * size_of(input_type_); }
 
   // Buffers are as large as the sidecar says: an engine of other tensors would write past them.
   void check_engine(const std::string& path) const {
     using nvinfer1::TensorIOMode;
-    const char *in = input_name_.c_str(), *out = output_name_.c_str();
-    const bool fits = engine_->getNbIOTensors() == 2 && engine_->getTensorIOMode(in) == TensorIOMode::kINPUT &&
-                      engine_->getTensorIOMode(out) == TensorIOMode::kOUTPUT &&
+    const char* in = input_name_.c_str();
+    const bool outputs_fit = std::all_of(outputs_.begin(), outputs_.end(), [&](const Output& output) {
+      const char* out = output.name.c_str();
+      return engine_->getTensorIOMode(out) == TensorIOMode::kOUTPUT &&
+             engine_->getTensorDataType(out) == type_of(dtype_from(output.dtype));
+    });
+    const bool fits = engine_->getNbIOTensors() == static_cast<int>(1 + outputs_.size()) && outputs_fit &&
+                      engine_->getTensorIOMode(in) == TensorIOMode::kINPUT &&
                       engine_->getTensorDataType(in) == type_of(input_type_) &&
-                      engine_->getTensorDataType(out) == type_of(output_type_) &&
                       engine_->getNbOptimizationProfiles() == static_cast<int>(profiles_.size());
     if (!fits) throw Failure(DPT_BAD_FILE, path + " has other tensors or profiles than its sidecar says", "build it again");
   }
@@ -195,14 +208,18 @@ class TensorRt final : public Backend, private DeviceNetwork {
     if (!chosen || !made.context->setInputShape(input_name_.c_str(), dims_of(shape))) {
       throw incompatible("the engine refuses " + text_of(shape) + " in its profile " + text_of(profiles_[profile]));
     }
-    made.output = {nullptr, output_type_, shape_of(made.context->getTensorShape(output_name_.c_str()))};
     made.device_input.reserve(input_bytes(shape));
-    made.device_output.reserve(made.output.shape.count() * size_of(output_type_));
-    made.output.data = made.device_output.get();
-    if (!made.context->setTensorAddress(input_name_.c_str(), made.device_input.get()) ||
-        !made.context->setTensorAddress(output_name_.c_str(), made.device_output.get())) {
-      throw incompatible("the engine does not take its tensors");
+    made.host_outputs.resize(outputs_.size());
+    bool taken = made.context->setTensorAddress(input_name_.c_str(), made.device_input.get());
+    for (const Output& output : outputs_) {
+      Result result{nullptr, dtype_from(output.dtype), shape_of(made.context->getTensorShape(output.name.c_str()))};
+      DeviceMemory& memory = made.device_outputs.emplace_back();
+      memory.reserve(bytes_of(result));
+      result.data = memory.get();
+      made.outputs.push_back(result);
+      taken = taken && made.context->setTensorAddress(output.name.c_str(), memory.get());
     }
+    if (!taken) throw incompatible("the engine does not take its tensors");
     return made;
   }
 
@@ -221,8 +238,9 @@ class TensorRt final : public Backend, private DeviceNetwork {
   }
 
   TensorRtLogger logger_;
-  std::string input_name_, output_name_;
-  DType input_type_, output_type_;
+  std::string input_name_;
+  DType input_type_;
+  std::vector<Output> outputs_;
   std::vector<Profile> profiles_;
   int device_ = 0;
   Stream stream_;

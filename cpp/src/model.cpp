@@ -14,6 +14,10 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 
 std::string task_name(dpt_task task) { return task == DPT_DEPTH ? "depth" : "segmentation"; }
 
+bool is_task(const Output& output, dpt_task task) {
+  return task == DPT_DEPTH ? output.quantity.has_value() : output.of_classes();
+}
+
 void fix_size(Sidecar& sidecar, Size size) {
   if (size.height < 1 || size.width < 1 || size.height > kMaxSide || size.width > kMaxSide ||
       size.height % sidecar.stride != 0 || size.width % sidecar.stride != 0) {
@@ -50,7 +54,8 @@ Model::Model(const std::string& path, const ModelOptions& options) : sidecar_(op
   const ChosenBackend chosen = choose_backend(options.backend, sidecar_.kind);
   backend_name_ = chosen.name;
   backend_ = chosen.open(path, sidecar_, {options.threads});
-  if (!options.host_imaging) device_ = backend_->imaging();
+  // A device resizes one output; several come to the host.
+  if (!options.host_imaging && sidecar_.outputs.size() == 1) device_ = backend_->imaging();
 }
 
 void Model::prepare(const Pixels& image, Size size) {
@@ -63,21 +68,55 @@ void Model::prepare(const Pixels& image, Size size) {
   }
 }
 
-Result Model::scores(const Pixels& image) {
+void Model::predict(const Pixels& image) {
+  ran_ = false;
   const auto start = Clock::now();
   prepare(image, network_size(image.size));
   timing_.prepare = seconds_since(start);
   const auto prepared = Clock::now();
-  const Result result = device_ != nullptr ? device_->run_prepared() : backend_->run();
+  first_ = device_ != nullptr ? device_->run_prepared() : backend_->run();
   timing_.model = seconds_since(prepared);
-  return result;
+  timing_.finish = 0;
+  predicted_ = image.size;
+  ran_ = true;
 }
 
-void Model::check_task(dpt_task task) const {
-  if (sidecar_.task == task) return;
+std::size_t Model::index_of(dpt_task task) const {
+  for (std::size_t i = 0; i < sidecar_.outputs.size(); ++i) {
+    if (is_task(sidecar_.outputs[i], task)) return i;
+  }
   throw Failure(DPT_USAGE, "this is a " + task_name(sidecar_.task) + " model; it has no " + task_name(task),
                 "ask for what it was trained for");
 }
+
+std::size_t Model::index_of(const std::string& name) const {
+  std::string names;
+  for (std::size_t i = 0; i < sidecar_.outputs.size(); ++i) {
+    if (sidecar_.outputs[i].name == name) return i;
+    names += (i > 0 ? ", " : "") + sidecar_.outputs[i].name;
+  }
+  throw Failure(DPT_USAGE, "the model has no output '" + name.substr(0, 200) + "'; it has: " + names, "name one of its outputs");
+}
+
+std::size_t Model::index_of(const std::string& name, dpt_task task) const {
+  if (name.empty()) return index_of(task);
+  const std::size_t index = index_of(name);
+  if (is_task(sidecar_.outputs[index], task)) return index;
+  throw Failure(DPT_USAGE, "output '" + name + "' has task '" + sidecar_.outputs[index].task + "'; it is no " + task_name(task),
+                "read the outputs' tasks with dpt_get_output_info");
+}
+
+void Model::check_predicted(std::size_t count) const {
+  if (!ran_ || predicted_ == Size{}) {
+    throw Failure(DPT_USAGE, "the model has not run on an image", "call dpt_predict first");
+  }
+  const std::size_t needed = static_cast<std::size_t>(predicted_.height) * static_cast<std::size_t>(predicted_.width);
+  if (count == needed) return;
+  throw Failure(DPT_USAGE, "the map has room for " + std::to_string(count) + " values; " + text_of(predicted_) +
+                               " pixels need " + std::to_string(needed), "pass height * width");
+}
+
+Result Model::result_of(std::size_t index) { return index == 0 ? first_ : backend_->output(index); }
 
 bool Model::finite(const Result& result) const {
   if (result.dtype != DType::float32) return true;
@@ -85,7 +124,7 @@ bool Model::finite(const Result& result) const {
   return all_finite(static_cast<const float*>(result.data), result.shape.count());
 }
 
-void Model::check_map(const Result& result, int rank) const {
+void Model::check_map(const Result& result, std::size_t index, int rank) const {
   bool fits = result.shape.rank == rank && result.shape.dim[0] == 1;
   for (int i = 0; i < result.shape.rank; ++i) {
     const std::int64_t side = result.shape.dim[static_cast<std::size_t>(i)];
@@ -94,45 +133,78 @@ void Model::check_map(const Result& result, int rank) const {
   const bool classes_fit = rank < 4 || result.shape.dim[1] == sidecar_.num_classes;
   if (!fits || !classes_fit) {
     throw Failure(DPT_BAD_FILE, "the network returned " + text_of(result.shape) + ", which is no " +
-                                    task_name(sidecar_.task) + " of one image", "export again");
+                                    task_name(is_task(sidecar_.outputs[index], DPT_DEPTH) ? DPT_DEPTH : DPT_SEGMENTATION) +
+                                    " of one image", "export again");
   }
   if (!finite(result)) {
     throw Failure(DPT_NOT_FINITE, "the network returned NaN or Inf", "run `dpt-deploy verify` on this artefact");
   }
 }
 
-void Model::predict_depth(const Pixels& image, float* depth) {
-  check_task(DPT_DEPTH);
-  const Result result = scores(image);
+void Model::depth_of(std::size_t index, float* depth) {
   const auto start = Clock::now();
-  check_map(result, 3);
+  const Result result = result_of(index);
+  check_map(result, index, 3);
   if (result.dtype != DType::float32) throw Failure(DPT_BAD_FILE, "depth is not float32", "export again");
   const Size size{static_cast<int>(result.shape.dim[1]), static_cast<int>(result.shape.dim[2])};
   if (device_ != nullptr) {
-    device_->depth(result, image.size, depth);
+    device_->depth(result, predicted_, depth);
   } else {
-    restore(static_cast<const float*>(result.data), size, image.size, sidecar_.image.restore, output_scratch_, depth);
+    restore(static_cast<const float*>(result.data), size, predicted_, sidecar_.image.restore, output_scratch_, depth);
   }
-  timing_.finish = seconds_since(start);
+  timing_.finish += seconds_since(start);
+}
+
+void Model::labels_of(std::size_t index, std::uint16_t* labels) {
+  const auto start = Clock::now();
+  const Result result = result_of(index);
+  const bool of_graph = sidecar_.outputs[index].labels();
+  check_map(result, index, of_graph ? 3 : 4);
+  const auto rank = static_cast<std::size_t>(result.shape.rank);
+  const Size size{static_cast<int>(result.shape.dim[rank - 2]), static_cast<int>(result.shape.dim[rank - 1])};
+  check_labels(result, of_graph);
+  if (device_ != nullptr) {
+    device_->labels(result, predicted_, labels);
+  } else if (of_graph) {
+    resize_any_labels(result, size, predicted_, labels);
+  } else {
+    labels_from_logits(static_cast<const float*>(result.data), sidecar_.num_classes, size, predicted_,
+                       sidecar_.image.restore, output_scratch_, labels);
+  }
+  timing_.finish += seconds_since(start);
+}
+
+void Model::predict_depth(const Pixels& image, float* depth) {
+  const std::size_t index = index_of(DPT_DEPTH);
+  predict(image);
+  depth_of(index, depth);
 }
 
 void Model::predict_labels(const Pixels& image, std::uint16_t* labels) {
-  check_task(DPT_SEGMENTATION);
-  const Result result = scores(image);
-  const auto start = Clock::now();
-  check_map(result, sidecar_.labels_output ? 3 : 4);
-  const auto rank = static_cast<std::size_t>(result.shape.rank);
-  const Size size{static_cast<int>(result.shape.dim[rank - 2]), static_cast<int>(result.shape.dim[rank - 1])};
-  check_labels(result, sidecar_.labels_output);
-  if (device_ != nullptr) {
-    device_->labels(result, image.size, labels);
-  } else if (sidecar_.labels_output) {
-    resize_any_labels(result, size, image.size, labels);
-  } else {
-    labels_from_logits(static_cast<const float*>(result.data), sidecar_.num_classes, size, image.size,
-                       sidecar_.image.restore, output_scratch_, labels);
+  const std::size_t index = index_of(DPT_SEGMENTATION);
+  predict(image);
+  labels_of(index, labels);
+}
+
+void Model::depth(const std::string& name, float* depth, std::size_t count) {
+  const std::size_t index = index_of(name, DPT_DEPTH);
+  check_predicted(count);
+  depth_of(index, depth);
+}
+
+void Model::labels(const std::string& name, std::uint16_t* labels, std::size_t count) {
+  const std::size_t index = index_of(name, DPT_SEGMENTATION);
+  check_predicted(count);
+  labels_of(index, labels);
+}
+
+Result Model::output(const std::string& name) {
+  const std::size_t index = index_of(name);
+  if (!ran_) throw Failure(DPT_USAGE, "the model has not run", "call dpt_predict or dpt_infer first");
+  if (device_ != nullptr && predicted_ != Size{}) {
+    throw Failure(DPT_USAGE, "the output lies on a GPU", "open the model with host_imaging, or call dpt_infer");
   }
-  timing_.finish = seconds_since(start);
+  return result_of(index);
 }
 
 Result Model::infer(const void* data, DType dtype, const Shape& shape) {
@@ -148,12 +220,15 @@ Result Model::infer(const void* data, DType dtype, const Shape& shape) {
     throw Failure(DPT_USAGE, std::string("the network does not accept ") + name_of(dtype) + " " + text_of(shape),
                   std::string("expected ") + name_of(wanted) + (sidecar_.uint8_input ? " (N, H, W, 3)" : " (N, 3, H, W)"));
   }
+  ran_ = false;
   void* input = backend_->input(shape);
   std::memcpy(input, data, shape.count() * size_of(dtype));
   const auto start = Clock::now();
-  const Result result = backend_->run();
+  first_ = backend_->run();
   timing_ = {0, seconds_since(start), 0};
-  return result;
+  predicted_ = {};
+  ran_ = true;
+  return first_;
 }
 
 }  // namespace dpt::core

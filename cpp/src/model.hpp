@@ -33,7 +33,13 @@ class Model {
   // At the image's own size. Throws Failure.
   void predict_depth(const Pixels& image, float* depth);
   void predict_labels(const Pixels& image, std::uint16_t* labels);
-  // The network alone.
+  // The network on an image, whose outputs are then read by name; an empty name is the first output that fits.
+  void predict(const Pixels& image);
+  void depth(const std::string& name, float* depth, std::size_t count);
+  void labels(const std::string& name, std::uint16_t* labels, std::size_t count);
+  // One output of the last run as the network returned it.
+  Result output(const std::string& name);
+  // The network alone; its first output.
   Result infer(const void* data, DType dtype, const Shape& shape);
   const Timing& timing() const { return timing_; }
 
@@ -41,10 +47,15 @@ class Model {
 
  private:
   void prepare(const Pixels& image, Size size);
-  Result scores(const Pixels& image);
+  std::size_t index_of(dpt_task task) const;
+  std::size_t index_of(const std::string& name) const;
+  std::size_t index_of(const std::string& name, dpt_task task) const;
+  void check_predicted(std::size_t count) const;
+  Result result_of(std::size_t index);
+  void depth_of(std::size_t index, float* depth);
+  void labels_of(std::size_t index, std::uint16_t* labels);
   bool finite(const Result& result) const;
-  void check_task(dpt_task task) const;
-  void check_map(const Result& result, int rank) const;
+  void check_map(const Result& result, std::size_t index, int rank) const;
 
   Sidecar sidecar_;
   std::string backend_name_;
@@ -53,6 +64,9 @@ class Model {
   InputScratch input_scratch_;
   OutputScratch output_scratch_;
   Timing timing_;
+  bool ran_ = false;        // the outputs of the last run can be read
+  Size predicted_;          // of the image that it ran on; 0x0: on a tensor
+  Result first_;            // its first output, on the device if that one resizes
   std::mutex mutex_;
 };
 

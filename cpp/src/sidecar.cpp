@@ -164,7 +164,7 @@ Output output_of_format_1(const Reader& root, bool metric) {
   const bool depth = root.object("model").choice<bool>("task", {{"depth", true}, {"segmentation", false}});
   const Reader output = root.only("outputs");
   const char* task = depth ? (metric ? "metric-depth" : "depth") : labels ? "labels" : "scores";
-  return {output.text("name"), output.text("dtype"), task};
+  return {output.text("name"), output.text("dtype"), task, quantity_of(task)};
 }
 
 void read_outputs(const Reader& root, const std::string& where, Sidecar& sidecar) {
@@ -173,23 +173,25 @@ void read_outputs(const Reader& root, const std::string& where, Sidecar& sidecar
   } else {
     for (const Json& entry : root.list("outputs", 1, 64)) {
       const Reader output(entry, where, "outputs");
-      sidecar.outputs.push_back({output.text("name"), output.text("dtype"), output.text("task")});
+      const std::string task = output.text("task");
+      sidecar.outputs.push_back({output.text("name"), output.text("dtype"), task, quantity_of(task)});
     }
   }
   const Output& first = sidecar.outputs.front();
-  const std::optional<dpt_quantity> quantity = quantity_of(first.task);
-  const bool depth = quantity.has_value();
-  sidecar.quantity = quantity.value_or(DPT_INVERSE_DEPTH);
-  sidecar.metric = quantity == DPT_METRES;
+  const bool depth = first.quantity.has_value();
+  sidecar.quantity = first.quantity.value_or(DPT_INVERSE_DEPTH);
+  const auto metric = [](const Output& output) { return output.quantity == DPT_METRES; };
+  sidecar.metric = std::any_of(sidecar.outputs.begin(), sidecar.outputs.end(), metric);
   if (!sidecar.metric) sidecar.png_scale = 0;
-  sidecar.labels_output = first.task == "labels";
+  sidecar.labels_output = first.labels();
   if (!depth && !sidecar.labels_output && first.task != "scores") {
     root.fail("output '" + first.name + "' has task '" + first.task + "', which this program cannot predict");
   }
   sidecar.task = depth ? DPT_DEPTH : DPT_SEGMENTATION;
-  sidecar.output_name = first.name;
-  sidecar.output_dtype = first.dtype;
-  if (!depth && sidecar.num_classes < 1) root.fail("a segmentation model of no classes");
+  const auto of_classes = [](const Output& output) { return output.of_classes(); };
+  if (sidecar.num_classes < 1 && std::any_of(sidecar.outputs.begin(), sidecar.outputs.end(), of_classes)) {
+    root.fail("a segmentation model of no classes");
+  }
 }
 
 Profile profile_of(const Reader& reader) {

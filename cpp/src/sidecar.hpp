@@ -20,13 +20,16 @@ struct Payload {
 
 struct Output {
   std::string name, dtype, task;
+  std::optional<dpt_quantity> quantity;  // of depth
+  bool labels() const { return task == "labels"; }  // 0-based labels (N, h, w), ArgMax in the graph
+  bool of_classes() const { return labels() || task == "scores"; }
 };
 
 struct Sidecar {
   std::string kind, precision;
   std::vector<Payload> payloads;
   dpt_task task = DPT_DEPTH;
-  bool metric = false;  // the first output is metres
+  bool metric = false;  // an output is metres
   dpt_quantity quantity = DPT_INVERSE_DEPTH;  // of the first output, if it is depth
   double png_scale = 0;
   int num_classes = 0;
@@ -35,8 +38,7 @@ struct Sidecar {
   bool uint8_input = false;    // bytes (N, H, W, 3), normalised in the graph
   bool labels_output = false;  // 0-based labels (N, h, w), ArgMax in the graph
   std::string input_name;
-  std::vector<Output> outputs;  // one or more; a back end runs the first one
-  std::string output_name, output_dtype;  // of the first one
+  std::vector<Output> outputs;  // one or more
   Size static_size;            // 0x0: any multiple of the stride
   std::optional<EngineRecord> engine;  // of a plan, always
 };

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <memory>
 #include <new>
 #include <vector>
@@ -36,11 +37,20 @@ class Backend final : public dpt::core::Backend {
 
   dpt::core::Result run() override {
     if (behaviour().before_run) behaviour().before_run();
+    return computed(0);
+  }
+
+  dpt::core::Result output(std::size_t index) override { return computed(index); }
+
+ private:
+  dpt::core::Result computed(std::size_t index) {
+    const dpt::core::Output& output = sidecar_.outputs.at(index);
+    std::vector<float>& scores_ = kept_[index];
     const std::size_t channel = sidecar_.uint8_input ? 3 : 1;
     const std::int64_t height = shape_.dim[sidecar_.uint8_input ? 1 : 2], width = shape_.dim[sidecar_.uint8_input ? 2 : 3];
     const auto plane = static_cast<std::size_t>(height * width);
     const auto batch = static_cast<std::size_t>(shape_.dim[0]);
-    const auto maps = static_cast<std::size_t>(sidecar_.task == DPT_DEPTH || sidecar_.labels_output ? 1 : sidecar_.num_classes);
+    const auto maps = static_cast<std::size_t>(output.quantity || output.labels() ? 1 : sidecar_.num_classes);
     scores_.resize(batch * maps * plane);
     for (std::size_t n = 0; n < batch; ++n) {
       for (std::size_t i = 0; i < plane; ++i) {
@@ -55,7 +65,7 @@ class Backend final : public dpt::core::Backend {
     const auto rows = static_cast<std::int64_t>(maps);
     dpt::core::Result result{scores_.data(), dpt::core::DType::float32, {3, {shape_.dim[0], height, width}}};
     if (maps > 1) result.shape = {4, {shape_.dim[0], rows, height, width}};
-    if (sidecar_.labels_output) {
+    if (output.labels()) {
       labels_.assign(scores_.begin(), scores_.end());
       result.data = labels_.data(), result.dtype = dpt::core::DType::int64;
     }
@@ -63,7 +73,6 @@ class Backend final : public dpt::core::Backend {
     return result;
   }
 
- private:
   float byte(std::size_t pixel, std::size_t c) const { return input_[3 * pixel + c]; }
   float real(std::size_t i) const {
     float value;
@@ -74,7 +83,7 @@ class Backend final : public dpt::core::Backend {
   dpt::core::Sidecar sidecar_;
   dpt::core::Shape shape_;
   std::vector<std::uint8_t> input_;
-  std::vector<float> scores_;
+  std::map<std::size_t, std::vector<float>> kept_;  // by output
   std::vector<std::int64_t> labels_;
 };
 

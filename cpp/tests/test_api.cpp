@@ -68,7 +68,82 @@ dpt_status predict(dpt_model model, const dpt_image& image = kImage) {
   return dpt_predict_depth(model, &image, depth.data(), depth.size());
 }
 
+// Depth, scores of three classes, and an output of which only the tensor can be read.
+void joint(json& sidecar) {
+  sidecar["format"] = 2;
+  sidecar["model"]["num_classes"] = 3;
+  sidecar["outputs"] = {{{"name", "metres"}, {"dtype", "float32"}, {"task", "depth"}},
+                        {{"name", "logits"}, {"dtype", "float32"}, {"task", "scores"}},
+                        {{"name", "confidence"}, {"dtype", "float32"}, {"task", "depth-confidence"}}};
+}
+
+constexpr std::size_t kCount = 48 * 80;
+
 }  // namespace
+
+TEST(several_outputs_of_one_run_are_read_by_name) {
+  const Opened model(joint), alone, scores(segmentation);
+  std::vector<float> depth(kCount), wanted(kCount);
+  std::vector<std::uint16_t> labels(kCount), wanted_labels(kCount);
+  CHECK(dpt_predict(model, &kImage) == DPT_OK);
+  CHECK(dpt_get_depth(model, "metres", depth.data(), kCount) == DPT_OK);
+  CHECK(dpt_get_labels(model, "logits", labels.data(), kCount) == DPT_OK);
+  CHECK(dpt_predict_depth(alone, &kImage, wanted.data(), kCount) == DPT_OK && depth == wanted);
+  CHECK(dpt_predict_labels(scores, &kImage, wanted_labels.data(), kCount) == DPT_OK && labels == wanted_labels);
+  std::fill(depth.begin(), depth.end(), -1.0f);  // NULL is the first that fits; so are the calls for one output
+  CHECK(dpt_get_depth(model, nullptr, depth.data(), kCount) == DPT_OK && depth == wanted);
+  std::fill(labels.begin(), labels.end(), std::uint16_t{9});
+  CHECK(dpt_predict_labels(model, &kImage, labels.data(), kCount) == DPT_OK && labels == wanted_labels);
+  dpt_tensor tensor{};
+  tensor.struct_size = sizeof tensor;
+  CHECK(dpt_get_output(model, "logits", &tensor) == DPT_OK && tensor.rank == 4 && tensor.shape[1] == 3);
+}
+
+TEST(outputs_are_described) {
+  const Opened model(joint);
+  int32_t count = 0;
+  CHECK(dpt_output_count(model, &count) == DPT_OK && count == 3);
+  dpt_output_info info{};
+  info.struct_size = sizeof info;
+  CHECK(dpt_get_output_info(model, 1, &info) == DPT_OK && std::string(info.name) == "logits");
+  CHECK(info.task == DPT_SEGMENTATION && info.num_classes == 3 && info.metric == 0);
+  CHECK(dpt_get_output_info(model, 2, &info) == DPT_OK && info.task == DPT_OTHER && info.num_classes == 0);
+  CHECK(failed_with(dpt_get_output_info(model, 3, &info), DPT_USAGE, "no output 3; it has 3"));
+  CHECK(failed_with(dpt_get_output_info(model, -1, &info), DPT_USAGE, "no output -1"));
+}
+
+TEST(an_output_that_cannot_be_read_is_an_error) {
+  const Opened model(joint);
+  std::vector<float> depth(kCount);
+  std::vector<std::uint16_t> labels(kCount);
+  dpt_tensor tensor{};
+  tensor.struct_size = sizeof tensor;
+  CHECK(failed_with(dpt_get_depth(model, nullptr, depth.data(), kCount), DPT_USAGE, "not run on an image"));
+  CHECK(failed_with(dpt_get_output(model, "logits", &tensor), DPT_USAGE, "has not run"));
+  CHECK(dpt_predict(model, &kImage) == DPT_OK);
+  CHECK(failed_with(dpt_get_depth(model, "depht", depth.data(), kCount), DPT_USAGE, "no output 'depht'; it has: metres, logits"));
+  CHECK(failed_with(dpt_get_depth(model, "logits", depth.data(), kCount), DPT_USAGE, "it is no depth"));
+  CHECK(failed_with(dpt_get_labels(model, "metres", labels.data(), kCount), DPT_USAGE, "it is no segmentation"));
+  CHECK(failed_with(dpt_get_depth(model, "metres", depth.data(), kCount - 1), DPT_USAGE, "48x80 pixels need"));
+  CHECK(failed_with(dpt_get_output(model, nullptr, &tensor), DPT_USAGE, "null pointer"));
+  CHECK(failed_with(dpt_get_output(model, "x", &tensor), DPT_USAGE, "no output 'x'"));
+  fake::behaviour().before_run = [] { throw std::bad_alloc(); };
+  CHECK(dpt_predict(model, &kImage) == DPT_RESOURCE);
+  CHECK(failed_with(dpt_get_output(model, "logits", &tensor), DPT_USAGE, "has not run"));
+}
+
+TEST(several_outputs_in_cpp) {
+  fake::install();
+  dpt::Options options;
+  options.backend = "fake";
+  auto model = dpt::Model::load(folder().artefact("weights", joint), options);
+  model.run({kPixels.data(), 80, 48});
+  const dpt::Depth depth = model.depth("metres");
+  const dpt::Labels labels = model.labels();
+  CHECK(depth.values == model.predict({kPixels.data(), 80, 48}).values && !depth.metric && depth.width == 80);
+  CHECK(labels.values == model.segment({kPixels.data(), 80, 48}).values && labels.num_classes == 3);
+  CHECK(model.outputs().size() == 3 && model.output("confidence").rank == 3);
+}
 
 TEST(depth_of_an_image) {
   const Opened model;

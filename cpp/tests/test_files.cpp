@@ -94,7 +94,7 @@ std::string of_format_2(std::initializer_list<const char*> tasks) {
 
 TEST(a_sidecar_of_format_2_has_one_or_more_outputs) {
   const Sidecar depth = parse_sidecar(of_format_2({"depth"}), "x");
-  CHECK(depth.outputs.size() == 1 && depth.task == DPT_DEPTH && depth.output_name == "the_depth");
+  CHECK(depth.outputs.size() == 1 && depth.task == DPT_DEPTH && depth.outputs[0].name == "the_depth");
   const Sidecar labels = parse_sidecar(of_format_2({"labels"}), "x");
   CHECK(labels.task == DPT_SEGMENTATION && labels.labels_output);
   const Sidecar both = parse_sidecar(of_format_2({"metric-depth", "scores"}), "x");

@@ -301,4 +301,37 @@ TEST(the_work_is_done_on_the_models_own_gpu) {
   CHECK(nvidia().used_on_other_device == 0 && nvidia().device == 1);
 }
 
+// Two outputs come to the host, where the CPU resizes them, also from a captured graph.
+TEST(an_engine_with_two_outputs_returns_both) {
+  const Reset reset;
+  const auto joint = [](json& sidecar) {
+    sidecar["format"] = 2;
+    sidecar["model"]["num_classes"] = 5;
+    sidecar["outputs"] = {{{"name", "predicted_depth"}, {"dtype", "float32"}, {"task", "depth"}},
+                          {{"name", "logits"}, {"dtype", "float32"}, {"task", "scores"}}};
+  };
+  std::vector<float> wanted, depth(48 * 80);
+  std::vector<std::uint16_t> wanted_labels(48 * 80), labels(48 * 80);
+  const dpt_image image = image_of(DPT_RGB8);
+  {
+    const Plan alone(as_it_is, true);
+    CHECK(depth_of(alone, image, wanted) == DPT_OK);
+  }
+  nvidia().classes = 5;
+  {
+    const Plan alone(segmentation, true);
+    CHECK(dpt_predict_labels(alone.model, &image, wanted_labels.data(), labels.size()) == DPT_OK);
+  }
+  CHECK(Plan(joint).status == DPT_BAD_FILE);  // the engine has one output, its sidecar two
+  nvidia().joint = true;
+  CHECK(Plan(as_it_is).status == DPT_BAD_FILE);
+  const Plan both(joint);
+  CHECK(both.status == DPT_OK);
+  for (int run = 0; run < 3; ++run) {
+    CHECK(dpt_predict(both.model, &image) == DPT_OK);
+    CHECK(dpt_get_depth(both.model, "predicted_depth", depth.data(), depth.size()) == DPT_OK && depth == wanted);
+    CHECK(dpt_get_labels(both.model, "logits", labels.data(), labels.size()) == DPT_OK && labels == wanted_labels);
+  }
+}
+
 TEST_MAIN()

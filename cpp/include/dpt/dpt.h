@@ -62,7 +62,8 @@ typedef enum dpt_status {
   DPT_RESOURCE = 7         /* memory or disk */
 } dpt_status;
 
-typedef enum dpt_task { DPT_DEPTH = 0, DPT_SEGMENTATION = 1 } dpt_task;
+/* DPT_OTHER is an output of which only the tensor can be read. */
+typedef enum dpt_task { DPT_DEPTH = 0, DPT_SEGMENTATION = 1, DPT_OTHER = 2 } dpt_task;
 
 /* Numbers of a depth map. Inverse and relative depth are known up to scale and shift; canonical depth is metres after a
  * multiplication by the focal length over that of the model's canonical camera. */
@@ -95,7 +96,7 @@ static inline dpt_options dpt_default_options(void) {
 
 typedef struct dpt_info {
   size_t struct_size;
-  dpt_task task;
+  dpt_task task;          /* of the first output */
   int32_t metric;         /* 1: depth in metres, 0: another quantity, or no depth */
   int32_t num_classes;    /* 0 for a depth model */
   int32_t stride;         /* the network's height and width are multiples of it */
@@ -104,6 +105,17 @@ typedef struct dpt_info {
   char backend[32];
   dpt_quantity quantity;  /* of a depth model */
 } dpt_info;
+
+/* One output of a model. The texts belong to the model and are valid until dpt_close. */
+typedef struct dpt_output_info {
+  size_t struct_size;
+  const char *name, *dtype;
+  dpt_task task;
+  dpt_quantity quantity;  /* of depth */
+  int32_t metric;         /* 1: depth in metres */
+  int32_t num_classes;    /* 0: no segmentation */
+  double png_scale;       /* as in dpt_info */
+} dpt_output_info;
 
 /* Pixels owned by the caller; row y begins at data + y * row_bytes. */
 typedef struct dpt_image {
@@ -148,9 +160,26 @@ DPT_API dpt_status dpt_network_size(dpt_model model, int32_t height, int32_t wid
 DPT_API dpt_status dpt_predict_depth(dpt_model model, const dpt_image *image, float *depth, size_t count);
 /* Labels are 1-based; 0 is the palette's background and is never predicted. */
 DPT_API dpt_status dpt_predict_labels(dpt_model model, const dpt_image *image, uint16_t *labels, size_t count);
+
+/* Several outputs from one run: dpt_predict runs the network, then each output is read by its name. A NULL name is the first
+ * depth or segmentation. The outputs stay until the model's next run; a failed run leaves none.
+ *
+ *   dpt_predict(model, &image);
+ *   dpt_get_depth(model, "predicted_depth", depth, count);
+ *   dpt_get_labels(model, "logits", labels, count);
+ */
+DPT_API dpt_status dpt_output_count(dpt_model model, int32_t *count);
+DPT_API dpt_status dpt_get_output_info(dpt_model model, int32_t index, dpt_output_info *info);
+DPT_API dpt_status dpt_predict(dpt_model model, const dpt_image *image);
+/* Maps of the size of the last image; `count` must be its height * width. */
+DPT_API dpt_status dpt_get_depth(dpt_model model, const char *name, float *depth, size_t count);
+DPT_API dpt_status dpt_get_labels(dpt_model model, const char *name, uint16_t *labels, size_t count);
+/* An output of the last run (of any function) as the network returned it. Its data are valid until the next run. */
+DPT_API dpt_status dpt_get_output(dpt_model model, const char *name, dpt_tensor *output);
 DPT_API dpt_status dpt_get_timing(dpt_model model, dpt_timing *timing);
 
-/* Run the network alone, at any batch size. `output` points into the model and is valid until the model's next call. */
+/* Run the network alone, at any batch size. `output`, the first one, points into the model and is valid until the model's
+ * next run; dpt_get_output returns the others. */
 DPT_API dpt_status dpt_infer(dpt_model model, const dpt_tensor *input, dpt_tensor *output);
 
 /* Write a file completely or not at all. Depth goes to .pfm (float32) or .png (16 bits, stretched over its range); with

@@ -80,9 +80,12 @@ class Model {
     return Model(handle);
   }
 
-  Model(Model&& other) noexcept : handle_(std::exchange(other.handle_, 0)) {}
+  Model(Model&& other) noexcept
+      : handle_(std::exchange(other.handle_, 0)), width_(other.width_), height_(other.height_) {}
   Model& operator=(Model&& other) noexcept {
     std::swap(handle_, other.handle_);
+    std::swap(width_, other.width_);
+    std::swap(height_, other.height_);
     return *this;
   }
   ~Model() {
@@ -116,6 +119,47 @@ class Model {
     check(dpt_predict_labels(handle_, &raw, labels.values.data(), labels.values.size()));
   }
 
+  // Several outputs from one run: run(), then each by its name; an empty name is the first that fits.
+  void run(const Image& image) {
+    const dpt_image raw = image.raw();
+    check(dpt_predict(handle_, &raw));
+    width_ = image.width, height_ = image.height;
+  }
+  Depth depth(const std::string& name = "") {
+    Depth depth;
+    room_for({nullptr, width_, height_}, depth);
+    check(dpt_get_depth(handle_, name.empty() ? nullptr : name.c_str(), depth.values.data(), depth.values.size()));
+    const dpt_output_info found = info_of(name, DPT_DEPTH);
+    depth.metric = found.metric != 0;
+    depth.quantity = found.quantity;
+    return depth;
+  }
+  Labels labels(const std::string& name = "") {
+    Labels labels;
+    room_for({nullptr, width_, height_}, labels);
+    check(dpt_get_labels(handle_, name.empty() ? nullptr : name.c_str(), labels.values.data(), labels.values.size()));
+    labels.num_classes = info_of(name, DPT_SEGMENTATION).num_classes;
+    return labels;
+  }
+  // As the network returned it; the data are valid until the model's next run.
+  dpt_tensor output(const std::string& name) {
+    dpt_tensor tensor{};
+    tensor.struct_size = sizeof tensor;
+    check(dpt_get_output(handle_, name.c_str(), &tensor));
+    return tensor;
+  }
+  std::vector<dpt_output_info> outputs() const {
+    std::int32_t count = 0;
+    check(dpt_output_count(handle_, &count));
+    std::vector<dpt_output_info> found(static_cast<std::size_t>(count));
+    for (std::int32_t i = 0; i < count; ++i) {
+      dpt_output_info& each = found[static_cast<std::size_t>(i)];
+      each.struct_size = sizeof each;
+      check(dpt_get_output_info(handle_, i, &each));
+    }
+    return found;
+  }
+
   dpt_info info() const {
     dpt_info info{};
     info.struct_size = sizeof info;
@@ -142,7 +186,15 @@ class Model {
                            : 1);  // the call reports what is wrong
   }
 
+  dpt_output_info info_of(const std::string& name, dpt_task task) const {
+    for (const dpt_output_info& each : outputs()) {
+      if (name.empty() ? each.task == task : name == each.name) return each;
+    }
+    return {};  // not reached: the call before would have failed
+  }
+
   dpt_model handle_ = 0;
+  int width_ = 0, height_ = 0;  // of the image of the last run()
 };
 
 // Throws unless the number of values in a map is width * height.

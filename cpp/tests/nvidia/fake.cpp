@@ -78,14 +78,16 @@ class Context final : public nvinfer1::IExecutionContext, Held {
     shape_ = dims;
     return std::string(name) == "pixel_values";
   }
-  nvinfer1::Dims getTensorShape(const char*) override {
-    const int classes = nvidia().classes;
+  nvinfer1::Dims getTensorShape(const char* name) override {
+    const bool depth = nvidia().joint && std::string(name) == "predicted_depth";
+    const int classes = depth ? 0 : nvidia().classes;
     if (classes > 0 && !nvidia().labels) return {4, {shape_.d[0], classes, shape_.d[2], shape_.d[3]}};
     const bool bytes = shape_.d[3] == 3;
     return {3, {shape_.d[0], shape_.d[bytes ? 1 : 2], shape_.d[bytes ? 2 : 3]}};
   }
   bool setTensorAddress(const char* name, void* memory) override {
-    (std::string(name) == "pixel_values" ? input_ : output_) = memory;
+    const std::string tensor = name;
+    (tensor == "pixel_values" ? input_ : tensor == "logits" ? scores_ : output_) = memory;
     return true;
   }
   bool enqueueV3(cudaStream_t stream) override {
@@ -114,24 +116,27 @@ class Context final : public nvinfer1::IExecutionContext, Held {
     if (nvidia().labels) {
       static_cast<std::int64_t*>(output_)[n * plane + i] = mean > 0 ? 2 : 1;
     } else if (classes > 0) {
+      void* const scores = nvidia().joint ? scores_ : output_;
       for (int c = 0; c < classes; ++c) {
-        static_cast<float*>(output_)[(n * classes + c) * plane + i] = -std::abs(mean - static_cast<float>(c) / 4);
+        static_cast<float*>(scores)[(n * classes + c) * plane + i] = -std::abs(mean - static_cast<float>(c) / 4);
       }
-    } else {
+    }
+    if (!nvidia().labels && (classes == 0 || nvidia().joint)) {
       static_cast<float*>(output_)[n * plane + i] = nvidia().spoils && i == plane - 1 ? NAN : mean;
     }
   }
 
   nvinfer1::Dims shape_{};
-  void *input_ = nullptr, *output_ = nullptr, *scratch_ = nullptr;
+  void *input_ = nullptr, *output_ = nullptr, *scores_ = nullptr, *scratch_ = nullptr;
 };
 
 class Engine final : public nvinfer1::ICudaEngine, Held {
  public:
-  std::int32_t getNbIOTensors() override { return 2; }
+  std::int32_t getNbIOTensors() override { return nvidia().joint ? 3 : 2; }
   nvinfer1::TensorIOMode getTensorIOMode(const char* name) override {
     if (std::string(name) == "pixel_values") return nvinfer1::TensorIOMode::kINPUT;
-    return std::string(name) == "predicted_depth" ? nvinfer1::TensorIOMode::kOUTPUT : nvinfer1::TensorIOMode::kNONE;
+    const bool output = std::string(name) == "predicted_depth" || (nvidia().joint && std::string(name) == "logits");
+    return output ? nvinfer1::TensorIOMode::kOUTPUT : nvinfer1::TensorIOMode::kNONE;
   }
   nvinfer1::DataType getTensorDataType(const char* name) override {
     const bool input = std::string(name) == "pixel_values";

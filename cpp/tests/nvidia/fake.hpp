@@ -16,6 +16,7 @@ struct Nvidia {
   bool spoils = false;      // the network returns NaN
   bool labels = false;      // the network returns int64 labels, (N, h, w)
   int classes = 0;          // scores of so many, (N, classes, h, w)
+  bool joint = false;       // depth, and those scores as a second output 'logits'
   std::string type;         // "int32": the engine's output has another type than its sidecar states
   int profiles = 2;
   std::size_t free_bytes = std::size_t{1} << 40;

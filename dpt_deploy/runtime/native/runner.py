@@ -54,15 +54,10 @@ class NativeRunner:
         """Make a runner of an artefact.
 
         Raises:
-            UsageError: the model has several outputs.
             MissingExtraError: the C++ library is not built.
             IncompatibleError: it belongs to another version of this package.
         """
         sidecar = request.described()
-        if len(sidecar.outputs) > 1:
-            raise UsageError(
-                "the C++ library runs models with one output; this one has several", hint="use another runtime: ort"
-            )
         return cls(request.path, sidecar, threads=request.threads, size=request.size)
 
     def __enter__(self) -> Self:
@@ -113,24 +108,38 @@ class NativeRunner:
             rank=4,
             shape=values.shape,
         )
+        first, *others = (output.name for output in self.outputs)
         found = native.Tensor(struct_size=sizeof(native.Tensor))
         self._library.call("dpt_infer", self._open(), byref(given), byref(found))
-        return {self.outputs[0].name: _copied(found)}
+        return {first: _copied(found), **{name: self._output(name) for name in others}}
+
+    def _output(self, name: str) -> np.ndarray:
+        """Return a copy of one output of the last run (:meth:`infer` or :meth:`predict`)."""
+        found = native.Tensor(struct_size=sizeof(native.Tensor))
+        self._library.call("dpt_get_output", self._open(), name.encode(), byref(found))
+        return _copied(found)
 
     def predict(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        """Turn an RGB image (H, W, 3) uint8 into the map (H, W) of its one output, entirely in C++."""
+        """Turn an RGB image (H, W, 3) uint8 into the map (H, W) of each output by name, entirely in C++.
+
+        Raises:
+            UsageError: it is no such image, or an output is neither depth nor a segmentation.
+            ParityError: the network returned NaN or infinity.
+        """
         require_rgb(image)
         pixels = np.ascontiguousarray(image)
         height, width = pixels.shape[:2]
         given = native.Image(
             struct_size=sizeof(native.Image), data=pixels.ctypes.data, height=height, width=width, row_bytes=3 * width
         )
-        output = self._sidecar.outputs[0]
-        task = output.kind
-        values = np.empty((height, width), map_type(task))
-        function = "dpt_predict_labels" if task.of_classes else "dpt_predict_depth"
-        self._library.call(function, self._open(), byref(given), values.ctypes.data, values.size)
-        return {output.name: values}
+        self._library.call("dpt_predict", self._open(), byref(given))
+        maps = {}
+        for output in self._sidecar.outputs:
+            values = np.empty((height, width), map_type(output.kind))
+            function = "dpt_get_labels" if output.kind.of_classes else "dpt_get_depth"
+            self._library.call(function, self._open(), output.name.encode(), values.ctypes.data, values.size)
+            maps[output.name] = values
+        return maps
 
     def timing(self) -> native.NativeTiming:
         """Return the seconds of the last prediction, step by step."""

@@ -11,16 +11,20 @@ import skimage.data
 from PIL import Image
 from support.faults.calling import fine
 from support.native import ROOT, as_plan, done, native_build, write_ppm
-from support.tiny import copied, exported, tampered
+from support.tiny import copied, exported, tampered, tiny_path
+from support.traces import traces_kept
 
 from dpt_deploy.artifact.store import write_sidecar
 from dpt_deploy.cli import call
 from dpt_deploy.core.errors import BadFileError, DptError, IncompatibleError, MissingExtraError, UsageError
+from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.core.size import Size
 from dpt_deploy.imaging import encode
 from dpt_deploy.imaging.files import read_pfm, write_labels
 from dpt_deploy.imaging.png import grey16_png
 from dpt_deploy.jobs.common.runners import open_runner
+from dpt_deploy.jobs.export.export import export_model
+from dpt_deploy.jobs.export.request import ExportRequest
 from dpt_deploy.jobs.predict.load import load
 from dpt_deploy.measure.metrics import range_error
 from dpt_deploy.runtime.native import library as native_library
@@ -114,6 +118,47 @@ def _spoiled(predict):
         return maps
 
     return spoiled
+
+
+@pytest.fixture(scope="module")
+def joint(tmp_path_factory):
+    """An artefact with depth and scores."""
+    folder = tmp_path_factory.mktemp("joint")
+    recipe = load_recipe(tiny_path("tiny-vit"), task="both")
+    with traces_kept():
+        return export_model(ExportRequest(recipe, weights="random"), folder).artifact
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_two_outputs_equal_those_of_python(joint, backend):
+    inputs = {"pixel_values": np.random.default_rng(0).standard_normal((2, 3, 64, 96)).astype(np.float32)}
+    with load(joint.path) as predictor, open_runner(joint.path, "ort") as runner:
+        expected, tensors = predictor(PHOTOS["coffee"]()), runner.infer(inputs)
+    limit = MAX_OF_RANGE if backend == "onnxruntime" else 1e-4  # the recipes' own tolerance for another library
+    with NativeRunner(joint.path, joint.sidecar, backend=backend) as runner:
+        found, raw = runner.predict(PHOTOS["coffee"]()), runner.infer(inputs)
+    assert list(found) == list(raw) == ["predicted_depth", "logits"]
+    assert range_error(found["predicted_depth"], expected["depth"])[0] <= limit
+    assert np.mean(found["logits"] == expected["labels"]) > 0.999
+    assert len(np.unique(found["logits"])) > 2
+    assert max(range_error(raw[name], tensors[name])[0] for name in raw) <= limit
+
+
+def test_both_outputs_are_verified_in_cpp(joint, tmp_path, capsys):
+    artifact = copied(joint, tmp_path)
+    found = json.loads(fine(capsys, "verify", artifact.path, "--runtime", "native", "--res", "64x96", "--json"))
+    assert [(case["output"], case["passed"]) for case in found["cases"]] == [
+        ("predicted_depth", True),
+        ("logits", True),
+    ]
+
+
+def test_an_output_of_another_name_is_a_usage_error(joint):
+    with NativeRunner(joint.path, joint.sidecar) as runner:
+        runner.predict(PHOTOS["coffee"]())
+        values = np.empty((1, 1), np.float32)
+        with pytest.raises(UsageError, match="no output 'depth'; it has: predicted_depth, logits"):
+            runner._library.call("dpt_get_depth", runner._open(), b"depth", values.ctypes.data, 1)
 
 
 def test_another_picture_would_be_noticed():
