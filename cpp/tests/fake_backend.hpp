@@ -50,7 +50,7 @@ class Backend final : public dpt::core::Backend {
     const std::int64_t height = shape_.dim[sidecar_.uint8_input ? 1 : 2], width = shape_.dim[sidecar_.uint8_input ? 2 : 3];
     const auto plane = static_cast<std::size_t>(height * width);
     const auto batch = static_cast<std::size_t>(shape_.dim[0]);
-    const auto maps = static_cast<std::size_t>(output.quantity || output.labels() ? 1 : sidecar_.num_classes);
+    const auto maps = static_cast<std::size_t>(output.of_classes() && !output.labels() ? sidecar_.num_classes : 1);
     scores_.resize(batch * maps * plane);
     for (std::size_t n = 0; n < batch; ++n) {
       for (std::size_t i = 0; i < plane; ++i) {

@@ -146,7 +146,9 @@ def test_two_outputs_equal_those_of_python(joint, backend):
 
 def test_both_outputs_are_verified_in_cpp(joint, tmp_path, capsys):
     artifact = copied(joint, tmp_path)
-    found = json.loads(fine(capsys, "verify", artifact.path, "--runtime", "native", "--res", "64x96", "--json"))
+    found = json.loads(
+        fine(capsys, "verify", artifact.path, "--runtime", "native", "--res", "64x96", "--batch", "2", "--json")
+    )
     assert [(case["output"], case["passed"]) for case in found["cases"]] == [
         ("predicted_depth", True),
         ("logits", True),
