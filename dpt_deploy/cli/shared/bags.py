@@ -7,22 +7,14 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from dpt_deploy.cli.shared.output import print_json, print_path, say
 from dpt_deploy.core.errors import BadFileError, UsageError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 _OF_BAGS: Mapping[str, Any] = {"topic": None, "camera_info": None, "points": False, "others": "copy"}
-_NOT_OF_BAGS = {
-    "formats": "--format",
-    "kitti_crop": "--kitti-crop",
-    "device_imaging": "--device-imaging",
-    "tag": "--tag",
-    "recursive": "--recursive",
-    "manifest": "--manifest",
-    "resume": "--resume",
-    "shard": "--shard",
-}
+_TAKEN = (*_OF_BAGS, "out", "runtime", "size", "height", "square", "focal")  # by a run on a bag
 _NAMED = 3  # images that could not be read
 
 
@@ -83,13 +75,15 @@ def for_bag(options: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UsageError: an option has no meaning for a bag.
     """
-    given = [_NOT_OF_BAGS[name] for name, value in options.items() if name in _NOT_OF_BAGS and value]
+    source = click.get_current_context().get_parameter_source
+    others = [name for name in options if name not in _TAKEN and source(name) is not ParameterSource.DEFAULT]
+    given = ["--format" if name == "formats" else f"--{name.replace('_', '-')}" for name in others]
     if given:
         raise UsageError(
             f"{', '.join(given)} cannot be used with a bag",
             hint="a bag gets 32FC1 depth, labels and, with --points, points",
         )
-    kept = {name: value for name, value in options.items() if name not in _NOT_OF_BAGS}
+    kept = {name: options[name] for name in _TAKEN}
     return kept | {"out": None if kept["out"] is None else Path(kept["out"])}
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.task import CANONICAL_DEPTH, METRIC_DEPTH, Task
 from dpt_deploy.imaging.maps import FocalLength
+from dpt_deploy.imaging.points import Intrinsics, back_project
 from dpt_deploy.jobs.predict.ros.pictures import IMAGE, Picture, pixels_of
 from dpt_deploy.runtime.predictor import Prediction
 
@@ -54,17 +55,6 @@ def camera_of(message: Any, topic: str) -> PinholeCamera:
         )
     focal, centre = FocalLength(float(matrix[0]), float(matrix[4])), (float(matrix[2]), float(matrix[5]))
     return PinholeCamera(focal, centre, int(message.height), int(message.width))
-
-
-def back_projected(depth: NDArray[np.float32], camera: PinholeCamera) -> NDArray[np.float32]:
-    """Points (H, W, 3) in the optical frame of the camera (x right, y down, z forward) from depth (H, W) along z.
-
-    The centre of the first pixel is at (0, 0), as in the calibration of ROS and OpenCV.
-    """
-    rows, columns = np.indices(depth.shape, np.float32)
-    x = (columns - np.float32(camera.centre[0])) / np.float32(camera.focal.x) * depth
-    y = (rows - np.float32(camera.centre[1])) / np.float32(camera.focal.y) * depth
-    return np.stack([x, y, depth], axis=2).astype(np.float32)
 
 
 def published(tasks: list[Task], *, camera: bool) -> list[str]:
@@ -150,7 +140,9 @@ class Frames:
         """An organised cloud: one point for each pixel, in rows."""
         height, width = depth.shape
         points, colours = np.zeros((height, width), _POINT), pixels.astype(np.uint32)
-        for axis, values in zip("xyz", np.moveaxis(back_projected(depth, camera), 2, 0), strict=True):
+        for axis, values in zip(
+            "xyz", np.moveaxis(back_project(depth, Intrinsics(*camera.focal, *camera.centre)), 2, 0), strict=True
+        ):
             points[axis] = values
         points["rgb"] = (colours[..., 0] << 16) | (colours[..., 1] << 8) | colours[..., 2]
         fields = [

@@ -160,3 +160,17 @@ def test_a_bag_whose_middle_is_damaged_leaves_nothing(relative, tmp_path):
     with pytest.raises(BadFileError, match=r"is damaged|cannot be"):
         run_bag(relative, source, tmp_path / "out.bag")
     assert [path.name for path in tmp_path.iterdir()] == ["in.bag"]
+
+
+@pytest.mark.parametrize(("option", "value"), [("--format", "png"), ("--fov", "60"), ("--tag", "a")])
+def test_options_of_images_are_refused_for_a_bag(option, value, relative, tmp_path, capsys):
+    source = drive(tmp_path / "in")
+    asked = ["run", str(relative), str(source), "-o", str(tmp_path / "out")]
+    assert call(asked) == 0
+    assert call([*asked, option, value]) == UsageError.exit_code
+    assert f"{option} cannot be used with a bag" in capsys.readouterr().err
+
+
+def test_options_of_bags_are_refused_for_images(relative, tmp_path, capsys):
+    assert call(["run", str(relative), str(tmp_path / "photo.png"), "--topic", "/a"]) == UsageError.exit_code
+    assert "--topic is for bags of ROS" in capsys.readouterr().err

@@ -9,7 +9,7 @@ import pytest
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.task import CANONICAL_DEPTH, DEPTH, LABELS, METRIC_DEPTH
 from dpt_deploy.imaging.maps import CanonicalCamera, FocalLength, Map
-from dpt_deploy.jobs.predict.ros.frames import CLOUD, FIELD, Frames, PinholeCamera, back_projected, published
+from dpt_deploy.jobs.predict.ros.frames import CLOUD, FIELD, Frames, PinholeCamera, published
 from dpt_deploy.jobs.predict.ros.pictures import IMAGE
 from dpt_deploy.runtime.predictor import Prediction
 
@@ -66,9 +66,12 @@ def test_points_project_back_onto_their_pixels():
 
 def test_a_wrong_centre_is_noticed():
     """The check above fails for a camera that is half a pixel off."""
-    depth = depth_map(METRIC_DEPTH).values
-    shifted = back_projected(depth, CAMERA._replace(centre=(16.0, 12.0)))
-    assert np.abs(shifted - back_projected(depth, CAMERA)).max() > 0.01
+    clouds = [
+        frames(depth_map(METRIC_DEPTH)).answer(RAW, "", camera)["points"].data
+        for camera in (CAMERA, CAMERA._replace(centre=(16.0, 12.0)))
+    ]
+    first, second = (np.frombuffer(data, "<f4").reshape(-1, 4) for data in clouds)
+    assert np.abs(first - second)[:, :2].max() > 0.01
 
 
 def test_points_need_a_camera():
