@@ -9,18 +9,21 @@ import onnxruntime
 import pytest
 import torch
 import torch.nn.functional as F
+import transformers
 from safetensors.torch import load_file
 from support.dinov2 import depth_anything, original_keys, original_positions, output, weights
 from support.huggingface import distance, photograph
 from support.tiny import exported, tiny_model, tiny_spec
 
-from dpt_deploy.core.errors import BadFileError
+from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.graph.precision.fp32_nodes import choose_fp32_nodes
 from dpt_deploy.graph.precision.qdq import targets
 from dpt_deploy.model.build import build
+from dpt_deploy.model.checkpoints.huggingface import save_huggingface
 from dpt_deploy.model.checkpoints.load import load_weights
 from dpt_deploy.model.encoders import dinov2
+from dpt_deploy.model.random_weights import random_model
 from dpt_deploy.model.rewrites.exact import deployable
 
 pytestmark = pytest.mark.needs("torch", "transformers", "onnxruntime")
@@ -112,6 +115,48 @@ def test_metric_depth_is_a_sigmoid_times_the_limit(tmp_path):
     assert depth.min() > 0
     assert depth.max() < 80
     assert depth.max() - depth.min() > 20
+
+
+FOLDERS = {
+    "relative": replace(SPEC, encoder=replace(SPEC.encoder, position_rule="size", depth=7)),
+    "metric": replace(METRIC, encoder=replace(METRIC.encoder, position_rule="size", depth=7)),
+    "gated": replace(SPEC, encoder=replace(SPEC.encoder, feed_forward="swiglu", position_rule="size", depth=7)),
+}
+
+
+@pytest.mark.parametrize("spec", FOLDERS.values(), ids=FOLDERS.keys())
+def test_a_folder_of_ours_loads_in_transformers_and_here(spec, tmp_path):
+    ours = random_model(spec, seed=1)
+    save_huggingface(ours, tmp_path, image=load_recipe("da2-small").image)
+    kind = transformers.DepthAnythingForDepthEstimation
+    theirs, loading = kind.from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(loading[part] for part in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    for size in ((1, 70, 70), (2, 56, 98)):
+        assert gap(theirs.eval(), ours, *size) <= MAX_OF_RANGE
+    again, _ = load_weights(spec, tmp_path)
+    assert again.spec == spec
+    assert all(torch.equal(tensor, again.state_dict()[key]) for key, tensor in ours.state_dict().items())
+    pixels = transformers.AutoImageProcessor.from_pretrained(tmp_path)(
+        images=torch.zeros(3, 300, 500, dtype=torch.uint8), return_tensors="pt"
+    )["pixel_values"]
+    assert (pixels.shape[2] % 14, pixels.shape[3] % 14, pixels.shape[3] > pixels.shape[2]) == (0, 0, True)
+
+
+def test_the_library_resizes_positions_of_an_original_file_in_its_own_way(from_file, tmp_path):
+    save_huggingface(from_file, tmp_path)
+    theirs = transformers.DepthAnythingForDepthEstimation.from_pretrained(tmp_path).eval()
+    assert gap(theirs, from_file, 1, 70, 70) <= MAX_OF_RANGE
+    assert gap(theirs, from_file, 1, 56, 98) >= NOTICEABLE
+
+
+@pytest.mark.parametrize(
+    ("what", "spec"),
+    [("registers", replace(SPEC, encoder=replace(SPEC.encoder, registers=4))), ("activation 'exp'", THIRD)],
+)
+def test_what_transformers_cannot_express_is_refused(what, spec, tmp_path):
+    with pytest.raises(UsageError, match=what):
+        save_huggingface(random_model(spec), tmp_path / "folder")
+    assert not (tmp_path / "folder").exists()
 
 
 def test_the_giant_has_gated_layers(tmp_path):

@@ -1,4 +1,4 @@
-"""Candidates ``hf-ort…`` of benchmarks: Hugging Face's DPT, exported as its users would. Needs the extra ``oracle``."""
+"""Candidates ``hf-ort…`` of benchmarks: Hugging Face's network, exported as users would. Needs the extra ``oracle``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import onnx
 import torch
 from onnxruntime.quantization import quantize_dynamic
-from transformers import DPTForDepthEstimation
+from transformers import AutoModelForDepthEstimation
 from transformers.utils import logging as hf_logging
 
 from dpt_deploy.core.size import Size
@@ -42,7 +42,7 @@ def export_plain(module: Any, size: Size, batch: int, folder: Path) -> Path:
     save_huggingface(module, folder / "hf")
     hf_logging.set_verbosity_error()
     hf_logging.disable_progress_bar()
-    model = DPTForDepthEstimation.from_pretrained(folder / "hf").eval()
+    model = AutoModelForDepthEstimation.from_pretrained(folder / "hf").eval()
     model.config.image_size = size.height
     example = torch.zeros((batch, 3, size.height, size.width))
     with torch.inference_mode(), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,15 @@ import torch
 from torch import Tensor
 
 from dpt_deploy.artifact.commit import FileSet, commit_files, staged_files
-from dpt_deploy.core.encoders import HybridSpec, TransformerSpec
+from dpt_deploy.core.encoders import Dinov2Spec, HybridSpec, TransformerSpec
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.files import atomic_write_bytes
 from dpt_deploy.core.spec import ImageSpec, ModelSpec
 from dpt_deploy.model.checkpoints.read import STAGED, save_tensors
 from dpt_deploy.model.dpt import DPT
+from dpt_deploy.model.families.depth_anything import FOLDER as DEPTH_ANYTHING
+from dpt_deploy.model.families.dinov2_config import describe_depth_anything
+from dpt_deploy.model.families.family import Rule
 from dpt_deploy.model.families.huggingface import BY_TASK, IMAGE
 from dpt_deploy.model.families.huggingface_config import BIT_STAGES, describe, describe_bit, last_block
 
@@ -28,11 +32,16 @@ _BICUBIC = 3  # PIL's number, which preprocessor_config.json uses
 
 
 def save_huggingface(model: DPT, folder: Path, *, image: ImageSpec | None = None) -> None:
-    """Write a folder that ``DPTForDepthEstimation`` or ``DPTForSemanticSegmentation`` ``.from_pretrained`` loads.
+    """Write a folder that Hugging Face's class for this network loads with ``.from_pretrained``.
+
+    The class is ``DPTForDepthEstimation``, ``DPTForSemanticSegmentation`` or ``DepthAnythingForDepthEstimation``. The
+    last resizes positions by a rule of its own: a network from an original file gives the same depth there at the
+    training size, and slightly another one at other sizes.
 
     The files are prepared in a private folder and then replace their namesakes together, ``config.json`` last: a
     failure leaves a former folder as it was. With ``image`` the folder also has a ``preprocessor_config.json``, so that
-    pipelines run. It stretches every photograph to one square, which is what the library's forward pass takes.
+    pipelines run. For a DPT it stretches every photograph to one square, which is what the library's forward pass
+    takes.
 
     Parameters that Hugging Face's classes have and a DPT never uses are not part of this program's models; they are
     filled so that every key exists: the final ``layernorm`` and batch norms with the identity, the coarsest level's
@@ -42,25 +51,74 @@ def save_huggingface(model: DPT, folder: Path, *, image: ImageSpec | None = None
         UsageError: Hugging Face's DPT cannot express this network; the message says what it lacks.
         ResourceError: the folder is not writable, or the disk is full.
     """
-    spec = model.spec
-    encoder = spec.encoder
-    obstacle = _obstacle(spec, image)
-    if obstacle or not isinstance(encoder, TransformerSpec):
-        raise UsageError(
-            f"Hugging Face's DPT has no {obstacle}, which {spec.name!r} needs",
-            hint="save it in this program's own format",
-        )
-    tensors = dict(pair for name, tensor in model.state_dict().items() for pair in _renamed(spec, name, tensor))
-    tensors |= _dead_parameters(spec, encoder.width, tensors)
+    contents = _depth_anything(model, image) if isinstance(model.spec.encoder, Dinov2Spec) else _dpt(model, image)
     with staged_files(folder, STAGED) as stage:
         names = ["model.safetensors"]
-        save_tensors(tensors, stage / names[0], {"format": "pt"})
-        if image is not None:
+        save_tensors(contents.tensors, stage / names[0], {"format": "pt"})
+        if contents.preprocessor:
             names.append("preprocessor_config.json")
-            _write_json(stage / names[1], _preprocessor(encoder, image))
+            _write_json(stage / names[1], contents.preprocessor)
         names.append("config.json")
-        _write_json(stage / names[-1], _config(spec, encoder))
+        _write_json(stage / names[-1], contents.config)
         commit_files(FileSet(stage, names))
+
+
+@dataclass(frozen=True)
+class _Contents:
+    """What a folder holds; no ``preprocessor`` if it has none."""
+
+    tensors: dict[str, Tensor]
+    config: dict[str, Any]
+    preprocessor: dict[str, Any]
+
+
+def _dpt(model: DPT, image: ImageSpec | None) -> _Contents:
+    spec, encoder = model.spec, model.spec.encoder
+    obstacle = _obstacle(spec, image)
+    if obstacle or not isinstance(encoder, TransformerSpec):
+        raise _inexpressible("DPT", obstacle, spec)
+    tensors = dict(pair for name, tensor in model.state_dict().items() for pair in _renamed(spec, name, tensor))
+    tensors |= _dead_parameters(spec, encoder.width, tensors)
+    return _Contents(tensors, _config(spec, encoder), {} if image is None else _preprocessor(encoder, image))
+
+
+def _depth_anything(model: DPT, image: ImageSpec | None) -> _Contents:
+    spec, encoder = model.spec, model.spec.encoder
+    checks = {
+        f"read-out {spec.readout!r}": spec.readout != "ignore",
+        "registers": isinstance(encoder, Dinov2Spec) and encoder.registers > 0,
+        f"activation {spec.activation!r}": spec.activation not in ("relu", "sigmoid"),
+        f"task {spec.task!r}": spec.task != "depth",
+    }
+    obstacle = next((what for what, needed in checks.items() if needed), None)
+    if obstacle or not isinstance(encoder, Dinov2Spec):
+        raise _inexpressible("Depth Anything", obstacle, spec)
+    tensors = {
+        key: piece
+        for name, tensor in model.state_dict().items()
+        for key, piece in _pieces(_of_dinov2(name, gated=encoder.feed_forward == "swiglu"), tensor)
+    }
+    tensors |= _skips_of_the_coarsest(tensors)
+    tensors["backbone.embeddings.mask_token"] = torch.zeros(1, encoder.width)
+    config = describe_depth_anything(spec, encoder) | {
+        "architectures": ["DepthAnythingForDepthEstimation"],
+        "dtype": "float32",
+    }
+    preprocessor = {} if image is None else _processor(image, image.height, image.width, multiple=encoder.patch)
+    return _Contents(tensors, config, preprocessor)
+
+
+def _of_dinov2(name: str, *, gated: bool) -> list[tuple[str, Rule]]:
+    """The library's keys of one parameter: a rule for a part of a block comes before the rule for the rest of it."""
+    found = [(key, rule) for key, rule in DEPTH_ANYTHING.sources(name) if gated or ".mlp.weights_" not in key]
+    return [pair for pair in found if not pair[1].theirs.endswith(".{n}.{x}")] or found
+
+
+def _inexpressible(family: str, obstacle: str | None, spec: ModelSpec) -> UsageError:
+    return UsageError(
+        f"Hugging Face's {family} has no {obstacle}, which {spec.name!r} needs",
+        hint="save it in this program's own format",
+    )
 
 
 def _obstacle(spec: ModelSpec, image: ImageSpec | None) -> str | None:
@@ -93,6 +151,10 @@ def _renamed(spec: ModelSpec, name: str, tensor: Tensor) -> list[tuple[str, Tens
     if name.startswith("encoder.embed.proj."):  # the one name that depends on the kind of encoder
         hybrid = isinstance(spec.encoder, HybridSpec)
         sources = [(key, rule) for key, rule in sources if hybrid != ("patch_embeddings" in key)]
+    return _pieces(sources, tensor)
+
+
+def _pieces(sources: list[tuple[str, Rule]], tensor: Tensor) -> list[tuple[str, Tensor]]:
     return [
         (key, tensor if rule.parts < 2 else tensor.chunk(rule.parts, dim=rule.axis)[rule.part]) for key, rule in sources
     ]
@@ -101,13 +163,21 @@ def _renamed(spec: ModelSpec, name: str, tensor: Tensor) -> list[tuple[str, Tens
 def _dead_parameters(spec: ModelSpec, width: int, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Neutral values under the keys that only Hugging Face's classes have."""
     dead = {"dpt.layernorm.weight": torch.ones(width), "dpt.layernorm.bias": torch.zeros(width)}
-    unit = "neck.fusion_stage.layers.{}.residual_layer1."
-    for key, tensor in tensors.items():
-        if key.startswith(unit.format(1)):
-            dead[key.replace(unit.format(1), unit.format(0))] = _neutral(key, tensor)
-        elif spec.task == "segmentation" and key.startswith("head."):
-            dead[f"auxiliary_{key}"] = _neutral(key, tensor)
+    dead |= _skips_of_the_coarsest(tensors)
+    if spec.task == "segmentation":
+        heads = {key: tensor for key, tensor in tensors.items() if key.startswith("head.")}
+        dead |= {f"auxiliary_{key}": _neutral(key, tensor) for key, tensor in heads.items()}
     return dead
+
+
+def _skips_of_the_coarsest(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Neutral values of the unit for a skip that the coarsest block does not have, shaped as the next block's."""
+    unit = "neck.fusion_stage.layers.{}.residual_layer1."
+    return {
+        key.replace(unit.format(1), unit.format(0)): _neutral(key, tensor)
+        for key, tensor in tensors.items()
+        if key.startswith(unit.format(1))
+    }
 
 
 def _neutral(key: str, tensor: Tensor) -> Tensor:
@@ -144,12 +214,17 @@ def _preprocessor(encoder: TransformerSpec, image: ImageSpec) -> dict[str, Any]:
     own = encoder.grid * encoder.patch
     takes_image_size = image.height == image.width and not isinstance(encoder, HybridSpec)
     side = image.height if takes_image_size else own
+    return _processor(image, side, side)
+
+
+def _processor(image: ImageSpec, height: int, width: int, *, multiple: int = 1) -> dict[str, Any]:
+    """``preprocessor_config.json``; it keeps the aspect where sides are brought to multiples."""
     return {
         "image_processor_type": "DPTImageProcessor",
         "do_resize": True,
-        "size": {"height": side, "width": side},
-        "keep_aspect_ratio": False,
-        "ensure_multiple_of": 1,
+        "size": {"height": height, "width": width},
+        "keep_aspect_ratio": multiple > 1,
+        "ensure_multiple_of": multiple,
         "resample": _BICUBIC,
         "do_rescale": True,
         "rescale_factor": 1 / 255,

@@ -20,6 +20,7 @@ from dpt_deploy.model.families.huggingface_config import (
     epsilon_of,
     filled,
     integers,
+    last_block,
     listed,
     shown,
     square,
@@ -57,6 +58,23 @@ _DINOV2_DEFAULTS: dict[str, Any] = {
     "out_features": None,
     "out_indices": None,
 }
+
+
+def describe_depth_anything(spec: ModelSpec, encoder: Dinov2Spec) -> dict[str, Any]:
+    """The ``config.json`` of ``spec``, whose encoder is ``encoder``, with the blocks up to the last tap."""
+    backbone = _dinov2(spec, encoder) | {
+        "image_size": encoder.grid * encoder.patch,
+        "layer_norm_eps": encoder.norm_eps,
+        "num_hidden_layers": last_block(spec) + 1,
+    }
+    described = _described(spec, encoder)
+    described["reassemble_factors"] = [_whole(factor) for factor in described["reassemble_factors"]]
+    return {**described, "max_depth": _whole(described["max_depth"]), "backbone_config": backbone}
+
+
+def _whole(number: float) -> float:
+    """An integer where that is exact: the library takes nothing else for kernels and limits."""
+    return int(number) if number == int(number) else number
 
 
 def adapt_to_depth_anything(spec: ModelSpec, config: Mapping[str, Any], source: Path) -> ModelSpec:
