@@ -133,13 +133,22 @@ class RangeRecord:
 
 
 @dataclass(frozen=True)
+class FurtherAccuracy:
+    """Drift and SQNR of a further output, as in :class:`AccuracyRecord`; ``task`` is the task of that output."""
+
+    task: str
+    drift: Measured
+    sqnr: Measured | None = None
+
+
+@dataclass(frozen=True)
 class AccuracyRecord:
     """Accuracy and speed of a precision compared with FP32, on ``images`` images from ``source`` at ``size``.
 
     ``drift`` is the distance to the output of FP32 in the terms of the task (:attr:`Task.drift`). ``sqnr`` is the ratio
     of signal to quantisation noise in dB (None for labels). If the truth is known, ``abs_rel`` and ``delta1`` are those
     of FP32 and of this precision. ``speedup`` over FP32 on ``runtime`` is the median and its 95 % interval; None if
-    that runtime does not compute in this precision.
+    that runtime does not compute in this precision. These are numbers of the first output; ``further`` are the others.
     """
 
     source: str
@@ -151,11 +160,26 @@ class AccuracyRecord:
     abs_rel: tuple[Positive, Measured] | None = None
     delta1: tuple[Measured, Measured] | None = None
     speedup: tuple[Amount, Amount, Amount] | None = None
+    further: tuple[FurtherAccuracy, ...] = ()
 
     @property
     def change(self) -> float:
-        """Change that counts against a budget: the relative growth of AbsRel, or the drift if there is no truth."""
-        return self.drift if self.abs_rel is None else self.abs_rel[1] / self.abs_rel[0] - 1.0
+        """Change that counts against a budget: the relative growth of AbsRel, or the drift if there is no truth.
+
+        With several outputs, that of the output that changes most.
+        """
+        first = self.drift if self.abs_rel is None else self.abs_rel[1] / self.abs_rel[0] - 1.0
+        return max(first, *(each.drift for each in self.further)) if self.further else first
+
+    @property
+    def least_sqnr(self) -> float | None:
+        """The ratio of signal to noise of the output that has the least; None if no output has one."""
+        return min((each.sqnr for each in (self, *self.further) if each.sqnr is not None), default=None)
+
+    @property
+    def largest_drift(self) -> float:
+        """The drift of the output that has the most."""
+        return max(each.drift for each in (self, *self.further))
 
 
 @dataclass(frozen=True)

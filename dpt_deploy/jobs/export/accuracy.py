@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dpt_deploy.artifact.records import AccuracyRecord
+from dpt_deploy.artifact.records import AccuracyRecord, FurtherAccuracy
 from dpt_deploy.core.errors import ParityError
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.task import Task
@@ -58,10 +58,13 @@ def from_photographs(calibration: Calibration, size: Size, *, skip: int = 0) -> 
 
 
 class AccuracyBench:
-    """The outputs of an FP32 file ``full`` on the samples; other files are compared with them."""
+    """The outputs of an FP32 file ``full`` on the samples; other files are compared with them.
 
-    def __init__(self, full: Path, samples: Samples, to_inputs: ToInputs, task: Task) -> None:
-        self.full, self._samples, self._to_inputs, self._task = full, samples, to_inputs, task
+    ``tasks`` are those of its outputs, in their order.
+    """
+
+    def __init__(self, full: Path, samples: Samples, to_inputs: ToInputs, tasks: Sequence[Task]) -> None:
+        self.full, self._samples, self._to_inputs, self._tasks = full, samples, to_inputs, tasks
         self._wanted = self._outputs(full, "ort")
 
     @property
@@ -71,17 +74,21 @@ class AccuracyBench:
     def compare(self, path: Path, runtime: str) -> AccuracyRecord:
         """Measure the distance of the file at ``path`` from FP32, and the errors of both if the truth is known."""
         found = self._outputs(path, runtime)
-        pairs = list(zip(found, self._wanted, strict=True))
-        before, after = _score(self._wanted, self._samples.images), _score(found, self._samples.images)
+        (first, *tasks), (depths, *others) = self._tasks, zip(found, self._wanted, strict=True)
+        drift, sqnr = _distance(*depths, first)
+        before, after = _score(depths[1], self._samples.images), _score(depths[0], self._samples.images)
         return AccuracyRecord(
             self._samples.source,
             len(self._samples.images),
             str(self._samples.size),
             runtime,
-            float(np.mean([_drift(output, full, self._task) for output, full in pairs])),
-            None if self._wanted[0].dtype == np.int32 else metrics.sqnr(pairs),
+            drift,
+            sqnr,
             (before[0], after[0]) if before and after else None,
             (before[1], after[1]) if before and after else None,
+            further=tuple(
+                FurtherAccuracy(task.name, *_distance(*pair, task)) for task, pair in zip(tasks, others, strict=True)
+            ),
         )
 
     def speedup(self, path: Path, runtime: str = "ort") -> tuple[float, float, float]:
@@ -99,9 +106,11 @@ class AccuracyBench:
             timings = interleave(calls, seconds=SECONDS).timings
         return ratio(timings["full"], timings["candidate"])
 
-    def _outputs(self, path: Path, runtime: str) -> list[np.ndarray]:
+    def _outputs(self, path: Path, runtime: str) -> list[list[np.ndarray]]:
+        """Each output on all images, in the order of the tasks."""
         with open_runner(path, runtime) as runner:
-            return [next(iter(runner.infer(self._to_inputs(image.pixels)).values())) for image in self._samples.images]
+            found = [runner.infer(self._to_inputs(image.pixels)).values() for image in self._samples.images]
+        return [list(output) for output in zip(*found, strict=True)]
 
 
 def check_accuracy(name: str, found: AccuracyRecord, limit: float | None, *, allow_poor: bool) -> None:
@@ -112,15 +121,16 @@ def check_accuracy(name: str, found: AccuracyRecord, limit: float | None, *, all
             set: the ratio of signal to noise is below :data:`LEAST_SQNR` and there is no ``limit``, or the whole
             confidence interval of the speed-up over FP32 is below 1.
     """
-    if not np.isfinite(found.drift):
+    if not np.isfinite(found.largest_drift):
         raise ParityError(f"{name} returns numbers that are not finite", hint="see `dpt-deploy diagnose`")
     if limit is not None and found.change > limit:
         raise ParityError(
             f"{name} changes the result by {found.change:.2%}; allowed are {limit:.2%}", hint="allow more with --budget"
         )
-    if limit is None and found.sqnr is not None and found.sqnr < LEAST_SQNR and not allow_poor:
+    sqnr = found.least_sqnr
+    if limit is None and sqnr is not None and sqnr < LEAST_SQNR and not allow_poor:
         raise ParityError(
-            f"{name} keeps {found.sqnr:.1f} dB of signal to noise on {found.source}; at least {LEAST_SQNR:.0f} dB are"
+            f"{name} keeps {sqnr:.1f} dB of signal to noise on {found.source}; at least {LEAST_SQNR:.0f} dB are"
             " wanted; nothing was written",
             hint="use --budget to keep blocks in floats, or fp16; --force writes it all the same",
         )
@@ -130,6 +140,13 @@ def check_accuracy(name: str, found: AccuracyRecord, limit: float | None, *, all
             f"({found.speedup[1]:.2f}-{found.speedup[2]:.2f}); nothing was written",
             hint="use fp32 here; --force writes it all the same",
         )
+
+
+def _distance(found: Sequence[np.ndarray], wanted: Sequence[np.ndarray], task: Task) -> tuple[float, float | None]:
+    """Mean drift and the ratio of signal to noise (None for labels) of one output."""
+    pairs = list(zip(found, wanted, strict=True))
+    drift = float(np.mean([_drift(output, full, task) for output, full in pairs]))
+    return drift, None if wanted[0].dtype == np.int32 else metrics.sqnr(pairs)
 
 
 def _drift(output: np.ndarray, full: np.ndarray, task: Task) -> float:

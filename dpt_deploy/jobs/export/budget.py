@@ -83,9 +83,10 @@ class _Variants:
         harm = {}
         for index, block in enumerate(self.blocks):
             found = self._accuracy([other for other in self.blocks if other != block], bench)
-            noise = 10.0 ** (-found.sqnr / 10.0) if found.sqnr is not None else found.drift
+            sqnr = found.least_sqnr
+            noise = 10.0 ** (-sqnr / 10.0) if sqnr is not None else found.drift
             harm[block] = noise / max(1, sum(operations.get(name, 0) for name in self.blocks[block]))
-            measured = f"{found.sqnr:.1f} dB" if found.sqnr is not None else f"{found.drift:.2%} of the labels"
+            measured = f"{sqnr:.1f} dB" if sqnr is not None else f"{found.drift:.2%} of the labels"
             say(f"{index + 1}/{len(self.blocks)} {block}: {measured}")
         return sorted(harm, key=lambda block: -harm[block])
 

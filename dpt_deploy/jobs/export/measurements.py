@@ -73,7 +73,7 @@ class MeasurementSetup:
         have chosen nothing.
         """
         samples = self._search_samples() if search else self._samples()
-        return AccuracyBench(full, samples, self.to_inputs, self.request.tasks[0])
+        return AccuracyBench(full, samples, self.to_inputs, self.request.tasks)
 
     @property
     def _size(self) -> Size:

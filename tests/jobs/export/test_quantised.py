@@ -11,13 +11,13 @@ from onnx import numpy_helper
 from support.faults.calling import complaint, fine
 from support.tiny import exported, exported_for_cpu, quick_accuracy, tampered, tiny_path
 
-from dpt_deploy.artifact.records import AccuracyRecord
+from dpt_deploy.artifact.records import AccuracyRecord, FurtherAccuracy
 from dpt_deploy.artifact.store import open_artifact
 from dpt_deploy.cli import call
 from dpt_deploy.core.errors import ParityError
 from dpt_deploy.core.runner import NoKernelError
 from dpt_deploy.core.size import Size
-from dpt_deploy.core.task import DEPTH
+from dpt_deploy.core.task import DEPTH, SCORES
 from dpt_deploy.graph.analysis.describe import describe
 from dpt_deploy.graph.analysis.opened import OpenedGraph
 from dpt_deploy.graph.precision.qdq import quantise, targets, watched
@@ -149,7 +149,7 @@ def test_the_speed_is_that_of_two_sessions_turn_by_turn(monkeypatch):
     full = exported("tiny-vit")
     inputs = {full.sidecar.inputs[0].name: np.zeros((1, 3, 64, 64), np.float32)}
     samples = accuracy.Samples("none", Size(64, 64), (accuracy.SampleImage(np.zeros((1, 64, 64, 3), np.uint8)),))
-    bench = accuracy.AccuracyBench(full.path, samples, lambda _pixels: inputs, DEPTH)
+    bench = accuracy.AccuracyBench(full.path, samples, lambda _pixels: inputs, (DEPTH,))
     median, low, high = bench.speedup(full.path)
     assert 0 < low <= median <= high
     same = bench.compare(full.path, "ort")
@@ -178,6 +178,36 @@ def test_much_noise_is_refused_unless_a_budget_or_force_allows_it():
     check_accuracy("int8", ACCURACY, None, allow_poor=False)
     check_accuracy("int8", noisy, 0.05, allow_poor=False)
     check_accuracy("int8", noisy, None, allow_poor=True)
+
+
+@pytest.mark.parametrize(
+    ("further", "limit", "message"),
+    [
+        (FurtherAccuracy("scores", 0.01, 9.9), None, "keeps 9.9 dB"),
+        (FurtherAccuracy("scores", 0.06, 40.0), 0.05, "changes the result by 6.00%"),
+        (FurtherAccuracy("scores", float("inf"), 40.0), None, "not finite"),
+    ],
+)
+def test_a_further_output_below_the_limit_is_refused_although_the_first_is_good(further, limit, message):
+    good = replace(ACCURACY, further=(replace(further, drift=0.01, sqnr=40.0),))
+    check_accuracy("int8", good, limit, allow_poor=False)
+    with pytest.raises(ParityError, match=message):
+        check_accuracy("int8", replace(ACCURACY, further=(further,)), limit, allow_poor=False)
+
+
+def test_each_output_is_compared_with_its_own(monkeypatch):
+    """The second output is spoiled: only its own record shows it."""
+    depth = np.random.default_rng(0).random((1, 8, 8), dtype=np.float32)
+    logits = np.random.default_rng(1).random((1, 3, 8, 8), dtype=np.float32)
+    outputs = {"full": [[depth], [logits]], "spoiled": [[depth], [logits + np.float32(1) * (logits > 0.5)]]}
+    monkeypatch.setattr(accuracy.AccuracyBench, "_outputs", lambda _self, path, _runtime: outputs[path])
+    samples = accuracy.Samples("none", Size(8, 8), (accuracy.SampleImage(np.zeros((1, 8, 8, 3), np.uint8), None),))
+    bench = accuracy.AccuracyBench("full", samples, dict, (DEPTH, SCORES))
+    found = bench.compare("spoiled", "ort")
+    assert found.drift == 0.0
+    assert found.further[0].task == "scores"
+    assert found.least_sqnr == found.further[0].sqnr < 10.0
+    assert found.change == found.further[0].drift
 
 
 # --- the budget -------------------------------------------------------------------------------------------------------
