@@ -174,12 +174,13 @@ class AccuracyRecord:
     @property
     def least_sqnr(self) -> float | None:
         """The ratio of signal to noise of the output that has the least; None if no output has one."""
-        return min((each.sqnr for each in (self, *self.further) if each.sqnr is not None), default=None)
+        found = (self.sqnr, *(each.sqnr for each in self.further))
+        return min((sqnr for sqnr in found if sqnr is not None), default=None)
 
     @property
     def largest_drift(self) -> float:
         """The drift of the output that has the most."""
-        return max(each.drift for each in (self, *self.further))
+        return max([self.drift, *(each.drift for each in self.further)])
 
 
 @dataclass(frozen=True)
