@@ -63,6 +63,7 @@ TESTED_IN = {
     "jobs/predict/targets",
     "jobs/predict/ros/test_bag.py": "cli/shared/bags jobs/predict/ros/store",
     "runtime/test_served.py": "jobs/bench/served jobs/verify/served",
+    "jobs/hub/test_repository.py": "artifact/folders jobs/hub/card jobs/hub/config jobs/hub/layout",
     "jobs/serve/test_check.py": "cli/serve_repo jobs/serve/config jobs/serve/repository",
     "jobs/attack/test_attack.py": "cli/robustness/attack jobs/attack/pictures jobs/attack/request "
     "report/robustness/attack_files",

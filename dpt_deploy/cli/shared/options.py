@@ -99,7 +99,7 @@ def json_option(function: Function) -> Function:
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")(function)
 
 
-def checkpoint_options(function: Function) -> Function:
+def checkpoint_options(function: Function, *, backbone_required: bool = True) -> Function:
     """Add the options that choose the network and report on its checkpoint."""
     for option in (
         click.option(
@@ -121,7 +121,7 @@ def checkpoint_options(function: Function) -> Function:
         click.option("--task", type=click.Choice(get_args(TaskChoice)), help="Default: the task of the recipe."),
         click.option(
             "--backbone",
-            required=True,
+            required=backbone_required,
             metavar="NAME",
             help="Name of a network (see `dpt-deploy models`) or a recipe file (.toml).",
         ),

@@ -10,13 +10,9 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
+from dpt_deploy.artifact.folders import check_place, replaced_folder
 from dpt_deploy.artifact.sidecar import Sidecar
 from dpt_deploy.artifact.store import Artifact, open_artifact, sidecar_path
-from dpt_deploy.core.disk.exchange import exchange
-from dpt_deploy.core.disk.private import scratch_folder
-from dpt_deploy.core.errors import UsageError
-from dpt_deploy.core.files import check_folder, ensure_folder, write_errors
-from dpt_deploy.core.interruptions import DeferredInterruptions
 from dpt_deploy.core.progress import say
 from dpt_deploy.jobs.serve.check import IMAGE_SIDECAR, SELFTEST, check_repository
 from dpt_deploy.jobs.serve.config import CONFIG, MODEL_FILE, image_config, network_config, to_text
@@ -41,43 +37,16 @@ def write_repository(
     out, options = Path(out), options or ServeOptions()
     opened = [open_artifact(path) for path in artifacts]
     models = served_models(opened, options)
-    _check_place(out, force=force)
-    made = ensure_folder(out.absolute().parent)
-    try:
-        with scratch_folder(out.absolute().parent) as scratch:
-            new = scratch / "new"
-            with write_errors(out):
-                for artifact, model in zip(opened, models, strict=True):
-                    _write_model(artifact, model, new)
-                _write_guides(models, new, options)
-            check_repository(new)
-            with write_errors(out), DeferredInterruptions():
-                if out.exists():
-                    exchange(new, out)
-                else:
-                    new.rename(out)
-    except BaseException:
-        for parent in made:
-            if not any(parent.iterdir()):
-                parent.rmdir()
-        raise
+    check_place(out, "a model repository", is_kind=lambda folder: (folder / SELFTEST).is_file(), force=force)
+    with replaced_folder(out) as new:
+        for artifact, model in zip(opened, models, strict=True):
+            _write_model(artifact, model, new)
+        _write_guides(models, new, options)
+        check_repository(new)
     for model in models:
         if model.sidecar.weights.is_random:
             say(f"{model.name}: weights: {model.sidecar.weights}")
     return tuple(sorted(path.parent for path in out.glob(f"*/{CONFIG}")))
-
-
-def _check_place(out: Path, *, force: bool) -> None:
-    check_folder(out)
-    if not out.exists() or not any(out.iterdir()):
-        return
-    if not (out / SELFTEST).is_file():
-        raise UsageError(
-            f"{out} holds other files; expected a new or empty folder, or a repository of this command",
-            hint="name another folder",
-        )
-    if not force:
-        raise UsageError(f"{out} is a model repository already", hint="replace it with --force, or name another folder")
 
 
 def _write_model(artifact: Artifact, model: ServedModel, folder: Path) -> None:

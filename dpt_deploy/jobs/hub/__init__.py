@@ -1,0 +1,1 @@
+"""Folders that the Hugging Face hub, optimum and transformers.js read."""
