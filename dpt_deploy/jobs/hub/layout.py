@@ -84,9 +84,14 @@ def _check_fits(artifact: Artifact) -> None:
         )
     if sidecar.input_kind != "float32" or sidecar.inputs[0].name != _INPUT:
         raise UsageError(
-            f"{path} takes {sidecar.inputs[0].name!r} of type {sidecar.inputs[0].dtype}; the libraries give "
+            f"{path} takes {sidecar.inputs[0].name!r} of type {sidecar.input_kind}; the libraries give "
             f"{_INPUT!r} of float32",
             hint="export it without --input uint8",
+        )
+    if len(sidecar.outputs) > 1:
+        raise UsageError(
+            f"{path} has {len(sidecar.outputs)} outputs; a pipeline of the libraries reads one",
+            hint="export depth and segmentation as two files",
         )
     if any(output.task == LABELS.name for output in sidecar.outputs):
         raise UsageError(

@@ -115,6 +115,7 @@ def test_artefacts_that_do_not_fit_are_refused(artifacts, tmp_path):
         "both fp32": [artifacts[2], exported("tiny-conv").path],
         "no artefact": [],
         "returns labels": [changed(fp32, tmp_path / "labels", outputs=(replace(output, task="labels"),))],
+        "has 2 outputs": [changed(fp32, tmp_path / "two", outputs=(output, replace(output, name="other")))],
         "of type uint8": [changed(fp32, tmp_path / "uint8", input_kind="uint8")],
     }
     for message, paths in cases.items():
