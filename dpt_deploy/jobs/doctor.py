@@ -20,6 +20,7 @@ _CAPABILITIES = (
     ("draw plots and reports", ("matplotlib", "h5py"), "study"),
     ("time the plain Hugging Face export", ("transformers",), "oracle"),
     ("run archives on a cluster", ("ray", "pyarrow"), "ray"),
+    ("run bags of ROS 1 and ROS 2", ("rosbags",), "ros"),
     ("sign artefacts and check signatures", ("model_signing",), "sign"),
     ("build engines without a GPU (TensorRT-RTX)", ("tensorrt_rtx",), "rtx"),
 )
