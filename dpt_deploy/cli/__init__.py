@@ -33,6 +33,7 @@ COMMANDS = {
     "batch": ("batch", "Apply an exported model to an archive of images, on the machines of a Ray cluster."),
     "bench": ("bench", "Time an exported model and compare it with PyTorch."),
     "serve-repo": ("serve_repo", "Write a model repository for the Triton inference server."),
+    "web": ("pages.web", "Write a static page that runs exported models in the browser."),
     "study": ("study", "Measure accuracy against inference resolution (the paper's Figure 4)."),
     "sweep": ("sweep", "Compare precisions and sizes of a model: error against time."),
     "attack": ("robustness.attack", "Test a model of your own with attacked images, and the files that are deployed."),

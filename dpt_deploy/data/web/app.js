@@ -1,0 +1,160 @@
+// The page: settings, photo, map, slider and files.
+
+import { backends, mapOf } from "./inference.js";
+import { coloured, pfm, save } from "./viewer.js";
+
+const $ = (id) => document.getElementById(id);
+const FACTORS = [1, 0.75, 0.5, 1.5];
+const MAX_SIDE = 2048; // of photos; larger ones are scaled down by the browser
+let models = [];
+let photo = null;
+let map = null;
+let busy = false;
+let stale = false;
+
+function tell(text, isError = false) {
+  $("status").textContent = text;
+  $("status").classList.toggle("error", isError);
+}
+
+function fill(select, entries) {
+  select.replaceChildren(...entries.map(([value, text]) => new Option(text, value)));
+}
+
+function rule() {
+  const { image, stride } = models[$("model").value];
+  const factor = Number($("size").value);
+  if (factor === 1) return image;
+  const side = (length) => Math.max(Math.round((length * factor) / stride), 1) * stride;
+  return { ...image, height: side(image.height), width: side(image.width) };
+}
+
+function showSizes() {
+  const model = models[$("model").value];
+  const factors = model.static ? [1] : FACTORS;
+  const side = (length, factor) => Math.max(Math.round((length * factor) / model.stride), 1) * model.stride;
+  const text = (f) => (f === 1 ? `${model.image.height} × ${model.image.width}` :
+    `${side(model.image.height, f)} × ${side(model.image.width, f)}`);
+  fill($("size"), factors.map((factor) => [factor, text(factor)]));
+}
+
+async function open(source) {
+  let bitmap;
+  try {
+    bitmap = source instanceof Blob ? await createImageBitmap(source) : source;
+  } catch {
+    tell("This file is no picture that the browser can read.", true);
+    return;
+  }
+  const [w, h] = [bitmap.videoWidth || bitmap.width, bitmap.videoHeight || bitmap.height];
+  const shrink = Math.min(1, MAX_SIDE / Math.max(w, h));
+  const canvas = $("photo");
+  canvas.width = Math.max(1, Math.round(w * shrink));
+  canvas.height = Math.max(1, Math.round(h * shrink));
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  const { data, width, height } = context.getImageData(0, 0, canvas.width, canvas.height);
+  photo = { data, width, height, channels: 4 };
+  map = null;
+  $("empty").hidden = true;
+  $("view").hidden = false;
+  $("map").hidden = $("line").hidden = true;
+  $("slider").hidden = $("results").hidden = true;
+  await compute();
+}
+
+async function compute() {
+  if (!photo) return;
+  stale = busy;
+  if (busy) return;
+  busy = true;
+  const model = models[$("model").value];
+  tell("Computing…");
+  await new Promise((next) => setTimeout(next)); // lets the browser paint
+  try {
+    map = await mapOf(photo, model, rule(), $("backend").value);
+    show(model);
+  } catch (error) {
+    tell(`The model could not run: ${error.message}`, true);
+  }
+  busy = false;
+  if (stale) await compute();
+}
+
+function show(model) {
+  const canvas = $("map");
+  canvas.width = map.width;
+  canvas.height = map.height;
+  canvas.getContext("2d").putImageData(coloured(map, model.palette), 0, 0);
+  canvas.hidden = $("line").hidden = $("slider").hidden = $("results").hidden = false;
+  $("pfm").hidden = map.ofClasses;
+  split();
+  const time = `${map.milliseconds.toFixed(0)} ms`;
+  const row = $("times").insertRow(0);
+  for (const text of [`${model.name} ${model.precision}`, map.size.join(" × "), $("backend").value, time]) {
+    row.insertCell().textContent = text;
+  }
+  tell(`${model.output.quantity || "classes"}, ${map.size.join(" × ")} (height × width), ${time}`);
+}
+
+function split() {
+  const share = $("split").value;
+  $("map").style.clipPath = `inset(0 0 0 ${share}%)`;
+  $("line").style.left = `calc(${share}% - 1px)`;
+}
+
+async function camera() {
+  const video = $("video");
+  if (!video.hidden) {
+    await open(video);
+    video.srcObject.getTracks().forEach((track) => track.stop());
+    video.hidden = true;
+    $("camera").textContent = "Camera";
+    return;
+  }
+  try {
+    video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+    await video.play();
+  } catch {
+    tell("There is no camera, or the browser does not allow it.", true);
+    return;
+  }
+  $("empty").hidden = $("view").hidden = true;
+  video.hidden = false;
+  $("camera").textContent = "Take the photo";
+}
+
+function connect() {
+  $("choose").addEventListener("click", () => $("file").click());
+  $("file").addEventListener("change", () => $("file").files[0] && open($("file").files[0]));
+  $("camera").addEventListener("click", camera);
+  $("split").addEventListener("input", split);
+  $("model").addEventListener("change", () => (showSizes(), compute()));
+  for (const id of ["size", "backend"]) $(id).addEventListener("change", compute);
+  $("png").addEventListener("click", () => $("map").toBlob((blob) => save(blob, "map.png")));
+  $("pfm").addEventListener("click", () => save(new Blob([pfm(map)]), "map.pfm"));
+  for (const name of ["dragover", "dragleave", "drop"]) {
+    document.addEventListener(name, (event) => {
+      event.preventDefault();
+      $("stage").classList.toggle("over", name === "dragover");
+      if (name === "drop" && event.dataTransfer.files[0]) open(event.dataTransfer.files[0]);
+    });
+  }
+}
+
+async function start() {
+  const found = await backends();
+  if (!found.length) return tell("This browser has no WebAssembly, which the model needs.", true);
+  try {
+    models = (await (await fetch("site.json")).json()).models;
+  } catch {
+    return tell("site.json cannot be read: open the page through a web server (dpt-deploy web --serve).", true);
+  }
+  fill($("model"), models.map((model, index) => [index, `${model.name} ${model.precision}`]));
+  fill($("backend"), found.map((name) => [name, name === "webgpu" ? "WebGPU" : "WebAssembly"]));
+  showSizes();
+  connect();
+  tell("");
+}
+
+await start();

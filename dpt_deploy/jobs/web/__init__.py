@@ -1,0 +1,1 @@
+"""A static page that runs exported models in the browser."""
