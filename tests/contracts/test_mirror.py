@@ -64,6 +64,7 @@ TESTED_IN = {
     "jobs/predict/ros/test_bag.py": "cli/shared/bags jobs/predict/ros/store",
     "runtime/test_served.py": "jobs/bench/served jobs/verify/served",
     "jobs/hub/test_repository.py": "artifact/folders jobs/hub/card jobs/hub/config jobs/hub/layout",
+    "jobs/web/test_site.py": "cli/pages/web jobs/web/server jobs/web/vendor",
     "jobs/serve/test_check.py": "cli/serve_repo jobs/serve/config jobs/serve/repository",
     "jobs/attack/test_attack.py": "cli/robustness/attack jobs/attack/pictures jobs/attack/request "
     "report/robustness/attack_files",
@@ -119,6 +120,7 @@ TESTED_IN = {
 # Test files that test no single module, with what they test instead.
 WITHOUT_A_MODULE = {
     "cli/test_cli.py": "every command's help, options and exit codes",
+    "jobs/web/test_imaging_js.py": "the arithmetic of the page, in JavaScript",
     "cli/test_faults_arguments.py": "unusable arguments",
     "cli/test_faults_artifacts.py": "damaged artefacts",
     "cli/test_faults_export.py": "exports that fail",

@@ -23,9 +23,7 @@ from dpt_deploy.cli.shared.output import print_path
 @click.option("--force", is_flag=True, help="Replace a page that this command has written.")
 @click.option("--serve", is_flag=True, help="Serve the page on 127.0.0.1 until Ctrl-C.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port of --serve.")
-def command(
-    artifacts: tuple[Path, ...], out: Path, runtime: Path | None, force: bool, serve: bool, port: int
-) -> None:
+def command(artifacts: tuple[Path, ...], out: Path, runtime: Path | None, force: bool, serve: bool, port: int) -> None:
     """Write a static page that runs exported models in the browser.
 
     \b

@@ -59,7 +59,9 @@ def fetch_runtime(scratch: Path) -> Path:
         raise ResourceError("npm is not installed; it fetches onnxruntime-web", hint=_hint())
     command = [npm, "pack", "--silent", "--ignore-scripts", f"onnxruntime-web@{VERSION}"]
     try:
-        done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, timeout=_NPM_SECONDS, check=False)
+        done = subprocess.run(  # noqa: S603  no shell, and nothing from outside in the command
+            command, cwd=scratch, capture_output=True, text=True, timeout=_NPM_SECONDS, check=False
+        )
     except subprocess.TimeoutExpired as exc:
         raise ResourceError(f"npm did not answer within {_NPM_SECONDS} s", hint=_hint()) from exc
     archive = scratch / f"onnxruntime-web-{VERSION}.tgz"
