@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
 
 from dpt_deploy.core.errors import ResourceError
 
@@ -15,7 +14,7 @@ HOST = "127.0.0.1"
 class PageHandler(SimpleHTTPRequestHandler):
     """Files with the types and headers that modules, WebAssembly and its threads need."""
 
-    extensions_map: ClassVar[dict[str, str]] = {
+    extensions_map = {  # noqa: RUF012  the base class declares it so
         **SimpleHTTPRequestHandler.extensions_map,
         ".js": "text/javascript",
         ".mjs": "text/javascript",
