@@ -90,13 +90,6 @@ def test_an_unknown_normal_has_length_one_in_a_glb():
     np.testing.assert_allclose(np.linalg.norm(arrays["NORMAL"], axis=1), 1)
 
 
-def test_plyfile_reads_the_ply():
-    plyfile = pytest.importorskip("plyfile")
-    read = plyfile.PlyData.read(io.BytesIO(ply_bytes(cloud())))
-    np.testing.assert_array_equal(np.stack([read["vertex"][axis] for axis in "xyz"], 1), POINTS)
-    assert NOTE in read.comments
-
-
 def test_trimesh_reads_both():
     trimesh = pytest.importorskip("trimesh")
     ply = trimesh.load(io.BytesIO(ply_bytes(cloud())), file_type="ply")

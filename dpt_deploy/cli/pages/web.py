@@ -30,11 +30,10 @@ def command(artifacts: tuple[Path, ...], out: Path, runtime: Path | None, force:
     dpt-deploy web out/tiny-fp32.onnx -o site/
     dpt-deploy web out/tiny-fp32.onnx out/tiny-int8-cpu.onnx -o site/ --serve
     """
-    from dpt_deploy.core.optional import load_attribute
     from dpt_deploy.jobs.web.server import HOST, make_server
+    from dpt_deploy.jobs.web.site import write_site
 
-    write = load_attribute("dpt_deploy.jobs.web.site:write_site", which="web", purpose="a page for the browser")
-    print_path(write(artifacts, out, runtime=runtime, force=force))
+    print_path(write_site(artifacts, out, runtime=runtime, force=force))
     if serve:
         with make_server(out, port) as server:
             click.echo(f"http://{HOST}:{server.server_port}/")

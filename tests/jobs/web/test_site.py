@@ -1,6 +1,7 @@
 """The page: its folder, refusals, the server's headers, and headless Chromium on what was written."""
 
 import base64
+import hashlib
 import json
 import threading
 import urllib.request
@@ -90,7 +91,7 @@ def test_a_model_with_separate_weights_is_refused(runtime, tmp_path):
     model = copied(exported("tiny-vit"), tmp_path)
     (tmp_path / "more.data").write_bytes(b"x")
     payload = replace(
-        model.sidecar.payloads[0], name="more.data", size_bytes=1, sha256=vendor.hashlib.sha256(b"x").hexdigest()
+        model.sidecar.payloads[0], name="more.data", size_bytes=1, sha256=hashlib.sha256(b"x").hexdigest()
     )
     write_sidecar(model.path, replace(model.sidecar, payloads=(*model.sidecar.payloads, payload)))
     with pytest.raises(UsageError, match=r"weights in more\.data"):
