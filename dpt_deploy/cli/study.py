@@ -8,14 +8,12 @@ from typing import Any
 import click
 
 from dpt_deploy.artifact.commit import FileSet, commit_files, staged_files
-from dpt_deploy.artifact.sidecar import ONNX
 from dpt_deploy.cli.robustness.corruptions import parse_severities, study_corruptions
-from dpt_deploy.cli.shared.options import PATH, json_option, names, res_option
+from dpt_deploy.cli.shared.options import PATH, json_option, names, precisions_option, res_option, runtimes_option
 from dpt_deploy.cli.shared.output import print_json, print_table, say
 from dpt_deploy.core.errors import ParityError, UsageError
-from dpt_deploy.core.precision import FP32, PRECISIONS
+from dpt_deploy.core.precision import FP32
 from dpt_deploy.core.size import Size
-from dpt_deploy.jobs.common.runners import runtime_help
 
 
 @click.command()
@@ -31,22 +29,8 @@ from dpt_deploy.jobs.common.runners import runtime_help
     "--weights", metavar="FILE|NAME|random", help="Weights of the model that is exported (default: the published ones)."
 )
 @res_option("Network input sizes.  [default: 1 to 2.67 times the training size]")
-@click.option(
-    "--runtime",
-    "runtimes",
-    default="ort",
-    show_default=True,
-    callback=names,
-    help=f"One or more, separated by commas. {runtime_help(ONNX, reference=True)}.",
-)
-@click.option(
-    "--precision",
-    "precisions",
-    default=FP32,
-    show_default=True,
-    callback=names,
-    help=f"One or more of {', '.join(PRECISIONS)}, separated by commas.",
-)
+@runtimes_option
+@precisions_option(FP32)
 @click.option(
     "--scenes", type=click.IntRange(2), default=48, show_default=True, help="Number of rendered scenes to measure on."
 )

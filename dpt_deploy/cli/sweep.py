@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from dpt_deploy.artifact.commit import FileSet, commit_files, staged_files
-from dpt_deploy.cli.shared.options import PATH, json_option, names, res_option
+from dpt_deploy.cli.shared.options import PATH, json_option, precisions_option, res_option
 from dpt_deploy.cli.shared.output import print_json, print_path, print_table
 from dpt_deploy.core.files import atomic_write_bytes
-from dpt_deploy.core.precision import PRECISIONS
 from dpt_deploy.core.size import Size
 
 if TYPE_CHECKING:
@@ -28,14 +27,7 @@ if TYPE_CHECKING:
 )
 @click.option("--weights", metavar="FILE|NAME|random", help="Weights to use (default: the published ones).")
 @res_option("Network sizes, the training size and others.  [default: 1 to 2.67 times the training size]")
-@click.option(
-    "--precision",
-    "precisions",
-    default="fp32,fp16,int8-cpu,int8,fp8",
-    show_default=True,
-    callback=names,
-    help=f"One or more of {', '.join(PRECISIONS)}, separated by commas.",
-)
+@precisions_option("fp32,fp16,int8-cpu,int8,fp8")
 @click.option(
     "--scenes", type=click.IntRange(2), default=16, show_default=True, help="Number of rendered scenes to measure on."
 )

@@ -18,8 +18,8 @@ except ImportError:  # pragma: no cover  (a torch to come)
 def known_resize_shapes() -> Iterator[None]:
     """Give PyTorch the shape of a bilinear resize inside the block.
 
-    To find the shape, PyTorch traces the arithmetic that the resize consists of, with symbolic sizes. For a small
-    network that is an eighth of an export. The resize stays one node either way.
+    To find the shape, PyTorch traces the arithmetic that the resize consists of, with symbolic sizes, at each of the
+    exporter's steps. The resize stays one node either way.
     """
     functions, resize = get_fast_op_impls(), torch.ops.aten.upsample_bilinear2d.vec
     before = functions.get(resize)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -63,10 +64,10 @@ def _side(found: Map, image: Pixels) -> Pixels:
     return np.hstack([image, files.colorize(found.values, found.task.palette)])
 
 
-def _cloud(found: Map, image: Pixels) -> PointCloud:
+def _points(encode: Callable[[PointCloud], bytes], path: Path, found: Map, image: Pixels) -> None:
     if found.points is None:
         raise UsageError("points need the camera of the image", hint="set Map.points, or give run --fov DEG")
-    return point_cloud(found.values, image, found.task.quantity, found.points)
+    atomic_write_bytes(path, encode(point_cloud(found.values, image, found.task.quantity, found.points)))
 
 
 def _overlay(path: Path, found: Map, image: Pixels) -> None:
@@ -95,14 +96,14 @@ _TABLE = (
         "ply",
         ".ply",
         of_classes=False,
-        write=lambda path, found, image: atomic_write_bytes(path, ply_bytes(_cloud(found, image))),
+        write=partial(_points, ply_bytes),
         of_points=True,
     ),
     OutputFormat(
         "glb",
         ".glb",
         of_classes=False,
-        write=lambda path, found, image: atomic_write_bytes(path, glb_bytes(_cloud(found, image))),
+        write=partial(_points, glb_bytes),
         of_points=True,
     ),
     OutputFormat(

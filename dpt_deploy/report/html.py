@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from importlib.resources import files
 
 _VOID = frozenset({"img", "meta"})
 
@@ -26,6 +27,19 @@ def el(tag: str, *children: str, **attributes: str) -> Html:
 def join(parts: Sequence[str]) -> Html:
     """Join parts; strings that are not :class:`Html` are escaped."""
     return Html("".join(part if isinstance(part, Html) else escape(part) for part in parts))
+
+
+def whole_page(title: str, main: Html) -> str:
+    """A whole document in the style of the studies: one file, without scripts or network access."""
+    style = (files("dpt_deploy") / "data" / "report" / "study.css").read_text("utf-8")
+    head = el(
+        "head",
+        el("meta", charset="utf-8"),
+        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        el("title", title),
+        el("style", Html(style)),
+    )
+    return "<!doctype html>\n" + el("html", head, el("body", main), lang="en") + "\n"
 
 
 def table(columns: list[str], rows: list[list[str]], *, caption: str = "") -> Html:

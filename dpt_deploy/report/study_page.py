@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 
 from dpt_deploy.jobs.study import findings
 from dpt_deploy.jobs.study.findings import interval, signed
@@ -12,7 +11,7 @@ from dpt_deploy.jobs.study.outcome import Candidate, Study
 from dpt_deploy.jobs.study.resolution import paper_range
 from dpt_deploy.report.exhibits import Exhibit, View, depth_picture, photograph
 from dpt_deploy.report.figures.resolution_figure import COLOURS, Difference, chart, colours, differences_svg, panel_svg
-from dpt_deploy.report.html import Html, el, join, table
+from dpt_deploy.report.html import Html, el, join, table, whole_page
 from dpt_deploy.report.style import QUIET
 
 HARDEST = 3  # images shown of each model
@@ -28,15 +27,7 @@ class Gallery:
 
 def render(study: Study, gallery: Gallery) -> str:
     """Render the page as HTML."""
-    style = (files("dpt_deploy") / "data" / "report" / "study.css").read_text("utf-8")
     title = findings.headline(study)
-    head = el(
-        "head",
-        el("meta", charset="utf-8"),
-        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        el("title", title),
-        el("style", Html(style)),
-    )
     main = el(
         "main",
         _opening(study, title),
@@ -50,7 +41,7 @@ def render(study: Study, gallery: Gallery) -> str:
         _provenance(study),
         el("footer", "Written by dpt-deploy study. This page is a single file."),
     )
-    return "<!doctype html>\n" + el("html", head, el("body", main), lang="en") + "\n"
+    return whole_page(title, main)
 
 
 def _opening(study: Study, title: str) -> Html:

@@ -410,7 +410,7 @@ def test_a_broken_configuration_is_an_error(folder, tmp_path):
 INEXPRESSIBLE = {
     "second leading token": replace(SMALL_VIT, encoder=replace(SMALL_VIT.encoder, prefix_tokens=2)),
     "metric tail": replace(SMALL_VIT, metric=MetricTail(0.1, 0.1, 256.0)),
-    "MiDaS 2.1 decoder": replace(SMALL_VIT, decoder="midas21"),
+    "decoder 'midas21'": replace(SMALL_VIT, decoder="midas21"),
     "weight standardisation": replace(
         SMALL_HYBRID, encoder=replace(SMALL_HYBRID.encoder, weight_standardisation="sum")
     ),

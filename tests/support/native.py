@@ -16,9 +16,21 @@ import numpy as np
 from dpt_deploy.artifact.records import AuditRecord, EngineOptions, EngineRecord
 from dpt_deploy.artifact.store import Artifact, write_sidecar
 from dpt_deploy.core.profile import Profile
+from dpt_deploy.jobs.predict.load import load
+from dpt_deploy.measure.metrics import range_error
 
 ROOT = Path(__file__).parents[2]
 _SECONDS = 900  # for the slowest machine; a build that hangs is a failure
+
+
+def cpp_difference(path: Path, image: np.ndarray) -> float:
+    """Largest difference of depth between the C++ library and ONNX Runtime in Python, over its range."""
+    native_build()
+    maps = []
+    for runtime in ("native", "ort"):
+        with load(path, runtime=runtime) as predictor:
+            maps.append(predictor(image).depth)
+    return range_error(*maps)[0]
 
 
 def cmake(tool: str = "cmake") -> str | None:

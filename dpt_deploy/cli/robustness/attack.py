@@ -8,12 +8,10 @@ from typing import Any
 import click
 
 from dpt_deploy.artifact.commit import FileSet, commit_files, staged_files
-from dpt_deploy.artifact.sidecar import ONNX
 from dpt_deploy.cli.robustness.corruptions import print_document
-from dpt_deploy.cli.shared.options import PATH, json_option, names, size
+from dpt_deploy.cli.shared.options import PATH, json_option, names, precisions_option, runtimes_option, size
 from dpt_deploy.cli.shared.output import say
-from dpt_deploy.core.precision import FP32, PRECISIONS
-from dpt_deploy.jobs.common.runners import runtime_help
+from dpt_deploy.core.precision import FP32
 
 
 @click.command()
@@ -47,22 +45,8 @@ from dpt_deploy.jobs.common.runners import runtime_help
     metavar="flip|CLASS",
     help="Steer towards a wrong answer: the mirrored depth, or the number of a class. Default: raise the error.",
 )
-@click.option(
-    "--precision",
-    "precisions",
-    default=f"{FP32},fp16,int8-cpu",
-    show_default=True,
-    callback=names,
-    help=f"Files to measure on the attacked images: one or more of {', '.join(PRECISIONS)}, separated by commas.",
-)
-@click.option(
-    "--runtime",
-    "runtimes",
-    default="ort",
-    show_default=True,
-    callback=names,
-    help=f"One or more, separated by commas. {runtime_help(ONNX, reference=True)}.",
-)
+@precisions_option(f"{FP32},fp16,int8-cpu", before="Files to measure on the attacked images: one")
+@runtimes_option
 @click.option("--res", "size", metavar="SIZE", callback=size, help="Network size.  [default: the training size]")
 @click.option(
     "--scenes", type=click.IntRange(2), default=16, show_default=True, help="Number of rendered scenes to attack."

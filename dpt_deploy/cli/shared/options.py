@@ -8,11 +8,14 @@ from typing import Any, TypeVar, get_args
 
 import click
 
+from dpt_deploy.artifact.sidecar import ONNX
 from dpt_deploy.core.errors import UsageError
+from dpt_deploy.core.precision import PRECISIONS
 from dpt_deploy.core.profile import SizeRange, parse_ranges
 from dpt_deploy.core.ranges import MAX_CLASSES
 from dpt_deploy.core.size import Size, parse_batches, parse_size, parse_sizes
 from dpt_deploy.core.spec import TaskChoice
+from dpt_deploy.jobs.common.runners import runtime_help
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
@@ -92,6 +95,30 @@ def res_option(help_text: str) -> Callable[[Function], Function]:
 def batch_option(help_text: str) -> Callable[[Function], Function]:
     """Return the option ``--batch 1,3``."""
     return click.option("--batch", "batch", metavar="N,…", callback=batches, help=help_text)
+
+
+def precisions_option(default: str, *, before: str = "") -> Callable[[Function], Function]:
+    """Return the option ``--precision fp32,int8-cpu``; ``before`` says what the precisions are for."""
+    return click.option(
+        "--precision",
+        "precisions",
+        default=default,
+        show_default=True,
+        callback=names,
+        help=f"{before or 'One'} or more of {', '.join(PRECISIONS)}, separated by commas.",
+    )
+
+
+def runtimes_option(function: Function) -> Function:
+    """Add the option ``--runtime ort,openvino``, of runtimes for exported models and PyTorch."""
+    return click.option(
+        "--runtime",
+        "runtimes",
+        default="ort",
+        show_default=True,
+        callback=names,
+        help=f"One or more, separated by commas. {runtime_help(ONNX, reference=True)}.",
+    )(function)
 
 
 def json_option(function: Function) -> Function:

@@ -8,10 +8,10 @@ from typing import Any
 from dpt_deploy.artifact.sidecar import Sidecar
 from dpt_deploy.core.encoders import TransformerSpec
 from dpt_deploy.core.errors import BadFileError
+from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.hub.layout import HubFile
-from dpt_deploy.model.families.huggingface_config import describe
+from dpt_deploy.model.families.huggingface_config import describe, describe_processor
 
-_BICUBIC = 3  # PIL's number, which preprocessor_config.json uses
 KEY = "dpt_deploy"  # our own facts in config.json
 
 
@@ -52,21 +52,11 @@ def preprocessor_config(sidecar: Sidecar) -> dict[str, Any]:
     """
     image, static = sidecar.image, sidecar.shapes.static_size
     height, width = (static.height, static.width) if static else (image.height, image.width)
-    depth = sidecar.model.task == "depth"
-    return {
-        "image_processor_type": "DPTImageProcessor" if depth else "SegformerImageProcessor",
-        "do_resize": True,
-        "size": {"height": height, "width": width},
-        "keep_aspect_ratio": image.keep_aspect and static is None,
-        "ensure_multiple_of": sidecar.shapes.stride,
-        "resample": _BICUBIC,
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": list(image.mean),
-        "image_std": list(image.std),
-        "do_reduce_labels": False,
-    }
+    keep_aspect = image.keep_aspect and static is None
+    config = describe_processor(image, Size(height, width), keep_aspect=keep_aspect, multiple=sidecar.shapes.stride)
+    if sidecar.model.task != "depth":
+        config["image_processor_type"] = "SegformerImageProcessor"
+    return config | {"do_reduce_labels": False}
 
 
 def quantity_of(sidecar: Sidecar) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 import numpy as np
@@ -50,6 +50,20 @@ class OpenModels:
         return output
 
 
+def each_image(names: Sequence[str], score: Callable[[str], None]) -> list[tuple[str, str]]:
+    """Call ``score`` with every name; return the unusable images with the reasons."""
+    failures = []
+    with progress("images", len(names)) as images:
+        for name in names:
+            try:
+                score(name)
+            except BadFileError as exc:
+                say(f"left out: {exc}")
+                failures.append((name, str(exc)))
+            images.advance(item=name)
+    return failures
+
+
 class Scoring:
     """Scores of ``candidates`` on ``images`` at ``sizes``, kept in ``journal``."""
 
@@ -65,18 +79,10 @@ class Scoring:
             ParityError: a model returned NaN or infinity, or its error is infinite.
             ResourceError: the journal cannot be written.
         """
-        failures = []
         todo = [name for name in self._images.names if self._missing(name)]
-        with ExitStack() as stack, progress("images", len(todo)) as images:
+        with ExitStack() as stack:
             models = OpenModels(stack, self._candidates if todo else [], self._images, self._sizes)
-            for name in todo:
-                try:
-                    self._score(models, name)
-                except BadFileError as exc:
-                    say(f"left out: {exc}")
-                    failures.append((name, str(exc)))
-                images.advance(item=name)
-        return failures
+            return each_image(todo, lambda name: self._score(models, name))
 
     def collected(self, trained: Size, left_out: set[str]) -> Scores:
         """Return the scores of all images except those ``left_out``."""

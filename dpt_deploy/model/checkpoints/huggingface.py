@@ -19,6 +19,7 @@ from dpt_deploy.artifact.commit import FileSet, commit_files, staged_files
 from dpt_deploy.core.encoders import Dinov2Spec, HybridSpec, TransformerSpec
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.files import atomic_write_bytes
+from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import ImageSpec, ModelSpec
 from dpt_deploy.model.checkpoints.read import STAGED, save_tensors
 from dpt_deploy.model.dpt import DPT
@@ -26,9 +27,13 @@ from dpt_deploy.model.families.depth_anything import FOLDER as DEPTH_ANYTHING
 from dpt_deploy.model.families.dinov2_config import describe_depth_anything
 from dpt_deploy.model.families.family import Rule
 from dpt_deploy.model.families.huggingface import BY_TASK, IMAGE
-from dpt_deploy.model.families.huggingface_config import BIT_STAGES, describe, describe_bit, last_block
-
-_BICUBIC = 3  # PIL's number, which preprocessor_config.json uses
+from dpt_deploy.model.families.huggingface_config import (
+    BIT_STAGES,
+    describe,
+    describe_bit,
+    describe_processor,
+    last_block,
+)
 
 
 def save_huggingface(model: DPT, folder: Path, *, image: ImageSpec | None = None) -> None:
@@ -104,7 +109,10 @@ def _depth_anything(model: DPT, image: ImageSpec | None) -> _Contents:
         "architectures": ["DepthAnythingForDepthEstimation"],
         "dtype": "float32",
     }
-    preprocessor = {} if image is None else _processor(image, image.height, image.width, multiple=encoder.patch)
+    preprocessor: dict[str, Any] = {}
+    if image is not None:
+        size = Size(image.height, image.width)
+        preprocessor = describe_processor(image, size, keep_aspect=True, multiple=encoder.patch)
     return _Contents(tensors, config, preprocessor)
 
 
@@ -131,7 +139,7 @@ def _obstacle(spec: ModelSpec, image: ImageSpec | None) -> str | None:
     hybrid = isinstance(encoder, HybridSpec)
     stages_fit = stages == ["stage0", "stage1"] and len(encoder.stages) == len(BIT_STAGES)
     checks = {
-        "MiDaS 2.1 decoder": spec.decoder != "dpt",
+        f"decoder {spec.decoder!r}": spec.decoder != "dpt",
         "second leading token": encoder.prefix_tokens != 1,
         "metric tail": spec.metric is not None,
         f"activation {spec.activation!r}": spec.activation != "relu",
@@ -214,24 +222,7 @@ def _preprocessor(encoder: TransformerSpec, image: ImageSpec) -> dict[str, Any]:
     own = encoder.grid * encoder.patch
     takes_image_size = image.height == image.width and not isinstance(encoder, HybridSpec)
     side = image.height if takes_image_size else own
-    return _processor(image, side, side)
-
-
-def _processor(image: ImageSpec, height: int, width: int, *, multiple: int = 1) -> dict[str, Any]:
-    """``preprocessor_config.json``; it keeps the aspect where sides are brought to multiples."""
-    return {
-        "image_processor_type": "DPTImageProcessor",
-        "do_resize": True,
-        "size": {"height": height, "width": width},
-        "keep_aspect_ratio": multiple > 1,
-        "ensure_multiple_of": multiple,
-        "resample": _BICUBIC,
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": list(image.mean),
-        "image_std": list(image.std),
-    }
+    return describe_processor(image, Size(side, side), keep_aspect=False, multiple=1)
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

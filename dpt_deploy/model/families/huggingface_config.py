@@ -15,7 +15,8 @@ from typing import Any
 
 from dpt_deploy.core.encoders import HybridSpec, TransformerSpec
 from dpt_deploy.core.errors import BadFileError
-from dpt_deploy.core.spec import ModelSpec
+from dpt_deploy.core.size import Size
+from dpt_deploy.core.spec import ImageSpec, ModelSpec
 
 BIT_STAGES = ("stage1", "stage2", "stage3")  # feature maps of a hybrid's ResNet; the classes demand three
 
@@ -83,6 +84,8 @@ _AS_WRITTEN = (
 HINT = "choose the --backbone (and --task) that the folder was made for"
 _SHOWN = 60  # characters of a value in a message
 
+_BICUBIC = 3  # PIL's number, which preprocessor_config.json uses
+
 
 def adapt_to_config(spec: ModelSpec, config: Mapping[str, Any], source: Path) -> ModelSpec:
     """``spec`` with those numbers of a Hugging Face ``config.json`` that no tensor shows.
@@ -146,6 +149,23 @@ def describe(spec: ModelSpec, encoder: TransformerSpec) -> dict[str, Any]:
         "head_in_index": -1,
         "use_batch_norm_in_fusion_residual": spec.task == "segmentation",
         "add_projection": False,
+    }
+
+
+def describe_processor(image: ImageSpec, size: Size, *, keep_aspect: bool, multiple: int) -> dict[str, Any]:
+    """The ``preprocessor_config.json`` that brings photographs to ``size``, or near it where the aspect is kept."""
+    return {
+        "image_processor_type": "DPTImageProcessor",
+        "do_resize": True,
+        "size": {"height": size.height, "width": size.width},
+        "keep_aspect_ratio": keep_aspect,
+        "ensure_multiple_of": multiple,
+        "resample": _BICUBIC,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(image.mean),
+        "image_std": list(image.std),
     }
 
 

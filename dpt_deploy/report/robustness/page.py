@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
 
 from dpt_deploy.jobs.study.robustness import findings
 from dpt_deploy.report.bench_tables import TextTable
 from dpt_deploy.report.figures.robustness_figure import robustness_svg
-from dpt_deploy.report.html import Html, el, table
+from dpt_deploy.report.html import Html, el, table, whole_page
 from dpt_deploy.report.robustness.numbers import extra_table, growth_table, level_table, target_table
 
 Document = Mapping[str, Any]
@@ -26,15 +25,7 @@ class Strip:
 
 def render(document: Document, strips: Sequence[Strip], *, command: str) -> str:
     """Render the page as HTML; ``command`` is the one that wrote it."""
-    style = (files("dpt_deploy") / "data" / "report" / "study.css").read_text("utf-8")
     title = findings.headline(document)
-    head = el(
-        "head",
-        el("meta", charset="utf-8"),
-        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        el("title", title),
-        el("style", Html(style)),
-    )
     main = el(
         "main",
         _opening(document, title),
@@ -45,7 +36,7 @@ def render(document: Document, strips: Sequence[Strip], *, command: str) -> str:
         _provenance(document),
         el("footer", f"Written by dpt-deploy {command}. This page is a single file."),
     )
-    return "<!doctype html>\n" + el("html", head, el("body", main), lang="en") + "\n"
+    return whole_page(title, main)
 
 
 def _opening(document: Document, title: str) -> Html:

@@ -12,15 +12,14 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from dpt_deploy.core.errors import BadFileError, ParityError
-from dpt_deploy.core.progress import progress, say
+from dpt_deploy.core.errors import ParityError
 from dpt_deploy.core.size import Size
 from dpt_deploy.datasets.base import Sample
 from dpt_deploy.jobs.study.images import Images
 from dpt_deploy.jobs.study.journal import Errors, Journal
 from dpt_deploy.jobs.study.models import CandidateModel
 from dpt_deploy.jobs.study.robustness.statistics import Condition, ConditionScores
-from dpt_deploy.jobs.study.scoring import OpenModels
+from dpt_deploy.jobs.study.scoring import OpenModels, each_image
 
 Damage = Callable[[Sample, Condition], NDArray[np.uint8]]  # of an image under a condition
 METRICS = ("dee", "abs_rel", "delta1")
@@ -69,20 +68,12 @@ class ConditionScoring:
             ParityError: a model returned NaN or infinity, or its error is infinite.
             ResourceError: the journal cannot be written.
         """
-        failures = []
         todo = [name for name in self._images.names if any(True for _ in self._missing(name))]
-        with ExitStack() as stack, progress("images", len(todo)) as images:
+        with ExitStack() as stack:
             models = {each.model.candidate.name: each.model for each in self._subjects} if todo else {}
             sizes = list(dict.fromkeys(each.size for each in self._subjects))
             opened = OpenModels(stack, list(models.values()), self._images, sizes)
-            for name in todo:
-                try:
-                    self._score(opened, name)
-                except BadFileError as exc:
-                    say(f"left out: {exc}")
-                    failures.append((name, str(exc)))
-                images.advance(item=name)
-        return failures
+            return each_image(todo, lambda name: self._score(opened, name))
 
     def collected(self, metric: str, left_out: set[str]) -> ConditionScores:
         """Return one of :data:`METRICS` for all images except those ``left_out``."""
