@@ -139,7 +139,7 @@ class OnnxRuntime final : public Backend {
     if (options.threads > 0) settings.SetIntraOpNumThreads(options.threads);
     const std::string version = library().base->GetVersionString();
     check_onnxruntime(version, sidecar.precision);
-    // 8 bits among FP16 have no integer kernels; rewriting their pairs loses small biases and lets FP8 go wrong.
+    // 8 bits among FP16 have no integer kernels. Rewriting their pairs divides biases in FP16, where they overflow.
     if (sidecar.precision == "int8" || sidecar.precision == "fp8") {
       settings.AddConfigEntry("session.disable_quant_qdq", "1");
     }

@@ -99,8 +99,8 @@ class OrtRunner:
         if self.streams > 1:
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if self._sidecar is not None and find_precision(self._sidecar.precision).has_no_integer_kernels:
-            # Its rewriting of pairs finds nothing to gain there. It rounds biases to products of two FP16 steps, which
-            # may vanish, and hands 8-bit floats to operators that take none.
+            # Its rewriting of pairs finds nothing to gain there. It divides biases by the product of two steps in FP16,
+            # where the quotients overflow, and hands 8-bit floats to operators that take none.
             options.add_session_config_entry("session.disable_quant_qdq", "1")
         # Between runs, which would slow whatever is computed next: another runtime of a benchmark, for example.
         options.add_session_config_entry("session.force_spinning_stop", "1")

@@ -8,6 +8,7 @@ import time
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper
 from support.scripts import load_script
 from support.tiny import copied, exported, tampered
 
@@ -57,6 +58,48 @@ def test_a_client_that_never_answers_is_given_up(monkeypatch):
     monkeypatch.setattr(clients, "PATIENCE", 0.2)
     row = clients.compared_apart(lambda *_: time.sleep(60), exported("tiny-vit").path)
     assert (row["verdict"], row["message"]) == ("fails", "no answer in 0.2 s")
+
+
+def small_steps(path):
+    """A convolution of 8-bit floats; its bias of 1 over the product of its two steps is more than FP16 can hold."""
+    nodes = [
+        ("Cast", ["x"], ["half"], {"to": TensorProto.FLOAT16}),
+        ("QuantizeLinear", ["half", "step", "zero"], ["narrow"], {}),
+        ("DequantizeLinear", ["narrow", "step", "zero"], ["a"], {}),
+        ("DequantizeLinear", ["weight", "step", "zero"], ["w"], {}),
+        ("Conv", ["a", "w", "bias"], ["summed"], {}),
+        ("Relu", ["summed"], ["positive"], {}),
+        ("QuantizeLinear", ["positive", "wide", "zero"], ["stored"], {}),
+        ("DequantizeLinear", ["stored", "wide", "zero"], ["restored"], {}),
+        ("Cast", ["restored"], ["y"], {"to": TensorProto.FLOAT}),
+    ]
+    constants = [
+        helper.make_tensor("step", TensorProto.FLOAT16, [], [1e-3]),
+        helper.make_tensor("wide", TensorProto.FLOAT16, [], [1 / 64]),
+        helper.make_tensor("zero", TensorProto.FLOAT8E4M3FN, [], [0.0]),
+        helper.make_tensor("weight", TensorProto.FLOAT8E4M3FN, [1, 1, 1, 1], [8.0]),
+        helper.make_tensor("bias", TensorProto.FLOAT16, [1], [1.0]),
+    ]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 1, 2, 2]) for name in "xy"]
+    graph = helper.make_graph(
+        [helper.make_node(kind, ins, outs, **attributes) for kind, ins, outs, attributes in nodes],
+        "small",
+        ends[:1],
+        ends[1:],
+        constants,
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+
+
+def test_onnx_runtime_loses_biases_where_it_rewrites_pairs(tmp_path):
+    """Once it does not, the runners may leave its rewriting on."""
+    small_steps(tmp_path / "small.onnx")
+    pixels = np.full((1, 1, 2, 2), 0.01, np.float32)
+    found = [
+        clients.onnxruntime(tmp_path / "small.onnx", "x", pixels, rewrites_pairs=on).mean() for on in (False, True)
+    ]
+    assert found[0] == pytest.approx(1, abs=0.1)
+    assert abs(found[1] - 1) > 0.5 or not np.isfinite(found[1])
 
 
 def test_rows_of_a_client_are_replaced(tmp_path, monkeypatch):

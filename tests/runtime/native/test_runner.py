@@ -10,7 +10,7 @@ import pytest
 import skimage.data
 from PIL import Image
 from support.faults.calling import fine
-from support.native import ROOT, as_plan, done, native_build, write_ppm
+from support.native import ROOT, as_plan, cpp_difference, done, native_build, write_ppm
 from support.tiny import copied, exported, tampered, tiny_path
 from support.traces import traces_kept
 
@@ -68,6 +68,13 @@ def test_depth_of_other_networks(name):
     found, expected = both(name, "coffee")
     assert range_error(found.depth, expected.depth)[0] <= MAX_OF_RANGE
     assert found.metric == (name == "tiny-metric")
+
+
+@pytest.mark.parametrize(("name", "precision"), [("tiny-vit", "int8"), ("tiny-hybrid", "fp8")])
+def test_depth_in_eight_bits_for_engines(name, precision):
+    """ONNX Runtime's defaults would refuse the FP8 file, and round biases of the other."""
+    difference = cpp_difference(exported(name, precision=precision).path, PHOTOS["coffee"]())
+    assert difference <= MAX_OF_RANGE
 
 
 def test_depth_in_eight_bits():
