@@ -26,12 +26,16 @@ CASES = {
     "study": 40,
     "baseline": 40,
     "journal": 30,
+    "intrinsics": 40,
+    "bag": 20,
+    "bag-compressed": 20,
+    "mcap": 20,
 }
 START = int(os.environ.get("DPT_FUZZ_START", "0"))
 ASKED = int(os.environ.get("DPT_FUZZ_CASES", "0"))
 
 
-@pytest.mark.needs("torch", "onnxruntime", "cv2")
+@pytest.mark.needs("torch", "onnxruntime", "cv2", "rosbags")
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", CASES)
 def test_no_mutation_of_a_file_is_a_traceback(name, tmp_path):
@@ -45,7 +49,7 @@ def test_no_mutation_of_a_file_is_a_traceback(name, tmp_path):
     assert not found, "\n".join(found)
 
 
-@pytest.mark.needs("torch", "onnxruntime", "cv2")
+@pytest.mark.needs("torch", "onnxruntime", "cv2", "rosbags")
 def test_a_defect_is_found_and_named_with_the_way_to_repeat_it(tmp_path, monkeypatch):
     from support.faults import readers  # noqa: PLC0415
 

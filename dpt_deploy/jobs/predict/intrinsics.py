@@ -32,7 +32,7 @@ def read_intrinsics(path: Path) -> CalibratedCamera:
         if raw.lstrip().startswith(b"{"):
             return _from_json(parse_json(raw))
         fx, fy, cx, cy = map(float, raw.decode().replace(",", " ").split())
-    except (KeyError, TypeError, ValueError) as exc:
+    except (KeyError, OverflowError, TypeError, ValueError) as exc:
         raise BadFileError(f"intrinsics {path} cannot be understood: {_reason(exc)}", hint=_HINT) from exc
     return CalibratedCamera(Intrinsics(fx, fy, cx, cy))
 

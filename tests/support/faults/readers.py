@@ -25,6 +25,7 @@ import numpy as np
 import onnx
 import torch
 from safetensors.torch import save
+from support.bags import drive
 from support.faults.mutations import mutated_bytes, mutated_json, mutated_toml, mutated_tree
 from support.tiny import copied, exported, recommitted, tiny_model, tiny_path, tiny_spec
 
@@ -35,6 +36,11 @@ from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.imaging.files import read_image
 from dpt_deploy.imaging.video import iter_video
 from dpt_deploy.jobs.bench.baseline import read_baseline
+from dpt_deploy.jobs.predict.intrinsics import read_intrinsics
+from dpt_deploy.jobs.predict.ros.bag import CAMERA_INFO
+from dpt_deploy.jobs.predict.ros.frames import camera_of
+from dpt_deploy.jobs.predict.ros.pictures import COMPRESSED, IMAGE, pixels_of
+from dpt_deploy.jobs.predict.ros.store import opened_bag
 from dpt_deploy.jobs.study.agreement import read_recorded, read_scores
 from dpt_deploy.jobs.study.journal import Journal
 from dpt_deploy.jobs.train.config import read_training
@@ -216,6 +222,26 @@ def _video() -> bytes:
             writer.write(np.full((32, 32, 3), 40 * index, np.uint8))
         writer.release()
         return path.read_bytes()
+
+
+def _bag(name: str, **options: Any) -> Callable[[], bytes]:
+    def valid() -> bytes:
+        with tempfile.TemporaryDirectory() as folder:
+            path = drive(Path(folder) / name, **options)
+            return (next(path.glob("*.mcap")) if path.is_dir() else path).read_bytes()
+
+    return valid
+
+
+def _read_bag(path: Path) -> None:
+    with opened_bag(path) as bag:
+        for connection, _, data in bag.messages():
+            with contextlib.suppress(DptError):  # of one message; `run` goes on past it
+                message = bag.message(connection, data)
+                if connection.msgtype == CAMERA_INFO:
+                    camera_of(message, connection.topic)
+                elif connection.msgtype in (IMAGE, COMPRESSED):
+                    pixels_of(message, connection.topic)
 
 
 def _journal() -> bytes:
@@ -416,6 +442,15 @@ READERS = {
         read_baseline,
         "bench.json",
     ),
+    "intrinsics": Reader(
+        lambda: json.dumps({"K": [500, 0, 320, 0, 500, 240, 0, 0, 1], "width": 640, "height": 480}).encode(),
+        mutated_json,
+        read_intrinsics,
+        "camera.json",
+    ),
+    "bag": Reader(_bag("a.bag"), mutated_bytes, _read_bag, "a.bag"),
+    "bag-compressed": Reader(_bag("a.bag", small=True), mutated_bytes, _read_bag, "a.bag"),
+    "mcap": Reader(_bag("a", mcap=True), mutated_bytes, _read_bag, "a.mcap"),
     "journal": Reader(_journal, mutated_bytes, Journal, "scores.jsonl"),
 }
 

@@ -36,7 +36,14 @@ _READ_ERRORS = (
     ValueError,
     KeyError,
     AssertionError,
+    struct.error,
+    OverflowError,  # these two: of a length that a damaged file states
+    MemoryError,
 )
+
+
+def _said(exc: Exception) -> str:
+    return str(exc) or type(exc).__name__
 
 
 @dataclass
@@ -78,9 +85,10 @@ class Bag:
         while True:
             try:
                 found = next(messages, None)
-            except (*_READ_ERRORS, struct.error) as exc:
+            except _READ_ERRORS as exc:
                 raise BadFileError(
-                    f"{self.path} is damaged: {exc}", hint="record or copy it again; `ros2 bag reindex` may repair it"
+                    f"{self.path} is damaged: {_said(exc)}",
+                    hint="record or copy it again; `ros2 bag reindex` may repair it",
                 ) from exc
             if found is None:
                 return
@@ -96,7 +104,7 @@ class Bag:
             return self.reader.deserialize(data, connection.msgtype)
         except (*_READ_ERRORS, IndexError, TypeError, RuntimeError) as exc:
             raise BadFileError(
-                f"a message of {connection.topic} in {self.path} cannot be read as {connection.msgtype}: {exc}",
+                f"a message of {connection.topic} in {self.path} cannot be read as {connection.msgtype}: {_said(exc)}",
                 hint="the bag is damaged: record or copy it again",
             ) from exc
 
@@ -121,7 +129,7 @@ def opened_bag(path: Path) -> Iterator[Bag]:
         reader.open()
     except _READ_ERRORS as exc:
         raise BadFileError(
-            f"{path} cannot be opened as a bag: {exc}",
+            f"{path} cannot be opened as a bag: {_said(exc)}",
             hint="expected a ROS 1 .bag, a ROS 2 folder with metadata.yaml, or one .db3 or .mcap file; a bag that was "
             "not closed is repaired by `rosbag reindex` or `ros2 bag reindex`",
         ) from exc
