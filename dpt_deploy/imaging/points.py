@@ -202,7 +202,8 @@ def assumed_depth(values: NDArray[Any], quantity: str, ratio: float) -> NDArray[
     low, high = (float(values[fine].min()), float(values[fine].max())) if fine.any() else (0.0, 0.0)
     near = quantity == _INVERSE
     share = (values - low) / (high - low) if high > low else np.where(fine, float(near), np.nan)
-    depth = 1 / (share + (1 - share) / ratio) if near else 1 + (ratio - 1) * share
+    with np.errstate(invalid="ignore"):  # infinite pixels, which are left out below
+        depth = 1 / (share + (1 - share) / ratio) if near else 1 + (ratio - 1) * share
     return np.asarray(np.where(fine, depth, np.nan), np.float32)
 
 

@@ -121,6 +121,8 @@ TESTED_IN = {
 WITHOUT_A_MODULE = {
     "cli/test_cli.py": "every command's help, options and exit codes",
     "jobs/web/test_imaging_js.py": "the arithmetic of the page, in JavaScript",
+    "jobs/web/test_page.py": "the page in a browser: relief, points, camera, WebGPU",
+    "jobs/web/test_points_js.py": "the page's points in space, in JavaScript",
     "cli/test_faults_arguments.py": "unusable arguments",
     "cli/test_faults_artifacts.py": "damaged artefacts",
     "cli/test_faults_export.py": "exports that fail",

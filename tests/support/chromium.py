@@ -72,13 +72,14 @@ class Page:
 
 
 @contextmanager
-def chromium_page(profile):
+def chromium_page(profile, *flags):
     """A page of a new browser whose profile is the folder ``profile``; skips the test where there is none."""
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if not program:
         pytest.skip("Chromium is not installed (Debian: chromium)")
     (read_theirs, write), (read, write_theirs) = os.pipe(), os.pipe()
     options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+    options += flags
     # Chromium reads commands from descriptor 3 and writes answers to 4. The shell moves ours there.
     moved = f'exec "$@" 3<&{read_theirs} 4>&{write_theirs}'
     command = ["bash", "-c", moved, "bash", program, *options, f"--user-data-dir={profile}", "--remote-debugging-pipe"]

@@ -1,11 +1,14 @@
 // The page: settings, photo, map, slider and files.
 
 import { backends, mapOf } from "./inference.js";
+import { connectSpace } from "./space.js";
 import { coloured, pfm, save } from "./viewer.js";
+import { connectCamera } from "./webcam.js";
 
 const $ = (id) => document.getElementById(id);
 const FACTORS = [1, 0.75, 0.5, 1.5];
 const MAX_SIDE = 2048; // of photos; larger ones are scaled down by the browser
+const space = connectSpace($, tell, () => ({ photo, map, model: models[$("model").value] }));
 let models = [];
 let photo = null;
 let map = null;
@@ -46,18 +49,17 @@ async function open(source) {
     tell("This file is no picture that the browser can read.", true);
     return;
   }
-  const [w, h] = [bitmap.videoWidth || bitmap.width, bitmap.videoHeight || bitmap.height];
-  const shrink = Math.min(1, MAX_SIDE / Math.max(w, h));
+  const shrink = Math.min(1, MAX_SIDE / Math.max(bitmap.width, bitmap.height));
   const canvas = $("photo");
-  canvas.width = Math.max(1, Math.round(w * shrink));
-  canvas.height = Math.max(1, Math.round(h * shrink));
+  canvas.width = Math.max(1, Math.round(bitmap.width * shrink));
+  canvas.height = Math.max(1, Math.round(bitmap.height * shrink));
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
   const { data, width, height } = context.getImageData(0, 0, canvas.width, canvas.height);
   photo = { data, width, height, channels: 4 };
   map = null;
   $("empty").hidden = true;
-  $("view").hidden = false;
+  space.close();
   $("map").hidden = $("line").hidden = true;
   $("slider").hidden = $("results").hidden = true;
   await compute();
@@ -72,8 +74,9 @@ async function compute() {
   tell("Computing…");
   await new Promise((next) => setTimeout(next)); // lets the browser paint
   try {
-    map = await mapOf(photo, model, rule(), $("backend").value);
-    show(model);
+    const given = photo;
+    const found = await computed(given, model);
+    if (given === photo) show((map = found), model);
   } catch (error) {
     tell(`The model could not run: ${error.message}`, true);
   }
@@ -81,7 +84,20 @@ async function compute() {
   if (stale) await compute();
 }
 
-function show(model) {
+/** The map by the chosen backend. A GPU that fails is not offered again: WebAssembly takes its place. */
+async function computed(given, model) {
+  const backend = $("backend").value;
+  try {
+    return await mapOf(given, model, rule(), backend);
+  } catch (error) {
+    if (backend !== "webgpu") throw error;
+    $("backend").querySelector("[value=webgpu]").remove();
+    $("notice").textContent = `WebGPU failed, so WebAssembly is used: ${error.message}`;
+    return mapOf(given, model, rule(), $("backend").value);
+  }
+}
+
+function show({ milliseconds, size }, model) {
   const canvas = $("map");
   canvas.width = map.width;
   canvas.height = map.height;
@@ -89,12 +105,14 @@ function show(model) {
   canvas.hidden = $("line").hidden = $("slider").hidden = $("results").hidden = false;
   $("pfm").hidden = map.ofClasses;
   split();
-  const time = `${map.milliseconds.toFixed(0)} ms`;
+  const time = `${milliseconds.toFixed(0)} ms`;
   const row = $("times").insertRow(0);
-  for (const text of [`${model.name} ${model.precision}`, map.size.join(" × "), $("backend").value, time]) {
+  for (const text of [`${model.name} ${model.precision}`, size.join(" × "), $("backend").value, time]) {
     row.insertCell().textContent = text;
   }
-  tell(`${model.output.quantity || "classes"}, ${map.size.join(" × ")} (height × width), ${time}`);
+  const weights = model.random ? `, weights ${model.weights}` : "";
+  tell(`${model.output.quantity || "classes"}, ${size.join(" × ")} (height × width), ${time}${weights}`);
+  space.show();
 }
 
 function split() {
@@ -103,31 +121,18 @@ function split() {
   $("line").style.left = `calc(${share}% - 1px)`;
 }
 
-async function camera() {
-  const video = $("video");
-  if (!video.hidden) {
-    await open(video);
-    video.srcObject.getTracks().forEach((track) => track.stop());
-    video.hidden = true;
-    $("camera").textContent = "Camera";
-    return;
-  }
-  try {
-    video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
-    await video.play();
-  } catch {
-    tell("There is no camera, or the browser does not allow it.", true);
-    return;
-  }
-  $("empty").hidden = $("view").hidden = true;
-  video.hidden = false;
-  $("camera").textContent = "Take the photo";
-}
-
 function connect() {
   $("choose").addEventListener("click", () => $("file").click());
   $("file").addEventListener("change", () => $("file").files[0] && open($("file").files[0]));
-  $("camera").addEventListener("click", camera);
+  connectCamera($("camera"), $("video"), {
+    started: () => {
+      space.close();
+      for (const id of ["empty", "view", "slider", "results"]) $(id).hidden = true;
+      tell("");
+    },
+    taken: open,
+    failed: (reason) => tell(reason, true),
+  });
   $("split").addEventListener("input", split);
   $("model").addEventListener("change", () => (showSizes(), compute()));
   for (const id of ["size", "backend"]) $(id).addEventListener("change", compute);

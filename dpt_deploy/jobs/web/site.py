@@ -72,11 +72,17 @@ def entry_of(model: Artifact) -> dict[str, Any]:
         "precision": sidecar.precision,
         "file": f"{MODELS}/{model.path.name}",
         "weights": str(sidecar.weights),
+        "random": sidecar.weights.is_random,
         "image": asdict(image),
         "stride": sidecar.shapes.stride,
         "static": static is not None,
         "input": {"name": sidecar.inputs[0].name, "kind": sidecar.input_kind},
-        "output": {"name": output.name, "resample": output.kind.resample, "quantity": output.kind.quantity},
+        "output": {
+            "name": output.name,
+            "resample": output.kind.resample,
+            "quantity": output.kind.quantity,
+            "focal": sidecar.model.canonical_focal,
+        },
         "palette": palette(sidecar.model.num_classes).tolist() if of_classes else None,
     }
 

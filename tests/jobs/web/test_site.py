@@ -1,18 +1,15 @@
 """The page: its folder, refusals, the server's headers, and headless Chromium on what was written."""
 
-import base64
 import hashlib
 import json
-import threading
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from support.chromium import chromium_page
-from support.npm import npm_folder
 from support.tiny import copied, exported
+from support.web_page import give_photo, open_page, read_pfm, saved, served
 
 from dpt_deploy import cli, load
 from dpt_deploy.artifact.store import write_sidecar
@@ -34,12 +31,6 @@ def runtime(tmp_path):
     for name in vendor.FILES:
         (folder / "dist" / name).write_text(name)
     return folder
-
-
-def served(folder):
-    server = make_server(folder, 0)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server
 
 
 def test_the_folder_has_the_page_the_models_and_the_runtime(runtime, tmp_path):
@@ -126,28 +117,15 @@ def test_inferno_is_that_of_opencv():
 
 
 def test_chromium_computes_the_map_of_python(tmp_path):
-    package = npm_folder() / "node_modules/onnxruntime-web"
-    model = exported("tiny-vit")
-    site = write_site([model.path], tmp_path / "site", runtime=package)
-    picture = tmp_path / "photo.png"
+    model, picture = exported("tiny-vit").path, tmp_path / "photo.png"
     write_picture(picture, np.random.default_rng(3).integers(0, 256, (75, 110, 3), np.uint8))
-    with served(site) as server, chromium_page(tmp_path / "profile") as page:
-        origin = f"http://127.0.0.1:{server.server_port}/"
-        page.call("Page.navigate", url=origin)
-        page.wait_for("document.querySelector('#model option')")
-        page.give_file("#file", picture)
-        page.wait_for("document.querySelector('#times tr')")
-        page.evaluate("URL.createObjectURL = (blob) => ((window.saved = blob), 'blob:none'); 0")
-        page.evaluate("document.getElementById('pfm').click()")
-        text = page.evaluate("window.saved.arrayBuffer().then((b) => btoa(String.fromCharCode(...new Uint8Array(b))))")
+    with open_page(model, tmp_path) as page:
+        give_photo(page, picture)
+        found = read_pfm(saved(page, "pfm"))
         refused = page.evaluate("fetch('https://example.org/').then(() => 'sent', () => 'refused')")
-        server.shutdown()
     assert refused == "refused"
-    assert all(url.startswith((origin, "blob:", "data:")) for url in page.requests if "example.org" not in url)
-    data = base64.b64decode(text)
-    assert data.startswith(b"Pf\n110 75\n-1\n")
-    found = np.frombuffer(data, "<f4", offset=len(b"Pf\n110 75\n-1\n")).reshape(75, 110)[::-1]
-    expected = load(model.path).predict(read_image(picture)).depth
-    error = np.abs(found - expected).max() / np.ptp(expected)
-    assert error < 1e-4
+    assert all(url.startswith((page.origin, "blob:", "data:")) for url in page.requests if "example.org" not in url)
+    expected = load(model).predict(read_image(picture)).depth
+    assert found.shape == (75, 110)
+    assert np.abs(found - expected).max() / np.ptp(expected) < 1e-4
     assert np.abs(found[::-1] - expected).max() / np.ptp(expected) > 1e-4  # a planted fault: rows upside down
