@@ -208,11 +208,13 @@ dpt_status dpt_get_info(dpt_model model, dpt_info* info) {
     const Sidecar& sidecar = found->sidecar();
     dpt_info values{};
     values.task = sidecar.task;
-    values.metric = sidecar.metric ? 1 : 0;
+    const auto metric = [&](const Output& output) { return found->quantity_of(output) == DPT_METRES; };
+    const auto first = std::find_if(sidecar.outputs.begin(), sidecar.outputs.end(), metric);
+    values.metric = first != sidecar.outputs.end() ? 1 : 0;
     values.num_classes = sidecar.num_classes;
     values.stride = sidecar.stride;
-    values.png_scale = sidecar.png_scale;
-    values.quantity = sidecar.quantity;
+    values.png_scale = values.metric != 0 ? found->png_scale_of(*first) : 0;
+    values.quantity = found->quantity_of(sidecar.outputs.front()).value_or(DPT_INVERSE_DEPTH);
     copy_text(sidecar.precision, values.precision);
     copy_text(found->backend_name(), values.backend);
     give(values, info, "info");
@@ -252,13 +254,17 @@ dpt_status dpt_get_output_info(dpt_model model, int32_t index, dpt_output_info* 
     dpt_output_info values{};
     values.name = output.name.c_str();
     values.dtype = output.dtype.c_str();
-    values.task = output.quantity ? DPT_DEPTH : output.of_classes() ? DPT_SEGMENTATION : DPT_OTHER;
-    values.quantity = output.quantity.value_or(DPT_INVERSE_DEPTH);
-    values.metric = output.quantity == DPT_METRES ? 1 : 0;
+    values.task = output.quantity ? DPT_DEPTH : output.of_classes() ? DPT_SEGMENTATION : output.sky() ? DPT_SKY : DPT_OTHER;
+    values.quantity = found->quantity_of(output).value_or(DPT_INVERSE_DEPTH);
+    values.metric = values.task == DPT_DEPTH && values.quantity == DPT_METRES ? 1 : 0;
     values.num_classes = output.of_classes() ? sidecar.num_classes : 0;
-    values.png_scale = values.metric != 0 ? sidecar.png_scale : 0;
+    values.png_scale = found->png_scale_of(output);
     give(values, info, "info");
   });
+}
+
+dpt_status dpt_set_focal(dpt_model model, double focal_x, double focal_y) {
+  return with_model(model, [&](Model& open) { open.set_focal(focal_x, focal_y); });
 }
 
 dpt_status dpt_predict(dpt_model model, const dpt_image* image) {
@@ -269,6 +275,14 @@ dpt_status dpt_get_depth(dpt_model model, const char* name, float* depth, size_t
   return with_model(model, [&](Model& open) {
     require(depth, "the map");
     open.depth(name != nullptr ? name : "", depth, count);
+  });
+}
+
+dpt_status dpt_get_map(dpt_model model, const char* name, float* values, size_t count) {
+  return with_model(model, [&](Model& open) {
+    require(name, "name");
+    require(values, "the map");
+    open.map(name, values, count);
   });
 }
 

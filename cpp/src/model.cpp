@@ -1,6 +1,8 @@
 #include "model.hpp"
 
+#include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstring>
 
 #include "error.hpp"
@@ -12,11 +14,15 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-std::string task_name(dpt_task task) { return task == DPT_DEPTH ? "depth" : "segmentation"; }
-
-bool is_task(const Output& output, dpt_task task) {
-  return task == DPT_DEPTH ? output.quantity.has_value() : output.of_classes();
+std::string task_name(dpt_task task) {
+  return task == DPT_DEPTH ? "depth" : task == DPT_SKY ? "map of the sky" : "segmentation";
 }
+
+dpt_task task_of(const Output& output) {
+  return output.quantity ? DPT_DEPTH : output.of_classes() ? DPT_SEGMENTATION : output.sky() ? DPT_SKY : DPT_OTHER;
+}
+
+bool is_task(const Output& output, dpt_task task) { return task_of(output) == task; }
 
 void fix_size(Sidecar& sidecar, Size size) {
   if (size.height < 1 || size.width < 1 || size.height > kMaxSide || size.width > kMaxSide ||
@@ -133,8 +139,7 @@ void Model::check_map(const Result& result, std::size_t index, int rank) const {
   const bool classes_fit = rank < 4 || result.shape.dim[1] == sidecar_.num_classes;
   if (!fits || !classes_fit) {
     throw Failure(DPT_BAD_FILE, "the network returned " + text_of(result.shape) + ", which is no " +
-                                    task_name(is_task(sidecar_.outputs[index], DPT_DEPTH) ? DPT_DEPTH : DPT_SEGMENTATION) +
-                                    " of one image", "export again");
+                                    task_name(task_of(sidecar_.outputs[index])) + " of one image", "export again");
   }
   if (!finite(result)) {
     throw Failure(DPT_NOT_FINITE, "the network returned NaN or Inf", "run `dpt-deploy verify` on this artefact");
@@ -143,16 +148,80 @@ void Model::check_map(const Result& result, std::size_t index, int rank) const {
 
 void Model::depth_of(std::size_t index, float* depth) {
   const auto start = Clock::now();
+  Size size;
+  const float* values = numbers_of(index, size);
+  if (device_ != nullptr) {
+    device_->depth(result_of(index), predicted_, depth);
+  } else {
+    if (sidecar_.sky) values = with_filled_sky(values, size);
+    restore(values, size, predicted_, sidecar_.image.restore, output_scratch_, depth);
+  }
+  if (has_focal_ && sidecar_.outputs[index].quantity == DPT_CANONICAL_DEPTH) to_metres(depth);
+  timing_.finish += seconds_since(start);
+}
+
+void Model::map_of(std::size_t index, float* values) {
+  const auto start = Clock::now();
+  Size size;
+  const float* found = numbers_of(index, size);
+  restore(found, size, predicted_, sidecar_.image.restore, output_scratch_, values);
+  timing_.finish += seconds_since(start);
+}
+
+// Checked numbers of one image, on the device if that one resizes.
+const float* Model::numbers_of(std::size_t index, Size& size) {
   const Result result = result_of(index);
   check_map(result, index, 3);
-  if (result.dtype != DType::float32) throw Failure(DPT_BAD_FILE, "depth is not float32", "export again");
-  const Size size{static_cast<int>(result.shape.dim[1]), static_cast<int>(result.shape.dim[2])};
-  if (device_ != nullptr) {
-    device_->depth(result, predicted_, depth);
-  } else {
-    restore(static_cast<const float*>(result.data), size, predicted_, sidecar_.image.restore, output_scratch_, depth);
+  if (result.dtype != DType::float32) {
+    throw Failure(DPT_BAD_FILE, task_name(task_of(sidecar_.outputs[index])) + " is not float32", "export again");
   }
-  timing_.finish += seconds_since(start);
+  size = {static_cast<int>(result.shape.dim[1]), static_cast<int>(result.shape.dim[2])};
+  return static_cast<const float*>(result.data);
+}
+
+const float* Model::with_filled_sky(const float* depth, Size size) {
+  Size sky_size;
+  const float* sky = numbers_of(index_of(DPT_SKY), sky_size);
+  if (sky_size != size) {
+    throw Failure(DPT_BAD_FILE, "the map of the sky has " + text_of(sky_size) + " pixels, the depth " + text_of(size),
+                  "export again");
+  }
+  const std::size_t count = static_cast<std::size_t>(size.height) * static_cast<std::size_t>(size.width);
+  fill_sky(depth, sky, count, *sidecar_.sky, ground_, filled_);
+  return filled_.data();
+}
+
+// As dpt_deploy/imaging/maps.py: by the focal length of the network's input, the mean of both axes.
+void Model::to_metres(float* depth) const {
+  const Size network = network_size(predicted_);
+  const double scaled = (focal_x_ * network.width / predicted_.width + focal_y_ * network.height / predicted_.height) / 2;
+  const auto factor = static_cast<float>(scaled / sidecar_.canonical_focal);
+  const std::size_t count = static_cast<std::size_t>(predicted_.height) * static_cast<std::size_t>(predicted_.width);
+  for (std::size_t i = 0; i < count; ++i) depth[i] *= factor;
+}
+
+void Model::set_focal(double x, double y) {
+  const bool given = x != 0 || y != 0;
+  if (given && !(x > 0 && y > 0 && std::isfinite(x) && std::isfinite(y))) {
+    throw Failure(DPT_USAGE, "the focal length is " + std::to_string(x) + ", " + std::to_string(y) + " pixels",
+                  "give two positive numbers: fx and fy of the camera's intrinsics");
+  }
+  const auto canonical = [](const Output& output) { return output.quantity == DPT_CANONICAL_DEPTH; };
+  if (given && std::none_of(sidecar_.outputs.begin(), sidecar_.outputs.end(), canonical)) {
+    throw Failure(DPT_USAGE, "this model returns no canonical depth; a focal length does not change it",
+                  "leave the focal length out; only canonical depth becomes metres by it");
+  }
+  focal_x_ = x, focal_y_ = y;
+  has_focal_ = given;
+}
+
+std::optional<dpt_quantity> Model::quantity_of(const Output& output) const {
+  return has_focal_ && output.quantity == DPT_CANONICAL_DEPTH ? DPT_METRES : output.quantity;
+}
+
+double Model::png_scale_of(const Output& output) const {
+  if (quantity_of(output) != DPT_METRES) return 0;
+  return output.quantity == DPT_METRES ? sidecar_.png_scale : sidecar_.canonical_png_scale;
 }
 
 void Model::labels_of(std::size_t index, std::uint16_t* labels) {
@@ -196,6 +265,18 @@ void Model::labels(const std::string& name, std::uint16_t* labels, std::size_t c
   const std::size_t index = index_of(name, DPT_SEGMENTATION);
   check_predicted(count);
   labels_of(index, labels);
+}
+
+void Model::map(const std::string& name, float* values, std::size_t count) {
+  const std::size_t index = index_of(name);
+  const dpt_task task = task_of(sidecar_.outputs[index]);
+  if (task != DPT_DEPTH && task != DPT_SKY) {
+    throw Failure(DPT_USAGE, "output '" + name + "' has task '" + sidecar_.outputs[index].task + "'; it is no map of numbers",
+                  "read its labels with dpt_get_labels, or its tensor with dpt_get_output");
+  }
+  check_predicted(count);
+  if (task == DPT_DEPTH) return depth_of(index, values);
+  map_of(index, values);
 }
 
 Result Model::output(const std::string& name) {

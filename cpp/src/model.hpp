@@ -1,6 +1,7 @@
 // Image in, map out: the artefact's own pre- and post-processing around a back end.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -37,6 +38,12 @@ class Model {
   void predict(const Pixels& image);
   void depth(const std::string& name, float* depth, std::size_t count);
   void labels(const std::string& name, std::uint16_t* labels, std::size_t count);
+  void map(const std::string& name, float* values, std::size_t count);  // depth, or the sky
+  // The focal length of the camera, in pixels of the image: canonical depth is returned in metres; 0, 0: it is not.
+  void set_focal(double x, double y);
+  // Of an output as it is returned, and the steps per metre of its PNG.
+  std::optional<dpt_quantity> quantity_of(const Output& output) const;
+  double png_scale_of(const Output& output) const;
   // One output of the last run as the network returned it.
   Result output(const std::string& name);
   // The network alone; its first output.
@@ -53,7 +60,11 @@ class Model {
   void check_predicted(std::size_t count) const;
   Result result_of(std::size_t index);
   void depth_of(std::size_t index, float* depth);
+  void map_of(std::size_t index, float* values);
   void labels_of(std::size_t index, std::uint16_t* labels);
+  const float* numbers_of(std::size_t index, Size& size);
+  const float* with_filled_sky(const float* depth, Size size);
+  void to_metres(float* depth) const;
   bool finite(const Result& result) const;
   void check_map(const Result& result, std::size_t index, int rank) const;
 
@@ -63,6 +74,9 @@ class Model {
   DeviceImaging* device_ = nullptr;  // of the back end, if it has one and may use it
   InputScratch input_scratch_;
   OutputScratch output_scratch_;
+  std::vector<float> ground_, filled_;  // of the sky
+  double focal_x_ = 0, focal_y_ = 0;
+  std::atomic<bool> has_focal_{false};  // read by const functions, in any thread
   Timing timing_;
   bool ran_ = false;        // the outputs of the last run can be read
   Size predicted_;          // of the image that it ran on; 0x0: on a tensor

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "error.hpp"
 #include "external.hpp"
@@ -147,6 +148,13 @@ void read_model(const Reader& model, Sidecar& sidecar) {
   } else if (model.has("png_scale")) {
     sidecar.png_scale = model.number("png_scale");
   }
+  // Absent from older sidecars.
+  if (model.has("canonical_focal")) sidecar.canonical_focal = model.number("canonical_focal");
+  if (model.has("sky") && !model.is_null("sky")) {
+    const Reader sky = model.object("sky");
+    sidecar.sky = SkyRule{sky.number("threshold"), sky.number("quantile"), sky.integer("pixels", 0, INT64_MAX)};
+    if (sidecar.sky->quantile < 0 || sidecar.sky->quantile > 1) sky.fail("model.sky.quantile is not in 0..1");
+  }
 }
 
 // What the numbers of a depth task are; none for other tasks.
@@ -182,7 +190,11 @@ void read_outputs(const Reader& root, const std::string& where, Sidecar& sidecar
   sidecar.quantity = first.quantity.value_or(DPT_INVERSE_DEPTH);
   const auto metric = [](const Output& output) { return output.quantity == DPT_METRES; };
   sidecar.metric = std::any_of(sidecar.outputs.begin(), sidecar.outputs.end(), metric);
-  if (!sidecar.metric) sidecar.png_scale = 0;
+  if (!sidecar.metric) sidecar.canonical_png_scale = std::exchange(sidecar.png_scale, 0);
+  const auto canonical = [](const Output& output) { return output.quantity == DPT_CANONICAL_DEPTH; };
+  if (std::any_of(sidecar.outputs.begin(), sidecar.outputs.end(), canonical) && sidecar.canonical_focal <= 0) {
+    root.fail("canonical depth without a model.canonical_focal");
+  }
   sidecar.labels_output = first.labels();
   if (!depth && !sidecar.labels_output && first.task != "scores") {
     root.fail("output '" + first.name + "' has task '" + first.task + "', which this program cannot predict");

@@ -10,6 +10,7 @@
 #include "dpt/dpt.h"
 #include "imaging.hpp"
 #include "preflight.hpp"
+#include "sky.hpp"
 
 namespace dpt::core {
 
@@ -23,6 +24,7 @@ struct Output {
   std::optional<dpt_quantity> quantity;  // of depth
   bool labels() const { return task == "labels"; }  // 0-based labels (N, h, w), ArgMax in the graph
   bool of_classes() const { return labels() || task == "scores"; }
+  bool sky() const { return task == "sky"; }
 };
 
 struct Sidecar {
@@ -32,6 +34,8 @@ struct Sidecar {
   bool metric = false;  // an output is metres
   dpt_quantity quantity = DPT_INVERSE_DEPTH;  // of the first output, if it is depth
   double png_scale = 0;
+  double canonical_focal = 0, canonical_png_scale = 0;  // of canonical depth, which a focal length turns into metres
+  std::optional<SkyRule> sky;  // the sky's depth is filled
   int num_classes = 0;
   int stride = 32;
   ImageRule image;

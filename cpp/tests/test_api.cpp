@@ -77,6 +77,16 @@ void joint(json& sidecar) {
                         {{"name", "confidence"}, {"dtype", "float32"}, {"task", "depth-confidence"}}};
 }
 
+// Canonical depth and the sky; the fake network returns one map for both, the slope of the image.
+void with_sky(json& sidecar) {
+  sidecar["format"] = 2;
+  sidecar["model"]["canonical_focal"] = 300.0;
+  sidecar["model"]["png_scale"] = 256.0;
+  sidecar["model"]["sky"] = {{"threshold", 0.3}, {"quantile", 0.99}, {"pixels", 10}};
+  sidecar["outputs"] = {{{"name", "depth"}, {"dtype", "float32"}, {"task", "canonical-depth"}},
+                        {{"name", "sky"}, {"dtype", "float32"}, {"task", "sky"}}};
+}
+
 constexpr std::size_t kCount = 48 * 80;
 
 }  // namespace
@@ -97,6 +107,46 @@ TEST(several_outputs_of_one_run_are_read_by_name) {
   dpt_tensor tensor{};
   tensor.struct_size = sizeof tensor;
   CHECK(dpt_get_output(model, "logits", &tensor) == DPT_OK && tensor.rank == 4 && tensor.shape[1] == 3);
+}
+
+TEST(the_sky_gets_the_depth_of_the_farthest_ground) {
+  const Opened model(with_sky);
+  std::vector<float> depth(kCount), sky(kCount), same(kCount);
+  CHECK(dpt_predict(model, &kImage) == DPT_OK);
+  CHECK(dpt_get_depth(model, "depth", depth.data(), kCount) == DPT_OK);
+  CHECK(dpt_get_map(model, "sky", sky.data(), kCount) == DPT_OK);
+  CHECK(dpt_get_map(model, "depth", same.data(), kCount) == DPT_OK && same == depth);
+  CHECK(sky[79] > 0.9f && depth[79] < 0.3f && depth[79] > 0.2f && depth[2] == sky[2]);
+  CHECK(std::abs(depth[70] - depth[79]) < 1e-5f);
+  CHECK(failed_with(dpt_get_map(model, "other", sky.data(), kCount), DPT_USAGE, "no output 'other'"));
+  CHECK(failed_with(dpt_get_map(model, nullptr, sky.data(), kCount), DPT_USAGE, "name is a null pointer"));
+  CHECK(failed_with(dpt_get_depth(model, "sky", sky.data(), kCount), DPT_USAGE, "it is no depth"));
+  const Opened several(joint);
+  CHECK(dpt_predict(several, &kImage) == DPT_OK);
+  CHECK(failed_with(dpt_get_map(several, "logits", sky.data(), kCount), DPT_USAGE, "no map of numbers"));
+}
+
+TEST(a_focal_length_turns_canonical_depth_into_metres) {
+  const Opened model(with_sky), other;
+  std::vector<float> canonical(kCount), metres(kCount);
+  CHECK(dpt_predict_depth(model, &kImage, canonical.data(), kCount) == DPT_OK);
+  CHECK(dpt_set_focal(model, 600, 900) == DPT_OK);
+  CHECK(dpt_predict_depth(model, &kImage, metres.data(), kCount) == DPT_OK);
+  const auto factor = static_cast<float>((600.0 * 64 / 80 + 900.0 * 32 / 48) / 2 / 300);  // the network sees 32x64
+  CHECK(metres[2] == canonical[2] * factor && metres[79] == canonical[79] * factor);
+  dpt_info info{};
+  info.struct_size = sizeof info;
+  CHECK(dpt_get_info(model, &info) == DPT_OK && info.metric == 1 && info.quantity == DPT_METRES && info.png_scale == 256);
+  dpt_output_info output{};
+  output.struct_size = sizeof output;
+  CHECK(dpt_get_output_info(model, 0, &output) == DPT_OK && output.metric == 1 && output.png_scale == 256);
+  CHECK(dpt_get_output_info(model, 1, &output) == DPT_OK && output.task == DPT_SKY && output.metric == 0);
+  CHECK(dpt_set_focal(model, 0, 0) == DPT_OK);
+  CHECK(dpt_predict_depth(model, &kImage, metres.data(), kCount) == DPT_OK && metres == canonical);
+  CHECK(dpt_get_info(model, &info) == DPT_OK && info.metric == 0 && info.quantity == DPT_CANONICAL_DEPTH);
+  CHECK(failed_with(dpt_set_focal(model, -1, 600), DPT_USAGE, "focal length is -1"));
+  CHECK(failed_with(dpt_set_focal(model, NAN, 600), DPT_USAGE, "focal length is nan"));
+  CHECK(failed_with(dpt_set_focal(other, 600, 600), DPT_USAGE, "no canonical depth"));
 }
 
 TEST(outputs_are_described) {

@@ -106,14 +106,35 @@ TEST(a_sidecar_of_format_2_has_one_or_more_outputs) {
 TEST(the_task_of_an_output_says_what_its_numbers_are) {
   CHECK(parse_sidecar(of_format_2({"depth"}), "x").quantity == DPT_INVERSE_DEPTH);
   CHECK(parse_sidecar(of_format_2({"relative-depth"}), "x").quantity == DPT_RELATIVE_DEPTH);
-  CHECK(parse_sidecar(of_format_2({"canonical-depth"}), "x").quantity == DPT_CANONICAL_DEPTH);
   Json json = Json::parse(of_format_2({"metric-depth"}));
   json["model"]["png_scale"] = 1000.0;
   const Sidecar metres = parse_sidecar(json.dump(), "x");
   CHECK(metres.quantity == DPT_METRES && metres.metric && metres.png_scale == 1000.0);
   json["outputs"][0]["task"] = "canonical-depth";  // not metres yet: no PNG of metres
+  CHECK_FAILS(DPT_BAD_FILE, "canonical_focal", parse_sidecar(json.dump(), "x"));
+  json["model"]["canonical_focal"] = 300.0;
   const Sidecar canonical = parse_sidecar(json.dump(), "x");
   CHECK(!canonical.metric && canonical.task == DPT_DEPTH && canonical.png_scale == 0);
+  CHECK(canonical.quantity == DPT_CANONICAL_DEPTH);
+  CHECK(canonical.canonical_png_scale == 1000.0 && canonical.canonical_focal == 300.0);
+}
+
+TEST(the_rule_of_the_sky_is_read_and_checked) {
+  Json json = Json::parse(of_format_2({"relative-depth", "sky"}));
+  CHECK(!parse_sidecar(json.dump(), "x").sky);
+  json["model"]["sky"] = {{"threshold", 0.3}, {"quantile", 0.99}, {"pixels", 10}};
+  const Sidecar sidecar = parse_sidecar(json.dump(), "x");
+  CHECK(sidecar.sky && sidecar.sky->threshold == 0.3 && sidecar.sky->quantile == 0.99 && sidecar.sky->pixels == 10);
+  CHECK(sidecar.outputs[1].sky());
+  const auto refused = [&json](const char* key, const Json& value) {
+    Json wrong = json;
+    wrong["model"]["sky"][key] = value;
+    CHECK_FAILS(DPT_BAD_FILE, key, parse_sidecar(wrong.dump(), "x"));
+  };
+  refused("quantile", 1.5);
+  refused("quantile", -0.1);
+  refused("pixels", -1);
+  refused("threshold", "high");
 }
 
 TEST(a_damaged_sidecar_is_refused) {

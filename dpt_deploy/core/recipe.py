@@ -19,7 +19,7 @@ from dpt_deploy.core.encoders import EncoderSpec, other_kinds_keys
 from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.limits import TOML
 from dpt_deploy.core.ranges import MAX_BATCH, MAX_CLASSES, Amount, FileStem, Range
-from dpt_deploy.core.spec import ImageSpec, MetricTail, ModelSpec, ModelTask, TaskChoice
+from dpt_deploy.core.spec import ImageSpec, MetricTail, ModelSpec, ModelTask, SkyFill, TaskChoice
 from dpt_deploy.core.task import TASKS
 
 Table = dict[str, Any]
@@ -69,9 +69,13 @@ class Recipe:
     def for_task(self, task: TaskChoice | None, segmentation: Segmentation | None) -> Self:
         """Return this recipe for ``task``; ``both`` is depth with the scores of classes next to it.
 
+        Depth that is named is depth alone, without the map of the sky.
+
         Raises:
             UsageError: the recipe describes no such model.
         """
+        if task == "depth" and self.model.sky:
+            return replace(self, model=self.model.without_sky())
         if task is None or task == self.model.task:
             return self
         if task == "both" and self.model.has_joint_scores:
@@ -198,6 +202,8 @@ def _recipe_from_table(table: Table, source: str) -> Recipe:
     model["encoder"] = _encoder(model.get("encoder", {}), source)
     if "metric" in model:
         model["metric"] = _build(MetricTail, model["metric"], source, "model.metric")
+    if "sky" in model:
+        model["sky"] = _build(SkyFill, model["sky"], source, "model.sky")
     values = {
         **table,
         "model": _build(ModelSpec, model, source, "model"),

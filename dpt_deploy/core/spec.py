@@ -26,6 +26,7 @@ Activation = Literal["relu", "sigmoid", "exp"]
 Quantity = Literal["inverse depth", "relative depth", "canonical depth", "metres"]
 
 SCORES_TASK = "scores"  # the joint task with a segmentation decoder of its own
+SKY_TASK = "sky"  # the joint task that the depth head computes beside the depth
 INPUT_FLOAT = "pixel_values"
 INPUT_UINT8 = "image"
 
@@ -41,6 +42,19 @@ class MetricTail:
     scale: float
     shift: float
     png_scale: Positive
+
+
+@dataclass(frozen=True)
+class SkyFill:
+    """Depth of the sky, which a network cannot measure: that of the farthest ground (Depth Anything 3).
+
+    A pixel is sky where the network's map of the sky is at least ``threshold``. If there are more than ``pixels`` of
+    the sky and of the ground, the sky's depth becomes the ``quantile`` of the ground's, before the map is resized.
+    """
+
+    threshold: Positive
+    quantile: Annotated[float, Range(0, 1)]
+    pixels: Annotated[int, Range(0, 1 << 40)]
 
 
 @dataclass(frozen=True)
@@ -73,7 +87,8 @@ class ModelSpec:
     ``inverse depth`` and ``relative depth`` up to scale and shift (near is large, far is large), ``metres``, or
     ``canonical depth``, which is metres after a multiplication by ``focal / canonical_focal``, both in pixels of the
     network's input. A network without a stated quantity has :attr:`output_quantity`. ``png_scale`` is that of
-    :class:`MetricTail`, for networks that return metres, or depth that becomes metres, without such a tail.
+    :class:`MetricTail`, for networks that return metres, or depth that becomes metres, without such a tail. ``sky``
+    belongs to the joint task of that name.
     """
 
     name: FileStem
@@ -93,6 +108,7 @@ class ModelSpec:
     quantity: Quantity | None = None
     canonical_focal: Amount = 0.0
     png_scale: Amount = 0.0
+    sky: SkyFill | None = None
 
     @property
     def only_size(self) -> Size | None:
@@ -111,7 +127,7 @@ class ModelSpec:
     def with_classes(self, num_classes: int) -> Self:
         """A copy that is a segmentation model of ``num_classes`` classes."""
         return replace(
-            self,
+            self.without_sky(),
             task="segmentation",
             num_classes=num_classes,
             metric=None,
@@ -121,6 +137,10 @@ class ModelSpec:
             canonical_focal=0.0,
             png_scale=0.0,
         )
+
+    def without_sky(self) -> Self:
+        """A copy that returns depth as the network computes it, without the map of the sky."""
+        return replace(self, joint=tuple(task for task in self.joint if task != SKY_TASK), sky=None)
 
     def with_scores(self, num_classes: int) -> Self:
         """A copy of a depth model that also returns the scores of ``num_classes`` classes."""
@@ -197,6 +217,10 @@ def _quantity_problems(model: ModelSpec) -> Iterator[tuple[str, str]]:
             f"{quantity} with a canonical_focal of {model.canonical_focal:g}",
             "canonical depth, and nothing else, becomes metres by focal / canonical_focal",
         )
+    if (SKY_TASK in model.joint) != (model.sky is not None):
+        yield f"joint tasks {model.joint} with a sky of {model.sky}", "the joint task 'sky' needs the table [model.sky]"
+    if model.sky and quantity == "inverse depth":
+        yield "a sky with inverse depth", "the sky is filled with the depth of the farthest ground, where far is large"
     if (quantity in ("metres", "canonical depth")) != (model.steps_per_metre > 0):
         yield (
             f"{quantity} with a png_scale of {model.steps_per_metre:g}",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from dpt_deploy.core.spec import SCORES_TASK, ModelSpec, Quantity
+from dpt_deploy.core.spec import SCORES_TASK, SKY_TASK, ModelSpec, Quantity
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class Task:
         palette: colours of a map: a colour map of OpenCV, or ``classes``.
         unit: ``m`` where numbers are metres.
         quantity: what the numbers of a depth map are; empty for other kinds of output.
+        full_scale: the span that errors are divided by at least, for numbers with a scale of their own, which may well
+            be flat in an image; 0: the reference's range alone.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Task:
     palette: str
     unit: Literal["", "m"] = ""
     quantity: Quantity | Literal[""] = ""
+    full_scale: float = 0.0
 
     @property
     def of_classes(self) -> bool:
@@ -71,6 +74,18 @@ DEPTH = Task(
 METRIC_DEPTH = replace(DEPTH, name="metric-depth", unit="m", quantity="metres")
 RELATIVE_DEPTH = replace(DEPTH, name="relative-depth", quantity="relative depth")
 CANONICAL_DEPTH = replace(DEPTH, name="canonical-depth", quantity="canonical depth")
+SKY = Task(
+    name=SKY_TASK,
+    output="sky",
+    shape=_MAP,
+    values="numbers",
+    resample="restore",
+    compare="range",
+    drift="range",
+    formats=("pfm",),
+    palette="bone",
+    full_scale=1.0,  # 0 is the ground, 1 the sky
+)
 SCORES = Task(
     name=SCORES_TASK,
     output="logits",
@@ -98,7 +113,7 @@ _DEPTHS = (DEPTH, METRIC_DEPTH, RELATIVE_DEPTH, CANONICAL_DEPTH)
 _BY_QUANTITY = {task.quantity: task for task in _DEPTHS}
 DEPTH_TASKS = tuple(task.name for task in _DEPTHS)
 LABEL_TASKS = (SCORES.name, LABELS.name)
-TASKS = {task.name: task for task in (*_DEPTHS, SCORES, LABELS)}
+TASKS = {task.name: task for task in (*_DEPTHS, SKY, SCORES, LABELS)}
 
 
 def task_named(name: str) -> Task:

@@ -48,7 +48,8 @@ class OutputFormat:
 
     def fits(self, task: Task) -> bool:
         """True if it can hold a map of the task."""
-        return self.of_classes == task.of_classes and self.unit in ("", task.unit)
+        fits = self.of_classes == task.of_classes and self.unit in ("", task.unit)
+        return fits and not (self.of_points and not task.quantity)
 
 
 def _png(path: Path, found: Map, _image: Pixels) -> None:

@@ -33,9 +33,12 @@ def span(values: np.ndarray) -> float:
     return float(values.max()) - float(values.min())
 
 
-def range_error(candidate: np.ndarray, reference: np.ndarray) -> tuple[float, float]:
-    """Max and mean absolute difference over the reference's range; infinite for non-finite candidates."""
-    width = span(reference)
+def range_error(candidate: np.ndarray, reference: np.ndarray, least: float = 0.0) -> tuple[float, float]:
+    """Max and mean absolute difference over the reference's range; infinite for non-finite candidates.
+
+    ``least`` is the range of a reference that is flatter (:attr:`Task.full_scale`).
+    """
+    width = max(span(reference), least)
     difference = np.abs(candidate.astype(np.float64) - reference.astype(np.float64))
     if not np.isfinite(difference).all():
         return float("inf"), float("inf")
@@ -88,9 +91,9 @@ def drift(candidate: np.ndarray, reference: np.ndarray, task: Task) -> float:
     """Distance of two outputs in the terms of their task (:attr:`Task.drift`); 0 if they agree."""
     if task.drift == "abs_rel":
         return aligned_abs_rel(candidate, reference)
-    return (
-        1.0 - pixel_agreement(candidate, reference) if task.drift == "labels" else range_error(candidate, reference)[1]
-    )
+    if task.drift == "labels":
+        return 1.0 - pixel_agreement(candidate, reference)
+    return range_error(candidate, reference, task.full_scale)[1]
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,20 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from dpt_deploy.core.spec import ModelSpec
+from dpt_deploy.core.spec import SKY_TASK, ModelSpec
 from dpt_deploy.model.branches import BRANCHES, branches
 from dpt_deploy.model.decoders import form_of, head_channels
 from dpt_deploy.model.encoders.registry import make_encoder
 from dpt_deploy.model.enlarge import Enlarge
-from dpt_deploy.model.heads import DepthHead, Head, MetricDepth, ProjectedDepthHead, SegmentationHead, joint_heads
+from dpt_deploy.model.heads import (
+    DepthHead,
+    Head,
+    MetricDepth,
+    ProjectedDepthHead,
+    SegmentationHead,
+    SkyHead,
+    joint_heads,
+)
 from dpt_deploy.model.landmarks import Landmarks
 from dpt_deploy.model.pyramid import PyramidDecoder
 
@@ -21,7 +29,7 @@ class DPT(PyramidDecoder):
     """Normalised RGB (B, 3, H, W) to depth (B, H, W) or logits (B, classes, H, W); H and W are multiples of the stride.
 
     With joint tasks the result is a tuple: this output, then one for each task of ``spec.joint``, from a head on this
-    decoder or from a branch with a decoder of its own.
+    decoder, from a branch with a decoder of its own, or, for the sky, from the depth head.
 
     Index 0 of ``reassemble``, ``neck`` and ``fusion`` is the finest level (the original's ``layer1``, ``refinenet1``).
     """
@@ -42,10 +50,12 @@ class DPT(PyramidDecoder):
         height, width = pixel_values.shape[2] // self.patch, pixel_values.shape[3] // self.patch
         features = self.encoder(pixel_values)
         path, size = self._fuse(features, pixel_values, height, width)
-        output: Tensor = self.tail(self.head(path, size))
+        found = self.head(path, size)
+        first, sky = found if isinstance(found, tuple) else (found, None)
+        output: Tensor = self.tail(first)
         if not self.spec.joint:
             return output
-        further = {task: head(path, size) for task, head in self.joint.items()}
+        further = {SKY_TASK: sky, **{task: head(path, size) for task, head in self.joint.items()}}
         further |= {task: branch(features, pixel_values, height, width) for task, branch in self.branches.items()}
         return (output, *(further[task] for task in self.spec.joint))
 
@@ -61,6 +71,7 @@ class DPT(PyramidDecoder):
         for task, head in joint.items():
             fp32 |= {f"joint.{task}.{name}": reason for name, reason in head.fp32.items()}
         last_of = {task: f"joint.{task}.{head.last}" for task, head in joint.items()}
+        last_of[SKY_TASK] = f"head.sky.{SkyHead.last}"
         last_of |= {task: f"branches.{task}.head.{BRANCHES[task].last}" for task in self.branches}
         return Landmarks(
             comparable=(*(f"encoder.{name}" for name in self.encoder.comparable), *levels, *enlarge),
@@ -78,4 +89,4 @@ def _make_head(spec: ModelSpec) -> DepthHead | SegmentationHead:
         return SegmentationHead(channels, spec.num_classes)
     if form.head_projects:
         return ProjectedDepthHead(channels, form)
-    return DepthHead(channels, form, spec.activation, spec.max_depth)
+    return DepthHead(channels, form, spec.activation, spec.max_depth, sky=spec.sky is not None)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dpt_deploy.core.errors import BadFileError
-from dpt_deploy.core.spec import SCORES_TASK, Activation, MetricTail, ModelSpec
+from dpt_deploy.core.spec import SCORES_TASK, SKY_TASK, Activation, MetricTail, ModelSpec
 from dpt_deploy.model.decoders import DecoderForm
 from dpt_deploy.model.fusion import upsample
 
@@ -27,14 +27,21 @@ class Head(nn.Module):
 class DepthHead(Head):
     """Map (B, C, h, w) to non-negative depth (B, *size), or (B, 2h, 2w), of the quantity that the specification states.
 
-    The last convolution is followed by a ReLU, by an exponential, or by a sigmoid times ``max_depth``, in float32.
+    The last convolution is followed by a ReLU, by an exponential, or by a sigmoid times ``max_depth``, in float32. With
+    ``sky`` the result is the depth and the map of the sky, of the same size.
     """
 
     last: ClassVar[str] = "conv3"
     fp32: ClassVar[Mapping[str, str]] = {"conv3": "raw depth runs to thousands, where 16 bits have steps of 2 and more"}
 
     def __init__(
-        self, channels: int, form: DecoderForm, activation: Activation = "relu", max_depth: float = 0.0
+        self,
+        channels: int,
+        form: DecoderForm,
+        activation: Activation = "relu",
+        max_depth: float = 0.0,
+        *,
+        sky: bool = False,
     ) -> None:
         super().__init__()
         self.activation = activation
@@ -44,15 +51,34 @@ class DepthHead(Head):
         self.conv2 = nn.Conv2d(middle, last, kernel_size=3, padding=1)
         self.conv3 = nn.Conv2d(last, 1, kernel_size=1)
         self.align_corners = form.head_corners  # MiDaS v2.1 calls interpolate with the default
+        self.sky = SkyHead(middle, last) if sky else None
 
-    def forward(self, x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+    def forward(self, x: Tensor, size: tuple[int, int] | None = None) -> Tensor | tuple[Tensor, Tensor]:
         x = upsample(self.conv1(x), size, align_corners=self.align_corners)
-        return self._activated(self.conv3(F.relu(self.conv2(x)))).squeeze(1)
+        depth = self._activated(self.conv3(F.relu(self.conv2(x)))).squeeze(1)
+        return depth if self.sky is None else (depth, self.sky(x))
 
     def _activated(self, x: Tensor) -> Tensor:
         if self.activation == "relu":
             return F.relu(x)
         return x.float().exp() if self.activation == "exp" else self.max_depth * x.float().sigmoid()
+
+
+class SkyHead(nn.Module):
+    """The second end of a depth head (Depth Anything 3): its resized features (B, C, H, W) to the sky (B, H, W).
+
+    About 0 is the ground and 1 the sky.
+    """
+
+    last: ClassVar[str] = "conv2"
+
+    def __init__(self, channels: int, middle: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, middle, kernel_size=3, padding=1)
+        self.conv2 = nn.Conv2d(middle, 1, kernel_size=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.conv2(F.relu(self.conv1(x)))).squeeze(1)
 
 
 class ProjectedDepthHead(DepthHead):
@@ -104,12 +130,14 @@ JOINT_HEADS: dict[str, Callable[[ModelSpec], Head]] = {}  # task to the head tha
 
 
 def joint_heads(spec: ModelSpec) -> nn.ModuleDict:
-    """The heads of ``spec.joint`` on the decoder of the first output, by task. Scores have a decoder of their own.
+    """The heads of ``spec.joint`` on the decoder of the first output, by task.
+
+    Scores have a decoder of their own, and the sky is an end of the depth head.
 
     Raises:
         BadFileError: no head computes one of the tasks.
     """
-    tasks = [task for task in spec.joint if task != SCORES_TASK]
+    tasks = [task for task in spec.joint if task not in (SCORES_TASK, SKY_TASK)]
     for task in tasks:
         if task not in JOINT_HEADS:
             raise BadFileError(

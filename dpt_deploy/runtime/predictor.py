@@ -14,9 +14,10 @@ from dpt_deploy.core.errors import ParityError, UsageError
 from dpt_deploy.core.runner import AsyncRunner, ConcurrentRunner, DeviceRunner, ImageRunner, Runner, on_device
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import ImageSpec
-from dpt_deploy.core.task import CANONICAL_DEPTH, DEPTH_TASKS, LABEL_TASKS, METRIC_DEPTH
+from dpt_deploy.core.task import CANONICAL_DEPTH, DEPTH_TASKS, LABEL_TASKS, METRIC_DEPTH, SKY
 from dpt_deploy.imaging import rules
 from dpt_deploy.imaging.maps import FocalLength, Map, map_of, to_map
+from dpt_deploy.imaging.sky import filled_sky
 from dpt_deploy.runtime.overlap import overlapped
 
 
@@ -170,18 +171,29 @@ class Predictor:
         return self._runner.infer_device(inputs)
 
     def finish(self, outputs: Mapping[str, np.ndarray], height: int, width: int) -> Prediction:
-        """Turn the network's outputs of batch 1 into maps at the image's own resolution.
+        """Turn the network's outputs of batch 1 into maps at the image's own resolution; the sky's depth is filled.
 
         Raises:
             ParityError: an output holds NaN or infinity.
         """
-        size, maps = Size(height, width), {}
+        size, model = Size(height, width), self._sidecar.model
         for output in self._sidecar.outputs:
-            values = outputs[output.name]
-            if values.dtype.kind == "f":
-                refuse_not_finite(bool(np.isfinite(values).all()))
-            maps[output.name] = to_map(output.kind, values, size, self._sidecar.model, self._image.restore)
+            if outputs[output.name].dtype.kind == "f":
+                refuse_not_finite(bool(np.isfinite(outputs[output.name]).all()))
+        raw = self._with_filled_sky(outputs)
+        maps = {
+            output.name: to_map(output.kind, raw[output.name], size, model, self._image.restore)
+            for output in self._sidecar.outputs
+        }
         return Prediction(self.network_size(height, width), maps)
+
+    def _with_filled_sky(self, outputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        rule = self._sidecar.model.sky
+        sky = [output.name for output in self._sidecar.outputs if output.task == SKY.name]
+        if rule is None or not sky:
+            return outputs
+        depth = next(output.name for output in self._sidecar.outputs if output.task in DEPTH_TASKS)
+        return {**outputs, depth: filled_sky(outputs[depth][0], outputs[sky[0]][0], rule)[None]}
 
     def predict(self, image: np.ndarray) -> Prediction:
         """Predict the maps of an RGB image (H, W, 3) uint8, at the same height and width.

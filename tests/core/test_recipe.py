@@ -7,6 +7,7 @@ import pytest
 from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.recipe import load_recipe, zoo_names
 from dpt_deploy.core.size import Size, parse_sizes
+from dpt_deploy.core.task import tasks_of
 
 pytestmark = pytest.mark.fast
 
@@ -93,6 +94,16 @@ def test_an_unknown_name_gets_the_similar_ones_and_the_list(name, similar):
     assert similar in caught.value.hint
     assert ("did you mean" in caught.value.hint) == bool(similar)
     assert "`dpt-deploy models`" in caught.value.hint
+
+
+def test_depth_alone_leaves_the_sky_out():
+    whole = load_recipe("da3-metric")
+    assert [task.output for task in tasks_of(whole.model)] == ["predicted_depth", "sky"]
+    alone = load_recipe("da3-metric", task="depth").model
+    assert (alone.joint, alone.sky, alone.canonical_focal) == ((), None, 300.0)
+    both = load_recipe("da3-metric", task="both").model
+    assert (both.joint, both.sky) == (("sky", "scores"), whole.model.sky)
+    assert load_recipe("da3-metric", task="segmentation").model.sky is None
 
 
 def test_classes_without_segmentation_are_refused():

@@ -14,7 +14,7 @@ from dpt_deploy.core.encoders import ViTSpec
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.recipe import load_recipe, zoo_names
 from dpt_deploy.core.size import Size, parse_batches, parse_size, parse_sizes
-from dpt_deploy.core.spec import MetricTail, ModelSpec
+from dpt_deploy.core.spec import MetricTail, ModelSpec, SkyFill
 
 pytestmark = pytest.mark.fast
 
@@ -108,6 +108,9 @@ def test_a_specification_survives_json(name):
         ({"activation": "exp", "max_depth": 80.0}, "activation 'exp' with a max_depth of 80"),
         ({"metric": MetricTail(1.0, 0.0, 256.0), "quantity": "inverse depth"}, "[model.metric] with the quantity"),
         ({"task": "segmentation", "num_classes": 3, "quantity": "metres"}, "with keys of the depth head"),
+        ({"joint": ("sky",), "quantity": "relative depth"}, "with a sky of None"),
+        ({"sky": SkyFill(0.3, 0.99, 10), "quantity": "relative depth"}, "joint tasks () with a sky of SkyFill"),
+        ({"sky": SkyFill(0.3, 0.99, 10), "joint": ("sky",)}, "a sky with inverse depth"),
     ],
 )
 def test_contradictions_of_the_quantity_are_problems(changes, problem):

@@ -34,6 +34,7 @@ NOTICEABLE = 1e-3
 SPEC = tiny_spec("tiny-dinov2")
 METRIC = replace(SPEC, quantity="metres", activation="sigmoid", max_depth=80.0, png_scale=256.0)
 THIRD = replace(SPEC, quantity="relative depth", activation="exp", encoder=replace(SPEC.encoder, tap_norm_eps=1e-5))
+WITH_SKY = replace(THIRD, joint=("sky",), sky=load_recipe("da3-mono").model.sky)
 SIZES = [(2, 70, 70), (1, 56, 98), (3, 140, 84), (1, 350, 28), (2, 28, 42), (1, 70, 84), (1, 518, 126)]
 
 
@@ -169,6 +170,9 @@ def test_the_giant_has_gated_layers(tmp_path):
     assert gap(original_positions(theirs), ours, 1, 56, 98) <= MAX_OF_RANGE
 
 
+_SKY = "model.head.scratch.sky_output_conv2"
+
+
 @pytest.fixture(scope="module")
 def third(file):
     tensors = torch.load(file)
@@ -177,9 +181,10 @@ def third(file):
         **{f"model.backbone.{key}": value for key, value in tensors.items() if "pretrained" in key},
         **{key: value for key, value in head.items() if "refinenet4.resConfUnit1" not in key},
     }
+    draw = torch.Generator().manual_seed(7)
     for number, shape in ((0, (32, 8, 3, 3)), (2, (1, 32, 1, 1))):
-        found[f"model.head.scratch.sky_output_conv2.{number}.weight"] = torch.zeros(shape)
-        found[f"model.head.scratch.sky_output_conv2.{number}.bias"] = torch.zeros(shape[0])
+        found[f"{_SKY}.{number}.weight"] = torch.randn(shape, generator=draw)
+        found[f"{_SKY}.{number}.bias"] = torch.randn(shape[0], generator=draw)
     path = file.with_name("third.pth")
     torch.save(found, path)
     return path
@@ -188,13 +193,35 @@ def third(file):
 def test_depth_anything_3_is_the_exponential_with_a_norm_of_its_own(original, third):
     ours, match = load_weights(THIRD, third)
     assert match.family == "Depth Anything 3"
-    assert {reason for key, reason in match.unused if "sky" in key}.pop().startswith("the sky is an output of its own")
+    assert {reason for key, reason in match.unused if "sky" in key} == {"map of the sky, which was not asked for"}
     pixels, eps = photograph(2, 56, 98), original.backbone.layernorm.eps
     try:
         original.backbone.layernorm.eps = 1e-5
         assert distance(ours(pixels).log(), output(original, pixels)) <= MAX_OF_RANGE
     finally:
         original.backbone.layernorm.eps = eps
+
+
+def test_the_sky_is_the_head_with_two_other_convolutions(third, folder):
+    ours, match = load_weights(WITH_SKY, third)
+    assert not [key for key, _ in match.unused if "sky" in key]
+    theirs = original_positions(type(depth_anything(SPEC)).from_pretrained(folder).eval())
+    theirs.backbone.layernorm.eps = 1e-5
+    tensors = torch.load(third)
+    for number, conv in ((0, theirs.head.conv2), (2, theirs.head.conv3)):
+        conv.load_state_dict({leaf: tensors[f"{_SKY}.{number}.{leaf}"] for leaf in ("weight", "bias")})
+    for size in ((2, 56, 98), (1, 70, 70)):
+        pixels = photograph(*size)
+        depth, sky = ours(pixels)
+        assert distance(sky, output(theirs, pixels)) <= MAX_OF_RANGE
+        assert torch.equal(depth, load_weights(THIRD, third)[0](pixels))
+
+
+def test_without_its_tensors_there_is_no_sky(third, tmp_path):
+    tensors = torch.load(third)
+    torch.save({key: value for key, value in tensors.items() if f"{_SKY}.2" not in key}, tmp_path / "cut.pth")
+    with pytest.raises(BadFileError, match=r"2 missing \(model.head.scratch.sky_output_conv2.2.weight"):
+        load_weights(WITH_SKY, tmp_path / "cut.pth")
 
 
 # In millions, of the authors' pages.
@@ -212,8 +239,11 @@ def test_the_published_networks_have_the_published_size(name):
 def test_the_giant_and_the_metric_networks_can_be_built():
     assert 1.2e9 < parameters(load_recipe("da2-giant").model) < 1.4e9
     large = parameters(load_recipe("da2-large").model)
-    for name in ("da2-large-indoor", "da2-large-outdoor", "da1-large", "da3-mono", "da3-metric"):
+    for name in ("da2-large-indoor", "da2-large-outdoor", "da1-large"):
         assert parameters(load_recipe(name).model) == large
+    for name in ("da3-mono", "da3-metric"):
+        assert parameters(load_recipe(name, task="depth").model) == large
+        assert parameters(load_recipe(name).model) - large == (9 * 128 + 1) * 32 + 33  # the sky
 
 
 def parameters(spec):

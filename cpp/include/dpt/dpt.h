@@ -62,8 +62,9 @@ typedef enum dpt_status {
   DPT_RESOURCE = 7         /* memory or disk */
 } dpt_status;
 
-/* DPT_OTHER is an output of which only the tensor can be read. */
-typedef enum dpt_task { DPT_DEPTH = 0, DPT_SEGMENTATION = 1, DPT_OTHER = 2 } dpt_task;
+/* DPT_OTHER is an output of which only the tensor can be read. DPT_SKY is about 0 on the ground and 1 in the sky, whose
+ * depth such a model fills with that of the farthest ground. */
+typedef enum dpt_task { DPT_DEPTH = 0, DPT_SEGMENTATION = 1, DPT_OTHER = 2, DPT_SKY = 3 } dpt_task;
 
 /* Numbers of a depth map. Inverse and relative depth are known up to scale and shift; canonical depth is metres after a
  * multiplication by the focal length over that of the model's canonical camera. */
@@ -156,6 +157,10 @@ DPT_API dpt_status dpt_get_info(dpt_model model, dpt_info *info);
 DPT_API dpt_status dpt_network_size(dpt_model model, int32_t height, int32_t width, int32_t *network_height,
                                     int32_t *network_width);
 
+/* Focal length of the camera in pixels of the images (fx, fy of its intrinsics): canonical depth is returned in metres from
+ * now on, and described as such. 0, 0 undoes it. */
+DPT_API dpt_status dpt_set_focal(dpt_model model, double focal_x, double focal_y);
+
 /* Predict a map of the image's own size; `count` is the number of values in the map and must be height * width. */
 DPT_API dpt_status dpt_predict_depth(dpt_model model, const dpt_image *image, float *depth, size_t count);
 /* Labels are 1-based; 0 is the palette's background and is never predicted. */
@@ -173,6 +178,7 @@ DPT_API dpt_status dpt_get_output_info(dpt_model model, int32_t index, dpt_outpu
 DPT_API dpt_status dpt_predict(dpt_model model, const dpt_image *image);
 /* Maps of the size of the last image; `count` must be its height * width. */
 DPT_API dpt_status dpt_get_depth(dpt_model model, const char *name, float *depth, size_t count);
+DPT_API dpt_status dpt_get_map(dpt_model model, const char *name, float *values, size_t count); /* depth, or the sky */
 DPT_API dpt_status dpt_get_labels(dpt_model model, const char *name, uint16_t *labels, size_t count);
 /* An output of the last run (of any function) as the network returned it. Its data are valid until the next run. */
 DPT_API dpt_status dpt_get_output(dpt_model model, const char *name, dpt_tensor *output);

@@ -92,6 +92,10 @@ class Model {
     if (handle_ != 0) dpt_close(handle_);
   }
 
+  // Of the camera, in pixels of the images: canonical depth is returned in metres; 0, 0 undoes it.
+  void set_focal(double x, double y) { check(dpt_set_focal(handle_, x, y)); }
+  void set_focal(double focal) { set_focal(focal, focal); }
+
   Depth predict(const Image& image) {
     Depth depth;
     predict(image, depth);
@@ -133,6 +137,16 @@ class Model {
     depth.metric = found.metric != 0;
     depth.quantity = found.quantity;
     return depth;
+  }
+  // Depth, or the sky, whose quantity says nothing.
+  Depth map(const std::string& name) {
+    Depth map;
+    room_for({nullptr, width_, height_}, map);
+    check(dpt_get_map(handle_, name.c_str(), map.values.data(), map.values.size()));
+    const dpt_output_info found = info_of(name, DPT_DEPTH);
+    map.metric = found.metric != 0;
+    map.quantity = found.quantity;
+    return map;
   }
   Labels labels(const std::string& name = "") {
     Labels labels;

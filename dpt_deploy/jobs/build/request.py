@@ -46,7 +46,7 @@ def request_engine(
     if len(sidecar.outputs) > 1:
         raise UsageError(
             f"{path.name} has {len(sidecar.outputs)} outputs; the engine runtimes take one",
-            hint="run the ONNX file, or export a model with one output",
+            hint="run the ONNX file, or export one output: --task depth, or --task segmentation",
         )
     profiles = choose_profiles(sidecar, res, batch)
     edition = compat.load(library)

@@ -7,6 +7,13 @@ from dpt_deploy.core.task import Task
 from dpt_deploy.jobs.export.request import ExportRequest
 
 PREFIX = "dpt_deploy."
+_NUMBERS = {
+    "inverse depth": "inverse depth without scale and shift, larger is nearer",
+    "relative depth": "relative depth without scale and shift, larger is farther",
+    "canonical depth": "canonical depth; metres after a multiplication by focal length / canonical focal length",
+    "metres": "metres",
+    "sky": "sky, about 0 on the ground and 1 in the sky",
+}
 
 
 def metadata_of(request: ExportRequest, source: WeightsSource) -> dict[str, str]:
@@ -39,5 +46,5 @@ def metadata_of(request: ExportRequest, source: WeightsSource) -> dict[str, str]
 
 def _quantity(task: Task) -> str:
     if task.values == "numbers":
-        return "metres" if task.unit == "m" else "inverse depth without scale and shift, larger is nearer"
+        return _NUMBERS.get(task.quantity or task.name, task.name)
     return "scores of classes" if task.values == "scores" else "classes, counted from 0"

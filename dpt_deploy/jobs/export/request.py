@@ -109,6 +109,7 @@ class ExportRequest:
         parts = [self.recipe.name]
         parts += [f"seg{model.num_classes}"] if model.task == "segmentation" else []
         parts += [f"both{model.num_classes}"] if model.has_joint_scores else []
+        parts += ["sky"] if model.sky else []
         parts += [self.precision]
         parts += [str(self.approximation)] if self.approximation else []
         parts += [f"{self.static.height}x{self.static.width}"] if self.static else []

@@ -91,7 +91,7 @@ def _check_fits(artifact: Artifact) -> None:
     if len(sidecar.outputs) > 1:
         raise UsageError(
             f"{path} has {len(sidecar.outputs)} outputs; a pipeline of the libraries reads one",
-            hint="export depth and segmentation as two files",
+            hint="export one output a file: --task depth, or --task segmentation",
         )
     if any(output.task == LABELS.name for output in sidecar.outputs):
         raise UsageError(

@@ -12,7 +12,7 @@ from dpt_deploy.core.files import ensure_folder
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.progress import say
 from dpt_deploy.core.size import Size
-from dpt_deploy.core.task import CANONICAL_DEPTH, METRIC_DEPTH
+from dpt_deploy.core.task import CANONICAL_DEPTH, METRIC_DEPTH, SKY
 from dpt_deploy.imaging import rules
 from dpt_deploy.imaging.points import PointOptions
 from dpt_deploy.jobs.predict.targets import Targets
@@ -100,6 +100,8 @@ def explain(outputs: Iterable[OutputRecord]) -> dict[str, str]:
     quantities: dict[str, str] = {output.name: output.kind.quantity for output in outputs if output.kind.quantity}
     for name, quantity in quantities.items():
         say(f"{name}: {quantity}{_EXPLAINED[quantity]}")
+    if any(output.task == SKY.name for output in outputs):
+        say("sky: 0 on the ground, 1 in the sky; depth in the sky is that of the farthest ground")
     return quantities
 
 

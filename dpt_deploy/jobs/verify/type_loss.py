@@ -55,7 +55,9 @@ def type_losses(
         return {}
     found = by_name(result, sidecar.outputs)
     lost = {
-        output.name: TypeLossRecord(kind, *range_error(found[output.name], reference[output.name]))
+        output.name: TypeLossRecord(
+            kind, *range_error(found[output.name], reference[output.name], output.kind.full_scale)
+        )
         for output in measured
     }
     return {name: record for name, record in lost.items() if np.isfinite(record.max)}

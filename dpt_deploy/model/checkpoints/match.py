@@ -83,7 +83,7 @@ def match_keys(spec: ModelSpec, shapes: Shapes, family: Family) -> tuple[KeyMatc
     for theirs in shapes:
         slot = family.slot(theirs)
         reason = family.reason_unused(theirs) or (
-            slot and (_past_last_tap(spec, slot.key) or _other_branch(spec, slot.key))
+            slot and (_past_last_tap(spec, slot.key) or _other_output(spec, slot.key))
         )
         if reason:
             unused.append((theirs, reason))
@@ -141,7 +141,9 @@ def _past_last_tap(spec: ModelSpec, ours: str) -> str | None:
     return f"block after the last tap ({last})"
 
 
-def _other_branch(spec: ModelSpec, ours: str) -> str | None:
+def _other_output(spec: ModelSpec, ours: str) -> str | None:
+    if ours.startswith("head.sky.") and spec.sky is None:
+        return "map of the sky, which was not asked for"
     folder, _, rest = ours.partition(".")
     task = rest.partition(".")[0]
     return f"branch of {task}, which was not asked for" if folder == "branches" and task not in spec.joint else None

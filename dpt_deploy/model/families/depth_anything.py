@@ -18,7 +18,6 @@ from dpt_deploy.model.families.shared import LEVELS
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 IMAGE = ImageRule("lower_bound", _MEAN, _STD)
 _MASKS = "token of masked patches in pre-training"
-_SKY = "the sky is an output of its own, which this program does not compute; official depth replaces that of the sky"
 
 
 def _offset(spec: ModelSpec, _checkpoint: CheckpointDescription) -> ModelSpec:
@@ -101,11 +100,13 @@ THIRD = Family(
     "Depth Anything 3",
     "depth",
     marks=("model.backbone.pretrained.blocks.{n}.ls1.gamma", "model.head.scratch.sky_output_conv2.{n}.{x}"),
-    rules=(*_original_encoder("model.backbone.pretrained"), *_original_decoder("model.head")),
-    unused=(
-        ("model.backbone.pretrained.mask_token", _MASKS),
-        ("model.head.scratch.sky_output_conv2.{x}", _SKY),
+    rules=(
+        *_original_encoder("model.backbone.pretrained"),
+        *_original_decoder("model.head"),
+        Rule("model.head.scratch.sky_output_conv2.0.{x}", "head.sky.conv1.{x}"),
+        Rule("model.head.scratch.sky_output_conv2.2.{x}", "head.sky.conv2.{x}"),
     ),
+    unused=(("model.backbone.pretrained.mask_token", _MASKS),),
     licence="Apache-2.0",
     image=ImageRule("upper_bound", _MEAN, _STD),
     adapt=_offset,

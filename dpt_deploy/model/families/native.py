@@ -56,8 +56,9 @@ def adapt_to_header(spec: ModelSpec, checkpoint: CheckpointDescription) -> Model
     if type(saved.encoder) is type(spec.encoder):
         hidden = {key: getattr(saved.encoder, key) for key in spec.encoder.hidden}
         spec = replace(spec, encoder=replace(spec.encoder, **hidden))
-    if not spec.joint:
-        saved = replace(saved, joint=())  # the depth of a joint network, without its other outputs
+    # A network without other outputs that the saved one has.
+    joint = tuple(task for task in saved.joint if task in spec.joint)
+    saved = replace(saved, joint=joint, sky=saved.sky if spec.sky else None)
     free = {"name", "num_classes", *(f"encoder.{key}" for key in spec.encoder.planted)}
     wanted, found = _flat(asdict(spec)), _flat(asdict(saved))
     for key in wanted:

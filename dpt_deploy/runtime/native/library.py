@@ -104,6 +104,8 @@ _SIGNATURES: dict[str, list[Any]] = {
     "dpt_predict_labels": [c_uint64, POINTER(Image), c_void_p, c_size_t],
     "dpt_predict": [c_uint64, POINTER(Image)],
     "dpt_get_depth": [c_uint64, c_char_p, c_void_p, c_size_t],
+    "dpt_get_map": [c_uint64, c_char_p, c_void_p, c_size_t],
+    "dpt_set_focal": [c_uint64, c_double, c_double],
     "dpt_get_labels": [c_uint64, c_char_p, c_void_p, c_size_t],
     "dpt_get_output": [c_uint64, c_char_p, POINTER(Tensor)],
     "dpt_get_timing": [c_uint64, POINTER(NativeTiming)],

@@ -123,7 +123,7 @@ class NativeRunner:
         """Turn an RGB image (H, W, 3) uint8 into the map (H, W) of each output by name, entirely in C++.
 
         Raises:
-            UsageError: it is no such image, or an output is neither depth nor a segmentation.
+            UsageError: it is no such image, or an output is neither depth, the sky nor a segmentation.
             ParityError: the network returned NaN or infinity.
         """
         require_rgb(image)
@@ -136,7 +136,7 @@ class NativeRunner:
         maps = {}
         for output in self._sidecar.outputs:
             values = np.empty((height, width), map_type(output.kind))
-            function = "dpt_get_labels" if output.kind.of_classes else "dpt_get_depth"
+            function = "dpt_get_labels" if output.kind.of_classes else "dpt_get_map"
             self._library.call(function, self._open(), output.name.encode(), values.ctypes.data, values.size)
             maps[output.name] = values
         return maps

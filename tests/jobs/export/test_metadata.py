@@ -10,6 +10,7 @@ from support.tiny import exported, tiny_recipe
 
 from dpt_deploy.artifact.sidecar import WeightsSource
 from dpt_deploy.artifact.store import sidecar_path
+from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.export.metadata import PREFIX, metadata_of
 from dpt_deploy.jobs.export.request import ExportRequest
@@ -39,6 +40,15 @@ def test_what_the_graph_does_itself_is_said():
     metric = metadata_of(ExportRequest(tiny_recipe("tiny-metric")), replace(TRAINED, licence=""))
     assert metric[f"{PREFIX}output.predicted_depth"] == "metres"
     assert f"{PREFIX}weights.licence" not in metric
+
+
+@pytest.mark.fast
+def test_every_quantity_is_named():
+    found = metadata_of(ExportRequest(load_recipe("da3-metric")), TRAINED)
+    assert found[f"{PREFIX}output.predicted_depth"].startswith("canonical depth; metres after")
+    assert found[f"{PREFIX}output.sky"] == "sky, about 0 on the ground and 1 in the sky"
+    mono = metadata_of(ExportRequest(load_recipe("da3-mono", task="depth")), TRAINED)
+    assert mono[f"{PREFIX}output.predicted_depth"] == "relative depth without scale and shift, larger is farther"
 
 
 VARIANTS = {

@@ -14,7 +14,14 @@ from dpt_deploy.artifact.sidecar import Sidecar
 from dpt_deploy.core.errors import ParityError, UsageError
 from dpt_deploy.core.recipe import Tolerance
 from dpt_deploy.core.size import Size
-from dpt_deploy.jobs.verify.compare import check_reference, compare, compare_matrix, expected_outputs
+from dpt_deploy.jobs.verify.compare import (
+    MIN_SPAN_RANDOM,
+    MIN_SPAN_TRAINED,
+    check_reference,
+    compare,
+    compare_matrix,
+    expected_outputs,
+)
 
 pytestmark = pytest.mark.fast
 
@@ -96,6 +103,18 @@ def test_a_size_the_graph_refuses_is_a_failed_case_and_the_rest_is_measured():
 def test_a_reference_that_agrees_with_anything_is_refused(reference, message):
     with pytest.raises(ParityError, match=message):
         check_reference(reference, LABELS.kind if reference.dtype.kind == "i" else OUTPUT.kind, min_span=0.5)
+
+
+def test_a_trained_network_may_see_no_sky():
+    none, sky = np.zeros((1, 4, 4), np.float32), replace(OUTPUT, name="sky", task="sky")
+    check_reference(none, sky.kind, min_span=MIN_SPAN_TRAINED)
+    for wrong, span in ((none, MIN_SPAN_RANDOM), (none + np.nan, MIN_SPAN_TRAINED)):
+        with pytest.raises(ParityError):
+            check_reference(wrong, sky.kind, min_span=span)
+    near, far = none + np.float32(5e-6), none + np.float32(2e-4)
+    assert compare(near, none, sky, batch=1, size=SIZE).passed
+    assert not compare(far, none, sky, batch=1, size=SIZE).passed  # errors over 1, the scale of a sky
+    assert not compare(near, none, OUTPUT, batch=1, size=SIZE).passed
 
 
 def test_a_varied_reference_is_accepted():

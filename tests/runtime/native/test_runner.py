@@ -10,7 +10,7 @@ import pytest
 import skimage.data
 from PIL import Image
 from support.faults.calling import fine
-from support.native import ROOT, as_plan, cpp_difference, done, native_build, write_ppm
+from support.native import ROOT, as_plan, cpp_difference, done, native_build, run, write_ppm
 from support.tiny import copied, exported, tampered, tiny_path
 from support.traces import traces_kept
 
@@ -22,6 +22,7 @@ from dpt_deploy.core.size import Size
 from dpt_deploy.imaging import encode
 from dpt_deploy.imaging.files import read_pfm, write_labels
 from dpt_deploy.imaging.png import grey16_png
+from dpt_deploy.imaging.resample import restore
 from dpt_deploy.jobs.common.runners import open_runner
 from dpt_deploy.jobs.export.export import export_model
 from dpt_deploy.jobs.export.request import ExportRequest
@@ -338,3 +339,51 @@ def test_a_runner_outside_its_block_is_a_defect():
     runner = open_runner(exported("tiny-vit").path, "native")
     with pytest.raises(DptError, match="outside its 'with' block"):
         runner.infer({"pixel_values": np.zeros((1, 3, 64, 64), np.float32)})
+
+
+# --- the sky, and metres by a focal length ----------------------------------------------------------------------------
+
+
+def test_the_sky_is_filled_as_in_python():
+    found, expected = both("tiny-sky", "coffee")
+    raw = exported("tiny-sky").path
+    with load(raw) as predictor:
+        image = PHOTOS["coffee"]()
+        outputs = predictor.infer_all(predictor.prepare(image))
+    assert 0.05 < np.mean(outputs["sky"] >= 0.3) < 0.95
+    assert found["sky"].std() > 0
+    for name in ("predicted_depth", "sky"):
+        np.testing.assert_array_equal(found[name], expected[name])
+    unfilled = restore(outputs["predicted_depth"][0], Size(*image.shape[:2]), "bilinear")
+    assert range_error(unfilled, expected.depth)[0] > 0.01
+
+
+@pytest.mark.parametrize("focal", ["1000", "1234.5,987.25"])
+def test_a_focal_length_gives_the_metres_of_python(focal, tmp_path):
+    photograph = write_ppm(tmp_path / "coffee.ppm", PHOTOS["coffee"]())
+    path = exported("tiny-sky").path
+    lengths = tuple(map(float, focal.split(","))) if "," in focal else float(focal)
+    metres = predicted("ort", "tiny-sky", "coffee").in_metres(lengths)
+    for suffix in ("pfm", "png"):
+        done(native_build() / "dpt_run", "--focal", focal, path, photograph, tmp_path / f"metres.{suffix}")
+    np.testing.assert_array_equal(read_pfm(tmp_path / "metres.pfm"), metres.depth)
+    scale = exported("tiny-sky").sidecar.model.png_scale
+    assert (tmp_path / "metres.png").read_bytes() == grey16_png(encode.metric_to_uint16(metres.depth, scale))
+
+
+@pytest.mark.parametrize(
+    ("name", "focal", "text"),
+    [
+        ("tiny-vit", "1000", "returns no canonical depth"),
+        ("tiny-sky", "0", "is no focal length"),
+        ("tiny-sky", "1000,", "is no focal length"),
+        ("tiny-sky", "wide", "is no focal length"),
+        ("tiny-sky", "inf", "focal length is inf"),
+    ],
+)
+def test_a_focal_length_that_means_nothing_is_refused(name, focal, text, tmp_path):
+    photograph = write_ppm(tmp_path / "coffee.ppm", PHOTOS["coffee"]())
+    command = [native_build() / "dpt_run", "--focal", focal, exported(name).path, photograph, tmp_path / "x.pfm"]
+    found = run(*command)
+    assert (found.returncode, text in found.stdout) == (2, True)
+    assert not (tmp_path / "x.pfm").exists()
