@@ -44,6 +44,7 @@ def test_maps_hold_numbers_or_labels():
         "metric-depth": False,
         "relative-depth": False,
         "canonical-depth": False,
+        "sky": False,
         "scores": True,
         "labels": True,
     }
@@ -55,6 +56,7 @@ def test_the_quantity_of_a_depth_map_is_stated():
         "metric-depth": "metres",
         "relative-depth": "relative depth",
         "canonical-depth": "canonical depth",
+        "sky": "",
         "scores": "",
         "labels": "",
     }
