@@ -1,4 +1,6 @@
-"""A real Triton server under load, with one and two instances of `tiny` by turns; writes results/serving-….json.
+"""A real Triton server under load: `tiny` with one and two instances, and with a bounded queue, by turns.
+
+It writes results/serving-….json.
 
 Usage: nox -s serve -- SECONDS        (default: 60; an environment with the server, see noxfile.py)
 
@@ -14,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from support.triton import TritonServer, shared_files
+from support.triton import TritonServer
 
 from dpt_deploy.jobs.bench.result import machine
 from dpt_deploy.jobs.bench.served import LEVELS, ServingLevel, bench_served
@@ -23,26 +25,28 @@ from dpt_deploy.jobs.serve.request import ServeOptions
 
 ROOT = Path(__file__).parents[1]
 SIZES = ("192", "192x256", "256x192")
-ONE, TWO = "tiny-fp32", "two-instances"
+ONE, TWO, BOUNDED = "tiny-fp32", "two-instances", "bounded-queue"
+QUEUE = "dynamic_batching { default_queue_policy { max_queue_size: 64 } }\n"
 
 
 def repository(folder):
-    """A repository with one instance of the network, and a second model with two."""
+    """A repository with one instance of the network, and copies with two instances and with a bound of the queue."""
     command = [sys.executable, "-m", "dpt_deploy", "-q", "export", "--backbone", "tiny", "-o", str(folder / "out")]
     subprocess.run(command, check=True, cwd=ROOT)
     models = folder / "models"
     write_repository([folder / "out/tiny-fp32.onnx"], models, ServeOptions(instances=1, threads=1, image=False))
-    shutil.copytree(models / ONE, models / TWO)
-    config = models / TWO / "config.pbtxt"
-    text = config.read_text().replace(f'name: "{ONE}"', f'name: "{TWO}"', 1).replace("count: 1", "count: 2", 1)
-    config.write_text(text)
+    text = (models / ONE / "config.pbtxt").read_text()
+    for copy, changed in ((TWO, text.replace("count: 1", "count: 2", 1)), (BOUNDED, text + QUEUE)):
+        shutil.copytree(models / ONE, models / copy)
+        named = changed.replace(f'name: "{ONE}"', f'name: "{copy}"', 1)
+        (models / copy / "config.pbtxt").write_text(named)
     return models
 
 
 def measure(server, artifact, seconds):
-    """Levels of both models, by turns: each turn has one slice of each level."""
-    found = {model: {level: ServingLevel(level) for level in LEVELS} for model in (ONE, TWO)}
-    for _ in range(max(1, round(seconds / (2 * len(LEVELS))))):
+    """Levels of the models, by turns: each turn has one slice of each level."""
+    found = {model: {level: ServingLevel(level) for level in LEVELS} for model in (ONE, TWO, BOUNDED)}
+    for _ in range(max(1, round(seconds / (len(found) * len(LEVELS))))):
         for model, levels in found.items():
             for new in bench_served(artifact, server.address(model), sizes=SIZES, seconds=1).levels:
                 total = levels[new.concurrency]
@@ -60,9 +64,9 @@ def main(seconds):
         artifact = folder / "out/tiny-fp32.onnx"
         with TritonServer(models, folder) as server:
             measure(server, artifact, 8)  # warm-up: shared memory and buffers grow to their size
-            memory, shared = server.memory_bytes(), len(shared_files())
+            memory, shared = server.memory_bytes(), len(server.shared_files())
             found = measure(server, artifact, seconds)
-            after, shared_after = server.memory_bytes(), len(shared_files())
+            after, shared_after = server.memory_bytes(), len(server.shared_files())
     rows = {model: [level.to_dict() for level in levels.values()] for model, levels in found.items()}
     environment = machine()
     gains = {
@@ -72,11 +76,12 @@ def main(seconds):
     document = {
         "kind": "serving",
         "recorded": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "protocol": "closed loop over gRPC; instances and levels interleaved in slices of 1 s after a warm-up",
+        "protocol": "closed loop over gRPC; models and levels interleaved in slices of 1 s after a warm-up",
         "sizes": list(SIZES),
         "environment": environment,
         "one_instance": rows[ONE],
         "two_instances": rows[TWO],
+        "one_instance_bounded_queue": rows[BOUNDED],
         "gain_of_two_instances": gains,
         "private_memory_bytes": [memory, after],
         "shared_memory_files": [shared, shared_after],

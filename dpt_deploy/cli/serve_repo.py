@@ -37,9 +37,7 @@ from dpt_deploy.cli.shared.output import print_json, print_path
 @click.option(
     "--queue",
     type=click.IntRange(1),
-    default=64,
-    show_default=True,
-    help="Requests that wait at most; the server refuses more at once.",
+    help="Requests that wait at most; the server refuses more at once.  [default: no bound]",
 )
 @click.option("--image/--no-image", default=True, show_default=True, help="Add a model that takes image files.")
 @click.option("--tensorrt", metavar="VERSION", help="TensorRT of the server, to hold engines to.")

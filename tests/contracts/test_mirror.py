@@ -65,7 +65,7 @@ TESTED_IN = {
     "runtime/test_served.py": "jobs/bench/served jobs/verify/served",
     "jobs/hub/test_repository.py": "artifact/folders jobs/hub/card jobs/hub/config jobs/hub/layout",
     "jobs/web/test_site.py": "cli/pages/web jobs/web/server jobs/web/vendor",
-    "jobs/serve/test_check.py": "cli/serve_repo jobs/serve/config jobs/serve/repository",
+    "jobs/serve/test_check.py": "cli/serve_repo jobs/serve/repository",
     "jobs/attack/test_attack.py": "cli/robustness/attack jobs/attack/pictures jobs/attack/request "
     "report/robustness/attack_files",
     "jobs/study/robustness/test_corrupted.py": "cli/robustness/corruptions jobs/study/robustness/findings "

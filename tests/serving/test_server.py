@@ -11,7 +11,7 @@ import pytest
 from support.paths import ROOT
 from support.served import plan_artifact
 from support.tiny import exported
-from support.triton import SITE, TritonServer, shared_files
+from support.triton import SITE, TritonServer
 
 pytest.importorskip("tritonclient", reason="the extra serve is not installed (make serve-test installs it)")
 if SITE not in os.environ:
@@ -175,17 +175,17 @@ def test_a_load_of_mixed_sizes_gives_right_answers_and_leaves_nothing(server):
         )
 
     loaded(2.0)
-    memory, shared = server.memory_bytes(), _shared_bytes()
+    memory, shared = server.memory_bytes(), _shared_bytes(server)
     found = loaded(LOAD_SECONDS)
     assert [level.concurrency for level in found.levels] == [1, 2, 4, 8]
     assert all(level.failed == 0 and level.wrong == 0 and level.requests > 0 for level in found.levels)
     assert len(shared) >= 4  # one for each model
-    assert _shared_bytes() == shared
+    assert _shared_bytes(server) == shared
     assert server.memory_bytes() <= 1.05 * memory
 
 
-def _shared_bytes():
-    return {path.name: path.stat().st_size for path in shared_files()}
+def _shared_bytes(server):
+    return {path.name: path.stat().st_size for path in server.shared_files()}
 
 
 def test_a_killed_stub_is_noticed_although_the_server_is_ready(server, client, repository):

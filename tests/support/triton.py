@@ -14,6 +14,7 @@ from support.paths import ROOT, TESTS
 
 SITE = "DPT_SERVE_SITE"  # site-packages that hold nvidia-pytriton; `nox -s serve` sets it
 SHARED_MEMORY = Path("/dev/shm")
+FAKES = ("onnxruntime", "tensorrt")  # back ends that the wheel lacks
 _START_SECONDS = 60.0
 
 
@@ -35,13 +36,14 @@ class TritonServer:
             "OPENBLAS_NUM_THREADS": "1",
         }
         self._process = None
-        self._before = shared_files()
+        self._regions = f"dpt-{self.grpc}"  # of this server, whatever others run on the machine
 
     def __enter__(self):
         addresses = [f"--{kind}-address=127.0.0.1" for kind in ("http", "grpc", "metrics")]
         ports = [f"--http-port={self.http}", f"--grpc-port={self.grpc}", f"--metrics-port={self.metrics}"]
         places = [f"--model-repository={self._repository}", f"--backend-directory={self._backends}"]
-        control = ["--model-control-mode=explicit", "--load-model=*"]
+        names = [f"--backend-config={name},shm-region-prefix-name={self._regions}" for name in ("python", *FAKES)]
+        control = ["--model-control-mode=explicit", "--load-model=*", *names]
         command = [str(self._home / "bin/tritonserver"), *places, *addresses, *ports, *control]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -61,7 +63,7 @@ class TritonServer:
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
-        for path in shared_files() - self._before:  # a killed stub leaves its own
+        for path in self.shared_files():  # a killed stub leaves its own
             path.unlink(missing_ok=True)
 
     @property
@@ -94,6 +96,10 @@ class TritonServer:
             total += sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Private")) * 1024
         return total
 
+    def shared_files(self):
+        """Regions of shared memory of the Python back ends."""
+        return set(SHARED_MEMORY.glob(f"{self._regions}*"))
+
     def counts(self, model):
         """Images computed, and executions that they took."""
         url = f"http://127.0.0.1:{self.metrics}/metrics"
@@ -118,17 +124,12 @@ class TritonServer:
         raise RuntimeError(f"tritonserver is not ready after {_START_SECONDS} s:\n{self.log[-4000:]}")
 
 
-def shared_files():
-    """Regions of shared memory of Python back ends; the name of the back end is in theirs."""
-    return set(SHARED_MEMORY.glob("triton_*_shm_region_*"))
-
-
 def _backends(home, folder):
     """The Python back end with its stub, and fakes for the back ends that the wheel lacks."""
     python = folder / "python"
     shutil.copytree(home / "backends/python", python)
     shutil.copy(home / "python_backend_stubs/3.11/triton_python_backend_stub", python)
-    for name in ("onnxruntime", "tensorrt"):
+    for name in FAKES:
         (folder / name).mkdir()
         shutil.copy(TESTS / "support/fake_backends/onnxruntime.py", folder / name / "model.py")
     return folder

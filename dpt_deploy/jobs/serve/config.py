@@ -14,7 +14,7 @@ from dpt_deploy.imaging.maps import map_type
 from dpt_deploy.jobs.serve.request import ServedModel
 
 with extra("serve", purpose="a model repository for Triton"):
-    from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelQueuePolicy  # isort: skip  (named if missing)
+    from tritonclient.grpc.model_config_pb2 import ModelConfig  # isort: skip  (named if missing)
     from google.protobuf import text_format
 
 CONFIG = "config.pbtxt"
@@ -31,14 +31,10 @@ _TYPES = {
     "int32": "TYPE_INT32",
     "int64": "TYPE_INT64",
 }
-_TIMEOUT_MICROSECONDS = 30_000_000  # in the queue; a client has given up by then
 
 
 def network_config(model: ServedModel) -> Any:
-    """The configuration of a network: tensors, batches, profiles, instances, queue, warm-up.
-
-    On a CPU batches gain next to nothing, so nothing is waited for anywhere: a batch is formed of what waits already.
-    """
+    """The configuration of a network: tensors, batches, profiles, instances, queue, warm-up."""
     sidecar, batched = model.sidecar, model.batched
     config = ModelConfig(name=model.name, backend=BACKENDS[sidecar.kind], default_model_filename=model.file)
     config.max_batch_size = model.max_batch if batched else 0
@@ -61,7 +57,7 @@ def network_config(model: ServedModel) -> Any:
 def image_config(model: ServedModel) -> Any:
     """The configuration of the model that turns image files into maps, by calling the network.
 
-    A request has one image. Requests that wait are taken together, and images of one network size computed as a batch.
+    A request has one image. Where the server forms batches, images of one network size are computed together.
     """
     config = ModelConfig(name=model.image_name, backend="python", default_model_filename=MODEL_FILE)
     config.max_batch_size = model.max_batch if model.batched else 1
@@ -81,12 +77,16 @@ def _tensor(spec: TensorSpec, *, batched: bool) -> dict[str, Any]:
 
 
 def _add_queue(config: Any, model: ServedModel) -> None:
-    batching = config.dynamic_batching
-    batching.max_queue_delay_microseconds = 0
-    policy = batching.default_queue_policy
-    policy.timeout_action = ModelQueuePolicy.REJECT
-    policy.default_timeout_microseconds = _TIMEOUT_MICROSECONDS
-    policy.max_queue_size = model.options.queue
+    """Let the server form batches on a GPU, and bound its queue if asked to.
+
+    On a CPU batches gain next to nothing, and Triton's batcher costs much: if an instance is not yet back when the
+    batcher looks for one, it looks again after half a second. A bound needs the batcher, and so does a time limit.
+    """
+    if model.device == "cpu" and not model.options.queue:
+        return
+    config.dynamic_batching.SetInParent()
+    if model.options.queue:
+        config.dynamic_batching.default_queue_policy.max_queue_size = model.options.queue
 
 
 def _add_warmups(config: Any, model: ServedModel) -> None:

@@ -26,7 +26,8 @@ class ServeOptions:
     ``max_batch`` bounds the batches of an ONNX file (a plan has its own bound). ``device`` is where the server
     computes; empty: ``gpu`` for a plan, ``cpu`` for an ONNX file. ``instances`` of a model compute at once (0: 2 on a
     CPU, where they gain throughput, else 1), each with ``threads`` CPU threads per operator (0: ONNX Runtime's choice).
-    ``queue`` requests wait at most; more are refused at once. ``image`` adds a model that takes image files.
+    ``queue`` requests wait at most and more are refused at once (0: no bound). ``image`` adds a model that takes image
+    files.
     ``tensorrt`` is the version on the server (empty: not checked).
     """
 
@@ -34,7 +35,7 @@ class ServeOptions:
     device: Literal["", "cpu", "gpu"] = ""
     instances: Natural = 0
     threads: Natural = 0
-    queue: Annotated[int, Range(1)] = 64
+    queue: Natural = 0
     image: bool = True
     tensorrt: str = ""
 
