@@ -246,15 +246,24 @@ def serve(session):
 
 @nox.session(venv_backend="none")
 def ray(session):
-    """Archives on Ray: workers, a machine and the driver are killed. ``DPT_TEST_KILLS`` is the number of workers."""
+    """Archives on Ray: workers, a machine and the driver are killed. ``DPT_TEST_KILLS`` is the number of workers.
+
+    ``nox -s ray -- IMAGES [TURNS]`` runs ``benchmarks/archives.py`` instead.
+    """
     folder = ROOT / "build/ray"
     folder.mkdir(parents=True, exist_ok=True)
     recipe = ["--backbone", str(ROOT / "tests/support/recipes/tiny-vit.toml"), "--weights", "random"]
     here(session, "dpt_deploy", "export", *recipe, "--force", "-o", str(folder))
     extras = nox.project.load_toml(ROOT / "pyproject.toml")["project"]["optional-dependencies"]
     (wanted,) = extras["ray"]
-    tools = ["numpy", "click", "rich", *extras["ort"], *extras["images"], "pytest>=8"]
+    tools = ["numpy", "click", "rich", *extras["ort"], *extras["images"], "pytest>=8", "grpcio"]  # Ray asks with it
     python = _environment(session, "ray", wanted.replace(">=", "=="), *tools, kind="ray")
+    if session.posargs and session.posargs[0].isdigit():
+        for weights in (["tiny"], ["base", "--weights", "random"]):
+            here(session, "dpt_deploy", "export", "--backbone", *weights, "--force", "-o", str(folder))
+        models = [str(folder / f"{name}-fp32.onnx") for name in ("tiny", "base")]
+        session.run(python, "benchmarks/archives.py", *models, *session.posargs, external=True)
+        return
     session.env["DPT_TEST_MODEL"] = str(folder / "tiny-vit-fp32.onnx")
     tests = ["-p", "no:cacheprovider", "tests/jobs/batch", "--require", "ray", "--durations", "0", *session.posargs]
     session.run(python, "-m", "pytest", "-q", *tests, external=True)

@@ -15,6 +15,7 @@ from typing import Any
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.files import atomic_write_bytes
 from dpt_deploy.report.client_sections import CLIENT_KINDS
+from dpt_deploy.report.fleet_sections import FLEET_KINDS
 from dpt_deploy.report.native_sections import NATIVE_KINDS
 from dpt_deploy.report.precision_sections import PRECISION_KINDS
 from dpt_deploy.report.robustness.sections import ROBUSTNESS_KINDS
@@ -30,6 +31,7 @@ it: edit the results, not this page. Commands and the protocol of timings are in
 OTHER = "Other results"
 KINDS = {
     **BENCH_KINDS,
+    **FLEET_KINDS,
     **CLIENT_KINDS,
     **NATIVE_KINDS,
     **PRECISION_KINDS,

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from PIL import Image
 from dpt_deploy.cli import call
 from dpt_deploy.core.errors import BadFileError, IncompatibleError, ResourceError, UsageError
 from dpt_deploy.core.files import write_errors
+from dpt_deploy.core.size import Size
 from dpt_deploy.imaging import files
 from dpt_deploy.jobs.predict.archive.archive import run_archive
 from dpt_deploy.jobs.predict.archive.worker import ArchiveWorker
@@ -29,6 +31,7 @@ pytestmark = [pytest.mark.needs("ray", "pyarrow", "onnxruntime"), pytest.mark.fi
 if find_spec("ray"):
     import ray
     from pyarrow import parquet
+    from ray._private.internal_api import memory_summary
     from ray.cluster_utils import Cluster
 
     from dpt_deploy.jobs.batch import batch
@@ -267,6 +270,28 @@ def test_a_place_that_cannot_be_read_or_written_is_an_error(model, tmp_path):
         run(model, "unheard://of", tmp_path / "out")
     with pytest.raises(UsageError, match="all machines see"):
         run(model, tmp_path, "s3://bucket/out")
+
+
+def spilled_bytes(nodes):
+    """What Ray has moved from its object stores to disk so far."""
+    found = re.search(r"Spilled (\d+) MiB", memory_summary(nodes.address, stats_only=True))
+    return int(found[1]) << 20 if found else 0
+
+
+def test_the_object_stores_hold_what_is_being_read_only(nodes, driver, model, tmp_path):
+    """A gigabyte of images passes through stores of 400 MB without a byte on disk."""
+    driver()
+    picture, archive = np.random.default_rng(0).integers(0, 256, (512, 683, 3), dtype=np.uint8), tmp_path / "archive"
+    archive.mkdir()
+    Image.fromarray(picture).save(archive / "0.png", compress_level=0)
+    for index in range(1, 1000):
+        os.link(archive / "0.png", archive / f"{index}.png")
+    before = spilled_bytes(nodes)
+    found = run(model, archive, tmp_path / "out", size=Size(64, 96))
+    assert found.done == 1000
+    assert spilled_bytes(nodes) == before
+    kept = [ray.put(np.zeros(50 << 20, np.uint8)) for _ in range(12)]  # the same figure moves once the stores are full
+    assert spilled_bytes(nodes) > before, f"{len(kept)} objects"
 
 
 def test_a_lost_node_costs_what_it_held(nodes, driver, archive, model, plain, tmp_path):
