@@ -18,14 +18,14 @@ from dpt_deploy.core.size import Size, check_size
 ModelTask = Literal["depth", "segmentation"]
 TaskChoice = Literal["depth", "segmentation", "both"]  # what --task accepts
 Readout = Literal["ignore", "add", "project"]
-Decoder = Literal["dpt", "midas21", "midas21-small", "levit", "dinov2"]
+Decoder = Literal["dpt", "midas21", "midas21-small", "levit", "dinov2", "focus"]
 ResizeRule = Literal["minimal", "lower_bound", "upper_bound"]
 RestoreRule = Literal["bicubic", "bilinear", "bilinear-corners"]
 InputKind = Literal["float32", "uint8"]
 Activation = Literal["relu", "sigmoid", "exp"]
 Quantity = Literal["inverse depth", "relative depth", "canonical depth", "metres"]
 
-SCORES_TASK = "scores"  # the joint task with a segmentation decoder of its own
+SCORES_TASK = "scores"  # the joint task of segmentation; most decoders for it are its own
 SKY_TASK = "sky"  # the joint task that the depth head computes beside the depth
 INPUT_FLOAT = "pixel_values"
 INPUT_UINT8 = "image"
@@ -81,7 +81,8 @@ class ModelSpec:
     ``taps`` are the features handed to the decoder, finest first; ``reassemble_channels`` are their channels
     after Reassemble (paper §3.1; where paper and published code differ, the code, for which the weights were trained).
     ``joint`` names further tasks (:mod:`dpt_deploy.core.task`), each with a head of its own on the same decoder;
-    ``scores`` has a decoder of its own, too, that of the segmentation network of ``num_classes`` classes.
+    ``scores`` has a decoder of its own, too, that of the segmentation network of ``num_classes`` classes, except where
+    both tasks were trained on one (the decoder ``focus``).
 
     ``activation`` ends the depth head; a sigmoid is multiplied by ``max_depth``. ``quantity`` names the head's numbers:
     ``inverse depth`` and ``relative depth`` up to scale and shift (near is large, far is large), ``metres``, or

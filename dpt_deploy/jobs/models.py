@@ -95,7 +95,7 @@ def runtimes() -> list[dict[str, Any]]:
 
 def _tasks_of(name: str) -> list[ModelTask]:
     own = load_recipe(name).model.task
-    others = {entry.task for entry in published.published() if entry.recipe == name} - {own}
+    others = {task for entry in published.published() if entry.recipe == name for task in entry.tasks} - {own}
     return [own, *sorted(each for each in others if name in list_models(each))]
 
 
@@ -122,7 +122,7 @@ def quantity_of(model: ModelSpec) -> str:
 
 def _weights_of(recipe: Recipe) -> list[WeightsEntry]:
     model, shipped = recipe.model, published.shipped_path(recipe.name)
-    found = [each for each in published.published() if (each.recipe, each.task) == (recipe.name, model.task)]
+    found = [each for each in published.published() if each.recipe == recipe.name and model.task in each.tasks]
     own = []
     if shipped and load_recipe(shipped.stem).model == model:
         own = [WeightsEntry(shipped.name, "shipped", True, SHIPPED_LICENCE, *SHIPPED_TERMS)]

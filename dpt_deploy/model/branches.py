@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from dpt_deploy.core.spec import SCORES_TASK, ModelSpec
-from dpt_deploy.model.decoders import head_channels
+from dpt_deploy.model.decoders import head_channels, tasks_with_decoder
 from dpt_deploy.model.heads import SegmentationHead
 from dpt_deploy.model.pyramid import PyramidDecoder
 
@@ -39,4 +39,4 @@ BRANCHES = {SCORES_TASK: SegmentationBranch}
 
 def branches(spec: ModelSpec) -> nn.ModuleDict:
     """The branches of ``spec.joint``, by task."""
-    return nn.ModuleDict({task: BRANCHES[task](spec) for task in spec.joint if task in BRANCHES})
+    return nn.ModuleDict({task: BRANCHES[task](spec) for task in tasks_with_decoder(spec)})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dpt_deploy.core.encoders import PAPER_STRIDES
-from dpt_deploy.core.spec import Decoder, ModelSpec
+from dpt_deploy.core.spec import SCORES_TASK, Decoder, ModelSpec
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,10 @@ class DecoderForm:
         path_leads: every step doubles the map. Where a coarse map was rounded up, the skips are resized to the path,
             and the output to the image.
         head_projects: the head begins with a 3x3 convolution and a ReLU.
+        neck: a 3x3 convolution brings each level to the channels of fusion; else Reassemble does.
+        coarsens: kernel of Reassemble's strided convolution, of 3 with padding or of 2 without.
+        refines_coarsest: the coarsest block has a unit for a skip like the others, through which its map goes first.
+        shared: depth and segmentation were trained on one decoder, without batch norm, with heads of one form.
     """
 
     projects: bool = True
@@ -35,6 +39,10 @@ class DecoderForm:
     biases: bool = True
     path_leads: bool = False
     head_projects: bool = False
+    neck: bool = True
+    coarsens: int = 3
+    refines_coarsest: bool = False
+    shared: bool = False
 
 
 DECODERS: dict[Decoder, DecoderForm] = {
@@ -43,6 +51,7 @@ DECODERS: dict[Decoder, DecoderForm] = {
     "midas21-small": DecoderForm(widens=True, head_corners=False),
     "levit": DecoderForm(enlarges=True, head=(None, 8)),
     "dinov2": DecoderForm(biases=False, path_leads=True, head_projects=True),
+    "focus": DecoderForm(projects=False, in_place=True, neck=False, coarsens=2, refines_coarsest=True, shared=True),
 }
 
 ENLARGED = 4  # times larger, and of a quarter of the channels, is the map behind ``enlarges``
@@ -51,6 +60,11 @@ ENLARGED = 4  # times larger, and of a quarter of the channels, is the map behin
 def form_of(spec: ModelSpec) -> DecoderForm:
     """The form of the decoder of ``spec``."""
     return DECODERS[spec.decoder]
+
+
+def tasks_with_decoder(spec: ModelSpec) -> tuple[str, ...]:
+    """The joint tasks of ``spec`` that have a decoder of their own."""
+    return () if form_of(spec).shared else tuple(task for task in spec.joint if task == SCORES_TASK)
 
 
 def level_channels(spec: ModelSpec, level: int) -> int:

@@ -17,9 +17,9 @@ from dpt_deploy.model.heads import (
     Head,
     MetricDepth,
     ProjectedDepthHead,
-    SegmentationHead,
     SkyHead,
     joint_heads,
+    segmentation_head,
 )
 from dpt_deploy.model.landmarks import Landmarks
 from dpt_deploy.model.pyramid import PyramidDecoder
@@ -40,7 +40,7 @@ class DPT(PyramidDecoder):
         tokens = spec.encoder.tokens
         self.patch = tokens.patch if tokens else 1
         self.encoder = make_encoder(spec.encoder, spec.taps)
-        self._make_levels(spec, batch_norm=spec.task == "segmentation")
+        self._make_levels(spec, batch_norm=spec.task == "segmentation" and not form_of(spec).shared)
         self.head = _make_head(spec)
         self.tail: nn.Module = MetricDepth(spec.metric) if spec.metric else nn.Identity()
         self.joint = joint_heads(spec)
@@ -62,7 +62,8 @@ class DPT(PyramidDecoder):
     @property
     def landmarks(self) -> Landmarks:
         """The modules that other parts of the program refer to."""
-        levels = [f"{part}.{level}" for part in ("reassemble", "neck", "fusion") for level in range(len(self.fusion))]
+        parts = ("reassemble", "neck", "fusion") if form_of(self.spec).neck else ("reassemble", "fusion")
+        levels = [f"{part}.{level}" for part in parts for level in range(len(self.fusion))]
         enlarge = ("enlarge",) if isinstance(self.enlarge, Enlarge) else ()
         fp32 = {f"head.{name}": reason for name, reason in self.head.fp32.items()}
         if self.spec.metric:
@@ -83,10 +84,10 @@ class DPT(PyramidDecoder):
         )
 
 
-def _make_head(spec: ModelSpec) -> DepthHead | SegmentationHead:
+def _make_head(spec: ModelSpec) -> Head:
     form, channels = form_of(spec), head_channels(spec)
     if spec.task == "segmentation":
-        return SegmentationHead(channels, spec.num_classes)
+        return segmentation_head(spec)
     if form.head_projects:
         return ProjectedDepthHead(channels, form)
     return DepthHead(channels, form, spec.activation, spec.max_depth, sky=spec.sky is not None)

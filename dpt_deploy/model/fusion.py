@@ -12,7 +12,8 @@ class ResidualConvUnit(nn.Module):
     """``x + conv(relu(conv(relu(x))))``; with batch norm after each convolution for segmentation (paper §4.2).
 
     Without batch norm the convolutions have biases, unless ``form`` has none.
-    ``form.in_place``: MiDaS v2.1 was trained with an in-place first ReLU, so its shortcut carries ``relu(x)``.
+    ``form.in_place``: MiDaS v2.1 and FocusOnDepth were trained with an in-place first ReLU, so that the
+    shortcut carries ``relu(x)``.
     """
 
     def __init__(self, channels: int, form: DecoderForm, *, batch_norm: bool) -> None:
@@ -35,7 +36,8 @@ class ResidualConvUnit(nn.Module):
 class Fusion(nn.Module):
     """One fusion block: add the refined skip, refine, upsample (bilinear, aligned corners), project 1x1.
 
-    The coarsest block has no coarser path, hence no unit for a skip: the original builds one that never runs.
+    The coarsest block has no coarser path, hence no unit for a skip: the original builds one that never runs. In
+    FocusOnDepth it runs, on the map itself.
     """
 
     def __init__(self, channels: int, out: int, form: DecoderForm, *, batch_norm: bool, has_skip: bool) -> None:
@@ -55,9 +57,15 @@ class Fusion(nn.Module):
 
 
 def with_skip(path: Tensor, skip: Tensor | None, unit: nn.Module | None, *, path_leads: bool) -> Tensor:
-    """``path`` plus the skip that ``unit`` refines; where the path leads, the skip is resized to it first."""
-    if unit is None or skip is None:
+    """``path`` plus the skip that ``unit`` refines; where the path leads, the skip is resized to it first.
+
+    Without a skip ``path`` is the coarsest map, which ``unit`` refines if there is one.
+    """
+    if unit is None:
         return path
+    if skip is None:
+        refined: Tensor = unit(path)
+        return refined
     if path_leads:
         skip = F.interpolate(skip, size=path.shape[2:], mode="bilinear", align_corners=False)
     joined: Tensor = path + unit(skip)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.spec import SCORES_TASK, SKY_TASK, Activation, MetricTail, ModelSpec
-from dpt_deploy.model.decoders import DecoderForm
+from dpt_deploy.model.decoders import DecoderForm, form_of, head_channels, tasks_with_decoder
 from dpt_deploy.model.fusion import upsample
 
 
@@ -126,18 +126,46 @@ class SegmentationHead(Head):
         return upsample(self.classifier(x), size, align_corners=True)
 
 
-JOINT_HEADS: dict[str, Callable[[ModelSpec], Head]] = {}  # task to the head that computes its output
+class PlainSegmentationHead(Head):
+    """Map (B, C, h, w) to class logits (B, classes, *size), or x2: the depth head with a channel for each class."""
+
+    last: ClassVar[str] = "classifier"
+
+    def __init__(self, channels: int, form: DecoderForm, num_classes: int) -> None:
+        super().__init__()
+        middle, last = form.head[0] or channels // 2, form.head[1]
+        self.conv1 = nn.Conv2d(channels, middle, kernel_size=3, padding=1)
+        self.conv2 = nn.Conv2d(middle, last, kernel_size=3, padding=1)
+        self.classifier = nn.Conv2d(last, num_classes, kernel_size=1)
+        self.align_corners = form.head_corners
+
+    def forward(self, x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        x = upsample(self.conv1(x), size, align_corners=self.align_corners)
+        logits: Tensor = self.classifier(F.relu(self.conv2(x)))
+        return logits
+
+
+def segmentation_head(spec: ModelSpec) -> Head:
+    """The head of classes on the decoder of ``spec``."""
+    form, channels = form_of(spec), head_channels(spec)
+    if form.shared:
+        return PlainSegmentationHead(channels, form, spec.num_classes)
+    return SegmentationHead(channels, spec.num_classes)
+
+
+# Task to the head that computes its output.
+JOINT_HEADS: dict[str, Callable[[ModelSpec], Head]] = {SCORES_TASK: segmentation_head}
 
 
 def joint_heads(spec: ModelSpec) -> nn.ModuleDict:
     """The heads of ``spec.joint`` on the decoder of the first output, by task.
 
-    Scores have a decoder of their own, and the sky is an end of the depth head.
+    A task with a decoder of its own has none, and the sky is an end of the depth head.
 
     Raises:
         BadFileError: no head computes one of the tasks.
     """
-    tasks = [task for task in spec.joint if task not in (SCORES_TASK, SKY_TASK)]
+    tasks = [task for task in spec.joint if task not in (*tasks_with_decoder(spec), SKY_TASK)]
     for task in tasks:
         if task not in JOINT_HEADS:
             raise BadFileError(

@@ -28,6 +28,8 @@ class PyramidDecoder(nn.Module):
         self.reassemble = nn.ModuleList(_make_reassemble(spec, level, spec.taps[level]) for level in levels)
         self.neck = nn.ModuleList(
             nn.Conv2d(channels, level_channels(spec, level), kernel_size=3, padding=1, bias=False)
+            if form.neck
+            else nn.Identity()
             for level, channels in enumerate(spec.reassemble_channels)
         )
         self.fusion = nn.ModuleList(
@@ -36,7 +38,7 @@ class PyramidDecoder(nn.Module):
                 fused_channels(spec, level),
                 form,
                 batch_norm=batch_norm,
-                has_skip=level < levels[-1],
+                has_skip=level < levels[-1] or form.refines_coarsest,
             )
             for level in levels
         )
@@ -71,7 +73,8 @@ def _make_reassemble(spec: ModelSpec, level: int, tap: Tap) -> nn.Module:
     if isinstance(tap, str) or tokens is None:
         return KeepMap()
     channels, stride = spec.reassemble_channels[level], spec.encoder.strides[level]
-    return Reassemble(spec.readout, tokens.prefix, tokens.width, channels, stride, tokens.patch)
+    kernel = form_of(spec).coarsens
+    return Reassemble(spec.readout, tokens.prefix, tokens.width, channels, stride, tokens.patch, coarsens=kernel)
 
 
 def _doubling_steps(spec: ModelSpec) -> tuple[bool, ...]:

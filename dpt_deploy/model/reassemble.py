@@ -66,16 +66,25 @@ class Reassemble(nn.Module):
     """Tokens (B, prefix + h * w, D) to a map (B, C, h * s, w * s) with ``s = patch / stride`` (paper Eq. 1).
 
     ``stride`` is the map's in the image, ``patch`` that of the tokens; one divides the other. A transposed convolution
-    makes a finer map, a strided 3x3 convolution a coarser one (of ``ceil(h / 2)`` rows for a factor of 2).
+    makes a finer map, a strided convolution a coarser one. Its kernel is ``coarsens``: of 3, padded, it makes
+    ``ceil(h / 2)`` rows for a factor of 2; of 2, without padding, ``floor(h / 2)``.
     """
 
     def __init__(
-        self, readout: Readout, prefix_tokens: int, width: int, channels: int, stride: float, patch: int = 16
+        self,
+        readout: Readout,
+        prefix_tokens: int,
+        width: int,
+        channels: int,
+        stride: float,
+        patch: int = 16,
+        *,
+        coarsens: int = 3,
     ) -> None:
         super().__init__()
         self.readout = make_readout(readout, prefix_tokens, width)
         self.projection = nn.Conv2d(width, channels, kernel_size=1)
-        self.resize = _resample(channels, stride, patch)
+        self.resize = _resample(channels, stride, patch, coarsens)
 
     def forward(self, tokens: Tensor, height: int, width: int) -> Tensor:
         """``height`` and ``width`` are those of the patch grid."""
@@ -91,10 +100,10 @@ class KeepMap(nn.Module):
         return feature
 
 
-def _resample(channels: int, stride: float, patch: int) -> nn.Module:
+def _resample(channels: int, stride: float, patch: int, kernel: int) -> nn.Module:
     if stride < patch:
         factor = round(patch / stride)
         return nn.ConvTranspose2d(channels, channels, kernel_size=factor, stride=factor)
     if stride > patch:
-        return nn.Conv2d(channels, channels, kernel_size=3, stride=round(stride / patch), padding=1)
+        return nn.Conv2d(channels, channels, kernel, stride=round(stride / patch), padding=(kernel - 1) // 2)
     return nn.Identity()

@@ -144,6 +144,7 @@ WITHOUT_A_MODULE = {
     "jobs/verify/test_engine_verify.py": "verification of engines",
     "measure/test_metrics_depth.py": "metrics of depth",
     "model/test_backbone_oracle.py": "BEiT, Swin and Swin V2 compared with transformers and timm",
+    "model/families/test_focus_faults.py": "planted faults of FocusOnDepth",
     "model/families/test_midas.py": "MiDaS files on encoders of their own",
     "model/test_dinov2_oracle.py": "Depth Anything compared with transformers",
     "model/test_dpt_dinov2_oracle.py": "DPT heads on DINOv2 compared with transformers",

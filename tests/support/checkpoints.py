@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from support import focus
 from torch import Tensor
 
 Shapes = dict[str, tuple[int, ...]]
@@ -225,6 +226,8 @@ PUBLISHED = (
     Published("dpt_hybrid_384.pt", "hybrid", "depth", lambda: dpt_main(HYBRID), 368),
     Published("midas_v21-f6b98070.pt", "midas-v21", "depth", midas21, 666),
     Published("midas_v21_384.pt", "midas-v21", "depth", midas21, 666),
+    Published("FocusOnDepth_vit_base_patch16_384.p", "focus-base", "depth", focus.keys, 218),
+    Published("FocusOnDepth_vit_base_patch16_384.p", "focus-base", "segmentation", focus.keys, 218),
 )
 
 

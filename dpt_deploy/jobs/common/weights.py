@@ -10,9 +10,10 @@ from dpt_deploy.artifact.sidecar import WeightsSource
 from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.progress import say
 from dpt_deploy.core.recipe import Recipe, load_recipe, zoo_names
-from dpt_deploy.core.spec import ModelSpec
+from dpt_deploy.core.spec import ModelSpec, TaskChoice
 from dpt_deploy.model.checkpoints import published
 from dpt_deploy.model.checkpoints.fetch import fetch
+from dpt_deploy.model.decoders import form_of
 
 SHIPPED_LICENCE = "MIT"
 SHIPPED_TERMS = ("yes", "scenes rendered by this package; no photograph, data set or weights of others")
@@ -45,7 +46,7 @@ def resolve_weights(
     text = None if text is None else str(text)
     if text is not None and not text.strip():
         raise UsageError("--weights is empty", hint="give a file, a published name or random, or leave --weights out")
-    if text is None and recipe.model.has_joint_scores:
+    if text is None and recipe.model.has_joint_scores and not form_of(recipe.model).shared:
         raise UsageError(
             f"no weights are published for depth and segmentation in one network, as {recipe.name!r} was asked for",
             hint="join two checkpoints with `dpt-deploy convert --task both`, and give --weights FILE",
@@ -98,13 +99,14 @@ def check_network(spec: ModelSpec, source: WeightsSource) -> None:
         BadFileError: the file belongs to another recipe of the zoo.
     """
     known = published.with_hash(source.sha256) if source.sha256 else None
-    if known is None or known.task != spec.task:
+    if known is None or spec.task not in known.tasks:
         return
-    own = load_recipe(known.recipe, task=known.task).model
+    task: TaskChoice = "both" if spec.has_joint_scores else spec.task
+    own = load_recipe(known.recipe, task=task).model
     if _plain(spec, own) == own:
         return
     what = f"{source.path} is the published file {known.file} of {known.recipe!r}"
-    if spec.name not in zoo_names() or load_recipe(spec.name, task=spec.task).model != spec:
+    if spec.name not in zoo_names() or load_recipe(spec.name, task=task).model != spec:
         say(f"warning: {what}; {spec.name!r} describes another network, and its numbers may mean nothing")
         return
     raise BadFileError(

@@ -36,7 +36,7 @@ def load_weights(spec: ModelSpec, source: Path, *, entry: str = "") -> tuple[DPT
         CheckpointMismatchError: keys missing, unexpected or of the wrong shape.
     """
     checkpoint = read_checkpoint(source, entry)
-    family = _family_of(checkpoint)
+    family = _family_of(checkpoint, spec)
     return _assemble(family.adapt(spec, checkpoint), checkpoint, family)
 
 
@@ -48,7 +48,7 @@ def load_native(path: Path) -> tuple[DPT, KeyMatch]:
         raise BadFileError(
             f"{path} does not say which network it holds", hint="only files of save_native do; name the network instead"
         )
-    return _assemble(spec, checkpoint, _family_of(checkpoint))
+    return _assemble(spec, checkpoint, _family_of(checkpoint, spec))
 
 
 def native_spec(path: Path) -> ModelSpec | None:
@@ -68,8 +68,8 @@ def save_native(model: DPT, path: Path, *, half: bool = False) -> None:
     save_tensors(dict(tensors), path, header_of(model.spec))
 
 
-def _family_of(checkpoint: Checkpoint) -> Family:
-    family = detect(checkpoint.tensors)
+def _family_of(checkpoint: Checkpoint, spec: ModelSpec) -> Family:
+    family = detect(checkpoint.tensors, spec.task)
     if family is None:
         found = foreign(checkpoint.tensors) or f"its keys are like {', '.join(list(checkpoint.tensors)[:3])}"
         known = ", ".join(dict.fromkeys(family.name for family in families()))
@@ -77,12 +77,16 @@ def _family_of(checkpoint: Checkpoint) -> Family:
             f"{checkpoint.source} is not a checkpoint of a known DPT: {found}",
             hint=f"known families: {known} (MiDaS 3.0 is isl-org/DPT; dpt-deploy is this program's own files)",
         )
+    check_task(spec, checkpoint.source, _shapes(checkpoint), family)
     return family
 
 
+def _shapes(checkpoint: Checkpoint) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(tensor.shape) for key, tensor in checkpoint.tensors.items()}
+
+
 def _assemble(spec: ModelSpec, checkpoint: Checkpoint, family: Family) -> tuple[DPT, KeyMatch]:
-    shapes = {key: tuple(tensor.shape) for key, tensor in checkpoint.tensors.items()}
-    check_task(spec, checkpoint.source, family)
+    shapes = _shapes(checkpoint)
     matched, sources = match_keys(spec, shapes, family)
     matched = replace(
         matched,

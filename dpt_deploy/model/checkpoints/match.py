@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.recipe import load_recipe, zoo_names
-from dpt_deploy.core.spec import ModelSpec
+from dpt_deploy.core.spec import SCORES_TASK, ModelSpec
 from dpt_deploy.model.build import parameter_shapes
 from dpt_deploy.model.families.family import Family, TensorSlot
 from dpt_deploy.model.families.registry import foreign
 
 COUNTER = "num_batches_tracked"  # of batch norm: training only, so never required and always zero
 _CLASSIFIER = "head.classifier.weight"
+_JOINT_CLASSIFIERS = tuple(
+    f"{place}.classifier.weight" for place in (f"joint.{SCORES_TASK}", f"branches.{SCORES_TASK}.head")
+)
 _SHOWN = 3  # keys of each kind in the one-line message; the exception has all
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -146,27 +149,42 @@ def _other_output(spec: ModelSpec, ours: str) -> str | None:
         return "map of the sky, which was not asked for"
     folder, _, rest = ours.partition(".")
     task = rest.partition(".")[0]
-    return f"branch of {task}, which was not asked for" if folder == "branches" and task not in spec.joint else None
+    what = {"branches": "branch", "joint": "head"}.get(folder)
+    return f"{what} of {task}, which was not asked for" if what and task not in spec.joint else None
 
 
-def check_task(spec: ModelSpec, source: Path, family: Family) -> None:
+def check_task(spec: ModelSpec, source: Path, shapes: Shapes, family: Family) -> None:
     """Raise :class:`BadFileError` if the checkpoint was made for another task."""
-    if spec.task != family.task:
+    if spec.task == family.task:
+        return
+    if _joint_classes(shapes, family):
         raise BadFileError(
-            f"{source} holds a {family.task} model; {spec.name!r} was asked for {spec.task}",
-            hint=f"use --task {family.task}, or give a checkpoint for {spec.task}",
+            f"{source} holds one model for depth and segmentation; {spec.name!r} was asked for {spec.task} alone",
+            hint="use --task both, whose second output is the segmentation",
         )
+    raise BadFileError(
+        f"{source} holds a {family.task} model; {spec.name!r} was asked for {spec.task}",
+        hint=f"use --task {family.task}, or give a checkpoint for {spec.task}",
+    )
 
 
 def mismatch_error(
     spec: ModelSpec, source: Path, shapes: Shapes, family: Family, matched: KeyMatch
 ) -> CheckpointMismatchError:
     """Make the error for a checkpoint whose keys do not fit; it names the network that they do fit."""
-    classes = _classes(shapes, family)
-    if classes and classes != spec.num_classes and match_keys(spec.with_classes(classes), shapes, family)[0].fits:
+    classes = _joint_classes(shapes, family) if spec.has_joint_scores else _classes(shapes, family)
+    counted = spec.with_scores(classes) if spec.has_joint_scores else spec.with_classes(classes)
+    if classes and classes != spec.num_classes and match_keys(counted, shapes, family)[0].fits:
         return CheckpointMismatchError(
             f"{source} has {classes} classes; {spec.name!r} was asked for {spec.num_classes}",
             hint=f"use --classes {classes}",
+            keys=matched,
+        )
+    if spec.has_joint_scores and match_keys(replace(spec, joint=()), shapes, family)[0].fits:
+        return CheckpointMismatchError(
+            f"{source} ({family.name} keys) has {family.task} alone; {spec.name!r} was asked for "
+            f"{' and '.join((spec.task, *spec.joint))}",
+            hint=f"use --task {family.task}",
             keys=matched,
         )
     parts = (
@@ -176,11 +194,12 @@ def mismatch_error(
     )
     problems = "; ".join(filter(None, parts))
     message = f"{source} ({family.name} keys) does not fit {spec.name!r}: {problems}"
-    hint = f"{_advice(shapes, family, classes)}; --keys lists every key"
+    hint = f"{_advice(shapes, family)}; --keys lists every key"
     return CheckpointMismatchError(message, hint=hint, keys=matched)
 
 
-def _advice(shapes: Shapes, family: Family, classes: int) -> str:
+def _advice(shapes: Shapes, family: Family) -> str:
+    classes = _classes(shapes, family)
     names = _recipes_that_fit(shapes, family, classes)
     if names:
         more = f" --task segmentation --classes {classes}" if classes else ""
@@ -201,6 +220,12 @@ def _classes(shapes: Shapes, family: Family) -> int:
     if family.task == "depth":
         return 0
     return next((shapes[theirs][0] for theirs, _ in family.sources(_CLASSIFIER) if theirs in shapes), 0)
+
+
+def _joint_classes(shapes: Shapes, family: Family) -> int:
+    """Number of classes of the segmentation next to depth; 0 if there is none."""
+    named = [theirs for ours in _JOINT_CLASSIFIERS for theirs, _ in family.sources(ours)]
+    return next((shapes[theirs][0] for theirs in named if theirs in shapes), 0)
 
 
 def _recipes_that_fit(shapes: Shapes, family: Family, classes: int) -> list[str]:

@@ -26,7 +26,7 @@ class PublishedWeights:
 
     ``sha256`` has all 64 digits, the first 8, or none. It is ``second_hand`` where only others than the authors state
     it: it recognises a file, but a download is not refused for it. ``commercial`` says whether the weights may be used
-    commercially, and ``training_data`` why.
+    commercially, and ``training_data`` why. ``also`` has further tasks of the recipe that the file holds.
     """
 
     file: str
@@ -41,6 +41,12 @@ class PublishedWeights:
     commercial: CommercialUse
     training_data: str
     second_hand: bool = False
+    also: tuple[ModelTask, ...] = ()
+
+    @property
+    def tasks(self) -> tuple[ModelTask, ...]:
+        """The tasks whose network the file holds."""
+        return (self.task, *self.also)
 
     @property
     def required_sha256(self) -> str:
@@ -68,6 +74,7 @@ def published() -> tuple[PublishedWeights, ...]:
 def _entry(entry: dict[str, Any], training: dict[str, Any]) -> PublishedWeights:
     found = {"licence": licence_of(entry["family"]), **entry}
     terms = training[found.pop("training")]
+    found["also"] = tuple(found.get("also", ()))
     return PublishedWeights(**found, commercial=terms["commercial"], training_data=terms["data"])
 
 
@@ -76,28 +83,36 @@ def default_for(recipe_name: str, task: ModelTask) -> PublishedWeights:
 
     Raises:
         UsageError: none was published, or those that were are taken by name only, because of their licence, or
-            are a folder that the user fetches.
+            are a folder or a file that the user fetches.
     """
-    found = [entry for entry in published() if (entry.recipe, entry.task) == (recipe_name, task)]
+    found = [entry for entry in published() if entry.recipe == recipe_name and task in entry.tasks]
     for entry in found:
         if entry.default:
             return entry
     if found and not any(entry.address for entry in found):
-        folder = Path(found[0].file).parent
-        raise UsageError(
-            f"the weights of {recipe_name!r} are the folder {folder} of Hugging Face, which is not fetched",
-            hint="fetch that folder by hand, then give --weights FOLDER; or --weights random for timing work",
-        )
+        raise _not_fetched(recipe_name, Path(found[0].file))
     if found:
         raise UsageError(
             f"the weights of {recipe_name!r} are under {found[0].licence} (commercial use: {found[0].commercial}), "
             "so they are taken by name only",
             hint=f"if your use is permitted, give --weights {found[0].file}; or --weights random for timing work",
         )
-    have = sorted({entry.recipe for entry in published() if entry.task == task})
+    have = sorted({entry.recipe for entry in published() if task in entry.tasks})
     raise UsageError(
         f"no {task} checkpoint of {recipe_name!r} was published",
         hint=f"give --weights FILE, or --weights random for timing work; published for {task}: {', '.join(have)}",
+    )
+
+
+def _not_fetched(recipe_name: str, file: Path) -> UsageError:
+    if file.name == str(file):
+        return UsageError(
+            f"the weights of {recipe_name!r} are the file {file}, which its authors keep on a web drive",
+            hint="fetch that file by hand, then give --weights FILE; or --weights random for timing work",
+        )
+    return UsageError(
+        f"the weights of {recipe_name!r} are the folder {file.parent} of Hugging Face, which is not fetched",
+        hint="fetch that folder by hand, then give --weights FOLDER; or --weights random for timing work",
     )
 
 

@@ -97,6 +97,7 @@ class Family:
         adapt: the specification with the numbers that no tensor shows, read from the checkpoint's own description.
             Raises :class:`~dpt_deploy.core.errors.BadFileError` when that contradicts the specification.
         layout: the name in ``convert --to``; empty where the program does not write this layout.
+        several: a file may hold the networks of several tasks, each with a record of this name; the asked one is taken.
     """
 
     name: str
@@ -108,6 +109,7 @@ class Family:
     image: ImageRule | None = None
     adapt: Adapt = keep_spec
     layout: str = ""
+    several: bool = False
 
     def slot(self, theirs: str) -> TensorSlot | None:
         """The place of the file's key ``theirs``; None when no rule knows it."""

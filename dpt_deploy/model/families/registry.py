@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from dpt_deploy.core.spec import ModelTask
 from dpt_deploy.model.families import (
     depth_anything,
     dpt,
     dpt_dinov2,
+    focus,
     huggingface,
     huggingface_backbone,
     levit,
@@ -26,6 +28,7 @@ _FAMILIES: list[Family] = [
     *depth_anything.FAMILIES,
     *dpt_dinov2.FAMILIES,
     *dpt.FAMILIES,
+    *focus.FAMILIES,
     *nextvit.FAMILIES,
     *levit.FAMILIES,
     *midas21.FAMILIES,
@@ -48,13 +51,21 @@ def families() -> tuple[Family, ...]:
     return tuple(_FAMILIES)
 
 
-def detect(keys: Iterable[str]) -> Family | None:
-    """The family of a checkpoint with these keys, or None."""
+def detect(keys: Iterable[str], task: ModelTask | None = None) -> Family | None:
+    """The family of a checkpoint with these keys, or None.
+
+    Of a file with the networks of several tasks it is the record of ``task``, if the file has it.
+    """
     names = list(keys)
-    for family in _FAMILIES:
-        if all(any(matches(mark, name) for name in names) for mark in family.marks):
-            return family
-    return None
+    found = [family for family in _FAMILIES if _has_marks(family, names)]
+    first = found[0] if found else None
+    if first is None or not first.several:
+        return first
+    return next((family for family in found if (family.name, family.task) == (first.name, task)), first)
+
+
+def _has_marks(family: Family, names: list[str]) -> bool:
+    return all(any(matches(mark, name) for name in names) for mark in family.marks)
 
 
 def family_named(name: str) -> Family | None:

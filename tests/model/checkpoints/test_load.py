@@ -51,7 +51,7 @@ def test_the_generator_has_the_counts_of_the_original_modules(shapes, count):
 @pytest.mark.parametrize("entry", PUBLISHED, ids=lambda entry: entry.file)
 def test_every_published_checkpoint_fits_key_by_key(entry):
     shapes = entry.shapes()
-    report, _ = match_keys(spec_of(entry.recipe, entry.task), shapes, detect(shapes))
+    report, _ = match_keys(spec_of(entry.recipe, entry.task), shapes, detect(shapes, entry.task))
     assert len(shapes) == entry.count
     assert report.fits, (report.missing, report.unexpected, report.wrong_shape)
     assert len(report.used) + len(report.unused) == entry.count

@@ -62,6 +62,7 @@ PUBLISHED_FILES = {
     "depth-anything-large-hf/model.safetensors": ("da1-large", "depth"),
     "DA3METRIC-LARGE.safetensors": ("da3-metric", "depth"),
     "DA3MONO-LARGE.safetensors": ("da3-mono", "depth"),
+    "FocusOnDepth_vit_base_patch16_384.p": ("focus-base", "depth"),
     **{
         f"dpt-dinov2-{size}-{data}/model.safetensors": (f"dpt-dinov2-{size}-{data}", "depth")
         for size in ("small", "base", "large", "giant")
