@@ -34,6 +34,7 @@ COMMANDS = {
     "bench": ("bench", "Time an exported model and compare it with PyTorch."),
     "serve-repo": ("serve_repo", "Write a model repository for the Triton inference server."),
     "web": ("pages.web", "Write a static page that runs exported models in the browser."),
+    "gimp": ("pages.gimp", "Install the plug-in of GIMP, which adds the depth of a layer."),
     "study": ("study", "Measure accuracy against inference resolution (the paper's Figure 4)."),
     "sweep": ("sweep", "Compare precisions and sizes of a model: error against time."),
     "attack": ("robustness.attack", "Test a model of your own with attacked images, and the files that are deployed."),

@@ -10,6 +10,7 @@ from typing import Any
 from dpt_deploy.artifact import defects
 from dpt_deploy.core.environment import LIBRARIES, cpu_flags, fingerprint, installed
 from dpt_deploy.core.recipe import load_recipe, zoo_names
+from dpt_deploy.jobs.gimp.programs import find_gimps, state_of
 from dpt_deploy.model.checkpoints import published
 from dpt_deploy.runtime.registry import RUNTIMES
 
@@ -43,7 +44,8 @@ def diagnose_machine() -> tuple[list[Check], dict[str, Any]]:
     found = fingerprint()
     abilities = [(each.ability, each.modules, each.extra) for each in RUNTIMES.values() if each.ability]
     checks = [_capability(*entry) for entry in (*_CAPABILITIES, *abilities)]
-    checks += [check for check in (_torch_build(found), *_engine_libraries(), *_vector_units(), _gpu(found)) if check]
+    more = (_torch_build(found), *_engine_libraries(), *_vector_units(), _gpu(found), *_gimps())
+    checks += [check for check in more if check]
     return checks, found
 
 
@@ -126,3 +128,9 @@ def _gpu(machine: dict[str, object]) -> Check:
         bool(names),
         "; ".join(map(str, names)) or "none: everything but engines runs without one",
     )
+
+
+def _gimps() -> list[Check]:
+    """Return the versions of GIMP that were found, each with the state of its plug-in."""
+    found = [Check(f"depth in GIMP {gimp.series}", *state_of(gimp)) for gimp in find_gimps()]
+    return found or [Check("depth in GIMP", False, "GIMP was not found: install it, then dpt-deploy gimp --install")]

@@ -64,6 +64,7 @@ TESTED_IN = {
     "jobs/predict/ros/test_bag.py": "cli/shared/bags jobs/predict/ros/store",
     "runtime/test_served.py": "jobs/bench/served jobs/verify/served",
     "jobs/hub/test_repository.py": "artifact/folders jobs/hub/card jobs/hub/config jobs/hub/layout",
+    "jobs/gimp/test_plug_in.py": "cli/pages/gimp",
     "jobs/web/test_site.py": "cli/pages/web jobs/web/server jobs/web/vendor",
     "jobs/serve/test_check.py": "cli/serve_repo jobs/serve/repository",
     "jobs/attack/test_attack.py": "cli/robustness/attack jobs/attack/pictures jobs/attack/request "

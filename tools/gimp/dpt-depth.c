@@ -1,8 +1,9 @@
 /* GIMP 2.10: the depth of a layer as a new layer, by the C++ library of dpt-deploy. No Python is needed.
  *
- *   CFLAGS=-Icpp/include gimptool-2.0 --install tools/gimp/dpt-depth.c
+ * `dpt-deploy gimp --install` compiles it, and puts it into GIMP's folder with the library next to it.
  *
- * The library is opened when the plug-in runs: from the variable DPT_LIBRARY, else libdpt.so.0 by the system's rules. */
+ * The library is opened when the plug-in runs: from the variable DPT_LIBRARY, else libdpt.so.0 next to the plug-in, else
+ * by the system's rules. */
 #include <dlfcn.h>
 #include <string.h>
 
@@ -63,8 +64,8 @@ static gchar *open_library(library *dpt) {
   const gchar *named = g_getenv("DPT_LIBRARY");
   void *handle = dlopen(named ? named : LIBRARY, RTLD_NOW | RTLD_LOCAL);
   if (handle == NULL)
-    return g_strdup_printf("The library of dpt-deploy was not found: %s. Build it (cmake -S cpp -B build/cpp, cmake --build "
-                           "build/cpp), and set the variable DPT_LIBRARY to the path of libdpt.so before you start GIMP.",
+    return g_strdup_printf("The library of dpt-deploy was not found: %s. Install the plug-in again (dpt-deploy gimp "
+                           "--install), or set the variable DPT_LIBRARY to the path of libdpt.so before you start GIMP.",
                            dlerror());
   if (found(handle, "dpt_open", &dpt->open) && found(handle, "dpt_close", &dpt->close) &&
       found(handle, "dpt_get_info", &dpt->get_info) && found(handle, "dpt_predict_depth", &dpt->predict_depth) &&

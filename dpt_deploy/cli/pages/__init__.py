@@ -1,1 +1,1 @@
-"""Commands that write pages for a browser."""
+"""Commands that bring models to other programs: a page for a browser, a plug-in for GIMP."""

@@ -146,15 +146,20 @@ class Library:
             raise kind(self.text("dpt_last_error"), hint=self.text("dpt_last_hint"))
 
 
+def find_native() -> str | None:
+    """The C++ library: the one that ``DPT_DEPLOY_LIBRARY`` names, this checkout's build, or the system's name of it."""
+    return os.environ.get(VARIABLE) or (str(_BUILT) if _BUILT.is_file() else find_library("dpt"))
+
+
 def load_library() -> Library:
-    """Load the C++ library: the one that ``DPT_DEPLOY_LIBRARY`` names, this checkout's build, or the system's.
+    """Load the C++ library that :func:`find_native` finds.
 
     Raises:
         MissingExtraError: there is none, or it cannot be loaded.
         IncompatibleError: it belongs to another version of this package.
     """
-    path = os.environ.get(VARIABLE) or (str(_BUILT) if _BUILT.is_file() else find_library("dpt"))
-    if not path:
+    path = find_native()
+    if path is None:
         raise MissingExtraError(
             "runtime 'native' needs the C++ runtime, which is not built",
             hint=f"run `make cpp` in the checkout, or set {VARIABLE} to the path of libdpt.so",

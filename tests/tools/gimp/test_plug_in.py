@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from support.mean_depth import depth_artifact
 from support.native import native_build
-from support.paths import ROOT
 
+from dpt_deploy import cli
 from dpt_deploy.jobs.predict.files import run_files
 
-GIMP, SOURCE = "gimp-console-2.10", ROOT / "tools/gimp/dpt-depth.c"
+GIMP = "gimp-console-2.10"
 pytestmark = [
     pytest.mark.needs("compiler"),
     pytest.mark.skipif(
@@ -27,18 +27,18 @@ LAYER = "(vector-ref (cadr (gimp-image-get-layers image)) 0)"
 
 @pytest.fixture(scope="module")
 def gimp(tmp_path_factory):
-    """Run a script of GIMP on an image; the plug-in lies in a profile of its own."""
-    folder = tmp_path_factory.mktemp("gimp")
-    profile = {"GIMP2_DIRECTORY": str(folder / "profile")}
-    build = {**os.environ, **profile, "CFLAGS": f"-w -I{ROOT / 'cpp/include'}"}
-    subprocess.run(["gimptool-2.0", "--install", str(SOURCE)], cwd=folder, env=build, capture_output=True, check=True)
-    library = native_build() / "libdpt.so"
+    """Run a script of GIMP on an image; ``dpt-deploy gimp --install`` puts the plug-in in a profile of its own."""
+    profile = {"GIMP2_DIRECTORY": str(tmp_path_factory.mktemp("gimp"))}
+    library = ["--library", str(native_build() / "libdpt.so")]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("GIMP2_DIRECTORY", profile["GIMP2_DIRECTORY"])
+        assert cli.call(["gimp", "--install", "--for", "2.10", *library]) == 0
 
-    def scripts(image, *batches, library=library):
+    def scripts(image, *batches, library=None):
         """Each batch begins with the image in the variable ``image``; an error ends its batch only."""
         load = f'(let* ((image (car (gimp-file-load RUN-NONINTERACTIVE "{image}" ""))))'
         batch = [word for steps in batches for word in ("-b", " ".join((load, *steps, ")")))]
-        env = {**os.environ, **profile, "DPT_LIBRARY": str(library)}
+        env = {**os.environ, **profile} | ({"DPT_LIBRARY": str(library)} if library else {})
         command = [GIMP, "-i", "-d", "-f", *batch, "-b", "(gimp-quit 1)"]
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
         return done.stdout + done.stderr

@@ -1,0 +1,1 @@
+"""The plug-in of GIMP: find GIMP, and install or remove the plug-in."""
