@@ -195,6 +195,17 @@ class ApproximationRecord:
     limit: Amount
     accuracy: AccuracyRecord
 
+    def __str__(self) -> str:
+        return approximation_title(self.name, self.parameters)
+
+
+def approximation_title(name: str, parameters: Mapping[str, float]) -> str:
+    """Name and numbers of an approximation, as in file names; a height and a width are one size."""
+    numbers = {key: f"{value:g}" for key, value in parameters.items()}
+    if {"height", "width"} <= numbers.keys():
+        numbers["height"] += f"x{numbers.pop('width')}"
+    return "-".join((name, *numbers.values()))
+
 
 @dataclass(frozen=True)
 class QuantisationRecord:

@@ -9,7 +9,17 @@ from typing import Any
 import click
 
 from dpt_deploy.artifact.store import Artifact
-from dpt_deploy.cli.shared.options import PATH, checkpoint_options, json_option, res_option, size
+from dpt_deploy.cli.shared.options import (
+    PATH,
+    ApproximationText,
+    approximate,
+    checkpoint_options,
+    clusterings,
+    json_option,
+    res_option,
+    size,
+    tokens_options,
+)
 from dpt_deploy.cli.shared.output import (
     PARITY_COLUMNS,
     accuracy_rows,
@@ -20,20 +30,20 @@ from dpt_deploy.cli.shared.output import (
     print_table,
 )
 from dpt_deploy.cli.shared.reporter import checkpoint_keys
+from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.precision import CLIPPING_METHODS, FP32, PRECISIONS
 from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import TaskChoice
 
 
-def _approximation(_context: click.Context, _option: click.Parameter, text: str | None) -> tuple[str, float] | None:
-    if text is None:
-        return None
-    name, _, value = text.partition("=")
-    try:
-        return name, float(value)
-    except ValueError as exc:
-        raise click.BadParameter(f"{text!r} is not NAME=VALUE with a number as the value") from exc
+def _approximation(
+    named: ApproximationText | None, tokens: tuple[tuple[float, ...], ...], reconstruction: str | None
+) -> ApproximationText | None:
+    asked = [*clusterings(tokens, reconstruction), *([named] if named else [])]
+    if len(asked) > 1:
+        raise UsageError("more than one approximation was asked for", hint="give --tokens or --approximate, and once")
+    return asked[0] if asked else None
 
 
 @click.command()
@@ -76,11 +86,12 @@ def _approximation(_context: click.Context, _option: click.Parameter, text: str 
 @click.option(
     "--approximate",
     "approximation",
-    metavar="NAME=VALUE",
-    callback=_approximation,
-    help="Apply an approximate rewrite of the network (this version ships none); refused if the error grows by more "
-    "than --budget (default 1 %).",
+    metavar="NAME=VALUE,…",
+    callback=approximate,
+    help="Apply an approximate rewrite of the network by its name; refused if the error grows by more than --budget "
+    "(default 1 %).",
 )
+@tokens_options("Run the blocks behind LAYER on HxW clusters of tokens: an approximation.")
 @click.option(
     "--opset", type=int, help="23 keeps attention fused (default); 20 is for TensorRT before 10.14 and JetPack 6."
 )
@@ -117,7 +128,9 @@ def command(
     res: tuple[Size, ...],
     out: Path,
     force: bool,
-    approximation: tuple[str, float] | None,
+    approximation: ApproximationText | None,
+    tokens: tuple[tuple[float, ...], ...],
+    reconstruction: str | None,
     **options: Any,
 ) -> None:
     """Turn a checkpoint into a verified ONNX model.
@@ -128,6 +141,7 @@ def command(
     dpt-deploy export --backbone base --task both --weights base-both150.safetensors
     dpt-deploy export --backbone tiny --precision fp16 --calibration photos/
     dpt-deploy export --backbone tiny --precision int8 --budget 0.01
+    dpt-deploy export --backbone tiny-vit --tokens 4:16x16 --budget 0.05
     dpt-deploy export --backbone base --weights random -o out/      # for timing only
 
     Without --weights, the weights that ship with the package are used (tiny, tiny-vit, tiny-conv), else the published
@@ -136,6 +150,7 @@ def command(
     from dpt_deploy.jobs.export.export import export_model
     from dpt_deploy.jobs.export.request import Approximation, ExportRequest
 
+    approximation = _approximation(approximation, tokens, reconstruction)
     request = ExportRequest(
         load_recipe(backbone, task=task, classes=classes),
         res=res,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 from dpt_deploy.core.size import Size
@@ -14,6 +14,8 @@ BATCH, HEIGHT, WIDTH = "batch", "height", "width"
 # count, so the lint recognises one that leaked into a constant.
 TRACE_BATCH = 11
 TRACE_MULTIPLES = (13, 19)
+# Others, for networks with numbers of their own among those: batch and multiples.
+_OTHER_TRACES = ((23, (17, 29)), (31, (29, 37)), (43, (41, 47)))
 MAX_SIDE = 8192  # pixels
 MAX_BATCH = 1024
 
@@ -29,6 +31,8 @@ class Axes:
     static: Size | None = None
     map_strides: tuple[float, ...] = (4, 8, 16, 32)
     any_batch: bool = False
+    batch: int = TRACE_BATCH
+    multiples: tuple[int, int] = TRACE_MULTIPLES
 
     @property
     def free(self) -> tuple[str, ...]:
@@ -39,12 +43,12 @@ class Axes:
 
     @property
     def trace_size(self) -> Size:
-        high, wide = TRACE_MULTIPLES
+        high, wide = self.multiples
         return self.static or Size(high * self.stride, wide * self.stride)
 
     @property
     def trace_batch(self) -> int:
-        return TRACE_BATCH if self.free else 1
+        return self.batch if self.free else 1
 
     def traced_numbers(self) -> frozenset[int]:
         """Numbers that reveal a baked size: traced sides at every stride, token counts, products with the batch."""
@@ -60,7 +64,13 @@ class Axes:
         return frozenset(of_batch if self.static else sides | counts | of_batch)
 
 
-def axes_of(spec: ModelSpec, static: Size | None) -> Axes:
-    """The axes of an export of ``spec``: every one that the network leaves free, unless ``static`` fixes them all."""
+def axes_of(spec: ModelSpec, static: Size | None, constants: frozenset[int] = frozenset()) -> Axes:
+    """The axes of an export of ``spec``: every one that the network leaves free, unless ``static`` fixes them all.
+
+    ``constants`` are numbers of tokens in the graph that are meant: no size that would lead to them is traced, as far
+    as there is one.
+    """
     size = static or spec.only_size
-    return Axes(spec.stride, size, spec.encoder.strides, any_batch=static is None)
+    axes = Axes(spec.stride, size, spec.encoder.strides, any_batch=static is None)
+    others = (replace(axes, batch=batch, multiples=multiples) for batch, multiples in _OTHER_TRACES)
+    return next((each for each in (axes, *others) if constants.isdisjoint(each.traced_numbers())), axes)

@@ -56,7 +56,7 @@ TESTED_IN = {
     "jobs/export/test_quantised.py": "jobs/export/accuracy jobs/export/budget "
     "jobs/export/measurements jobs/export/payloads",
     "jobs/export/test_typed.py": "jobs/export/export runtime/emulated",
-    "contracts/doors/test_new_approximate_rewrite.py": "jobs/export/approximation",
+    "model/rewrites/test_tokens.py": "model/encoders/blocks",
     "jobs/predict/archive/test_archive.py": "cli/shared/archives jobs/predict/archive/worker",
     "jobs/predict/test_intrinsics.py": "cli/shared/points",
     "jobs/predict/test_files.py": "cli/run cli/shared/prediction jobs/common/limits jobs/predict/images "

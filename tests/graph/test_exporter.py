@@ -9,14 +9,14 @@ import numpy as np
 import onnx
 import pytest
 from support.paths import ROOT
-from support.tiny import TINY, exported, tiny_model, tiny_recipe
+from support.tiny import TINY, exported, tiny_model, tiny_recipe, tiny_spec
 
 from dpt_deploy.core.recipe import Tolerance, load_recipe
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import TensorSpec
 from dpt_deploy.graph.analysis.describe import describe
 from dpt_deploy.graph.analysis.opened import OpenedGraph
-from dpt_deploy.graph.axes import Axes
+from dpt_deploy.graph.axes import Axes, axes_of
 from dpt_deploy.jobs.common.inputs import model_inputs
 from dpt_deploy.jobs.common.reference import reference_outputs
 from dpt_deploy.jobs.common.samples import structured_images
@@ -58,6 +58,15 @@ def measured(artifact, name, height, width, batch):
 
 
 # --- dynamic graphs ---------------------------------------------------------------------------------------------------
+
+
+def test_no_size_is_traced_that_leads_to_the_network_s_own_numbers():
+    spec = tiny_spec("tiny-vit")
+    usual = axes_of(spec, None)
+    for meant in (13, 247, 26 * 38 + 1, 11):
+        assert meant in usual.traced_numbers()
+        assert meant not in axes_of(spec, None, frozenset({meant})).traced_numbers()
+    assert axes_of(spec, None, frozenset({7, 768})) == usual
 
 
 @every_case

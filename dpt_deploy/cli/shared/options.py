@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -19,6 +20,8 @@ from dpt_deploy.jobs.common.runners import runtime_help
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
+ApproximationText = tuple[str, tuple[float, ...]]  # name and numbers of an approximate rewrite
+RECONSTRUCTIONS = ("hard", "knn")
 
 
 def sizes(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[Size, ...]:
@@ -95,6 +98,56 @@ def res_option(help_text: str) -> Callable[[Function], Function]:
 def batch_option(help_text: str) -> Callable[[Function], Function]:
     """Return the option ``--batch 1,3``."""
     return click.option("--batch", "batch", metavar="N,…", callback=batches, help=help_text)
+
+
+def approximate(_ctx: click.Context, _param: click.Parameter, value: str | None) -> ApproximationText | None:
+    """Parse ``--approximate NAME=VALUE,…``."""
+    if value is None:
+        return None
+    name, _, numbers = value.partition("=")
+    try:
+        return name, tuple(float(number) for number in numbers.split(","))
+    except ValueError as exc:
+        raise click.BadParameter(f"{value!r} is not NAME=VALUE with a number as the value") from exc
+
+
+def clusters(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[tuple[float, ...], ...]:
+    """Parse ``--tokens 4:16x16,…``: block, rows and columns of each."""
+    return () if value is None else tuple(_clusters(part) for part in value.split(","))
+
+
+def _clusters(text: str) -> tuple[float, ...]:
+    found = re.fullmatch(r"(\d{1,4}):(\d{1,4})x(\d{1,4})", text.strip())
+    if found is None:
+        raise UsageError(
+            f"--tokens {text!r} is not LAYER:HxW", hint="for example --tokens 4:16x16: 16x16 clusters behind block 4"
+        )
+    return tuple(map(float, found.groups()))
+
+
+def tokens_options(help_text: str, metavar: str = "LAYER:HxW") -> Callable[[Function], Function]:
+    """Return the options ``--tokens 4:16x16`` and ``--reconstruction knn``."""
+
+    def add(function: Function) -> Function:
+        function = click.option(
+            "--reconstruction",
+            type=click.Choice(RECONSTRUCTIONS),
+            help="Tokens are restored from the nearest cluster (hard, the default) or from the nearest ones (knn).",
+        )(function)
+        return click.option("--tokens", "tokens", metavar=metavar, callback=clusters, help=help_text)(function)
+
+    return add
+
+
+def clusterings(tokens: tuple[tuple[float, ...], ...], reconstruction: str | None) -> tuple[ApproximationText, ...]:
+    """Return the approximations that ``--tokens`` and ``--reconstruction`` ask for.
+
+    Raises:
+        UsageError: a reconstruction, and nothing to reconstruct.
+    """
+    if reconstruction and not tokens:
+        raise UsageError("--reconstruction is for --tokens", hint="add --tokens, for example --tokens 4:16x16")
+    return tuple((f"tokens-{reconstruction or RECONSTRUCTIONS[0]}", numbers) for numbers in tokens)
 
 
 def precisions_option(default: str, *, before: str = "") -> Callable[[Function], Function]:

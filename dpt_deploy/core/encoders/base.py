@@ -36,6 +36,8 @@ class EncoderSpec:
     hidden: ClassVar[tuple[str, ...]] = ()  # keys that no tensor shows: the description in a checkpoint sets them
     planted: ClassVar[tuple[str, ...]] = ()  # keys that plant a defect: the recipe sets them, whatever the checkpoint
 
+    takes_any_tokens: ClassVar[bool] = False  # its blocks take tokens in any number: positions are added before them
+
     @property
     def tokens(self) -> Tokens | None:
         """The sequence that its blocks return; None where taps are feature maps only."""

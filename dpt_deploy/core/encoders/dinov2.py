@@ -39,6 +39,7 @@ class Dinov2Spec(EncoderSpec):
     tap_norm_eps: Amount = 1e-6
     position_rule: PositionRule = "offset"
 
+    takes_any_tokens: ClassVar[bool] = True
     hidden: ClassVar[tuple[str, ...]] = ("norm_eps", "tap_norm_eps", "position_rule")
 
     @property

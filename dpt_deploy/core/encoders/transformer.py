@@ -34,6 +34,7 @@ class TransformerSpec(EncoderSpec):
     position_resize: PositionResize = "bilinear"
 
     hidden: ClassVar[tuple[str, ...]] = ("norm_eps",)
+    takes_any_tokens: ClassVar[bool] = True
     planted: ClassVar[tuple[str, ...]] = ("position_resize",)
 
     @property

@@ -74,7 +74,7 @@ def fp32_graph(model: DPT, request: ExportRequest) -> ir.Model:
     if request.output_kind == "labels":
         module = LabelsOutput(module)
     interface = ExportInterface(
-        axes=axes_of(spec, request.static),
+        axes=axes_of(spec, request.static, model.encoder.constants),
         input_name=INPUT_UINT8 if request.input_kind == "uint8" else INPUT_FLOAT,
         output_names=tuple(task.output for task in request.tasks),
         input_kind=request.input_kind,

@@ -73,7 +73,7 @@ def export_model(request: ExportRequest, out: Path | str, *, force: bool = False
             say(line, detail=True)
         say(str(loaded))
         _report_family(source, request.recipe.image)
-    spec, landmarks = model.spec, model.landmarks
+    spec = model.spec
     if not force:
         settle(*paths.values())
         if done := _all_finished(requests, paths, source, spec):
@@ -90,6 +90,7 @@ def export_model(request: ExportRequest, out: Path | str, *, force: bool = False
         if (approximation := request.approximation) is not None:
             exact = fp32_graph(model, request)
             model = approximated(model, approximation.name, approximation.parameters)
+        landmarks = model.landmarks
         graph = fp32_graph(model, request)
         evidence = golden(model, graph, request)
         del model  # the last step that needs the network is done, and copies of large weights are about to be made

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dpt_deploy.artifact.records import Shapes
+from dpt_deploy.artifact.records import Shapes, approximation_title
 from dpt_deploy.artifact.sidecar import Sidecar, WeightsSource
 from dpt_deploy.artifact.store import Artifact, open_artifact, read_sidecar, sidecar_path
 from dpt_deploy.core.environment import tool_versions
@@ -25,18 +25,24 @@ APPROXIMATION_LIMIT = 0.01  # of the change of the result, without --budget
 
 @dataclass(frozen=True)
 class Approximation:
-    """An approximate rewrite of the network: its name in :mod:`dpt_deploy.model.rewrites.registry`, and its value."""
+    """An approximate rewrite of the network: its name in :mod:`dpt_deploy.model.rewrites.registry`, and its numbers."""
 
     name: str
-    value: float
+    values: tuple[float, ...]
 
     @property
     def parameters(self) -> dict[str, float]:
-        """Keyword arguments of the rewrite; raises :class:`UsageError` if there is no such rewrite."""
-        return {find_approximation(self.name).parameter: self.value}
+        """Keyword arguments of the rewrite; raises :class:`UsageError` if it is unknown or takes others."""
+        names = find_approximation(self.name).parameters
+        if len(names) != len(self.values):
+            raise UsageError(
+                f"approximation {self.name!r} has {len(self.values)} numbers; expected {', '.join(names)}",
+                hint=f"--approximate {self.name}={','.join(name.upper() for name in names)}",
+            )
+        return dict(zip(names, self.values, strict=True))
 
     def __str__(self) -> str:
-        return f"{self.name}-{self.value:g}"
+        return approximation_title(self.name, self.parameters)
 
 
 @dataclass(frozen=True)
@@ -132,8 +138,9 @@ def check_export(request: ExportRequest) -> None:
             hint="23 keeps fused attention; 20 decomposes it for TensorRT before 10.14 and JetPack 6",
         )
     find_precision(request.precision)
-    if request.approximation is not None:
-        find_approximation(request.approximation.name)
+    if (approximation := request.approximation) is not None:
+        size = request.only_size or Size(request.recipe.image.height, request.recipe.image.width)
+        find_approximation(approximation.name).check(request.recipe.model, size, **approximation.parameters)
     _check_calibration(request)
     for each in request.variants:
         if each.precision not in request.recipe.parity:

@@ -25,5 +25,10 @@ class Encoder(nn.Module, ABC):
         """Submodules whose own computation needs FP32 in a graph of 16 bits, each with the reason."""
         return {}
 
+    @property
+    def constants(self) -> frozenset[int]:
+        """Numbers of tokens, or of rows of tokens, that no size of an image sets."""
+        return frozenset()
+
     @abstractmethod
     def forward(self, image: Tensor) -> list[Tensor]: ...

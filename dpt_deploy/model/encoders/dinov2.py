@@ -16,7 +16,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from dpt_deploy.core.encoders import Dinov2Spec, Tap
-from dpt_deploy.model.encoders.base import Encoder
+from dpt_deploy.model.encoders.blocks import BlockEncoder
 from dpt_deploy.model.encoders.vit import PositionEmbedding
 
 OFFSET = 0.1  # patches, added to the new size in the original's ratio of sizes
@@ -81,7 +81,7 @@ def _outer(distance: Tensor) -> Tensor:
     return ((_CUBIC * distance - 5 * _CUBIC) * distance + 8 * _CUBIC) * distance - 4 * _CUBIC
 
 
-class Dinov2Encoder(Encoder):
+class Dinov2Encoder(BlockEncoder):
     """Tokens (B, prefix + H/P * W/P, D) of the tapped blocks, through the final norm where there is one."""
 
     def __init__(self, spec: Dinov2Spec, taps: tuple[Tap, ...]) -> None:
@@ -96,12 +96,9 @@ class Dinov2Encoder(Encoder):
         self.norm: nn.Module = nn.LayerNorm(spec.width, eps=spec.tap_norm_eps) if spec.tap_norm_eps else nn.Identity()
 
     @property
-    def comparable(self) -> tuple[str, ...]:
-        return tuple(f"blocks.{index}" for index in range(len(self.blocks)))
-
-    @property
     def fp32(self) -> Mapping[str, str]:
-        return {"position": "positions in 16 bits shift the patches by up to a tenth of their distance"}
+        reason = "positions in 16 bits shift the patches by up to a tenth of their distance"
+        return {"position": reason, **super().fp32}
 
     def forward(self, image: Tensor) -> list[Tensor]:
         batch, height, width = image.shape[0], image.shape[2] // self.patch, image.shape[3] // self.patch
@@ -111,12 +108,8 @@ class Dinov2Encoder(Encoder):
         if self.registers is not None:
             parts.insert(1, self.registers.expand(batch, -1, -1))
         tokens = torch.cat(parts, dim=1)
-        features: dict[Tap, Tensor] = {}
-        for index, block in enumerate(self.blocks):
-            tokens = block(tokens)
-            if index in self.taps:
-                features[index] = self.norm(tokens)
-        return [features[tap] for tap in self.taps]
+        features = self.tapped(tokens, height, width)
+        return [self.norm(features[tap]) for tap in self.taps]
 
 
 def _blocks(spec: Dinov2Spec, count: int) -> nn.Sequential:

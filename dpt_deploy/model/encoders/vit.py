@@ -13,7 +13,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from dpt_deploy.core.encoders import PositionResize, Tap, TransformerSpec, ViTSpec
-from dpt_deploy.model.encoders.base import Encoder
+from dpt_deploy.model.encoders.blocks import BlockEncoder
 from dpt_deploy.model.encoders.tables import resized_table
 
 
@@ -56,7 +56,7 @@ def resize_grid(grid: Tensor, height: int, width: int, rule: PositionResize) -> 
     return grid.index_select(2, rows).index_select(3, columns)
 
 
-class TransformerEncoder(Encoder):
+class TransformerEncoder(BlockEncoder):
     """Un-normalised tokens (B, prefix + H/P * W/P, D) of the tapped blocks, on patches of P pixels.
 
     ``embed`` makes the patch tokens, and the feature maps of its stages where it has any: those may be tapped too.
@@ -84,20 +84,13 @@ class TransformerEncoder(Encoder):
         self.position = PositionEmbedding(spec.grid, spec.width, spec.prefix_tokens, spec.position_resize)
         self.blocks = vit.blocks
 
-    @property
-    def comparable(self) -> tuple[str, ...]:
-        return tuple(f"blocks.{index}" for index in range(len(self.blocks)))
-
     def forward(self, image: Tensor) -> list[Tensor]:
-        batch, _, height, width = image.shape
+        batch, height, width = image.shape[0], image.shape[2] // self.patch, image.shape[3] // self.patch
         patches, stages = self.embed(image)  # (B, N, D), {"stage0": (B, C, H/4, W/4), …}
-        prefix_position, grid_position = self.position(height // self.patch, width // self.patch)
+        prefix_position, grid_position = self.position(height, width)
         prefix = (self.prefix + prefix_position).expand(batch, -1, -1)
         tokens = torch.cat((prefix, patches + grid_position), dim=1)
-        features: dict[Tap, Tensor] = dict(stages)
-        for index, block in enumerate(self.blocks):
-            tokens = block(tokens)
-            features[index] = tokens
+        features: dict[Tap, Tensor] = {**stages, **self.tapped(tokens, height, width)}
         return [features[tap] for tap in self.taps]
 
 

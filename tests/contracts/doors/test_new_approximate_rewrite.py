@@ -38,7 +38,7 @@ def mix_tokens(model: DPT, share: float) -> DPT:
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch):
-    rewrite = Rewrite("mix-tokens", exact=False, apply=mix_tokens, parameter="share")
+    rewrite = Rewrite("mix-tokens", exact=False, apply=mix_tokens, parameters=("share",))
     monkeypatch.setitem(REWRITES, rewrite.name, rewrite)
     with quick_accuracy((1.5, 1.4, 1.6)):
         yield
@@ -86,7 +86,12 @@ def test_one_that_is_too_lossy_is_refused_unless_forced(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("option", "message"),
-    [("merge=0.5", "unknown approximation 'merge'"), ("fewer-operations=1", "known: mix-tokens"), ("mix-tokens", "=")],
+    [
+        ("merge=0.5", "unknown approximation 'merge'"),
+        ("fewer-operations=1", "known: mix-tokens, tokens"),
+        ("mix-tokens", "="),
+        ("mix-tokens=0.1,2", "'mix-tokens' has 2 numbers; expected share"),
+    ],
 )
 def test_what_is_no_approximation_is_refused(option, message, tmp_path, capsys):
     assert message in complaint(capsys, 2, *argv(tmp_path / "out", "--approximate", option))

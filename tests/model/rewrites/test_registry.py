@@ -19,7 +19,7 @@ def scaled(model, factor):
 
 @pytest.fixture
 def scaling(monkeypatch):
-    monkeypatch.setitem(REWRITES, "scaling", Rewrite("scaling", exact=False, apply=scaled, parameter="factor"))
+    monkeypatch.setitem(REWRITES, "scaling", Rewrite("scaling", exact=False, apply=scaled, parameters=("factor",)))
 
 
 def output(model):
@@ -43,13 +43,13 @@ def test_an_approximation_is_applied_to_a_copy(scaling):
 def test_an_unknown_approximation_is_refused_with_the_known_ones(scaling):
     with pytest.raises(UsageError, match="unknown approximation 'merging'") as caught:
         find_approximation("merging")
-    assert caught.value.hint == "known: scaling"
+    assert caught.value.hint == "known: scaling, tokens-hard, tokens-knn"
 
 
 def test_an_exact_rewrite_is_no_approximation():
     with pytest.raises(UsageError) as caught:
         find_approximation("fewer-operations")
-    assert caught.value.hint == "this version has none"
+    assert caught.value.hint == "known: tokens-hard, tokens-knn"
 
 
 def test_other_parameters_than_it_takes_are_refused(scaling):
