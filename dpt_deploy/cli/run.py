@@ -13,6 +13,7 @@ from dpt_deploy.cli.shared.options import PATH, artifact_argument, json_option
 from dpt_deploy.cli.shared.output import print_json, print_path, say
 from dpt_deploy.cli.shared.points import points_from, points_options
 from dpt_deploy.cli.shared.prediction import prediction_options
+from dpt_deploy.cli.shared.video import check_no_video, video_options
 from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.recipe import zoo_names
 
@@ -28,6 +29,7 @@ from dpt_deploy.core.recipe import zoo_names
 )
 @prediction_options
 @points_options
+@video_options
 @archive_options
 @bag_options
 @json_option
@@ -56,6 +58,7 @@ def command(artifact: Path, source: Path, as_json: bool, **options: Any) -> None
     dpt-deploy run out/hybrid-fp32.onnx photo.jpg -o depth.png
     dpt-deploy run out/hybrid-seg150-fp32.onnx photos/ -o labels/ --format overlay
     dpt-deploy run tiny photo.jpg -o cloud.ply --fov 65
+    dpt-deploy run tiny street.mp4 -o depth.mp4 --stable
     dpt-deploy run out/hybrid-fp32.onnx archive/ -o depth/ --recursive --resume
 
     --recursive, --manifest, --resume and --shard are for large folders: every image gets a row in a manifest, and a
@@ -83,7 +86,7 @@ def command(artifact: Path, source: Path, as_json: bool, **options: Any) -> None
                 "archives have no points",
                 hint="run on the folder without --recursive, --manifest, --resume and --shard; --focal alone is fine",
             )
-        _run_archive(artifact, source, as_json=as_json, **archive, **options)
+        _run_archive(artifact, source, as_json=as_json, **archive, **check_no_video(options))
         return
     results = run_files(artifact, source, points=points, **options)
     failed = [result for result in results if result.error]

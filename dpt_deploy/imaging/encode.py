@@ -15,13 +15,15 @@ _BLOCK = 1 << 16  # values at a time: they stay in the cache of one core
 _FLAT = float(np.finfo(np.float64).eps)  # the original's threshold for "there is no range to stretch"
 
 
-def depth_to_uint16(depth: NDArray[Any]) -> NDArray[np.uint16]:
+def depth_to_uint16(depth: NDArray[Any], ends: tuple[float, float] | None = None) -> NDArray[np.uint16]:
     """A relative map stretched over 0..65535 and truncated, the original's ``write_depth(bits=2)``.
+
+    ``ends`` are the values that become 0 and 65535, instead of the map's own; values beyond them saturate.
 
     float32 gives the original's pixels; float16 is widened first, since ``65535 * (depth - min)`` overflows in it.
     A flat map gives zeros. The range is that of the finite values; NaN and -inf become 0, +inf becomes 65535.
     """
-    low, high = _finite_range(depth)
+    low, high = _finite_range(depth) if ends is None else ends
     if not high - low > _FLAT:
         return np.zeros(depth.shape, np.uint16)
     roomy = (high - low) * UINT16_MAX < FLOAT32_MAX

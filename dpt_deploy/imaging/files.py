@@ -195,9 +195,12 @@ def write_png16(path: Path, values: NDArray[np.uint16]) -> None:
     atomic_write_bytes(path, grey16_png(values))
 
 
-def colorize(values: NDArray[np.float32], palette: str = "inferno") -> Pixels:
-    """A map (H, W) as RGB (H, W, 3), stretched over its range and coloured; ``palette`` is a colour map of OpenCV."""
-    grey = (depth_to_uint16(values) >> 8).astype(np.uint8)
+def colorize(values: NDArray[np.float32], palette: str = "inferno", ends: tuple[float, float] | None = None) -> Pixels:
+    """A map (H, W) as RGB (H, W, 3), stretched over its range and coloured; ``palette`` is a colour map of OpenCV.
+
+    ``ends`` are the values at both ends of the colours, instead of the map's own.
+    """
+    grey = (depth_to_uint16(values, ends) >> 8).astype(np.uint8)
     return swapped(cv2.applyColorMap(grey, getattr(cv2, f"COLORMAP_{palette.upper()}")))
 
 

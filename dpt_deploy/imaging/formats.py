@@ -60,9 +60,13 @@ def _metric(path: Path, found: Map, _image: Pixels) -> None:
     files.write_png16(path, encode.metric_to_uint16(found.values, found.png_scale))
 
 
+def _colours(found: Map, _image: Pixels) -> Pixels:
+    return files.colorize(found.values, found.task.palette, found.ends)
+
+
 def _side(found: Map, image: Pixels) -> Pixels:
     """The image and its map in colours, side by side (H, 2 W, 3)."""
-    return np.hstack([image, files.colorize(found.values, found.task.palette)])
+    return np.hstack([image, _colours(found, image)])
 
 
 def _points(encode: Callable[[PointCloud], bytes], path: Path, found: Map, image: Pixels) -> None:
@@ -83,7 +87,7 @@ _TABLE = (
         "-color.png",
         of_classes=False,
         write=lambda path, found, _: files.write_color(path, found.values, found.task.palette),
-        picture=lambda found, _: files.colorize(found.values, found.task.palette),
+        picture=_colours,
     ),
     OutputFormat(
         "side",

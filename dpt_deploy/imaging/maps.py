@@ -37,7 +37,7 @@ class Map:
     never predicted. ``num_classes`` is 0 for numbers. ``png_scale`` is the factor of 16-bit metric PNGs, 0 where the
     numbers are not metres. ``camera`` belongs to canonical depth, which it turns into metres. The values of a map that
     was resized on a GPU may still lie there. ``points`` says how files of points are made of it; None
-    where no camera is known.
+    where no camera is known. ``ends`` are the values that colours are stretched over; None for the range of the map.
     """
 
     task: Task
@@ -46,6 +46,7 @@ class Map:
     png_scale: float = 0.0
     camera: CanonicalCamera | None = None
     points: PointOptions | None = None
+    ends: tuple[float, float] | None = None
 
     def in_metres(self, focal: FocalLength, network: Size) -> Map:
         """This map of canonical depth in metres: times the focal length of the network's input over the camera's.

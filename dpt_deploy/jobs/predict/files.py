@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import tee
 from pathlib import Path
+from typing import TypeVar
 
+from dpt_deploy.artifact.records import OutputRecord
 from dpt_deploy.artifact.store import open_artifact
 from dpt_deploy.core.environment import cpu_count
 from dpt_deploy.core.errors import BadFileError, ParityError, UsageError
@@ -22,6 +24,7 @@ from dpt_deploy.jobs.common.runners import default_runtime
 from dpt_deploy.jobs.predict.images import ImageWriter, explain, with_camera
 from dpt_deploy.jobs.predict.load import opened
 from dpt_deploy.jobs.predict.rule import with_rule
+from dpt_deploy.jobs.predict.steady import SteadyMaps, check_stable
 from dpt_deploy.jobs.predict.targets import Targets, choose_formats, find_sources, name_targets
 from dpt_deploy.runtime.predictor import Prediction, Predictor, focal_length
 from dpt_deploy.runtime.registry import find_runtime
@@ -35,6 +38,7 @@ with extra("images", purpose="reading and writing images"):
 
 _STREAMS = 2  # images that the network computes at once; each takes the memory of a run
 _MAX_WORKERS = 4
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ def run_files(
     tag: str = "",
     focal: tuple[float, float] | None = None,
     points: PointOptions | None = None,
+    stable: bool = False,
 ) -> list[FileResult]:
     """Run an artefact over an image, a video, or every image of a folder, and write the results.
 
@@ -77,12 +82,12 @@ def run_files(
     (:func:`~dpt_deploy.jobs.predict.rule.with_rule`). ``tag`` is added to the names of the written files.
     ``focal`` is the focal length of the camera along width and height, in pixels of the images: canonical depth is
     then written in metres. ``points`` has the camera in more detail, and the options of files of points; a focal length
-    is enough for these too.
+    is enough for these too. ``stable`` steadies the depth of a video (:mod:`dpt_deploy.imaging.steady`).
 
     Raises:
         BadFileError: the source is missing, holds no image, or (for a single file) cannot be read.
-        UsageError: a format that the model does not have or that needs a camera, a camera that changes nothing, or an
-            output that would overwrite an input.
+        UsageError: a format that the model does not have or that needs a camera, a camera that changes nothing,
+            ``stable`` for anything but depth of a video, or an output that would overwrite an input.
         ResourceError: the output cannot be written.
     """
     path, source = Path(path), Path(source)
@@ -104,6 +109,8 @@ def run_files(
         if needed and kitti_crop:
             raise UsageError("--kitti-crop moves the centre of the camera", hint="crop the images, and leave it out")
         described = replace(described, outputs=with_camera(described.outputs, needed=needed))
+    if stable:
+        check_stable(described.outputs, source, video=video)
     chosen = choose_formats(described, formats, file, video=video, folder=source.is_dir(), camera=points is not None)
     targets = name_targets(sources, source, out, file, chosen, tag)
     check_folder(next(iter(targets[0])).parent)
@@ -117,7 +124,7 @@ def run_files(
         opened(artifact, runtime=runtime, size=size, device_imaging=device_imaging, streams=streams) as predictor,
         progress("images", len(sources)) as images_done,
     ):
-        writer = _Writer(predictor, kitti_crop, points)
+        writer = _Writer(predictor, kitti_crop, points, described.outputs if stable else ())
         with closing(writer.videos(sources, targets) if video else writer.images(sources, targets)) as written:
             for item, finish in zip(sources, written, strict=True):
                 result = _one(finish, item, single=not source.is_dir())
@@ -136,14 +143,21 @@ def _one(finish: Callable[[], FileResult], item: Path, *, single: bool) -> FileR
 
 
 class _Writer:
-    """Predicts and writes. One instance a run; stateless between files.
+    """Predicts and writes. One instance a run; stateless between files. ``steadied`` are the outputs to steady.
 
     Several images are worked on at once: one is read and resized, or resized and written, while the network computes
     others. A predictor that overlaps its own work gets them one after the other.
     """
 
-    def __init__(self, predictor: Predictor, kitti_crop: bool, points: PointOptions | None) -> None:
+    def __init__(
+        self,
+        predictor: Predictor,
+        kitti_crop: bool,
+        points: PointOptions | None,
+        steadied: Sequence[OutputRecord],
+    ) -> None:
         self._predictor = predictor
+        self._steadied = steadied
         self._writer = ImageWriter(predictor, kitti_crop, None, points)
         self._workers = min(max(2, cpu_count()) + 1, _MAX_WORKERS)
 
@@ -170,33 +184,45 @@ class _Writer:
         return FileResult(item, tuple(targets))
 
     def _video(self, item: Path, targets: Targets) -> FileResult:
-        """Write a video of the pictures of every output; each frame is stretched over its own range."""
+        """Write a video of the pictures of every output; frames are stretched over their own range, or a steady one."""
         video, count = iter_video(item), 0
         with ExitStack() as stack:
             writers = {}
             for path in targets:
                 ensure_folder(path.parent)
                 writers[path] = stack.enter_context(VideoWriter(path, video.fps))
+            frames_done = stack.enter_context(progress("frames", video.claimed or None))
             for pictures in stack.enter_context(closing(self._pictures(video, targets))):
                 for path, picture in pictures.items():
                     writers[path].write(picture)
                 count += 1
+                frames_done.advance()
         lost = f"{item}: {count} of {video.claimed} frames could be decoded and were written" if video.shortfall else ""
         return FileResult(item, tuple(targets), error=lost, frames=count, frames_claimed=video.claimed)
 
     def _pictures(self, video: Video, targets: Targets) -> Generator[dict[Path, Pixels]]:
         """Yield what is written of every frame, in order."""
         frames = map(self._writer.crop, video.frames)
+        if not self._steadied:
+            yield from self._each(frames, lambda prediction, frame: _drawn(prediction, frame, targets))
+            return
+        steady = SteadyMaps(self._steadied)
+        with closing(self._each(frames, lambda prediction, frame: (prediction, frame))) as pairs:
+            for prediction, frame in pairs:
+                yield _drawn(steady(prediction, frame), frame, targets)
+        if steady.cuts:
+            say(f"--stable: {steady.cuts} scene {'cut' if steady.cuts == 1 else 'cuts'}; each begins anew")
+
+    def _each(self, frames: Iterable[Pixels], work: Callable[[Prediction, Pixels], Result]) -> Generator[Result]:
+        """Yield ``work`` of the prediction of every frame and the frame, in order; several are worked on at once."""
         if self._predictor.overlaps:
             given, shown = tee(frames)
             for prediction, frame in zip(self._predictor.predict_all(given), shown, strict=False):  # one is asked first
-                yield _drawn(self._writer.metres(prediction), frame, targets)
+                yield work(self._writer.metres(prediction), frame)
             return
-
-        def work(pixels: Pixels) -> dict[Path, Pixels]:
-            return _drawn(self._writer.predicted(pixels), pixels, targets)
-
-        with closing(in_parallel(frames, work, workers=self._workers)) as futures:
+        with closing(
+            in_parallel(frames, lambda frame: work(self._writer.predicted(frame), frame), workers=self._workers)
+        ) as futures:
             for future in futures:
                 yield future.result()
 
