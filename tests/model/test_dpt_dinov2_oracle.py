@@ -8,15 +8,19 @@ import onnxruntime
 import pytest
 import torch
 import torch.nn.functional as F
+import transformers
+from safetensors.torch import load_file, save_file
 from support.dinov2 import dpt_on_dinov2, output
 from support.huggingface import distance, photograph
 from support.tiny import exported, tiny_model, tiny_spec
 
-from dpt_deploy.core.errors import BadFileError
+from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.model import fusion
 from dpt_deploy.model.build import build
+from dpt_deploy.model.checkpoints.huggingface import save_huggingface
 from dpt_deploy.model.checkpoints.load import load_weights
+from dpt_deploy.model.random_weights import random_model
 from dpt_deploy.model.rewrites.exact import deployable
 
 pytestmark = pytest.mark.needs("torch", "transformers", "onnxruntime")
@@ -73,6 +77,51 @@ def test_the_giant_has_gated_layers(tmp_path):
     theirs = dpt_on_dinov2(spec, swiglu=True)
     theirs.save_pretrained(tmp_path)
     assert gap(theirs, load_weights(spec, tmp_path)[0], 1, 56, 70) <= MAX_OF_RANGE
+
+
+@pytest.mark.parametrize("gated", [False, True])
+def test_a_folder_of_ours_loads_in_transformers_and_here(gated, tmp_path):
+    encoder = replace(SPEC.encoder, depth=7, feed_forward="swiglu" if gated else "gelu")
+    ours = random_model(replace(SPEC, encoder=encoder), seed=1)
+    save_huggingface(ours, tmp_path, image=load_recipe("dpt-dinov2-small-nyu").image)
+    theirs, loading = transformers.DPTForDepthEstimation.from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(loading[part] for part in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    for size in ((1, 70, 70), (2, 56, 98)):
+        assert gap(theirs.eval(), ours, *size) <= MAX_OF_RANGE
+    again, _ = load_weights(ours.spec, tmp_path)
+    assert again.spec == ours.spec
+    assert all(torch.equal(tensor, again.state_dict()[key]) for key, tensor in ours.state_dict().items())
+    photo = torch.full((3, 480, 500), 255, dtype=torch.uint8)
+    pixels = transformers.AutoImageProcessor.from_pretrained(tmp_path)(images=photo, return_tensors="pt")
+    assert pixels["pixel_values"].shape == (1, 3, 490, 504)  # padded, not resized
+
+
+def test_a_folder_of_ours_with_a_fault_is_seen(ours, tmp_path):
+    save_huggingface(ours, tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    for key, part in (("query", "key"), ("key", "query")):
+        name = "backbone.encoder.layer.1.attention.attention.{}.weight"
+        tensors[name.format(key)] = load_file(tmp_path / "model.safetensors")[name.format(part)].clone()
+    save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
+    theirs = transformers.DPTForDepthEstimation.from_pretrained(tmp_path).eval()
+    assert gap(theirs, ours, 1, 56, 98) > NOTICEABLE
+
+
+@pytest.mark.parametrize(
+    ("what", "changes", "encoder"),
+    [
+        ("registers", {}, {"registers": 4}),
+        ("norm of the taps", {}, {"tap_norm_eps": 1e-6}),
+        ("position rule 'offset'", {}, {"position_rule": "offset"}),
+        ("fusion of 16 channels", {"fusion_channels": 16}, {}),
+        ("read-out 'ignore'", {"readout": "ignore"}, {}),
+    ],
+)
+def test_what_transformers_cannot_express_is_refused(what, changes, encoder, tmp_path):
+    spec = replace(SPEC, encoder=replace(SPEC.encoder, **encoder), **changes)
+    with pytest.raises(UsageError, match=what):
+        save_huggingface(random_model(spec), tmp_path / "folder")
+    assert not (tmp_path / "folder").exists()
 
 
 def test_the_file_says_what_it_is(folder):

@@ -23,17 +23,23 @@ from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import ImageSpec, ModelSpec
 from dpt_deploy.model.checkpoints.read import STAGED, save_tensors
 from dpt_deploy.model.dpt import DPT
+from dpt_deploy.model.families.backbone_config import describe_dpt_on_dinov2
 from dpt_deploy.model.families.depth_anything import FOLDER as DEPTH_ANYTHING
 from dpt_deploy.model.families.dinov2_config import describe_depth_anything
-from dpt_deploy.model.families.family import Rule
+from dpt_deploy.model.families.dpt_dinov2 import FOLDER as DPT_ON_DINOV2
+from dpt_deploy.model.families.family import Family, Rule
 from dpt_deploy.model.families.huggingface import BY_TASK, IMAGE
 from dpt_deploy.model.families.huggingface_config import (
     BIT_STAGES,
     describe,
     describe_bit,
+    describe_padding_processor,
     describe_processor,
     last_block,
 )
+
+_IDENTITY = {"weight": torch.ones, "bias": torch.zeros}  # of a norm
+_PROJECTED = 256  # channels in front of the head's first convolution, fixed in the library
 
 
 def save_huggingface(model: DPT, folder: Path, *, image: ImageSpec | None = None) -> None:
@@ -41,12 +47,13 @@ def save_huggingface(model: DPT, folder: Path, *, image: ImageSpec | None = None
 
     The class is ``DPTForDepthEstimation``, ``DPTForSemanticSegmentation`` or ``DepthAnythingForDepthEstimation``. The
     last resizes positions by a rule of its own: a network from an original file gives the same depth there at the
-    training size, and slightly another one at other sizes.
+    training size, and slightly another one at other sizes. A depth head on DINOv2 is a ``DPTForDepthEstimation`` there,
+    whose map has 32 rows for each two rows of patches: the last resize, to the image, is left to the caller.
 
     The files are prepared in a private folder and then replace their namesakes together, ``config.json`` last: a
     failure leaves a former folder as it was. With ``image`` the folder also has a ``preprocessor_config.json``, so that
     pipelines run. For a DPT it stretches every photograph to one square, which is what the library's forward pass
-    takes.
+    takes. For a depth head on DINOv2 it pads, as the authors do.
 
     Parameters that Hugging Face's classes have and a DPT never uses are not part of this program's models; they are
     filled so that every key exists: the final ``layernorm`` and batch norms with the identity, the coarsest level's
@@ -56,7 +63,7 @@ def save_huggingface(model: DPT, folder: Path, *, image: ImageSpec | None = None
         UsageError: Hugging Face's DPT cannot express this network; the message says what it lacks.
         ResourceError: the folder is not writable, or the disk is full.
     """
-    contents = _depth_anything(model, image) if isinstance(model.spec.encoder, Dinov2Spec) else _dpt(model, image)
+    contents = _contents(model, image)
     with staged_files(folder, STAGED) as stage:
         names = ["model.safetensors"]
         save_tensors(contents.tensors, stage / names[0], {"format": "pt"})
@@ -75,6 +82,14 @@ class _Contents:
     tensors: dict[str, Tensor]
     config: dict[str, Any]
     preprocessor: dict[str, Any]
+
+
+def _contents(model: DPT, image: ImageSpec | None) -> _Contents:
+    if not isinstance(model.spec.encoder, Dinov2Spec):
+        return _dpt(model, image)
+    if model.spec.decoder == "dinov2":
+        return _dpt_on_dinov2(model, model.spec.encoder, image)
+    return _depth_anything(model, image)
 
 
 def _dpt(model: DPT, image: ImageSpec | None) -> _Contents:
@@ -98,13 +113,7 @@ def _depth_anything(model: DPT, image: ImageSpec | None) -> _Contents:
     obstacle = next((what for what, needed in checks.items() if needed), None)
     if obstacle or not isinstance(encoder, Dinov2Spec):
         raise _inexpressible("Depth Anything", obstacle, spec)
-    tensors = {
-        key: piece
-        for name, tensor in model.state_dict().items()
-        for key, piece in _pieces(_of_dinov2(name, gated=encoder.feed_forward == "swiglu"), tensor)
-    }
-    tensors |= _skips_of_the_coarsest(tensors)
-    tensors["backbone.embeddings.mask_token"] = torch.zeros(1, encoder.width)
+    tensors = _tensors_of_dinov2(model, encoder, DEPTH_ANYTHING)
     config = describe_depth_anything(spec, encoder) | {
         "architectures": ["DepthAnythingForDepthEstimation"],
         "dtype": "float32",
@@ -116,9 +125,43 @@ def _depth_anything(model: DPT, image: ImageSpec | None) -> _Contents:
     return _Contents(tensors, config, preprocessor)
 
 
-def _of_dinov2(name: str, *, gated: bool) -> list[tuple[str, Rule]]:
+def _dpt_on_dinov2(model: DPT, encoder: Dinov2Spec, image: ImageSpec | None) -> _Contents:
+    spec = model.spec
+    checks = {
+        f"read-out {spec.readout!r}": spec.readout != "project",
+        "registers": encoder.registers > 0,
+        "norm of the taps": encoder.tap_norm_eps > 0,
+        "position rule 'offset'": encoder.position_rule != "size",
+        f"activation {spec.activation!r}": spec.activation != "relu",
+        f"fusion of {spec.fusion_channels} channels in front of its 256": spec.fusion_channels != _PROJECTED,
+        f"task {spec.task!r}": spec.task != "depth",
+    }
+    obstacle = next((what for what, needed in checks.items() if needed), None)
+    if obstacle:
+        raise _inexpressible("DPT on DINOv2", obstacle, spec)
+    tensors = _tensors_of_dinov2(model, encoder, DPT_ON_DINOV2)
+    tensors |= {f"backbone.layernorm.{leaf}": make(encoder.width) for leaf, make in _IDENTITY.items()}
+    config = describe_dpt_on_dinov2(spec, encoder) | {"architectures": ["DPTForDepthEstimation"], "dtype": "float32"}
+    preprocessor = {} if image is None else describe_padding_processor(image, multiple=encoder.patch)
+    return _Contents(tensors, config, preprocessor)
+
+
+def _tensors_of_dinov2(model: DPT, encoder: Dinov2Spec, family: Family) -> dict[str, Tensor]:
+    """The tensors of ``model`` in the layout of ``family``, with neutral ones for keys of it that are never used."""
+    gated = encoder.feed_forward == "swiglu"
+    tensors = {
+        key: piece
+        for name, tensor in model.state_dict().items()
+        for key, piece in _pieces(_of_dinov2(name, family, gated=gated), tensor)
+    }
+    tensors |= _skips_of_the_coarsest(tensors)
+    tensors["backbone.embeddings.mask_token"] = torch.zeros(1, encoder.width)
+    return tensors
+
+
+def _of_dinov2(name: str, family: Family, *, gated: bool) -> list[tuple[str, Rule]]:
     """The library's keys of one parameter: a rule for a part of a block comes before the rule for the rest of it."""
-    found = [(key, rule) for key, rule in DEPTH_ANYTHING.sources(name) if gated or ".mlp.weights_" not in key]
+    found = [(key, rule) for key, rule in family.sources(name) if gated or ".mlp.weights_" not in key]
     return [pair for pair in found if not pair[1].theirs.endswith(".{n}.{x}")] or found
 
 
@@ -170,7 +213,7 @@ def _pieces(sources: list[tuple[str, Rule]], tensor: Tensor) -> list[tuple[str, 
 
 def _dead_parameters(spec: ModelSpec, width: int, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Neutral values under the keys that only Hugging Face's classes have."""
-    dead = {"dpt.layernorm.weight": torch.ones(width), "dpt.layernorm.bias": torch.zeros(width)}
+    dead = {f"dpt.layernorm.{leaf}": make(width) for leaf, make in _IDENTITY.items()}
     dead |= _skips_of_the_coarsest(tensors)
     if spec.task == "segmentation":
         heads = {key: tensor for key, tensor in tensors.items() if key.startswith("head.")}

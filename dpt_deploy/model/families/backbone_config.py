@@ -16,7 +16,7 @@ from dpt_deploy.core.encoders.swin import PATCH
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.spec import ModelSpec
 from dpt_deploy.model.decoders import form_of
-from dpt_deploy.model.families.dinov2_config import adapted_encoder
+from dpt_deploy.model.families.dinov2_config import adapted_encoder, describe_dinov2, whole
 from dpt_deploy.model.families.huggingface_config import (
     DEFAULTS,
     HINT,
@@ -114,6 +114,13 @@ def adapt_to_backbone(spec: ModelSpec, config: Mapping[str, Any], source: Path) 
     blocks = max([0, *integers(written["num_hidden_layers"])])
     epsilon = epsilon_of(written["layer_norm_eps"], source)
     return replace(spec, encoder=replace(encoder, norm_eps=epsilon, depth=max(encoder.depth, blocks)))
+
+
+def describe_dpt_on_dinov2(spec: ModelSpec, encoder: Dinov2Spec) -> dict[str, Any]:
+    """The ``config.json`` of ``spec``, a depth head on the DINOv2 ``encoder``, with the blocks up to the last tap."""
+    described = _decoder(spec, _DECODER + _TOKENS)
+    described["reassemble_factors"] = [whole(factor) for factor in described["reassemble_factors"]]
+    return {"model_type": "dpt", **described, "backbone_config": describe_dinov2(spec, encoder)}
 
 
 def _decoder(spec: ModelSpec, keys: tuple[str, ...]) -> dict[str, Any]:

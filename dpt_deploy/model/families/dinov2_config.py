@@ -62,17 +62,22 @@ _DINOV2_DEFAULTS: dict[str, Any] = {
 
 def describe_depth_anything(spec: ModelSpec, encoder: Dinov2Spec) -> dict[str, Any]:
     """The ``config.json`` of ``spec``, whose encoder is ``encoder``, with the blocks up to the last tap."""
-    backbone = _dinov2(spec, encoder) | {
+    described = _described(spec, encoder)
+    described["reassemble_factors"] = [whole(factor) for factor in described["reassemble_factors"]]
+    backbone = describe_dinov2(spec, encoder)
+    return {**described, "max_depth": whole(described["max_depth"]), "backbone_config": backbone}
+
+
+def describe_dinov2(spec: ModelSpec, encoder: Dinov2Spec) -> dict[str, Any]:
+    """The ``backbone_config`` of ``encoder``, which is that of ``spec``, with the blocks up to the last tap."""
+    return _dinov2(spec, encoder) | {
         "image_size": encoder.grid * encoder.patch,
         "layer_norm_eps": encoder.norm_eps,
         "num_hidden_layers": last_block(spec) + 1,
     }
-    described = _described(spec, encoder)
-    described["reassemble_factors"] = [_whole(factor) for factor in described["reassemble_factors"]]
-    return {**described, "max_depth": _whole(described["max_depth"]), "backbone_config": backbone}
 
 
-def _whole(number: float) -> float:
+def whole(number: float) -> float:
     """An integer where that is exact: the library takes nothing else for kernels and limits."""
     return int(number) if number == int(number) else number
 
@@ -163,7 +168,7 @@ def _dinov2(spec: ModelSpec, encoder: Dinov2Spec) -> dict[str, Any]:
 def _dinov2_as_used(config: Mapping[str, Any]) -> dict[str, Any]:
     """The entries that change the encoder, as ``transformers`` uses them: SwiGLU has its own activation."""
     side, patch = square(config["image_size"]), square(config["patch_size"])
-    whole = isinstance(side, int) and isinstance(patch, int) and patch > 0
+    fits = isinstance(side, int) and isinstance(patch, int) and patch > 0
     gated = bool(config["use_swiglu_ffn"])
     features = config["out_features"]
     if features is None:
@@ -176,7 +181,7 @@ def _dinov2_as_used(config: Mapping[str, Any]) -> dict[str, Any]:
         **{key: bool(config[key]) for key in ("qkv_bias", "apply_layernorm", "reshape_hidden_states")},
         "hidden_act": "gelu" if gated or config["hidden_act"] == "gelu_python" else config["hidden_act"],
         "use_swiglu_ffn": gated,
-        "image_size": side // patch if whole else side,
+        "image_size": side // patch if fits else side,
         "patch_size": patch,
         "out_features": listed(features),
     }

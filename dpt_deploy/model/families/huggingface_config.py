@@ -169,6 +169,14 @@ def describe_processor(image: ImageSpec, size: Size, *, keep_aspect: bool, multi
     }
 
 
+def describe_padding_processor(image: ImageSpec, *, multiple: int) -> dict[str, Any]:
+    """The ``preprocessor_config.json`` that pads photographs to the next ``multiple`` in place of resizing them."""
+    resizing = ("size", "keep_aspect_ratio", "ensure_multiple_of", "resample")
+    described = describe_processor(image, Size(image.height, image.width), keep_aspect=True, multiple=multiple)
+    kept = {key: value for key, value in described.items() if key not in resizing}
+    return {**kept, "do_resize": False, "do_pad": True, "size_divisor": multiple}
+
+
 def describe_bit(encoder: HybridSpec) -> dict[str, Any]:
     """The keys of the hybrid's ``backbone_config``."""
     return {
