@@ -134,8 +134,8 @@ def load_recipe(
     table, source = _load_merged(str(name), seen=())
     if model:
         table = _merge(table, {"model": model})
-    changes = table.pop("segmentation", None)
-    segmentation = None if changes is None else _build(Segmentation, changes, source, "segmentation")
+    changes = table.pop("segmentation", False)  # false: also of a recipe whose base has the table
+    segmentation = None if changes is False else _build(Segmentation, changes, source, "segmentation")
     recipe = _recipe_from_table(table, source).for_task(task, segmentation)
     if classes is None:
         return recipe

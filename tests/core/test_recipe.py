@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dpt_deploy.core.errors import BadFileError, UsageError
-from dpt_deploy.core.recipe import load_recipe, zoo_names
+from dpt_deploy.core.recipe import list_models, load_recipe, zoo_names
 from dpt_deploy.core.size import Size, parse_sizes
 from dpt_deploy.core.task import tasks_of
 
@@ -94,6 +94,23 @@ def test_an_unknown_name_gets_the_similar_ones_and_the_list(name, similar):
     assert similar in caught.value.hint
     assert ("did you mean" in caught.value.hint) == bool(similar)
     assert "`dpt-deploy models`" in caught.value.hint
+
+
+def test_a_recipe_can_drop_the_segmentation_of_its_base():
+    assert "da2-small" in list_models("segmentation")
+    for name in ("dpt-dinov2-small-nyu", "dpt-dinov2-giant-kitti"):
+        assert name not in list_models("segmentation")
+        for task in ("segmentation", "both"):
+            with pytest.raises(UsageError, match=f"describes a depth model, not {task}"):
+                load_recipe(name, task=task)
+
+
+@pytest.mark.parametrize("value", ["true", "0", "[]"])
+def test_a_segmentation_that_is_no_table_is_refused(value, tmp_path):
+    path = tmp_path / "odd.toml"
+    path.write_text(f'base = "da2-small"\nsegmentation = {value}\n')
+    with pytest.raises(BadFileError, match="segmentation is"):
+        load_recipe(path)
 
 
 def test_depth_alone_leaves_the_sky_out():

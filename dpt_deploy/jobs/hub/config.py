@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from dpt_deploy.artifact.sidecar import Sidecar
-from dpt_deploy.core.encoders import TransformerSpec
+from dpt_deploy.core.encoders import Dinov2Spec, TransformerSpec
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.size import Size
+from dpt_deploy.core.spec import ModelSpec
 from dpt_deploy.jobs.hub.layout import HubFile
+from dpt_deploy.model.families.backbone_config import describe_dpt_on_dinov2
+from dpt_deploy.model.families.dinov2_config import describe_depth_anything
 from dpt_deploy.model.families.huggingface_config import describe, describe_processor
 
+_HEAD = ("depth_estimation_type", "max_depth")
 KEY = "dpt_deploy"  # our own facts in config.json
 
 
@@ -24,12 +28,11 @@ def model_config(files: Sequence[HubFile]) -> dict[str, Any]:
     """
     sidecar = files[0].artifact.sidecar
     model, depth = sidecar.model, sidecar.model.task == "depth"
-    config: dict[str, Any] = {}
-    if isinstance(model.encoder, TransformerSpec) and model.decoder == "dpt":
-        config = describe(model, model.encoder)
-    config |= {
-        "model_type": "dpt" if depth else "segformer",
-        "architectures": ["DPTForDepthEstimation" if depth else "DPTForSemanticSegmentation"],
+    anything = depth and isinstance(model.encoder, Dinov2Spec) and model.decoder == "dpt"
+    architecture = "DepthAnythingForDepthEstimation" if anything else "DPTForDepthEstimation"
+    config = _described(model) | {
+        "model_type": "segformer" if not depth else "depth_anything" if anything else "dpt",
+        "architectures": [architecture if depth else "DPTForSemanticSegmentation"],
         "image_size": sidecar.image.height,
     }
     if model.num_classes:
@@ -43,6 +46,20 @@ def model_config(files: Sequence[HubFile]) -> dict[str, Any]:
         "files": {file.dtype: f"onnx/{file.name}" for file in files},
     }
     return config
+
+
+def _described(model: ModelSpec) -> dict[str, Any]:
+    """The library's own entries for the network; none where it has no such network."""
+    encoder = model.encoder
+    if isinstance(encoder, TransformerSpec) and model.decoder == "dpt":
+        return describe(model, encoder)
+    if not isinstance(encoder, Dinov2Spec) or model.task != "depth":
+        return {}
+    if model.decoder == "dinov2":
+        return describe_dpt_on_dinov2(model, encoder)
+    config = describe_depth_anything(model, encoder)
+    left_out = _HEAD if model.activation == "exp" else ()  # Depth Anything 3: the library has no such head
+    return {key: value for key, value in config.items() if key not in left_out}
 
 
 def preprocessor_config(sidecar: Sidecar) -> dict[str, Any]:

@@ -15,6 +15,8 @@ FOREIGN = (
     ("camera_token", "an any-view network of Depth Anything 3 (DA3MONO and DA3METRIC are others)"),  # by source
     ("motion_modules.", "Video Depth Anything, whose head attends to other frames"),  # by source
     ("decode_head.", "a segmentation or depth head of MMSegmentation, as the DINOv2 depthers have"),  # by source
+    ("normals_head.", "TIPSv2-DPT: a TIPS encoder, and heads of depth bins, normals and classes"),  # by source
+    ("decoder.project.", "TIPSv2-DPT: a TIPS encoder, and heads of depth bins, normals and classes"),
     ("head.conv_depth.", "CHMv2: a DINOv3 encoder and a head of depth bins"),
     ("glpn.encoder.", "GLPN: a SegFormer encoder with a decoder of its own"),
 )

@@ -73,6 +73,49 @@ def test_its_documents_say_what_the_sidecars_say(folder):
     assert processor["ensure_multiple_of"] == sidecar.shapes.stride
 
 
+DINOV2 = {
+    "tiny-dinov2": ("depth_anything", "DepthAnythingForDepthEstimation", "relative"),
+    "tiny-dpt-dinov2": ("dpt", "DPTForDepthEstimation", None),
+}
+
+
+@pytest.fixture(scope="module")
+def dinov2_folders(tmp_path_factory):
+    out = tmp_path_factory.mktemp("hub")
+    return {name: write_hub_folder([exported(name).path], out / name) for name in DINOV2}
+
+
+@pytest.mark.parametrize("name", DINOV2)
+def test_dinov2_has_the_class_that_the_libraries_have_for_it(name, dinov2_folders):
+    config = document(dinov2_folders[name], "config.json")
+    found = (config["model_type"], config["architectures"][0], config.get("depth_estimation_type"))
+    assert found == DINOV2[name]
+    backbone, model = config["backbone_config"], exported(name).sidecar.model
+    assert (backbone["model_type"], backbone["hidden_size"]) == ("dinov2", model.encoder.width)
+    assert config["neck_hidden_sizes"] == list(model.reassemble_channels)
+    processor = document(dinov2_folders[name], "preprocessor_config.json")
+    assert (processor["ensure_multiple_of"], processor["keep_aspect_ratio"]) == (14, True)
+
+
+@pytest.mark.parametrize("name", DINOV2)
+def test_the_pipeline_runs_dinov2(name, dinov2_folders, tmp_path):
+    image, expected = golden(exported(name))
+    found = in_pipeline(dinov2_folders[name], "depth-estimation", image, tmp_path)
+    assert found["dims"] == list(expected.shape)
+    error = np.abs(np.reshape(found["values"], expected.shape) - expected).max() / np.ptp(expected)
+    assert error < 1e-3
+
+
+def test_depth_anything_3_is_one_without_its_type_of_head(tmp_path):
+    source = exported("tiny-dinov2")
+    model = replace(source.sidecar.model, activation="exp", quantity="relative depth")
+    outputs = (replace(source.sidecar.outputs[0], task="relative-depth"),)
+    path = changed(source, tmp_path / "third", model=model, outputs=outputs)
+    config = document(write_hub_folder([path], tmp_path / "hub"), "config.json")
+    assert (config["model_type"], config["dpt_deploy"]["quantity"]) == ("depth_anything", "relative depth")
+    assert not {"depth_estimation_type", "max_depth"} & config.keys()
+
+
 def test_the_card_names_quantity_parity_and_random_weights(folder):
     card = (folder / "README.md").read_text()
     cases = open_artifact(folder / "onnx/model.onnx").sidecar.parity.cases

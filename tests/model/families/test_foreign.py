@@ -16,6 +16,7 @@ FOREIGN_KEYS = {
     "model.backbone.pretrained.camera_token": "any-view",
     "head.motion_modules.0.temporal_transformer.proj_in.weight": "Video Depth Anything",
     "decode_head.conv_depth.weight": "MMSegmentation",
+    "normals_head.reassemble.readout_projects.0.weight": "TIPSv2-DPT",
 }
 
 
@@ -44,6 +45,7 @@ HUGGING_FACE = {
     ),
     "GLPN": lambda hf: hf.GLPNForDepthEstimation(hf.GLPNConfig(depths=[1, 1, 1, 1])),
     "CHMv2": lambda hf: hf.CHMv2ForDepthEstimation(hf.CHMv2Config()),
+    "TIPSv2-DPT": lambda hf: hf.Tipsv2DptForDepthEstimation(hf.Tipsv2DptConfig()),
 }
 
 
