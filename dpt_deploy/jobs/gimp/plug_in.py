@@ -39,8 +39,8 @@ def install_plug_in(gimp: Gimp, *, library: Path | None = None) -> Path:
         BadFileError: ``library`` is no file.
         ResourceError: the compiler fails, or the folder cannot be written.
     """
-    if not gimp.series == "2.10":
-        raise UsageError(f"there is no plug-in for GIMP {gimp.series}", hint="expected GIMP 2.10")
+    if not (gimp.is_third or gimp.series == "2.10"):
+        raise UsageError(f"there is no plug-in for GIMP {gimp.series}", hint="expected GIMP 2.10, 3.0 or later")
     found = _library(library)
     if not _SOURCES.is_dir():
         raise UsageError(
@@ -49,8 +49,12 @@ def install_plug_in(gimp: Gimp, *, library: Path | None = None) -> Path:
         )
     check_place(gimp.place, "our plug-in", is_kind=lambda folder: installed_version(folder) is not None, force=True)
     with replaced_folder(gimp.place) as new:
-        say(f"compiling the plug-in for GIMP {gimp.series}")
-        _compile(new / PLUG_IN)
+        if gimp.is_third:
+            script = shutil.copyfile(_SOURCES / f"{PLUG_IN}.py", new / f"{PLUG_IN}.py")
+            script.chmod(0o755)
+        else:
+            say(f"compiling the plug-in for GIMP {gimp.series}")
+            _compile(new / PLUG_IN)
         if found is not None:
             shutil.copyfile(found, new / _SONAME)
         record = {KEY: 1, "version": version("dpt-deploy"), "gimp": gimp.series}

@@ -102,6 +102,14 @@ def test_the_library_of_the_system_is_not_copied(tools, gimp, monkeypatch):
     assert {path.name for path in gimp.place.iterdir()} == {"dpt-depth", "dpt-deploy.json"}
 
 
+def test_a_third_gimp_gets_the_script_and_needs_no_compiler(tools, library, tmp_path):
+    (tools / "gimptool-2.0").unlink()
+    third = Gimp("3.2", tmp_path / "third")
+    install_plug_in(third, library=library)
+    assert {path.name for path in third.place.iterdir()} == {"dpt-depth.py", "libdpt.so.0", "dpt-deploy.json"}
+    assert (third.place / "dpt-depth.py").stat().st_mode & 0o111 == 0o111
+
+
 def test_without_sources_or_for_another_gimp_it_is_refused(tools, library, gimp, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match=r"no plug-in for GIMP 2\.8"):
         install_plug_in(Gimp("2.8", tmp_path), library=library)
