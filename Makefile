@@ -46,7 +46,7 @@ setup: ## prepare .venv/ with the tested set of packages
 	  $(RUN) -m pip install -r '$(LOCK)'; \
 	  $(RUN) -m pip install --no-deps --no-build-isolation -e .; \
 	else \
-	  $(RUN) -m pip install -e '.[all,openvino,oracle,rtx,ros]' --group dev -c constraints.txt; \
+	  $(RUN) -m pip install -e '.[all,openvino,oracle,rtx,ros,polygraphy]' --group dev -c constraints.txt; \
 	fi; \
 	echo "$$wanted" > $(STAMP)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "pylock.toml"
-WHAT = [".[all,openvino,oracle,rtx,ros]", "--group", "dev", "-c", "constraints.txt"]
+WHAT = [".[all,openvino,oracle,rtx,ros,polygraphy]", "--group", "dev", "-c", "constraints.txt"]
 PACKAGE = "[[packages]]\n"
 SCOPE = """\
 requires-python = "==3.11.*"

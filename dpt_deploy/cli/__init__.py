@@ -45,6 +45,7 @@ COMMANDS = {
         "diagnose",
         "Find precision problems in a 16- or 8-bit model and the nodes to keep in higher precision.",
     ),
+    "repro": ("defects.repro", "Write a folder for a report of a defect to the makers of an engine."),
     "models": ("models", "List the networks: what each returns, its size, and the licence and place of its weights."),
     "doctor": ("doctor", "Show what works on this machine and what is missing."),
     "convert": ("convert", "Save a checkpoint in another layout."),

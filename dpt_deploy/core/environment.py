@@ -16,7 +16,7 @@ from pathlib import Path
 # Modules of TensorRT and their names, in order of preference. A distribution has the name of its module, with hyphens.
 LIBRARIES = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
 # Requirements that print, draw or read data sets, and so change no number.
-_NOT_RECORDED = {"click", "rich", "matplotlib", "h5py", "cuda-core", "pycuda", "ray"}
+_NOT_RECORDED = {"click", "rich", "matplotlib", "h5py", "cuda-core", "pycuda", "ray", "polygraphy"}
 
 
 def installed(package: str) -> str | None:

@@ -35,6 +35,7 @@ EXTRA_OF = {
     "cuda": "trt",
     "tritonclient": "serve",
     "rosbags": "ros",
+    "polygraphy": "polygraphy",
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import onnx
@@ -35,15 +35,17 @@ def _computed(model: ModelProto, kinds: tuple[int, ...]) -> list[str]:
     return [name for name in names if types[name] in kinds]
 
 
-def mark_outputs(path: Path, names: Sequence[str], target: Path) -> None:
-    """Write to ``target`` the graph of ``path`` with ``names`` (float32 tensors) as its outputs, weights left in place.
+def mark_outputs(path: Path, names: Sequence[str], target: Path, types: Mapping[str, int] | None = None) -> None:
+    """Write to ``target`` the graph of ``path`` with ``names`` as its outputs, weights left in place.
 
-    Weights inside the file are copied. External data is referred to by name: its file must be next to ``target``.
+    ``types`` are the element types of those that are not float32. Weights inside the file are copied. External data is
+    referred to by name: its file must be next to ``target``.
     """
     model = onnx.load(path, load_external_data=False)
     have = {output.name: output for output in model.graph.output}
     del model.graph.output[:]
     model.graph.output.extend(
-        have.get(name) or helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names
+        have.get(name) or helper.make_tensor_value_info(name, (types or {}).get(name, TensorProto.FLOAT), None)
+        for name in names
     )
     onnx.save(model, target)

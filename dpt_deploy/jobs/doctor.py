@@ -22,6 +22,7 @@ _CAPABILITIES = (
     ("time the plain Hugging Face export", ("transformers",), "oracle"),
     ("run archives on a cluster", ("ray", "pyarrow"), "ray"),
     ("run bags of ROS 1 and ROS 2", ("rosbags",), "ros"),
+    ("write folders for reports of defects", ("polygraphy",), "polygraphy"),
     ("sign artefacts and check signatures", ("model_signing",), "sign"),
     ("build engines without a GPU (TensorRT-RTX)", ("tensorrt_rtx",), "rtx"),
 )

@@ -26,7 +26,7 @@ LEAVES = re.compile(
     r"|dpt_deploy\.jobs\.verify\.(variants|type_loss|locate|pytorch|diagnose|served)"
     r"|dpt_deploy\.jobs\.predict\.(files|targets|images|archive\.(archive|worker)|ros\.\w+)"
     r"|dpt_deploy\.jobs\.attack\.(attack|methods|objectives)"
-    r"|dpt_deploy\.jobs\.(batch\.\w+|serve\.(check|config|image_model|repository))"
+    r"|dpt_deploy\.jobs\.(batch\.\w+|repro\.\w+|serve\.(check|config|image_model|repository))"
 )
 
 IMPORT_EVERYTHING = """

@@ -56,7 +56,7 @@ def test_setup_installs_the_locked_set_with_everything(make):
 def test_where_the_lock_does_not_hold_the_tested_versions_are_installed(make, how):
     code, _, asked = make("setup", *filter(None, [how.get("lock")]), elsewhere=how.get("elsewhere", 0))
     assert code == 0
-    assert "-m pip install -e .[all,openvino,oracle,rtx,ros] --group dev -c constraints.txt" in asked
+    assert "-m pip install -e .[all,openvino,oracle,rtx,ros,polygraphy] --group dev -c constraints.txt" in asked
     assert "pylock" not in asked
 
 

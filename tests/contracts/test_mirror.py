@@ -67,6 +67,8 @@ TESTED_IN = {
     "jobs/hub/test_repository.py": "artifact/folders jobs/hub/card jobs/hub/config jobs/hub/layout",
     "jobs/gimp/test_plug_in.py": "cli/pages/gimp",
     "jobs/web/test_site.py": "cli/pages/web jobs/web/server jobs/web/vendor",
+    "jobs/repro/test_repro.py": "cli/defects/repro data/repro/check graph/pieces jobs/repro/engines jobs/repro/folder "
+    "jobs/repro/search jobs/repro/texts",
     "jobs/serve/test_check.py": "cli/serve_repo jobs/serve/repository",
     "jobs/attack/test_attack.py": "cli/robustness/attack jobs/attack/pictures jobs/attack/request "
     "report/robustness/attack_files",

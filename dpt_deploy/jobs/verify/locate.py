@@ -46,13 +46,10 @@ def locate_divergence(
     rewriting = _rewriting_error(module, rewritten, artifact, images, tolerance)
     if rewriting:
         return rewriting
-    modules = dict(rewritten.named_modules())
-    tensors = {tensor: tensor for tensor in tensor_names(artifact.path) if tensor in modules}
-    if len(artifact.sidecar.outputs) == 1 and output.kind.compare == "range":  # else the network returns another thing
-        tensors[_ROOT] = output.name
+    tensors = matching_tensors(artifact, rewritten, output)
 
     def probe(chunk: Sequence[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        reference = _module_outputs(rewritten, reference_input(artifact.sidecar, images), chunk)
+        reference = module_outputs(rewritten, reference_input(artifact.sidecar, images), chunk)
         wanted = [tensors[name] for name in reference]
         candidate = _graph_tensors(artifact, model_inputs(artifact.sidecar, images), wanted)
         same = {name: (candidate[tensors[name]], reference[name]) for name in reference}
@@ -64,6 +61,15 @@ def locate_divergence(
     return replace(found, tensor=tensors[found.tensor], last_good=tensors[found.last_good] if found.last_good else None)
 
 
+def matching_tensors(artifact: Artifact, rewritten: DPT, output: OutputRecord) -> dict[str, str]:
+    """Modules of the network whose output is a tensor of the graph, in execution order, and the name of that tensor."""
+    modules = dict(rewritten.named_modules())
+    tensors = {tensor: tensor for tensor in tensor_names(artifact.path) if tensor in modules}
+    if len(artifact.sidecar.outputs) == 1 and output.kind.compare == "range":  # else the network returns another thing
+        tensors[_ROOT] = output.name
+    return tensors
+
+
 def _rewriting_error(
     module: DPT, rewritten: DPT, artifact: Artifact, images: np.ndarray, tolerance: Tolerance
 ) -> Divergence | None:
@@ -72,7 +78,7 @@ def _rewriting_error(
     inputs = reference_input(artifact.sidecar, images)
 
     def probe(chunk: Sequence[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        before, after = _module_outputs(module, inputs, chunk), _module_outputs(rewritten, inputs, chunk)
+        before, after = module_outputs(module, inputs, chunk), module_outputs(rewritten, inputs, chunk)
         empty = np.zeros(1)
         return {name: (after.get(name, empty), before.get(name, empty)) for name in chunk}
 
@@ -80,7 +86,7 @@ def _rewriting_error(
     return None if found is None else Divergence(f"{found.tensor} (rewritten)", found.max, found.mean, found.last_good)
 
 
-def _module_outputs(module: DPT, inputs: Values, names: Sequence[str]) -> Values:
+def module_outputs(module: DPT, inputs: Values, names: Sequence[str]) -> Values:
     """Outputs of the named sub-modules in one forward pass.
 
     The last of several tensors counts, as in the graph; modules that return no tensor are left out.

@@ -1,0 +1,1 @@
+"""Folders for reports of defects to the makers of an engine."""
