@@ -20,6 +20,7 @@ ROOT = Path(__file__).parent
 TINY = ROOT / "tests/support/recipes/tiny-vit.toml"
 SERVER = ["nvidia-pytriton==0.7.0", "numpy<2", "onnxruntime>=1.30", "click>=8.1", "rich>=13", "pillow>=12.3"]
 SERVER_IMAGES = "opencv-python-headless>=4.13.0.90"  # it asks for NumPy 2, and works with NumPy 1
+OPTIMUM = ["optimum-onnx==0.1.0", "optimum==2.1.0"]  # without what they ask for: it would bring another PyTorch
 TEST_TOOLS = ["pytest>=8", "pytest-xdist>=3.6", "scikit-image>=0.24"]
 # One single-threaded process per core: most of the time goes into building small graphs, which threads cannot speed up.
 WORKERS = os.environ.get("DPT_TEST_WORKERS", "2")
@@ -242,6 +243,16 @@ def serve(session):
         return
     chosen = session.posargs or ["tests/serving", "tests/jobs/serve", "tests/runtime/test_served.py"]
     session.run(python, "-m", "pytest", "-q", "-n0", "--require", "tritonclient", *chosen, external=True)
+
+
+@nox.session(venv_backend="none")
+def optimum(session):
+    """Folders in the hub's layout in Optimum, which asks for transformers 4, on top of the packages that run nox."""
+    python = _environment(session, "optimum", "transformers==4.57.6")
+    session.run(python, "-m", "pip", "install", "--quiet", "--no-deps", *OPTIMUM, external=True)
+    (_packages(python) / "dpt-deploy-tests.pth").write_text(f"{_packages(sys.executable)}\n")
+    tests = ["-n0", "--require", "optimum", "tests/jobs/hub/test_optimum.py"]
+    session.run(python, "-m", "pytest", "-q", *tests, external=True)
 
 
 @nox.session(venv_backend="none")

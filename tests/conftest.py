@@ -51,6 +51,10 @@ def _no_compiler() -> str:
     return "" if shutil.which("cmake") or find_spec("cmake") else "no cmake: pip install --group dev"
 
 
+def _no_optimum() -> str:
+    return "" if find_spec("optimum") else "the module optimum is not installed: nox -s optimum installs it"
+
+
 def _no_module(name: str) -> str:
     return "" if find_spec(name) else f"the module {name} is not installed: pip install -e '.[{EXTRAS[name]}]'"
 
@@ -58,7 +62,7 @@ def _no_module(name: str) -> str:
 @cache
 def missing(need: str) -> str:
     """Why ``need`` is not there; empty when it is."""
-    special = {"gpu": _no_gpu, "git": _no_git, "compiler": _no_compiler}
+    special = {"gpu": _no_gpu, "git": _no_git, "compiler": _no_compiler, "optimum": _no_optimum}
     if need not in special and need not in EXTRAS:
         raise pytest.UsageError(f"unknown need {need!r}; known: {', '.join(sorted({*special, *EXTRAS}))}")
     return special[need]() if need in special else _no_module(need)

@@ -124,6 +124,7 @@ TESTED_IN = {
 # Test files that test no single module, with what they test instead.
 WITHOUT_A_MODULE = {
     "cli/test_cli.py": "every command's help, options and exit codes",
+    "jobs/hub/test_optimum.py": "the hub's layout in another library",
     "jobs/web/test_imaging_js.py": "the arithmetic of the page, in JavaScript",
     "jobs/web/test_page.py": "the page in a browser: relief, points, camera, WebGPU",
     "jobs/web/test_points_js.py": "the page's points in space, in JavaScript",
