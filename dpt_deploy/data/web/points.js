@@ -54,14 +54,14 @@ function assumedDepth(values, quantity, ratio) {
  * by more than `edge` x the nearer of both. An edge of 0 keeps all jumps.
  */
 export function keptPixels(depth, { height, width }, edge) {
-  const fine = depth.map((value) => (value > 0 && value < Infinity ? value : Infinity));
-  const kept = Uint8Array.from(fine, (value) => Number(value < Infinity));
+  const fine = depth.map((value) => (value > 0 ? value : Infinity));
+  const kept = new Uint8Array(fine.length);
+  for (let i = 0; i < kept.length; i++) kept[i] = fine[i] < Infinity ? 1 : 0;
   if (!edge) return kept;
   const share = single(edge);
   const compare = (one, other) => {
-    if (single(Math.abs(fine[one] - fine[other])) > single(share * Math.min(fine[one], fine[other]))) {
-      kept[one] = kept[other] = 0;
-    }
+    const [a, b] = [fine[one], fine[other]];
+    if (single(Math.abs(a - b)) > single(share * (a < b ? a : b))) kept[one] = kept[other] = 0;
   };
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
@@ -82,7 +82,10 @@ export function backProject(depth, { height, width }, { focal, cx, cy }, stride)
     for (let column = 0; column < columns; column++) {
       const z = depth[row * stride * width + column * stride];
       const across = single((column * stride - cx) / focal);
-      points.set([across * z, down * z, z], 3 * (row * columns + column));
+      const i = 3 * (row * columns + column);
+      points[i] = across * z;
+      points[i + 1] = down * z;
+      points[i + 2] = z;
     }
   }
   return { points, rows, columns };

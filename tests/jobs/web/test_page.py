@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from jobs.web.test_points_js import same
 from support.mean_depth import depth_artifact
+from support.tiny import exported
 from support.web_page import click, give_photo, is_hidden, open_page, read_pfm, saved, screen, text_of
 
 from dpt_deploy import load
@@ -70,8 +71,8 @@ def test_the_front_of_the_relief_is_the_photo_without_the_jump(relief, photo):
     assert difference(kept[20:-20, middle - 2 : middle + 2], ground) > 20
 
 
-def press(page, key):
-    page.call("Input.dispatchKeyEvent", type="keyDown", key=key)
+def press(page, key, **more):
+    page.call("Input.dispatchKeyEvent", type="keyDown", key=key, **more)
     page.call("Input.dispatchKeyEvent", type="keyUp", key=key)
 
 
@@ -135,6 +136,28 @@ def test_nothing_is_wider_than_the_screen(width, relief):
     assert sizes[0] <= sizes[1] <= width
 
 
+def test_the_page_is_dark_where_the_system_is(page):
+    levels = {}
+    for scheme in ("light", "dark"):
+        page.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        levels[scheme] = np.median(screen(page, "times"))
+    page.call("Emulation.setEmulatedMedia", features=[])
+    assert levels["dark"] < 50 < 200 < levels["light"]
+
+
+def test_every_control_is_reached_by_tab_and_a_key_opens_the_relief(page):
+    page.evaluate("document.activeElement.blur(); document.body.focus(); 0")
+    reached = []
+    for _ in range(16):
+        press(page, "Tab", code="Tab", windowsVirtualKeyCode=9)
+        reached.append(page.evaluate("document.activeElement.id"))
+    assert {"choose", "camera", "model", "size", "split", "turn", "ply", "degrees", "stride"} <= set(reached)
+    page.evaluate("turn.focus()")
+    press(page, "Enter", code="Enter", windowsVirtualKeyCode=13, text="\r")
+    assert page.evaluate("document.activeElement.id") == "relief"
+    click(page, "turn")
+
+
 @pytest.mark.parametrize(("degrees", "stride"), [(65, 1), (40.5, 3)])
 def test_the_file_of_points_is_that_of_run(degrees, stride, page, model, photo, tmp_path):
     page.evaluate(
@@ -189,6 +212,17 @@ def test_a_refused_camera_is_a_clear_message(page):
     click(page, "camera")
     page.wait_for("document.getElementById('status').innerText.includes('does not allow the camera')")
     assert is_hidden(page, "video")
+
+
+def test_a_photo_is_dropped_and_a_map_of_classes_has_no_relief(photo, tmp_path):
+    with open_page(exported("tiny-seg").path, tmp_path) as page:
+        files = {"items": [], "files": [str(photo)], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            page.call("Input.dispatchDragEvent", type=kind, x=200, y=300, data=files)
+        page.wait_for("document.querySelector('#times tr')")
+        assert [is_hidden(page, name) for name in ("map", "png", "turn", "ply", "pfm", "space")] == [False] * 2 + [
+            True
+        ] * 4
 
 
 BROKEN = "Object.defineProperty(navigator, 'gpu', {value: {requestAdapter: async () => {%s}}});"

@@ -109,9 +109,9 @@ def test_each_point_is_that_of_python(tmp_path):
 @pytest.mark.parametrize(
     ("right", "wrong"),
     [
-        ("[across * z, down * z, z]", "[down * z, across * z, z]"),
+        ("points[i] = across * z", "points[i] = down * z"),
         ("cx: (width - 1) / 2", "cx: width / 2"),
-        ("share * Math.min(fine[one], fine[other])", "share * Math.max(fine[one], fine[other])"),
+        ("(a < b ? a : b)", "(a < b ? b : a)"),
         ("row * stride * width", "row * width"),
         ("1 - share", "0 - share"),
         ("camera.focal * width", "camera.focal * height"),
