@@ -28,7 +28,7 @@ _NAMED = 12  # nodes in the list to keep
     "allowed",
     type=click.FloatRange(0, min_open=True),
     metavar="SHARE",
-    help="Largest error allowed, as a share of the output range.  [default: the artefact's tolerance]",
+    help="Largest error allowed, as a share of an output's range.  [default: the artefact's tolerance]",
 )
 @json_option
 def command(artifact: Path, as_json: bool, **options: Any) -> None:
@@ -54,7 +54,7 @@ def command(artifact: Path, as_json: bool, **options: Any) -> None:
 
 
 def _show(found: Diagnosis) -> None:
-    precision = found.artifact.sidecar.precision
+    precision, error = found.artifact.sidecar.precision, found.error
     rows = [(each.tensor, f"{each.largest:.3g}", f"{each.times:,.1f}") for each in found.headroom[:_SHOWN]]
     print_table(
         f"least headroom at {found.size}", ("tensor", "largest in FP32", f"{precision} maximum / largest"), rows
@@ -65,8 +65,8 @@ def _show(found: Diagnosis) -> None:
     print_facts(
         str(found.artifact.path),
         [
-            ("error", f"max {found.largest_error:.2e}, mean {found.mean_error:.2e} of range"),
-            ("allowed", f"max {found.tolerance.max:.0e}, mean {found.tolerance.mean:.0e}"),
+            ("error", f"max {error.max:.2e}, mean {error.mean:.2e} of range{_of_output(found)}"),
+            ("allowed", f"max {error.tolerance.max:.0e}, mean {error.tolerance.mean:.0e}"),
             ("first not finite", found.not_finite or "none"),
             ("first over tolerance", found.diverges_at.tensor if found.diverges_at else "none"),
             (_remedy(found), _kept(found.keep)),
@@ -91,8 +91,13 @@ def _kept(keep: tuple[str, ...] | None) -> str:
 
 def _complaint(found: Diagnosis) -> str:
     where = found.not_finite or (found.diverges_at.tensor if found.diverges_at else None)
-    reason = f"values are not finite from {where} on" if found.not_finite else f"max {found.largest_error:.2e} of range"
-    return f"{found.artifact.path.name} does not meet its tolerance at {found.size}: {reason}"
+    reason = f"values are not finite from {where} on" if found.not_finite else f"max {found.error.max:.2e} of range"
+    return f"{found.artifact.path.name} does not meet its tolerance at {found.size}: {reason}{_of_output(found)}"
+
+
+def _of_output(found: Diagnosis) -> str:
+    """Name the worst of several outputs."""
+    return f" in {found.error.output}" if len(found.artifact.sidecar.outputs) > 1 else ""
 
 
 def _advice(found: Diagnosis) -> str:

@@ -39,7 +39,7 @@ def command(artifact: Path, public_key: Path | None, signature: Path | None, bom
     sidecar = found.sidecar
     size_mb = sum(payload.size_bytes for payload in sidecar.payloads) / 1e6
     rows = [
-        ("model", f"{sidecar.model.name}, {sidecar.model.task}"),
+        ("model", f"{sidecar.model.name}, {' and '.join(sidecar.model.tasks)}"),
         ("weights", str(sidecar.weights)),
         ("licence", _licence(sidecar.weights)),
         *([("training data", sidecar.weights.training_data)] if sidecar.weights.training_data else []),

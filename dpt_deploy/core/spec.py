@@ -149,6 +149,11 @@ class ModelSpec:
         return replace(self, joint=joint, num_classes=num_classes)
 
     @property
+    def tasks(self) -> tuple[str, ...]:
+        """What the network computes: its own task, then its joint ones, of which scores are ``segmentation``."""
+        return (self.task, *("segmentation" if task == SCORES_TASK else task for task in self.joint))
+
+    @property
     def has_joint_scores(self) -> bool:
         """True for a model that returns depth and the scores of classes."""
         return SCORES_TASK in self.joint

@@ -7,6 +7,7 @@ due to the types of tensors.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,12 @@ from dpt_deploy.jobs.verify.result import Divergence
 from dpt_deploy.jobs.verify.search import smallest_set
 
 with extra("export", purpose="diagnosing a graph"):
-    from dpt_deploy.jobs.verify.variants import Headroom, Noise, QuantisedVariants, Variants
+    from dpt_deploy.jobs.verify.variants import Headroom, Noise, OutputError, QuantisedVariants, Variants
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Findings at one size.
+    """Findings at one size. ``error`` is that of the output that is worst for its tolerance.
 
     ``keep`` are the nodes to keep in higher precision (16 bits: FP32; 8 bits: unquantised) to meet the tolerance. It is
     empty if the tolerance is met already, and None if rounding is not the cause.
@@ -40,9 +41,7 @@ class Diagnosis:
 
     artifact: Artifact
     size: Size
-    largest_error: float
-    mean_error: float
-    tolerance: Tolerance
+    error: OutputError
     headroom: tuple[Headroom, ...]
     noise: tuple[Noise, ...]
     not_finite: str | None
@@ -58,9 +57,10 @@ class Diagnosis:
             "artifact": str(self.artifact.path),
             "precision": self.artifact.sidecar.precision,
             "size": str(self.size),
-            "max": self.largest_error if np.isfinite(self.largest_error) else None,
-            "mean": self.mean_error if np.isfinite(self.mean_error) else None,
-            "tolerance": asdict(self.tolerance),
+            "output": self.error.output,
+            "max": self.error.max if np.isfinite(self.error.max) else None,
+            "mean": self.error.mean if np.isfinite(self.error.mean) else None,
+            "tolerance": asdict(self.error.tolerance),
             "headroom": [asdict(each) for each in self.headroom],
             "noise": [asdict(each) for each in self.noise],
             "not_finite": self.not_finite,
@@ -72,7 +72,8 @@ class Diagnosis:
 def diagnose_artifact(path: Path | str, *, size: Size | None = None, allowed: float | None = None) -> Diagnosis:
     """Diagnose the artefact of 16 or 8 bits at ``path`` at ``size`` (default: that of its golden tensors), batch 1.
 
-    ``allowed`` is the largest error, as a share of the output's range (default: the artefact's own tolerance).
+    ``allowed`` is the largest error, as a share of an output's range (default: the artefact's own tolerance). Of
+    several outputs, each is held to its own.
 
     Raises:
         UsageError: it is FP32, returns labels, or does not take the size.
@@ -82,16 +83,15 @@ def diagnose_artifact(path: Path | str, *, size: Size | None = None, allowed: fl
     path = Path(path)
     artifact = open_model(path)
     size = _check(artifact, size)
-    tolerance = _tolerance(artifact, allowed)
-    with _variants(artifact, size, tolerance) as variants:
+    with _variants(artifact, size, _tolerances(artifact, allowed)) as variants:
         say(f"measuring headroom at {size}")
         headroom, noise = variants.headroom(), variants.noise()
         not_finite, divergence = variants.first_trouble()
-        largest, mean = variants.error(())
+        error = variants.error(())
         say("searching for the nodes to keep in higher precision")
         found = smallest_set(variants.nodes, variants.within)
     keep = None if found is None else tuple(name for name in variants.nodes if name in found)
-    return Diagnosis(artifact, size, largest, mean, tolerance, headroom, noise, not_finite, divergence, keep)
+    return Diagnosis(artifact, size, error, headroom, noise, not_finite, divergence, keep)
 
 
 def _check(artifact: Artifact, size: Size | None) -> Size:
@@ -101,10 +101,10 @@ def _check(artifact: Artifact, size: Size | None) -> Size:
             f"{artifact.path.name} is {sidecar.precision}: it has no narrow types to diagnose",
             hint="`dpt-deploy verify` names the first tensor that diverges in it",
         )
-    if len(sidecar.outputs) > 1 or sidecar.outputs[0].kind.compare != "range":
+    if any(output.kind.compare != "range" for output in sidecar.outputs):
         outputs = ", ".join(f"{output.name} ({output.task})" for output in sidecar.outputs)
         raise UsageError(
-            f"{artifact.path.name} returns {outputs}; diagnosing needs one output with a range to measure errors by",
+            f"{artifact.path.name} returns {outputs}; diagnosing needs outputs with a range to measure errors by",
             hint="export it with --output scores, diagnose that",
         )
     size = size or golden_size(sidecar)[1]
@@ -112,14 +112,16 @@ def _check(artifact: Artifact, size: Size | None) -> Size:
     return size
 
 
-def _tolerance(artifact: Artifact, allowed: float | None) -> Tolerance:
-    own = artifact.sidecar.outputs[0].allowed
-    return own if allowed is None else replace(own, max=allowed, mean=min(own.mean, allowed))
+def _tolerances(artifact: Artifact, allowed: float | None) -> dict[str, Tolerance]:
+    own = {output.name: output.allowed for output in artifact.sidecar.outputs}
+    if allowed is None:
+        return own
+    return {name: replace(each, max=allowed, mean=min(each.mean, allowed)) for name, each in own.items()}
 
 
-def _variants(artifact: Artifact, size: Size, tolerance: Tolerance) -> Variants:
+def _variants(artifact: Artifact, size: Size, tolerances: Mapping[str, Tolerance]) -> Variants:
     sidecar = artifact.sidecar
     inputs = model_inputs(sidecar, parity_images(sidecar.precision, 1, size))
     if sidecar.quantisation is None:
-        return Variants(artifact, inputs, tolerance)
-    return QuantisedVariants(artifact, inputs, tolerance, sidecar.quantisation)
+        return Variants(artifact, inputs, tolerances)
+    return QuantisedVariants(artifact, inputs, tolerances, sidecar.quantisation)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -57,14 +57,35 @@ class Noise:
     clipped: float
 
 
+@dataclass(frozen=True)
+class OutputError:
+    """Largest and mean error of one output, as shares of its range, and the tolerance that they are held to."""
+
+    output: str
+    max: float
+    mean: float
+    tolerance: Tolerance
+
+    @property
+    def within(self) -> bool:
+        return self.max <= self.tolerance.max and self.mean <= self.tolerance.mean
+
+    @property
+    def excess(self) -> float:
+        """The larger error, in units of what is allowed."""
+        return max(self.max / max(self.tolerance.max, 1e-30), self.mean / max(self.tolerance.mean, 1e-30))
+
+
 class Variants:
     """Variants of a 16-bit graph, held while it is open: a node that is kept passes its numbers on in FP32.
 
-    ``nodes`` are those that can be kept, ``tensors`` those that are examined.
+    ``nodes`` are those that can be kept, ``tensors`` those that are examined. ``tolerances`` are those of the outputs,
+    by name; tensors inside the graph are held to the strictest of them.
     """
 
-    def __init__(self, artifact: Artifact, inputs: Values, tolerance: Tolerance) -> None:
-        self.artifact, self.inputs, self.tolerance = artifact, inputs, tolerance
+    def __init__(self, artifact: Artifact, inputs: Values, tolerances: Mapping[str, Tolerance]) -> None:
+        self.artifact, self.inputs, self.tolerances = artifact, inputs, tolerances
+        self._least = {output.name: output.kind.full_scale for output in artifact.sidecar.outputs}
         self._examine(read_graph(artifact.path))
 
     def _examine(self, model: onnx.ModelProto) -> None:
@@ -74,7 +95,7 @@ class Variants:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self.folder = stack.enter_context(scratch_folder())
-            (self.exact,) = self._run(self._exact_variant()).values()
+            self.exact = self._run(self._exact_variant())
             self._stack = stack.pop_all()
         return self
 
@@ -113,19 +134,23 @@ class Variants:
             not_finite.extend(name for name in names if not np.isfinite(rounded[name]).all())
             return {name: (rounded[name], full[name]) for name in names}
 
-        divergence = first_divergence(self.tensors, probe, self.tolerance)
+        divergence = first_divergence(self.tensors, probe, _strictest(self.tolerances))
         return (not_finite[0] if not_finite else None), divergence
 
-    def error(self, keep: Collection[str]) -> tuple[float, float]:
-        """Largest and mean error of the output over its range, with those nodes kept."""
-        (output,) = self._run(self._variant(keep)).values()
-        return metrics.range_error(output, self.exact) if np.isfinite(output).all() else (float("inf"), float("inf"))
+    def error(self, keep: Collection[str]) -> OutputError:
+        """The error of the output that is worst for its tolerance, with those nodes kept."""
+        found = self._run(self._variant(keep))
+        errors = [
+            OutputError(name, *metrics.range_error(found[name], self.exact[name], self._least[name]), tolerance)
+            for name, tolerance in self.tolerances.items()
+        ]
+        return max(errors, key=lambda each: each.excess)
 
     def within(self, keep: Collection[str]) -> bool:
-        """Return True if the output meets the tolerance with these nodes kept."""
-        largest, mean = self.error(keep)
-        say(f"{len(keep)} of {len(self.nodes)} nodes kept: max {largest:.1e} of range")
-        return largest <= self.tolerance.max and mean <= self.tolerance.mean
+        """Return True if every output meets its tolerance with these nodes kept."""
+        worst = self.error(keep)
+        say(f"{len(keep)} of {len(self.nodes)} nodes kept: max {worst.max:.1e} of range in {worst.output}")
+        return worst.within
 
     def _write(self, path: Path, keep: Collection[str], *, exact: bool) -> None:
         write_emulated(self.artifact.path, path, self.nodes if exact else keep)
@@ -154,11 +179,22 @@ class Variants:
             return runner.infer(self.inputs)
 
 
+def _strictest(tolerances: Mapping[str, Tolerance]) -> Tolerance:
+    first, *others = tolerances.values()
+    return replace(
+        first,
+        max=min((first.max, *(each.max for each in others))),
+        mean=min((first.mean, *(each.mean for each in others))),
+    )
+
+
 class QuantisedVariants(Variants):
     """Variants of an 8-bit graph: a node that is kept multiplies unrounded activations."""
 
-    def __init__(self, artifact: Artifact, inputs: Values, tolerance: Tolerance, record: QuantisationRecord) -> None:
-        super().__init__(artifact, inputs, tolerance)
+    def __init__(
+        self, artifact: Artifact, inputs: Values, tolerances: Mapping[str, Tolerance], record: QuantisationRecord
+    ) -> None:
+        super().__init__(artifact, inputs, tolerances)
         self._record = record
 
     def _examine(self, model: onnx.ModelProto) -> None:

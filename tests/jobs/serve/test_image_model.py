@@ -8,10 +8,12 @@ import pytest
 from support.fake_gpu import engine_record
 from support.served import APART
 from support.tiny import exported
+from support.two_outputs import CONFIDENCE, CONFIDENCE_NAME, DEPTH_NAME, two_outputs
 
 import dpt_deploy
 from dpt_deploy.core.errors import BadFileError, DptError, ResourceError
 from dpt_deploy.core.size import Size
+from dpt_deploy.core.task import TASKS
 from dpt_deploy.jobs.serve.image_model import ImageModel, RemoteNetwork
 
 pytestmark = pytest.mark.needs("torch", "onnxruntime", "cv2")
@@ -72,6 +74,17 @@ def test_a_photograph_goes_to_the_nearest_built_size(loaded):
     model = ImageModel(sidecar, loaded.infer_all, max_batch=1)
     assert model.network_size(60, 60) == Size(64, 64)
     assert model.network_size(300, 900) == Size(64, 96)
+
+
+def test_several_outputs_are_several_maps(tmp_path, monkeypatch):
+    monkeypatch.setitem(TASKS, CONFIDENCE.name, CONFIDENCE)
+    path = tmp_path / "image.jpg"
+    path.write_bytes(jpeg(64, 96))
+    with dpt_deploy.load(two_outputs(tmp_path).path) as model:
+        (found,) = ImageModel(model.sidecar, model.infer_all, max_batch=1).predict([path.read_bytes()])
+        for name in (DEPTH_NAME, CONFIDENCE_NAME):
+            np.testing.assert_array_equal(found[name], model(path).maps[name].values)
+    assert not np.array_equal(found[DEPTH_NAME], found[CONFIDENCE_NAME])
 
 
 def test_the_network_is_a_runner(loaded):

@@ -9,10 +9,12 @@ from onnx import numpy_helper
 from support.faults.calling import complaint
 from support.faults.precision import BLOCK, overflow
 from support.tiny import exported, tampered
+from support.two_outputs import CONFIDENCE, CONFIDENCE_NAME, DEPTH_NAME, two_outputs
 
 from dpt_deploy.artifact.store import open_artifact, sha256_of
 from dpt_deploy.cli import call
 from dpt_deploy.core.size import Size
+from dpt_deploy.core.task import TASKS
 from dpt_deploy.jobs.common.inputs import model_inputs, parity_images
 from dpt_deploy.jobs.verify.diagnose import diagnose_artifact
 from dpt_deploy.jobs.verify.variants import QuantisedVariants
@@ -102,10 +104,9 @@ def test_a_sound_quantised_file_is_found_sound_and_its_noise_is_reported(precisi
 def test_with_every_node_spared_nothing_is_left_of_the_rounding_of_activations(precision):
     artifact = quantised(precision)
     inputs = model_inputs(artifact.sidecar, parity_images("int8", 1, Size(64, 64)))
-    with QuantisedVariants(
-        artifact, inputs, artifact.sidecar.outputs[0].tolerance, artifact.sidecar.quantisation
-    ) as variants:
-        none, some, all_of_it = (variants.error(keep)[0] for keep in ((), variants.nodes[::2], variants.nodes))
+    tolerances = {each.name: each.tolerance for each in artifact.sidecar.outputs}
+    with QuantisedVariants(artifact, inputs, tolerances, artifact.sidecar.quantisation) as variants:
+        none, some, all_of_it = (variants.error(keep).max for keep in ((), variants.nodes[::2], variants.nodes))
     assert all_of_it < 5e-3 < none
     assert all_of_it <= some
 
@@ -132,6 +133,38 @@ def test_a_layer_that_is_clipped_too_early_is_named(precision, tmp_path, capsys)
     assert found["spare"]
     assert f"{spoilt}/Conv" in found["spare"]
     assert len(found["spare"]) <= 3
+
+
+# --- several outputs --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def confidence(monkeypatch):
+    monkeypatch.setitem(TASKS, CONFIDENCE.name, CONFIDENCE)
+
+
+@pytest.mark.usefixtures("confidence")
+def test_two_outputs_are_both_diagnosed(tmp_path, capsys):
+    found = diagnosed(capsys, 0, two_outputs(tmp_path, half=True).path)
+    assert (found["not_finite"], found["spare"]) == (None, [])
+    assert 0 < found["max"] <= found["tolerance"]["max"]
+
+
+@pytest.mark.usefixtures("confidence")
+@pytest.mark.parametrize("wrong", [DEPTH_NAME, CONFIDENCE_NAME])
+def test_an_overflow_in_either_output_is_named(wrong, tmp_path, capsys):
+    path = two_outputs(tmp_path, half=True, overflows=wrong).path
+    found = diagnosed(capsys, 5, path)
+    assert found["output"] == wrong
+    assert found["not_finite"].startswith(wrong)
+    assert found["spare"]
+    assert all(name.startswith(wrong) for name in found["spare"])
+    assert f"in {wrong}" in complaint_of(capsys, path)
+
+
+def complaint_of(capsys, path):
+    assert call(["diagnose", str(path), "--res", "64"]) == 5
+    return " ".join(capsys.readouterr().err.split())
 
 
 def test_labels_have_no_range(capsys):

@@ -125,9 +125,17 @@ def test_it_equals_the_single_files_bit_for_bit(files):
         np.testing.assert_array_equal(both[name], single[name])
 
 
-def test_run_writes_both_maps(files, tmp_path, capsys):
+def test_inspect_names_both_tasks_and_run_writes_both_maps(files, tmp_path, capsys):
+    assert "tiny-focus, depth and segmentation" in fine(capsys, "inspect", files["both"])
+    assert "depth and" not in fine(capsys, "inspect", files["depth"])
     fine(capsys, "run", files["both"], PHOTOGRAPH, "--size", "96", "-o", tmp_path)
     assert {"coffee-predicted_depth.pfm", "coffee-logits-labels.png"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_bench_times_the_run_that_has_both(files, capsys):
+    options = ("--res", "32", "--runtime", "torch,ort", "--seconds", "0.1", "--no-memory", "--json")
+    found = json.loads(fine(capsys, "bench", files["both"], *options))
+    assert {row["contender"] for row in found["rows"]} == {"torch", "ort"}
 
 
 def test_a_file_with_one_head_names_the_task_that_it_has(tmp_path):
