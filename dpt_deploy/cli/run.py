@@ -13,14 +13,14 @@ from dpt_deploy.cli.shared.options import PATH, artifact_argument, json_option
 from dpt_deploy.cli.shared.output import print_json, print_path, say
 from dpt_deploy.cli.shared.points import points_from, points_options
 from dpt_deploy.cli.shared.prediction import prediction_options
-from dpt_deploy.cli.shared.video import check_no_video, video_options
+from dpt_deploy.cli.shared.video import check_no_camera, check_no_video, for_camera, show_live, video_options
 from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.recipe import zoo_names
 
 
 @click.command()
 @artifact_argument
-@click.argument("source", type=PATH)
+@click.argument("source", type=PATH, required=False)
 @click.option(
     "-o",
     "--out",
@@ -33,7 +33,7 @@ from dpt_deploy.core.recipe import zoo_names
 @archive_options
 @bag_options
 @json_option
-def command(artifact: Path, source: Path, as_json: bool, **options: Any) -> None:
+def command(artifact: Path, as_json: bool, **options: Any) -> None:
     """Apply an exported model to an image, a folder, a video, or a bag of ROS.
 
     ARTIFACT is the file of an exported model or an engine, or the name of a model whose weights are in the package:
@@ -59,6 +59,7 @@ def command(artifact: Path, source: Path, as_json: bool, **options: Any) -> None
     dpt-deploy run out/hybrid-seg150-fp32.onnx photos/ -o labels/ --format overlay
     dpt-deploy run tiny photo.jpg -o cloud.ply --fov 65
     dpt-deploy run tiny street.mp4 -o depth.mp4 --stable
+    dpt-deploy run tiny --camera 0 --show --stable
     dpt-deploy run out/hybrid-fp32.onnx archive/ -o depth/ --recursive --resume
 
     --recursive, --manifest, --resume and --shard are for large folders: every image gets a row in a manifest, and a
@@ -70,25 +71,34 @@ def command(artifact: Path, source: Path, as_json: bool, **options: Any) -> None
     \b
     dpt-deploy run out/hybrid-fp32.onnx in.bag -o out.bag --topic /camera/image_raw
     """
-    from dpt_deploy.jobs.predict.files import run_files
-
     if str(artifact) in zoo_names() and not artifact.exists():
         artifact = _by_name(str(artifact))
+    if options["camera"] is not None:
+        _run_camera(artifact, as_json=as_json, **for_camera(options))
+        return
+    options = check_no_camera(options)
+    source: Path = options.pop("source")
     if is_bag_name(source):
         _run_bag(artifact, source, as_json=as_json, **for_bag(options))
         return
     options = check_no_bag(options)
     archive = {name: options.pop(name) for name in ("recursive", "manifest", "resume", "shard")}
     points = points_from(options)
-    if any(archive.values()):
-        if points is not None:
-            raise UsageError(
-                "archives have no points",
-                hint="run on the folder without --recursive, --manifest, --resume and --shard; --focal alone is fine",
-            )
-        _run_archive(artifact, source, as_json=as_json, **archive, **check_no_video(options))
+    if not any(archive.values()):
+        _run_files(artifact, source, as_json=as_json, points=points, **options)
         return
-    results = run_files(artifact, source, points=points, **options)
+    if points is not None:
+        raise UsageError(
+            "archives have no points",
+            hint="run on the folder without --recursive, --manifest, --resume and --shard; --focal alone is fine",
+        )
+    _run_archive(artifact, source, as_json=as_json, **archive, **check_no_video(options))
+
+
+def _run_files(artifact: Path, source: Path, *, as_json: bool, **options: Any) -> None:
+    from dpt_deploy.jobs.predict.files import run_files
+
+    results = run_files(artifact, source, **options)
     failed = [result for result in results if result.error]
     if as_json:
         print_json(
@@ -115,6 +125,12 @@ def command(artifact: Path, source: Path, as_json: bool, **options: Any) -> None
             f"{len(failed)} of {len(results)} files could not be processed in full; the others were written",
             hint="see the message for each file above",
         )
+
+
+def _run_camera(artifact: Path, *, as_json: bool, **options: Any) -> None:
+    from dpt_deploy.jobs.predict.live.live import run_live
+
+    show_live(run_live(artifact, **options), as_json=as_json)
 
 
 def _run_archive(artifact: Path, source: Path, *, as_json: bool, **options: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +26,7 @@ with extra("images", purpose="reading and writing videos"):
     import cv2
 
 _UNKNOWN_FPS = 30.0  # for a video that does not state its own
+_MAX_FPS = 1e4
 _MAX_DENOMINATOR = 65535  # of the time base of an MPEG-4 stream
 _RATE_ERROR = 0.001  # frames per second: OpenCV looks for a fraction as near as this
 _MAX_MISSED = 10_000  # frames in a row that cannot be decoded
@@ -80,21 +81,58 @@ def iter_video(path: Path) -> Video:
     if kind is None:
         raise _no_video(path)
     capture = cv2.VideoCapture(_address(path), cv2.CAP_FFMPEG)  # no other reader of OpenCV is asked
-    try:
+    with _released_on_error(capture):
         limits.IMAGE.check(path, 3 * _property(capture, "WIDTH") * _property(capture, "HEIGHT"))
         counted = _property(capture, "COUNT")
         claimed = round(counted * shown_share(path)) if kind == MP4 else counted  # of a trimmed video, the shown part
-        fps = capture.get(cv2.CAP_PROP_FPS)
         is_exact = kind in _COUNTED and claimed == counted
-        video = Video(fps if 0 < fps < 1e4 else _UNKNOWN_FPS, iter(()), claimed, is_exact)
+        video = Video(_rate(capture), iter(()), claimed, is_exact)
         first = _next(capture, video) if capture.isOpened() else None
         if first is None:
             raise _no_video(path)
+    video.frames = _frames(capture, video, first)
+    return video
+
+
+def iter_stream(source: int | str) -> Video:
+    """The frames of a camera by its number, or of a stream by its address, decoded one at a time as they come.
+
+    Raises:
+        BadFileError: there is no such camera or stream, it sends no frame, or frames larger than the limit.
+    """
+    name = f"camera {source}" if isinstance(source, int) else source
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # its lines would stand next to our error
+    try:
+        capture = cv2.VideoCapture(source, cv2.CAP_ANY if isinstance(source, int) else cv2.CAP_FFMPEG)
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+    with _released_on_error(capture):
+        limits.IMAGE.check(name, 3 * _property(capture, "WIDTH") * _property(capture, "HEIGHT"))
+        video = Video(_rate(capture), iter(()), claimed=0, counted=False)
+        first = _next(capture, video) if capture.isOpened() else None
+        if first is None:
+            hint = "is it connected, may you read it, and does no other program use it?"
+            raise BadFileError(
+                f"{name} sends no picture",
+                hint=hint if isinstance(source, int) else "check the address and the network",
+            )
+    video.frames = _frames(capture, video, first)
+    return video
+
+
+@contextmanager
+def _released_on_error(capture: Any) -> Iterator[None]:
+    try:
+        yield
     except BaseException:
         capture.release()
         raise
-    video.frames = _frames(capture, video, first)
-    return video
+
+
+def _rate(capture: Any) -> float:
+    fps = float(capture.get(cv2.CAP_PROP_FPS))
+    return fps if 0 < fps < _MAX_FPS else _UNKNOWN_FPS
 
 
 def _no_video(path: Path) -> BadFileError:

@@ -24,7 +24,7 @@ LEAVES = re.compile(
     r"|dpt_deploy\.jobs\.(demo|export(\.\w+)*|bench\.(bench|ceilings|engine_calls|torch_calls|plain_\w+|cached))"
     r"|dpt_deploy\.jobs\.(build\.(build|request|refit\.\w+)|common\.(reference|signature))"
     r"|dpt_deploy\.jobs\.verify\.(variants|type_loss|locate|pytorch|diagnose|served)"
-    r"|dpt_deploy\.jobs\.predict\.(files|targets|images|archive\.(archive|worker)|ros\.\w+)"
+    r"|dpt_deploy\.jobs\.predict\.(files|targets|images|archive\.(archive|worker)|live\.(live|camera|window)|ros\.\w+)"
     r"|dpt_deploy\.jobs\.attack\.(attack|methods|objectives)"
     r"|dpt_deploy\.jobs\.(batch\.\w+|repro\.\w+|serve\.(check|config|image_model|repository))"
 )

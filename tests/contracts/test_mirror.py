@@ -60,6 +60,7 @@ TESTED_IN = {
     "jobs/predict/archive/test_archive.py": "cli/shared/archives jobs/predict/archive/worker",
     "jobs/predict/test_intrinsics.py": "cli/shared/points",
     "jobs/predict/test_steady.py": "cli/shared/video",
+    "jobs/predict/live/test_live.py": "jobs/predict/live/window",
     "jobs/predict/test_files.py": "cli/run cli/shared/prediction jobs/common/limits jobs/predict/images "
     "jobs/predict/targets",
     "jobs/predict/ros/test_bag.py": "cli/shared/bags jobs/predict/ros/store",

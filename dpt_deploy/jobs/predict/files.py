@@ -21,7 +21,7 @@ from dpt_deploy.core.progress import progress, say
 from dpt_deploy.core.size import Size
 from dpt_deploy.imaging.points import CentredCamera, PointOptions
 from dpt_deploy.jobs.common.runners import default_runtime
-from dpt_deploy.jobs.predict.images import ImageWriter, explain, with_camera
+from dpt_deploy.jobs.predict.images import ImageWriter, drawn, explain, with_camera
 from dpt_deploy.jobs.predict.load import opened
 from dpt_deploy.jobs.predict.rule import with_rule
 from dpt_deploy.jobs.predict.steady import SteadyMaps, check_stable
@@ -204,12 +204,12 @@ class _Writer:
         """Yield what is written of every frame, in order."""
         frames = map(self._writer.crop, video.frames)
         if not self._steadied:
-            yield from self._each(frames, lambda prediction, frame: _drawn(prediction, frame, targets))
+            yield from self._each(frames, lambda prediction, frame: drawn(prediction, frame, targets))
             return
         steady = SteadyMaps(self._steadied)
         with closing(self._each(frames, lambda prediction, frame: (prediction, frame))) as pairs:
             for prediction, frame in pairs:
-                yield _drawn(steady(prediction, frame), frame, targets)
+                yield drawn(steady(prediction, frame), frame, targets)
         if steady.cuts:
             say(f"--stable: {steady.cuts} scene {'cut' if steady.cuts == 1 else 'cuts'}; each begins anew")
 
@@ -225,12 +225,3 @@ class _Writer:
         ) as futures:
             for future in futures:
                 yield future.result()
-
-
-def _drawn(prediction: Prediction, pixels: Pixels, targets: Targets) -> dict[Path, Pixels]:
-    """The picture of a frame in every format chosen for it that is one."""
-    return {
-        path: choice.format.picture(prediction.maps[choice.output.name], pixels)
-        for path, choice in targets.items()
-        if choice.format.picture is not None
-    }

@@ -95,6 +95,15 @@ class ImageWriter:
             self._folders.add(folder)
 
 
+def drawn(prediction: Prediction, pixels: Pixels, targets: Targets) -> dict[Path, Pixels]:
+    """The picture of a frame in every format chosen for it that is one."""
+    return {
+        path: choice.format.picture(prediction.maps[choice.output.name], pixels)
+        for path, choice in targets.items()
+        if choice.format.picture is not None
+    }
+
+
 def explain(outputs: Iterable[OutputRecord]) -> dict[str, str]:
     """Report the quantity of each output of depth, and return them by name of output."""
     quantities: dict[str, str] = {output.name: output.kind.quantity for output in outputs if output.kind.quantity}
