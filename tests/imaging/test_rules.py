@@ -72,6 +72,26 @@ def test_network_size_table_notices_swapped_sides():
     assert rules.network_size(image.width, image.height, *TARGETS[0]) != expected
 
 
+def size_in_depth_anything_3(height, width):
+    """The authors' steps: the longest side becomes 504 pixels, in whole pixels; then the nearest 14, a tie goes up."""
+    scale = 504 / max(height, width)
+    pixels = [max(1, round(scale * side)) for side in (height, width)]
+    return Size(*(max(14, (side + 7) // 14 * 14) for side in pixels))
+
+
+def test_network_size_of_depth_anything_3_rounds_once_where_the_authors_round_twice():
+    spec = spec_of(504, 504, "upper_bound")
+    rng = np.random.default_rng(0)
+    images = [*rng.integers(200, 4000, (2000, 2)).tolist(), (480, 640), (1080, 1920), (1920, 1080), (768, 1024)]
+    pairs = [(rules.network_size(*image, spec, 14), size_in_depth_anything_3(*image)) for image in images]
+    other = [(ours, theirs) for ours, theirs in pairs if ours != theirs]
+    assert len(other) < 0.05 * len(pairs)  # whole pixels that are 7 beyond a multiple
+    assert all(pair[0] == pair[1] for pair in pairs[-4:])
+    for ours, theirs in other:
+        assert max(ours.height, ours.width) == max(theirs.height, theirs.width) == 504
+        assert min(ours.height, ours.width) + 14 == min(theirs.height, theirs.width)
+
+
 def test_network_size_rounds_half_to_even():
     assert rules.network_size(384, 400, *TARGETS[0]) == Size(384, 384)  # 12.5 strides
 

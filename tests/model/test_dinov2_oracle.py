@@ -15,10 +15,13 @@ from support.dinov2 import depth_anything, original_keys, original_positions, ou
 from support.huggingface import distance, photograph
 from support.tiny import exported, tiny_model, tiny_spec
 
-from dpt_deploy.core.errors import BadFileError, UsageError
+from dpt_deploy.core.errors import BadFileError, DptError, UsageError
 from dpt_deploy.core.recipe import load_recipe
+from dpt_deploy.graph.axes import axes_of
+from dpt_deploy.graph.exporter import ExportInterface, onnx_from_module
 from dpt_deploy.graph.precision.fp32_nodes import choose_fp32_nodes
 from dpt_deploy.graph.precision.qdq import targets
+from dpt_deploy.model import fusion, heads
 from dpt_deploy.model.build import build
 from dpt_deploy.model.checkpoints.huggingface import save_huggingface
 from dpt_deploy.model.checkpoints.load import load_weights
@@ -313,6 +316,81 @@ def test_planted_faults_are_seen(original, from_file, file):
     from_file.encoder.blocks[2].ls1 = gains
     assert gap(original, load_weights(replace(SPEC, taps=(3, 4, 5, 6)), file)[0], *size) > NOTICEABLE
     assert gap(original, from_file, *size) <= MAX_OF_RANGE  # all faults are gone
+
+
+def half_pixels(x, size, *, align_corners):
+    assert align_corners
+    return F.interpolate(
+        x, size=size, scale_factor=None if size else 2.0, mode="bilinear", align_corners=not align_corners
+    )
+
+
+def doubled_and_cut(x, size, *, align_corners):
+    wide = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=align_corners)
+    return wide if size is None else wide[:, :, : size[0], : size[1]]
+
+
+def corners_of_the_table(grid, height, width, _offset):
+    found = F.interpolate(grid.permute(2, 0, 1)[None], size=(height, width), mode="bicubic", align_corners=True)
+    return found.flatten(2).transpose(1, 2)
+
+
+def first_row_of_one(grid, height, width, offset):
+    """ONNX's pytorch_half_pixel: a single row is read at the first row of the table, not at its middle."""
+    if height > 1:
+        return dinov2_resized(grid, height, width, offset)
+    return dinov2_resized(grid, grid.shape[0], width, offset)[:, :width]
+
+
+dinov2_resized = dinov2.resized
+
+
+class Floored(torch.nn.Module):
+    """Half as many rows and columns, rounded down."""
+
+    def __init__(self, conv):
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, x):
+        return self.conv(x)[:, :, : x.shape[2] // 2, : x.shape[3] // 2]
+
+
+FAULTS = {
+    "half pixels in fusion": lambda _: mock.patch.object(fusion, "upsample", half_pixels),
+    "half pixels in the head": lambda _: mock.patch.object(heads, "upsample", half_pixels),
+    "twice an odd grid": lambda _: mock.patch.object(fusion, "upsample", doubled_and_cut),
+    "aligned positions": lambda _: mock.patch.object(dinov2, "resized", corners_of_the_table),
+    "first row for one row": lambda _: mock.patch.object(dinov2, "resized", first_row_of_one),
+    "floor for ceil": lambda ours: mock.patch.object(ours.reassemble[3], "resize", Floored(ours.reassemble[3].resize)),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_planted_faults_of_sizes_are_seen(fault, original, from_file):
+    size = (1, 14, 56) if fault == "first row for one row" else (1, 42, 70)
+    with FAULTS[fault](from_file):
+        assert gap(original, from_file, *size) > NOTICEABLE
+    assert gap(original, from_file, *size) <= MAX_OF_RANGE
+
+
+def whole_numbers(x, size, *, align_corners):
+    return F.interpolate(x, size=tuple(map(int, size)), mode="bilinear", align_corners=align_corners)
+
+
+def by_factors(grid, height, width, offset):
+    factors = ((height + offset) / grid.shape[0], (width + offset) / grid.shape[1])
+    found = F.interpolate(grid.permute(2, 0, 1)[None], scale_factor=factors, mode="bicubic")
+    return found.flatten(2).transpose(1, 2)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "fault"), [(heads, "upsample", whole_numbers), (dinov2, "resized", by_factors)]
+)
+def test_a_size_that_is_baked_in_is_no_graph(module, name, fault):
+    interface = ExportInterface(axes_of(SPEC, None), "pixel_values", ("predicted_depth",))
+    with mock.patch.object(module, name, fault), pytest.raises(DptError):
+        onnx_from_module(random_model(SPEC), interface)
 
 
 def test_a_configuration_of_another_network_is_refused(folder, tmp_path):
