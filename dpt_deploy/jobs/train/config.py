@@ -23,7 +23,8 @@ class Schedule:
     """Steps and learning rates.
 
     ``encoder_rate`` is the learning rate of the encoder, ``decoder_rate`` that of everything else. (In the paper,
-    encoders are pre-trained and learn at a tenth of the decoder's rate.) Rates rise over ``warm_up`` steps, then fall:
+    encoders are pre-trained and learn at a tenth of the decoder's rate.) At 0 the encoder is frozen, so networks of two
+    tasks can share it. Rates rise over ``warm_up`` steps, then fall:
     as a half ``cosine`` to 0, or by the ``polynomial`` ``(1 - step/steps)^0.9`` of DPT §4.2. ``adam`` is AdamW (the
     paper's Adam if ``weight_decay`` is 0); ``sgd`` has the paper's momentum of 0.9. ``clip`` bounds the norm of the
     gradient. The first ``coarse_steps`` use images of ``coarse_side`` pixels per side, which are faster; the others use
@@ -92,6 +93,7 @@ class TrainingConfig:
 
     ``backbone`` is a name of the zoo, or a recipe file relative to the training file. ``start`` names the weights to
     start from, like ``--weights`` (a file, or the name of shipped weights); without it the training is from scratch.
+    They may be of the other task: tensors that they lack begin anew.
     """
 
     backbone: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ with extra("export", purpose="training"):
     from dpt_deploy.model.checkpoints.load import load_native, native_spec, save_native
     from dpt_deploy.model.dpt import DPT
     from dpt_deploy.model.initial import fresh_model
+    from dpt_deploy.model.other_task import same_encoder_other_task, with_task
     from dpt_deploy.model.resized import same_but_for_patches, with_patches
     from dpt_deploy.scenes.things import CLASSES
 
@@ -122,7 +124,15 @@ def _identity(config: TrainingConfig, recipe: Recipe, start: str) -> dict[str, A
 
 
 def _network(config: TrainingConfig, recipe: Recipe) -> tuple[DPT, str]:
-    """The network to train and the hash of the weights it starts from; patches are resized if needed."""
+    """The network to train and the hash of the weights it starts from. An encoder whose rate is 0 is frozen."""
+    model, start = _started(config, recipe)
+    if not config.schedule.encoder_rate:
+        model.encoder.requires_grad_(False).eval()  # nor do running means move
+    return model, start
+
+
+def _started(config: TrainingConfig, recipe: Recipe) -> tuple[DPT, str]:
+    """The network at its start; patches are resized, and the head of another task is replaced, if needed."""
     if not config.start:
         return fresh_model(recipe.model, seed=config.seed), ""
     source = resolve_weights(config.start, recipe)
@@ -134,8 +144,17 @@ def _network(config: TrainingConfig, recipe: Recipe) -> tuple[DPT, str]:
         model, anew = with_patches(load_native(path)[0], recipe.model, seed=config.seed)
         say(f"{path.name} has patches of {before.patch} pixels, which are resized; initialised anew: {', '.join(anew)}")
         return model, sha256_of(path)
+    if path and saved and same_encoder_other_task(saved, recipe.model):
+        model, anew = with_task(load_native(path)[0], recipe.model, seed=config.seed)
+        say(f"{path.name} was trained for {saved.task}; {len(anew)} tensors of its {_parts(anew)} begin anew")
+        return model, sha256_of(path)
     model, source, _ = build_reference(recipe.model, source)
     return model.requires_grad_(True).train(), source.sha256
+
+
+def _parts(keys: Sequence[str]) -> str:
+    """The parts of a network that ``keys`` belong to."""
+    return ", ".join(dict.fromkeys(key.partition(".")[0] for key in keys))
 
 
 def check_device(name: str) -> None:

@@ -7,13 +7,15 @@ import pytest
 pytest.importorskip("torch", reason="training needs PyTorch")
 
 from safetensors.torch import load_file
+from support.reporting import recording
 from support.training import write_training
 
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.jobs.train.config import read_training
 from dpt_deploy.jobs.train.train import train_model
-from dpt_deploy.model.checkpoints.load import save_native
+from dpt_deploy.model.checkpoints.join import joined
+from dpt_deploy.model.checkpoints.load import load_native, save_native
 from dpt_deploy.model.random_weights import random_model
 
 
@@ -62,3 +64,33 @@ def test_weights_that_are_others_under_the_same_name_make_another_training(tmp_p
     save_native(random_model(model, seed=1), start)
     with pytest.raises(BadFileError, match=r"another training \(different: start\)"):
         train_model(replace(config, start=str(start)), tmp_path / "out", cache=tmp_path / "cache")
+
+
+@pytest.fixture
+def depth(tmp_path):
+    """Trained weights of depth."""
+    return train_model(read_training(write_training(tmp_path)), tmp_path / "first", cache=tmp_path / "cache").weights
+
+
+def of_labels(depth, folder, **rates):
+    config = read_training(write_training(folder, task="segmentation", **rates))
+    return train_model(replace(config, start=str(depth)), folder / "labels", cache=folder / "cache").weights
+
+
+def test_labels_are_learned_on_the_frozen_encoder_of_depth_and_the_two_are_joined(depth, tmp_path):
+    with recording() as reporter:
+        labels = of_labels(depth, tmp_path, encoder_rate="0.0")
+    assert any("was trained for depth" in line and "head" in line for line in reporter.lines)
+    first, second = load_file(depth), load_file(labels)
+    encoder = [key for key in first if key.startswith("encoder.")]
+    assert encoder
+    assert all((first[key] == second[key]).all() for key in encoder)
+    decoder = [key for key in first if key in second and key.startswith("fusion.")]
+    assert not all((first[key] == second[key]).all() for key in decoder)
+    assert joined(load_native(depth)[0], load_native(labels)[0]).spec.has_joint_scores
+
+
+def test_an_encoder_that_learns_cannot_be_joined(depth, tmp_path):
+    labels = of_labels(depth, tmp_path)
+    with pytest.raises(BadFileError, match="encoders of the two checkpoints differ"):
+        joined(load_native(depth)[0], load_native(labels)[0])
