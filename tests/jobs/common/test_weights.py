@@ -167,3 +167,13 @@ def test_an_unknown_file_is_taken_under_any_recipe():
 
 def test_every_check_has_its_sentence():
     assert {entry.checked for entry in published.published()} <= set(module._CHECKS)
+
+
+@pytest.mark.parametrize("task", ["depth", "segmentation", "both"])
+def test_a_file_of_two_tasks_is_taken_for_each_and_for_both(task, monkeypatch):
+    known = replace(published.find("FocusOnDepth_vit_base_patch16_384.p"), sha256=SOURCE.sha256)
+    monkeypatch.setattr(published, "published", lambda: (known,))
+    own = load_recipe("focus-base", task=task).model
+    assert said_of(own) == []
+    (warning,) = said_of(replace(own, taps=(0, 1, 2, 3)))
+    assert "its numbers may mean nothing" in warning
