@@ -209,3 +209,20 @@ def test_every_requirement_has_a_tested_version(project, root):
     wanted = set().union(*map(requirement_names, lists)) - {"dpt-deploy", "onnxruntime-gpu", "tensorrt", "ray"}
     pinned = re.findall(r"^([\w-]+)==", (root / "constraints.txt").read_text(), re.MULTILINE)
     assert sorted(wanted) == sorted(pinned)
+
+
+def misnumbered(folder):
+    """Names of records whose numbers are taken, left out, or not those of their titles."""
+    records = sorted(folder.glob("0*.md"))
+    return [
+        path.name
+        for number, path in enumerate(records, 1)
+        if not (path.name.startswith(f"{number:04}-") and path.read_text().startswith(f"# {number}. "))
+    ]
+
+
+def test_decisions_are_numbered_without_a_gap(tmp_path):
+    assert misnumbered(ROOT / "docs/decisions") == []
+    for name, title in (("0001-a.md", "# 1. A"), ("0001-b.md", "# 1. B"), ("0003-c.md", "# 4. C")):
+        (tmp_path / name).write_text(title)
+    assert misnumbered(tmp_path) == ["0001-b.md", "0003-c.md"]
