@@ -22,6 +22,7 @@ def command(names: tuple[str, ...], task: ModelTask | None, parameters: bool, as
 
     Each name is one for --backbone. A size is that of the training; height and width may be other multiples of the
     stride, except where it is the only one. "by name" means that the weights are taken only if --weights names them.
+    With names, recorded builds of their engines are shown, too.
 
     \b
     dpt-deploy models
@@ -42,6 +43,8 @@ def command(names: tuple[str, ...], task: ModelTask | None, parameters: bool, as
         row = [each.name, each.task, each.quantity, size, str(each.stride), licence, commercial, each.availability]
         rows.append([*row, f"{each.parameters / 1e6:.1f} M"] if each.parameters is not None else row)
     print_table("networks", [*columns, "parameters"] if parameters else columns, rows, align="left")
+    for each in found if names else ():
+        say(f"{each.name}, {each.task}: {each.engine or 'no build of an engine is recorded'}")
     here = ", ".join(each["name"] for each in running if each["installed"])
     missing = ", ".join(each["name"] for each in running if not each["installed"])
     say(f"every network runs in these runtimes: {here or 'none is installed'}; not installed: {missing or 'none'}")

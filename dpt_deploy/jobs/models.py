@@ -5,8 +5,11 @@ Everything is read from the recipes and from ``data/weights.toml``. Without PyTo
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from typing import Any, Literal
 
 from dpt_deploy.artifact.sidecar import ONNX, PLAN
@@ -36,11 +39,26 @@ class WeightsEntry:
 
 
 @dataclass(frozen=True)
+class EngineBuild:
+    """A build of an engine of a network's FP32 file, without a GPU; ``message`` is the builder's if it failed."""
+
+    built: bool
+    library: str
+    size: str
+    message: str
+
+    def __str__(self) -> str:
+        if self.built:
+            return f"{self.library} builds an engine at {self.size}"
+        return f"{self.library} builds no engine at {self.size}: {self.message}"
+
+
+@dataclass(frozen=True)
 class NetworkEntry:
     """One network with one task. ``parameters`` are None where they were not counted.
 
     ``size`` is the image size of its training, and the only one where ``fixed``; other sizes are multiples of
-    ``stride``.
+    ``stride``. ``engine`` is None where no build is recorded (``benchmarks/engines.py``).
     """
 
     name: str
@@ -53,6 +71,7 @@ class NetworkEntry:
     fixed: bool
     weights: tuple[WeightsEntry, ...]
     parameters: int | None = None
+    engine: EngineBuild | None = None
 
     @property
     def chosen(self) -> WeightsEntry | None:
@@ -112,7 +131,14 @@ def _entry(recipe: Recipe, *, count: bool) -> NetworkEntry:
         fixed=model.only_size is not None,
         weights=tuple(_weights_of(recipe)),
         parameters=_count(model) if count else None,
+        engine=_engines().get(recipe.name) if model.task == load_recipe(recipe.name).model.task else None,
     )
+
+
+@cache
+def _engines() -> dict[str, EngineBuild]:
+    table = json.loads((files("dpt_deploy") / "data" / "engines.json").read_text(encoding="utf-8"))
+    return {name: EngineBuild(**entry) for name, entry in table.items()}
 
 
 def quantity_of(model: ModelSpec) -> str:

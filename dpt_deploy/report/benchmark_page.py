@@ -17,6 +17,7 @@ from dpt_deploy.core.files import atomic_write_bytes
 from dpt_deploy.report.client_sections import CLIENT_KINDS
 from dpt_deploy.report.fleet_sections import FLEET_KINDS
 from dpt_deploy.report.flicker_sections import FLICKER_KINDS
+from dpt_deploy.report.full_size_sections import FULL_SIZE_KINDS
 from dpt_deploy.report.native_sections import NATIVE_KINDS
 from dpt_deploy.report.precision_sections import PRECISION_KINDS
 from dpt_deploy.report.robustness.sections import ROBUSTNESS_KINDS
@@ -36,6 +37,7 @@ KINDS = {
     **CLIENT_KINDS,
     **NATIVE_KINDS,
     **PRECISION_KINDS,
+    **FULL_SIZE_KINDS,
     **STUDY_KINDS,
     **ROBUSTNESS_KINDS,
     **FLICKER_KINDS,

@@ -1,9 +1,11 @@
 """The list of networks: it follows the recipes and the table of weights, and says where weights are. Base install."""
 
 import json
+import runpy
 from dataclasses import replace
 
 import pytest
+from support.paths import ROOT
 
 from dpt_deploy.cli import call
 from dpt_deploy.core.errors import UsageError
@@ -86,3 +88,23 @@ def test_the_command_prints_a_table_and_json(capsys):
     assert {each["name"] for each in document["networks"]} == set(list_models())
     assert {"ort", "trt"} <= {each["name"] for each in document["runtimes"]}
     assert call(["models", "hybird"]) == UsageError.exit_code
+
+
+def test_engines_are_those_of_the_recorded_results():
+    script = runpy.run_path(str(ROOT / "benchmarks/engines.py"))
+    recorded = json.loads((ROOT / "dpt_deploy/data/engines.json").read_text())
+    assert recorded == script["engines"]()
+    assert {"base", "da2-small"} <= recorded.keys() <= set(zoo_names())
+
+
+def test_the_engine_of_a_named_network_is_stated(capsys, monkeypatch):
+    builds = {
+        "da2-small": module.EngineBuild(True, "lib 1.0", "518", ""),
+        "levit-224": module.EngineBuild(False, "lib 1.0", "224", "no such layer"),
+    }
+    monkeypatch.setattr(module, "_engines", lambda: builds)
+    assert call(["models", "da2-small", "levit-224", "da2-giant"]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "da2-small, depth: lib 1.0 builds an engine at 518" in said
+    assert "levit-224, depth: lib 1.0 builds no engine at 224: no such layer" in said
+    assert "da2-giant, depth: no build of an engine is recorded" in said

@@ -1,0 +1,171 @@
+"""Export published networks at their full size from synthetic checkpoints; adds to results/full-sizes.json.
+
+Usage: python benchmarks/full_sizes.py [NETWORK…]      (default: those of NETWORKS)
+
+No published weights are read. A checkpoint of random numbers has the keys and shapes of the authors' file; `export`
+loads it as it would load theirs, and compares the graph with PyTorch. Then `verify` tries another size, and
+TensorRT-RTX builds an engine at the size of the training. A refusal is a result, too, and keeps its message. Each step
+runs in a process of its own, whose peak memory is recorded. Recorded networks are not measured again.
+"""
+
+import datetime
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+from dpt_deploy.core.environment import fingerprint
+from dpt_deploy.core.files import atomic_write_bytes
+from dpt_deploy.core.recipe import load_recipe
+from dpt_deploy.model.checkpoints.huggingface import save_huggingface
+from dpt_deploy.model.families.registry import detect, families
+from dpt_deploy.model.random_weights import random_model
+
+TARGET = Path(__file__).parent / "results/full-sizes.json"
+LIBRARY = "tensorrt_rtx"
+NETWORKS = (
+    "levit-224",
+    "midas-v21-small",
+    "da2-small",
+    "dpt-dinov2-small-nyu",
+    "swin2-tiny-256",
+    "next-vit-large-384",
+    "da2-base",
+    "beit-base-384",
+    "swin-large-384",
+    "da2-large",
+    "da3-metric",
+    "beit-large-512",
+)
+GATED = (".mlp.w12.", ".mlp.w3.")
+_TAIL = 300  # characters of a message
+
+
+def main(*names):
+    rows = json.loads(TARGET.read_text())["rows"] if TARGET.is_file() else []
+    for name in names or NETWORKS:
+        if name in [row["network"] for row in rows]:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            rows = sorted([*rows, survey(name, Path(folder))], key=lambda row: row["network"])
+        document = {
+            "kind": "full-sizes",
+            "recorded": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "environment": fingerprint(),
+            "rows": rows,
+        }
+        atomic_write_bytes(TARGET, (json.dumps(document, indent=2) + "\n").encode())
+        print(json.dumps(rows[[row["network"] for row in rows].index(name)]), flush=True)
+    print(TARGET)
+    subprocess.run([sys.executable, Path(__file__).with_name("engines.py")], check=True)
+
+
+def survey(name, folder):
+    """What became of one network: a row."""
+    recipe = load_recipe(name)
+    file = folder / (f"{name}-folder" if recipe.model.decoder == "dinov2" else f"{name}.safetensors")
+    made, text = step(sys.executable, __file__, "--checkpoint", name, file)
+    if not made["done"]:
+        raise SystemExit(f"no checkpoint of {name}: {text}")
+    family, keys = text.strip().rsplit("\n", 2)[-2:]
+    row = {"network": name, "family": family, "keys": int(keys), "checkpoint_bytes": size_of(file)}
+    row["export"], _ = cli("export", "--backbone", name, "--weights", file, "-o", folder)
+    if not row["export"]["done"]:
+        return row
+    (model,) = folder.glob("*.onnx")
+    row["outputs"] = [output["name"] for output in sidecar(model)["outputs"]]
+    row["exported"] = worst(sidecar(model)["parity"]["cases"])
+    row["size"] = recipe.verify.res[0]
+    row["verify"], _ = cli("verify", model, "--res", row["size"], "--batch", "2")
+    return row | {"engine": engine(model, recipe, folder)}
+
+
+def engine(model, recipe, folder):
+    """What TensorRT-RTX makes of the file at the size of the training."""
+    side = f"{recipe.image.height // recipe.model.stride * recipe.model.stride}"
+    found, _ = cli("build", model, "--res", side, "--library", LIBRARY, "-o", folder)
+    plans = list(folder.glob("*.plan"))
+    return found | {"library": LIBRARY, "size": side} | ({"bytes": plans[0].stat().st_size} if plans else {})
+
+
+def size_of(path):
+    return sum(each.stat().st_size for each in path.rglob("*")) if path.is_dir() else path.stat().st_size
+
+
+def worst(cases):
+    return {key: max(case[key] for case in cases) for key in ("max", "mean")}
+
+
+def sidecar(model):
+    return json.loads(model.with_name(model.name + ".json").read_text())
+
+
+def cli(*words):
+    return step(sys.executable, "-m", "dpt_deploy", *words)
+
+
+def step(*words):
+    """Run a command: whether it was done, its seconds and its peak memory, and what it wrote."""
+    begin = time.perf_counter()
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        child = subprocess.Popen([str(word) for word in words], stdout=out, stderr=err)
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        texts = []
+        for stream in (out, err):
+            stream.seek(0)
+            texts.append(stream.read())
+    found = {"done": child.returncode == 0, "seconds": round(time.perf_counter() - begin, 1)}
+    found["processor_seconds"] = round(usage.ru_utime + usage.ru_stime, 1)
+    found["peak_bytes"] = usage.ru_maxrss * 1024
+    if child.returncode:
+        lines = [line for line in texts[1].splitlines() if line.startswith("error:")] or texts[1].splitlines()[-3:]
+        found |= {"exit_code": child.returncode, "message": " ".join(lines)[:_TAIL]}
+    return found, texts[0]
+
+
+def write_checkpoint(name, file):
+    """Write random weights under the keys of the first family of published files that has a place for each."""
+    recipe = load_recipe(name)
+    model = random_model(recipe.model)
+    if recipe.model.decoder == "dinov2":  # published as folders only
+        save_huggingface(model, file, image=recipe.image)
+        print("Hugging Face DPT on DINOv2", len(load_file(file / "model.safetensors")), sep="\n")
+        return
+    state = {key: value for key, value in model.state_dict().items() if not key.endswith("num_batches_tracked")}
+    for family in families():
+        if family.layout or family.task != model.spec.task or family.name.startswith("Hugging Face"):
+            continue
+        tensors = in_family(family, state)
+        if tensors is not None and detect(tensors) is family:
+            save_file(tensors, file)
+            print(family.name, len(tensors), sep="\n")
+            return
+    raise SystemExit(f"no family has a place for every tensor of {name}")
+
+
+def in_family(family, state):
+    """The tensors under the keys of a family; None if one of them has no place there."""
+    found = {}
+    for ours, tensor in state.items():
+        pieces = {}
+        for theirs, rule in family.sources(ours):  # the most special rule is first; those of SwiGLU have no use here
+            if not any(part in theirs for part in GATED):
+                pieces.setdefault(rule.part, (theirs, rule))
+        if not pieces:
+            return None
+        for part, (theirs, rule) in pieces.items():
+            found[theirs] = (tensor.chunk(rule.parts, rule.axis)[part] if rule.parts > 1 else tensor).clone()
+    return found
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--checkpoint"]:
+        write_checkpoint(sys.argv[2], Path(sys.argv[3]))
+    else:
+        main(*sys.argv[1:])
