@@ -36,7 +36,7 @@ COMMANDS = {
     "web": ("pages.web", "Write a static page that runs exported models in the browser."),
     "gimp": ("pages.gimp", "Install the plug-in of GIMP, which adds the depth of a layer."),
     "study": ("study", "Measure accuracy against inference resolution (the paper's Figure 4)."),
-    "sweep": ("sweep", "Compare precisions and sizes of a model: error against time."),
+    "sweep": ("sweep", "Compare precisions, sizes and numbers of tokens of a model: error against time."),
     "attack": ("robustness.attack", "Test a model of your own with attacked images, and the files that are deployed."),
     "train": ("train", "Train a model on rendered scenes with the paper's recipe."),
     "inspect": ("inspect", "Show what an exported model contains and how it was verified."),

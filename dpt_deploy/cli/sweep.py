@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dpt_deploy.artifact.commit import FileSet, commit_files, staged_files
-from dpt_deploy.cli.shared.options import PATH, json_option, precisions_option, res_option
+from dpt_deploy.cli.shared.options import PATH, clusterings, json_option, precisions_option, res_option, tokens_options
 from dpt_deploy.cli.shared.output import print_json, print_path, print_table
 from dpt_deploy.core.files import atomic_write_bytes
 from dpt_deploy.core.size import Size
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 @click.option("--weights", metavar="FILE|NAME|random", help="Weights to use (default: the published ones).")
 @res_option("Network sizes, the training size and others.  [default: 1 to 2.67 times the training size]")
 @precisions_option("fp32,fp16,int8-cpu,int8,fp8")
+@tokens_options("Compare numbers of tokens, too: one or more, separated by commas.", "LAYER:HxW,…")
 @click.option(
     "--scenes", type=click.IntRange(2), default=16, show_default=True, help="Number of rendered scenes to measure on."
 )
@@ -39,12 +40,14 @@ def command(
     weights: str | None,
     res: tuple[Size, ...],
     precisions: tuple[str, ...],
+    tokens: tuple[tuple[float, ...], ...],
+    reconstruction: str | None,
     scenes: int,
     plot: bool,
     out: Path,
     as_json: bool,
 ) -> None:
-    """Compare precisions and sizes of a model: error against time.
+    """Compare precisions, sizes and numbers of tokens of a model: error against time.
 
     Every precision is exported and scored on the same scenes at every size. The precisions that ONNX Runtime computes
     on this machine (fp32, int8-cpu) are timed, interleaved. The others are meant for engines: their errors are measured
@@ -53,6 +56,7 @@ def command(
     \b
     dpt-deploy sweep                                     # offline: the model that ships with the package
     dpt-deploy sweep --backbone tiny-vit --res 192,320 --precision fp32,int8-cpu
+    dpt-deploy sweep --backbone tiny-vit --res 192,320 --precision fp32,int8-cpu --tokens 2:16x16,3:12x12
     """
     from dpt_deploy.jobs.study import sweep
     from dpt_deploy.report.drawing import load_drawing
@@ -60,7 +64,7 @@ def command(
     draw = (
         load_drawing("dpt_deploy.report.figures.pareto_figure:draw_pareto") if plot else None
     )  # fails early without matplotlib
-    setup = sweep.prepare_sweep(backbone, weights, res, precisions, scenes)
+    setup = sweep.prepare_sweep(backbone, weights, res, precisions, scenes, clusterings(tokens, reconstruction))
     found = sweep.run_sweep(setup, out)
     document = found.to_dict()
     with staged_files(out, "sweep") as stage:
@@ -80,4 +84,5 @@ def command(
 
 def _row(point: Point) -> list[str]:
     time = f"{point.ms[0]:.1f} ({point.ms[1]:.1f}-{point.ms[2]:.1f})" if point.ms else "-"
-    return [point.precision, point.size, point.runtime, f"{point.abs_rel:.4f}", time, "*" if point.best else ""]
+    name = f"{point.precision} {point.approximation}".strip()
+    return [name, point.size, point.runtime, f"{point.abs_rel:.4f}", time, "*" if point.best else ""]

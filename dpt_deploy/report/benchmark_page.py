@@ -23,6 +23,7 @@ from dpt_deploy.report.precision_sections import PRECISION_KINDS
 from dpt_deploy.report.robustness.sections import ROBUSTNESS_KINDS
 from dpt_deploy.report.sections import BENCH_KINDS, Result
 from dpt_deploy.report.study_sections import STUDY_KINDS
+from dpt_deploy.report.token_sections import TOKEN_KINDS
 from dpt_deploy.report.training_sections import TRAINING_KINDS
 
 HEAD = """# Benchmark report
@@ -41,6 +42,7 @@ KINDS = {
     **STUDY_KINDS,
     **ROBUSTNESS_KINDS,
     **FLICKER_KINDS,
+    **TOKEN_KINDS,
     **TRAINING_KINDS,
 }
 

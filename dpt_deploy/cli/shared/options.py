@@ -113,7 +113,10 @@ def approximate(_ctx: click.Context, _param: click.Parameter, value: str | None)
 
 def clusters(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[tuple[float, ...], ...]:
     """Parse ``--tokens 4:16x16,…``: block, rows and columns of each."""
-    return () if value is None else tuple(_clusters(part) for part in value.split(","))
+    parts = [] if value is None else value.split(",")
+    if twice := next((part for part in parts if parts.count(part) > 1), None):
+        raise UsageError(f"--tokens names {twice} twice", hint="name each once")
+    return tuple(map(_clusters, parts))
 
 
 def _clusters(text: str) -> tuple[float, ...]:

@@ -97,7 +97,7 @@ def export_model(request: ExportRequest, out: Path | str, *, force: bool = False
         setup = prepare(request, source, landmarks, folders[request.precision])
         cost = None
         if approximation is not None and exact is not None:
-            cost = measure_approximation(approximation, exact, graph, setup, force=force)
+            cost = measure_approximation(approximation, exact, graph, setup, force=force or request.allow_poor)
             del exact
         metadata = {precision: metadata_of(each, source) for precision, each in requests.items()}
         facts = write_graphs(graph, setup, made, metadata=metadata, allow_poor=force or request.allow_poor)

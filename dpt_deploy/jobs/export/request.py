@@ -68,7 +68,7 @@ class ExportRequest:
             quantised graphs, 1 % for an approximation.
         smooth: move the spread of channels behind norms into weights before quantisation.
         approximation: an approximate rewrite of the network; None: only exact ones.
-        allow_poor: accept a quantised file that is slower than FP32 or has much noise.
+        allow_poor: accept a quantised file that is slower or has much noise, and an approximation of any error.
     """
 
     recipe: Recipe

@@ -17,7 +17,7 @@ from dpt_deploy.core.environment import installed
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.files import atomic_write_bytes, ensure_folder
 from dpt_deploy.core.optional import load_attribute
-from dpt_deploy.core.precision import FP32, PRECISIONS, find_precision
+from dpt_deploy.core.precision import PRECISIONS, find_precision
 from dpt_deploy.core.progress import say
 from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.core.runner import Runner
@@ -29,6 +29,7 @@ from dpt_deploy.jobs.common.weights import checkpoint_path
 from dpt_deploy.jobs.study.outcome import Candidate
 from dpt_deploy.runtime.registry import REFERENCE, find_runtime
 
+Approximated = tuple[str, tuple[float, ...]]  # name and numbers of an approximate rewrite
 Defect = Literal["nearest", "tiled"]  # treatment of a control's positions, see ``resize_grid`` of the ViT encoder
 
 
@@ -77,6 +78,19 @@ def check_precisions(models: Sequence[str], precisions: Sequence[str]) -> None:
         find_precision(unknown[0])
 
 
+def check_approximations(models: Sequence[str], approximations: Sequence[Approximated]) -> None:
+    """Raise :class:`UsageError` for an approximation that a model cannot be exported with."""
+    for name in models if approximations else ():
+        if is_file(name):
+            raise UsageError(f"{name} is exported already", hint="approximations are for networks by name")
+        # Loaded when needed: a study of finished files works without the extra.
+        check = load_attribute(
+            "dpt_deploy.jobs.study.exported:check_approximation", which="export", purpose="exporting"
+        )
+        for approximation in approximations:
+            check(name, approximation)
+
+
 def check_sizes(models: Sequence[str], sizes: Sequence[Size]) -> None:
     """Raise :class:`UsageError` unless every model takes every size, as far as is known before the export."""
     for name in models:
@@ -108,8 +122,11 @@ def candidates(
     runtimes: Sequence[str],
     precisions: Sequence[str],
     folder: Path,
+    approximations: Sequence[Approximated] = (),
 ) -> list[CandidateModel]:
     """Make the candidates: every model at every precision on every runtime, exported to ``folder`` if needed.
+
+    Each of ``approximations`` is one more network for every model by name.
 
     For ``ort``, ``emu`` runs 16-bit graphs, because ONNX Runtime's CPU would compute them in FP32.
 
@@ -119,8 +136,9 @@ def candidates(
     """
     _check(models, weights, runtimes)
     artifacts = [
-        _artifact(name, weights, precision, folder)
+        _artifact(name, weights, precision, folder, approximation)
         for name in models
+        for approximation in ([None] if is_file(name) else [None, *approximations])
         for precision in ([None] if is_file(name) else precisions)
     ]
     _check_torch(artifacts, runtimes)
@@ -129,6 +147,7 @@ def candidates(
     for artifact, runtime in product(artifacts, runtimes):
         parts = [artifact.sidecar.model.name]
         parts += [artifact.sidecar.precision] if several else []
+        parts += [_approximation(artifact.sidecar)] if artifact.sidecar.approximation else []
         parts += [runtime] if len(runtimes) > 1 else []
         found.append(_candidate(artifact, _candidate_runtime(artifact.sidecar, runtime), " ".join(parts)))
     names = [each.candidate.name for each in found]
@@ -158,7 +177,7 @@ def can_be_control(candidate: CandidateModel) -> bool:
     """Return True if the model has positions in FP32 and its weights file exists, so a control can be made."""
     sidecar = candidate.artifact.sidecar
     available = sidecar.weights.is_random or checkpoint_path(sidecar.weights).exists()
-    return "position_resize" in sidecar.model.encoder.planted and sidecar.precision == FP32 and available
+    return "position_resize" in sidecar.model.encoder.planted and candidate.candidate.is_exact and available
 
 
 def _check(models: Sequence[str], weights: str | None, runtimes: Sequence[str]) -> None:
@@ -178,11 +197,18 @@ def _check_torch(artifacts: Sequence[Artifact], runtimes: Sequence[str]) -> None
             )
 
 
-def _artifact(name: str, weights: str | None, precision: str | None, folder: Path) -> Artifact:
+def _artifact(
+    name: str, weights: str | None, precision: str | None, folder: Path, approximation: Approximated | None
+) -> Artifact:
     if precision is None:
         return open_model(Path(name))
-    say(f"exporting {name} in {precision}")
-    return _exported(name, folder, weights=weights, precision=precision)
+    numbers = f", {approximation[0]} {', '.join(f'{value:g}' for value in approximation[1])}" if approximation else ""
+    say(f"exporting {name} in {precision}{numbers}")
+    return _exported(name, folder, weights=weights, precision=precision, approximation=approximation)
+
+
+def _approximation(sidecar: Sidecar) -> str:
+    return str(sidecar.approximation) if sidecar.approximation else ""
 
 
 def _exported(recipe: str, folder: Path, **options: Any) -> Artifact:
@@ -210,6 +236,7 @@ def _candidate(artifact: Artifact, runtime: str, name: str, *, control: str = ""
         weights=str(sidecar.weights),
         random=sidecar.weights.is_random,
         control=control,
+        approximation=_approximation(sidecar),
     )
     return CandidateModel(candidate, artifact)
 

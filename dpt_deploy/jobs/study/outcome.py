@@ -22,7 +22,8 @@ Family = Literal["transformer", "convolutional"]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model on a runtime at a precision. ``weights`` is their source; ``control`` names a planted defect."""
+    """A model on a runtime at a precision. ``weights`` is their source; ``control`` names a planted defect,
+    ``approximation`` an approximate rewrite of the network."""
 
     name: str
     model: str
@@ -34,6 +35,12 @@ class Candidate:
     weights: str
     random: bool = False
     control: str = ""
+    approximation: str = ""
+
+    @property
+    def is_exact(self) -> bool:
+        """True for the network itself in FP32, which others are compared with."""
+        return self.precision == FP32 and not self.approximation
 
 
 @dataclass(frozen=True)
@@ -159,16 +166,19 @@ def pairs(candidates: Sequence[Candidate]) -> list[tuple[str, str]]:
         (one.name, other.name)
         for one, other in product(models, models)
         if (one.family, other.family) == ("transformer", "convolutional")
-        and (one.runtime, one.precision) == (other.runtime, other.precision)
+        and (one.runtime, one.precision, one.approximation) == (other.runtime, other.precision, other.approximation)
     ]
 
 
 def originals(candidates: Sequence[Candidate]) -> list[tuple[str, str]]:
-    """Pair each candidate in another precision with its model in FP32, on the same runtime if possible."""
+    """Pair each candidate in another precision, or approximated, with its exact model in FP32.
+
+    It is on the same runtime if possible.
+    """
     models = [candidate for candidate in candidates if not candidate.control]
     found = []
-    for one in (each for each in models if each.precision != FP32):
-        full = [each for each in models if (each.model, each.precision) == (one.model, FP32)]
+    for one in (each for each in models if not each.is_exact):
+        full = [each for each in models if each.model == one.model and each.is_exact]
         if full:
             found.append((one.name, min(full, key=lambda each, one=one: each.runtime != one.runtime).name))  # type: ignore[misc]
     return found

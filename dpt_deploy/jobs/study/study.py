@@ -30,7 +30,7 @@ from dpt_deploy.jobs.study.agreement import (
 )
 from dpt_deploy.jobs.study.images import Images
 from dpt_deploy.jobs.study.journal import Journal
-from dpt_deploy.jobs.study.models import CandidateModel, Defect
+from dpt_deploy.jobs.study.models import Approximated, CandidateModel, Defect
 from dpt_deploy.jobs.study.outcome import RECORD, Candidate, PublishedNumber, Study, analysed, originals
 from dpt_deploy.jobs.study.prices import Price, price
 from dpt_deploy.jobs.study.resolution import Scores, default_sizes
@@ -48,6 +48,7 @@ DEFAULT_SCENES = 48
 class StudyRequest:
     """Request of a study: models by name, recipe or file, sizes (none: the default ratios), and data.
 
+    ``approximations`` are approximate rewrites, by name and numbers; each is one more network for every model by name.
     ``limit`` bounds the number of images. ``reference`` adds the paper's number. ``control`` adds a model with a
     planted defect.
     """
@@ -57,6 +58,7 @@ class StudyRequest:
     sizes: tuple[Size, ...] = ()
     runtimes: tuple[str, ...] = ("ort",)
     precisions: tuple[str, ...] = (FP32,)
+    approximations: tuple[Approximated, ...] = ()
     scenes: int = DEFAULT_SCENES
     seed: int = 0
     data: str | None = None
@@ -87,6 +89,7 @@ def prepare_study(request: StudyRequest) -> StudySetup:
         find_runtime(runtime).load()
     trained = study_models.trained_size(request.models)
     study_models.check_precisions(request.models, request.precisions)
+    study_models.check_approximations(request.models, request.approximations)
     networks = [study_models.described(name)[0] for name in request.models]
     for network in networks:
         if network.only_size:
@@ -196,7 +199,9 @@ def _images(request: StudyRequest) -> Images:
 def _models(setup: StudySetup, folder: Path) -> tuple[list[CandidateModel], str | None, str]:
     """The models and, last, the control; the name of its original; the reason if there is no control."""
     request = setup.request
-    models = study_models.candidates(request.models, request.weights, request.runtimes, request.precisions, folder)
+    models = study_models.candidates(
+        request.models, request.weights, request.runtimes, request.precisions, folder, request.approximations
+    )
     for each in models:
         for size in setup.sizes:
             check_request(each.artifact.sidecar, size)

@@ -1,4 +1,4 @@
-"""Precisions and sizes of one model: time and accuracy of each."""
+"""Precisions, sizes and numbers of tokens of one model: time and accuracy of each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dpt_deploy.core.progress import say
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.bench.candidates import images_of
 from dpt_deploy.jobs.common.inputs import model_inputs
-from dpt_deploy.jobs.study.models import CandidateModel
+from dpt_deploy.jobs.study.models import Approximated, CandidateModel
 from dpt_deploy.jobs.study.outcome import Study
 from dpt_deploy.jobs.study.study import StudyRequest, StudySetup, prepare_study, run_study
 from dpt_deploy.measure.timing import TimedCall, interleave
@@ -27,8 +27,11 @@ TIMED = find_precision(
 
 @dataclass(frozen=True)
 class Point:
-    """One precision at one size: mean AbsRel over the images, and milliseconds for one image (median and its 95 %
-    interval) if this machine computes in the precision. ``best``: no other point is both faster and more accurate."""
+    """One precision and approximation at one size.
+
+    Mean AbsRel over the images, and milliseconds for one image (median and its 95 % interval) if this machine computes
+    in the precision. ``best``: no other point is both faster and more accurate.
+    """
 
     model: str
     precision: str
@@ -37,6 +40,7 @@ class Point:
     abs_rel: float
     ms: tuple[float, float, float] | None = None
     best: bool = False
+    approximation: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,11 +62,24 @@ class Sweep:
 
 
 def prepare_sweep(
-    backbone: str, weights: str | None, sizes: tuple[Size, ...], precisions: tuple[str, ...], scenes: int
+    backbone: str,
+    weights: str | None,
+    sizes: tuple[Size, ...],
+    precisions: tuple[str, ...],
+    scenes: int,
+    approximations: tuple[Approximated, ...] = (),
 ) -> StudySetup:
     """Check the request before anything is exported; raises as :func:`~.study.prepare_study`."""
     return prepare_study(
-        StudyRequest((backbone,), weights, sizes=sizes, precisions=precisions, scenes=scenes, control=None)
+        StudyRequest(
+            (backbone,),
+            weights,
+            sizes=sizes,
+            precisions=precisions,
+            approximations=approximations,
+            scenes=scenes,
+            control=None,
+        )
     )
 
 
@@ -88,7 +105,17 @@ def run_sweep(
             candidate = each.candidate
             found = float(errors[row, column])
             ms = times.get(candidate.name)
-            points.append(Point(candidate.model, candidate.precision, str(size), candidate.runtime, found, ms))
+            points.append(
+                Point(
+                    candidate.model,
+                    candidate.precision,
+                    str(size),
+                    candidate.runtime,
+                    found,
+                    ms,
+                    approximation=candidate.approximation,
+                )
+            )
     return Sweep(study, _marked(points))
 
 

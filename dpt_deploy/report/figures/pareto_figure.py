@@ -1,9 +1,10 @@
-"""Figure of error against time: a line per precision, a point per size, the best points ringed (matplotlib)."""
+"""Figure of error against time: a line per precision and approximation, a point per size (matplotlib)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import matplotlib as mpl
@@ -16,13 +17,16 @@ Data = Mapping[str, Any]
 
 _COLOURS = {"fp32": "#0072b2", "int8-cpu": "#d55e00"}  # of Okabe and Ito
 _OTHER = "#009e73"
+_WIDEST = 105  # characters of a line of the subtitle
+_MARKERS = "osDv^P*X<>p"  # of approximations, in their order
 _STYLE: Any = {**STYLE, "axes.labelcolor": QUIET}
 
 
 def draw_pareto(sweep: Data, path: Path) -> None:
     """Draw a sweep (the document of ``dpt-deploy sweep``) to ``path`` in the format of its suffix.
 
-    Precisions that this machine does not compute in have no time; their errors are listed below the title.
+    The best points are ringed, and lines of approximations are broken. Precisions that this machine does not compute
+    in have no time; their errors are listed below the title.
 
     Raises:
         ResourceError: the file cannot be written.
@@ -31,11 +35,12 @@ def draw_pareto(sweep: Data, path: Path) -> None:
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(7.4, 4.8), layout="constrained")
         axes = figure.subplots()
-        for index, precision in enumerate(dict.fromkeys(point["precision"] for point in timed)):
-            own = [point for point in timed if point["precision"] == precision]
-            _line(axes, precision, own, named=index == 0)
+        kinds = list(dict.fromkeys(_approximation(point) for point in timed))
+        for index, name in enumerate(dict.fromkeys(map(_name, timed))):
+            own = [point for point in timed if _name(point) == name]
+            _line(axes, own, kinds.index(_approximation(own[0])), named=index == 0)
         if timed:
-            axes.legend(frameon=False, loc="lower right")
+            axes.legend(frameon=False, loc="upper right")
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter("{x:g}")
@@ -52,17 +57,25 @@ def draw_pareto(sweep: Data, path: Path) -> None:
             figure.savefig(temporary, dpi=200, metadata=metadata)
 
 
-def _line(axes: Any, precision: str, points: Sequence[Data], *, named: bool) -> None:
-    """Draw a line over the sizes, with size labels if it is ``named``."""
+def _approximation(point: Data) -> str:
+    return str(point.get("approximation", ""))
+
+
+def _name(point: Data) -> str:
+    return f"{point['precision']} {_approximation(point)}".strip()
+
+
+def _line(axes: Any, points: Sequence[Data], kind: int, *, named: bool) -> None:
+    """Draw a line over the sizes, with size labels if it is ``named``; ``kind`` is the place of its approximation."""
     times, errors = [point["ms"][0] for point in points], [point["abs_rel"] for point in points]
     spread = [
         [point["ms"][0] - point["ms"][1] for point in points],
         [point["ms"][2] - point["ms"][0] for point in points],
     ]
-    colour = _COLOURS.get(precision, _OTHER)
-    axes.errorbar(
-        times, errors, xerr=spread, color=colour, marker="o", markersize=4, linewidth=1.4, capsize=2, label=precision
-    )
+    precision, approximation = points[0]["precision"], _approximation(points[0])
+    look: dict[str, Any] = {"color": _COLOURS.get(precision, _OTHER), "markersize": 4, "linewidth": 1.4, "capsize": 2}
+    look |= {"marker": _MARKERS[kind % len(_MARKERS)], "linestyle": "--" if approximation else "-"}
+    axes.errorbar(times, errors, xerr=spread, label=_name(points[0]), **look)
     for point in points:
         place = (point["ms"][0], point["abs_rel"])
         if named:
@@ -74,8 +87,6 @@ def _line(axes: Any, precision: str, points: Sequence[Data], *, named: bool) -> 
 def _untimed(points: Sequence[Data]) -> str:
     """Format the errors at the first size of precisions without a time."""
     first = next(iter(points))["size"]
-    listed = [
-        f"{each['precision']} {each['abs_rel']:.4f}" for each in points if not each["ms"] and each["size"] == first
-    ]
+    listed = [f"{_name(each)} {each['abs_rel']:.4f}" for each in points if not each["ms"] and each["size"] == first]
     ringed = "Ringed: no other point is both faster and more accurate."
-    return f"{ringed} Not timed here, AbsRel at {first}: {', '.join(listed)}" if listed else ringed
+    return fill(f"{ringed} Not timed here, AbsRel at {first}: {', '.join(listed)}", _WIDEST) if listed else ringed

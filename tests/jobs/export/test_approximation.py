@@ -1,4 +1,4 @@
-"""Token clustering through ``export``: named, recorded, verified, held to a budget, typed, quantised, run from C++."""
+"""Token clustering through ``export``: named, recorded, verified, held to a budget, typed, run from C++."""
 
 import numpy as np
 import pytest
@@ -34,11 +34,10 @@ def test_a_clustered_network_is_named_recorded_shown_and_verified(tmp_path, caps
     fine(capsys, "verify", artifact.path, "--res", "32,96x160,64x256", "--batch", "1,3")  # 32 has 2x2 tokens
 
 
-@pytest.mark.parametrize(("name", "precision"), [("tiny-dinov2", "fp16"), ("tiny-hybrid", "fp32")])
-def test_other_encoders_and_the_other_reconstruction(name, precision, tmp_path, capsys):
-    more = ("--reconstruction", "knn", "--precision", precision)
-    (file,) = export(capsys, tmp_path, *more, name=name, tokens="0:4x3")
-    assert file == f"{name}-{precision}-tokens-knn-0-4x3.onnx"
+def test_another_encoder_and_the_other_reconstruction(tmp_path, capsys):
+    more = ("--reconstruction", "knn", "--precision", "fp16")
+    (file,) = export(capsys, tmp_path, *more, name="tiny-dinov2", tokens="0:4x3")
+    assert file == "tiny-dinov2-fp16-tokens-knn-0-4x3.onnx"
     assert open_artifact(tmp_path / file).sidecar.parity.verified
 
 
@@ -52,19 +51,9 @@ def test_the_clustering_stays_fp32_in_16_bits(tmp_path, capsys):
     assert not [name for name in sidecar.islands if name.startswith("encoder.fewer.restore")]
 
 
-def test_it_is_quantised_around_the_clustering(tmp_path, capsys):
-    files = export(capsys, tmp_path, "--precision", "int8", "--res", "64x96", "--force")
-    assert files == [f"tiny-vit-{each}-tokens-hard-1-4x4.onnx" for each in ("int8-cpu", "int8")]
-    for file in files:
-        sidecar = open_artifact(tmp_path / file).sidecar
-        assert sidecar.approximation.parameters == LAYER_AND_GRID
-        assert sidecar.quantisation is not None
-        assert not [name for name in sidecar.quantisation.clip if name.startswith("encoder.fewer")]
-
-
 def test_one_over_the_budget_is_refused(tmp_path, capsys):
-    argv = ["export", "--backbone", tiny_path("tiny-vit"), "--weights", "random", "--tokens", "0:1x1"]
-    with quick_accuracy():
+    argv = ["export", "--backbone", tiny_path("tiny-vit"), "--weights", "random", "--tokens", "1:4x4"]
+    with quick_accuracy(), traces_kept():
         said = complaint(capsys, 5, *argv, "-o", tmp_path)
     assert "tokens-hard changes the result by" in said
     assert not list(tmp_path.iterdir())

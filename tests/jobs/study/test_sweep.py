@@ -1,12 +1,15 @@
 """``dpt-deploy sweep``: every precision at every size, what is best of those that were timed, and the picture."""
 
+import itertools
 import json
 
 import pytest
 from support.faults.calling import complaint, fine
 from support.faults.handmade import listing
 from support.tiny import quick_accuracy, tiny_path
+from support.traces import traces_kept
 
+from dpt_deploy.artifact.store import open_artifact
 from dpt_deploy.jobs.study import sweep
 from dpt_deploy.jobs.study.study import MODELS
 from dpt_deploy.jobs.study.sweep import Point, _marked
@@ -51,12 +54,38 @@ def test_a_model_in_three_precisions(tmp_path, capsys, monkeypatch):
     assert (tmp_path / "again.svg").read_text() == picture
 
 
+def test_numbers_of_tokens_are_points_next_to_the_exact_network(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sweep, "SECONDS", 0.01)
+    argv = ["sweep", "--backbone", tiny_path("tiny-vit"), "--weights", "random", "--res", "64", "--scenes", "2"]
+    argv += ["--precision", "fp32,int8-cpu", "--tokens", "1:4x4", "-o", tmp_path]
+    with quick_accuracy((0.5, 0.4, 0.6)), traces_kept():  # any error and any speed is compared
+        out = fine(capsys, *argv)
+    document = json.loads((tmp_path / "sweep.json").read_text())
+    found = {(each["precision"], each["approximation"], each["size"]): each for each in document["points"]}
+    precisions, kinds, sizes = ("fp32", "int8-cpu"), ("", "tokens-hard-1-4x4"), ("64", "96")
+    assert set(found) == set(itertools.product(precisions, kinds, sizes))
+    assert all(each["ms"] for each in found.values())
+    assert len({each["abs_rel"] for each in found.values()}) == len(found)
+    compared = {each["subject"]: each["original"] for each in document["precisions"]}
+    assert compared["tiny-vit fp32 tokens-hard-1-4x4"] == "tiny-vit fp32"
+    assert compared["tiny-vit int8-cpu tokens-hard-1-4x4"] == "tiny-vit fp32"
+    assert "int8-cpu tokens-hard-1-4x4" in out
+    assert "int8-cpu tokens-hard-1-4x4" in (tmp_path / "sweep.svg").read_text()
+    sidecar = open_artifact(tmp_path / MODELS / "tiny-vit-int8-cpu-tokens-hard-1-4x4.onnx").sidecar
+    assert sidecar.approximation.accuracy.change > sidecar.approximation.limit  # a sweep measures, and refuses nothing
+    assert sidecar.quantisation.clip
+    assert not [name for name in sidecar.quantisation.clip if name.startswith("encoder.fewer.reduce")]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (("--precision", "int4"), "int4"),
         (("--res", "100"), "not a multiple of 32"),
         (("--precision", ","), "--precision is empty"),
+        (("--tokens", "1:4x4,9:4x4"), "behind block 9"),
+        (("--tokens", "1:4x4,2"), "'2' is not LAYER:HxW"),
+        (("--tokens", "1:4x4,1:4x4"), "--tokens names 1:4x4 twice"),
     ],
 )
 def test_mistakes(options, message, tmp_path, capsys):

@@ -114,7 +114,9 @@ def pixels(height, width):
     return torch.linspace(-1, 1, 3 * height * width).reshape(1, 3, height, width).sin()
 
 
-@pytest.mark.parametrize(("name", "layer", "size"), [("tiny-vit", 1, (96, 64)), ("tiny-dinov2", 0, (56, 70))])
+@pytest.mark.parametrize(
+    ("name", "layer", "size"), [("tiny-vit", 1, (96, 64)), ("tiny-dinov2", 0, (56, 70)), ("tiny-hybrid", 0, (96, 64))]
+)
 def test_as_many_clusters_as_tokens_change_nothing(name, layer, size):
     model = tiny_model(name)
     patch = model.spec.encoder.tokens.patch

@@ -1,0 +1,51 @@
+"""Section on clustered tokens compared with the exact network; see :mod:`dpt_deploy.report.benchmark_page`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dpt_deploy.report.bench_tables import TextTable
+from dpt_deploy.report.drawing import lazy_drawing
+from dpt_deploy.report.sections import Result, Section, machine, markdown, source
+
+
+def _tokens(result: Result, folder: str) -> str:
+    data = result.data
+    accuracy, speed = data["accuracy"], data["speed"]
+    scored = TextTable(("tokens", "AbsRel", "change", "GFLOP"), tuple(map(_scored, accuracy["rows"])))
+    timed = TextTable(("size", "tokens", "ms", "times as fast", "GFLOP", "rounds"), tuple(map(_timed, speed["rows"])))
+    load = ", ".join(f"{value:.1f}" for value in data["load_average_before"])
+    about = f"{machine(data['environment'])}, load average {load} before; {data['recorded'][:10]}.\n"
+    picture = f"![change of the error, and speed]({folder}/{result.picture})\n"
+    first = f"`{accuracy['model']}`, error on {accuracy['scenes']} rendered scenes:\n\n{markdown(scored)}"
+    second = f"`{speed['model']}` with {speed['weights']} weights, time:\n\n{markdown(timed)}"
+    return "\n".join((about, picture, first, second, source(result, folder)))
+
+
+def _scored(row: Mapping[str, Any]) -> tuple[str, ...]:
+    error, change = row["abs_rel"], row["change_percent"]
+    grown = (
+        "-" if row["file"] == "exact" else f"{change['value']:+.2f} % ({change['low']:+.2f} to {change['high']:+.2f})"
+    )
+    interval = f"{error['value']:.4f} ({error['low']:.4f} to {error['high']:.4f})"
+    return row["file"], interval, grown, f"{row['gflop']:.2f}"
+
+
+def _timed(row: Mapping[str, Any]) -> tuple[str, ...]:
+    value, low, high = row["times_as_fast"]
+    times = "-" if row["file"] == "exact" else f"{value:.2f} ({low:.2f} to {high:.2f})"
+    return row["size"], row["file"], f"{row['ms']:.0f}", times, f"{row['gflop']:.0f}", str(row["rounds"])
+
+
+TOKEN_KINDS: dict[str, Section] = {
+    "tokens": Section(
+        "Fewer tokens: clusters compared with the exact network",
+        "`python benchmarks/tokens.py`: `4:16x16` is `export --tokens 4:16x16`. The error is that of trained weights,\n"
+        "its change is paired, with 95 % intervals (bootstrap over images). The time is that of ONNX Runtime in FP32,\n"
+        "interleaved with the exact file; its ratio is the median of the ratios within each round, with its 95 %\n"
+        "interval.",
+        _tokens,
+        lazy_drawing("dpt_deploy.report.figures.tokens_figure:draw_tokens"),
+    ),
+}

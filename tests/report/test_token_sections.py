@@ -1,0 +1,47 @@
+"""Clustered tokens on the page: a line for each file, intervals, and the picture."""
+
+import copy
+
+import pytest
+
+from dpt_deploy.core.errors import BadFileError
+from dpt_deploy.report.benchmark_page import render
+from dpt_deploy.report.sections import Result
+
+SCORED = {"file": "tokens-hard 2:16x16", "gflop": 3.1, "abs_rel": {"value": 0.25, "low": 0.2, "high": 0.3}}
+TIMED = {"size": "384", "file": "tokens-hard 4:16x16", "rounds": 5, "ms": 900.4, "gflop": 77.6}
+DATA = {
+    "kind": "tokens",
+    "recorded": "2026-01-01T00:00:00",
+    "environment": {"processor": "a processor", "cores": 2, "gpus": [], "tools": {}},
+    "load_average_before": [0.1, 0.2, 0.3],
+    "accuracy": {
+        "model": "tiny-vit",
+        "scenes": 48,
+        "rows": [SCORED | {"change_percent": {"value": 1.5, "low": -0.5, "high": 3.25}}],
+    },
+    "speed": {"model": "base", "weights": "random", "rows": [TIMED | {"times_as_fast": [1.25, 1.2, 1.3]}]},
+}
+
+
+def test_a_file_has_a_line_with_its_intervals():
+    page = render([Result("tokens-x.json", DATA)])
+    assert "| tokens-hard 2:16x16 | 0.2500 (0.2000 to 0.3000) | +1.50 % (-0.50 to +3.25) | 3.10 |" in page.text
+    assert "| 384 | tokens-hard 4:16x16 | 900 | 1.25 (1.20 to 1.30) | 78 | 5 |" in page.text
+    assert "`base` with random weights" in page.text
+    assert "tokens-x.svg" in page.pictures
+
+
+def test_a_result_without_its_intervals_is_an_error():
+    data = copy.deepcopy(DATA)
+    del data["speed"]["rows"][0]["times_as_fast"]
+    with pytest.raises(BadFileError, match="times_as_fast"):
+        render([Result("tokens-x.json", data)])
+
+
+def test_the_picture_names_what_it_shows(tmp_path):
+    drawing = pytest.importorskip("dpt_deploy.report.figures.tokens_figure", reason="drawing needs matplotlib")
+    drawing.draw_tokens(DATA, tmp_path / "tokens.svg")
+    picture = (tmp_path / "tokens.svg").read_text()
+    assert "change of AbsRel, % (tiny-vit)" in picture
+    assert "384, tokens-hard 4:16x16" in picture
