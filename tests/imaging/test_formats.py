@@ -17,6 +17,7 @@ def test_each_task_has_its_formats():
         "metric-depth": ["png", "pfm", "color", "side", "metric", "ply", "glb"],
         "relative-depth": ["png", "pfm", "color", "side", "ply", "glb"],
         "canonical-depth": ["png", "pfm", "color", "side", "ply", "glb"],
+        "sky": ["png", "pfm", "color", "side"],
         "scores": ["labels", "overlay"],
         "labels": ["labels", "overlay"],
     }

@@ -38,7 +38,7 @@ def check_stable(outputs: Sequence[OutputRecord], source: object, *, video: bool
 
 def _done(output: OutputRecord) -> str:
     if not output.kind.quantity:
-        return "labels stay as they are"
+        return f"{output.kind.name} stays as it is"
     if output.kind.name in _UP_TO_SCALE:
         return "scale, shift and pixels are held to the frame before"
     return f"pixels are held to the frame before; scale and shift are the network's ({output.kind.quantity})"
