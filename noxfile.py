@@ -219,8 +219,21 @@ def clients(session):
     if shutil.which("npm"):
         session.env["CLIENTS_NODE"] = str(folder / "node")
         install = ["npm", "install", "--ignore-scripts", "--no-audit", "--prefix", str(folder / "node")]
-        session.run(*install, "onnxruntime-node", external=True)
+        session.run(*install, "onnxruntime-node", "onnxruntime-web", external=True)
         session.run(sys.executable, script, result, str(folder), "node")
+        _third_party(session, folder, Path(result).with_name("third-party.json"))
+
+
+def _third_party(session, folder, result):
+    """Five files in the tools of others, as their manuals show them."""
+    files = folder / "third-party"
+    files.mkdir(exist_ok=True)
+    for name in ("tiny-fp32", "tiny-fp32-opset20", "tiny-fp32-192", "tiny-conv-fp32", "tiny-int8-cpu"):
+        for path in folder.glob(f"{name}.onnx*"):
+            shutil.copy(path, files)
+    tools = ("polygraphy", "onnx-graphsurgeon", "onnxslim", "onnxsim", "onnx2torch", "tract")
+    python = _environment(session, "third-party", *tools, "onnx", "onnxruntime", "opencv-python-headless", "numpy")
+    session.run(python, "benchmarks/third_party.py", str(result), str(files), external=True)
 
 
 @nox.session(venv_backend="none")

@@ -9,7 +9,6 @@ import inspect
 import re
 import types
 import typing
-from importlib import import_module
 from pathlib import Path
 from posixpath import dirname, join, normpath
 
@@ -74,8 +73,8 @@ def _link(folder, mark, text, target):
 def commands():
     """Return the help of every command, in the order of ``dpt-deploy --help``."""
     parts = [_fenced(_help(cli, "dpt-deploy"))]
-    for name, (module, _) in COMMANDS.items():
-        command = import_module(f"dpt_deploy.cli.{module}").command
+    for name in COMMANDS:
+        command = cli.get_command(click.Context(cli), name)
         parts.append(f"## {name}\n\n{_fenced(_help(command, f'dpt-deploy {name}'))}")
     return "\n\n".join(parts)
 

@@ -11,17 +11,19 @@ import io
 import os
 import signal
 import sys
+from contextlib import nullcontext
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
 import click
 
+from dpt_deploy.cli.shared.amount import amount_options, default_reporter, with_amount
 from dpt_deploy.cli.shared.printable import printable
 from dpt_deploy.cli.shared.stderr import tolerant
 from dpt_deploy.core.errors import DptError, ResourceError
 from dpt_deploy.core.files import name_error
-from dpt_deploy.core.progress import SILENT, reporting
+from dpt_deploy.core.progress import current_reporter, reporting
 
 # name -> (module, one line for --help). The line is kept here so that --help imports no command.
 COMMANDS = {
@@ -73,8 +75,7 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f"dpt_deploy.cli.{COMMANDS[cmd_name][0]}")
-        command: click.Command = module.command
-        return command
+        return with_amount(module.command)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -86,12 +87,8 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        from dpt_deploy.cli.shared.reporter import ConsoleReporter
-
-        details, quiet = bool(ctx.params.get("verbose")), bool(ctx.params.get("quiet"))
-        if details and quiet:
-            raise click.UsageError("-v and -q exclude each other", ctx)
-        with reporting(SILENT if quiet else ConsoleReporter(details=details)):
+        default = default_reporter(ctx)
+        with nullcontext() if default is None else reporting(default):
             return super().invoke(ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
@@ -99,11 +96,9 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
 
-@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=LazyGroup, params=amount_options(), context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="dpt-deploy", prog_name="dpt-deploy")
-@click.option("-v", "--verbose", is_flag=True, help="Report details: dpt-deploy -v export ...")
-@click.option("-q", "--quiet", is_flag=True, help="Report no progress and no notes; errors and results are printed.")
-def cli(verbose: bool, quiet: bool) -> None:
+def cli() -> None:
     """Dense Prediction Transformers, from a checkpoint to a verified ONNX model.
 
     \b
@@ -137,7 +132,9 @@ def call(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code. (Not named ``run``: that is the module of a command.)"""
     try:
         return _result(argv)
-    except (BrokenPipeError, SystemExit):  # click and rich turn a broken pipe into SystemExit
+    except (BrokenPipeError, SystemExit) as exc:  # click and rich turn a broken pipe into SystemExit
+        if isinstance(exc, SystemExit) and not exc.code:  # a shell has asked for completions, and got them
+            return 0
         _discard_output()
         return CLOSED_PIPE
     except OSError as exc:
@@ -150,7 +147,8 @@ def call(argv: list[str] | None = None) -> int:
 
 def _result(argv: list[str] | None) -> int:
     try:
-        result: Any = cli.main(args=argv, prog_name="dpt-deploy", standalone_mode=False)
+        with reporting(current_reporter()):  # a call that click refuses may have chosen another one
+            result: Any = cli.main(args=argv, prog_name="dpt-deploy", standalone_mode=False)
         _flush()
     except (click.exceptions.Abort, KeyboardInterrupt):
         return _print_error("interrupted; no incomplete artefact was left behind", "", INTERRUPTED)

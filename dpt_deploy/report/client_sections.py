@@ -44,6 +44,38 @@ def _cell(row: _Row | None, messages: Sequence[str]) -> str:
     return error if row["verdict"] == "right" else f"**{error}**"
 
 
+def _third_party(result: Result, folder: str) -> str:
+    rows = result.data["rows"]
+    tools = list(dict.fromkeys((row["tool"], row["typed"], row["version"]) for row in rows))
+    files = list(dict.fromkeys(row["file"] for row in rows))
+    found = {(row["tool"], row["file"]): row for row in rows}
+    messages = list(dict.fromkeys(row["message"] for row in rows if "message" in row))
+    table = TextTable(
+        ("tool", "as its user types it", *files),
+        tuple(
+            (f"{tool} {version}", f"`{typed}`", *(_state(found.get((tool, file)), messages) for file in files))
+            for tool, typed, version in tools
+        ),
+    )
+    parts = [
+        f"{result.data['processor']}. Right: an output agrees with PyTorch's golden tensors (a graph that a tool wrote "
+        "is computed by ONNX Runtime). Works: a command that gives no output to compare ended without an error. An "
+        "empty cell was not run.\n",
+        markdown(table),
+        "".join(f"{number}. `{message}`\n" for number, message in enumerate(messages, 1)),
+        source(result, folder),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _state(row: _Row | None, messages: Sequence[str]) -> str:
+    if row is None:
+        return ""
+    if "message" in row:
+        return f"fails ({messages.index(row['message']) + 1})"
+    return row["verdict"] if row["verdict"] != "wrong" else f"**wrong** ({row['mean']:.1e})"
+
+
 def _pipeline(rows: Sequence[_Row]) -> list[str]:
     if not rows:
         return []
@@ -59,5 +91,10 @@ CLIENT_KINDS: dict[str, Section] = {
         "Files in other software",
         "`nox -s clients`: every precision of the shipped models, in software that is not ours, compared with PyTorch.",
         _clients,
+    ),
+    "third-party": Section(
+        "Engines and tools of others, as their users meet them",
+        "`nox -s clients`: files in the commands and calls that the manuals of these tools show.",
+        _third_party,
     ),
 }

@@ -1,7 +1,10 @@
 """The edge of the program: what a wrong call says, where, and with which exit code. Base install only."""
 
 import json
+import re
 import signal
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import click
@@ -94,8 +97,74 @@ def test_quiet_and_verbose_choose_what_is_reported(monkeypatch, capsys):
     monkeypatch.setattr(cli.LazyGroup, "get_command", lambda *_: click.Command("doctor", callback=action))
     for options, shown in ((["-q"], []), ([], ["a note"]), (["-v"], ["a note", "a detail"])):
         assert run([*options, "doctor"]) == 0
-        assert [line.removeprefix("dpt-deploy: ") for line in capsys.readouterr().err.splitlines()] == shown
+        assert [line.rpartition("  ")[2] for line in capsys.readouterr().err.splitlines()] == shown
     assert run(["-q", "-v", "doctor"]) == 2
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_takes_quiet_and_verbose(name):
+    command = cli.cli.get_command(click.Context(cli.cli), name)
+    flags = [flag for option in command.params for flag in option.opts]
+    assert [flags.count(flag) for flag in ("-q", "--quiet", "-v", "--verbose")] == [1, 1, 1, 1]
+
+
+def test_quiet_and_verbose_after_the_command_do_the_same(capsys):
+    assert run(["models", "--quiet", "--json"]) == 0
+    assert capsys.readouterr().err == ""
+    assert run(["models", "--verbose", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)
+    lines = err.splitlines()
+    assert re.fullmatch(r" +\d+\.\d s  as-json: True", lines[0])
+    assert re.fullmatch(r" +\d+\.\d s  finished after \d+\.\d s", lines[-1])
+    for argv in (["models", "-q", "-v"], ["-q", "models", "-v"], ["-v", "models", "-q"]):
+        assert run(argv) == 2
+        assert "exclude each other" in capsys.readouterr().err
+    assert run(["-q", "models", "-q", "--json"]) == 0
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_gets_the_lines_that_it_evaluates(shell, capfd, monkeypatch):
+    monkeypatch.setenv("_DPT_DEPLOY_COMPLETE", f"{shell}_source")
+    assert run([]) == 0
+    out = capfd.readouterr().out
+    assert {"bash": "complete -o nosort -F", "zsh": "#compdef dpt-deploy", "fish": "complete --no-files"}[shell] in out
+    assert f"_DPT_DEPLOY_COMPLETE={shell}_complete" in out
+
+
+@pytest.mark.parametrize(
+    ("shell", "typed", "index", "found"),
+    [
+        ("bash", "dpt-deploy ver", "1", "plain,verify"),
+        ("zsh", "dpt-deploy ver", "1", "plain\nverify\n"),
+        ("fish", "dpt-deploy ver", "ver", "plain,verify"),
+        ("bash", "dpt-deploy verify --gol", "2", "plain,--golden"),
+        ("zsh", "dpt-deploy xyzzy", "1", ""),
+    ],
+)
+def test_a_shell_gets_commands_and_options(shell, typed, index, found, capfd, monkeypatch):
+    for name, value in {"_DPT_DEPLOY_COMPLETE": f"{shell}_complete", "COMP_WORDS": typed, "COMP_CWORD": index}.items():
+        monkeypatch.setenv(name, value)
+    assert run([]) == 0
+    out = capfd.readouterr().out
+    assert out.startswith(found) if found else not out.strip()
+
+
+def test_bash_itself_completes(tmp_path):
+    program = tmp_path / "dpt-deploy"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m dpt_deploy "$@"\n')
+    program.chmod(0o755)
+    script = (
+        f'eval "$(_DPT_DEPLOY_COMPLETE=bash_source {program})"; COMP_WORDS=(dpt-deploy ver); COMP_CWORD=1; '
+        f"_dpt_deploy_completion {program}; echo ${{COMPREPLY[@]}}"
+    )
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["verify"]
+
+
+def test_quiet_prints_errors(capsys):
+    assert run(["inspect", "-q", "missing.onnx"]) == 4
+    assert "missing.onnx" in capsys.readouterr().err
 
 
 def test_an_unknown_backbone_exits_2_and_names_the_command_that_lists_them(tmp_path, capsys):

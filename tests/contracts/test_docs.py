@@ -4,7 +4,6 @@ import inspect
 import re
 import shlex
 import tomllib
-from importlib import import_module
 
 import click
 import pytest
@@ -34,7 +33,7 @@ def code_lines(text):
 
 
 def command_named(name):
-    return import_module(f"dpt_deploy.cli.{COMMANDS[name][0]}").command
+    return cli.get_command(click.Context(cli), name)
 
 
 def options_of(command):

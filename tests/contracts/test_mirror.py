@@ -19,8 +19,8 @@ APART = {
 # Modules without a test file of their own, after the test file whose tests reach them.
 TESTED_IN = {
     "artifact/test_store.py": "artifact/external artifact/records artifact/sidecar artifact/staging",
-    "cli/test_cli.py": "cli/shared/options cli/shared/output cli/demo cli/doctor cli/inspect jobs/demo jobs/doctor "
-    "jobs/inspect",
+    "cli/test_cli.py": "cli/shared/amount cli/shared/options cli/shared/output cli/demo cli/doctor cli/inspect "
+    "jobs/demo jobs/doctor jobs/inspect",
     "cli/test_faults_export.py": "cli/export",
     "jobs/test_models.py": "cli/models",
     "cli/test_keys_option.py": "cli/convert jobs/export/convert",

@@ -31,3 +31,21 @@ def test_the_pipeline_has_a_line_of_its_own():
     assert "a by 5.0e-02 in the mean and 2.6e-01 at most" in text
     assert "transformers" not in text.partition("| file |")[2].partition("\n")[0]
     assert "transformers" not in shown(RIGHT)
+
+
+TOOL = {"tool": "a slimmer", "typed": "slim FILE", "version": "2", "file": "a-fp32", "verdict": "right", "mean": 1e-6}
+
+
+def tools(*rows):
+    data = {"processor": "Fake", "limits": {}, "rows": list(rows)}
+    return CLIENT_KINDS["third-party"].show(Result("third-party.json", data), "results")
+
+
+def test_tools_are_right_wrong_or_fail_with_their_message():
+    checks = {**TOOL, "tool": "a lint", "typed": "lint FILE", "verdict": "works"}
+    fails = {**checks, "file": "a-int8", "verdict": "fails", "message": "no such type"}
+    text = tools(TOOL, {**TOOL, "file": "a-int8", "verdict": "wrong", "mean": 0.25}, checks, fails)
+    assert "| a slimmer 2 | `slim FILE` | right | **wrong** (2.5e-01) |" in text
+    assert "| a lint 2 | `lint FILE` | works | fails (1) |" in text
+    assert "1. `no such type`" in text
+    assert "fails" not in tools(TOOL)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import perf_counter
 
 from rich.filesize import decimal
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
@@ -19,10 +20,13 @@ _LINES = 20  # of a long task where there is no terminal to draw a bar on
 
 
 class ConsoleReporter:
-    """Reporter of the command line. Bars are drawn in a terminal only; ``details`` shows the lines marked so."""
+    """Reporter of the command line. Bars are drawn in a terminal only; ``details`` shows the lines marked so.
 
-    def __init__(self, *, details: bool = False) -> None:
-        self._details = details
+    ``times`` begins each line with the seconds since the reporter was made.
+    """
+
+    def __init__(self, *, details: bool = False, times: bool = False) -> None:
+        self._details, self._times, self._start = details, times, perf_counter()
         self._lock = threading.RLock()
         self._running = 0
         columns = (TextColumn("{task.description}"), BarColumn(), _Amount(), TimeRemainingColumn())
@@ -32,7 +36,7 @@ class ConsoleReporter:
     def say(self, text: str, *, detail: bool = False) -> None:
         """Print one line of talk."""
         if self._details or not detail:
-            say(text)
+            say(f"{perf_counter() - self._start:7.1f} s  {text}" if self._times else text)
 
     def task(self, name: str, total: float | None = None, *, unit: Unit = "items") -> TaskProgress:
         """Draw a bar; without a terminal, print a line now and then for a task that is counted in steps."""

@@ -10,6 +10,7 @@ from dpt_deploy.artifact.store import Artifact
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.optional import load_attribute
 from dpt_deploy.core.precision import find_precision
+from dpt_deploy.core.progress import say
 from dpt_deploy.core.runner import Runner
 from dpt_deploy.core.size import Size
 from dpt_deploy.runtime.registry import REFERENCE, Runtime, find_runtime, runtimes_of
@@ -51,6 +52,7 @@ def open_runner(
     if record.part:
         part = load_attribute(PARTS[record.part], which=record.extra, purpose=f"runtime {runtime!r}")
     address = runtime if record.served else ""
+    say(f"runtime of {path.name}: {record.name} ({record.label})", detail=True)
     return record.open(RunnerRequest(path, sidecar, threads, size, part, streams, address))
 
 
