@@ -228,7 +228,7 @@ def _third_party(session, folder, result):
     """Five files in the tools of others, as their manuals show them."""
     files = folder / "third-party"
     files.mkdir(exist_ok=True)
-    for name in ("tiny-fp32", "tiny-fp32-opset20", "tiny-fp32-192", "tiny-conv-fp32", "tiny-int8-cpu"):
+    for name in ("tiny-fp32", "tiny-fp32-opset20", "tiny-fp32-192x192", "tiny-conv-fp32", "tiny-int8-cpu"):
         for path in folder.glob(f"{name}.onnx*"):
             shutil.copy(path, files)
     tools = ("polygraphy", "onnx-graphsurgeon", "onnxslim", "onnxsim", "onnx2torch", "tract")
