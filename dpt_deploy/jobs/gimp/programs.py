@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpt_deploy.core.errors import MissingExtraError, UsageError
+from dpt_deploy.core.disk.private import scratch_folder
+from dpt_deploy.core.errors import MissingExtraError, ResourceError, UsageError
 
 PLUG_IN = "dpt-depth"  # the folder and the program in it, which must have one name
 RECORD = "dpt-deploy.json"
@@ -112,10 +113,17 @@ def _programs(environment: Mapping[str, str]) -> list[Path]:
 
 def _series(program: Path) -> str | None:
     try:
-        done = subprocess.run(  # noqa: S603  a program of that name on the user's path
-            [str(program), "--version"], capture_output=True, text=True, timeout=_SECONDS, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        with scratch_folder() as home:  # GIMP makes folders in its user's home, even for this
+            elsewhere = os.environ | dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"), str(home))
+            done = subprocess.run(  # noqa: S603  a program of that name on the user's path
+                [str(program), "--version"],
+                capture_output=True,
+                text=True,
+                timeout=_SECONDS,
+                check=False,
+                env=elsewhere,
+            )
+    except (OSError, ResourceError, subprocess.TimeoutExpired):
         return None
     version = _VERSION.search(done.stdout)
     return version[1] if version and not done.returncode else None

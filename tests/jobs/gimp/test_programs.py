@@ -46,6 +46,15 @@ def test_a_program_that_fails_or_prints_no_version_is_left_out(text, code, path)
     assert find_gimps() == []
 
 
+def test_a_gimp_that_makes_folders_at_home_makes_them_elsewhere(path, tmp_path):
+    (tmp_path / "home").mkdir()
+    shell = program(path, "gimp", "GIMP version 3.0.2")
+    shell.write_text(shell.read_text().replace("echo", f'/bin/mkdir "$HOME/.local"; : > {tmp_path}/asked; echo', 1))
+    assert [each.series for each in find_gimps()] == ["3.0"]
+    assert (tmp_path / "asked").exists()
+    assert list((tmp_path / "home").iterdir()) == []
+
+
 def test_the_folder_follows_the_variables_of_gimp():
     named = {"HOME": "/home/me", "GIMP2_DIRECTORY": "mine", "XDG_CONFIG_HOME": "/settings"}
     assert plug_in_folder("2.10", named) == Path("/home/me/mine/plug-ins")
