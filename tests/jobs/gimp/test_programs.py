@@ -56,10 +56,10 @@ def test_a_gimp_that_makes_folders_at_home_makes_them_elsewhere(path, tmp_path):
 
 
 def test_the_folder_follows_the_variables_of_gimp():
-    named = {"HOME": "/home/me", "GIMP2_DIRECTORY": "mine", "XDG_CONFIG_HOME": "/settings"}
-    assert plug_in_folder("2.10", named) == Path("/home/me/mine/plug-ins")
+    named = {"HOME": "/people/me", "GIMP2_DIRECTORY": "mine", "XDG_CONFIG_HOME": "/settings"}
+    assert plug_in_folder("2.10", named) == Path("/people/me/mine/plug-ins")
     assert plug_in_folder("3.0", named) == Path("/settings/GIMP/3.0/plug-ins")
-    assert plug_in_folder("3.0", {"HOME": "/home/me", "GIMP3_DIRECTORY": "/own"}) == Path("/own/plug-ins")
+    assert plug_in_folder("3.0", {"HOME": "/people/me", "GIMP3_DIRECTORY": "/own"}) == Path("/own/plug-ins")
 
 
 def test_a_folder_needs_one_version(path, tmp_path):

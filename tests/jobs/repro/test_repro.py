@@ -142,10 +142,10 @@ def test_a_wrong_engine_gets_its_smallest_piece(tmp_path, capsys):
 
 def add_private_words(model):
     drop_a_readout(model)
-    model.doc_string = model.graph.node[-1].doc_string = "/home/alice/network.py"
+    model.doc_string = model.graph.node[-1].doc_string = "/people/alice/network.py"
     for node in model.graph.node:
         node.doc_string = "made by alice"
-        node.metadata_props.add(key="stack", value="/home/alice/network.py")
+        node.metadata_props.add(key="stack", value="/people/alice/network.py")
     model.metadata_props.add(key="author", value="alice")
 
 
