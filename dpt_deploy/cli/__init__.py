@@ -145,10 +145,19 @@ def call(argv: list[str] | None = None) -> int:
         return _print_error(f"{what}: {exc.strerror or exc}", "check the path and the disk", ResourceError.exit_code)
 
 
+def _main(argv: list[str] | None) -> Any:
+    try:
+        return cli.main(args=argv, prog_name="dpt-deploy", standalone_mode=False)
+    except click.UsageError as exc:
+        if exc.ctx is not None:
+            exc.ctx.close()  # else its reporter would give way when it is collected, in the midst of another call
+        raise
+
+
 def _result(argv: list[str] | None) -> int:
     try:
         with reporting(current_reporter()):  # a call that click refuses may have chosen another one
-            result: Any = cli.main(args=argv, prog_name="dpt-deploy", standalone_mode=False)
+            result: Any = _main(argv)
         _flush()
     except (click.exceptions.Abort, KeyboardInterrupt):
         return _print_error("interrupted; no incomplete artefact was left behind", "", INTERRUPTED)
