@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dpt_deploy.report.bench_tables import TextTable
@@ -18,28 +18,40 @@ def _clients(result: Result, folder: str) -> str:
     clients = list(dict.fromkeys((row["client"], row["version"]) for row in rows))
     files = list(dict.fromkeys(row["file"] for row in rows))
     found = {(row["file"], row["client"], row["version"]): row for row in rows}
-    messages = list(dict.fromkeys(row["message"] for row in rows if "message" in row))
+    messages = _messages(rows)
     table = TextTable(
         ("file", *(f"{client} {version}" for client, version in clients)),
-        tuple((file, *(_cell(found.get((file, *client)), messages) for client in clients)) for file in files),
+        tuple((file, *(_cell(found.get((file, *client)), messages, _error) for client in clients)) for file in files),
     )
     above = ", ".join(f"{limit:g} in {name}" for name, limit in data["limits"].items())
     parts = [
         f"{data['processor']}. Mean error over the range of the output; bold is wrong (above {above}; in 8 bits "
         "four times the recorded error, if that is more). An empty cell was not run.\n",
         markdown(table),
-        "".join(f"{number}. `{message}`\n" for number, message in enumerate(messages, 1)),
+        _numbered(messages),
         *_pipeline([row for row in data["rows"] if row["client"] == _PIPELINE]),
         source(result, folder),
     ]
     return "\n".join(part for part in parts if part)
 
 
-def _cell(row: _Row | None, messages: Sequence[str]) -> str:
+def _messages(rows: Sequence[_Row]) -> list[str]:
+    """Each message of a failure once; a cell refers to it by its number."""
+    return list(dict.fromkeys(row["message"] for row in rows if "message" in row))
+
+
+def _numbered(messages: Sequence[str]) -> str:
+    return "".join(f"{number}. `{message}`\n" for number, message in enumerate(messages, 1))
+
+
+def _cell(row: _Row | None, messages: Sequence[str], shown: Callable[[_Row], str]) -> str:
+    """A cell of a matrix: empty, the number of a message, or what ``shown`` makes of a run that ended."""
     if row is None:
         return ""
-    if "message" in row:
-        return f"fails ({messages.index(row['message']) + 1})"
+    return f"fails ({messages.index(row['message']) + 1})" if "message" in row else shown(row)
+
+
+def _error(row: _Row) -> str:
     error = f"{row['mean']:.1e}"
     return error if row["verdict"] == "right" else f"**{error}**"
 
@@ -49,11 +61,11 @@ def _third_party(result: Result, folder: str) -> str:
     tools = list(dict.fromkeys((row["tool"], row["typed"], row["version"]) for row in rows))
     files = list(dict.fromkeys(row["file"] for row in rows))
     found = {(row["tool"], row["file"]): row for row in rows}
-    messages = list(dict.fromkeys(row["message"] for row in rows if "message" in row))
+    messages = _messages(rows)
     table = TextTable(
         ("tool", "as its user types it", *files),
         tuple(
-            (f"{tool} {version}", f"`{typed}`", *(_state(found.get((tool, file)), messages) for file in files))
+            (f"{tool} {version}", f"`{typed}`", *(_cell(found.get((tool, file)), messages, _verdict) for file in files))
             for tool, typed, version in tools
         ),
     )
@@ -62,17 +74,13 @@ def _third_party(result: Result, folder: str) -> str:
         "is computed by ONNX Runtime). Works: a command that gives no output to compare ended without an error. An "
         "empty cell was not run.\n",
         markdown(table),
-        "".join(f"{number}. `{message}`\n" for number, message in enumerate(messages, 1)),
+        _numbered(messages),
         source(result, folder),
     ]
     return "\n".join(part for part in parts if part)
 
 
-def _state(row: _Row | None, messages: Sequence[str]) -> str:
-    if row is None:
-        return ""
-    if "message" in row:
-        return f"fails ({messages.index(row['message']) + 1})"
+def _verdict(row: _Row) -> str:
     return row["verdict"] if row["verdict"] != "wrong" else f"**wrong** ({row['mean']:.1e})"
 
 
