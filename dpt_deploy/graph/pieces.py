@@ -76,7 +76,7 @@ def build_piece(
 
     inputs = [end(name, values[name].shape) for name in cut.inputs]
     graph = helper.make_graph([*before, *nodes], "piece", inputs, [end(cut.output, shape)], weights)
-    return helper.make_model(graph, opset_imports=list(model.opset_import), ir_version=model.ir_version)
+    return anonymous(helper.make_model(graph, opset_imports=list(model.opset_import), ir_version=model.ir_version))
 
 
 def anonymous(model: ModelProto) -> ModelProto:
@@ -99,11 +99,9 @@ def save_model(model: ModelProto, path: Path) -> None:
 
 
 def _renamed(node: NodeProto, inner: Mapping[str, str]) -> NodeProto:
-    """Copy ``node`` with the inner names of typed ends, without its texts."""
+    """Copy ``node`` with the inner names of typed ends."""
     new = NodeProto()
     new.CopyFrom(node)
-    new.doc_string = ""
-    del new.metadata_props[:]
     new.input[:] = [inner.get(name, name) for name in node.input]
     new.output[:] = [inner.get(name, name) for name in node.output]
     return new

@@ -1,5 +1,6 @@
 """The edge of the program: what a wrong call says, where, and with which exit code. Base install only."""
 
+import gc
 import json
 import re
 import signal
@@ -9,10 +10,11 @@ from types import SimpleNamespace
 
 import click
 import pytest
+from support.reporting import recording
 
 from dpt_deploy import cli
 from dpt_deploy.core import errors
-from dpt_deploy.core.progress import progress, say
+from dpt_deploy.core.progress import current_reporter, progress, say
 from dpt_deploy.jobs.export import export as export_job
 
 pytestmark = pytest.mark.fast
@@ -160,6 +162,14 @@ def test_bash_itself_completes(tmp_path):
     )
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["verify"]
+
+
+@pytest.mark.parametrize("options", [["--res", "bad"], ["--nosuch"], ["-v"]])
+def test_a_refused_call_leaves_the_reporter_of_its_caller(options):
+    with recording() as reporter:
+        assert cli.call(["verify", "-q", "x.onnx", *options]) == 2
+        gc.collect()
+        assert current_reporter() is reporter
 
 
 def test_quiet_prints_errors(capsys):

@@ -135,15 +135,17 @@ def add_layer(image: Any, layer: Any, depth: array[float]) -> Any:
     kind = Gimp.ImageType.GRAY_IMAGE if grey else Gimp.ImageType.RGB_IMAGE
     mode = image.get_default_new_layer_mode()
     image.undo_group_start()
-    made = Gimp.Layer.new(image, "depth", width, height, kind, 100.0, mode)
-    image.insert_layer(made, layer.get_parent(), image.get_item_position(layer))
-    _, x, y = layer.get_offsets()
-    made.set_offsets(x, y)
-    buffer = made.get_buffer()
-    buffer.set(Gegl.Rectangle.new(0, 0, width, height), "Y' float", depth.tobytes())
-    buffer.flush()
-    made.update(0, 0, width, height)
-    image.undo_group_end()
+    try:
+        made = Gimp.Layer.new(image, "depth", width, height, kind, 100.0, mode)
+        image.insert_layer(made, layer.get_parent(), image.get_item_position(layer))
+        _, x, y = layer.get_offsets()
+        made.set_offsets(x, y)
+        buffer = made.get_buffer()
+        buffer.set(Gegl.Rectangle.new(0, 0, width, height), "Y' float", depth.tobytes())
+        buffer.flush()
+        made.update(0, 0, width, height)
+    finally:
+        image.undo_group_end()
     return made
 
 

@@ -8,7 +8,7 @@ import click
 
 from dpt_deploy.cli.shared.options import PATH
 from dpt_deploy.cli.shared.output import print_facts, print_path
-from dpt_deploy.core.errors import UsageError
+from dpt_deploy.core.errors import DptError, UsageError
 
 
 @click.command()
@@ -35,9 +35,15 @@ def command(install: bool, uninstall: bool, folder: Path | None, series: str | N
     if install and uninstall:
         raise UsageError("--install and --uninstall exclude each other", hint="give one of them")
     gimps = chosen_gimps(folder, series)
+    failed: DptError | None = None
     if uninstall:
         remove_plug_ins(gimps)
     elif install:
         for gimp in gimps:
-            print_path(install_plug_in(gimp, library=library))
+            try:
+                print_path(install_plug_in(gimp, library=library))
+            except DptError as exc:  # another version may need no compiler
+                failed = failed or exc
     print_facts("plug-in of GIMP", [(gimp.series, state_of(gimp)[1]) for gimp in gimps])
+    if failed is not None:
+        raise failed

@@ -49,7 +49,10 @@ def _choose(ctx: click.Context, param: click.Parameter, value: bool) -> None:
         raise click.UsageError("-v and -q exclude each other", ctx)
     from dpt_deploy.cli.shared.reporter import ConsoleReporter
 
-    ctx.with_resource(reporting(SILENT if param.name == "quiet" else ConsoleReporter(details=True, times=True)))
+    # The root's: it is left by its own `with`, whatever a later option raises.
+    ctx.find_root().with_resource(
+        reporting(SILENT if param.name == "quiet" else ConsoleReporter(details=True, times=True))
+    )
 
 
 def _detailed(callback: Callable[..., Any]) -> Callable[..., Any]:

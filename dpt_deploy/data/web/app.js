@@ -8,12 +8,13 @@ import { connectCamera } from "./webcam.js";
 const $ = (id) => document.getElementById(id);
 const FACTORS = [1, 0.75, 0.5, 1.5];
 const MAX_SIDE = 2048; // of photos; larger ones are scaled down by the browser
-const space = connectSpace($, tell, () => ({ photo, map, model: models[$("model").value] }));
+const space = connectSpace($, tell, () => ({ photo, map, model: map?.model }));
 let models = [];
 let photo = null;
 let map = null;
 let busy = false;
 let stale = false;
+let webcam = null;
 
 function tell(text, isError = false) {
   $("status").textContent = text;
@@ -42,6 +43,7 @@ function showSizes() {
 }
 
 async function open(source) {
+  webcam.stop();
   let bitmap;
   try {
     bitmap = source instanceof Blob ? await createImageBitmap(source) : source;
@@ -76,7 +78,7 @@ async function compute() {
   try {
     const given = photo;
     const found = await computed(given, model);
-    if (given === photo) show((map = found), model);
+    if (given === photo) show((map = { ...found, model }), model);
   } catch (error) {
     tell(`The model could not run: ${error.message}`, true);
   }
@@ -124,7 +126,7 @@ function split() {
 function connect() {
   $("choose").addEventListener("click", () => $("file").click());
   $("file").addEventListener("change", () => $("file").files[0] && open($("file").files[0]));
-  connectCamera($("camera"), $("video"), {
+  webcam = connectCamera($("camera"), $("video"), {
     started: () => {
       space.close();
       for (const id of ["empty", "view", "slider", "results"]) $(id).hidden = true;

@@ -42,7 +42,7 @@ class Gimp:
 
 def find_gimps(environment: Mapping[str, str] = os.environ) -> list[Gimp]:
     """The versions of GIMP whose programs are on the path, the oldest first."""
-    found = {series for program in _programs(environment) if (series := _series(program))}
+    found = {series for program in _programs(environment) if (series := _series(program, environment))}
     return [Gimp(series, plug_in_folder(series, environment)) for series in sorted(found, key=_numbers)]
 
 
@@ -111,10 +111,10 @@ def _programs(environment: Mapping[str, str]) -> list[Path]:
     return list({program.resolve(): program for program in found.values()}.values())
 
 
-def _series(program: Path) -> str | None:
+def _series(program: Path, environment: Mapping[str, str]) -> str | None:
     try:
         with scratch_folder() as home:  # GIMP makes folders in its user's home, even for this
-            elsewhere = os.environ | dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"), str(home))
+            elsewhere = dict(environment) | dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"), str(home))
             done = subprocess.run(  # noqa: S603  a program of that name on the user's path
                 [str(program), "--version"],
                 capture_output=True,

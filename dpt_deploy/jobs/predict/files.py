@@ -210,8 +210,7 @@ class _Writer:
         with closing(self._each(frames, lambda prediction, frame: (prediction, frame))) as pairs:
             for prediction, frame in pairs:
                 yield drawn(steady(prediction, frame), frame, targets)
-        if steady.cuts:
-            say(f"--stable: {steady.cuts} scene {'cut' if steady.cuts == 1 else 'cuts'}; each begins anew")
+        steady.report_cuts()
 
     def _each(self, frames: Iterable[Pixels], work: Callable[[Prediction, Pixels], Result]) -> Generator[Result]:
         """Yield ``work`` of the prediction of every frame and the frame, in order; several are worked on at once."""

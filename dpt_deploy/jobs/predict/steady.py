@@ -57,6 +57,11 @@ class SteadyMaps:
         """The number of scene cuts so far."""
         return max(each.cuts for each in self._steadiers.values())
 
+    def report_cuts(self) -> None:
+        """Say how many scene cuts there were, if any."""
+        if self.cuts:
+            say(f"--stable: {self.cuts} scene {'cut' if self.cuts == 1 else 'cuts'}; each begins anew")
+
     def __call__(self, prediction: Prediction, pixels: np.ndarray) -> Prediction:
         """The steady prediction of the next frame, and the photograph (H, W, 3) that it is from."""
         maps = dict(prediction.maps)

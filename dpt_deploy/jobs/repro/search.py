@@ -132,18 +132,22 @@ class PieceSearch:
         values = self._values(cut)
         piece = build_piece(engine.model, cut, values, expected.shape, engine.types)
         found = engine.run_piece(piece, {name: values[name] for name in cut.inputs})
-        return error_of(found, expected, self._output, exact=engine.types[end] not in FLOATS)
+        least = self._output.kind.full_scale if end == self._output.name else 0.0
+        return error_of(found, expected, self._output, exact=engine.types[end] not in FLOATS, least=least)
 
 
 def error_of(
-    found: np.ndarray, expected: np.ndarray, output: OutputRecord, *, exact: bool
+    found: np.ndarray, expected: np.ndarray, output: OutputRecord, *, exact: bool, least: float = 0.0
 ) -> tuple[float, float] | None:
-    """Largest and mean error, or twice the share of other labels if values are ``exact``; None if it is allowed."""
+    """The largest and the mean error; None if they are allowed.
+
+    Of ``exact`` values both are the share of those that differ. ``least`` is the range of values that are flatter.
+    """
     allowed = output.allowed
     if found.shape != expected.shape:
         return float("inf"), float("inf")
     if exact:
         share = 1.0 - metrics.pixel_agreement(found, expected)
         return (share, share) if share > allowed.disagreement else None
-    largest, mean = metrics.range_error(found, expected)
+    largest, mean = metrics.range_error(found, expected, least)
     return (largest, mean) if largest > allowed.max or mean > allowed.mean else None

@@ -61,6 +61,12 @@ class Finding:
             f"max {largest:.2e}, mean {mean:.2e} of the range of {self.source}'s values."
         )
 
+    def range_of(self, name: str) -> float:
+        """The range that errors of an output of the piece are divided by; 0 if its values are no numbers."""
+        values = self.piece.expected[name]
+        least = {output.name: output.kind.full_scale for output in self.sidecar.outputs}.get(name, 0.0)
+        return max(metrics.span(values), least) if values.dtype.kind == "f" else 0.0
+
     def files(self, values: Mapping[str, np.ndarray], folder: str) -> dict[str, str]:
         """The place of each tensor's file, without its extension: names of tensors are no names of files."""
         return {name: f"{folder}/{index}-{_SAFE.sub('_', name)}" for index, name in enumerate(values)}
@@ -84,7 +90,7 @@ def facts(finding: Finding) -> dict[str, Any]:
         "error": None if finding.passed else {"max": _number(piece.error[0]), "mean": _number(piece.error[1])},
         "inputs": _tensors(piece.inputs, finding.files(piece.inputs, "inputs")),
         "outputs": [
-            {**entry, "allowed": asdict(finding.allowed[entry["name"]])}
+            {**entry, "allowed": asdict(finding.allowed[entry["name"]]), "range": finding.range_of(entry["name"])}
             for entry in _tensors(piece.expected, finding.files(piece.expected, "outputs"))
         ],
         "environment": fingerprint(),
@@ -159,14 +165,9 @@ def _limits(finding: Finding) -> str:
     """Tolerances as polygraphy takes them: absolute, of the largest error; of the mean where only that is too large."""
     allowed = finding.allowed
     by_mean = all(finding.piece.error[0] <= each.max for each in allowed.values()) and not finding.passed
-    spans = {name: _span(value) for name, value in finding.piece.expected.items()}
-    limits = {name: (each.mean if by_mean else each.max) * spans[name] for name, each in allowed.items()}
+    limits = {name: (each.mean if by_mean else each.max) * finding.range_of(name) for name, each in allowed.items()}
     listed = " ".join(f"{limit:.3e}" if len(limits) == 1 else f"{name}:{limit:.3e}" for name, limit in limits.items())
     return f"--rtol 0 --atol {listed}{' --check-error-stat mean' if by_mean else ''}"
-
-
-def _span(values: np.ndarray) -> float:
-    return metrics.span(values) if values.dtype.kind == "f" else 0.0
 
 
 def _typed(finding: Finding, flag: str) -> str:

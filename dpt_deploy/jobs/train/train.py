@@ -31,6 +31,7 @@ with extra("export", purpose="training"):
     from dpt_deploy.jobs.train.objectives import DepthObjective, SegmentationObjective
     from dpt_deploy.jobs.train.rendered import LabelledScenes, RenderedScenes
     from dpt_deploy.jobs.train.validation import Score, validate
+    from dpt_deploy.model.checkpoints.join import ENCODER
     from dpt_deploy.model.checkpoints.load import load_native, native_spec, save_native
     from dpt_deploy.model.dpt import DPT
     from dpt_deploy.model.initial import fresh_model
@@ -106,7 +107,8 @@ def train_model(
     )
     weights, record = out / f"{name}.safetensors", out / f"training-{name}.json"
     with staged_files(out, weights.name) as stage:
-        save_native(model.cpu().eval(), stage / weights.name, half=True)
+        frozen = not schedule.encoder_rate  # rounded, it would not be the encoder that it came from
+        save_native(model.cpu().eval(), stage / weights.name, half=True, exact=ENCODER if frozen else "")
         say("validating on unseen scenes")
         score = validate(stage / weights.name, recipe, config.validation)
         trained = Trained(weights, record, history, score, name, config)

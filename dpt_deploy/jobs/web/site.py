@@ -100,6 +100,11 @@ def _opened(paths: Sequence[Path | str]) -> list[Artifact]:
                 f"{model.path} keeps its weights in {extra[0]}; a browser cannot hold a model of that size",
                 hint="export a smaller network, or in fp16 or int8-cpu",
             )
+        if sidecar.model.sky is not None and len(sidecar.outputs) > 1:
+            raise UsageError(
+                f"{model.path} returns the sky next to depth, and the page does not fill it",
+                hint="export it again with --task depth",
+            )
         if name in names:
             raise UsageError(f"two artefacts are named {name}; expected different names", hint="rename one of them")
         names.add(name)

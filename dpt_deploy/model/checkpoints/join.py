@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dpt_deploy.core.errors import BadFileError
+from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.spec import SCORES_TASK
 from dpt_deploy.model.build import build
+from dpt_deploy.model.decoders import form_of
 from dpt_deploy.model.dpt import DPT
 
-_ENCODER = "encoder."
+ENCODER = "encoder."
 
 
 def joined(depth: DPT, segmentation: DPT) -> DPT:
@@ -17,12 +18,18 @@ def joined(depth: DPT, segmentation: DPT) -> DPT:
     without an error.
 
     Raises:
+        UsageError: networks of this form have one decoder for both outputs.
         BadFileError: the encoders differ; the message names the first tensor that does.
     """
+    if form_of(depth.spec).shared:
+        raise UsageError(
+            f"{depth.spec.name!r} has one decoder for depth and scores, so two checkpoints cannot be joined",
+            hint="export a checkpoint that was trained for both with --task both",
+        )
     theirs = segmentation.state_dict()
     state = depth.state_dict()
-    encoder = [key for key in state if key.startswith(_ENCODER)]
-    other = [key for key in theirs if key.startswith(_ENCODER)]
+    encoder = [key for key in state if key.startswith(ENCODER)]
+    other = [key for key in theirs if key.startswith(ENCODER)]
     if depth.spec.encoder != segmentation.spec.encoder or depth.spec.taps != segmentation.spec.taps or encoder != other:
         raise BadFileError(
             f"{depth.spec.name!r} and {segmentation.spec.name!r} have encoders of another form",

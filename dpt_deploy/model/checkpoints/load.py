@@ -56,16 +56,27 @@ def native_spec(path: Path) -> ModelSpec | None:
     return spec_in_header(read_checkpoint(path))
 
 
-def save_native(model: DPT, path: Path, *, half: bool = False) -> None:
-    """Write ``model`` as safetensors with its specification in the header, atomically; ``half`` rounds to float16.
+def save_native(model: DPT, path: Path, *, half: bool = False, exact: str = "") -> None:
+    """Write ``model`` as safetensors with its specification in the header, atomically.
+
+    ``half`` rounds to float16, except tensors whose names begin with ``exact``, if that would change them.
 
     Raises:
         ResourceError: the folder is not writable, or the disk is full.
     """
     tensors = model.state_dict()
     if half:
-        tensors = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
+        tensors = {
+            key: _rounded(value, exactly=bool(exact) and key.startswith(exact)) for key, value in tensors.items()
+        }
     save_tensors(dict(tensors), path, header_of(model.spec))
+
+
+def _rounded(tensor: Tensor, *, exactly: bool) -> Tensor:
+    if not tensor.is_floating_point():
+        return tensor
+    rounded = tensor.half()
+    return tensor if exactly and not rounded.to(tensor.dtype).equal(tensor) else rounded
 
 
 def _family_of(checkpoint: Checkpoint, spec: ModelSpec) -> Family:

@@ -146,6 +146,8 @@ def add_private_words(model):
     for node in model.graph.node:
         node.doc_string = "made by alice"
         node.metadata_props.add(key="stack", value="/people/alice/network.py")
+    for tensor in model.graph.initializer:
+        tensor.doc_string = "/people/alice/weights.pt"
     model.metadata_props.add(key="author", value="alice")
 
 
@@ -219,3 +221,17 @@ def test_other_files_are_not_replaced(tmp_path, capsys):
 def test_a_damaged_file_is_named(tmp_path, capsys):
     (tmp_path / "x.onnx").write_bytes(b"no graph")
     complaint(capsys, 4, "repro", tmp_path / "x.onnx", "-o", tmp_path / "report")
+
+
+def test_a_flat_sky_is_right_and_a_wrong_one_is_measured_on_its_scale(tmp_path):
+    """A picture without sky has zeros, which have no range of their own."""
+    folder = write_repro(exported("tiny-sky").path, tmp_path / "report", size=[Size(70, 98)], whole=True).folder
+    path = folder / "repro.json"
+    facts = json.loads(path.read_text())
+    entry = next(each for each in facts["outputs"] if each["name"] == "sky")
+    assert entry["range"] >= 1.0
+    run = [sys.executable, str(folder / "check.py")]
+    assert subprocess.run(run, check=False).returncode == 0
+    flat = np.load(folder / entry["file"])
+    np.save(folder / entry["file"], np.full_like(flat, flat.flat[0] + 0.5))
+    assert subprocess.run(run, check=False).returncode == 1

@@ -94,3 +94,12 @@ def test_an_encoder_that_learns_cannot_be_joined(depth, tmp_path):
     labels = of_labels(depth, tmp_path)
     with pytest.raises(BadFileError, match="encoders of the two checkpoints differ"):
         joined(load_native(depth)[0], load_native(labels)[0])
+
+
+def test_a_frozen_encoder_keeps_bits_that_float16_cannot_hold(tmp_path):
+    config = read_training(write_training(tmp_path))
+    depth = tmp_path / "depth.safetensors"
+    save_native(random_model(load_recipe(config.backbone).model), depth)
+    assert any(not (tensor.half().float() == tensor).all() for tensor in load_file(depth).values())
+    labels = of_labels(depth, tmp_path, encoder_rate="0.0")
+    assert joined(load_native(depth)[0], load_native(labels)[0]).spec.has_joint_scores

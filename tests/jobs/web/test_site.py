@@ -89,6 +89,12 @@ def test_a_model_with_separate_weights_is_refused(runtime, tmp_path):
         write_site([model.path], tmp_path / "site", runtime=runtime)
 
 
+def test_a_model_whose_sky_the_page_does_not_fill_is_refused(runtime, tmp_path):
+    with pytest.raises(UsageError, match="the page does not fill it") as caught:
+        write_site([exported("tiny-sky").path], tmp_path / "site", runtime=runtime)
+    assert "--task depth" in caught.value.hint
+
+
 def test_the_command_without_a_model(tmp_path, capsys):
     assert cli.call(["web", "-o", str(tmp_path / "site")]) == 2
     assert "no artefact" in capsys.readouterr().err

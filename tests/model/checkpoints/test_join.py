@@ -12,7 +12,7 @@ from support.tiny import tiny_path, tiny_recipe
 
 import dpt_deploy
 from dpt_deploy.artifact.store import read_sidecar
-from dpt_deploy.core.errors import BadFileError
+from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.imaging.files import read_image
 from dpt_deploy.jobs.predict.load import load
@@ -105,6 +105,13 @@ def test_one_changed_value_of_the_encoder_is_found(networks, files, tmp_path, ca
     assert "encoders of the two checkpoints differ" in complaint(
         capsys, 4, *convert((files[0], path), tmp_path / "out")
     )
+
+
+def test_checkpoints_with_one_decoder_for_both_are_refused():
+    depth = random_model(tiny_recipe("tiny-focus").model)
+    labels = random_model(load_recipe(tiny_path("tiny-focus"), task="segmentation").model)
+    with pytest.raises(UsageError, match="one decoder for depth and scores"):
+        joined(depth, labels)
 
 
 def test_wrong_options_are_refused(files, tmp_path, capsys):

@@ -110,6 +110,8 @@ def run_live(
 
         show_one = None if window is None else window.show
         result = _loop(source, pictures, tuple(targets) if out is not None else (), frames, show_one)
+        if steady:
+            steady.report_cuts()
     return replace(result, quantities=quantities)
 
 
@@ -160,6 +162,7 @@ class _Film:
 
     def add(self, number: int, pictures: Mapping[Path, Pixels]) -> None:
         """Write the pictures of a frame, after the last ones for frames that were dropped."""
+        number = max(number, self._number + 1)
         for path, video in self._videos.items():
             for _ in range(self._number + 1, number if self._shown else 0):
                 video.write(self._shown[path])
@@ -187,9 +190,11 @@ def _loop(
             if frame is None:
                 ended = not ending.asked
                 break
-            begun = begun or time.monotonic()
+            now = time.monotonic()
+            begun = begun or now
             found = pictures(frame.pixels)
-            film.add(frame.number, found)
+            # A file has its own rate. A camera may deliver fewer frames than it states, so the clock decides there.
+            film.add(frame.number if source.interval else 1 + round((now - begun) * source.video.fps), found)
             count += 1
             bar.advance(item=f"{count / max(1e-9, time.monotonic() - begun):.1f} a second")
             if show is not None and not show(next(iter(found.values()))):
