@@ -194,6 +194,16 @@ def test_a_frame_of_the_camera_becomes_a_map(model, tmp_path):
     assert np.ptp(found) > 0.1
 
 
+def test_a_dropped_photo_switches_the_camera_off(model, photo, tmp_path):
+    with open_page(model, tmp_path, *CAMERA) as page:
+        click(page, "camera")
+        page.wait_for("!document.getElementById('video').hidden")
+        page.evaluate("window.stream = document.getElementById('video').srcObject; 0")
+        give_photo(page, photo)
+        ended = page.evaluate("window.stream.getTracks().every((track) => track.readyState === 'ended')")
+        assert (is_hidden(page, "video"), text_of(page, "camera"), ended) == (True, "Camera", True)
+
+
 def test_without_camera_webgl_and_webgpu_the_page_says_so(model, photo, tmp_path):
     with open_page(model, tmp_path, "--disable-3d-apis") as page:
         click(page, "camera")

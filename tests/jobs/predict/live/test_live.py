@@ -1,9 +1,12 @@
 """``run --camera``: the latest frame into a video or a window; files are whole however it ends."""
 
+import itertools
 import json
 import signal
 import threading
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -224,3 +227,18 @@ def test_the_window_shows_each_picture_until_it_is_left(key, visible, frames, st
     result = run_live(exported(DEPTH).path, str(street), show=True, formats=("side",))
     assert (result.frames, len(pictures), len(closed), result.written) == (frames, frames, 1, ())
     np.testing.assert_array_equal(pictures[0][:, :80, ::-1], next(iter_video(street).frames))
+
+
+def test_a_slow_camera_is_filmed_by_the_clock(street, tmp_path, monkeypatch, patient):
+    """It states 25 frames a second and delivers five: each picture lasts five frames."""
+    camera = replace(cameras.open_camera(str(street)), interval=0.0)
+    ticks = itertools.count()
+
+    def clock():  # a frame is taken, then the progress is shown
+        return 0.2 * (next(ticks) // 2) + 100
+
+    monkeypatch.setattr(live, "open_camera", lambda _name: camera)
+    monkeypatch.setattr(live, "time", SimpleNamespace(monotonic=clock))
+    found = run_live(exported(DEPTH).path, str(street), tmp_path / "out.mp4", frames=4)
+    assert found.frames == 4
+    assert len(list(iter_video(tmp_path / "out.mp4").frames)) == 1 + 3 * 5
