@@ -129,7 +129,7 @@ def test_a_training(tmp_path, monkeypatch):
     monkeypatch.setattr(train, "validate", lambda *_args: SimpleNamespace(to_dict=dict))
 
     def run(seed):
-        schedule = SimpleNamespace(steps=1, batch=1)
+        schedule = SimpleNamespace(steps=1, batch=1, encoder_rate=1.0)
         train.train_model(SimpleNamespace(seed=seed, schedule=schedule, validation=None), out)
 
     run(0)

@@ -188,6 +188,7 @@ def third(file):
     for number, shape in ((0, (32, 8, 3, 3)), (2, (1, 32, 1, 1))):
         found[f"{_SKY}.{number}.weight"] = torch.randn(shape, generator=draw)
         found[f"{_SKY}.{number}.bias"] = torch.randn(shape[0], generator=draw)
+    found[f"{_SKY}.2.bias"] += 100  # else half of the map is cut off at 0, where every answer is right
     path = file.with_name("third.pth")
     torch.save(found, path)
     return path

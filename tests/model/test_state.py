@@ -40,8 +40,8 @@ def test_every_parameter_influences_the_output(name):
 
 def test_a_weight_that_never_runs_is_found():
     model = random_model(tiny_spec("tiny-vit"))
-    model.fusion[3].skip_unit = nn.Conv2d(2, 2, 1)  # the original builds one there; without a skip it never runs
-    assert dead_parameters(model, image(64, 96)) == ["fusion.3.skip_unit.weight", "fusion.3.skip_unit.bias"]
+    model.fusion[3].spare = nn.Conv2d(2, 2, 1)
+    assert dead_parameters(model, image(64, 96)) == ["fusion.3.spare.weight", "fusion.3.spare.bias"]
 
 
 def test_blocks_past_the_last_tap_are_not_built():

@@ -152,7 +152,8 @@ def test_a_tool_says_how_it_is_called(tool):
     asked, wrong = run(native_build() / tool, "--help"), run(native_build() / tool)
     assert (asked.returncode, wrong.returncode) == (0, 2)
     assert asked.stdout == wrong.stdout
-    assert asked.stdout.startswith(f"usage: {tool} MODEL.onnx|MODEL.plan")
+    assert asked.stdout.startswith(f"usage: {tool} ")
+    assert " MODEL.onnx|MODEL.plan " in asked.stdout.splitlines()[0]
 
 
 def test_without_onnx_runtime_the_rest_still_builds():
