@@ -69,13 +69,13 @@ class Recipe:
     def for_task(self, task: TaskChoice | None, segmentation: Segmentation | None) -> Self:
         """Return this recipe for ``task``; ``both`` is depth with the scores of classes next to it.
 
-        Depth that is named is depth alone, without the map of the sky.
+        A task that is named is that one alone: depth without the map of the sky or scores of classes.
 
         Raises:
             UsageError: the recipe describes no such model.
         """
-        if task == "depth" and self.model.sky:
-            return replace(self, model=self.model.without_sky())
+        if task == "depth" and self.model.task == "depth":
+            return replace(self, model=self.model.depth_alone())
         if task is None or task == self.model.task:
             return self
         if task == "both" and self.model.has_joint_scores:

@@ -128,7 +128,7 @@ class ModelSpec:
     def with_classes(self, num_classes: int) -> Self:
         """A copy that is a segmentation model of ``num_classes`` classes."""
         return replace(
-            self.without_sky(),
+            self.depth_alone(),
             task="segmentation",
             num_classes=num_classes,
             metric=None,
@@ -139,9 +139,10 @@ class ModelSpec:
             png_scale=0.0,
         )
 
-    def without_sky(self) -> Self:
-        """A copy that returns depth as the network computes it, without the map of the sky."""
-        return replace(self, joint=tuple(task for task in self.joint if task != SKY_TASK), sky=None)
+    def depth_alone(self) -> Self:
+        """A copy of a depth model that returns depth as the network computes it, without sky and without scores."""
+        joint = tuple(task for task in self.joint if task not in (SKY_TASK, SCORES_TASK))
+        return replace(self, joint=joint, sky=None, num_classes=0)
 
     def with_scores(self, num_classes: int) -> Self:
         """A copy of a depth model that also returns the scores of ``num_classes`` classes."""

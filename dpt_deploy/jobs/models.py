@@ -17,7 +17,7 @@ from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.optional import load_attribute
 from dpt_deploy.core.recipe import Recipe, list_models, load_recipe, zoo_names
 from dpt_deploy.core.spec import ModelSpec, ModelTask
-from dpt_deploy.jobs.common.weights import SHIPPED_LICENCE, SHIPPED_TERMS
+from dpt_deploy.jobs.common.weights import SHIPPED_LICENCE, SHIPPED_TERMS, shipped_for
 from dpt_deploy.model.checkpoints import published
 from dpt_deploy.runtime.registry import runtimes_of
 
@@ -143,14 +143,15 @@ def _engines() -> dict[str, EngineBuild]:
 
 def quantity_of(model: ModelSpec) -> str:
     """The meaning of a network's numbers."""
-    return model.output_quantity or "classes"
+    quantity = model.output_quantity or "classes"
+    return f"{quantity}, classes" if model.has_joint_scores else quantity
 
 
 def _weights_of(recipe: Recipe) -> list[WeightsEntry]:
-    model, shipped = recipe.model, published.shipped_path(recipe.name)
+    model, shipped = recipe.model, shipped_for(recipe)
     found = [each for each in published.published() if each.recipe == recipe.name and model.task in each.tasks]
     own = []
-    if shipped and load_recipe(shipped.stem).model == model:
+    if shipped:
         own = [WeightsEntry(shipped.name, "shipped", True, SHIPPED_LICENCE, *SHIPPED_TERMS)]
     return [*own, *map(_published_entry, found)]
 

@@ -15,6 +15,7 @@ from typing import Any
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.files import atomic_write_bytes
 from dpt_deploy.report.client_sections import CLIENT_KINDS
+from dpt_deploy.report.cost_sections import COST_KINDS
 from dpt_deploy.report.fleet_sections import FLEET_KINDS
 from dpt_deploy.report.flicker_sections import FLICKER_KINDS
 from dpt_deploy.report.full_size_sections import FULL_SIZE_KINDS
@@ -23,7 +24,6 @@ from dpt_deploy.report.precision_sections import PRECISION_KINDS
 from dpt_deploy.report.robustness.sections import ROBUSTNESS_KINDS
 from dpt_deploy.report.sections import BENCH_KINDS, Result
 from dpt_deploy.report.study_sections import STUDY_KINDS
-from dpt_deploy.report.token_sections import TOKEN_KINDS
 from dpt_deploy.report.training_sections import TRAINING_KINDS
 
 HEAD = """# Benchmark report
@@ -42,7 +42,7 @@ KINDS = {
     **STUDY_KINDS,
     **ROBUSTNESS_KINDS,
     **FLICKER_KINDS,
-    **TOKEN_KINDS,
+    **COST_KINDS,
     **TRAINING_KINDS,
 }
 

@@ -114,18 +114,20 @@ TESTED_IN = {
     "report/figures/test_latency_figure.py": "report/figures/bench_plot",
     "report/test_study_page.py": "report/exhibits report/html report/figures/resolution_figure",
     "report/test_study_sections.py": "report/figures/training_figure",
-    "report/test_token_sections.py": "report/figures/tokens_figure",
+    "report/test_cost_sections.py": "report/figures/tokens_figure",
     "runtime/cuda/test_arrays.py": "runtime/cuda/driver",
     "runtime/native/test_runner.py": "runtime/native/library",
     "runtime/test_registry.py": "runtime/request",
     "runtime/tensorrt/test_predictor.py": "runtime/tensorrt/frames",
     "runtime/tensorrt/test_resizing.py": "runtime/tensorrt/kernels",
-    "runtime/tensorrt/test_runner.py": "runtime/tensorrt/engine runtime/tensorrt/plan runtime/tensorrt/slots",
+    "runtime/tensorrt/test_runner.py": "runtime/tensorrt/engine runtime/tensorrt/lane "
+    "runtime/tensorrt/plan runtime/tensorrt/slots",
     "scenes/test_render.py": "scenes/layouts scenes/materials scenes/texture scenes/things",
 }
 
 # Test files that test no single module, with what they test instead.
 WITHOUT_A_MODULE = {
+    "jobs/build/test_several_outputs.py": "engines with two outputs, from build to run, verify and bench",
     "cli/test_cli.py": "every command's help, options and exit codes",
     "jobs/hub/test_optimum.py": "the hub's layout in another library",
     "jobs/web/test_imaging_js.py": "the arithmetic of the page, in JavaScript",

@@ -10,6 +10,8 @@ from dpt_deploy.jobs.export.request import ExportRequest
 
 pytest.importorskip("torch", reason="the models need PyTorch")
 
+import torch
+
 from dpt_deploy import cli
 from dpt_deploy.artifact.sidecar import WeightsSource
 from dpt_deploy.core.recipe import load_recipe
@@ -18,7 +20,7 @@ from dpt_deploy.jobs.common.weights import checkpoint_path, resolve_weights, shi
 from dpt_deploy.jobs.export.export import export_model
 from dpt_deploy.jobs.train.config import Validation
 from dpt_deploy.jobs.train.validation import validate
-from dpt_deploy.model.checkpoints.load import save_native
+from dpt_deploy.model.checkpoints.load import load_weights, save_native
 from dpt_deploy.model.checkpoints.published import shipped, shipped_path
 from dpt_deploy.model.random_weights import random_model
 
@@ -34,9 +36,9 @@ def small_scenes(monkeypatch):
     monkeypatch.setattr("dpt_deploy.jobs.train.validation.SIDE", 256)
 
 
-def test_these_three_ship_in_at_most_12_megabytes():
-    assert {path.stem for path in shipped()} == set(NAMES)
-    assert sum(path.stat().st_size for path in shipped()) <= 12_000_000
+def test_these_ship_in_at_most_18_megabytes():
+    assert {path.stem for path in shipped()} == {*NAMES, "tiny-both"}
+    assert sum(path.stat().st_size for path in shipped()) <= 18_000_000
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -50,6 +52,32 @@ def test_random_weights_know_less(tmp_path):
     save_native(random_model(recipe.model), tmp_path / "random.safetensors")
     score = validate(tmp_path / "random.safetensors", recipe, FEW)
     assert score.abs_rel > 0.85 * score.plane_abs_rel
+
+
+def test_the_joint_network_has_the_depth_of_tiny_bit_for_bit():
+    joint, depth = (load_weights(load_recipe(name).model, shipped_path(name))[0] for name in ("tiny-both", "tiny"))
+    pixels = torch.randn(2, 3, 96, 160, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        assert torch.equal(joint(pixels)[0], depth(pixels))
+    assert shipped_for(load_recipe("tiny-both", task="depth")) == shipped_path("tiny-both")
+
+
+def score_of_labels(monkeypatch, joint):
+    """Scores of a joint network's second output, validated as a network of labels alone is."""
+    monkeypatch.setattr("dpt_deploy.jobs.train.validation.load_weights", lambda *_: (lambda x: joint(x)[1], None))
+    return validate(Path("joint"), load_recipe("tiny-both", task="segmentation"), FEW)
+
+
+def test_its_labels_are_better_than_one_guess_for_all(monkeypatch):
+    joint = load_weights(load_recipe("tiny-both").model, shipped_path("tiny-both"))[0]
+    score = score_of_labels(monkeypatch, joint)
+    assert score.pixel_accuracy > score.commonest + 0.25
+    assert score.mean_iou > 0.3
+
+
+def test_labels_of_random_weights_are_not(monkeypatch):
+    score = score_of_labels(monkeypatch, random_model(load_recipe("tiny-both").model))
+    assert score.pixel_accuracy < score.commonest + 0.05
 
 
 def test_an_artefact_names_them_wherever_the_package_lies(tmp_path, capsys):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import json
 import sys
 import threading
 import weakref
@@ -21,6 +20,7 @@ from importlib import import_module
 from types import SimpleNamespace
 
 import numpy as np
+from support.fake_inspector import Inspector, layer
 
 from dpt_deploy.artifact.records import AuditRecord, EngineOptions, EngineRecord
 from dpt_deploy.core.environment import Gpu
@@ -231,9 +231,9 @@ class Context:
         self.shape = tuple(shape)
         return self.engine.accepts(self.profile, self.shape)
 
-    def get_tensor_shape(self, _name):
+    def get_tensor_shape(self, name):
         batch, _, height, width = self.shape
-        return (batch, height, width)
+        return (batch, *ENDS[name], height, width)
 
     def set_tensor_address(self, name, address):
         self.addresses[name] = address
@@ -243,12 +243,13 @@ class Context:
         return self.engine.capturable
 
     def execute_async_v3(self, stream):
-        source, target = self.addresses["pixel_values"], self.addresses["predicted_depth"]
-        shape, out, scratch = self.shape, self.get_tensor_shape(""), self.scratch[0]
+        addresses, shape, scratch = dict(self.addresses), self.shape, self.scratch[0]
+        shapes = {name: self.get_tensor_shape(name) for name in self.engine.outputs}
 
         def work():
-            pixels = view(source, shape)
-            view(target, out)[...] = compute(pixels)
+            pixels = view(addresses["pixel_values"], shape)
+            for name, out in shapes.items():
+                view(addresses[name], out)[...] = computed(name, pixels)
             view(scratch, (1,))[...] += 1  # what all contexts share: two at a time would spoil it
             self.engine.spend(self)
 
@@ -262,11 +263,12 @@ class Context:
 
 
 class Engine:
-    num_io_tensors, device_memory_size_v2 = 2, 64
+    device_memory_size_v2 = 64
     starts, capturable, contexts_left = True, True, 1 << 30
 
-    def __init__(self, cuda, profiles, costs, layers, reported):
+    def __init__(self, cuda, profiles, costs, layers, reported, outputs):
         self.cuda, self.profiles, self.contexts, self.alive = cuda, profiles, [], weakref.WeakSet()
+        self.outputs, self.num_io_tensors = outputs, 1 + len(outputs)
         self.costs, self.layers, self.reported, self.last = costs, layers, reported, None
 
     def spend(self, context):
@@ -277,10 +279,10 @@ class Engine:
         self.last, context.ran = context.profile, True
 
     def get_tensor_name(self, index):
-        return ("pixel_values", "predicted_depth")[index]
+        return ("pixel_values", *self.outputs)[index]
 
     def get_tensor_shape(self, name):
-        return (-1, 3, -1, -1) if name == "pixel_values" else (-1, -1, -1)
+        return (-1, *ENDS[name], -1, -1)
 
     def get_tensor_dtype(self, _name):
         return SimpleNamespace(name="FLOAT")
@@ -310,36 +312,6 @@ class Engine:
 
     def create_engine_inspector(self):
         return Inspector(self.layers)
-
-
-class Inspector:
-    """Tells types of a context only: shapes are dynamic."""
-
-    def __init__(self, layers):
-        self.layers, self.execution_context = layers, None
-
-    def get_engine_information(self, _form):
-        listed = self.layers if self.execution_context else [without_formats(each) for each in self.layers]
-        return json.dumps({"Layers": listed})
-
-
-def without_formats(entry):
-    """An entry as it is without a context."""
-    unknown = "Format not available due to dynamic shapes."
-    return {
-        key: [{**tensor, TYPE_KEY: unknown} for tensor in value] if key in ("Inputs", "Outputs") else value
-        for key, value in entry.items()
-    }
-
-
-TYPE_KEY = "Datatype"  # TensorRT 11, and TensorRT-RTX from 1.6 on
-
-
-def layer(kind, name, gives, takes=()):
-    """An entry of the inspector's list."""
-    sides = {"Inputs": takes, "Outputs": [gives]}
-    listed = {side: [{"Name": "t", TYPE_KEY: each} for each in formats] for side, formats in sides.items()}
-    return {"LayerType": kind, "Name": name, **listed}
 
 
 def view(address, shape):
@@ -375,7 +347,8 @@ def fake_tensorrt(cuda, profiles, *, loads=True, rtx=False):
     """A fake of ``tensorrt`` or, with its own runtime options, of ``tensorrt_rtx``.
 
     Its last engine is ``module.engines[-1]``; ``profiles`` are those of any plan, or a function of the plan's bytes.
-    What an engine costs, lists and reports is set in ``module.costs``, ``layers`` and ``reported`` before it is opened.
+    What an engine costs, lists, reports and returns is set in ``module.costs``, ``layers``, ``reported`` and
+    ``outputs`` before it is opened.
     """
 
     class Logger:
@@ -396,7 +369,7 @@ def fake_tensorrt(cuda, profiles, *, loads=True, rtx=False):
             if data.startswith(HOST_CODE) and not self.engine_host_code_allowed:
                 return None
             planned = profiles(data) if callable(profiles) else profiles
-            engines.append(Engine(cuda, planned, module.costs, module.layers, module.reported))
+            engines.append(Engine(cuda, planned, module.costs, module.layers, module.reported, module.outputs))
             return engines[-1] if loads else None
 
     class IProfiler:
@@ -419,6 +392,7 @@ def fake_tensorrt(cuda, profiles, *, loads=True, rtx=False):
         costs=Costs(),
         layers=[layer("gemm", "x", "Half")],
         reported=[],
+        outputs=("predicted_depth",),
     )
     if rtx:
         module.DynamicShapesKernelSpecializationStrategy = SimpleNamespace(LAZY=0, EAGER=1)
@@ -476,6 +450,12 @@ def mean(pixels):
 
 
 compute = mean  # a test may put something worse here
+ENDS = {"pixel_values": (3,), "predicted_depth": (), "logits": (2,)}  # sizes between batch and height
+
+
+def computed(name, pixels):
+    """Output ``name`` of the fake's engine: the mean, or the first two channels as scores."""
+    return compute(pixels) if name == "predicted_depth" else pixels[:, :2]
 
 
 def runner_factory(monkeypatch, folder):

@@ -39,7 +39,7 @@ def _device_call(runner: Any, artifact: Artifact, images: np.ndarray, *, bare: b
     """Return a run between arrays on the device; ``bare`` leaves out the runner, whose cost is the difference."""
     (name, value), *_ = model_inputs(artifact.sidecar, images).items()
     inputs = {name: runner.to_device(value)}
-    out = runner.infer_device(inputs)[artifact.sidecar.outputs[0].name]
+    out = runner.infer_device(inputs)
     if bare:
         return TimedCall(runner.bare_call(inputs, out), runner.synchronize)
     return TimedCall(lambda: runner.infer_device(inputs, out=out), runner.synchronize)

@@ -20,6 +20,7 @@ from dpt_deploy.core.environment import Gpu
 from dpt_deploy.core.errors import DptError, ResourceError
 from dpt_deploy.core.profile import Profile, ProfileTime
 from dpt_deploy.core.progress import progress, say
+from dpt_deploy.core.spec import TensorSpec
 from dpt_deploy.jobs.common.inputs import model_inputs
 from dpt_deploy.jobs.common.runners import default_runtime, open_runner
 from dpt_deploy.jobs.common.samples import structured_images
@@ -93,15 +94,15 @@ def _after(call: TimedCall, other: TimedCall, clock: Clock) -> float:
 
 
 def _timed_call(runner: Any, sidecar: Sidecar, profile: Profile) -> TimedCall:
-    """Make a run of the largest shape of a profile, between two arrays on the device."""
+    """Make a run of the largest shape of a profile, between arrays on the device."""
     batch, height, width = profile.high
     pixels = model_inputs(sidecar, structured_images(batch, height, width))
     inputs = {name: runner.to_device(value) for name, value in pixels.items()}
-    out = runner.to_device(_output(sidecar, {"batch": batch, "height": height, "width": width}))
+    dims = {"batch": batch, "height": height, "width": width}
+    out = {spec.name: runner.to_device(_zeros(spec.tensor, dims)) for spec in sidecar.outputs}
     return TimedCall(lambda: runner.infer_device(inputs, out=out), runner.synchronize)
 
 
-def _output(sidecar: Sidecar, dims: Mapping[str, int]) -> np.ndarray:
-    """Make an array for the output."""
-    spec = sidecar.outputs[0]
+def _zeros(spec: TensorSpec, dims: Mapping[str, int]) -> np.ndarray:
+    """Make an array for an output."""
     return np.zeros([dims[dim] if isinstance(dim, str) else dim for dim in spec.shape], spec.dtype)

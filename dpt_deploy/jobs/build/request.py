@@ -43,11 +43,6 @@ def request_engine(
             f"{path.name} is quantised for ONNX Runtime's CPU; engines take no zero points",
             hint="build its twin, the file with -int8 in its name",
         )
-    if len(sidecar.outputs) > 1:
-        raise UsageError(
-            f"{path.name} has {len(sidecar.outputs)} outputs; the engine runtimes take one",
-            hint="run the ONNX file, or export one output: --task depth, or --task segmentation",
-        )
     profiles = choose_profiles(sidecar, res, batch)
     edition = compat.load(library)
     gpus = gpu_devices()

@@ -46,7 +46,8 @@ def resolve_weights(
     text = None if text is None else str(text)
     if text is not None and not text.strip():
         raise UsageError("--weights is empty", hint="give a file, a published name or random, or leave --weights out")
-    if text is None and recipe.model.has_joint_scores and not form_of(recipe.model).shared:
+    parted = recipe.model.has_joint_scores and not form_of(recipe.model).shared
+    if text is None and parted and not shipped_for(recipe):
         raise UsageError(
             f"no weights are published for depth and segmentation in one network, as {recipe.name!r} was asked for",
             hint="join two checkpoints with `dpt-deploy convert --task both`, and give --weights FILE",
@@ -168,9 +169,15 @@ def _with_terms(source: WeightsSource, entry: published.PublishedWeights) -> Wei
 
 
 def shipped_for(recipe: Recipe) -> Path | None:
-    """Path of the weights of ``recipe`` that ship with the package; None if the recipe has another network."""
+    """Path of the weights of ``recipe`` that ship with the package; None if the recipe has another network.
+
+    Weights for depth and labels serve depth alone, too.
+    """
     path = published.shipped_path(recipe.name)
-    return path if path and load_recipe(path.stem).model == recipe.model else None
+    if path is None:
+        return None
+    whole = load_recipe(path.stem).model
+    return path if recipe.model in (whole, whole.depth_alone()) else None
 
 
 def checkpoint_path(source: WeightsSource) -> Path:

@@ -47,7 +47,7 @@ def convert_checkpoint(
     recipe = load_recipe(backbone, task=task, classes=classes)
     if recipe.model.joint and layout != "native":
         raise UsageError(f"layout {layout!r} has no network with several outputs", hint="give --to native")
-    if segmentation_weights is not None and task != "both":
+    if segmentation_weights is not None and not recipe.model.has_joint_scores:
         raise UsageError("--segmentation-weights joins two checkpoints", hint="add --task both")
     check_folder(out)  # before anything is downloaded
     if segmentation_weights is None:
@@ -60,9 +60,9 @@ def convert_checkpoint(
         save_huggingface(model, out, image=recipe.image)
         return out
     ensure_folder(out)
-    suffix = f"-both{model.spec.num_classes}" if model.spec.has_joint_scores else ""
+    suffix = f"-both{model.spec.num_classes}" if task == "both" else ""
     target = out / f"{recipe.name}{suffix}.safetensors"
-    save_native(model, target)
+    save_native(model, target, half=True, exact="")  # half the size where the numbers came from float16
     return target
 
 

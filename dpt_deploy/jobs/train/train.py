@@ -108,7 +108,7 @@ def train_model(
     weights, record = out / f"{name}.safetensors", out / f"training-{name}.json"
     with staged_files(out, weights.name) as stage:
         frozen = not schedule.encoder_rate  # rounded, it would not be the encoder that it came from
-        save_native(model.cpu().eval(), stage / weights.name, half=True, exact=ENCODER if frozen else "")
+        save_native(model.cpu().eval(), stage / weights.name, half=True, exact=ENCODER if frozen else None)
         say("validating on unseen scenes")
         score = validate(stage / weights.name, recipe, config.validation)
         trained = Trained(weights, record, history, score, name, config)

@@ -56,10 +56,11 @@ def native_spec(path: Path) -> ModelSpec | None:
     return spec_in_header(read_checkpoint(path))
 
 
-def save_native(model: DPT, path: Path, *, half: bool = False, exact: str = "") -> None:
+def save_native(model: DPT, path: Path, *, half: bool = False, exact: str | None = None) -> None:
     """Write ``model`` as safetensors with its specification in the header, atomically.
 
-    ``half`` rounds to float16, except tensors whose names begin with ``exact``, if that would change them.
+    ``half`` rounds to float16, except tensors whose names begin with ``exact``, if that would change them: with an
+    empty ``exact`` the network stays the same, bit for bit.
 
     Raises:
         ResourceError: the folder is not writable, or the disk is full.
@@ -67,7 +68,7 @@ def save_native(model: DPT, path: Path, *, half: bool = False, exact: str = "") 
     tensors = model.state_dict()
     if half:
         tensors = {
-            key: _rounded(value, exactly=bool(exact) and key.startswith(exact)) for key, value in tensors.items()
+            key: _rounded(value, exactly=exact is not None and key.startswith(exact)) for key, value in tensors.items()
         }
     save_tensors(dict(tensors), path, header_of(model.spec))
 

@@ -9,52 +9,22 @@ for the most recently used shapes. Experimental: not yet run on a GPU.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dpt_deploy.core.errors import BadFileError, DptError, IncompatibleError, ResourceError, UsageError
+from dpt_deploy.core.errors import DptError, IncompatibleError, ResourceError, UsageError
 from dpt_deploy.core.profile import Profile, choose_profile, largest_bytes
 from dpt_deploy.core.size import Size
-from dpt_deploy.core.spec import TensorSpec
 from dpt_deploy.runtime.cuda.arrays import DeviceArray, DeviceView
-from dpt_deploy.runtime.cuda.driver import Capture, DeviceMemory, Graph, Stream, current_device
+from dpt_deploy.runtime.cuda.driver import Capture, DeviceMemory, Stream, current_device
 from dpt_deploy.runtime.tensorrt.frames import Streams
-from dpt_deploy.runtime.tensorrt.plan import deserialize
+from dpt_deploy.runtime.tensorrt.lane import KEPT_GRAPHS, Lane, Shapes
+from dpt_deploy.runtime.tensorrt.plan import deserialize, ends_of
 from dpt_deploy.runtime.tensorrt.slots import BufferSlot
-
-KEPT_GRAPHS = 8  # per shape: one per slot, and those of callers that run between the same arrays repeatedly
-_DTYPES = {"FLOAT": "float32", "HALF": "float16", "UINT8": "uint8", "INT32": "int32", "INT64": "int64"}
-
-
-class Lane:
-    """The context of one shape and its captured graphs.
-
-    A graph contains the addresses that it was captured with. ``graphs`` holds them by input and output address; the
-    value is None after the first run, which is not captured.
-    """
-
-    def __init__(self, context: Any, output_shape: tuple[int, ...]) -> None:
-        self.context, self.output_shape = context, output_shape
-        self.graphs: OrderedDict[tuple[int, int], Graph | None] = OrderedDict()
-
-    def keep(self, addresses: tuple[int, int], graph: Graph | None) -> None:
-        """Store a graph; the least recently used one is closed if there are too many."""
-        self.graphs[addresses] = graph
-        self.graphs.move_to_end(addresses)
-        while len(self.graphs) > KEPT_GRAPHS:
-            old = self.graphs.popitem(last=False)[1]
-            if old is not None:
-                old.close()
-
-    def close(self) -> None:
-        for graph in self.graphs.values():
-            if graph is not None:
-                graph.close()
-        self.graphs.clear()
 
 
 class OpenEngine:
@@ -79,8 +49,7 @@ class OpenEngine:
             self._runtime, self._engine = deserialize(trt, path, host_code=host_code)
             self._kernels: Any = None  # kernels compiled by TensorRT-RTX, shared by all contexts
             self.device = current_device()  # of the thread that opens it; calls of other threads are directed there
-            self.input, self.output = _tensors(trt, self._engine, path)
-            self._slot_bytes = largest_bytes(self.input, profiles), largest_bytes(self.output, profiles)
+            self.input, self.outputs = ends_of(trt, self._engine, path)
             self._scratch = DeviceMemory(self._engine.device_memory_size_v2)
             undo.callback(self._scratch.close)
             self._free.append(self._new_slot())  # most callers need one; another is made when two runs overlap
@@ -147,32 +116,43 @@ class OpenEngine:
         self._free.append(slot)
 
     def _new_slot(self) -> BufferSlot:
-        slot = BufferSlot(*self._slot_bytes)
+        sizes = [largest_bytes(output, self._profiles) for output in self.outputs]
+        slot = BufferSlot(largest_bytes(self.input, self._profiles), sizes)
         self._slots.append(slot)
         return slot
 
-    def start(self, slot: BufferSlot, value: np.ndarray, batch: int, size: Size) -> tuple[int, ...]:
+    def start(self, slot: BufferSlot, value: np.ndarray, batch: int, size: Size) -> Shapes:
         """Queue upload, run and download, each on its own stream, so that they overlap with those of other runs.
 
-        Returns the shape of the array that :meth:`finish` will return.
+        Returns the shapes of the arrays that :meth:`finish` will return.
         """
         lane = self._lane(batch, size, value.shape)
         slot.host_input.array(value.shape, value.dtype)[...] = value
         self._up.to_device(slot.input.address, slot.host_input.address, value.nbytes)
         slot.uploaded.record(self._up)
         self.stream.follow(slot.uploaded)
-        self._launch(lane, slot.input.address, slot.output.address)
+        self._launch(lane, slot.input.address, [output.address for output in slot.outputs])
         slot.computed.record(self.stream)
         self._down.follow(slot.computed)
-        output_bytes = _bytes(lane.output_shape, np.dtype(self.output.dtype))
-        self._down.to_host(slot.host_output.address, slot.output.address, output_bytes)
+        for host, there, size_bytes in zip(slot.host_outputs, slot.outputs, self.output_bytes(lane), strict=True):
+            self._down.to_host(host.address, there.address, size_bytes)
         slot.downloaded.record(self._down)
-        return lane.output_shape
+        return lane.output_shapes
 
-    def finish(self, slot: BufferSlot, shape: tuple[int, ...]) -> np.ndarray:
-        """Wait for the output of a slot and return a copy."""
+    def finish(self, slot: BufferSlot, shapes: Shapes) -> dict[str, np.ndarray]:
+        """Wait for the outputs of a slot and return copies by name."""
         slot.downloaded.wait()
-        return slot.host_output.array(shape, np.dtype(self.output.dtype)).copy()
+        return {
+            output.name: memory.array(shape, np.dtype(output.dtype)).copy()
+            for output, memory, shape in zip(self.outputs, slot.host_outputs, shapes, strict=True)
+        }
+
+    def output_bytes(self, lane: Lane) -> list[int]:
+        """Return the bytes of each output of a run of ``lane``."""
+        return [
+            int(np.prod(shape, dtype=np.int64)) * np.dtype(output.dtype).itemsize
+            for output, shape in zip(self.outputs, lane.output_shapes, strict=True)
+        ]
 
     def settle(self) -> None:
         """Wait for all queued work after a failure; errors of a lost GPU are ignored."""
@@ -180,61 +160,86 @@ class OpenEngine:
             with suppress(DptError):
                 stream.synchronize()
 
-    def run_device(self, view: DeviceView, batch: int, size: Size, out: DeviceView | None) -> DeviceArray | None:
-        """Queue a run from the caller's memory into ``out``, or into new memory, which is returned."""
+    def run_device(
+        self, view: DeviceView, batch: int, size: Size, out: Mapping[str, DeviceView] | None
+    ) -> dict[str, DeviceArray]:
+        """Queue a run from the caller's memory into ``out``, or into new arrays, which are returned by name.
+
+        Raises:
+            UsageError: ``out`` lacks an output, or has an array of another type or shape.
+            ResourceError: the GPU ran out of memory, or failed.
+        """
         lane = self._lane(batch, size, view.shape)
-        dtype = np.dtype(self.output.dtype)
         if out is not None:
-            if (out.shape, out.dtype) != (lane.output_shape, dtype):
+            self._launch(lane, view.address, self._addresses(lane, out))
+            return {}
+        made = {
+            output.name: DeviceArray(shape, np.dtype(output.dtype), self.stream)
+            for output, shape in zip(self.outputs, lane.output_shapes, strict=True)
+        }
+        # New memory has new addresses: a graph would not help.
+        self.enqueue(lane, view.address, [array.address for array in made.values()])
+        for array in made.values():
+            array.mark()
+        return made
+
+    def _addresses(self, lane: Lane, out: Mapping[str, DeviceView]) -> list[int]:
+        """Return the addresses of the caller's arrays in the engine's order; raise :class:`UsageError` for others."""
+        names = [output.name for output in self.outputs]
+        if set(out) != set(names):
+            raise UsageError(
+                f"out= has {', '.join(sorted(out)) or 'nothing'}; the outputs are {', '.join(names)}",
+                hint="pass one array for each output, by its name",
+            )
+        for output, shape in zip(self.outputs, lane.output_shapes, strict=True):
+            given, dtype = out[output.name], np.dtype(output.dtype)
+            if (given.shape, given.dtype) != (shape, dtype):
                 raise UsageError(
-                    f"the output is {dtype}{list(lane.output_shape)}; out= is {out.dtype}{list(out.shape)}",
+                    f"{output.name} is {dtype}{list(shape)}; out= is {given.dtype}{list(given.shape)}",
                     hint="pass an array of that type and shape, or omit out=",
                 )
-            self._launch(lane, view.address, out.address)
-            return None
-        result = DeviceArray(lane.output_shape, dtype, self.stream)
-        self.enqueue(lane, view.address, result.address)  # new memory has a new address: a graph would not help
-        result.mark()
-        return result
+        return [out[name].address for name in names]
 
-    def bare(self, view: DeviceView, batch: int, size: Size, out: DeviceView) -> Callable[[], object]:
+    def bare(self, view: DeviceView, batch: int, size: Size, out: Mapping[str, DeviceView]) -> Callable[[], object]:
         """Return a function that only queues this run; valid until another shape or other addresses replace it."""
         for _ in range(2):  # once without a graph, once captured
             self.run_device(view, batch, size, out)
         lane, stream = self._lane(batch, size, view.shape), self.stream
-        graph = lane.graphs[view.address, out.address]
+        graph = lane.graphs[(view.address, *self._addresses(lane, out))]
         if graph is not None:
             return lambda: graph.launch(stream)
         return lambda: lane.context.execute_async_v3(stream.handle)
 
-    def _launch(self, lane: Lane, source: int, target: int) -> None:
-        """Run between two addresses: without a graph first, captured the second time, replayed from then on."""
-        known, graph = (source, target) in lane.graphs, lane.graphs.get((source, target))
+    def _launch(self, lane: Lane, source: int, targets: Sequence[int]) -> None:
+        """Run between these addresses: without a graph first, captured the second time, replayed from then on."""
+        addresses = (source, *targets)
+        known, graph = addresses in lane.graphs, lane.graphs.get(addresses)
         if graph is None and known and self._capturable(lane):
             with Capture(self.stream) as capture:
-                self.enqueue(lane, source, target)
+                self.enqueue(lane, source, targets)
             graph = capture.graph
         if graph is not None:
             graph.launch(self.stream)
         else:
-            self.enqueue(lane, source, target)
+            self.enqueue(lane, source, targets)
         if not known and len(lane.graphs) >= KEPT_GRAPHS:
             self.stream.synchronize()  # the graph that will be closed may still run
-        lane.keep((source, target), graph)
+        lane.keep(addresses, graph)
 
     def _capturable(self, lane: Lane) -> bool:
         """True if a run can be captured: the stream must allow it, and the context if the library has that check."""
         ask = getattr(lane.context, "is_stream_capturable", None)
         return self.stream.capturable and (ask is None or bool(ask(self.stream.handle)))
 
-    def enqueue(self, lane: Lane, input_address: int, output_address: int) -> None:
-        """Queue a run of a lane without a graph.
+    def enqueue(self, lane: Lane, source: int, targets: Sequence[int]) -> None:
+        """Queue a run of a lane without a graph, from the address of the input to those of the outputs.
 
         Raises:
             ResourceError: the library does not start it.
         """
-        lane.context.set_tensor_address(self.input.name, input_address)
-        lane.context.set_tensor_address(self.output.name, output_address)
+        lane.context.set_tensor_address(self.input.name, source)
+        for output, target in zip(self.outputs, targets, strict=True):
+            lane.context.set_tensor_address(output.name, target)
         if not lane.context.execute_async_v3(self.stream.handle):
             raise ResourceError("TensorRT did not start the run", hint="use a smaller size or batch")
 
@@ -264,7 +269,7 @@ class OpenEngine:
                 f"the engine refuses {list(shape)} in its profile {self._profiles[profile]}",
                 hint="the sidecar does not match the plan: build it again",
             )
-        return Lane(context, tuple(context.get_tensor_shape(self.output.name)))
+        return Lane(context, tuple(tuple(context.get_tensor_shape(output.name)) for output in self.outputs))
 
     def _how_to_run(self) -> Any:
         """Return the configuration of a context: our own memory, and kernels compiled at once.
@@ -283,22 +288,3 @@ class OpenEngine:
             self._kernels = config.create_runtime_cache()
         config.set_runtime_cache(self._kernels)
         return config
-
-
-def _tensors(trt: Any, engine: Any, path: Path) -> tuple[TensorSpec, TensorSpec]:
-    found: dict[str, TensorSpec] = {}
-    for index in range(engine.num_io_tensors):
-        name = engine.get_tensor_name(index)
-        shape = tuple(dim if dim >= 0 else f"d{axis}" for axis, dim in enumerate(engine.get_tensor_shape(name)))
-        kind = engine.get_tensor_dtype(name).name
-        mode = "input" if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT else "output"
-        found[mode] = TensorSpec(name, _DTYPES.get(kind, kind.lower()), shape)
-    if engine.num_io_tensors != 2 or len(found) != 2:
-        raise BadFileError(
-            f"{path} has {engine.num_io_tensors} tensors; expected one in, one out", hint="build it again"
-        )
-    return found["input"], found["output"]
-
-
-def _bytes(shape: Sequence[int], dtype: np.dtype[Any]) -> int:
-    return int(np.prod(shape, dtype=np.int64)) * dtype.itemsize

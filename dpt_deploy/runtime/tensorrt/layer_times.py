@@ -36,17 +36,17 @@ def layer_seconds(opened: OpenEngine, value: np.ndarray, batch: int, size: Size,
     with ExitStack() as undo:  # executed in reverse order
         recorder = _recorder(opened.trt)  # made before the lane: a context must not outlive its profiler
         lane = opened.new_lane(batch, size, value.shape)
-        output_bytes = int(np.prod(lane.output_shape, dtype=np.int64)) * np.dtype(opened.output.dtype).itemsize
-        source, target = (_held(undo, size_bytes) for size_bytes in (value.nbytes, output_bytes))
+        source, *outputs = (_held(undo, size_bytes) for size_bytes in (value.nbytes, *opened.output_bytes(lane)))
+        targets = [output.address for output in outputs]
         undo.callback(stream.synchronize)
         stream.to_device(source.address, value.ctypes.data, value.nbytes)
         for _ in range(WARM_UP):
-            opened.enqueue(lane, source.address, target.address)
+            opened.enqueue(lane, source.address, targets)
         stream.synchronize()
         lane.context.profiler = recorder
         for _ in range(runs):
             with DeferredInterruptions():  # an exception in the profiler would travel through the library
-                opened.enqueue(lane, source.address, target.address)
+                opened.enqueue(lane, source.address, targets)
                 stream.synchronize()
     return {name: seconds / runs for name, seconds in recorder.seconds.items()}
 

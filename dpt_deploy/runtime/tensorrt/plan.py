@@ -1,4 +1,4 @@
-"""Deserialise a plan to an engine on this GPU, to run it or to change its weights.
+"""Deserialise a plan to an engine on this GPU, to run it or to change its weights, and read its ends.
 
 Experimental: not yet run on a GPU, only with fakes of CUDA and TensorRT.
 """
@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from dpt_deploy.core.errors import BadFileError, IncompatibleError
+from dpt_deploy.core.spec import TensorSpec
 from dpt_deploy.runtime.cuda.driver import call
+
+_DTYPES = {"FLOAT": "float32", "HALF": "float16", "UINT8": "uint8", "INT32": "int32", "INT64": "int64"}
 
 
 def deserialize(trt: Any, path: Path, logger: Any = None, *, host_code: bool = False) -> tuple[Any, Any]:
@@ -36,3 +39,25 @@ def deserialize(trt: Any, path: Path, logger: Any = None, *, host_code: bool = F
             hint="build it again on this machine: dpt-deploy build MODEL.onnx",
         )
     return runtime, engine
+
+
+def ends_of(trt: Any, engine: Any, path: Path) -> tuple[TensorSpec, tuple[TensorSpec, ...]]:
+    """Return the one input of a deserialised engine, and its outputs.
+
+    Raises:
+        BadFileError: it has another number of inputs, or no output.
+    """
+    inputs: list[TensorSpec] = []
+    outputs: list[TensorSpec] = []
+    for index in range(engine.num_io_tensors):
+        name = engine.get_tensor_name(index)
+        shape = tuple(dim if dim >= 0 else f"d{axis}" for axis, dim in enumerate(engine.get_tensor_shape(name)))
+        kind = engine.get_tensor_dtype(name).name
+        ends = inputs if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT else outputs
+        ends.append(TensorSpec(name, _DTYPES.get(kind, kind.lower()), shape))
+    if len(inputs) != 1 or not outputs:
+        raise BadFileError(
+            f"{path} has {len(inputs)} inputs and {len(outputs)} outputs; expected one input, and outputs",
+            hint="build it again",
+        )
+    return inputs[0], tuple(outputs)

@@ -23,6 +23,7 @@ from dpt_deploy.core.spec import TensorSpec
 from dpt_deploy.runtime.cuda.arrays import DeviceArray, device_view
 from dpt_deploy.runtime.cuda.driver import on_device_of
 from dpt_deploy.runtime.request import RunnerRequest
+from dpt_deploy.runtime.tensorrt.arguments import by_name, fitting, only, views
 from dpt_deploy.runtime.tensorrt.engine import OpenEngine
 from dpt_deploy.runtime.tensorrt.layer_times import layer_seconds
 from dpt_deploy.runtime.tensorrt.slots import BufferSlot, Ticket
@@ -115,7 +116,7 @@ class TrtRunner:
 
     @property
     def outputs(self) -> Sequence[TensorSpec]:
-        return (self._opened().output,)
+        return self._opened().outputs
 
     @contextmanager
     def exclusive(self) -> Iterator[OpenEngine]:
@@ -167,7 +168,7 @@ class TrtRunner:
             UsageError: the input does not fit the engine, or this thread holds all tickets and would wait for itself.
         """
         with self.exclusive() as opened:
-            value = _fitting(inputs, opened)  # before waiting: an input that does not fit is refused at once
+            value = fitting(inputs, opened)  # before waiting: an input that does not fit is refused at once
             self._wait_for_slot()
             return self._start(opened, value)
 
@@ -178,14 +179,14 @@ class TrtRunner:
             UsageError: the input does not fit the engine.
         """
         with self.exclusive() as opened:
-            value = _fitting(inputs, opened)
+            value = fitting(inputs, opened)
             return self._start(opened, value) if len(self._waiting) < self._most else None
 
     def _start(self, opened: OpenEngine, value: np.ndarray) -> Ticket:
         ticket = Ticket(threading.get_ident())
         try:
             ticket.slot = opened.take_slot()
-            ticket.output_shape = opened.start(ticket.slot, value, *opened.check(value.shape, value.dtype))
+            ticket.output_shapes = opened.start(ticket.slot, value, *opened.check(value.shape, value.dtype))
         except DptError as exc:  # a device error belongs to the run, and is raised with its result
             ticket.error = exc
             opened.settle()
@@ -193,7 +194,7 @@ class TrtRunner:
         return ticket
 
     def collect(self, ticket: Ticket | None = None) -> dict[str, np.ndarray]:
-        """Wait for the output of ``ticket`` (default: the run submitted first) and return it, once.
+        """Wait for the outputs of ``ticket`` (default: the run submitted first) and return them by name, once.
 
         Raises:
             UsageError: nothing was submitted, or the ticket was collected before.
@@ -210,7 +211,7 @@ class TrtRunner:
         try:
             if ticket.error is not None:
                 raise ticket.error
-            return {opened.output.name: opened.finish(_held(ticket), ticket.output_shape)}
+            return opened.finish(_held(ticket), ticket.output_shapes)
         finally:
             self._release(opened, ticket)
             self._left()
@@ -238,22 +239,26 @@ class TrtRunner:
         """Queue one run on arrays that are on the device already, without copies and without waiting.
 
         Takes arrays with DLPack or ``__cuda_array_interface__`` (torch, CuPy, JAX); the run waits for the work that
-        still fills them. With ``out``, a device array, the output is written there and returned, and runs between the
-        same two arrays are captured and replayed. Otherwise the output is a new :class:`DeviceArray`. The input must
-        not change before the stream has reached the run.
+        still fills them. With ``out``, a device array for each output by its name, the outputs are written there and
+        returned, and runs between the same arrays are captured and replayed. A single output may be given without its
+        name. Otherwise each output is a new :class:`DeviceArray`. The input must not change before the stream has
+        reached the run.
 
         Raises:
             UsageError: an array does not fit, is not on the device, or is not contiguous.
             ResourceError: the GPU ran out of memory, or failed.
         """
         with self.exclusive() as opened:
-            view = device_view(_only(inputs, opened.input), opened.stream)
+            view = device_view(only(inputs, opened.input), opened.stream)
             batch, size = opened.check(view.shape, view.dtype)
-            target = None if out is None else device_view(out, opened.stream)
-            made: DeviceArray | None = opened.run_device(view, batch, size, target)
-            if isinstance(out, DeviceArray):
-                out.mark(opened.stream)
-            return {opened.output.name: out if made is None else made}
+            if out is None:
+                return dict(opened.run_device(view, batch, size, None))
+            given = by_name(out, opened)
+            opened.run_device(view, batch, size, views(given, opened))
+            for array in given.values():
+                if isinstance(array, DeviceArray):
+                    array.mark(opened.stream)
+            return given
 
     def bare_call(self, inputs: Mapping[str, Any], out: Any) -> Callable[[], object]:
         """Return the run of :meth:`infer_device` without the runner's own work, to measure its overhead.
@@ -261,9 +266,9 @@ class TrtRunner:
         The arrays must stay in place, and the runner must not be used for anything else while this is called.
         """
         with self.exclusive() as opened:
-            view = device_view(_only(inputs, opened.input), opened.stream)
+            view = device_view(only(inputs, opened.input), opened.stream)
             batch, size = opened.check(view.shape, view.dtype)
-            return opened.bare(view, batch, size, device_view(out, opened.stream))
+            return opened.bare(view, batch, size, views(by_name(out, opened), opened))
 
     def to_device(self, value: np.ndarray) -> DeviceArray:
         """Copy a host array to the device; the copy is complete when this returns.
@@ -292,7 +297,7 @@ class TrtRunner:
         with self.exclusive() as opened:
             if inputs is None:
                 return opened.information()
-            value = _fitting(inputs, opened)
+            value = fitting(inputs, opened)
             return opened.information(opened.new_lane(*opened.check(value.shape, value.dtype), value.shape))
 
     def layer_seconds(self, inputs: Tensors, runs: int = LAYER_RUNS) -> dict[str, float]:
@@ -305,7 +310,7 @@ class TrtRunner:
             ResourceError: the GPU ran out of memory, or failed.
         """
         with self.exclusive() as opened:
-            value = _fitting(inputs, opened)
+            value = fitting(inputs, opened)
             return layer_seconds(opened, value, *opened.check(value.shape, value.dtype), runs)
 
     def synchronize(self) -> None:
@@ -317,22 +322,6 @@ class TrtRunner:
         if self._open is None:
             raise DptError("the runner was used outside its 'with' block")
         return self._open
-
-
-def _fitting(inputs: Tensors, opened: OpenEngine) -> np.ndarray:
-    """Return the input as a contiguous array; raise :class:`UsageError` if it does not fit."""
-    value = np.ascontiguousarray(_only(inputs, opened.input))
-    opened.check(value.shape, value.dtype)
-    return value
-
-
-def _only(inputs: Mapping[str, Any], spec: TensorSpec) -> Any:
-    if set(inputs) != {spec.name}:
-        raise UsageError(
-            f"the engine takes {spec.name!r}; the inputs are {', '.join(map(repr, sorted(inputs))) or 'nothing'}",
-            hint="see its inputs with `dpt-deploy inspect`",
-        )
-    return inputs[spec.name]
 
 
 def _held(ticket: Ticket) -> BufferSlot:

@@ -71,9 +71,12 @@ def test_run_writes_every_output_in_the_formats_of_its_task(capsys, tmp_path):
     assert prediction.labels is None
 
 
-def test_build_refuses_several_outputs_before_it_builds(capsys, tmp_path):
-    assert call(["build", str(two_outputs(tmp_path).path), "--res", "64", "-o", str(tmp_path)]) == 2
-    assert "has 2 outputs" in capsys.readouterr().err
+@pytest.mark.needs("tensorrt_rtx")
+def test_an_engine_has_both_outputs(capsys, tmp_path):
+    options = ("--res", "64x96", "--batch", "2", "--library", "tensorrt_rtx")
+    fine(capsys, "build", two_outputs(tmp_path).path, *options, "-o", tmp_path)
+    outputs = json.loads(fine(capsys, "inspect", tmp_path / "two-fp32.plan", "--json"))["sidecar"]["outputs"]
+    assert [output["name"] for output in outputs] == [DEPTH_NAME, CONFIDENCE_NAME]
 
 
 def test_a_task_that_is_not_registered_is_refused_by_name(monkeypatch, tmp_path):

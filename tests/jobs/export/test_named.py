@@ -40,7 +40,7 @@ def test_a_model_without_shipped_weights_is_named_with_the_command(tmp_path, mon
     monkeypatch.chdir(tmp_path)
     message = complaint(capsys, 2, "run", "hybrid", PHOTOGRAPH)
     assert "dpt-deploy export --backbone hybrid -o out/" in message
-    assert "tiny, tiny-conv, tiny-vit" in message
+    assert "tiny, tiny-both, tiny-conv, tiny-vit" in message
 
 
 def test_a_file_of_that_name_comes_first(tmp_path, monkeypatch, capsys):

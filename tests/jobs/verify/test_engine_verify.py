@@ -5,7 +5,8 @@ import pytest
 pytest.importorskip("cuda.core", reason="cuda-core is not installed: pip install -e '.[trt]'")
 
 from support import engine_checks
-from support.fake_gpu import Context, Inspector, free_the_rest, install_for, layer
+from support.fake_gpu import Context, free_the_rest, install_for
+from support.fake_inspector import Inspector, layer
 from support.faults.calling import complaint, fine
 from support.tiny import copied, exported
 

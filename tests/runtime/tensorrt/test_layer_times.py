@@ -10,7 +10,8 @@ pytest.importorskip("cuda.core", reason="cuda-core is not installed: pip install
 from dataclasses import replace
 
 from support import engine_checks
-from support.fake_gpu import SHAPES, engine_record, free_the_rest, layer, mean, runner_factory
+from support.fake_gpu import SHAPES, engine_record, free_the_rest, mean, runner_factory
+from support.fake_inspector import layer
 
 from dpt_deploy.artifact.records import AuditRecord, LayerTimes
 from dpt_deploy.cli.shared.engine_tables import engine_rows

@@ -1,4 +1,4 @@
-"""Clustered tokens on the page: a line for each file, intervals, and the picture."""
+"""Clustered tokens and joint files on the page: a line for each file, intervals, and the picture."""
 
 import copy
 
@@ -24,6 +24,24 @@ DATA = {
 }
 
 
+JOINT = {
+    "kind": "joint-cost",
+    "recorded": "2026-01-01T00:00:00",
+    "environment": {"processor": "a processor", "cores": 2, "gpus": [], "tools": {}},
+    "load_average": {"before": [0.1, 0.2, 0.3], "after": [1.0, 1.0, 1.0]},
+    "case": {
+        "model": "base-both150-fp32",
+        "weights": "random (seed 0)",
+        "size": 384,
+        "rounds": 40,
+        "two_files_over_joint": [1.5, 1.48, 1.53],
+        "p50_ms": {"joint": 900.2, "two files": 1350.0},
+        "operations_at": "384x384",
+        "operations": {"both": 300e9, "depth": 223.4e9, "segmentation": 230e9},
+    },
+}
+
+
 def test_a_file_has_a_line_with_its_intervals():
     page = render([Result("tokens-x.json", DATA)])
     assert "| tokens-hard 2:16x16 | 0.2500 (0.2000 to 0.3000) | +1.50 % (-0.50 to +3.25) | 3.10 |" in page.text
@@ -45,3 +63,17 @@ def test_the_picture_names_what_it_shows(tmp_path):
     picture = (tmp_path / "tokens.svg").read_text()
     assert "change of AbsRel, % (tiny-vit)" in picture
     assert "384, tokens-hard 4:16x16" in picture
+
+
+def test_one_file_and_two_have_a_line_each():
+    text = render([Result("joint-cost-x.json", JOINT)]).text
+    assert "| one file with both outputs | 900 | 300.0 |  |" in text
+    assert "| two files | 1350 | 453.4 | 1.50 (1.48 to 1.53) |" in text
+    assert "weights random (seed 0), 40 rounds" in text
+
+
+def test_a_joint_result_without_its_interval_is_an_error():
+    data = copy.deepcopy(JOINT)
+    del data["case"]["two_files_over_joint"]
+    with pytest.raises(BadFileError, match="two_files_over_joint"):
+        render([Result("joint-cost-x.json", data)])

@@ -1,4 +1,7 @@
-"""Section on clustered tokens compared with the exact network; see :mod:`dpt_deploy.report.benchmark_page`."""
+"""Sections on what computes less: clustered tokens, and one file with two outputs instead of two files.
+
+See :mod:`dpt_deploy.report.benchmark_page`.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,27 @@ def _timed(row: Mapping[str, Any]) -> tuple[str, ...]:
     return row["size"], row["file"], f"{row['ms']:.0f}", times, f"{row['gflop']:.0f}", str(row["rounds"])
 
 
-TOKEN_KINDS: dict[str, Section] = {
+def _joint_cost(result: Result, folder: str) -> str:
+    data, case = result.data, result.data["case"]
+    times, operations = case["p50_ms"], case["operations"]
+    middle, low, high = case["two_files_over_joint"]
+    both, two = (
+        f"{value / 1e9:.1f}" for value in (operations["both"], operations["depth"] + operations["segmentation"])
+    )
+    rows = (
+        ("one file with both outputs", f"{times['joint']:.0f}", both, ""),
+        ("two files", f"{times['two files']:.0f}", two, f"{middle:.2f} ({low:.2f} to {high:.2f})"),
+    )
+    heads = ("candidate", "ms", f"GFLOP at {case['operations_at']}", "times the time of one file")
+    load = ", ".join(f"{value:.1f}" for value in data["load_average"]["before"])
+    return (
+        f"### {case['model']}\n\n{machine(data['environment'])}, load average {load} before; {data['recorded'][:10]}. "
+        f"Size {case['size']}, weights {case['weights']}, {case['rounds']} rounds.\n\n"
+        f"{markdown(TextTable(heads, rows))}\n{source(result, folder)}"
+    )
+
+
+COST_KINDS: dict[str, Section] = {
     "tokens": Section(
         "Fewer tokens: clusters compared with the exact network",
         "`python benchmarks/tokens.py`: `4:16x16` is `export --tokens 4:16x16`. The error is that of trained weights,\n"
@@ -47,5 +70,11 @@ TOKEN_KINDS: dict[str, Section] = {
         "interval.",
         _tokens,
         lazy_drawing("dpt_deploy.report.figures.tokens_figure:draw_tokens"),
+    ),
+    "joint-cost": Section(
+        "Depth and labels from one file or from two",
+        "`python benchmarks/joint_cost.py`: one call of the joint file takes turns with one call of each single file,\n"
+        "in ONNX Runtime, FP32. The ratio is the median of the ratios within each round, with its 95 % interval.",
+        _joint_cost,
     ),
 }
