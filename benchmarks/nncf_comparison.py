@@ -1,6 +1,6 @@
 """Compare our 8-bit files with those that NNCF makes of the same FP32 graph from the same calibration images.
 
-Usage: python benchmarks/nncf_comparison.py FOLDER [NETWORK…]     (default: tiny tiny-vit tiny-conv base hybrid)
+Usage: python benchmarks/nncf_comparison.py FOLDER [CASE…]     (default: those of NETWORKS)
 
 Needs `pip install nncf`. FP32 files are exported to FOLDER unless they are there. Errors are distances to FP32 on
 rendered scenes that calibrated nothing, image by image, so ratios are paired; AbsRel compares with the true depth where
@@ -42,12 +42,14 @@ from dpt_deploy.measure.bootstrap import Estimate, image_weights
 from dpt_deploy.measure.timing import TimedCall, interleave, ratio
 from dpt_deploy.model.landmarks import Landmarks
 
-NETWORKS = {  # trained, side, calibration images, images
-    "tiny": (True, 192, 24, 8),
-    "tiny-vit": (True, 192, 24, 8),
-    "tiny-conv": (True, 192, 24, 8),
-    "base": (False, 384, 8, 8),
-    "hybrid": (False, 384, 8, 8),
+NETWORKS = {  # network, trained, side, calibration images, images
+    "tiny": ("tiny", True, 192, 24, 8),
+    "tiny-vit": ("tiny-vit", True, 192, 24, 8),
+    "tiny-conv": ("tiny-conv", True, 192, 24, 8),
+    "base": ("base", False, 384, 8, 8),
+    "hybrid": ("hybrid", False, 384, 8, 8),
+    "base-768": ("base", False, 768, 4, 4),
+    "hybrid-768": ("hybrid", False, 768, 4, 4),
 }
 OPSET = 20  # OpenVINO and NNCF take attention apart
 OURS, NNCF = "ours", "nncf"
@@ -61,7 +63,8 @@ def main(folder, *names):
     nncf.set_log_level(logging.ERROR)
     result = json.loads(target.read_text()) if target.is_file() else {"kind": "nncf", "networks": []}
     for name in names or NETWORKS:
-        result["networks"] = [row for row in result["networks"] if name != row["network"]]
+        case = NETWORKS[name][0], str(Size(*[NETWORKS[name][2]] * 2))
+        result["networks"] = [row for row in result["networks"] if case != (row["network"], row["size"])]
         result["networks"].append(compare(name, Path(folder)))
         result["recorded"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         result["environment"] = {**fingerprint(), "nncf": nncf.__version__}
@@ -71,9 +74,9 @@ def main(folder, *names):
 
 def compare(name, folder):
     """Quantise a network both ways, and measure every file in both runtimes."""
-    trained, side, few, images = NETWORKS[name]
+    network, trained, side, few, images = NETWORKS[name]
     request = ExportRequest(
-        load_recipe(name),
+        load_recipe(network),
         weights=None if trained else "random",
         precision="int8",
         opset=OPSET,
@@ -86,7 +89,7 @@ def compare(name, folder):
     exact = _outputs(full, "ort", samples, setup)
     rows = [_measured(maker, runtime, path, exact, samples, setup) for (maker, runtime), path in files.items()]
     return {
-        "network": name,
+        "network": network,
         "weights": "trained" if trained else "random",
         "size": str(request.res[0]),
         "images": images,

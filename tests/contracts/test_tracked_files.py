@@ -12,7 +12,7 @@ PATHS = re.compile("|".join(["/" + "root/", "/" + "work/", "/" + "tmp/" + r"w\b"
 UNFINISHED = re.compile("|".join(["TO" + "DO", "FIX" + "ME", "XX" + "X"]))
 LARGEST_BYTES = 2_000_000
 WEIGHTS = "dpt_deploy/data/weights/"  # of the models that ship
-LARGEST_WEIGHTS = 5_000_000
+LARGEST_WEIGHTS = 6_000_000
 SOURCES = (".py", ".cpp", ".hpp", ".h", ".cu")
 MOST_LINES = 500
 
