@@ -67,8 +67,8 @@ class Axes:
 def axes_of(spec: ModelSpec, static: Size | None, constants: frozenset[int] = frozenset()) -> Axes:
     """The axes of an export of ``spec``: every one that the network leaves free, unless ``static`` fixes them all.
 
-    ``constants`` are numbers of tokens in the graph that are meant: no size that would lead to them is traced, as far
-    as there is one.
+    ``constants`` are numbers in the graph that are meant, such as a fixed number of tokens: no size that would lead to
+    them is traced, as far as there is one.
     """
     size = static or spec.only_size
     axes = Axes(spec.stride, size, spec.encoder.strides, any_batch=static is None)

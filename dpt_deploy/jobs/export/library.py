@@ -68,7 +68,7 @@ class ExportableDPT(DPT):
             )
         if static:
             self.spec.check_size(static)
-        axes = axes_of(self.spec, static)
+        axes = axes_of(self.spec, static, self.encoder.constants)
         names = tuple(task.output for task in tasks_of(self.spec))
         interface = ExportInterface(axes, INPUT_FLOAT, names, opset=opset)
         # Of a twin: the rewriting freezes the parameters it shares, and the caller may want to go on training. In

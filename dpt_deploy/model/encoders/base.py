@@ -27,7 +27,7 @@ class Encoder(nn.Module, ABC):
 
     @property
     def constants(self) -> frozenset[int]:
-        """Numbers of tokens, or of rows of tokens, that no size of an image sets."""
+        """Numbers in the arithmetic of sizes that no size of an image sets, such as a fixed number of tokens."""
         return frozenset()
 
     @abstractmethod

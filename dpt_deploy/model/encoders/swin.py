@@ -57,6 +57,11 @@ class WindowEncoder(Encoder):
         }
 
     @property
+    def constants(self) -> frozenset[int]:
+        """What is added to the side of a map to round it up to whole windows."""
+        return frozenset(stage.windows.side - 1 for stage in self._stages if not stage.windows.aligned)
+
+    @property
     def _stages(self) -> list[SwinStage]:
         return cast("list[SwinStage]", list(self.stages))
 

@@ -35,6 +35,28 @@ def test_one_graph_agrees_at_sizes_and_batches_that_were_not_traced(name, tmp_pa
     assert call(["verify", str(wrong.path), "--res", RES[name].split(",")[0], "--batch", "1"]) == 5
 
 
+TWELVE = """base = "{base}"
+[model]
+stride = 96
+[model.encoder]
+window = 12
+grid = 48
+[image]
+height = 192
+width = 192
+[verify]
+res = ["96", "192"]
+"""
+
+
+def test_a_number_of_the_network_that_most_traces_have_as_their_batch_is_no_baked_size(tmp_path, capsys):
+    """Windows of 12 cells, as those of Swin-L, add 11 to the side of a map to round it up."""
+    recipe = tmp_path / "twelve.toml"
+    recipe.write_text(TWELVE.format(base=tiny_path("tiny-swin")), encoding="utf-8")
+    fine(capsys, "export", "--backbone", recipe, "--weights", "random", "-o", tmp_path)
+    fine(capsys, "verify", tmp_path / "twelve-fp32.onnx", "--res", "96,192x288", "--batch", "1,3")
+
+
 @pytest.mark.parametrize("precision", ["fp16", "bf16", "int8-cpu"])
 @pytest.mark.parametrize("name", SIZES)
 def test_typed_graphs_agree(name, precision):
