@@ -1,4 +1,4 @@
-"""Clustered tokens compared with the exact network: speed at three sizes, accuracy on rendered scenes.
+"""Clustered and merged tokens compared with the exact network: speed at three sizes, accuracy on rendered scenes.
 
 Usage: python benchmarks/tokens.py [SECONDS [SCENES]]     (seconds of timing for each size, 15; scenes, 48)
 
@@ -37,12 +37,12 @@ from dpt_deploy.jobs.export.typed import save_graph
 from dpt_deploy.measure import metrics
 from dpt_deploy.measure.bootstrap import RESAMPLES, Estimate, image_weights, mean_of
 from dpt_deploy.measure.timing import TimedCall, interleave, ratio
-from dpt_deploy.model.rewrites.registry import approximated
+from dpt_deploy.model.rewrites.registry import REWRITES, approximated
 from dpt_deploy.scenes.render import render_scene
 from dpt_deploy.scenes.seeds import STUDIES
 
 SIZES = (Size(384, 384), Size(384, 1216), Size(768, 768))
-TIMED = (("tokens-hard", 4, 16, 16),)
+TIMED = (("tokens-hard", 4, 16, 16), ("tokens-merge", 4, 50))
 SCORED = (
     ("tokens-hard", 4, 16, 16),
     ("tokens-hard", 2, 20, 20),
@@ -50,6 +50,8 @@ SCORED = (
     ("tokens-knn", 2, 16, 16),
     ("tokens-hard", 2, 12, 12),
     ("tokens-hard", 0, 16, 16),
+    ("tokens-merge", 2, 30),
+    ("tokens-merge", 2, 50),
 )
 
 
@@ -59,8 +61,9 @@ def _files(name, weights, approximations, folder):
     model = build_reference(request.recipe.model, resolve_weights(weights, request.recipe))[0]
     models = {"exact": model}
     for kind, *numbers in approximations:
-        parameters = dict(zip(("layer", "height", "width"), map(float, numbers), strict=True))
-        title = f"{kind} {numbers[0]}:{numbers[1]}x{numbers[2]}"
+        parameters = dict(zip(REWRITES[kind].parameters, map(float, numbers), strict=True))
+        layer, *fewer = numbers
+        title = f"{kind} {layer}:{'x'.join(map(str, fewer))}" + ("%" if len(fewer) == 1 else "")
         models[title] = approximated(model, kind, parameters)
     paths = {title: Path(folder) / f"{name}-{index}.onnx" for index, title in enumerate(models)}
     for title, path in paths.items():

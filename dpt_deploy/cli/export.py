@@ -91,7 +91,7 @@ def _approximation(
     help="Apply an approximate rewrite of the network by its name; refused if the error grows by more than --budget "
     "(default 1 %).",
 )
-@tokens_options("Run the blocks behind LAYER on HxW clusters of tokens: an approximation.")
+@tokens_options("Run the blocks behind LAYER on HxW clusters of tokens, or merge N % of the tokens: an approximation.")
 @click.option(
     "--opset", type=int, help="23 keeps attention fused (default); 20 is for TensorRT before 10.14 and JetPack 6."
 )

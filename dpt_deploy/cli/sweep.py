@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.option("--weights", metavar="FILE|NAME|random", help="Weights to use (default: the published ones).")
 @res_option("Network sizes, the training size and others.  [default: 1 to 2.67 times the training size]")
 @precisions_option("fp32,fp16,int8-cpu,int8,fp8")
-@tokens_options("Compare numbers of tokens, too: one or more, separated by commas.", "LAYER:HxW,…")
+@tokens_options("Compare numbers of tokens, too: one or more, separated by commas.", "LAYER:HxW|LAYER:N%,…")
 @click.option(
     "--scenes", type=click.IntRange(2), default=16, show_default=True, help="Number of rendered scenes to measure on."
 )

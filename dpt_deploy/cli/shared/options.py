@@ -22,6 +22,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
 ApproximationText = tuple[str, tuple[float, ...]]  # name and numbers of an approximate rewrite
 RECONSTRUCTIONS = ("hard", "knn")
+MERGING = "tokens-merge"
+CLUSTERS = 3  # numbers: block, rows, columns
 
 
 def sizes(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[Size, ...]:
@@ -112,7 +114,7 @@ def approximate(_ctx: click.Context, _param: click.Parameter, value: str | None)
 
 
 def clusters(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[tuple[float, ...], ...]:
-    """Parse ``--tokens 4:16x16,…``: block, rows and columns of each."""
+    """Parse ``--tokens 4:16x16,4:30%,…``: of each, block, rows and columns of clusters, or block and percent."""
     parts = [] if value is None else value.split(",")
     if twice := next((part for part in parts if parts.count(part) > 1), None):
         raise UsageError(f"--tokens names {twice} twice", hint="name each once")
@@ -120,16 +122,17 @@ def clusters(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
 
 
 def _clusters(text: str) -> tuple[float, ...]:
-    found = re.fullmatch(r"(\d{1,4}):(\d{1,4})x(\d{1,4})", text.strip())
+    found = re.fullmatch(r"(\d{1,4}):(?:(\d{1,4})x(\d{1,4})|(\d{1,4})%)", text.strip())
     if found is None:
         raise UsageError(
-            f"--tokens {text!r} is not LAYER:HxW", hint="for example --tokens 4:16x16: 16x16 clusters behind block 4"
+            f"--tokens {text!r} is not LAYER:HxW or LAYER:N%",
+            hint="for example --tokens 4:16x16: 16x16 clusters behind block 4; 4:30%: 30 % of the tokens are merged",
         )
-    return tuple(map(float, found.groups()))
+    return tuple(float(number) for number in found.groups() if number)
 
 
-def tokens_options(help_text: str, metavar: str = "LAYER:HxW") -> Callable[[Function], Function]:
-    """Return the options ``--tokens 4:16x16`` and ``--reconstruction knn``."""
+def tokens_options(help_text: str, metavar: str = "LAYER:HxW|LAYER:N%") -> Callable[[Function], Function]:
+    """Return the options ``--tokens 4:16x16`` (or ``4:30%``) and ``--reconstruction knn``."""
 
     def add(function: Function) -> Function:
         function = click.option(
@@ -146,11 +149,14 @@ def clusterings(tokens: tuple[tuple[float, ...], ...], reconstruction: str | Non
     """Return the approximations that ``--tokens`` and ``--reconstruction`` ask for.
 
     Raises:
-        UsageError: a reconstruction, and nothing to reconstruct.
+        UsageError: a reconstruction, and no clusters to reconstruct from.
     """
-    if reconstruction and not tokens:
-        raise UsageError("--reconstruction is for --tokens", hint="add --tokens, for example --tokens 4:16x16")
-    return tuple((f"tokens-{reconstruction or RECONSTRUCTIONS[0]}", numbers) for numbers in tokens)
+    if reconstruction and not any(len(numbers) == CLUSTERS for numbers in tokens):
+        raise UsageError(
+            "--reconstruction is for clusters of tokens", hint="ask for some, for example with --tokens 4:16x16"
+        )
+    clustering = f"tokens-{reconstruction or RECONSTRUCTIONS[0]}"
+    return tuple((clustering if len(numbers) == CLUSTERS else MERGING, numbers) for numbers in tokens)
 
 
 def precisions_option(default: str, *, before: str = "") -> Callable[[Function], Function]:

@@ -19,6 +19,7 @@ from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import ModelSpec
 from dpt_deploy.model.dpt import DPT
 from dpt_deploy.model.rewrites.exact import deployable
+from dpt_deploy.model.rewrites.merging import check_merge, merge_tokens
 from dpt_deploy.model.rewrites.tokens import check_clusters, cluster_tokens, cluster_tokens_softly
 
 
@@ -51,6 +52,7 @@ REWRITES = {
         Rewrite("fewer-operations", exact=True, apply=deployable),
         Rewrite("tokens-hard", False, cluster_tokens, _CLUSTERS, check_clusters),
         Rewrite("tokens-knn", False, cluster_tokens_softly, _CLUSTERS, check_clusters),
+        Rewrite("tokens-merge", False, merge_tokens, ("layer", "percent"), check_merge),
     )
 }
 

@@ -14,6 +14,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from dpt_deploy.core.encoders.base import Tokens
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import ModelSpec
@@ -106,8 +107,15 @@ def closeness(tokens: Tensor, centres: Tensor) -> Tensor:
     return 2.0 * tokens @ centres.transpose(1, 2) - centres.square().sum(dim=2)[:, None]
 
 
+def taken(tokens: Tensor, places: Tensor) -> Tensor:
+    """Of the tokens (B, M, D) those at ``places`` (B, N): (B, N, D)."""
+    batch, count, width = tokens.shape
+    rows = places + count * torch.arange(batch, device=places.device)[:, None]
+    return tokens.flatten(0, 1).index_select(0, rows.flatten()).reshape(batch, -1, width)
+
+
 class NearestCentre(nn.Module):
-    """Each token becomes the centre that was nearest to it."""
+    """Each token becomes the centre that was nearest to it, or the token that it was merged into."""
 
     def __init__(self, prefix: int) -> None:
         super().__init__()
@@ -115,11 +123,7 @@ class NearestCentre(nn.Module):
 
     def forward(self, tokens: Tensor, nearest: Tensor) -> Tensor:
         """(B, prefix + M, D) and (B, N) to (B, prefix + N, D)."""
-        centres = tokens[:, self.prefix :]
-        batch, count, width = centres.shape
-        rows = nearest + count * torch.arange(batch, device=nearest.device)[:, None]
-        found = centres.flatten(0, 1).index_select(0, rows.flatten()).reshape(batch, -1, width)
-        return torch.cat((tokens[:, : self.prefix], found), dim=1)
+        return torch.cat((tokens[:, : self.prefix], taken(tokens[:, self.prefix :], nearest)), dim=1)
 
 
 class WeightedCentres(nn.Module):
@@ -147,17 +151,51 @@ def cluster_tokens_softly(model: DPT, layer: float, height: float, width: float)
 
 def _clustered(model: DPT, layer: float, height: float, width: float, neighbours: int) -> DPT:
     check_clusters(model.spec, None, layer=layer, height=height, width=width)
+    prefix, rows, columns = tokens_of(model.spec).prefix, int(height), int(width)
+    reduce = ReduceTokens(rows, columns, prefix, neighbours)
+    restore = WeightedCentres(prefix) if neighbours else NearestCentre(prefix)
+    constants = frozenset({rows, columns, rows * columns, rows * columns + prefix, reduce.neighbours})
+    return with_fewer(model, int(layer), reduce, restore, constants)
+
+
+def with_fewer(model: DPT, layer: int, reduce: nn.Module, restore: nn.Module, constants: frozenset[int]) -> DPT:
+    """A copy of ``model``, sharing its tensors, with fewer tokens behind the block ``layer``."""
     tensors = [*model.parameters(), *model.buffers()]
     copied = copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
-    encoder, tokens = copied.encoder, model.spec.encoder.tokens
-    if not isinstance(encoder, BlockEncoder) or tokens is None:
-        raise TypeError(f"{type(encoder).__name__} is not an encoder of blocks")
-    rows, columns = int(height), int(width)
-    reduce = ReduceTokens(rows, columns, tokens.prefix, neighbours)
-    restore = WeightedCentres(tokens.prefix) if neighbours else NearestCentre(tokens.prefix)
-    constants = frozenset({rows, columns, rows * columns, rows * columns + tokens.prefix, reduce.neighbours})
-    encoder.fewer = FewerTokens(int(layer), reduce, restore, constants)
+    if not isinstance(copied.encoder, BlockEncoder):
+        raise TypeError(f"{type(copied.encoder).__name__} is not an encoder of blocks")
+    copied.encoder.fewer = FewerTokens(layer, reduce, restore, constants)
     return copied
+
+
+def tokens_of(spec: ModelSpec) -> Tokens:
+    """The tokens of a network whose blocks take any number of them.
+
+    Raises:
+        UsageError: it has none.
+    """
+    tokens = spec.encoder.tokens
+    if tokens is None or not spec.encoder.takes_any_tokens:
+        raise UsageError(
+            f"the encoder of {spec.name!r} ({spec.encoder.kind}) has no tokens that could be clustered or merged",
+            hint="that is for plain, hybrid and DINOv2 transformers, such as base, hybrid and da2-small",
+        )
+    return tokens
+
+
+def check_layer(spec: ModelSpec, layer: float) -> None:
+    """Check that a network can work on fewer tokens behind the block ``layer``, counted from 0.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    tokens_of(spec)
+    last = max(tap for tap in spec.taps if isinstance(tap, int))
+    if layer not in range(last):
+        raise UsageError(
+            f"fewer tokens behind block {layer:g}; expected 0 to {last - 1}",
+            hint=f"the last block of {spec.name} is {last}: behind it, none is left to save time in",
+        )
 
 
 def check_clusters(spec: ModelSpec, size: Size | None, *, layer: float, height: float, width: float) -> None:
@@ -171,18 +209,7 @@ def check_clusters(spec: ModelSpec, size: Size | None, *, layer: float, height: 
     Raises:
         UsageError: it cannot; or there would be more clusters than tokens.
     """
-    tokens = spec.encoder.tokens
-    if tokens is None or not spec.encoder.takes_any_tokens:
-        raise UsageError(
-            f"the encoder of {spec.name!r} ({spec.encoder.kind}) has no tokens that could be clustered",
-            hint="clustering is for plain, hybrid and DINOv2 transformers, such as base, hybrid and da2-small",
-        )
-    last = max(tap for tap in spec.taps if isinstance(tap, int))
-    if layer not in range(last):
-        raise UsageError(
-            f"clustering behind block {layer:g}; expected 0 to {last - 1}",
-            hint=f"the last block of {spec.name} is {last}: behind it, none is left to save time in",
-        )
+    check_layer(spec, layer)
     if not all(side in range(1, MAX_SIDE + 1) for side in (height, width)):
         raise UsageError(
             f"{height:g}x{width:g} clusters; expected whole numbers from 1 to {MAX_SIDE}",
@@ -190,7 +217,8 @@ def check_clusters(spec: ModelSpec, size: Size | None, *, layer: float, height: 
         )
     if size is None:
         return
-    rows, columns = size.height // tokens.patch, size.width // tokens.patch
+    patch = tokens_of(spec).patch
+    rows, columns = size.height // patch, size.width // patch
     if height > rows or width > columns:
         raise UsageError(
             f"{height:g}x{width:g} clusters are more than the {rows}x{columns} tokens of an image of {size} pixels",

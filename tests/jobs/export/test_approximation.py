@@ -8,7 +8,7 @@ from support.tiny import quick_accuracy, tiny_path
 from support.traces import traces_kept
 
 from dpt_deploy.artifact.store import open_artifact
-from dpt_deploy.cli.shared.options import RECONSTRUCTIONS
+from dpt_deploy.cli.shared.options import MERGING, RECONSTRUCTIONS, clusterings
 from dpt_deploy.model.rewrites.registry import REWRITES
 
 pytestmark = pytest.mark.needs("torch", "onnxruntime")
@@ -71,7 +71,12 @@ def test_one_over_the_budget_is_refused(tmp_path, capsys):
         ("tiny-vit", ("--approximate", "tokens-hard=1,4"), "has 2 numbers; expected layer, height, width"),
         ("tiny-conv", ("--tokens", "1:4x4"), "has no tokens that could be clustered"),
         ("tiny-hybrid", ("--tokens", "1:4x4"), "behind block 1"),
-        ("tiny-vit", ("--reconstruction", "knn"), "--reconstruction is for --tokens"),
+        ("tiny-vit", ("--reconstruction", "knn"), "--reconstruction is for clusters"),
+        ("tiny-vit", ("--reconstruction", "knn", "--tokens", "1:30%"), "--reconstruction is for clusters"),
+        ("tiny-vit", ("--tokens", "1:51%"), "51 percent of the tokens to merge; expected a whole number from 1 to 50"),
+        ("tiny-vit", ("--tokens", "3:30%"), "behind block 3; expected 0 to 2"),
+        ("tiny-vit", ("--tokens", "1:30"), "'1:30' is not LAYER:HxW or LAYER:N%"),
+        ("tiny-conv", ("--tokens", "1:30%"), "has no tokens that could be clustered or merged"),
     ],
 )
 def test_mistakes(name, options, message, tmp_path, capsys):
@@ -81,7 +86,20 @@ def test_mistakes(name, options, message, tmp_path, capsys):
 
 
 def test_each_reconstruction_of_the_command_line_is_a_rewrite():
-    assert {f"tokens-{each}" for each in RECONSTRUCTIONS} == {name for name in REWRITES if name.startswith("tokens")}
+    named = {f"tokens-{each}" for each in RECONSTRUCTIONS}
+    assert {*named, MERGING} == {name for name in REWRITES if name.startswith("tokens")}
+    assert clusterings(((1, 4, 4), (2, 30)), "knn") == (("tokens-knn", (1, 4, 4)), ("tokens-merge", (2, 30)))
+
+
+def test_merged_tokens_are_recorded_stay_fp32_in_16_bits_and_are_verified(tmp_path, capsys):
+    (file,) = export(capsys, tmp_path, "--precision", "fp16", "--res", "64x96", name="tiny-distilled", tokens="1:30%")
+    assert file == "tiny-distilled-fp16-tokens-merge-1-30.onnx"
+    sidecar = open_artifact(tmp_path / file).sidecar
+    assert (sidecar.approximation.name, sidecar.parity.verified) == ("tokens-merge", True)
+    assert sidecar.approximation.parameters == {"layer": 1, "percent": 30}
+    inside = [name for name in sidecar.islands if name.startswith("encoder.fewer.reduce/")]
+    assert len([name for name in inside if "/MatMul" in name]) == 2
+    assert not [name for name in sidecar.islands if name.startswith("encoder.fewer.restore")]
 
 
 @pytest.mark.needs("compiler")

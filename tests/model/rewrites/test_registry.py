@@ -43,13 +43,13 @@ def test_an_approximation_is_applied_to_a_copy(scaling):
 def test_an_unknown_approximation_is_refused_with_the_known_ones(scaling):
     with pytest.raises(UsageError, match="unknown approximation 'merging'") as caught:
         find_approximation("merging")
-    assert caught.value.hint == "known: scaling, tokens-hard, tokens-knn"
+    assert caught.value.hint == "known: scaling, tokens-hard, tokens-knn, tokens-merge"
 
 
 def test_an_exact_rewrite_is_no_approximation():
     with pytest.raises(UsageError) as caught:
         find_approximation("fewer-operations")
-    assert caught.value.hint == "known: tokens-hard, tokens-knn"
+    assert caught.value.hint == "known: tokens-hard, tokens-knn, tokens-merge"
 
 
 def test_other_parameters_than_it_takes_are_refused(scaling):
