@@ -27,7 +27,7 @@ _LEAST = 1e-12  # length that a token is divided by
 class MergeTokens(nn.Module):
     """``percent`` of the tokens are merged into others, behind the ``prefix`` leading tokens, which stay as they are.
 
-    In the order of rows, tokens 1, 3, 5, … may be merged, each into the most similar of tokens 0, 2, 4, …, by the cosine
+    In the order of rows, tokens 1, 3, 5, … may be merged into the most similar of tokens 0, 2, 4, … by the cosine
     between them. Those that are most similar to their partner are merged; of equal ones, the first. A token becomes the
     mean of itself and all that were merged into it. Everything is computed in FP32.
 
