@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dpt_deploy.core.errors import BadFileError, UsageError
-from dpt_deploy.datasets.corruptions import flat, solid
+from dpt_deploy.datasets.base import Sample
+from dpt_deploy.datasets.corruptions import flat, moving, solid
 from dpt_deploy.datasets.corruptions.clean import CleanImage, Rng, as_pixels
+from dpt_deploy.datasets.corruptions.frost import frost
+from dpt_deploy.datasets.corruptions.moving import Sources
 
-Group = Literal["noise", "blur", "weather", "digital", "3-D"]
+Group = Literal["noise", "blur", "weather", "digital", "view", "3-D"]
 Damage = Callable[[CleanImage, Rng, int], Any]
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -24,15 +27,23 @@ _LEAST_KNOWN = 0.25  # share of pixels with depth below which it is too sparse
 
 @dataclass(frozen=True)
 class Corruption:
-    """A corruption: its name, its group, and the function that applies it; ``needs_depth`` for those of group 3-D."""
+    """A corruption: its name, its group, and the function that applies it; ``needs_depth`` for those of group 3-D.
+
+    ``sources`` is the movement of those that move pixels: :func:`corrupt_sample` moves the ground truth with them.
+    """
 
     name: str
     group: Group
     damage: Damage
+    sources: Sources | None = None
 
     @property
     def needs_depth(self) -> bool:
         return self.group == "3-D"
+
+
+def _moving(name: str, group: Group, sources: Sources) -> Corruption:
+    return Corruption(name, group, moving.shown(sources), sources)
 
 
 CONTROL = Corruption("blank", "digital", flat.blank)
@@ -49,12 +60,16 @@ CORRUPTIONS = {
         Corruption("motion-blur", "blur", flat.motion_blur),
         Corruption("zoom-blur", "blur", flat.zoom_blur),
         Corruption("snow", "weather", flat.snow),
+        Corruption("frost", "weather", frost),
         Corruption("fog", "weather", flat.fog),
         Corruption("brightness", "weather", flat.brightness),
         Corruption("contrast", "digital", flat.contrast),
+        _moving("elastic-transform", "digital", moving.elastic_transform),
         Corruption("pixelate", "digital", flat.pixelate),
         Corruption("jpeg", "digital", flat.jpeg),
         Corruption("colour-quant", "digital", flat.colour_quant),
+        _moving("camera-roll", "view", moving.camera_roll),
+        _moving("field-of-view", "view", moving.field_of_view),
         Corruption("fog-3d", "3-D", solid.fog_3d),
         Corruption("near-focus", "3-D", solid.near_focus),
         Corruption("far-focus", "3-D", solid.far_focus),
@@ -110,6 +125,8 @@ def corrupt(
 ) -> NDArray[np.uint8]:
     """Return ``image``, RGB (H, W, 3), damaged; with severity 0 it is returned as it is.
 
+    Some corruptions move pixels: to compare with the ground truth afterwards, use :func:`corrupt_sample`.
+
     ``depth`` (H, W) is the ground truth in metres, 0 where it is unknown. Unknown pixels count as the farthest ones.
     The random numbers follow from ``seed``, ``name`` (of the image) and the corruption; all severities share them.
 
@@ -122,9 +139,35 @@ def corrupt(
     check_severities((severity,))
     distance = _dense(depth, corruption, name) if corruption.needs_depth else None
     clean = CleanImage(as_pixels(image / np.float32(255)), distance)
-    rng = np.random.default_rng([seed, zlib.crc32(name.encode()), zlib.crc32(corruption.name.encode())])
-    damaged = as_pixels(corruption.damage(clean, rng, severity))
+    damaged = as_pixels(corruption.damage(clean, _generator(corruption, seed, name), severity))
     return np.rint(damaged * 255).astype(np.uint8)
+
+
+def corrupt_sample(sample: Sample, corruption: Corruption, severity: int, *, seed: int = 0) -> Sample:
+    """Return ``sample`` with its image damaged and, if the corruption moves pixels, its ground truth moved as well.
+
+    Raises:
+        UsageError: the severity is outside 0 to 5.
+        BadFileError: the corruption needs depth, and there is none or too little; or no truth is left in the image.
+    """
+    if severity == 0:
+        return sample
+    image = corrupt(sample.image, corruption, severity, depth=sample.depth, seed=seed, name=sample.name)
+    if corruption.sources is None:
+        return replace(sample, image=image)
+    clean = CleanImage(as_pixels(sample.image / np.float32(255)))
+    field = corruption.sources(clean, _generator(corruption, seed, sample.name), severity)
+    found = moving.moved_truth(replace(sample, image=image), field)
+    if not found.valid.any():
+        raise BadFileError(
+            f"{corruption.name} {severity} moves all ground truth out of {sample.name}; expected some to be left",
+            hint="choose a lower severity, or images with truth near their centre",
+        )
+    return found
+
+
+def _generator(corruption: Corruption, seed: int, name: str) -> Rng:
+    return np.random.default_rng([seed, zlib.crc32(name.encode()), zlib.crc32(corruption.name.encode())])
 
 
 def _dense(depth: NDArray[np.float32] | None, corruption: Corruption, name: str) -> NDArray[np.float32]:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
-
-import numpy as np
-from numpy.typing import NDArray
 
 from dpt_deploy.artifact.sidecar import Sidecar
 from dpt_deploy.core.environment import fingerprint
@@ -136,16 +133,16 @@ def damage_of(setup: AttackSetup, sidecar: Sidecar, folder: Path | None = None) 
     box = WhiteBox(reference_of(sidecar), setup.images.rule(sidecar.image, setup.size), sidecar.model.stride)
     how = AttackSteps(request.steps, request.random_start, request.seed)
 
-    def damage(sample: Sample, condition: Condition) -> NDArray[np.uint8]:
+    def damage(sample: Sample, condition: Condition) -> Sample:
         if condition == CLEAN:
-            return sample.image
+            return sample
         loss = loss_of(box, sample, request.target, metric=sidecar.model.output_quantity == "metres")
         found = attacked(sample.image, loss, condition.name, condition.level, how, name=sample.name)
         if folder:
             ensure_folder(folder)
             stem = sample.name.replace("/", "-")  # names of data sets may be paths
             write_picture(folder / f"{stem}-{condition.name}-{condition.level:g}.png", found)
-        return found
+        return replace(sample, image=found)
 
     return damage
 

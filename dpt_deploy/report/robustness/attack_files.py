@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,7 @@ def _strips(document: Mapping[str, Any], setup: AttackSetup, models: Sequence[Ca
     sample, _ = setup.images.read(document["images"][0])
     shown = _shown(setup.conditions)
     damage = damage_of(setup, models[0].artifact.sidecar)
-    damaged = [replace(sample, image=damage(sample, each)) for each in shown]
+    damaged = [damage(sample, each) for each in shown]
     captions = [str(each) for each in shown]
     found = [_strip("image", captions, [photograph(each.image) for each in damaged])]
     if setup.images.tasks != DEPTH_TASKS or sample.depth is None:

@@ -40,6 +40,6 @@ def _strips(document: Mapping[str, Any], setup: CorruptionSetup) -> list[Strip]:
         step = max(1, (len(conditions) - 1) // (_SHOWN - 1))
         shown = [CLEAN, *conditions[::step]]
         captions = ["undamaged", *(f"severity {each.level:g}" for each in shown[1:])]
-        pictures = [photograph(damage(sample, each)) for each in shown]
+        pictures = [photograph(damage(sample, each).image) for each in shown]
         found.append(Strip(name, tuple(zip(captions, pictures, strict=True))))
     return found

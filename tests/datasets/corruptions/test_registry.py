@@ -21,7 +21,7 @@ SCENE = render_scene(1_000_001, height=SIDE, width=SIDE)
 DEPTH = np.where(np.isfinite(SCENE.depth), SCENE.depth, 0).astype(np.float32)
 ALL = [*CORRUPTIONS.values(), CONTROL]
 # In the original, too, a larger severity of these is not a larger change of every image.
-UNORDERED = {"snow", "fog", "pixelate"}
+UNORDERED = {"snow", "frost", "fog", "pixelate"}
 
 
 def damaged(corruption, severity, **changes):
@@ -45,7 +45,7 @@ def test_a_larger_severity_is_a_larger_change(corruption):
     assert ordered(corruption)
 
 
-@pytest.mark.parametrize("name", ["gaussian-noise", "defocus-blur", "fog-3d", "snow"])
+@pytest.mark.parametrize("name", ["gaussian-noise", "defocus-blur", "fog-3d", "snow", "frost", "elastic-transform"])
 def test_the_order_check_notices_reversed_severities(name):
     found = CORRUPTIONS[name]
     planted = replace(found, damage=lambda clean, rng, severity: found.damage(clean, rng, 6 - severity))
@@ -59,7 +59,9 @@ def test_severity_0_is_the_image_itself_and_the_rest_is_bytes_of_its_shape(corru
     assert (found.dtype, found.shape) == (np.uint8, SCENE.image.shape)
 
 
-@pytest.mark.parametrize("name", ["gaussian-noise", "glass-blur", "snow", "fog", "xy-motion"])
+@pytest.mark.parametrize(
+    "name", ["gaussian-noise", "glass-blur", "snow", "frost", "fog", "elastic-transform", "xy-motion"]
+)
 def test_the_seed_and_the_name_of_the_image_decide(name):
     corruption, first = CORRUPTIONS[name], damaged(CORRUPTIONS[name], 3)
     assert np.array_equal(first, damaged(corruption, 3))
@@ -83,8 +85,8 @@ def test_names_groups_and_all():
 
 
 def test_an_unknown_corruption_is_named():
-    with pytest.raises(UsageError, match="'frost' is unknown"):
-        find_corruptions(("fog", "frost"))
+    with pytest.raises(UsageError, match="'rain' is unknown"):
+        find_corruptions(("fog", "rain"))
 
 
 @pytest.mark.parametrize("severities", [(0,), (6,), (1, -1), ()])

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from dpt_deploy.core.disk.private import own_folder
 from dpt_deploy.core.environment import fingerprint
@@ -23,7 +20,7 @@ from dpt_deploy.datasets.corruptions.registry import (
     CORRUPTIONS,
     VERSION,
     check_severities,
-    corrupt,
+    corrupt_sample,
     find_corruptions,
 )
 from dpt_deploy.jobs.common.limits import check_request
@@ -33,7 +30,7 @@ from dpt_deploy.jobs.study.images import Images
 from dpt_deploy.jobs.study.journal import Journal
 from dpt_deploy.jobs.study.models import CandidateModel
 from dpt_deploy.jobs.study.robustness.outcome import RobustnessStudy, control_result, fp32_pairs
-from dpt_deploy.jobs.study.robustness.scoring import ConditionScoring, subjects_of
+from dpt_deploy.jobs.study.robustness.scoring import ConditionScoring, Damage, subjects_of
 from dpt_deploy.jobs.study.robustness.statistics import CLEAN, Condition, analyse
 from dpt_deploy.jobs.study.study import JOURNAL, MODELS, StudyRequest
 from dpt_deploy.runtime.registry import find_runtime
@@ -149,15 +146,17 @@ def exported_models(request: StudyRequest, sizes: Sequence[Size], out: Path) -> 
     return models
 
 
-def damage_of(seed: int) -> Callable[[Sample, Condition], NDArray[np.uint8]]:
-    """Return the function that corrupts a sample; it uses the ground truth, never a prediction."""
+def damage_of(seed: int) -> Damage:
+    """Return the function that corrupts a sample; it uses the ground truth, never a prediction.
+
+    Where pixels move, the ground truth of the result has moved with them.
+    """
     known = {**CORRUPTIONS, CONTROL.name: CONTROL}
 
-    def damage(sample: Sample, condition: Condition) -> NDArray[np.uint8]:
+    def damage(sample: Sample, condition: Condition) -> Sample:
         if condition == CLEAN:
-            return sample.image
-        found = known[condition.name]
-        return corrupt(sample.image, found, int(condition.level), depth=sample.depth, seed=seed, name=sample.name)
+            return sample
+        return corrupt_sample(sample, known[condition.name], int(condition.level), seed=seed)
 
     return damage
 

@@ -6,13 +6,12 @@ import math
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dpt_deploy.core.errors import ParityError
+from dpt_deploy.core.errors import BadFileError, ParityError
 from dpt_deploy.core.size import Size
 from dpt_deploy.datasets.base import Sample
 from dpt_deploy.jobs.study.images import Images
@@ -21,7 +20,7 @@ from dpt_deploy.jobs.study.models import CandidateModel
 from dpt_deploy.jobs.study.robustness.statistics import Condition, ConditionScores
 from dpt_deploy.jobs.study.scoring import OpenModels, each_image
 
-Damage = Callable[[Sample, Condition], NDArray[np.uint8]]  # of an image under a condition
+Damage = Callable[[Sample, Condition], Sample]  # a sample under a condition, its truth where its pixels are
 METRICS = ("dee", "abs_rel", "delta1")
 _PICTURE, _CRC = "picture", "crc32"
 
@@ -46,7 +45,8 @@ def subjects_of(models: Sequence[CandidateModel], sizes: Sequence[Size]) -> list
 class ConditionScoring:
     """Scores of ``subjects`` on ``images`` under ``conditions``, kept in ``journal``.
 
-    ``damage`` makes the image of a condition; ``key`` names everything that it depends on besides image and condition.
+    ``damage`` makes the sample of a condition, with the truth to compare with. ``key`` names everything that
+    it depends on besides image and condition.
     """
 
     def __init__(
@@ -112,10 +112,14 @@ class ConditionScoring:
     def _score(self, opened: OpenModels, image: str) -> None:
         sample, _ = self._images.read(image)
         for condition, subjects in list(self._missing(image)):
-            damaged = replace(sample, image=self._damage(sample, condition))
+            damaged = self._damage(sample, condition)
             for each in subjects:
                 output = opened.output(each.model.candidate.name, each.size, damaged)
-                errors = self._images.errors(output, sample)
+                errors = self._images.errors(output, damaged)
+                if not errors:
+                    raise BadFileError(
+                        f"{image} has no pixel with ground truth to measure under {condition}", hint="leave it out"
+                    )
                 if not all(map(math.isfinite, errors.values())):
                     raise ParityError(
                         f"{each.name} has an infinite error on {image} under {condition}",
