@@ -1,9 +1,9 @@
 """Corruptions that need the photograph only (Hendrycks & Dietterich, "Benchmarking neural network robustness", 2019).
 
 Each function takes the clean image, a generator and a severity from 1 to 5. The constants are those of the paper's
-Apache-2.0 code for 224 pixels; lengths grow with the shorter side. Left out: frost, which pastes photographs, and
-elastic, which moves pixels away from their ground truth. Low light, ISO noise and colour quantisation are those of
-Kar et al., "3D common corruptions and data augmentation" (CVPR 2022).
+Apache-2.0 code for 224 pixels; lengths grow with the shorter side. Frost is in :mod:`.frost`, and what moves pixels in
+:mod:`.moving`. Low light, ISO noise and colour quantisation are those of Kar et al., "3D common corruptions and data
+augmentation" (CVPR 2022).
 """
 
 from __future__ import annotations

@@ -69,10 +69,8 @@ def _twigs(parents: Segments, spacing: float, share: float, scale: float, rng: R
     owner = np.repeat(parents, counts, axis=0)
     place = np.concatenate([(np.arange(count) + 0.5) / count for count in counts])
     length = owner[:, 3] * share * (1 - place) * rng.uniform(0.6, 1.2, len(place))
-    x, y = (
-        owner[:, 0] + np.cos(owner[:, 2]) * place * owner[:, 3],
-        owner[:, 1] + np.sin(owner[:, 2]) * place * owner[:, 3],
-    )
+    x = owner[:, 0] + np.cos(owner[:, 2]) * place * owner[:, 3]
+    y = owner[:, 1] + np.sin(owner[:, 2]) * place * owner[:, 3]
     both = [np.column_stack([x, y, owner[:, 2] + side * _TWIG, length]) for side in (-1, 1)]
     found = np.concatenate(both)
     return found[found[:, 3] > scale]
@@ -88,4 +86,4 @@ def _drawn(shape: tuple[int, int], generations: list[Segments], scale: float) ->
         cv2.polylines(
             canvas, list(lines), isClosed=False, color=level, thickness=thickness, lineType=cv2.LINE_AA, shift=_SHIFT
         )
-    return canvas.astype(np.float32) / 255
+    return canvas.astype(np.float32) / np.float32(255)

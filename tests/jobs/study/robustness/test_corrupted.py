@@ -82,6 +82,20 @@ def test_an_error_is_that_of_the_protocol_on_the_corrupted_image(path, document)
     assert document["errors"]["tiny-vit"]["fog-3d 5"][1] == pytest.approx(expected, abs=1e-5)
 
 
+def test_where_pixels_move_the_truth_that_is_scored_moves_too(path, tmp_path):
+    setup = corrupted.prepare_corruptions(request(path, corruptions=("field-of-view",), severities=(5,)))
+    found = json.loads(json.dumps(corrupted.run_corruptions(setup, tmp_path)[0].to_dict()))
+    sample, _ = setup.images.read(found["images"][0])
+    moved = corrupted.damage_of(0)(sample, Condition("field-of-view", 5))
+    with ExitStack() as stack:
+        opened = OpenModels(stack, candidates((path,), None, ("ort",), ("fp32",), None), setup.images, setup.sizes)
+        output = opened.output("tiny-vit", setup.sizes[0], moved)
+    expected, wrong = (setup.images.errors(output, truth) for truth in (moved, sample))
+    dee, wrong_dee = ((each["abs_rel"] + 1 - each["delta1"]) / 2 for each in (expected, wrong))
+    assert found["errors"]["tiny-vit"]["field-of-view 5"][0] == pytest.approx(dee, abs=1e-5)
+    assert abs(dee - wrong_dee) > 1e-3
+
+
 def test_the_first_condition_is_the_picture_itself(path):
     sample, _ = corrupted.prepare_corruptions(request(path)).images.read("scene-1000000")
     assert corrupted.damage_of(0)(sample, CLEAN) is sample
