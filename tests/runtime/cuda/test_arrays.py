@@ -166,7 +166,7 @@ def test_an_output_that_does_not_fit_is_refused(make, shape):
     runner, _, _ = make()
     given = {"pixel_values": OnDevice(engine_checks.images(1, 64, 64))}
     with runner:
-        with pytest.raises(UsageError, match=r"the output is float32\[1, 64, 64\]; out= is float32"):
+        with pytest.raises(UsageError, match=r"predicted_depth is float32\[1, 64, 64\]; out= is float32"):
             runner.infer_device(given, out=OnDevice(np.empty(shape, np.float32)))
         engine_checks.agree(runner, mean, SHAPES, 0)
 
