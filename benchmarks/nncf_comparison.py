@@ -51,8 +51,7 @@ NETWORKS = {  # network, trained, side, calibration images, images
     "base-768": ("base", False, 768, 4, 4),
     "hybrid-768": ("hybrid", False, 768, 4, 4),
 }
-OPSET = 20  # OpenVINO and NNCF take attention apart
-OURS, NNCF = "ours", "nncf"
+OPSET, OURS, NNCF = 20, "ours", "nncf"  # OpenVINO and NNCF take attention apart
 FILES = {"ort": "int8-cpu", "openvino": "int8-openvino"}  # runtime to our file for it
 SECONDS = 20.0  # of timing, after warm-up
 RESAMPLES = 2000
@@ -63,9 +62,9 @@ def main(folder, *names):
     nncf.set_log_level(logging.ERROR)
     result = json.loads(target.read_text()) if target.is_file() else {"kind": "nncf", "networks": []}
     for name in names or NETWORKS:
-        case = NETWORKS[name][0], str(Size(*[NETWORKS[name][2]] * 2))
-        result["networks"] = [row for row in result["networks"] if case != (row["network"], row["size"])]
-        result["networks"].append(compare(name, Path(folder)))
+        new = compare(name, Path(folder))
+        cases = {(row["network"], row["size"]): row for row in [*result["networks"], new]}
+        result["networks"] = list(cases.values())
         result["recorded"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         result["environment"] = {**fingerprint(), "nncf": nncf.__version__}
         atomic_write_bytes(target, (json.dumps(result, indent=1) + "\n").encode())
@@ -136,9 +135,8 @@ def _by_nncf(name, full, setup, folder, few):
     options = {"model_type": nncf.ModelType.TRANSFORMER, "subset_size": few}
     for_ort, for_openvino = folder / f"{name}-nncf.onnx", folder / f"{name}-nncf.xml"
     onnx.save(nncf.quantize(onnx.load(full), data, **options), for_ort)
-    openvino.save_model(
-        nncf.quantize(openvino.Core().read_model(full), data, **options), for_openvino, compress_to_fp16=False
-    )
+    made = nncf.quantize(openvino.Core().read_model(full), data, **options)
+    openvino.save_model(made, for_openvino, compress_to_fp16=False)
     return {(NNCF, "ort"): for_ort, (NNCF, "openvino"): for_openvino}
 
 
@@ -153,11 +151,11 @@ def _measured(maker, runtime, path, exact, samples, setup):
         found = _outputs(path, runtime, samples, setup)
     except (DptError, RuntimeError) as exc:  # a refusal is a result too
         return {**row, "message": str(exc).splitlines()[0]}
-    errors = [metrics.range_error(output, full) for output, full in zip(found, exact, strict=True)]
+    largest, means = zip(*[metrics.range_error(*pair) for pair in zip(found, exact, strict=True)], strict=True)
     return {
         **row,
-        "max": [largest for largest, _mean in errors],
-        "mean": [mean for _largest, mean in errors],
+        "max": largest,
+        "mean": means,
         "sqnr": metrics.sqnr(zip(found, exact, strict=True)),
         "abs_rel": _abs_rel(found, samples) if samples[0].depth is not None else None,
     }

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dpt_deploy.artifact.folders import check_place, replaced_folder
+from dpt_deploy.artifact.records import OutputRecord
 from dpt_deploy.artifact.store import Artifact, open_model, sidecar_path
 from dpt_deploy.core.disk.private import scratch_folder
 from dpt_deploy.core.errors import UsageError
@@ -54,21 +55,32 @@ def write_site(
             for payload in model.sidecar.payloads:
                 shutil.copyfile(model.path.with_name(payload.name), new / MODELS / payload.name)
             shutil.copyfile(sidecar_path(model.path), sidecar_path(new / MODELS / model.path.name))
-        document = {_KEY: 1, "onnxruntime_web": VERSION, "models": [entry_of(model) for model in models]}
+        document = {
+            _KEY: 1,
+            "onnxruntime_web": VERSION,
+            "models": [each for model in models for each in entries_of(model)],
+        }
         (new / INDEX).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     return out
 
 
-def entry_of(model: Artifact) -> dict[str, Any]:
-    """The facts of one artefact that the page reads: image rule, ends, and how its first output becomes a map."""
+def entries_of(model: Artifact) -> list[dict[str, Any]]:
+    """Return what the page offers of one artefact: each of its outputs, named by what it shows if there are several."""
+    outputs = model.sidecar.outputs
+    if len(outputs) == 1:
+        return [_entry(model, outputs[0], "")]
+    return [_entry(model, each, ", labels" if each.kind.of_classes else f", {each.task}") for each in outputs]
+
+
+def _entry(model: Artifact, output: OutputRecord, suffix: str) -> dict[str, Any]:
+    """The facts that the page reads: image rule, ends, and how the output becomes a map."""
     sidecar = model.sidecar
-    static, output = sidecar.shapes.static_size, sidecar.outputs[0]
-    image = sidecar.image
+    static, image = sidecar.shapes.static_size, sidecar.image
     if static is not None:
         image = replace(image, height=static.height, width=static.width, keep_aspect=False)
     of_classes = output.kind.of_classes
     return {
-        "name": sidecar.model.name,
+        "name": f"{sidecar.model.name}{suffix}",
         "precision": sidecar.precision,
         "file": f"{MODELS}/{model.path.name}",
         "weights": str(sidecar.weights),
