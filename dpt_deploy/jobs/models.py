@@ -102,7 +102,7 @@ def list_networks(
     if unknown := [name for name in names if name not in known]:
         raise UsageError(f"the zoo has no network {unknown[0]!r}", hint=f"known: {', '.join(known)}")
     pairs = [(name, each) for name in names or known for each in _tasks_of(name) if task in (None, each)]
-    return [_entry(load_recipe(name, task=each), count=parameters) for name, each in pairs]
+    return [_entry(_recipe(name, each), count=parameters) for name, each in pairs]
 
 
 def runtimes() -> list[dict[str, Any]]:
@@ -116,6 +116,12 @@ def _tasks_of(name: str) -> list[ModelTask]:
     own = load_recipe(name).model.task
     others = {task for entry in published.published() if entry.recipe == name for task in entry.tasks} - {own}
     return [own, *sorted(each for each in others if name in list_models(each))]
+
+
+def _recipe(name: str, task: ModelTask) -> Recipe:
+    """The recipe of ``name`` for ``task``; for its own task as it is, with the map of the sky or scores of classes."""
+    own = load_recipe(name)
+    return own if own.model.task == task else load_recipe(name, task=task)
 
 
 def _entry(recipe: Recipe, *, count: bool) -> NetworkEntry:

@@ -49,6 +49,17 @@ def test_a_row_has_what_the_recipe_says():
     assert {each.quantity for each in list_networks(task="segmentation")} == {"classes"}
 
 
+def test_a_network_of_two_outputs_is_listed_as_it_is():
+    (both,) = list_networks(["tiny-both"])
+    assert (both.task, both.quantity, both.availability) == ("depth", "inverse depth, classes", "shipped")
+
+
+@pytest.mark.needs("torch", "timm")
+def test_parameters_of_a_second_output_are_counted():
+    both, depth = (list_networks([name], parameters=True)[0].parameters for name in ("tiny-both", "tiny"))
+    assert both > 1.2 * depth
+
+
 def test_weights_are_shipped_cached_to_be_fetched_or_fetched_by_hand():
     (tiny,), (hybrid, _), (base,) = (list_networks([name]) for name in ("tiny", "hybrid", "base"))
     assert (tiny.availability, hybrid.availability, base.availability) == ("shipped", "to be fetched", "none published")

@@ -154,6 +154,12 @@ def check(name: str, artifact: Artifact, size: Size, batch: int, device: str = C
             f"{name} times engines; {artifact.path.name} is an exported model",
             hint=f"build one first: dpt-deploy build {artifact.path.name}",
         )
+    if candidate.path in ("frame", "frames") and len(artifact.sidecar.outputs) > 1:
+        outputs = ", ".join(output.name for output in artifact.sidecar.outputs)
+        raise UsageError(
+            f"{name} resizes one map on the GPU; {artifact.path.name} returns {outputs}",
+            hint=f"leave {name} out of --runtime",
+        )
     if candidate.runs == "module" and candidate.path == "device" and device != CUDA:
         raise UsageError(f"{name} is timed on a GPU", hint="use --device cuda, or give an engine")
     if candidate.runs == "plain" and (size.height != size.width or artifact.sidecar.model.task != "depth"):

@@ -68,6 +68,8 @@ def resolve_weights(
     if found := published.shipped_path(text) if text else shipped_for(recipe):
         use, data = SHIPPED_TERMS
         return WeightsSource("shipped", path=found.name, licence=SHIPPED_LICENCE, commercial=use, training_data=data)
+    if text is None:
+        _refuse_part(recipe)
     known = published.find(text) if text else published.default_for(recipe.name, recipe.model.task)
     if known is None:
         raise BadFileError(
@@ -81,6 +83,16 @@ def resolve_weights(
     say(f"{known.file}: {_CHECKS[known.checked]}")
     say(f"{known.file}: {terms(source)}")
     return source
+
+
+def _refuse_part(recipe: Recipe) -> None:
+    """Raise :class:`UsageError` for the classes alone of a network whose own weights return depth, too."""
+    path = published.shipped_path(recipe.name)
+    if path and recipe.model.task == "segmentation" and load_recipe(path.stem).model.has_joint_scores:
+        raise UsageError(
+            f"the weights of {recipe.name!r} are for depth and classes in one network, not for classes alone",
+            hint="use --task both and read its classes, or --task depth",
+        )
 
 
 def _is_there(text: str) -> bool:

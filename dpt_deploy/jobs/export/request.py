@@ -11,7 +11,7 @@ from dpt_deploy.artifact.store import Artifact, open_artifact, read_sidecar, sid
 from dpt_deploy.core.environment import tool_versions
 from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.precision import CLIPPING_METHODS, FP32, find_precision
-from dpt_deploy.core.recipe import Recipe
+from dpt_deploy.core.recipe import Recipe, load_recipe, zoo_names
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import InputKind, ModelSpec
 from dpt_deploy.core.task import Task, tasks_of
@@ -114,7 +114,7 @@ class ExportRequest:
         model = self.recipe.model
         parts = [self.recipe.name]
         parts += [f"seg{model.num_classes}"] if model.task == "segmentation" else []
-        parts += [f"both{model.num_classes}"] if model.has_joint_scores else []
+        parts += self._joint_part()
         parts += ["sky"] if model.sky else []
         parts += [self.precision]
         parts += [str(self.approximation)] if self.approximation else []
@@ -122,6 +122,14 @@ class ExportRequest:
         parts += [f"opset{self.opset}"] if self.graph_opset != self.recipe.opset else []
         parts += [kind for kind in (self.input_kind, self.output_kind) if kind in ("uint8", "labels")]
         return "-".join(parts)
+
+    def _joint_part(self) -> list[str]:
+        """Part of the file name for scores of classes, or for depth without those of the recipe's own network."""
+        model, name = self.recipe.model, self.recipe.name
+        own = load_recipe(name).model if name in zoo_names() else model.depth_alone()
+        if not model.has_joint_scores:
+            return ["depth"] if model.task == "depth" and own.has_joint_scores else []
+        return [] if own.has_joint_scores and own.num_classes == model.num_classes else [f"both{model.num_classes}"]
 
 
 def check_export(request: ExportRequest) -> None:

@@ -142,6 +142,10 @@ def candidates(
         for precision in ([None] if is_file(name) else precisions)
     ]
     _check_torch(artifacts, runtimes)
+    for sidecar in {each.sidecar.model.name: each.sidecar for each in artifacts}.values():
+        scored, *others = (output.name for output in sidecar.outputs)
+        if others:
+            say(f"{sidecar.model.name}: {scored} is scored; {', '.join(others)} is not")
     several = len({artifact.sidecar.precision for artifact in artifacts}) > 1
     found = []
     for artifact, runtime in product(artifacts, runtimes):

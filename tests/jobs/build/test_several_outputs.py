@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("cuda.core", reason="cuda-core is not installed: pip install -e '.[trt]'")
 
 from support.fake_gpu import GPU, computed, free_the_rest, install_over_builder
-from support.faults.calling import fine
+from support.faults.calling import complaint, fine
 from support.paths import ROOT
 from support.tiny import copied, tiny_path
 
@@ -89,3 +89,9 @@ def test_bench_times_the_run_of_both(engine, capsys, monkeypatch):
     options = ("--runtime", "trt,trt-device", "--res", "64", "--seconds", "0.001", "--no-memory", "--no-photo")
     rows = json.loads(fine(capsys, "bench", engine.path, *options, "--json"))["rows"]
     assert [row["contender"] for row in rows] == ["trt", "trt-device"]
+
+
+def test_bench_resizes_one_map_on_the_gpu_not_several(engine, capsys):
+    message = complaint(capsys, 2, "bench", engine.path, "--runtime", "trt,trt-frame", "--res", "64")
+    assert "trt-frame resizes one map on the GPU" in message
+    assert "leave trt-frame out" in message

@@ -169,6 +169,14 @@ def test_every_check_has_its_sentence():
     assert {entry.checked for entry in published.published()} <= set(module._CHECKS)
 
 
+def test_classes_alone_of_a_network_with_joint_weights_are_refused_with_what_to_do():
+    with pytest.raises(UsageError, match="depth and classes in one network, not for classes alone") as caught:
+        resolve_weights(None, load_recipe("tiny-both", task="segmentation"))
+    assert "--task both" in caught.value.hint
+    assert resolve_weights("random", load_recipe("tiny-both", task="segmentation")).is_random
+    assert resolve_weights(None, load_recipe("tiny-both", task="depth")).kind == "shipped"
+
+
 @pytest.mark.parametrize("task", ["depth", "segmentation", "both"])
 def test_a_file_of_two_tasks_is_taken_for_each_and_for_both(task, monkeypatch):
     known = replace(published.find("FocusOnDepth_vit_base_patch16_384.p"), sha256=SOURCE.sha256)

@@ -7,6 +7,7 @@ from support.tiny import tiny_model, tiny_path
 
 from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.jobs.export import named
+from dpt_deploy.jobs.export.request import ExportRequest
 from dpt_deploy.model.checkpoints.load import save_native
 
 pytestmark = pytest.mark.needs("torch", "onnxruntime", "cv2")
@@ -41,6 +42,22 @@ def test_a_model_without_shipped_weights_is_named_with_the_command(tmp_path, mon
     message = complaint(capsys, 2, "run", "hybrid", PHOTOGRAPH)
     assert "dpt-deploy export --backbone hybrid -o out/" in message
     assert "tiny, tiny-both, tiny-conv, tiny-vit" in message
+
+
+@pytest.mark.parametrize(
+    ("task", "classes", "stem"),
+    [
+        (None, None, "tiny-both-fp32"),
+        ("both", 10, "tiny-both-fp32"),
+        ("both", 3, "tiny-both-both3-fp32"),
+        ("depth", None, "tiny-both-depth-fp32"),
+        ("segmentation", None, "tiny-both-seg10-fp32"),
+    ],
+)
+def test_a_file_is_named_after_what_differs_from_the_recipe(task, classes, stem):
+    assert ExportRequest(load_recipe("tiny-both", task=task, classes=classes)).stem == stem
+    assert ExportRequest(load_recipe("tiny", task="both")).stem == "tiny-both150-fp32"
+    assert ExportRequest(load_recipe("tiny", task="depth")).stem == "tiny-fp32"
 
 
 def test_a_file_of_that_name_comes_first(tmp_path, monkeypatch, capsys):

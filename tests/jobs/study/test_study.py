@@ -18,6 +18,7 @@ from support.tiny import copied, exported, tampered, tiny_model, tiny_path, tiny
 
 from dpt_deploy.cli import call
 from dpt_deploy.core.errors import BadFileError, UsageError
+from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.core.size import Size
 from dpt_deploy.datasets.evaluate import resize_bilinear
 from dpt_deploy.jobs.export.export import export_model
@@ -211,6 +212,14 @@ def test_another_model_under_the_same_name_is_scored_anew(paths, tmp_path, monke
     study.run_study(setup_of([str(changed.path), paths[1]]), tmp_path / "out")
     assert {candidate for candidate, _, _ in seen} == {"tiny-vit"}
     assert len(seen) == 2 * 3
+
+
+def test_the_output_that_is_scored_is_named_where_there_are_several(tmp_path):
+    recipe = load_recipe(tiny_path("tiny-vit"), task="both", classes=2)
+    path = str(export_model(ExportRequest(recipe, weights="random"), tmp_path).artifact.path)
+    with recording() as reporter:
+        study_models.candidates([path], None, ["ort"], ["fp32"], tmp_path)
+    assert "tiny-vit: predicted_depth is scored; logits is not" in reporter.lines
 
 
 def test_other_scenes_are_other_scores(paths, tmp_path, monkeypatch):
