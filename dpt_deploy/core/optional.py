@@ -23,6 +23,7 @@ EXTRA_OF = {
     "openvino": "openvino",
     "cv2": "images",
     "PIL": "images",
+    "isal": "images",
     "matplotlib": "study",
     "h5py": "study",
     "transformers": "oracle",

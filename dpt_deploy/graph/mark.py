@@ -1,4 +1,4 @@
-"""Add chosen tensors of a model to its outputs, so that a runner returns them."""
+"""Add chosen tensors of a model, or what is computed of them, to its outputs, so that a runner returns them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import onnx
-from onnx import ModelProto, TensorProto, helper
+from onnx import GraphProto, ModelProto, TensorProto, helper
 
 from dpt_deploy.graph.analysis.shapes import element_types
 
@@ -27,6 +27,35 @@ def float_tensors(model: ModelProto) -> list[str]:
 def half_tensors(model: ModelProto) -> list[str]:
     """Names of all 16-bit tensors that nodes of the graph compute, in execution order."""
     return _computed(model, _HALVES)
+
+
+def place_early(graph: GraphProto, own: int) -> None:
+    """Move each node after the first ``own`` to where all that it reads has been computed.
+
+    A runner that keeps the order of the file then holds a tensor until its last reader, and not until the end.
+    """
+    nodes = list(graph.node)
+    made = {name for node in nodes for name in node.output}
+    missing = [len(made.intersection(node.input)) for node in nodes]
+    readers: dict[str, list[int]] = {}
+    for index, node in enumerate(nodes[own:], own):
+        for name in made.intersection(node.input):
+            readers.setdefault(name, []).append(index)
+    order: list[int] = []
+
+    def place(index: int) -> None:
+        order.append(index)
+        for reader in (each for name in nodes[index].output for each in readers.get(name, ())):
+            missing[reader] -= 1
+            if not missing[reader]:
+                place(reader)
+
+    for index in [index for index in range(own, len(nodes)) if not missing[index]]:  # they read inputs only
+        place(index)
+    for index in range(own):
+        place(index)
+    del graph.node[:]
+    graph.node.extend(nodes[index] for index in order)
 
 
 def _computed(model: ModelProto, kinds: tuple[int, ...]) -> list[str]:

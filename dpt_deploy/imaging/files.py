@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpt_deploy.core import limits
-from dpt_deploy.core.errors import BadFileError, ResourceError, UsageError
+from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.files import atomic_write_bytes
 from dpt_deploy.core.optional import extra
 from dpt_deploy.imaging.content import check_png, image_kind, png_size, tiff_size
 from dpt_deploy.imaging.encode import depth_to_uint16
 from dpt_deploy.imaging.palette import palette
-from dpt_deploy.imaging.png import grey16_png
+from dpt_deploy.imaging.png import grey16_png, rgb_png
 
 with extra("images", purpose="reading and writing images"):
     import cv2
@@ -177,13 +177,6 @@ def swapped(pixels: Pixels) -> Pixels:
     return swapped
 
 
-def _write_png(path: Path, pixels: Pixels) -> None:
-    fine, data = cv2.imencode(".png", pixels)
-    if not fine:
-        raise ResourceError(f"cannot encode {path} as PNG", hint="is there enough memory?")
-    atomic_write_bytes(path, data.tobytes())
-
-
 def _write_pillow(path: Path, image: Image.Image) -> None:
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
@@ -211,7 +204,7 @@ def write_color(path: Path, values: NDArray[np.float32], palette: str = "inferno
 
 def write_picture(path: Path, pixels: Pixels) -> None:
     """An RGB PNG of ``pixels`` (H, W, 3)."""
-    _write_png(path, swapped(pixels))
+    atomic_write_bytes(path, rgb_png(pixels))
 
 
 def write_pfm(path: Path | str, values: NDArray[np.float32]) -> None:

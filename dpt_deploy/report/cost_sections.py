@@ -1,4 +1,4 @@
-"""Sections on what computes less: clustered tokens, and one file with two outputs instead of two files.
+"""Sections on what computes less: fewer tokens, and one file with two outputs instead of two files.
 
 See :mod:`dpt_deploy.report.benchmark_page`.
 """
@@ -63,8 +63,9 @@ def _joint_cost(result: Result, folder: str) -> str:
 
 COST_KINDS: dict[str, Section] = {
     "tokens": Section(
-        "Fewer tokens: clusters compared with the exact network",
-        "`python benchmarks/tokens.py`: `4:16x16` is `export --tokens 4:16x16`. The error is that of trained weights,\n"
+        "Fewer tokens: clustered or merged, compared with the exact network",
+        "`python benchmarks/tokens.py`: `tokens-hard 4:16x16` is `export --tokens 4:16x16`, and `tokens-merge 4:50%` is\n"
+        "`export --tokens 4:50%`. The error is that of trained weights,\n"
         "its change is paired, with 95 % intervals (bootstrap over images). The time is that of ONNX Runtime in FP32,\n"
         "interleaved with the exact file; its ratio is the median of the ratios within each round, with its 95 %\n"
         "interval.",

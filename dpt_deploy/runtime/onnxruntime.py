@@ -50,18 +50,31 @@ class OrtRunner:
     name = "ort"
 
     def __init__(
-        self, path: Path, *, threads: int | None = None, sidecar: Sidecar | None = None, streams: int = 1
+        self,
+        path: Path,
+        *,
+        threads: int | None = None,
+        sidecar: Sidecar | None = None,
+        streams: int = 1,
+        in_order: bool = False,
     ) -> None:
         self._path = path
         self._sidecar = sidecar
         self._threads = threads
         self.streams = streams
+        self._in_order = in_order
         self._session: Any = None
 
     @classmethod
     def open(cls, request: RunnerRequest) -> Self:
         """Make a runner of an artefact's file."""
-        return cls(request.path, threads=request.threads, sidecar=request.sidecar, streams=request.streams)
+        return cls(
+            request.path,
+            threads=request.threads,
+            sidecar=request.sidecar,
+            streams=request.streams,
+            in_order=request.in_order,
+        )
 
     def __enter__(self) -> Self:
         check_text_path(self._path)
@@ -96,6 +109,8 @@ class OrtRunner:
         options = ort.SessionOptions()
         options.log_severity_level = 4  # errors arrive as exceptions
         options.intra_op_num_threads = self._threads_of_one()
+        if self._in_order:  # the default computes what the outputs need from the last node on
+            options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
         if self.streams > 1:
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if self._sidecar is not None and find_precision(self._sidecar.precision).has_no_integer_kernels:

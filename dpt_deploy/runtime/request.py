@@ -19,7 +19,8 @@ class RunnerRequest:
     runtime's choice). ``size`` is a fixed network size, for a runner that resizes images itself. ``part`` is the object
     that the runtime's record names under ``part``. ``streams`` is the number of threads that will call ``infer`` at
     once, next to threads that do other work; a runtime that takes one call at a time makes them wait. ``address`` is
-    the model on a server, for runtimes that compute there.
+    the model on a server, for runtimes that compute there. ``in_order`` asks for the order of the file, in which a graph
+    that returns what it computes of each of its tensors needs the memory of few.
     """
 
     path: Path
@@ -29,6 +30,7 @@ class RunnerRequest:
     part: Any = None
     streams: int = 1
     address: str = ""
+    in_order: bool = False
 
     def described(self) -> Sidecar:
         """Return the artefact's sidecar, read from disk if only its path is known."""

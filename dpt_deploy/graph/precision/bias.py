@@ -27,6 +27,7 @@ from dpt_deploy.core.errors import DptError
 from dpt_deploy.core.precision import QuantisedFormat
 from dpt_deploy.graph.analysis.describe import ADDED_BIAS
 from dpt_deploy.graph.analysis.opened import read_graph
+from dpt_deploy.graph.mark import place_early
 from dpt_deploy.graph.precision.qdq import Grid, axis_of, quantised_format, quantised_weight, targets
 
 EXACT = "exact"  # in the place of a precision: the mean before rounding
@@ -63,6 +64,7 @@ def write_means_probe(
         if node.name not in keep and (value := node.inputs[0]) is not None
     }
     del model.graph.output[:]
+    own = len(model.graph.node)
     names: dict[str, tuple[str, str]] = {}
     for index, (tensor, node) in enumerate(readers.items()):
         variants = {EXACT: tensor}
@@ -72,6 +74,7 @@ def write_means_probe(
             output = f"means/{index}/{precision}/mean"
             _add_mean(model, name, output, node)
             names[output] = (tensor, precision)
+    place_early(model.graph, own)
     onnx.save(model, target)
     return MeansProbe(target, names)
 

@@ -1,6 +1,7 @@
 """Measure the largest magnitude of every tensor: a copy of the graph returns them, with samples of chosen tensors.
 
-The reduction runs inside the graph, so any number of images of any size costs the memory of one. A sample is every
+The reduction runs inside the graph, so any number of images of any size costs the memory of one; a runner that keeps
+the order of the file also frees a tensor after its last reader. A sample is every
 eleventh number of a tensor: enough for a histogram at a tenth of the memory. Eleven divides no usual channel count.
 """
 
@@ -16,7 +17,7 @@ from onnx import ModelProto, TensorProto, helper
 
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.graph.analysis.opened import read_graph
-from dpt_deploy.graph.mark import float_tensors
+from dpt_deploy.graph.mark import float_tensors, place_early
 
 OUTPUT = "largest magnitudes"  # a name no module has
 BOUNDS = "bounds"
@@ -57,6 +58,7 @@ def write_probe(source: Path, target: Path, sampled: Sequence[str] = ()) -> Prob
         BadFileError: not an ONNX file.
     """
     model = read_graph(source)
+    own = len(model.graph.node)
     tensors = [*(entry.name for entry in model.graph.input), *float_tensors(model)]
     parts = []
     for index, name in enumerate(tensors):
@@ -75,6 +77,7 @@ def write_probe(source: Path, target: Path, sampled: Sequence[str] = ()) -> Prob
     del model.graph.output[:]
     model.graph.output.append(helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [len(tensors)]))
     _add_samples(model, sampled)
+    place_early(model.graph, own)
     onnx.save(model, target)
     return Probe(target, tuple(tensors), tuple(sampled))
 

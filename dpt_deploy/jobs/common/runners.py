@@ -33,12 +33,14 @@ def open_runner(
     size: Size | None = None,
     reference: bool = False,
     streams: int = 1,
+    in_order: bool = False,
 ) -> Runner:
     """Make a runner over an artefact, or over a bare ONNX file; it is not yet entered.
 
     ``threads`` bounds the CPU threads of one operator. ``size`` is a fixed network size, for runtimes that resize
     images themselves. ``reference`` also allows runtimes that run the PyTorch module behind the artefact. ``streams``
     is the number of threads that will call it at once, if it can (:class:`~dpt_deploy.core.runner.ConcurrentRunner`).
+    ``in_order`` runs the nodes in the order of the file, in ONNX Runtime.
 
     Raises:
         UsageError: the runtime is unknown or does not run artefacts of this kind.
@@ -53,7 +55,7 @@ def open_runner(
         part = load_attribute(PARTS[record.part], which=record.extra, purpose=f"runtime {runtime!r}")
     address = runtime if record.served else ""
     say(f"runtime of {path.name}: {record.name} ({record.label})", detail=True)
-    return record.open(RunnerRequest(path, sidecar, threads, size, part, streams, address))
+    return record.open(RunnerRequest(path, sidecar, threads, size, part, streams, address, in_order))
 
 
 def _check_kind(record: Runtime, path: Path, *, reference: bool) -> None:

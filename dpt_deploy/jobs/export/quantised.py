@@ -93,7 +93,7 @@ def _shifts(
     }
     probe = write_means_probe(full, full.with_name("means.onnx"), grids, kept)
     sums: Means = {}
-    with open_runner(probe.path) as runner:
+    with open_runner(probe.path, in_order=True) as runner:
         for inputs in setup.few_inputs():
             for output, mean in runner.infer(inputs).items():
                 key = probe.names[output]

@@ -63,7 +63,7 @@ def measure_ranges(
     with write_errors(probe_path):
         probe = write_probe(full, probe_path, sampled)
     ranges = Ranges(probe)
-    with open_runner(probe.path) as runner:
+    with open_runner(probe.path, in_order=True) as runner:
         for inputs in setup.calibration_inputs():
             found = runner.infer(inputs)
             ranges.add(found[OUTPUT])

@@ -175,7 +175,7 @@ class Variants:
         return {name: values[there] for name, there in names.items()}
 
     def _run(self, path: Path) -> Values:
-        with open_runner(path) as runner:
+        with open_runner(path, in_order=True) as runner:
             return runner.infer(self.inputs)
 
 

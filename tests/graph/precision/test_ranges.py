@@ -42,6 +42,33 @@ def test_the_largest_magnitude_of_every_tensor_over_all_images(name, tmp_path):
         assert ranges[tensor] == pytest.approx(max(np.abs(run[tensor]).max() for run in runs), rel=1e-4), tensor
 
 
+def last_readers_late(model, own):
+    """Nodes of a probe that stand behind a node of the network although all that they read was there before it."""
+    made = {entry.name for entry in [*model.graph.input, *model.graph.initializer]}
+    waiting, late = [node for node in model.graph.node if node.name not in own], []
+    for node in model.graph.node:
+        if node.name in own:
+            late += [each.output[0] for each in waiting if made.issuperset(each.input)]
+        else:
+            waiting.remove(node)
+        made.update(node.output)
+    return late
+
+
+def test_a_tensor_is_reduced_before_the_next_node_of_the_network(tmp_path):
+    artifact = exported("tiny-vit")
+    own = {node.name for node in onnx.load(artifact.path).graph.node}
+    sampled = float_tensors(onnx.load(artifact.path))[:50]
+    probe = onnx.load(write_probe(artifact.path, tmp_path / "probe.onnx", sampled).path)
+    onnx.checker.check_model(probe)
+    assert last_readers_late(probe, own) == []
+    moved = [node for node in probe.graph.node if node.name not in own]
+    nodes = [*(node for node in probe.graph.node if node.name in own), *moved]
+    del probe.graph.node[:]
+    probe.graph.node.extend(nodes)
+    assert len(last_readers_late(probe, own)) > len(sampled)
+
+
 def test_the_order_of_the_images_does_not_matter(tmp_path):
     artifact = exported("tiny-vit")
     there, back = (measured(artifact, tmp_path, order) for order in ((0, 1, 2), (2, 0, 1)))

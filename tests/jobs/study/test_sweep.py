@@ -57,25 +57,28 @@ def test_a_model_in_three_precisions(tmp_path, capsys, monkeypatch):
 def test_numbers_of_tokens_are_points_next_to_the_exact_network(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(sweep, "SECONDS", 0.01)
     argv = ["sweep", "--backbone", tiny_path("tiny-vit"), "--weights", "random", "--res", "64", "--scenes", "2"]
-    argv += ["--precision", "fp32,int8-cpu", "--tokens", "1:4x4", "-o", tmp_path]
+    argv += ["--precision", "fp32,int8-cpu", "--tokens", "1:4x4,1:30%", "-o", tmp_path]
     with quick_accuracy((0.5, 0.4, 0.6)), traces_kept():  # any error and any speed is compared
         out = fine(capsys, *argv)
     document = json.loads((tmp_path / "sweep.json").read_text())
     found = {(each["precision"], each["approximation"], each["size"]): each for each in document["points"]}
-    precisions, kinds, sizes = ("fp32", "int8-cpu"), ("", "tokens-hard-1-4x4"), ("64", "96")
-    assert set(found) == set(itertools.product(precisions, kinds, sizes))
+    kinds = ("tokens-hard-1-4x4", "tokens-merge-1-30")
+    precisions, sizes = ("fp32", "int8-cpu"), ("64", "96")
+    assert set(found) == set(itertools.product(precisions, ("", *kinds), sizes))
     assert all(each["ms"] for each in found.values())
     assert len({each["abs_rel"] for each in found.values()}) == len(found)
     compared = {each["subject"]: each["original"] for each in document["precisions"]}
-    assert compared["tiny-vit fp32 tokens-hard-1-4x4"] == "tiny-vit fp32"
-    assert compared["tiny-vit int8-cpu tokens-hard-1-4x4"] == "tiny-vit fp32"
-    assert "int8-cpu tokens-hard-1-4x4" in out
-    assert "int8-cpu tokens-hard-1-4x4" in (tmp_path / "sweep.svg").read_text()
-    sidecar = open_artifact(tmp_path / MODELS / "tiny-vit-int8-cpu-tokens-hard-1-4x4.onnx").sidecar
-    assert sidecar.approximation.accuracy.change > sidecar.approximation.limit  # a sweep measures, and refuses nothing
-    assert sidecar.quantisation.clip
-    inside = [name for name in sidecar.quantisation.clip if name.startswith("encoder.fewer.reduce/")]
-    assert all("/Slice" in name for name in inside)  # the read-out token, which the decoder takes from there
+    picture = (tmp_path / "sweep.svg").read_text()
+    for kind, precision in itertools.product(kinds, precisions):
+        assert compared[f"tiny-vit {precision} {kind}"] == "tiny-vit fp32"
+        assert f"{precision} {kind}" in out
+        assert f"{precision} {kind}" in picture
+    for kind in kinds:
+        sidecar = open_artifact(tmp_path / MODELS / f"tiny-vit-int8-cpu-{kind}.onnx").sidecar
+        assert sidecar.approximation.accuracy.change > sidecar.approximation.limit  # a sweep refuses nothing
+        assert sidecar.quantisation.clip
+        inside = [name for name in sidecar.quantisation.clip if name.startswith("encoder.fewer.reduce/")]
+        assert all("/Slice" in name for name in inside)  # the read-out token, which the decoder takes from there
 
 
 @pytest.mark.parametrize(
