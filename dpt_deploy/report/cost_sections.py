@@ -64,11 +64,10 @@ def _joint_cost(result: Result, folder: str) -> str:
 COST_KINDS: dict[str, Section] = {
     "tokens": Section(
         "Fewer tokens: clustered or merged, compared with the exact network",
-        "`python benchmarks/tokens.py`: `tokens-hard 4:16x16` is `export --tokens 4:16x16`, and `tokens-merge 4:50%` is\n"
-        "`export --tokens 4:50%`. The error is that of trained weights,\n"
-        "its change is paired, with 95 % intervals (bootstrap over images). The time is that of ONNX Runtime in FP32,\n"
-        "interleaved with the exact file; its ratio is the median of the ratios within each round, with its 95 %\n"
-        "interval.",
+        "`python benchmarks/tokens.py`: `tokens-hard 4:16x16` is `export --tokens 4:16x16`, and `tokens-merge 4:50%`\n"
+        "is `--tokens 4:50%`. The error is that of trained weights, its change is paired, with 95 % intervals\n"
+        "(bootstrap over images). The time is that of ONNX Runtime in FP32, interleaved with the exact file; its\n"
+        "ratio is the median of the ratios within each round, with its 95 % interval.",
         _tokens,
         lazy_drawing("dpt_deploy.report.figures.tokens_figure:draw_tokens"),
     ),

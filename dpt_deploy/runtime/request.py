@@ -19,8 +19,8 @@ class RunnerRequest:
     runtime's choice). ``size`` is a fixed network size, for a runner that resizes images itself. ``part`` is the object
     that the runtime's record names under ``part``. ``streams`` is the number of threads that will call ``infer`` at
     once, next to threads that do other work; a runtime that takes one call at a time makes them wait. ``address`` is
-    the model on a server, for runtimes that compute there. ``in_order`` asks for the order of the file, in which a graph
-    that returns what it computes of each of its tensors needs the memory of few.
+    the model on a server, for runtimes that compute there. ``in_order`` asks for the order of the file: a graph with
+    outputs from each of its tensors then holds few of them at a time.
     """
 
     path: Path
