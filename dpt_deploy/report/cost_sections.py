@@ -57,6 +57,7 @@ def _joint_cost(result: Result, folder: str) -> str:
     return (
         f"### {case['model']}\n\n{machine(data['environment'])}, load average {load} before; {data['recorded'][:10]}. "
         f"Size {case['size']}, weights {case['weights']}, {case['rounds']} rounds.\n\n"
+        f"![time and operations of two files over one]({folder}/{result.picture})\n\n"
         f"{markdown(TextTable(heads, rows))}\n{source(result, folder)}"
     )
 
@@ -69,12 +70,13 @@ COST_KINDS: dict[str, Section] = {
         "(bootstrap over images). The time is that of ONNX Runtime in FP32, interleaved with the exact file; its\n"
         "ratio is the median of the ratios within each round, with its 95 % interval.",
         _tokens,
-        lazy_drawing("dpt_deploy.report.figures.tokens_figure:draw_tokens"),
+        lazy_drawing("dpt_deploy.report.figures.cost_figure:draw_tokens"),
     ),
     "joint-cost": Section(
         "Depth and labels from one file or from two",
         "`python benchmarks/joint_cost.py`: one call of the joint file takes turns with one call of each single file,\n"
         "in ONNX Runtime, FP32. The ratio is the median of the ratios within each round, with its 95 % interval.",
         _joint_cost,
+        lazy_drawing("dpt_deploy.report.figures.cost_figure:draw_joint_cost"),
     ),
 }

@@ -114,7 +114,7 @@ TESTED_IN = {
     "report/figures/test_latency_figure.py": "report/figures/bench_plot",
     "report/test_study_page.py": "report/exhibits report/html report/figures/resolution_figure",
     "report/test_study_sections.py": "report/figures/training_figure",
-    "report/test_cost_sections.py": "report/figures/tokens_figure",
+    "report/test_cost_sections.py": "report/figures/cost_figure",
     "runtime/cuda/test_arrays.py": "runtime/cuda/driver",
     "runtime/native/test_runner.py": "runtime/native/library",
     "runtime/test_registry.py": "runtime/request",

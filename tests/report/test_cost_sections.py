@@ -58,7 +58,7 @@ def test_a_result_without_its_intervals_is_an_error():
 
 
 def test_the_picture_names_what_it_shows(tmp_path):
-    drawing = pytest.importorskip("dpt_deploy.report.figures.tokens_figure", reason="drawing needs matplotlib")
+    drawing = pytest.importorskip("dpt_deploy.report.figures.cost_figure", reason="drawing needs matplotlib")
     drawing.draw_tokens(DATA, tmp_path / "tokens.svg")
     picture = (tmp_path / "tokens.svg").read_text()
     assert "change of AbsRel, % (tiny-vit)" in picture
@@ -70,6 +70,19 @@ def test_one_file_and_two_have_a_line_each():
     assert "| one file with both outputs | 900 | 300.0 |  |" in text
     assert "| two files | 1350 | 453.4 | 1.50 (1.48 to 1.53) |" in text
     assert "weights random (seed 0), 40 rounds" in text
+
+
+def test_the_picture_of_a_joint_file_has_time_and_operations(tmp_path):
+    drawing = pytest.importorskip("dpt_deploy.report.figures.cost_figure", reason="drawing needs matplotlib")
+    assert "joint-cost-x.svg" in render([Result("joint-cost-x.json", JOINT)]).pictures
+    drawing.draw_joint_cost(JOINT, tmp_path / "joint.svg")
+    other = copy.deepcopy(JOINT)
+    other["case"]["operations"]["both"] = 400e9
+    drawing.draw_joint_cost(other, tmp_path / "other.svg")
+    picture, changed = ((tmp_path / name).read_text() for name in ("joint.svg", "other.svg"))
+    assert "two files over one (base-both150-fp32)" in picture
+    assert "operations" in picture
+    assert picture != changed
 
 
 def test_a_joint_result_without_its_interval_is_an_error():

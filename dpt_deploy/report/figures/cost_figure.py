@@ -1,4 +1,7 @@
-"""Figure of clustered tokens: change of the error, and speed at each size, with intervals (matplotlib, no display)."""
+"""Figures on what computes less, with intervals (matplotlib, no display).
+
+Fewer tokens: the change of the error, and the speed at each size. A joint file: two files compared with it.
+"""
 
 from __future__ import annotations
 
@@ -33,10 +36,30 @@ def draw_tokens(data: Mapping[str, Any], path: Path) -> None:
         names = [f"{row['size']}, {row['file']}" for row in timed]
         _bars(right, names, [tuple(row["times_as_fast"]) for row in timed], _SPEED, 1.0)
         right.set_xlabel(f"times as fast ({data['speed']['model']})")
-        with write_errors(path), atomic_path(path) as temporary:
-            figure.savefig(
-                temporary, format=path.suffix[1:], metadata={"Date": None} if path.suffix == ".svg" else None
-            )
+        _save(figure, path)
+
+
+def draw_joint_cost(data: Mapping[str, Any], path: Path) -> None:
+    """Draw time and operations of two files over those of the joint one to ``path`` (.svg, .png, …).
+
+    Raises:
+        ResourceError: the file cannot be written.
+    """
+    case = data["case"]
+    operations = case["operations"]
+    counted = (operations["depth"] + operations["segmentation"]) / operations["both"]
+    settings: Any = STYLE
+    with rc_context(settings):
+        figure = Figure(figsize=(6.0, 1.7), layout="constrained")
+        axis = figure.subplots()
+        _bars(axis, ["time", "operations"], [tuple(case["two_files_over_joint"]), (counted,) * 3], _SPEED, 1.0)
+        axis.set_xlabel(f"two files over one ({case['model']})")
+        _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with write_errors(path), atomic_path(path) as temporary:
+        figure.savefig(temporary, format=path.suffix[1:], metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
 def _bars(axis: Any, names: list[str], values: list[tuple[float, ...]], colour: str, neutral: float) -> None:
