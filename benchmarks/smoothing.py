@@ -89,9 +89,7 @@ def _samples(size, count):
 
 def _outputs(path, samples, setup):
     with open_runner(path) as runner:
-        return [
-            next(iter(runner.infer(setup.to_inputs(each.pixels)).values())).astype(np.float64) for each in samples
-        ]
+        return [next(iter(runner.infer(setup.to_inputs(each.pixels)).values())).astype(np.float64) for each in samples]
 
 
 if __name__ == "__main__":

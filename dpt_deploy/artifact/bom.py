@@ -118,7 +118,7 @@ def _weights(sidecar: Sidecar) -> dict[str, Any]:
 
 
 def _use(sidecar: Sidecar) -> dict[str, Any]:
-    """What is known of commercial use; nothing where it is not recorded."""
+    """Known terms of commercial use; empty where none are recorded."""
     weights = sidecar.weights
     if not weights.commercial:
         return {}

@@ -41,7 +41,7 @@ def command(artifact: Path, as_json: bool, **options: Any) -> None:
     """Apply an exported model to an archive of images, on the machines of a Ray cluster.
 
     SOURCE is a folder that all machines see, or a URL such as s3://bucket/photos. The results are those of
-    `dpt-deploy run` with the same options. On one machine `run` is faster: Ray pays for several machines or GPUs.
+    `dpt-deploy run` with the same options. On one machine `run` is faster: Ray pays off with several machines or GPUs.
 
     \b
     dpt-deploy batch out/hybrid-fp32.onnx archive/ -o depth/ --recursive --ray auto

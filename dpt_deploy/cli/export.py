@@ -91,7 +91,7 @@ def _approximation(
     help="Apply an approximate rewrite of the network by its name; refused if the error grows by more than --budget "
     "(default 1 %).",
 )
-@tokens_options("Run the blocks behind LAYER on HxW clusters of tokens, or merge N % of the tokens: an approximation.")
+@tokens_options("Run the blocks after LAYER on HxW clusters of tokens, or merge N % of the tokens: an approximation.")
 @click.option(
     "--opset", type=int, help="23 keeps attention fused (default); 20 is for TensorRT before 10.14 and JetPack 6."
 )
@@ -144,8 +144,9 @@ def command(
     dpt-deploy export --backbone tiny-vit --tokens 4:16x16 --budget 0.05
     dpt-deploy export --backbone base --weights random -o out/      # for timing only
 
-    Without --weights, the weights that ship with the package are used (tiny, tiny-vit, tiny-conv), else the published
-    checkpoint of that name: it is downloaded once and its hash is checked. Licence and training data are shown.
+    Without --weights, the weights that ship with the package are used (tiny, tiny-vit, tiny-conv, tiny-both), else the
+    published checkpoint of that name: it is downloaded once and its hash is checked. Licence and training data are
+    shown.
     """
     from dpt_deploy.jobs.export.export import export_model
     from dpt_deploy.jobs.export.request import Approximation, ExportRequest

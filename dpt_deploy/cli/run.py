@@ -34,10 +34,10 @@ from dpt_deploy.core.recipe import zoo_names
 @bag_options
 @json_option
 def command(artifact: Path, as_json: bool, **options: Any) -> None:
-    """Apply an exported model to an image, a folder, a video, or a bag of ROS.
+    """Apply an exported model to an image, a folder, a video, or a ROS bag.
 
     ARTIFACT is the file of an exported model or an engine, or the name of a model whose weights are in the package:
-    tiny, tiny-vit, tiny-conv. Such a model is exported once, into the cache.
+    tiny, tiny-vit, tiny-conv, tiny-both. Such a model is exported once, into the cache.
 
     \b
     png      16-bit depth, scaled to the full range (as the original tools write it)

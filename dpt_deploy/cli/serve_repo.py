@@ -40,7 +40,7 @@ from dpt_deploy.cli.shared.output import print_json, print_path
     help="Requests that wait at most; the server refuses more at once.  [default: no bound]",
 )
 @click.option("--image/--no-image", default=True, show_default=True, help="Add a model that takes image files.")
-@click.option("--tensorrt", metavar="VERSION", help="TensorRT of the server, to hold engines to.")
+@click.option("--tensorrt", metavar="VERSION", help="TensorRT version of the server, to check engines against.")
 @click.option("--force", is_flag=True, help="Replace a repository that this command has written.")
 @json_option
 def command(artifacts: tuple[Path, ...], out: Path, force: bool, as_json: bool, **options: Any) -> None:

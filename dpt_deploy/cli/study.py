@@ -62,8 +62,8 @@ from dpt_deploy.core.size import Size
     "--corruptions",
     metavar="NAMES",
     callback=lambda context, option, value: value and names(context, option, value),
-    help="Study damaged images instead, at the training size: names such as fog-3d, groups (noise, blur, weather, "
-    "digital, 3-d), or all, separated by commas.",
+    help="Study damaged images instead (default size: that of the training): names such as fog-3d, groups "
+    "(noise, blur, weather, digital, view, 3-d), or all, separated by commas.",
 )
 @click.option(
     "--severity",

@@ -16,7 +16,7 @@ _LARGEST = 1 << 63
 
 
 class ValueRule(Protocol):
-    """What a value must satisfy besides its type; metadata of ``Annotated``."""
+    """Condition on a value besides its type; metadata of ``Annotated``."""
 
     def check(self, value: Any) -> None:
         """Raise :class:`ValueError` with the found and the expected value."""

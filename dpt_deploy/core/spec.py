@@ -151,7 +151,7 @@ class ModelSpec:
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """What the network computes: its own task, then its joint ones, of which scores are ``segmentation``."""
+        """Tasks that the network computes: its own, then its joint ones, of which scores are ``segmentation``."""
         return (self.task, *("segmentation" if task == SCORES_TASK else task for task in self.joint))
 
     @property

@@ -73,7 +73,7 @@ def with_skip(path: Tensor, skip: Tensor | None, unit: nn.Module | None, *, path
 
 
 def upsample(x: Tensor, size: tuple[int, int] | None, *, align_corners: bool) -> Tensor:
-    """Bilinear to ``size``, or x2 where it is None."""
+    """Resize bilinearly to ``size``; double the size if it is None."""
     if size is None:
         return upsample2(x, align_corners=align_corners)
     return F.interpolate(x, size=size, mode="bilinear", align_corners=align_corners)

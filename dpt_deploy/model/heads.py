@@ -101,7 +101,7 @@ class ProjectedDepthHead(DepthHead):
 
 
 class Restore(nn.Module):
-    """Bilinear, without aligned corners, of a map (B, h, w) to (B, *size); unchanged where there is no size."""
+    """Resize a map (B, h, w) bilinearly to (B, *size), without aligned corners; unchanged if there is no size."""
 
     def forward(self, depth: Tensor, size: tuple[int, int] | None) -> Tensor:
         if size is None:

@@ -22,6 +22,7 @@ DOCUMENTS = sorted(
 )
 CODE = re.compile(r"^```.*?\n(.*?)^```|`([^`\n]+)`", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
+MARGIN = 132
 SOURCE = re.compile(r"`([\w-]+(?:/[\w.-]+)+\.(?:py|toml|cpp|hpp|h|cu|cfg|sh))`")
 
 
@@ -135,6 +136,23 @@ def test_the_first_commands_of_the_readme_are_demo_and_test(root):
 @pytest.mark.parametrize(("name", "most"), [("README.md", 7000), ("ARCHITECTURE.md", 8000)])
 def test_the_first_pages_stay_short(name, most, root):
     assert len((root / name).read_bytes()) <= most
+
+
+def wide_lines(text):
+    """Numbers of the lines of prose that are wider than the margin; tables, addresses and code cannot be wrapped."""
+    fenced = re.sub(r"^```.*?^```", lambda block: "\n" * block[0].count("\n"), text, flags=re.MULTILINE | re.DOTALL)
+    lines = enumerate(fenced.splitlines(), 1)
+    return [number for number, line in lines if len(line) > MARGIN and "://" not in line and not line.startswith("|")]
+
+
+@pytest.mark.parametrize("name", [name for name in DOCUMENTS if name != "benchmarks/REPORT.md"])
+def test_prose_is_wrapped(name, root):
+    assert wide_lines((root / name).read_text()) == []
+
+
+def test_a_line_that_is_not_wrapped_is_noticed():
+    wide = "word " * 30
+    assert wide_lines(f"{wide}\n```\n{wide}\n```\n| {wide} |\n\n{wide}") == [1, 7]
 
 
 # --- help -------------------------------------------------------------------------------------------------------------

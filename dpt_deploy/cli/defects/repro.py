@@ -32,7 +32,7 @@ def parse_each(_ctx: click.Context, _param: click.Parameter, values: tuple[str, 
 @click.option("--whole", is_flag=True, help="Write the whole graph, also of a file that is computed right.")
 @click.option(
     "--runtime",
-    help=f"Look for what this one computes otherwise than the reference runtime does. {runtime_help(ONNX)}.  "
+    help=f"Look for what this one computes differently from the reference runtime. {runtime_help(ONNX)}.  "
     "[default: the reference runtime, compared with PyTorch]",
 )
 @click.option("--weights", metavar="FILE", help="The artefact's own checkpoint, if it was moved.")

@@ -22,7 +22,7 @@ from dpt_deploy.core.errors import DptError, UsageError
     "--library", type=PATH, help="The C++ library libdpt.so.  [default: this checkout's build, or the system's]"
 )
 def command(install: bool, uninstall: bool, folder: Path | None, series: str | None, library: Path | None) -> None:
-    """Install the plug-in of GIMP, which adds the depth of a layer as a new layer.
+    """Install the plug-in for GIMP, which adds the depth of a layer as a new layer.
 
     \b
     dpt-deploy gimp                 # shows what was found

@@ -52,7 +52,7 @@ def prediction_options(function: Function) -> Function:
             "formats",
             multiple=True,
             metavar="FORMAT",
-            help="What to write (see above); may be repeated.  "
+            help="What to write (`run --help` lists them); may be repeated.  "
             "[default: png and pfm, and color for one image; or labels]",
         ),
     ):

@@ -50,12 +50,13 @@ def video_options(function: Function) -> Function:
             "--camera",
             metavar="N|URL|FILE",
             help="Instead of SOURCE: the number of a camera, the address of a stream (rtsp://HOST/PATH), or a video "
-            "that plays a camera. The latest frame is computed, older ones are dropped.",
+            "that takes the place of a camera. The latest frame is computed, older ones are dropped.",
         ),
         click.option(
             "--stable",
             is_flag=True,
-            help="Videos: hold depth to the frame before, so that it flickers less. Depth in metres keeps its scale.",
+            help="Videos: align depth with the previous frame, so that it flickers less. Depth in metres keeps its "
+            "scale.",
         ),
     ):
         function = option(function)

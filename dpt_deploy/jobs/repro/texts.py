@@ -28,7 +28,7 @@ _SAFE = re.compile(r"[^\w.-]")
 
 @dataclass(frozen=True)
 class Finding:
-    """What a folder shows.
+    """Facts that a folder shows.
 
     ``runtime`` computed the file of ``sidecar``; the right values are those of ``source``. ``measured`` are the errors
     of the whole file in words, if it did not pass. ``allowed`` has the tolerance of each output of ``piece``.

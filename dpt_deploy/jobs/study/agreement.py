@@ -189,7 +189,7 @@ def check_comparable(
 
 
 def check_candidates(recorded: Recorded, candidates: Collection[Candidate]) -> None:
-    """Check that a candidate is in common.
+    """Check that the two studies have a candidate in common.
 
     Raises:
         IncompatibleError: the recorded study has none of the ``candidates``.

@@ -77,7 +77,7 @@ def save_huggingface(model: DPT, folder: Path, *, image: ImageSpec | None = None
 
 @dataclass(frozen=True)
 class _Contents:
-    """What a folder holds; no ``preprocessor`` if it has none."""
+    """Contents of a folder; no ``preprocessor`` if it has none."""
 
     tensors: dict[str, Tensor]
     config: dict[str, Any]

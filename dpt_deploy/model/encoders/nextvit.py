@@ -45,7 +45,7 @@ class HalvingPool(nn.AvgPool2d):
 
 
 class Projection(nn.Module):
-    """To other channels and, with a stride of 2, to half the resolution; nothing where neither changes."""
+    """Projection to other channels and, with a stride of 2, to half the resolution; the identity if neither changes."""
 
     def __init__(self, channels: int, out: int, stride: int, eps: float) -> None:
         super().__init__()

@@ -58,7 +58,7 @@ class WindowEncoder(Encoder):
 
     @property
     def constants(self) -> frozenset[int]:
-        """What is added to the side of a map to round it up to whole windows."""
+        """Numbers that are added to the side of a map to round it up to whole windows."""
         return frozenset(stage.windows.side - 1 for stage in self._stages if not stage.windows.aligned)
 
     @property

@@ -108,7 +108,7 @@ def closeness(tokens: Tensor, centres: Tensor) -> Tensor:
 
 
 def taken(tokens: Tensor, places: Tensor) -> Tensor:
-    """Of the tokens (B, M, D) those at ``places`` (B, N): (B, N, D)."""
+    """Select from the tokens (B, M, D) those at ``places`` (B, N): (B, N, D)."""
     batch, count, width = tokens.shape
     rows = places + count * torch.arange(batch, device=places.device)[:, None]
     return tokens.flatten(0, 1).index_select(0, rows.flatten()).reshape(batch, -1, width)

@@ -1,4 +1,4 @@
-"""Arrays that a caller gives to an engine's runner, by name and held to the engine's ends."""
+"""Arrays that a caller gives to an engine's runner, by name and checked against the engine's inputs and outputs."""
 
 from __future__ import annotations
 

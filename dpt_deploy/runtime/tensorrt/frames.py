@@ -135,7 +135,7 @@ class DeviceFrame:
         return self._ends.get(size)
 
     def keep(self, size: Size, ends: tuple[DeviceArray, DeviceArray]) -> None:
-        """Keep them for the next image of this size; the least recently used ones are freed after queued work."""
+        """Keep ``ends`` for the next image of this size; the least recently used ones are freed after queued work."""
         self._ends[size] = ends
         self._ends.move_to_end(size)
         while len(self._ends) > _KEPT_SIZES:

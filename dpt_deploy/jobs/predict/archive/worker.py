@@ -93,7 +93,7 @@ class ArchiveModel:
 
     @cached_property
     def suffixes(self) -> Mapping[str, Choice]:
-        """What follows the base of an image's name in each of its results."""
+        """Endings that follow the base of an image's name in its results."""
         tag = f"-{self.options.tag}" if self.options.tag else ""
         return {tag + choice.suffix: choice for choice in self.choices}
 

@@ -129,7 +129,7 @@ def _targets(described: Artifact, source: LiveCamera, out: Path | str | None, fo
 
 
 class _Ending:
-    """Whether Ctrl-C was pressed. A second one interrupts at once."""
+    """Record that Ctrl-C was pressed; a second one interrupts at once."""
 
     def __init__(self) -> None:
         self.asked = False
