@@ -11,7 +11,15 @@ import torch
 import torch.nn.functional as F
 import transformers
 from safetensors.torch import load_file
-from support.dinov2 import depth_anything, original_keys, original_positions, output, weights
+from support.dinov2 import (
+    depth_anything,
+    original_keys,
+    original_positions,
+    output,
+    taps_of,
+    weights,
+    with_registers,
+)
 from support.huggingface import distance, photograph
 from support.tiny import exported, tiny_model, tiny_spec
 
@@ -268,11 +276,62 @@ def test_positions_are_those_of_the_formula(offset):
     assert torch.equal(dinov2.resized(grid, 5, 5, offset), grid.reshape(1, 25, 3))
 
 
-def test_registers_are_leading_tokens_without_positions():
-    spec = replace(SPEC, encoder=replace(SPEC.encoder, registers=4))
-    assert spec.encoder.tokens.prefix == 5
-    taps = dinov2.Dinov2Encoder(spec.encoder, spec.taps)(torch.rand(2, 3, 28, 42))
-    assert [tuple(tap.shape) for tap in taps] == [(2, 5 + 6, 48)] * 4
+REGISTERS = replace(SPEC, encoder=replace(SPEC.encoder, registers=4))
+_OURS = {"cls_token": "prefix", "register_tokens": "registers", "pos_embed": "position.table"}
+
+
+@pytest.fixture(scope="module")
+def registered(tmp_path_factory):
+    """transformers' encoder with registers, and ours with its tensors under the original's names."""
+    theirs, folder = with_registers(REGISTERS), tmp_path_factory.mktemp("registers")
+    theirs.save_pretrained(folder)
+    on_disk = {f"backbone.{key}": tensor for key, tensor in load_file(folder / "model.safetensors").items()}
+    found = {
+        key.partition(".")[2].replace("patch_embed.", "embed."): each for key, each in original_keys(on_disk).items()
+    }
+    ours = dinov2.Dinov2Encoder(REGISTERS.encoder, REGISTERS.taps).eval()
+    missing, unexpected = ours.load_state_dict({_OURS.get(key, key): each for key, each in found.items()}, strict=False)
+    assert not missing
+    assert {key for key in unexpected if not key.startswith("blocks.7.")} == {"mask_token"}
+    return theirs, ours
+
+
+def largest_gap(registered, size):
+    theirs, ours = registered
+    pixels = photograph(*size)
+    with torch.inference_mode():
+        pairs = zip(ours(pixels), taps_of(theirs, REGISTERS, pixels), strict=True)
+        return max(float((one - other).abs().max() / (other.max() - other.min())) for one, other in pairs)
+
+
+@pytest.mark.parametrize("size", SIZES[:3], ids=str)
+def test_registers_are_leading_tokens_without_positions(size, registered):
+    assert REGISTERS.encoder.tokens.prefix == 5
+    assert largest_gap(registered, size) <= MAX_OF_RANGE
+
+
+def test_registers_in_front_of_the_class_token_or_behind_the_patches_are_seen(registered, monkeypatch):
+    straight = torch.cat
+    for order in ((1, 0, 2), (0, 2, 1)):
+        with monkeypatch.context() as patch:
+            patch.setattr(torch, "cat", lambda parts, dim=0, order=order: straight(_ordered(parts, order), dim=dim))
+            found = registered[1](photograph(1, 56, 98))
+        assert found[0].shape == (1, 5 + 28, 48)
+        wanted = taps_of(registered[0], REGISTERS, photograph(1, 56, 98))
+        assert (found[0] - wanted[0]).abs().max() > NOTICEABLE * (wanted[0].max() - wanted[0].min())
+
+
+def _ordered(parts, order):
+    """The three parts of the tokens in another order; other lists as they are."""
+    tokens = len(parts) == 3 and all(part.ndim == 3 for part in parts)
+    return [parts[index] for index in order] if tokens else parts
+
+
+def test_registers_with_positions_are_seen(registered):
+    theirs, ours = registered
+    with mock.patch.object(ours, "registers", torch.nn.Parameter(ours.registers + ours.position.table[:, 1:5])):
+        assert largest_gap((theirs, ours), (1, 56, 98)) > NOTICEABLE
+    assert largest_gap(registered, (1, 56, 98)) <= MAX_OF_RANGE
 
 
 # --- the exported graph -----------------------------------------------------------------------------------------------

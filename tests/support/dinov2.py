@@ -72,6 +72,28 @@ def dpt_on_dinov2(spec, *, swiglu=False):
     return model
 
 
+def with_registers(spec):
+    """Hugging Face's encoder of ``spec`` with registers and random values, whose positions are the original's."""
+    backbone = _backbone(spec, swiglu=False, apply_layernorm=True).to_dict()
+    del backbone["model_type"]
+    config = transformers.Dinov2WithRegistersConfig(**{**backbone, "num_register_tokens": spec.encoder.registers})
+    model = transformers.Dinov2WithRegistersModel(config).eval()
+    norms = {name for name, module in model.named_modules() if isinstance(module, nn.LayerNorm)}
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, tensor in model.named_parameters():
+            _fill(name, tensor, norm=name.rpartition(".")[0] in norms, generator=generator)
+    model.embeddings.interpolate_pos_encoding = functools.partial(_interpolated, model.embeddings)
+    return model
+
+
+def taps_of(model, spec, pixels):
+    """The tokens (B, 1 + registers + patches, D) of the tapped blocks of :func:`with_registers`, behind its norm."""
+    with torch.inference_mode():
+        states = model(pixels, output_hidden_states=True).hidden_states
+        return [model.layernorm(states[tap + 1]) for tap in spec.taps]
+
+
 def output(model, pixels):
     with torch.inference_mode():
         return model(pixels).predicted_depth
