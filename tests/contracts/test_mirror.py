@@ -144,6 +144,7 @@ WITHOUT_A_MODULE = {
     "imaging/test_against_cv2.py": "the image rules compared with OpenCV",
     "jobs/build/refit/test_refused.py": "refits that are refused",
     "jobs/build/test_full_size.py": "builds of full-size networks",
+    "jobs/export/test_dinov2_heads.py": "metres, gated layers, exponential and sky, as files of every precision",
     "jobs/export/test_dinov2_networks.py": "DPT heads on DINOv2, as files of every precision",
     "jobs/export/test_midas_networks.py": "MiDaS networks on encoders of their own, through the commands",
     "jobs/export/test_relative_positions.py": "files of BEiT and Swin V2 compared with transformers",

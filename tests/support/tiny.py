@@ -79,6 +79,15 @@ def exported(
         return export_model(request, folder).artifact
 
 
+def typed(name: str, precision: str) -> Artifact:
+    """The same, but ``int8-cpu`` is the second file of the export of ``int8``."""
+    if precision != "int8-cpu":
+        return exported(name, precision=precision)
+    engine = exported(name, precision="int8")
+    assert engine.sidecar.quantisation is not None
+    return open_artifact(engine.path.with_name(engine.sidecar.quantisation.twin))
+
+
 @contextmanager
 def quick_accuracy(speedup: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> Iterator[None]:
     """Measure accuracy on two images, and speed not at all: timing is never a test.
