@@ -2,10 +2,12 @@
 
 Usage: python benchmarks/full_sizes.py [NETWORK…]      (default: those of NETWORKS)
 
-No published weights are read. A checkpoint of random numbers has the keys and shapes of the authors' file; `export`
-loads it as it would load theirs, and compares the graph with PyTorch. Then `verify` tries another size, and
-TensorRT-RTX builds an engine at the size of the training. A refusal is a result, too, and keeps its message. Each step
-runs in a process of its own, whose peak memory is recorded. Recorded networks are not measured again.
+No published weights are read. A checkpoint of random numbers has the keys and shapes of the authors' file, dead tensors
+and buffers included, as tests/support has them written down without the key maps; transformers writes a folder of
+Hugging Face. `export` loads it as it would load theirs, and compares the graph with PyTorch. Then `verify` tries
+another size (a batch where there is one size only), and TensorRT-RTX builds an engine at the size of the training. A
+refusal is a result, too, and keeps its message. Each step runs in a process of its own, whose peak memory is recorded.
+Networks that are recorded with such keys are not measured again.
 """
 
 import datetime
@@ -17,14 +19,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
-
 from dpt_deploy.core.environment import fingerprint
 from dpt_deploy.core.files import atomic_write_bytes
 from dpt_deploy.core.recipe import load_recipe
-from dpt_deploy.model.checkpoints.huggingface import save_huggingface
-from dpt_deploy.model.families.registry import detect, families
-from dpt_deploy.model.random_weights import random_model
 
 TARGET = Path(__file__).parent / "results/full-sizes.json"
 LIBRARY = "tensorrt_rtx"
@@ -42,17 +39,19 @@ NETWORKS = (
     "da3-metric",
     "beit-large-512",
 )
-GATED = (".mlp.w12.", ".mlp.w3.")
+TESTS = Path(__file__).parents[1] / "tests"
 _TAIL = 300  # characters of a message
 
 
 def main(*names):
+    os.environ["PYTHONPATH"] = os.pathsep.join((str(TESTS), os.environ.get("PYTHONPATH", "")))  # of the steps
     rows = json.loads(TARGET.read_text())["rows"] if TARGET.is_file() else []
     for name in names or NETWORKS:
-        if name in [row["network"] for row in rows]:
+        if any(row["network"] == name and "account" in row for row in rows):
             continue
         with tempfile.TemporaryDirectory() as folder:
-            rows = sorted([*rows, survey(name, Path(folder))], key=lambda row: row["network"])
+            others = [row for row in rows if row["network"] != name]
+            rows = sorted([*others, survey(name, Path(folder))], key=lambda row: row["network"])
         document = {
             "kind": "full-sizes",
             "recorded": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -69,18 +68,19 @@ def survey(name, folder):
     """What became of one network: a row."""
     recipe = load_recipe(name)
     file = folder / (f"{name}-folder" if recipe.model.decoder == "dinov2" else f"{name}.safetensors")
-    made, text = step(sys.executable, __file__, "--checkpoint", name, file)
+    made, text = step(sys.executable, "-m", "support.full_size_checkpoints", name, file)
     if not made["done"]:
         raise SystemExit(f"no checkpoint of {name}: {text}")
-    family, keys = text.strip().rsplit("\n", 2)[-2:]
-    row = {"network": name, "family": family, "keys": int(keys), "checkpoint_bytes": size_of(file)}
+    account, keys = text.strip().rsplit("\n", 2)[-2:]
+    row = {"network": name, "account": account, "keys": int(keys), "checkpoint_bytes": size_of(file)}
     row["export"], _ = cli("export", "--backbone", name, "--weights", file, "-o", folder)
     if not row["export"]["done"]:
         return row
     (model,) = folder.glob("*.onnx")
     row["outputs"] = [output["name"] for output in sidecar(model)["outputs"]]
     row["exported"] = worst(sidecar(model)["parity"]["cases"])
-    row["size"] = recipe.verify.res[0]
+    row["family"] = sidecar(model)["weights"]["family"]
+    row["size"], row["only_size"] = recipe.verify.res[0], recipe.model.only_size is not None
     row["verify"], _ = cli("verify", model, "--res", row["size"], "--batch", "2")
     return row | {"engine": engine(model, recipe, folder)}
 
@@ -129,43 +129,5 @@ def step(*words):
     return found, texts[0]
 
 
-def write_checkpoint(name, file):
-    """Write random weights under the keys of the first family of published files that has a place for each."""
-    recipe = load_recipe(name)
-    model = random_model(recipe.model)
-    if recipe.model.decoder == "dinov2":  # published as folders only
-        save_huggingface(model, file, image=recipe.image)
-        print("Hugging Face DPT on DINOv2", len(load_file(file / "model.safetensors")), sep="\n")
-        return
-    state = {key: value for key, value in model.state_dict().items() if not key.endswith("num_batches_tracked")}
-    for family in families():
-        if family.layout or family.task != model.spec.task or family.name.startswith("Hugging Face"):
-            continue
-        tensors = in_family(family, state)
-        if tensors is not None and detect(tensors) is family:
-            save_file(tensors, file)
-            print(family.name, len(tensors), sep="\n")
-            return
-    raise SystemExit(f"no family has a place for every tensor of {name}")
-
-
-def in_family(family, state):
-    """The tensors under the keys of a family; None if one of them has no place there."""
-    found = {}
-    for ours, tensor in state.items():
-        pieces = {}
-        for theirs, rule in family.sources(ours):  # the most special rule is first; those of SwiGLU have no use here
-            if not any(part in theirs for part in GATED):
-                pieces.setdefault(rule.part, (theirs, rule))
-        if not pieces:
-            return None
-        for part, (theirs, rule) in pieces.items():
-            found[theirs] = (tensor.chunk(rule.parts, rule.axis)[part] if rule.parts > 1 else tensor).clone()
-    return found
-
-
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--checkpoint"]:
-        write_checkpoint(sys.argv[2], Path(sys.argv[3]))
-    else:
-        main(*sys.argv[1:])
+    main(*sys.argv[1:])
