@@ -181,7 +181,14 @@ def models():
     """Return a table of the networks, then one of their weights with licence and terms."""
     entries = list_networks()
     networks = [
-        (f"`{each.name}`", each.task, each.quantity, f"{each.size}{' only' if each.fixed else ''}", each.stride)
+        (
+            f"`{each.name}`",
+            each.task,
+            each.quantity,
+            f"{each.size}{' only' if each.fixed else ''}",
+            each.stride,
+            _engine(each.engine),
+        )
         for each in entries
     ]
     weights = [
@@ -192,11 +199,15 @@ def models():
     head = ("network", "file", "licence", "commercial use", "check", "training data")
     return "\n\n".join(
         (
-            _table(("network", "task", "returns", "size", "stride"), networks),
+            _table(("network", "task", "returns", "size", "stride", "engine, built without a GPU"), networks),
             "## Weights",
             _table(head, weights),
         )
     )
+
+
+def _engine(found):
+    return f"{found.short}: {found.library}, {found.size}" if found else "none recorded"
 
 
 def _check(found):

@@ -22,7 +22,8 @@ def command(names: tuple[str, ...], task: ModelTask | None, parameters: bool, as
 
     Each name is one for --backbone. A size is that of the training; height and width may be other multiples of the
     stride, except where it is the only one. "by name" means that the weights are taken only if --weights names them.
-    With names, recorded builds of their engines are shown, too.
+    An engine is "like" that of another network if a build is recorded only for that one, which has the same layers.
+    With names, builds are shown in full.
 
     \b
     dpt-deploy models
@@ -35,12 +36,14 @@ def command(names: tuple[str, ...], task: ModelTask | None, parameters: bool, as
     if as_json:
         print_json({"networks": [asdict(each) for each in found], "runtimes": running})
         return
-    columns = ["network", "task", "returns", "size", "stride", "licence", "commercial", "weights"]
+    columns = ["network", "task", "returns", "size", "stride", "licence", "commercial", "weights", "engine"]
     rows = []
     for each in found:
         licence, commercial = (each.chosen.licence, each.chosen.commercial) if each.chosen else ("-", "-")
         size = f"{each.size} only" if each.fixed else each.size
-        row = [each.name, each.task, each.quantity, size, str(each.stride), licence, commercial, each.availability]
+        engine = each.engine.short if each.engine else "-"
+        terms = [licence, commercial, each.availability, engine]
+        row = [each.name, each.task, each.quantity, size, str(each.stride), *terms]
         rows.append([*row, f"{each.parameters / 1e6:.1f} M"] if each.parameters is not None else row)
     print_table("networks", [*columns, "parameters"] if parameters else columns, rows, align="left")
     for each in found if names else ():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
@@ -22,6 +22,9 @@ from dpt_deploy.model.checkpoints import published
 from dpt_deploy.runtime.registry import runtimes_of
 
 Place = Literal["shipped", "cached", "to be fetched", "by hand"]
+# Keys of a specification in which two networks may differ that have the same layers.
+_NUMBERS = ("taps", "activation", "max_depth", "metric", "quantity", "canonical_focal", "png_scale")
+_DEFAULTS = {each.name: each.default for each in fields(ModelSpec)}
 
 
 @dataclass(frozen=True)
@@ -40,17 +43,32 @@ class WeightsEntry:
 
 @dataclass(frozen=True)
 class EngineBuild:
-    """A build of an engine of a network's FP32 file, without a GPU; ``message`` is the builder's if it failed."""
+    """A build of an engine of a network's FP32 file, without a GPU; ``message`` is the builder's if it failed.
+
+    ``network`` is another one, if the build is recorded for one with the same layers only; ``differences`` then names
+    what differs from it: ``taps`` of other blocks, another end of the head, the meaning of the numbers.
+    """
 
     built: bool
     library: str
     size: str
     message: str
+    network: str = ""
+    differences: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        if self.built:
-            return f"{self.library} builds an engine at {self.size}"
-        return f"{self.library} builds no engine at {self.size}: {self.message}"
+        reason = "" if self.built else f": {self.message}"
+        text = f"{self.library} builds {'an' if self.built else 'no'} engine at {self.size}{reason}"
+        if not self.network:
+            return text
+        other = f" but for {', '.join(self.differences)}" if self.differences else ""
+        return f"not built itself; for {self.network}, which is the same{other}, {text}"
+
+    @property
+    def short(self) -> str:
+        """The result as a table states it."""
+        result = "built" if self.built else "refused"
+        return f"like {self.network}, {result}" if self.network else result
 
 
 @dataclass(frozen=True)
@@ -58,7 +76,7 @@ class NetworkEntry:
     """One network with one task. ``parameters`` are None where they were not counted.
 
     ``size`` is the image size of its training, and the only one where ``fixed``; other sizes are multiples of
-    ``stride``. ``engine`` is None where no build is recorded (``benchmarks/engines.py``).
+    ``stride``. ``engine`` is None where no build is recorded (``benchmarks/engines.py``), not even of its layers.
     """
 
     name: str
@@ -137,7 +155,7 @@ def _entry(recipe: Recipe, *, count: bool) -> NetworkEntry:
         fixed=model.only_size is not None,
         weights=tuple(_weights_of(recipe)),
         parameters=_count(model) if count else None,
-        engine=_engines().get(recipe.name) if model.task == load_recipe(recipe.name).model.task else None,
+        engine=engine_of(recipe) if model.task == load_recipe(recipe.name).model.task else None,
     )
 
 
@@ -145,6 +163,39 @@ def _entry(recipe: Recipe, *, count: bool) -> NetworkEntry:
 def _engines() -> dict[str, EngineBuild]:
     table = json.loads((files("dpt_deploy") / "data" / "engines.json").read_text(encoding="utf-8"))
     return {name: EngineBuild(**entry) for name, entry in table.items()}
+
+
+def engine_of(recipe: Recipe) -> EngineBuild | None:
+    """The recorded build for a network, else that of the most similar one with the same layers; None if there is none.
+
+    Layers are the same if two specifications agree in all but :data:`_NUMBERS`, and tap the same last block.
+    """
+    found = _engines()
+    if recipe.name in found:
+        return found[recipe.name]
+    alike = []
+    for name in found:
+        other = _own_model(name)
+        if _layers(other) == _layers(recipe.model):
+            differences = tuple(key for key in _NUMBERS if getattr(other, key) != getattr(recipe.model, key))
+            alike.append((len(differences), name, differences))
+    if not alike:
+        return None
+    _, name, differences = min(alike)
+    return replace(found[name], network=name, differences=differences)
+
+
+@cache
+def _own_model(name: str) -> ModelSpec:
+    return load_recipe(name).model
+
+
+def _layers(model: ModelSpec) -> ModelSpec:
+    """``model`` without the keys that change no layer but the last activation, or the blocks that are tapped."""
+    last = max((tap for tap in model.taps if isinstance(tap, int)), default=-1)
+    taps = tuple(last if isinstance(tap, int) else tap for tap in model.taps)
+    plain: dict[str, Any] = {key: _DEFAULTS[key] for key in _NUMBERS if key != "taps"}
+    return replace(model, name="plain", taps=taps, **plain)
 
 
 def quantity_of(model: ModelSpec) -> str:

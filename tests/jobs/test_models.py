@@ -119,3 +119,21 @@ def test_the_engine_of_a_named_network_is_stated(capsys, monkeypatch):
     assert "da2-small, depth: lib 1.0 builds an engine at 518" in said
     assert "levit-224, depth: lib 1.0 builds no engine at 224: no such layer" in said
     assert "da2-giant, depth: no build of an engine is recorded" in said
+
+
+def test_a_network_without_a_build_states_that_of_one_with_the_same_layers():
+    networks = {each.name: each.engine for each in list_networks(["da1-small", "da2-small", "da2-large-outdoor"])}
+    assert networks["da2-small"].network == ""
+    alike = networks["da1-small"]
+    assert (alike.network, alike.differences, alike.short) == ("da2-small", ("taps",), "like da2-small, built")
+    assert "not built itself; for da2-small, which is the same but for taps, tensorrt_rtx" in str(alike)
+    assert "activation" in networks["da2-large-outdoor"].differences
+
+
+def test_other_layers_are_no_same_network():
+    for name in ("da2-giant", "beit-large-384", "dpt-dinov2-base-nyu", "deit-distilled"):
+        assert module.engine_of(load_recipe(name)) is None
+    recipe = load_recipe("da1-small")
+    shallow = replace(recipe.model, taps=(7, 8, 9, 10))
+    assert module.engine_of(replace(recipe, model=shallow)) is None
+    assert module.engine_of(replace(recipe, model=replace(recipe.model, fusion_channels=128))) is None
