@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from dpt_deploy.core.precision import FP32
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.study.outcome import Candidate, Data
 from dpt_deploy.jobs.study.robustness.statistics import ConditionScores, Robustness
@@ -110,18 +109,18 @@ class RobustnessStudy:
 
 
 def fp32_pairs(candidates: Mapping[str, tuple[Candidate, Size]]) -> list[tuple[str, str]]:
-    """Pair each subject in another precision with its model in FP32 at the same size, on the same runtime if possible.
+    """Pair each subject in another precision, or approximated, with its exact model in FP32 at the same size.
 
-    An FP32 subject on a second runtime is not paired.
+    It is on the same runtime if possible. An exact FP32 subject on a second runtime is not paired.
     """
     found = []
     for name, (one, size) in candidates.items():
         full = [
             (other.runtime != one.runtime, index, title)
             for index, (title, (other, at)) in enumerate(candidates.items())
-            if (other.model, other.precision, at) == (one.model, FP32, size)
+            if other.is_exact and (other.model, at) == (one.model, size)
         ]
-        if one.precision != FP32 and full:
+        if not one.is_exact and full:
             found.append((name, min(full)[2]))
     return found
 

@@ -117,6 +117,19 @@ def test_precisions_are_paired_with_fp32_at_their_size(document):
     assert fp32_pairs({"i": (low, small), "g": (candidate, large)}) == []
 
 
+@pytest.mark.parametrize("first", ["exact", "approximate"])
+def test_the_original_is_exact_whatever_the_order(first):
+    size = Size(96, 96)
+    exact = Candidate("e", "a", "transformer", "ort", "fp32", "a.onnx", "ab" * 32, "random")
+    merged = replace(exact, name="m", approximation="tokens-merge 2, 30")
+    low = [replace(each, precision="int8-cpu") for each in (merged, exact)]
+    full = {"e": (exact, size), "m": (merged, size)}
+    ordered = full if first == "exact" else dict(reversed(full.items()))
+    found = fp32_pairs({**ordered, "ml": (low[0], size), "l": (low[1], size)})
+    assert found == [("m", "e"), ("ml", "e"), ("l", "e")]
+    assert fp32_pairs({"m": (merged, size), "l": (low[1], size)}) == []
+
+
 @pytest.mark.needs("matplotlib")
 def test_the_command_writes_numbers_figures_and_page(path, tmp_path, capsys):
     argv = ["study", "--backbone", path, "--corruptions", "jpeg", "--severity", "5", "--scenes", 2, "-o", tmp_path]
