@@ -92,7 +92,7 @@ TESTED_IN = {
     "model/checkpoints/test_join.py": "model/branches model/pyramid",
     "model/checkpoints/test_fetch.py": "model/checkpoints/transfer",
     "measure/test_timing.py": "measure/ceiling",
-    "model/checkpoints/test_read.py": "model/checkpoints/match model/checkpoints/pickles",
+    "model/checkpoints/test_read.py": "model/checkpoints/pickles",
     "model/checkpoints/test_published.py": "model/checkpoints/pins",
     "model/checkpoints/test_load.py": "model/families/dpt model/families/midas21 model/families/native "
     "model/families/registry model/families/shared",

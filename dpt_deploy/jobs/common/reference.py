@@ -14,7 +14,7 @@ from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.spec import INPUT_FLOAT, ModelSpec, TensorSpec
 from dpt_deploy.jobs.common.inputs import ReferenceDescription, reference_input
-from dpt_deploy.jobs.common.weights import check_network, checkpoint_path
+from dpt_deploy.jobs.common.weights import check_network, checkpoint_path, warn_of_recipes_alike
 from dpt_deploy.runtime.registry import find_runtime
 
 with extra("export", purpose="building the PyTorch reference"):
@@ -28,14 +28,15 @@ with extra("export", purpose="building the PyTorch reference"):
 def build_reference(spec: ModelSpec, source: WeightsSource) -> tuple[DPT, WeightsSource, KeyMatch | None]:
     """Build the module of ``spec`` with the weights of ``source``; return it with the source's hash filled in.
 
-    If the hash is known, it is checked.
+    If the hash is known, it is checked; if it is not, a warning names other recipes that the file fits as well.
 
     Raises:
         BadFileError: the checkpoint is missing, damaged, of another architecture, or not the one that was exported.
     """
     if source.is_random:
         return random_model(spec, seed=source.seed), source, None
-    model, loaded = load_weights(spec, checkpoint_path(source), entry=source.entry)
+    unknown = source.kind == "file" and not source.sha256  # of a recorded one the network was chosen before
+    model, loaded = load_weights(spec, checkpoint_path(source), entry=source.entry, alike=unknown)
     found = _digest(loaded.files)
     if source.sha256 and source.sha256 != found:
         raise BadFileError(
@@ -44,6 +45,7 @@ def build_reference(spec: ModelSpec, source: WeightsSource) -> tuple[DPT, Weight
         )
     source = replace(source, sha256=found, family=loaded.family)
     check_network(spec, source)
+    warn_of_recipes_alike(spec, source, loaded.alike)
     return model, source, loaded
 
 

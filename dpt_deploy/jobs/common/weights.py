@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -126,6 +127,15 @@ def check_network(spec: ModelSpec, source: WeightsSource) -> None:
         f"{what}; it was asked for as {spec.name!r}, whose keys and shapes are the same and whose numbers are not",
         hint=f"use --backbone {known.recipe}",
     )
+
+
+def warn_of_recipes_alike(spec: ModelSpec, source: WeightsSource, alike: Sequence[str]) -> None:
+    """Warn that a file whose hash is not known fits the recipes ``alike`` as well as that of ``spec``."""
+    if alike and published.with_hash(source.sha256) is None:
+        say(
+            f"warning: the keys and shapes of {source.path} fit {', '.join(alike)} as well as {spec.name}, and its "
+            "hash is unknown: only your choice of --backbone decides which network it is; a wrong one gives nonsense"
+        )
 
 
 def _plain(spec: ModelSpec, own: ModelSpec) -> ModelSpec:

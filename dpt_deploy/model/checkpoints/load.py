@@ -15,7 +15,15 @@ from torch import Tensor
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.spec import ModelSpec
 from dpt_deploy.model.build import build
-from dpt_deploy.model.checkpoints.match import COUNTER, KeyMatch, Pieces, check_task, match_keys, mismatch_error
+from dpt_deploy.model.checkpoints.match import (
+    COUNTER,
+    KeyMatch,
+    Pieces,
+    check_task,
+    match_keys,
+    mismatch_error,
+    recipes_alike,
+)
 from dpt_deploy.model.checkpoints.read import Checkpoint, read_checkpoint, save_tensors
 from dpt_deploy.model.dpt import DPT
 from dpt_deploy.model.families.family import Family
@@ -23,13 +31,13 @@ from dpt_deploy.model.families.native import header_of, spec_in_header
 from dpt_deploy.model.families.registry import detect, families, foreign
 
 
-def load_weights(spec: ModelSpec, source: Path, *, entry: str = "") -> tuple[DPT, KeyMatch]:
+def load_weights(spec: ModelSpec, source: Path, *, entry: str = "", alike: bool = False) -> tuple[DPT, KeyMatch]:
     """The network of ``spec`` with the weights of ``source``, in float32, for inference; and the use of each key.
 
     ``source`` is a file of torch.save or safetensors, or a Hugging Face folder; ``entry`` names one of several networks
     in a training checkpoint, such as ``model_ema``. Some numbers, such as the epsilon of
     layer norm, are in no tensor. Where the folder's configuration or the file's header has them, they replace those of
-    ``spec``; ``model.spec`` is the result.
+    ``spec``; ``model.spec`` is the result. With ``alike`` the use of the keys names the other recipes that fit.
 
     Raises:
         BadFileError: not a checkpoint, damaged, would run code, not finite, or its configuration contradicts ``spec``.
@@ -37,7 +45,9 @@ def load_weights(spec: ModelSpec, source: Path, *, entry: str = "") -> tuple[DPT
     """
     checkpoint = read_checkpoint(source, entry)
     family = _family_of(checkpoint, spec)
-    return _assemble(family.adapt(spec, checkpoint), checkpoint, family)
+    model, matched = _assemble(family.adapt(spec, checkpoint), checkpoint, family)
+    others = recipes_alike(spec, checkpoint, _shapes(checkpoint), family) if alike else ()
+    return model, replace(matched, alike=tuple(others))
 
 
 def load_native(path: Path) -> tuple[DPT, KeyMatch]:

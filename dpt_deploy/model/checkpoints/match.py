@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dpt_deploy.core.errors import BadFileError
+from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.recipe import load_recipe, zoo_names
-from dpt_deploy.core.spec import SCORES_TASK, ModelSpec
+from dpt_deploy.core.spec import SCORES_TASK, ModelSpec, TaskChoice
 from dpt_deploy.model.build import parameter_shapes
-from dpt_deploy.model.families.family import Family, TensorSlot
+from dpt_deploy.model.families.family import CheckpointDescription, Family, TensorSlot
 from dpt_deploy.model.families.registry import foreign
 
 COUNTER = "num_batches_tracked"  # of batch norm: training only, so never required and always zero
@@ -38,6 +38,7 @@ class KeyMatch:
     """The use of every key. ``used`` pairs the file's key with the model's; ``missing`` has the file's names.
 
     ``entry`` is the place of the network in a training checkpoint, ``others`` are those of further networks there.
+    ``alike`` are further recipes of the zoo that the file fits as well, if they were asked for.
     """
 
     family: str
@@ -49,6 +50,7 @@ class KeyMatch:
     wrong_shape: tuple[WrongShape, ...] = ()
     entry: str = ""
     others: tuple[str, ...] = ()
+    alike: tuple[str, ...] = ()
 
     @property
     def fits(self) -> bool:
@@ -231,3 +233,41 @@ def _joint_classes(shapes: Shapes, family: Family) -> int:
 def _recipes_that_fit(shapes: Shapes, family: Family, classes: int) -> list[str]:
     specs = (load_recipe(name, task=family.task, classes=classes or None).model for name in zoo_names())
     return [spec.name for spec in specs if match_keys(spec, shapes, family)[0].fits]
+
+
+def recipes_alike(spec: ModelSpec, checkpoint: CheckpointDescription, shapes: Shapes, family: Family) -> list[str]:
+    """Name the other recipes of the zoo that a checkpoint of ``spec`` fits as well: nothing in it tells them apart.
+
+    A configuration or a header next to the tensors may tell; then there is none. ``spec`` itself is a recipe of the
+    zoo: a network of one's own is chosen knowingly.
+    """
+    zoo = {name: own for name in zoo_names() if (own := _for_task_of(spec, name))}
+    if zoo.get(spec.name) != spec:
+        return []
+    found = []
+    for name, other in zoo.items():
+        if replace(other, name=spec.name) == spec or _outline(other) != _outline(spec):
+            continue
+        try:
+            adapted = family.adapt(other, checkpoint)
+        except BadFileError:  # the checkpoint says that it is another network
+            continue
+        if match_keys(adapted, shapes, family)[0].fits:
+            found.append(name)
+    return found
+
+
+def _for_task_of(spec: ModelSpec, name: str) -> ModelSpec | None:
+    """The network of a recipe with the outputs of ``spec``; None if it has no such."""
+    task: TaskChoice = "both" if spec.has_joint_scores else spec.task
+    try:
+        own = load_recipe(name, task=None if spec.sky else task, classes=spec.num_classes or None)
+    except UsageError:
+        return None
+    return own.model
+
+
+def _outline(spec: ModelSpec) -> tuple[object, ...]:
+    """Values in which two networks agree that one file fits: a quick comparison before that of all shapes."""
+    encoder, decoder = spec.encoder, (spec.decoder, spec.readout, spec.reassemble_channels, spec.fusion_channels)
+    return (type(encoder), encoder.blocks, *decoder, spec.joint)
