@@ -1,8 +1,8 @@
 """The published networks at their full size, in every narrow precision, through the real builder of TensorRT-RTX.
 
 What is built here is what a user builds; only calibration and comparison are short and at a small size, because weights
-are random: what an engine is made of does not depend on their values. Each encoder has its full depth in one 16-bit and one 8-bit form;
-the other files have 4 of the 12 equal blocks, at full width. All precisions at all sizes are those of
+are random: what an engine is made of does not depend on their values. Each encoder has its full depth in one 16-bit and
+one 8-bit form; the other files have 4 of the 12 equal blocks, at full width. All precisions at all sizes are those of
 ``benchmarks/precision_survey.py``.
 """
 
