@@ -9,7 +9,16 @@ import click
 
 from dpt_deploy.artifact.commit import FileSet, commit_files, staged_files
 from dpt_deploy.cli.robustness.corruptions import parse_severities, study_corruptions
-from dpt_deploy.cli.shared.options import PATH, json_option, names, precisions_option, res_option, runtimes_option
+from dpt_deploy.cli.shared.options import (
+    PATH,
+    clusterings,
+    json_option,
+    names,
+    precisions_option,
+    res_option,
+    runtimes_option,
+    tokens_options,
+)
 from dpt_deploy.cli.shared.output import print_json, print_table, say
 from dpt_deploy.core.errors import ParityError, UsageError
 from dpt_deploy.core.precision import FP32
@@ -31,6 +40,7 @@ from dpt_deploy.core.size import Size
 @res_option("Network input sizes.  [default: 1 to 2.67 times the training size]")
 @runtimes_option
 @precisions_option(FP32)
+@tokens_options("Measure with fewer tokens, too: one or more, separated by commas.", "LAYER:HxW|LAYER:N%,…")
 @click.option(
     "--scenes", type=click.IntRange(2), default=48, show_default=True, help="Number of rendered scenes to measure on."
 )
@@ -99,7 +109,8 @@ def command(out: Path, plot: bool, reference: str | None, recorded: Path | None,
         from dpt_deploy.report.study_files import write_pictures  # fails early without matplotlib
     sizes: tuple[Size, ...] = options.pop("res")
     corruptions, severities = options.pop("corruptions"), options.pop("severities")
-    request = study.StudyRequest(sizes=sizes, reference=reference is not None, **options)
+    fewer = clusterings(options.pop("tokens"), options.pop("reconstruction"))
+    request = study.StudyRequest(sizes=sizes, reference=reference is not None, approximations=fewer, **options)
     if corruptions:
         _refuse_check(recorded)
         study_corruptions(request, corruptions, severities, out=out, plot=plot, as_json=as_json)

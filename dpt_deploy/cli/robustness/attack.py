@@ -9,7 +9,16 @@ import click
 
 from dpt_deploy.artifact.commit import FileSet, commit_files, staged_files
 from dpt_deploy.cli.robustness.corruptions import print_document
-from dpt_deploy.cli.shared.options import PATH, json_option, names, precisions_option, runtimes_option, size
+from dpt_deploy.cli.shared.options import (
+    PATH,
+    clusterings,
+    json_option,
+    names,
+    precisions_option,
+    runtimes_option,
+    size,
+    tokens_options,
+)
 from dpt_deploy.cli.shared.output import say
 from dpt_deploy.core.precision import FP32
 
@@ -46,6 +55,7 @@ from dpt_deploy.core.precision import FP32
     help="Steer towards a wrong answer: the mirrored depth, or the number of a class. Default: raise the error.",
 )
 @precisions_option(f"{FP32},fp16,int8-cpu", before="Files to measure on the attacked images: one")
+@tokens_options("Measure files with fewer tokens, too: one or more, separated by commas.", "LAYER:HxW|LAYER:N%,…")
 @runtimes_option
 @click.option("--res", "size", metavar="SIZE", callback=size, help="Network size.  [default: the training size]")
 @click.option(
@@ -72,12 +82,14 @@ def command(out: Path, save: bool, plot: bool, as_json: bool, strengths: str, **
     dpt-deploy attack                                    # offline: the model that ships with the package
     dpt-deploy attack --method pgd --eps 1/255,4/255 --steps 20 --precision fp32,int8-cpu
     dpt-deploy attack --target flip --save -o out/flip
+    dpt-deploy attack --backbone tiny-vit --precision fp32,int8-cpu --tokens 2:16x16,2:30%
     """
     from dpt_deploy.jobs.attack import strength
     from dpt_deploy.jobs.attack.request import AttackRequest
     from dpt_deploy.report.robustness import numbers
 
-    asked = AttackRequest(levels=strength.parse_strengths(strengths), **options)
+    fewer = clusterings(options.pop("tokens"), options.pop("reconstruction"))
+    asked = AttackRequest(levels=strength.parse_strengths(strengths), approximations=fewer, **options)
     from dpt_deploy.jobs.attack import attack
 
     if plot:

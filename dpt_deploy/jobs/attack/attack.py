@@ -75,6 +75,7 @@ def prepare_attack(request: AttackRequest) -> AttackSetup:
     for runtime in request.runtimes:
         find_runtime(runtime).load()
     study_models.check_precisions((request.model,), request.precisions)
+    study_models.check_approximations((request.model,), request.approximations)
     model, image = study_models.described(request.model)
     size = request.size or Size(image.height, image.width)
     study_models.check_sizes((request.model,), (size,))
@@ -169,7 +170,11 @@ def blind_control(scores: ConditionScores, seed: int, *, target: bool = False) -
 
 def _study(request: AttackRequest) -> StudyRequest:
     return StudyRequest(
-        models=(request.model,), weights=request.weights, runtimes=request.runtimes, precisions=request.precisions
+        models=(request.model,),
+        weights=request.weights,
+        runtimes=request.runtimes,
+        precisions=request.precisions,
+        approximations=request.approximations,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from dpt_deploy.core.precision import FP32
 from dpt_deploy.core.size import Size
+from dpt_deploy.jobs.study.models import Approximated
 
 Method = Literal["noise", "fgsm", "pgd", "mi-fgsm"]
 NOISE: Method = "noise"
@@ -18,6 +19,7 @@ class AttackRequest:
 
     ``levels`` are strengths in levels of 255. ``target`` is ``flip`` (depth: that of the mirrored image) or the number
     of a class (segmentation); None raises the error instead. Without ``size``, the model runs at its training size.
+    ``approximations`` are exported next to the exact network, which alone is attacked.
     """
 
     model: str = "tiny"
@@ -28,6 +30,7 @@ class AttackRequest:
     random_start: bool = False
     target: str | None = None
     precisions: tuple[str, ...] = (FP32,)
+    approximations: tuple[Approximated, ...] = ()
     runtimes: tuple[str, ...] = ("ort",)
     size: Size | None = None
     scenes: int = 16

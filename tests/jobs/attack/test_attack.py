@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 from support.faults.calling import complaint
-from support.tiny import exported, tiny_path
+from support.tiny import exported, quick_accuracy, tiny_path
+from support.traces import traces_kept
 
 from dpt_deploy.cli import call
 from dpt_deploy.datasets.base import Sample
@@ -130,6 +131,21 @@ def test_an_attack_that_is_no_better_than_noise_is_noticed():
     assert verdicts == [(True, False), (False, False)]
 
 
+@pytest.mark.needs("matplotlib")
+def test_files_with_fewer_tokens_are_scored_on_the_images_of_the_exact_network(tmp_path):
+    argv = ["attack", "--backbone", tiny_path("tiny-vit"), "--weights", "random", "--method", "fgsm", "--eps", "8/255"]
+    argv += ["--precision", "fp32", "--tokens", "1:4x4,1:30%", "--scenes", "2", "--no-plot", "-o", str(tmp_path)]
+    alone = setup_of(tiny_path("tiny-vit"), weights="random", methods=("fgsm",), steps=10)
+    with quick_accuracy(), traces_kept():
+        assert call(argv) in (0, 5)  # a random network may be as sensitive to noise
+        exact = attack.run_attack(alone, tmp_path / "alone")[0].to_dict()
+    found = json.loads((tmp_path / "attack.json").read_text())
+    pairs = {each["subject"]: each["original"] for each in found["extras"]}
+    assert pairs == dict.fromkeys(("tiny-vit tokens-hard-1-4x4", "tiny-vit tokens-merge-1-30"), "tiny-vit")
+    assert len({tuple(each["fgsm 8"]) for each in found["errors"].values()}) == 3
+    assert [each["checksum"] for each in found["conditions"]] == [each["checksum"] for each in exact["conditions"]]
+
+
 # --- segmentation -----------------------------------------------------------------------------------------------------
 
 
@@ -203,6 +219,8 @@ def test_rendered_scenes_have_their_exact_labels():
         (("--backbone", tiny_path("tiny-metric")), "measures inverse depth; tiny-metric returns metres"),
         (("--precision", "int4"), "int4"),
         (("--res", "100"), "not a multiple of 32"),
+        (("--tokens", "9:4x4"), "behind block 9"),
+        (("--tokens", "1:30%", "--reconstruction", "knn"), "--reconstruction is for clusters"),
     ],
 )
 @pytest.mark.needs("matplotlib")

@@ -81,6 +81,7 @@ def prepare_corruptions(request: CorruptionRequest) -> CorruptionSetup:
         find_runtime(runtime).load()
     trained = study_models.trained_size(study.models)
     study_models.check_precisions(study.models, study.precisions)
+    study_models.check_approximations(study.models, study.approximations)
     sizes = tuple(sorted(set(study.sizes or (trained,))))
     study_models.check_sizes(study.models, sizes)
     images = study_images.data_set(study.data, study.limit) if study.data else _scenes(study)
@@ -135,7 +136,7 @@ def exported_models(request: StudyRequest, sizes: Sequence[Size], out: Path) -> 
     with write_errors(out / MODELS):
         own_folder(out / MODELS)
     models = study_models.candidates(
-        request.models, request.weights, request.runtimes, request.precisions, out / MODELS
+        request.models, request.weights, request.runtimes, request.precisions, out / MODELS, request.approximations
     )
     for each in models:
         for size in sizes:

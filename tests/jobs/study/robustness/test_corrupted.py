@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from support.faults.calling import complaint, fine
-from support.tiny import exported, tiny_path
+from support.tiny import exported, quick_accuracy, tiny_path
+from support.traces import traces_kept
 
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.size import Size
@@ -141,6 +142,16 @@ def test_the_command_writes_numbers_figures_and_page(path, tmp_path, capsys):
     assert page.count("<img") == 2
     assert "<script" not in page
     assert "Random weights" in page
+
+
+def test_files_with_fewer_tokens_are_compared_with_the_exact_one(tmp_path):
+    fewer = {"weights": "random", "approximations": (("tokens-merge", (1.0, 30.0)),)}
+    asked = request(tiny_path("tiny-vit"), corruptions=("contrast",), severities=(5,), study=fewer)
+    with quick_accuracy(), traces_kept():
+        found = corrupted.run_corruptions(corrupted.prepare_corruptions(asked), tmp_path)[0].to_dict()
+    assert [(each["subject"], each["original"]) for each in found["extras"]] == [
+        ("tiny-vit tokens-merge-1-30", "tiny-vit")
+    ]
 
 
 # --- what is said -----------------------------------------------------------------------------------------------------
