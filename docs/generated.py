@@ -213,7 +213,7 @@ def _engine(found):
 def _check(found):
     if found.place == "shipped":
         return "in the package"
-    return f"{found.checked}, others state a hash" if found.second_hand else found.checked
+    return f"{found.checked}; a hash is stated by {found.stated_by}" if found.stated_by else found.checked
 
 
 TEXTS = {"commands": commands, "models": models, "errors": errors, "sidecar": sidecar, "python": python}

@@ -48,6 +48,9 @@ def command(names: tuple[str, ...], task: ModelTask | None, parameters: bool, as
     print_table("networks", [*columns, "parameters"] if parameters else columns, rows, align="left")
     for each in found if names else ():
         say(f"{each.name}, {each.task}: {each.engine or 'no build of an engine is recorded'}")
+        for file in each.weights:
+            if file.stated_by:
+                say(f"{file.file}: its SHA-256 is stated by {file.stated_by}; its authors state none")
     here = ", ".join(each["name"] for each in running if each["installed"])
     missing = ", ".join(each["name"] for each in running if not each["installed"])
     say(f"every network runs in these runtimes: {here or 'none is installed'}; not installed: {missing or 'none'}")

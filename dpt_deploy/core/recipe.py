@@ -150,13 +150,22 @@ def _zoo_folder() -> Any:
     return files("dpt_deploy") / "data" / "recipes"
 
 
+def _similar_names(name: str) -> list[str]:
+    """Names of the zoo that ``name`` may mean: those of which it has each word, longest first, then similar ones."""
+    words = set(name.split("-"))
+    within = [known for known in zoo_names() if len(parts := known.split("-")) > 1 and words.issuperset(parts)]
+    within.sort(key=lambda known: -len(known.split("-")))
+    close = get_close_matches(name, zoo_names(), n=3)
+    return list(dict.fromkeys((*within, *close)))[:3]
+
+
 def _read(name: str) -> tuple[Table, str]:
     if name.endswith(".toml"):
         raw = read_regular(Path(name), TOML, what="recipe", hint="give a zoo name or the path of a TOML file")
     elif name in zoo_names():
         raw = (_zoo_folder() / f"{name}.toml").read_bytes()
     else:
-        similar = get_close_matches(name, zoo_names(), n=3)
+        similar = _similar_names(name)
         meant = f"did you mean {' or '.join(similar)}? " if similar else ""
         raise UsageError(
             f"unknown backbone {name!r}",

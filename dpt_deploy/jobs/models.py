@@ -29,7 +29,10 @@ _DEFAULTS = {each.name: each.default for each in fields(ModelSpec)}
 
 @dataclass(frozen=True)
 class WeightsEntry:
-    """One checkpoint of a network. ``place`` is where it is now; ``default`` ones are taken without ``--weights``."""
+    """One checkpoint of a network. ``place`` is where it is now; ``default`` ones are taken without ``--weights``.
+
+    ``stated_by`` names those who state its hash, if its authors do not.
+    """
 
     file: str
     place: Place
@@ -38,7 +41,7 @@ class WeightsEntry:
     commercial: str
     training_data: str
     checked: str = ""
-    second_hand: bool = False
+    stated_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -223,7 +226,7 @@ def _published_entry(entry: published.PublishedWeights) -> WeightsEntry:
         entry.commercial,
         entry.training_data,
         entry.checked,
-        entry.second_hand,
+        entry.stated_by,
     )
 
 

@@ -87,7 +87,15 @@ def test_a_wrong_recipe_is_a_bad_file(tmp_path, text, message):
     assert caught.value.hint
 
 
-@pytest.mark.parametrize(("name", "similar"), [("hybird", "did you mean hybrid"), ("zzz", "")])
+@pytest.mark.parametrize(
+    ("name", "similar"),
+    [
+        ("hybird", "did you mean hybrid"),
+        ("zzz", ""),
+        ("da2-large-metric-outdoor", "did you mean da2-large-outdoor or"),
+        ("dinov2-dpt-small-depth-nyu", "did you mean dpt-dinov2-small-nyu"),
+    ],
+)
 def test_an_unknown_name_gets_the_similar_ones_and_the_list(name, similar):
     with pytest.raises(UsageError, match=f"unknown backbone '{name}'") as caught:
         load_recipe(name)

@@ -137,3 +137,10 @@ def test_other_layers_are_no_same_network():
     shallow = replace(recipe.model, taps=(7, 8, 9, 10))
     assert module.engine_of(replace(recipe, model=shallow)) is None
     assert module.engine_of(replace(recipe, model=replace(recipe.model, fusion_channels=128))) is None
+
+
+def test_the_source_of_a_hash_that_the_authors_do_not_state_is_named(capsys):
+    assert call(["models", "da2-large", "da2-small"]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.count("its SHA-256 is stated by") == 1
+    assert "depth_anything_v2_vitl.pth: its SHA-256 is stated by three mirrors, which agree" in said

@@ -24,9 +24,9 @@ SHIPPED_SUFFIX = ".safetensors"
 class PublishedWeights:
     """One entry of ``data/weights.toml``; ``address`` is empty, and ``size_bytes`` 0, where it is not known.
 
-    ``sha256`` has all 64 digits, the first 8, or none. It is ``second_hand`` where only others than the authors state
-    it: it recognises a file, but a download is not refused for it. ``commercial`` says whether the weights may be used
-    commercially, and ``training_data`` why. ``also`` has further tasks of the recipe that the file holds.
+    ``sha256`` has all 64 digits, the first 8, or none. ``stated_by`` names its source where only others than the authors
+    state it: it recognises a file, but a download is not refused for it. ``commercial`` says whether the weights may be
+    used commercially, and ``training_data`` why. ``also`` has further tasks of the recipe that the file holds.
     """
 
     file: str
@@ -40,13 +40,18 @@ class PublishedWeights:
     licence: str
     commercial: CommercialUse
     training_data: str
-    second_hand: bool = False
+    stated_by: str = ""
     also: tuple[ModelTask, ...] = ()
 
     @property
     def tasks(self) -> tuple[ModelTask, ...]:
         """The tasks whose network the file holds."""
         return (self.task, *self.also)
+
+    @property
+    def second_hand(self) -> bool:
+        """True if only others than the authors state the hash."""
+        return bool(self.stated_by)
 
     @property
     def required_sha256(self) -> str:

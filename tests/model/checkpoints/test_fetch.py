@@ -103,7 +103,7 @@ def stage():
 
 def test_a_hash_of_others_recognises_a_file_and_refuses_no_download(served, monkeypatch):
     digest = hashlib.sha256(PAYLOAD).hexdigest()
-    right, wrong = (replace(ENTRY, sha256=each, second_hand=True) for each in (digest, "0" * 64))
+    right, wrong = (replace(ENTRY, sha256=each, stated_by="mirrors") for each in (digest, "0" * 64))
     assert (right.checked, right.required_sha256) == ("length", "")
     for entry, agrees in ((right, True), (wrong, False)):
         with recording() as reporter:
