@@ -24,9 +24,10 @@ SHIPPED_SUFFIX = ".safetensors"
 class PublishedWeights:
     """One entry of ``data/weights.toml``; ``address`` is empty, and ``size_bytes`` 0, where it is not known.
 
-    ``sha256`` has all 64 digits, the first 8, or none. ``stated_by`` names its source where only others than the authors
-    state it: it recognises a file, but a download is not refused for it. ``commercial`` says whether the weights may be
-    used commercially, and ``training_data`` why. ``also`` has further tasks of the recipe that the file holds.
+    ``sha256`` has all 64 digits, the first 8, or none. ``stated_by`` names its source where only others than the
+    authors state it: it recognises a file, but a download is not refused for it. ``commercial`` says whether the
+    weights may be used commercially, and ``training_data`` why. ``also`` has further tasks of the recipe that the file
+    holds.
     """
 
     file: str
