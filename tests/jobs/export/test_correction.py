@@ -29,12 +29,20 @@ def test_a_ratio_wins_only_with_its_whole_interval():
 
 @pytest.fixture(scope="module")
 def calibrated(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("correction")
+    return calibrated_graph("tiny-vit", tmp_path_factory.mktemp("correction"))
+
+
+@pytest.fixture(scope="module")
+def calibrated_both(tmp_path_factory):
+    return calibrated_graph("tiny-vit-both", tmp_path_factory.mktemp("both"))
+
+
+def calibrated_graph(name, folder):
     images = structured_images(4, 64, 64)
     calibration = Calibration("4 images", 4, lambda: iter(images))
     request = ExportRequest(load_recipe("tiny"), precision="int8", res=(Size(64, 64),))
     setup = MeasurementSetup(request, calibration, has_truth=False, landmarks=Landmarks((), {}, "", ""), folder=folder)
-    graph, full = ir.load(exported("tiny-vit").path), folder / "full.onnx"
+    graph, full = ir.load(exported(name).path), folder / "full.onnx"
     save_graph(graph, full)
     return graph, full, calibrate(full, setup), setup
 
@@ -55,3 +63,29 @@ def test_a_correction_that_harms_is_left_out_and_one_that_undoes_harm_is_kept(ca
     bias = next(node for node in harmed.graph if node.name == last).inputs[2]
     bias.const_value = ir.Tensor((bias.const_value.numpy() - 9.0).astype(np.float32))
     assert with_chosen_correction(harmed, full, replace(table, shifts=wrong), setup).shifts == wrong
+
+
+HEADS = ("head.", "branches.scores.head.")
+
+
+def moved(graph, table, signs):
+    """``graph`` with 9 less in the bias of one node for each output, and the shifts that add 9 times each sign."""
+    table_of = table.shifts["int8-cpu"]
+    nodes = [next(name for name in table_of if name.startswith(head)) for head in HEADS]
+    harmed = graph.clone()
+    for node in harmed.graph:
+        if node.name in nodes:
+            bias = node.inputs[2]
+            bias.const_value = ir.Tensor((bias.const_value.numpy() - 9.0).astype(np.float32))
+    return harmed, {
+        precision: {node: np.full_like(shifts[node], 9.0 * sign) for node, sign in zip(nodes, signs, strict=True)}
+        for precision, shifts in table.shifts.items()
+    }
+
+
+@pytest.mark.parametrize(("signs", "kept"), [((1, 1), True), ((1, -1), False), ((-1, 1), False)])
+def test_of_two_outputs_a_correction_must_help_each(signs, kept, calibrated_both):
+    graph, full, table, setup = calibrated_both
+    harmed, shifts = moved(graph, table, signs)
+    found = with_chosen_correction(harmed, full, replace(table, shifts=shifts), setup).shifts
+    assert found == (shifts if kept else {})

@@ -1,9 +1,11 @@
 """DPT heads on DINOv2 as files: every precision, OpenVINO, engines and C++."""
 
+from itertools import product
+
 import pytest
 import skimage.data
 from support.native import cpp_difference
-from support.tiny import altered, copied, exported, quick_accuracy, tiny_spec
+from support.tiny import altered, copied, exported, tiny_spec, typed
 
 from dpt_deploy.core.profile import parse_ranges
 from dpt_deploy.core.size import Size
@@ -15,16 +17,10 @@ pytestmark = pytest.mark.needs("torch", "onnxruntime", "cv2")
 NAMES = ("tiny-dinov2", "tiny-dpt-dinov2")
 every_network = pytest.mark.parametrize("name", NAMES)
 PRECISIONS = ("fp16", "bf16", "fp8", "int8", "int8-cpu", "int8-openvino")
-TYPED = [*((NAMES[0], precision) for precision in PRECISIONS), (NAMES[1], "fp16"), (NAMES[1], "int8-cpu")]
 SIZES = [Size(42, 56), Size(70, 70), Size(98, 28)]
 
 
-def typed(name, precision):
-    with quick_accuracy():
-        return exported(name, precision=precision)
-
-
-@pytest.mark.parametrize(("name", "precision"), TYPED)
+@pytest.mark.parametrize(("name", "precision"), [*product(NAMES, PRECISIONS)])
 def test_typed_files_keep_their_tolerances_off_the_training_grid(name, precision, tmp_path):
     artifact = copied(typed(name, precision), tmp_path)
     assert artifact.sidecar.parity.verified
