@@ -100,13 +100,7 @@ def _vit(net: Network) -> Shapes:
         _resnet(shapes, net)
     _conv(shapes, f"{model}.patch_embed.proj", *((net.stage_channels[-1], width, 1) if net.hybrid else (3, width, 16)))
     for index in range(net.depth):
-        block = f"{model}.blocks.{index}"
-        _norm(shapes, f"{block}.norm1", width)
-        _linear(shapes, f"{block}.attn.qkv", width, 3 * width)
-        _linear(shapes, f"{block}.attn.proj", width, width)
-        _norm(shapes, f"{block}.norm2", width)
-        _linear(shapes, f"{block}.mlp.fc1", width, 4 * width)
-        _linear(shapes, f"{block}.mlp.fc2", 4 * width, width)
+        _transformer_block(shapes, f"{model}.blocks.{index}", width)
     _norm(shapes, f"{model}.norm", width)
     if net.imagenet_head:
         _linear(shapes, f"{model}.head", width, 1000)
@@ -171,6 +165,16 @@ def _batch_norm_head(shapes: Shapes, name: str, net: Network) -> None:
     _conv(shapes, f"{name}.0", net.fusion, net.fusion, 3, bias=False)
     _batch_norm(shapes, f"{name}.1", net.fusion)
     _conv(shapes, f"{name}.4", net.fusion, net.classes, 1)
+
+
+def _transformer_block(shapes: Shapes, block: str, width: int) -> None:
+    """A block of timm's ViT."""
+    _norm(shapes, f"{block}.norm1", width)
+    _linear(shapes, f"{block}.attn.qkv", width, 3 * width)
+    _linear(shapes, f"{block}.attn.proj", width, width)
+    _norm(shapes, f"{block}.norm2", width)
+    _linear(shapes, f"{block}.mlp.fc1", width, 4 * width)
+    _linear(shapes, f"{block}.mlp.fc2", 4 * width, width)
 
 
 def _linear(shapes: Shapes, name: str, inputs: int, outputs: int) -> None:

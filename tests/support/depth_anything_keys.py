@@ -5,7 +5,7 @@ As in :mod:`support.checkpoints`, nothing here is derived from the key maps unde
 
 from __future__ import annotations
 
-from support.checkpoints import Shapes, _conv, _linear, _norm
+from support.checkpoints import Shapes, _conv, _norm, _transformer_block
 
 GRID = 37
 SMALL = {"width": 384, "depth": 12, "channels": (48, 96, 192, 384), "fusion": 64}
@@ -32,12 +32,7 @@ def _encoder(stem, width, depth) -> Shapes:
     _conv(shapes, f"{stem}.patch_embed.proj", 3, width, 14)
     for index in range(depth):
         block = f"{stem}.blocks.{index}"
-        _norm(shapes, f"{block}.norm1", width)
-        _linear(shapes, f"{block}.attn.qkv", width, 3 * width)
-        _linear(shapes, f"{block}.attn.proj", width, width)
-        _norm(shapes, f"{block}.norm2", width)
-        _linear(shapes, f"{block}.mlp.fc1", width, 4 * width)
-        _linear(shapes, f"{block}.mlp.fc2", 4 * width, width)
+        _transformer_block(shapes, block, width)
         shapes |= {f"{block}.ls{number}.gamma": (width,) for number in (1, 2)}
     _norm(shapes, f"{stem}.norm", width)
     return shapes

@@ -1,8 +1,8 @@
 """Measure the largest magnitude of every tensor: a copy of the graph returns them, with samples of chosen tensors.
 
 The reduction runs inside the graph, so any number of images of any size costs the memory of one; a runner that keeps
-the order of the file also frees a tensor after its last reader. A sample is every
-eleventh number of a tensor: enough for a histogram at a tenth of the memory. Eleven divides no usual channel count.
+the order of the file also frees a tensor after its last reader. A sample is every eleventh number of a tensor: enough
+for a histogram at a tenth of the memory. Eleven divides no usual channel count.
 """
 
 from __future__ import annotations
