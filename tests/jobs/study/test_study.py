@@ -14,7 +14,7 @@ from support.faults.calling import complaint, fine
 from support.faults.handmade import listing
 from support.reporting import recording
 from support.study_runs import SIZES, arguments, outcome, setup_of
-from support.tiny import copied, exported, tampered, tiny_model, tiny_path, tiny_recipe
+from support.tiny import copied, exported, quick_accuracy, tampered, tiny_model, tiny_path, tiny_recipe
 
 from dpt_deploy.cli import call
 from dpt_deploy.core.errors import BadFileError, UsageError
@@ -220,6 +220,14 @@ def test_the_output_that_is_scored_is_named_where_there_are_several(tmp_path):
     with recording() as reporter:
         study_models.candidates([path], None, ["ort"], ["fp32"], tmp_path)
     assert "tiny-vit: predicted_depth is scored; logits is not" in reporter.lines
+
+
+def test_fewer_tokens_are_candidates_next_to_the_exact_network(calling, tmp_path, capsys):
+    fewer = ("--weights", "random", "--tokens", "1:4x4,1:30%")
+    with quick_accuracy():
+        fine(capsys, *calling(*fewer, models=[tiny_path("tiny-vit")], scenes=2))
+    found = {each["name"] for each in outcome(tmp_path)["subjects"]}
+    assert found == {"tiny-vit", "tiny-vit tokens-hard-1-4x4", "tiny-vit tokens-merge-1-30"}
 
 
 def test_other_scenes_are_other_scores(paths, tmp_path, monkeypatch):
