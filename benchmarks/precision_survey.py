@@ -1,4 +1,4 @@
-"""Export, compare, load and build every network in every precision; adds to results/precisions.json.
+"""Export, compare, load and build the paper's networks and tiny in every precision; adds to results/precisions.json.
 
 Usage: python benchmarks/precision_survey.py [NETWORK…]      (default: tiny base hybrid hybrid-segmentation large)
 

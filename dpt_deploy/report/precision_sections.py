@@ -1,4 +1,4 @@
-"""Markdown for precisions: their cost and speed, and the survey of every network in every precision."""
+"""Markdown for precisions: their cost and speed, and the survey of networks in every precision."""
 
 from __future__ import annotations
 
@@ -129,6 +129,23 @@ def _nncf(result: Result, folder: str) -> str:
     return "\n".join([where, markdown(facts), markdown(speeds), source(result, folder)])
 
 
+def _smoothing(result: Result, folder: str) -> str:
+    rows = tuple(
+        (
+            row["network"],
+            row["weights"],
+            row["size"],
+            str(row["images"]),
+            str(row["smoothed_norms"]),
+            _interval((row["ratio"]["value"], row["ratio"]["low"], row["ratio"]["high"]), 2),
+        )
+        for row in result.data["networks"]
+    )
+    heads = ("network", "weights", "size", "images", "smoothed norms", "squared error, smoothed over plain")
+    where = f"{machine(result.data['environment'])}.\n"
+    return "\n".join([where, markdown(TextTable(heads, rows)), source(result, folder)])
+
+
 def _compared(network: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[str, ...]:
     """One file in one runtime; the paired ratio of the mean errors stands in our row."""
     about = (network["network"], network["weights"], network["size"], row["runtime"], row["maker"])
@@ -188,7 +205,7 @@ PRECISION_KINDS: dict[str, Section] = {
         lazy_drawing("dpt_deploy.report.figures.pareto_figure:draw_pareto"),
     ),
     "precisions": Section(
-        "Precisions: every network",
+        "Precisions: the networks of the paper, and tiny",
         "`python benchmarks/precision_survey.py`: each file was exported and checked, compared with\n"
         "PyTorch at the size (largest and mean difference over the range of the output; 16 bits, `int8` and `fp8` run\n"
         "in the runtime `emu`), loaded by ONNX Runtime at full optimisation, and built by TensorRT-RTX without a GPU.\n"
@@ -204,6 +221,12 @@ PRECISION_KINDS: dict[str, Section] = {
         "ratio of the mean errors over the same images, with its 95 % interval. Random weights have learned nothing,\n"
         "so they have no AbsRel. Speeds are interleaved.",
         _nncf,
+    ),
+    "smoothing": Section(
+        "Precisions: does smoothing lower the error of 8 bits?",
+        "`python benchmarks/smoothing.py`: `int8-cpu` with and without `--smooth`. Squared errors are those to FP32,\n"
+        "on rendered scenes that calibrated nothing; the ratio is paired, with its 95 % interval. Below 1 is a gain.",
+        _smoothing,
     ),
     "calibration-memory": Section(
         "Memory of a calibration",

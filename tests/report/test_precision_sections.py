@@ -110,6 +110,22 @@ NNCF = {
 }
 
 
+SMOOTHING = {
+    "kind": "smoothing",
+    "environment": MACHINE,
+    "networks": [
+        {
+            "network": "small",
+            "weights": "trained",
+            "size": "64",
+            "images": 24,
+            "smoothed_norms": 12,
+            "ratio": {"value": 0.976, "low": 0.919, "high": 1.052},
+        }
+    ],
+}
+
+
 def page(data):
     return render([Result("result.json", data)]).text
 
@@ -150,8 +166,13 @@ def test_files_are_compared_with_those_of_nncf_and_a_failure_is_a_row():
     assert "| small | 64x64 | openvino-bf16 | no BF16 | - |" in shown
 
 
+def test_smoothing_has_a_ratio_with_its_interval():
+    assert "| small | trained | 64 | 24 | 12 | 0.98 (0.92 to 1.05) |" in page(SMOOTHING)
+
+
 @pytest.mark.parametrize(
-    ("data", "key"), [(SWEEP, "points"), (PRECISIONS, "rows"), (NNCF, "networks"), (MEMORY, "peak_bytes")]
+    ("data", "key"),
+    [(SMOOTHING, "networks"), (SWEEP, "points"), (PRECISIONS, "rows"), (NNCF, "networks"), (MEMORY, "peak_bytes")],
 )
 def test_a_record_that_lacks_something_is_named(data, key):
     with pytest.raises(BadFileError, match=r"result\.json lacks"):
