@@ -92,7 +92,7 @@ lock: setup ## write pylock.toml again after a change of requirements (needs the
 online-kit: setup ## check every published checkpoint from end to end, into one results file (needs the network)
 	@$(RUN) tools/online_kit/check_published.py
 
-gpu-kit: setup ## pack everything an offline GPU machine needs into build/gpu-kit/ (slow; experimental: not yet run on a GPU)
+gpu-kit: setup ## pack everything an offline GPU machine needs into build/gpu-kit/ (slow)
 	@$(RUN) tools/gpu_kit/pack.py
 
 clean: ## remove everything made here, including the environment

@@ -2,7 +2,7 @@
 // buffers and, if capture succeeds, a CUDA graph of the network. Those of the most recently used shapes are kept. They share
 // one scratch memory, because only one of them runs at a time.
 //
-// Experimental: not yet run on a GPU. tests/test_tensorrt.cpp tests it with a fake CUDA and a fake TensorRT, and it compiles
+// Experimental: run on one GPU so far. tests/test_tensorrt.cpp tests it with a fake CUDA and a fake TensorRT, and it compiles
 // against the real headers.
 #include <NvInfer.h>
 #include <cuda_runtime_api.h>

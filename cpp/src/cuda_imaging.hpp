@@ -21,7 +21,7 @@ class DeviceNetwork {
   ~DeviceNetwork() = default;
 };
 
-// Experimental: not yet run on a GPU. With a fake CUDA its results equal the CPU's bit for bit (tests/test_tensorrt.cpp).
+// Experimental: run on one GPU so far. With a fake CUDA its results equal the CPU's bit for bit (tests/test_tensorrt.cpp).
 std::unique_ptr<DeviceImaging> make_cuda_imaging(DeviceNetwork& network, const Sidecar& sidecar);
 
 }  // namespace dpt::core

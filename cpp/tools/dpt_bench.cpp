@@ -18,7 +18,7 @@ constexpr const char* kUsage =
     "  --res      network sizes, 384 or 384x672 (default: as the artefact says for the image)\n"
     "  --image    size of the image (default 1080x1920)\n"
     "  --seconds  for each size (default 5)\n"
-    "  MODEL.plan is experimental: not yet run on a GPU\n";
+    "  MODEL.plan is experimental: run on one GPU so far\n";
 
 using Clock = std::chrono::steady_clock;
 

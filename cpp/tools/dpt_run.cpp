@@ -16,7 +16,7 @@ constexpr const char* kUsage =
     "  images are JPEG and PNG, where the library was built with libjpeg and libpng, and binary PPM and PGM\n"
     "  depth goes to .pfm or a 16-bit .png, labels to a palette .png\n"
     "  --focal turns canonical depth into metres: focal length of the camera, in pixels of the image\n"
-    "  MODEL.plan is experimental: not yet run on a GPU\n";
+    "  MODEL.plan is experimental: run on one GPU so far\n";
 
 // True if both names lead to one file: writing one would overwrite the other.
 bool same_file(const std::string& one, const std::string& other) {

@@ -40,7 +40,7 @@ def _names(*, gpu: bool) -> str:
 @click.option(
     "--device",
     type=click.Choice(["cpu", "cuda"]),
-    help="PyTorch's device (cuda is experimental: not yet run on a GPU).  [default: cpu; cuda for an engine]",
+    help="PyTorch's device (cuda is experimental).  [default: cpu; cuda for an engine]",
 )
 @click.option(
     "--seconds",
@@ -75,7 +75,7 @@ def command(artifact: Path | None, out: Path | None, plot: Path | None, as_json:
     """Time an exported model and compare it with PyTorch.
 
     Candidates are interleaved in one run, so their ratios hold on a busy machine. Everything that needs a GPU is
-    experimental: not yet run on a GPU.
+    experimental.
 
     \b
     dpt-deploy bench --res 384,512,768                      # offline: hybrid with random weights

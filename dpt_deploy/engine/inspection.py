@@ -1,9 +1,9 @@
 """Audit a built engine on its GPU: the layers that its inspector lists, and the time of each.
 
-Experimental: not yet run on a GPU. Counts alone mislead, because most layers may be small. If the library reports the
+Experimental: run on one GPU so far. Counts alone mislead, because most layers may be small. If the library reports the
 time of a layer, it is therefore assigned to the precision that the layer computes in. Layers that compute nothing but
 take time (casts, reformats, quantisation) are listed separately. The patterns below match TensorRT's published
-listings; they were never tried on an engine of this project.
+listings. They explained every layer of a Depth Anything engine of TensorRT-RTX 1.6.
 """
 
 from __future__ import annotations

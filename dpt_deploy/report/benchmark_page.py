@@ -19,9 +19,10 @@ from dpt_deploy.report.cost_sections import COST_KINDS
 from dpt_deploy.report.fleet_sections import FLEET_KINDS
 from dpt_deploy.report.flicker_sections import FLICKER_KINDS
 from dpt_deploy.report.full_size_sections import FULL_SIZE_KINDS
-from dpt_deploy.report.native_sections import NATIVE_KINDS
 from dpt_deploy.report.precision_sections import PRECISION_KINDS
 from dpt_deploy.report.robustness.sections import ROBUSTNESS_KINDS
+from dpt_deploy.report.runtimes.gpu_sections import GPU_KINDS
+from dpt_deploy.report.runtimes.native_sections import NATIVE_KINDS
 from dpt_deploy.report.sections import BENCH_KINDS, Result
 from dpt_deploy.report.study_sections import STUDY_KINDS
 from dpt_deploy.report.training_sections import TRAINING_KINDS
@@ -37,6 +38,7 @@ KINDS = {
     **FLEET_KINDS,
     **CLIENT_KINDS,
     **NATIVE_KINDS,
+    **GPU_KINDS,
     **PRECISION_KINDS,
     **FULL_SIZE_KINDS,
     **STUDY_KINDS,

@@ -82,6 +82,8 @@ class OrtRunner:
         options = self._options()
         wanted = ["CUDAExecutionProvider", "CPUExecutionProvider"]
         providers = [name for name in wanted if name in ort.get_available_providers()]
+        if wanted[0] in providers:
+            ort.preload_dlls()  # CUDA and cuDNN of the nvidia-… packages, which no search path names
         try:
             self._session = ort.InferenceSession(str(self._path), options, providers=providers)
         except Exception as exc:  # the runtime's exception classes are private

@@ -59,7 +59,11 @@ class FakeCuda:
     cudaStreamNonBlocking = 1
     cudaEventDisableTiming = 2
     cudaError_t = SimpleNamespace(
-        cudaSuccess=0, cudaErrorMemoryAllocation=2, cudaErrorInsufficientDriver=35, cudaErrorNoDevice=100
+        cudaSuccess=0,
+        cudaErrorInvalidValue=1,
+        cudaErrorMemoryAllocation=2,
+        cudaErrorInsufficientDriver=35,
+        cudaErrorNoDevice=100,
     )
     cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2, cudaMemcpyDeviceToDevice=3)
     cudaStreamCaptureMode = SimpleNamespace(cudaStreamCaptureModeThreadLocal=1)
@@ -80,7 +84,9 @@ class FakeCuda:
         return self.next_handle
 
     def cudaGetErrorString(self, status):
-        return 0, {2: b"out of memory", 35: b"insufficient driver"}.get(status, b"an illegal memory access")
+        return 0, {1: b"invalid argument", 2: b"out of memory", 35: b"insufficient driver"}.get(
+            status, b"an illegal memory access"
+        )
 
     # devices
 
@@ -181,6 +187,8 @@ class FakeCuda:
             work()
 
     def cudaMemcpyAsync(self, target, source, size, _kind, stream):
+        if any(size > len(self.held[end]) for end in (target, source) if end in self.held):
+            return (self.cudaError_t.cudaErrorInvalidValue,)
         self.queue(stream, lambda: ctypes.memmove(target, source, size))
         return (0,)
 
@@ -265,6 +273,7 @@ class Context:
 class Engine:
     device_memory_size_v2 = 64
     starts, capturable, contexts_left = True, True, 1 << 30
+    first_profile_only = False  # as TensorRT-RTX 1.6: outputs have the shape of the first profile, if it is one shape
 
     def __init__(self, cuda, profiles, costs, layers, reported, outputs):
         self.cuda, self.profiles, self.contexts, self.alive = cuda, profiles, [], weakref.WeakSet()
@@ -282,6 +291,9 @@ class Engine:
         return ("pixel_values", *self.outputs)[index]
 
     def get_tensor_shape(self, name):
+        if self.first_profile_only and name != "pixel_values":
+            batch, *size = self.profiles[0].best
+            return (batch, *ENDS[name], *size)
         return (-1, *ENDS[name], -1, -1)
 
     def get_tensor_dtype(self, _name):

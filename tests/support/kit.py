@@ -72,7 +72,8 @@ def repository(folder: Path) -> Path:
     for name, text in {
         "dpt_deploy/__init__.py": "",
         "dpt_deploy/__main__.py": PRODUCT,
-        "tests/gpu/test_gpu.py": GPU_TEST,
+        "tests/gpu/test_engine.py": GPU_TEST,
+        "tests/gpu/test_networks.py": GPU_TEST,
         "tests/support/x.py": "",
         "tests/golden/x.txt": "",
         "tests/conftest.py": "",

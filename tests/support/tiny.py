@@ -70,7 +70,7 @@ def exported(
             tiny_recipe(name),
             weights="random",
             precision=precision,
-            res=() if precision == "fp32" else (_range_size(tiny_spec(name)),),
+            res=() if precision == "fp32" else (range_size(tiny_spec(name)),),
             opset=opset,
             static=static,
             input_kind=input_kind,
@@ -102,7 +102,7 @@ def quick_accuracy(speedup: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> Ite
         yield
 
 
-def _range_size(spec: ModelSpec) -> Size:
+def range_size(spec: ModelSpec) -> Size:
     """The size at which ranges of activations are measured."""
     legal = Size(64, 96) if 32 % spec.stride == 0 else Size(4 * spec.stride, 7 * spec.stride)
     return spec.only_size or legal

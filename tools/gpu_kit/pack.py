@@ -40,6 +40,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RTX_VERSIONS = ("1.7.1.116", "1.6.1.120", "1.4.0.76")  # in the order in which a machine tries them
 RTX = "tensorrt-rtx-"
 SOURCE = "source"
+NATIVE = "native"
 WHEELS = "wheels"
 FRONTS = "rtx-fronts"
 DRAFT = "manifest.draft.json"
@@ -76,7 +77,7 @@ class PackOptions:
     """Contents of the kit. ``wheels`` is a folder to take distributions from instead of pip's index.
 
     ``have`` names the distributions that the machine has already; ``extra`` names more wheels, by file or by
-    requirement.
+    requirement. ``native`` is a folder with the C++ library, built for TensorRT-RTX, and its ``dpt_bench``.
     """
 
     out: Path
@@ -87,6 +88,7 @@ class PackOptions:
     have: frozenset[str] = frozenset()
     extra: tuple[str, ...] = ()
     wheels: Path | None = None
+    native: Path | None = None
     requirements: Path = field(default=ROOT / KIT / "wheels.txt")
     root: Path = ROOT
     preset: int | None = None
@@ -128,6 +130,9 @@ def _wanted(options: PackOptions, scratch: Path, say: Talk) -> Iterator[tuple[st
     """Yield the name of each group, and a folder with the folders of its archive."""
     _source(options.root, scratch / SOURCE / SOURCE)
     yield SOURCE, scratch / SOURCE
+    if options.native:
+        _native(options.native, scratch / NATIVE / NATIVE)
+        yield NATIVE, scratch / NATIVE
     say(f"fetching wheels for Python {options.python}")
     lines = [line.partition("#")[0].strip() for line in options.requirements.read_text().splitlines()]
     needed = [line for line in lines if line and _normal(line.partition("==")[0]) not in options.have]
@@ -186,6 +191,15 @@ def _source(root: Path, folder: Path) -> None:
     info = folder / f"{about['name'].replace('-', '_')}-{about['version']}.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {about['name']}\nVersion: {about['version']}\n")
+
+
+def _native(built: Path, folder: Path) -> None:
+    """Copy the C++ library by the names that loaders use, and its benchmark."""
+    folder.mkdir(parents=True)
+    for source, target in (("libdpt.so", "libdpt.so"), ("libdpt.so", "libdpt.so.0"), ("dpt_bench", "dpt_bench")):
+        if not (built / source).is_file():
+            raise KitError(f"{built} has no {source}: build cpp/ there first, with TENSORRT_ROOT set")
+        shutil.copy(built / source, folder / target)
 
 
 def _digest(folder: Path) -> str:
@@ -285,6 +299,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--cuda", choices=["12", "13"], default="13", help="major version of CUDA its driver supports")
     parser.add_argument("--rtx", default=",".join(RTX_VERSIONS), help="versions of TensorRT-RTX, in the order to try")
     parser.add_argument("--with-ort-gpu", action="store_true", help="ONNX Runtime with its CUDA provider (large)")
+    parser.add_argument("--native", type=Path, help="folder of a C++ build with the TensorRT-RTX back end")
     parser.add_argument("--have", type=Path, help="what the machine has already: its `pip list`, in a file")
     parser.add_argument("--extra", action="append", default=[], help="one more wheel: a file, or NAME==VERSION")
     parser.add_argument("-o", "--out", type=Path, default=ROOT / "build/gpu-kit", help="default build/gpu-kit")
@@ -293,7 +308,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         have = names_in(given.have.read_text()) if given.have else frozenset()
         options = PackOptions(
-            given.out, given.python, given.cuda, versions, given.with_ort_gpu, have, tuple(given.extra)
+            given.out,
+            given.python,
+            given.cuda,
+            versions,
+            given.with_ort_gpu,
+            have,
+            tuple(given.extra),
+            native=given.native,
         )
         manifest = pack(options)
     except (KitError, OSError) as exc:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from work import Place
 
+SUMMARY = "summary.json"  # goes into benchmarks/results/ as gpu-….json; dpt_deploy/report/ shows it
 LIMIT_BYTES = 15_000_000
 LOG_BYTES = 150_000  # kept of one step's log: its end
 NOT_MEASURED = "TensorRT not measured"
 # Targets of the project: H200, FP16, batch 1, 384 x 384, host clock around a run on the device.
 WANTED_MS = {"large": 1.6, "hybrid": 1.2}
 SUBSTITUTES = ("torch-compile-device", "ort")
+_FOLDERS = ("", "compiled", "frames")  # of the results, with the timings
 ENQUEUE, WANTED_OVERHEAD = "trt-enqueue-device", 0.02
 SIZE, LARGE_BATCH, WANTED_SHARE = "384", 16, 0.6
 FRAMES, WANTED_FRAMES = "trt-frames", 0.05
@@ -24,6 +28,7 @@ def write_report(place: Place, names: Sequence[str]) -> str:
     """Write ``REPORT.md``, keep the folder below its limit, and return a line with the path."""
     page = "\n".join(_page(place, names)) + "\n"
     (place.results / "REPORT.md").write_text(page)
+    place.write(SUMMARY, summary(place))
     for log in (place.results / "steps").glob("*.log"):
         data = log.read_bytes()
         if len(data) > LOG_BYTES:
@@ -34,11 +39,60 @@ def write_report(place: Place, names: Sequence[str]) -> str:
     return f"report: {place.results / 'REPORT.md'} ({size / 1e6:.2f} MB of results)"
 
 
+def summary(place: Place) -> dict[str, Any]:
+    """Return what was measured on a GPU, as one result of the kind ``gpu``."""
+    machine, probe = place.read("machine.json"), place.read("probe.json")
+    keys = ("library", "version", "reached", "messages", "error", "largest_error")
+    return {
+        "kind": "gpu",
+        "recorded": datetime.now(UTC).isoformat(timespec="seconds"),
+        "environment": machine.get("environment", {}),
+        "torch": place.read("torch.json"),
+        "library": probe.get("library", ""),
+        "version": probe.get("version", ""),
+        "tried": [{key: entry[key] for key in keys if key in entry} for entry in probe.get("tried", [])],
+        "verified": [
+            _verified(place, path.name)
+            for path in sorted(place.results.glob("verify-*.json"))
+            if place.read(path.name).get("cases")
+        ],
+        "timed": [
+            {key: result[key] for key in ("model", "weights", "rows")}
+            for folder in _FOLDERS
+            for result in (json.loads(path.read_text()) for path in _latencies(place, folder))
+        ],
+        "native": [
+            {"model": path.stem.removeprefix("native-"), **json.loads(path.read_text())}
+            for path in sorted(place.results.glob("native-*.json"))
+        ],
+    }
+
+
+def _verified(place: Place, name: str) -> dict[str, Any]:
+    """Worst errors of one verification, and the time of the engine's layers if it was asked for them."""
+    found = place.read(name)
+    model = name.removeprefix("verify-").removesuffix(".json")
+    audit = place.read(f"audit-{model}.json").get("sidecar", {}).get("engine", {}).get("audit", {})
+    return {
+        "model": model.removeprefix("native-").removeprefix("onnx-"),
+        "runtime": found["runtime"],
+        "weights": found["weights"],
+        "passed": all(case["passed"] for case in found["cases"]),
+        "shapes": [f"{case['size']} batch {case['batch']}" for case in found["cases"]],
+        "max": max(case["max"] for case in found["cases"]),
+        "mean": max(case["mean"] for case in found["cases"]),
+        "tolerance": found["tolerance"],
+        "layer_times": audit.get("times"),
+    }
+
+
+def _latencies(place: Place, folder: str) -> list[Path]:
+    return sorted((place.results / folder).glob("latency-*.json"))
+
+
 def _page(place: Place, names: Sequence[str]) -> Iterator[str]:
     probe = place.read("probe.json")
-    folders = (place.results, place.results / "compiled", place.results / "frames")
-    paths = [path for folder in folders for path in sorted(folder.glob("latency-*.json"))]
-    results = [json.loads(path.read_text()) for path in paths]
+    results = [json.loads(path.read_text()) for folder in _FOLDERS for path in _latencies(place, folder)]
     timed = {row["contender"] for result in results for row in result["rows"]}
     measured = any(name.startswith("trt") for name in timed)
     yield f"# GPU kit on {probe.get('gpu') or 'a machine without a GPU'}"

@@ -17,10 +17,11 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from archives import MANIFEST, KitError, complaints, find, read_manifest, unpack_group
-from models import bench, build, compiled, export, frames, profiles, verify, verify_onnx
+from models import Case, bench, build, compiled, export, frames, native, profiles, verify, verify_onnx
 from report import write_report
 from work import NotPossibleError, Place, StepError, gpu
 
@@ -28,7 +29,12 @@ NOT_RUN = 77
 PROBE_SECONDS = 100
 # Models to export, build, verify and time; a quick run takes the first alone. The most important come first: when time
 # runs out, the last ones are left.
-CASES = (("tiny", "fp16"), ("hybrid", "fp16"), ("large", "fp16"), ("base", "fp16"), ("base", "int8"), ("base", "fp8"))
+CASES = (
+    Case("tiny", "fp16"),
+    Case("da2-base", "fp16", sizes="518,518x686", timed="518", batch=8),
+    *(Case(model, "fp16") for model in ("hybrid", "large", "base")),
+    *(Case("base", precision) for precision in ("int8", "fp8")),
+)
 RTX, FRONTS = "tensorrt-rtx-", "rtx-fronts"  # groups: libraries of one version; their small Python modules
 
 
@@ -90,7 +96,8 @@ def machine(place: Place) -> None:
     place.deploy("doctor", "--json", result="machine.json")
     if gpu():
         subprocess.run(["nvidia-smi", "-q", "-d", "CLOCK,POWER,TEMPERATURE,PERFORMANCE,MEMORY,ECC"], check=False)
-    place.call("-c", "import torch; print(torch.__version__, torch.version.cuda, torch.cuda.is_available())")
+    ask = "import json, torch; print(json.dumps({'version': torch.__version__, 'cuda': torch.version.cuda}))"
+    place.call("-c", ask, result="torch.json")
 
 
 def probe(place: Place) -> None:
@@ -149,35 +156,42 @@ def _probe(place: Place, library: str, folder: Path | None) -> dict[str, object]
 
 
 def tests(place: Place) -> None:
-    """Run the tests that need a GPU; without one they are collected and skipped."""
+    """Run the tests of one engine: its runner, its weights, its memory, its gate."""
+    _tests(place, "test_engine.py")
+
+
+def networks(place: Place) -> None:
+    """Build and verify an engine of every kind of network; several at a time where pytest-xdist is installed."""
+    _tests(place, "test_networks.py", *(("-n", "6") if _installed("pytest-xdist") else ()))
+
+
+def _tests(place: Place, file: str, *more: str) -> None:
+    """Run one file of tests; those that cannot run are skipped, which is not "done" if all are."""
     required = ["--require", "gpu"] if gpu() else []
     source = place.work / "source/source"
-    output = place.call(
-        "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", source, source / "tests/gpu", *required
-    )
-    if not gpu():
-        raise NotPossibleError(f"no NVIDIA GPU: {output.strip().splitlines()[-1].strip('= ')}")
-
-
-MORE = (frames, compiled, profiles)  # of FP16 engines
+    options = ["-v", "-p", "no:cacheprovider", "--rootdir", source, *required, *more]
+    options += ["-p", "no:benchmark"]  # with several workers it prints a warning, which our settings make an error
+    summary = place.call("-m", "pytest", source / "tests/gpu" / file, *options).strip().splitlines()[-1].strip("= ")
+    if " passed" not in summary:
+        raise NotPossibleError(f"{'no library runs here' if gpu() else 'no NVIDIA GPU'}: {summary}")
 
 
 def steps(place: Place) -> list[Step]:
     """List all steps in their order."""
     found = [Step("unpack", unpack, 240), Step("machine", machine, 60), Step("probe", probe)]
     cases = CASES[:1] if place.quick else CASES
-    for model, precision in cases:
-        found += [_of_model(verb, model, precision) for verb in (export, build, verify, bench)]
-        if model == "tiny":
-            found.append(Step(f"verify-onnx-{model}", lambda place: verify_onnx(place, "tiny", "fp16")))
-            found.append(Step("tests", tests))
-    for verb in MORE:  # after the basic figures of every model
-        found += [_of_model(verb, model, precision) for model, precision in cases if precision == "fp16"]
-    return found
+    for case in cases:
+        found += [_of_model(verb, case) for verb in (export, build, verify, native, bench)]
+        if case.model == "tiny":
+            found.append(Step(f"verify-onnx-{case.model}", partial(verify_onnx, case=case)))
+            found += [Step("tests", tests), Step("networks", networks)]
+    more = [case for case in cases if case.precision == "fp16"]  # after the basic figures of every model
+    found += [_of_model(frames, case) for case in more if case.timed == "384"]
+    return found + [_of_model(verb, case) for verb in (compiled, profiles) for case in more]
 
 
-def _of_model(verb: Callable[[Place, str, str], None], model: str, precision: str) -> Step:
-    return Step(f"{verb.__name__}-{model}-{precision}", lambda place: verb(place, model, precision))
+def _of_model(verb: Callable[[Place, Case], None], case: Case) -> Step:
+    return Step(f"{verb.__name__}-{case.name}", lambda place: verb(place, case))
 
 
 def run(place: Place, name: str) -> int:

@@ -8,7 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,11 @@ class Place:
         """Folder of the distributions that the machine lacks, as pip would have installed them."""
         return self.work / "site"
 
+    @property
+    def native(self) -> Path:
+        """Folder of the C++ library and its programs, where the kit has them."""
+        return self.work / "native/native"
+
     def read(self, name: str) -> dict[str, Any]:
         """Read a JSON document of the results; empty if there is none."""
         path = self.results / name
@@ -63,29 +68,58 @@ class Place:
         folders = [*first, *([Path(chosen)] if chosen and not first else []), self.site, self.work / "source/source"]
         ort = self.work / "onnxruntime-gpu"
         folders = [*(sorted(ort.iterdir()) if ort.is_dir() else []), *folders]
-        return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))}
+        found = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))}
+        if chosen and self.native.is_dir():
+            libraries = [self.native, *Path(chosen).glob("tensorrt_rtx_libs"), *_cuda_folders()]
+            found["LD_LIBRARY_PATH"] = os.pathsep.join([*map(str, libraries), os.environ.get("LD_LIBRARY_PATH", "")])
+            found["DPT_DEPLOY_LIBRARY"] = str(self.native / "libdpt.so")
+        return found
 
-    def call(self, *arguments: object, result: str = "", first: tuple[Path, ...] = ()) -> str:
+    def call(self, *arguments: object, result: str = "") -> str:
         """Run this Python with ``arguments`` and return its standard output, kept under ``result`` in the results.
 
         Raises:
             StepError: its exit code is not 0.
         """
-        command = [sys.executable, *map(str, arguments)]
-        print("$", shlex.join(["python3", *command[1:]]), flush=True)
-        done = subprocess.run(
-            command, env=self.environment(*first), cwd=self.work, stdout=subprocess.PIPE, text=True, check=False
-        )
-        print(done.stdout, flush=True)
-        if result and done.stdout.lstrip().startswith("{"):
-            self.write(result, json.loads(done.stdout))
-        if done.returncode:
-            raise StepError(f"exit code {done.returncode} from {shlex.join(command[1:6])} ...: see the log")
-        return done.stdout
+        return self.run([sys.executable, *arguments], result=result)
+
+    def run(self, command: Sequence[object], *, result: str = "") -> str:
+        """Run a program and return its standard output; :meth:`call` describes ``result``.
+
+        A list in JSON is kept as ``rows`` of a document.
+
+        Raises:
+            StepError: its exit code is not 0.
+        """
+        words = list(map(str, command))
+        print("$", shlex.join(["python3" if words[0] == sys.executable else words[0], *words[1:]]), flush=True)
+        with subprocess.Popen(
+            words, env=self.environment(), cwd=self.work, stdout=subprocess.PIPE, text=True
+        ) as started:
+            output = "".join(_printed(started.stdout or ()))
+        if result and output.lstrip().startswith(("{", "[")):
+            found = json.loads(output)
+            self.write(result, found if isinstance(found, dict) else {"rows": found})
+        if started.returncode:
+            raise StepError(f"exit code {started.returncode} from {shlex.join(words[1:6])} ...: see the log")
+        return output
 
     def deploy(self, *arguments: object, result: str = "") -> str:
         """Run one command of the product."""
         return self.call("-m", "dpt_deploy", *arguments, result=result)
+
+
+def _cuda_folders() -> list[Path]:
+    """Folders that may hold CUDA's runtime: of the toolkit, and of the packages that torch brings."""
+    packages = [Path(entry) / "nvidia" for entry in sys.path]
+    return [Path("/usr/local/cuda/lib64"), *(path for each in packages for path in sorted(each.glob("*/lib")))]
+
+
+def _printed(lines: Iterable[str]) -> Iterator[str]:
+    """Print each line when it comes: the log of a step that is ended at its limit shows how far it came."""
+    for line in lines:
+        print(line, end="", flush=True)
+        yield line
 
 
 def gpu() -> str:

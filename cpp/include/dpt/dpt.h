@@ -82,7 +82,7 @@ typedef uint64_t dpt_model;
 
 typedef struct dpt_options {
   size_t struct_size;
-  const char *backend;    /* "onnxruntime", "openvino", or "tensorrt" (experimental: not yet run on a GPU); NULL: by the file */
+  const char *backend;    /* "onnxruntime", "openvino", or "tensorrt" (experimental: run on one GPU so far); NULL: by the file */
   int32_t threads;        /* CPU threads per operator; 0: the back end's choice */
   int32_t height, width;  /* fixed network size; 0, 0: the artefact's own rule */
   int32_t skip_hashes;    /* 1: check only the sizes of the files, not their hashes */

@@ -1,4 +1,4 @@
-"""Timed calls of PyTorch, on the CPU and on a GPU (experimental: not yet run on a GPU). Needs PyTorch."""
+"""Timed calls of PyTorch, on the CPU and on a GPU (experimental: run on one GPU so far). Needs PyTorch."""
 
 from __future__ import annotations
 

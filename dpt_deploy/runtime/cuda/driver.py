@@ -1,7 +1,7 @@
 """The parts of CUDA that a runner needs, over cuda-python: memory, copies, streams, events and captured graphs.
 
-Every call is checked, and an error becomes one of this project's. Each object frees what it allocated. Experimental:
-not yet run on a GPU, only with a fake of CUDA.
+Every call is checked, and an error becomes one of this project's. Each object frees what it allocated.
+Experimental: run on one GPU so far (``docs/explanation/engines.md``).
 """
 
 from __future__ import annotations

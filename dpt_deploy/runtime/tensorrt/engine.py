@@ -3,7 +3,7 @@
 There is one context per shape, because a captured CUDA graph belongs to the shapes that its context had. All contexts
 share one scratch memory, since they run one after another on one stream. Copies have a stream in each direction. A
 shape runs without a graph the first time, is captured the second time, and is replayed from then on. Contexts are kept
-for the most recently used shapes. Experimental: not yet run on a GPU.
+for the most recently used shapes. Experimental: run on one GPU so far (``docs/explanation/engines.md``).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from dpt_deploy.core.errors import DptError, IncompatibleError, ResourceError, U
 from dpt_deploy.core.profile import Profile, choose_profile, largest_bytes
 from dpt_deploy.core.size import Size
 from dpt_deploy.runtime.cuda.arrays import DeviceArray, DeviceView
-from dpt_deploy.runtime.cuda.driver import Capture, DeviceMemory, Stream, current_device
+from dpt_deploy.runtime.cuda.driver import Capture, DeviceMemory, Graph, Stream, current_device
 from dpt_deploy.runtime.tensorrt.frames import Streams
 from dpt_deploy.runtime.tensorrt.lane import KEPT_GRAPHS, Lane, Shapes
 from dpt_deploy.runtime.tensorrt.plan import deserialize, ends_of
@@ -127,6 +128,7 @@ class OpenEngine:
         Returns the shapes of the arrays that :meth:`finish` will return.
         """
         lane = self._lane(batch, size, value.shape)
+        slot.reserve(self.output_bytes(lane))
         slot.host_input.array(value.shape, value.dtype)[...] = value
         self._up.to_device(slot.input.address, slot.host_input.address, value.nbytes)
         slot.uploaded.record(self._up)
@@ -201,14 +203,18 @@ class OpenEngine:
         return [out[name].address for name in names]
 
     def bare(self, view: DeviceView, batch: int, size: Size, out: Mapping[str, DeviceView]) -> Callable[[], object]:
-        """Return a function that only queues this run; valid until another shape or other addresses replace it."""
+        """Return a function that only queues this run; valid until another shape or other addresses replace it.
+
+        It keeps the memory of the run alive.
+        """
         for _ in range(2):  # once without a graph, once captured
             self.run_device(view, batch, size, out)
         lane, stream = self._lane(batch, size, view.shape), self.stream
         graph = lane.graphs[(view.address, *self._addresses(lane, out))]
+        ends = (view, *out.values())
         if graph is not None:
-            return lambda: graph.launch(stream)
-        return lambda: lane.context.execute_async_v3(stream.handle)
+            return partial(_replay, graph, stream, ends)
+        return partial(_enqueue_again, lane, stream, ends)
 
     def _launch(self, lane: Lane, source: int, targets: Sequence[int]) -> None:
         """Run between these addresses: without a graph first, captured the second time, replayed from then on."""
@@ -288,3 +294,11 @@ class OpenEngine:
             self._kernels = config.create_runtime_cache()
         config.set_runtime_cache(self._kernels)
         return config
+
+
+def _replay(graph: Graph, stream: Stream, _ends: Sequence[DeviceView]) -> None:
+    graph.launch(stream)
+
+
+def _enqueue_again(lane: Lane, stream: Stream, _ends: Sequence[DeviceView]) -> None:
+    lane.context.execute_async_v3(stream.handle)

@@ -1,4 +1,4 @@
-"""The context of one shape of an engine, with the graphs captured in it. Experimental: not yet run on a GPU."""
+"""The context of one shape of an engine, with the graphs captured in it. Experimental: run on one GPU so far."""
 
 from __future__ import annotations
 

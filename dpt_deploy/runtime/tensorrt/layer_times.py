@@ -3,7 +3,7 @@
 A profiler belongs to a context and slows every run of it, so it gets a context of its own, which is freed afterwards.
 Nothing is captured there. According to the library's documentation, an enqueue with a profiler attached ends only when
 the run does, and has reported every layer by then (``enqueue_emits_profile``, on by default). Replays of a captured
-graph would report nothing. TensorRT-RTX has the same interface. Experimental: not yet run on a GPU.
+graph would report nothing. TensorRT-RTX has the same interface. Experimental: run on one GPU so far.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Deserialise a plan to an engine on this GPU, to run it or to change its weights, and read its ends.
 
-Experimental: not yet run on a GPU, only with fakes of CUDA and TensorRT.
+Experimental: run on one GPU so far (``docs/explanation/engines.md``).
 """
 
 from __future__ import annotations

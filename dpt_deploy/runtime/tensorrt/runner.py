@@ -1,7 +1,8 @@
 """Runner over TensorRT and TensorRT-RTX: runs a plan on the GPU that it was built for.
 
-Experimental: not yet run on a GPU. Its logic is tested with a fake CUDA and a fake TensorRT
-(``tests/runtime/tensorrt/test_runner.py``); the tests in ``tests/gpu/test_engine.py`` need a GPU and have not been run.
+Experimental: run on one GPU so far (``docs/explanation/engines.md``). Its logic is tested with a fake
+CUDA and a fake TensorRT (``tests/runtime/tensorrt/test_runner.py``). The tests in ``tests/gpu`` need a GPU and have not
+been run.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ SLOTS = 2  # simultaneous runs: one computes while the other is copied
 class TrtRunner:
     """Runs a plan. ``profiles`` are its sidecar's; ``stream`` is the caller's raw handle (default: a new stream).
 
-    Experimental: not yet run on a GPU.
+    Experimental: run on one GPU so far.
 
     Several threads may call it; they take turns on the device, and their copies overlap. ``slots`` limits the
     simultaneous runs from host to host; each slot holds memory for the largest shape. ``host_code`` allows the code for

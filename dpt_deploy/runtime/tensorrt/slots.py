@@ -1,6 +1,6 @@
 """Memory and events of one run from host to host, while other runs are on their way.
 
-Experimental: not yet run on a GPU.
+Experimental: run on one GPU so far (``docs/explanation/engines.md``).
 """
 
 from __future__ import annotations
@@ -30,6 +30,19 @@ class BufferSlot:
             made.append(DeviceMemory(size_bytes, pinned=pinned))
             undo.callback(made[-1].close)
         return made
+
+    def reserve(self, output_bytes: Sequence[int]) -> None:
+        """Make room for outputs of this size; nothing may be queued that uses the slot.
+
+        The engine's own shapes do not say how large an output becomes: TensorRT-RTX 1.6 reports the one of the first
+        profile where that profile is a single shape.
+        """
+        for memories, pinned in ((self.host_outputs, True), (self.outputs, False)):
+            for index, size_bytes in enumerate(output_bytes):
+                if memories[index].size_bytes < size_bytes:
+                    memories[index].close()
+                    memories[index] = DeviceMemory(size_bytes, pinned=pinned)
+                    self._held.callback(memories[index].close)
 
     @staticmethod
     def _mark(undo: ExitStack) -> Event:

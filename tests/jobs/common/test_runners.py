@@ -32,7 +32,7 @@ def test_a_runtime_that_does_not_fit_is_refused(path, runtime, message, hint):
 
 def test_help_lists_the_runtimes_of_a_kind():
     assert runtime_help(PLAN) == (
-        "trt: TensorRT (experimental: not yet run on a GPU); native: the C++ library; "
+        "trt: TensorRT (experimental: run on one GPU so far); native: the C++ library; "
         "grpc: a model server at grpc://HOST:PORT/MODEL; http: a model server at http://HOST:PORT/MODEL"
     )
     assert runtime_help(ONNX).startswith("ort: ONNX Runtime; openvino: ")

@@ -75,6 +75,25 @@ def test_the_bare_call_runs_the_engine_and_nothing_else(captured, make, monkeypa
         assert cuda.launches == launched + captured
 
 
+@pytest.mark.parametrize("captured", [True, False], ids=["captured", "enqueued"])
+def test_the_bare_call_keeps_its_arrays(captured, make, monkeypatch):
+    """A caller may keep the call alone; a replayed graph would write to memory that was freed."""
+    runner, cuda, trt = make()
+    with runner:
+        if not captured:
+            monkeypatch.setattr(_trt_engine.OpenEngine, "_capturable", lambda _self, _lane: False)
+        given = runner.to_device(engine_checks.images(1, 64, 64))
+        out = runner.infer_device({"pixel_values": given})
+        call = runner.bare_call({"pixel_values": given}, out)
+        ends = set(trt.engines[0].contexts[-1].addresses.values())
+        del given, out
+        gc.collect()
+        assert ends <= set(cuda.held)
+        del call
+        gc.collect()
+        assert not ends & set(cuda.held)
+
+
 class FromDlpack:
     """An array of the device that has DLPack alone; its memory is the host's, and so is what it really hands out."""
 

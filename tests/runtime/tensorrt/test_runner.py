@@ -11,7 +11,7 @@ pytest.importorskip("cuda.core", reason="cuda-core is not installed: pip install
 
 from support import engine_checks
 from support.device_arrays import OnDevice
-from support.fake_gpu import HOST_CODE, SHAPES, free_the_rest, mean, runner_factory
+from support.fake_gpu import HOST_CODE, SHAPES, Engine, free_the_rest, mean, runner_factory
 
 from dpt_deploy.core.environment import gpus
 from dpt_deploy.core.errors import DptError, IncompatibleError, ResourceError, UsageError
@@ -35,6 +35,15 @@ def test_every_shape_agrees_in_any_order(make):
     with runner:
         engine_checks.agree(runner, mean, SHAPES, 0)
     assert cuda.launches == 3 * len(SHAPES)  # all but the first run of each were replayed
+
+
+def test_outputs_may_become_larger_than_the_engine_reports(make, monkeypatch):
+    monkeypatch.setattr(Engine, "first_profile_only", True)
+    runner, cuda, _ = make()
+    with runner:
+        engine_checks.agree(runner, mean, SHAPES, 0)
+        engine_checks.overlapping_runs_agree(runner, mean, SHAPES, 0)
+    assert cuda.held == {}
 
 
 def test_few_contexts_are_kept_and_still_agree(make):

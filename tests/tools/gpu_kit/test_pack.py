@@ -64,6 +64,20 @@ def test_tensorrt_without_its_licence_is_not_packed(modules, options, tmp_path):
         pack.pack(pack.replace(options, out=tmp_path / "kit", wheels=wheels), say=lambda _line: None)
 
 
+def test_the_cpp_library_is_packed_by_the_names_that_loaders_use(modules, options, tmp_path):
+    pack, archives = modules["pack"], modules["archives"]
+    built = tmp_path / "built"
+    built.mkdir()
+    (built / "libdpt.so").write_bytes(b"library")
+    mine = pack.replace(options, out=tmp_path / "kit", native=built)
+    with pytest.raises(archives.KitError, match="has no dpt_bench: build cpp/ there first, with TENSORRT_ROOT set"):
+        pack.pack(mine, say=lambda _line: None)
+    (built / "dpt_bench").write_bytes(b"program")
+    group = pack.pack(mine, say=lambda _line: None).group("native")
+    archives.unpack_group(group, tmp_path / "there", [mine.out])
+    assert {path.name for path in (tmp_path / "there/native").iterdir()} == {"libdpt.so", "libdpt.so.0", "dpt_bench"}
+
+
 def test_a_wheel_that_cannot_be_had_is_one_clear_line(modules, options, tmp_path):
     pack = modules["pack"]
     with pytest.raises(modules["archives"].KitError, match=r"pip download failed: ERROR: .*tensorrt_rtx_cu13_libs"):

@@ -16,11 +16,13 @@ from support import kit as fake
 
 from dpt_deploy.artifact.records import LayerTimes
 from dpt_deploy.core.profile import Profile, ProfileTime
+from dpt_deploy.report.benchmark_page import KINDS
+from dpt_deploy.report.sections import Result
 
 pytestmark = pytest.mark.skipif(not shutil.which("timeout"), reason="run.sh needs bash and coreutils")
 DONE = ["unpack", "machine", "export-tiny-fp16", "bench-tiny-fp16", "verify-onnx-tiny"]
 NOT_RUN = ["probe", "build-tiny-fp16", "verify-tiny-fp16", "frames-tiny-fp16", "compiled-tiny-fp16"]
-NOT_RUN += ["profiles-tiny-fp16", "tests"]
+NOT_RUN += ["profiles-tiny-fp16", "native-tiny-fp16", "tests", "networks"]
 
 
 @pytest.fixture
@@ -77,7 +79,7 @@ def test_without_a_gpu_what_can_be_done_is_done_and_the_rest_says_why(machine):
     code, said = machine.run()
     assert code == 0, said
     assert [name for name in [*DONE, *NOT_RUN] if machine.status(name)[0] == "done"] == DONE
-    assert all("no NVIDIA GPU" in machine.status(name)[2] for name in ("probe", "tests"))
+    assert all("no NVIDIA GPU" in machine.status(name)[2] for name in ("probe", "tests", "networks"))
     assert machine.status("verify-tiny-fp16")[2] == "tiny-fp16.plan was not built"
     assert machine.calls() == ["doctor", "export", "bench", "verify"]
     probe = json.loads((machine.results / "probe.json").read_text())
@@ -88,7 +90,7 @@ def test_without_a_gpu_what_can_be_done_is_done_and_the_rest_says_why(machine):
     assert "**TensorRT not measured.**" in machine.report
     assert "says nothing about a GPU" in machine.report
     assert "| 384 | 1 | ort | 2.000 |" in machine.report
-    machine.pretend_done("probe", "tests")  # which would be tried again
+    machine.pretend_done("probe", "tests", "networks")  # which would be tried again
     code, said = machine.run()
     assert [line for line in said.splitlines() if "done before" in line and line.partition(":")[0] in DONE] == [
         f"{name}: done before" for name in DONE
@@ -262,6 +264,7 @@ def test_profiles_and_the_time_of_layers_are_shown(modules, machine):
 def test_what_is_timed_on_a_gpu(modules, machine, monkeypatch, engine, ort):
     """The calls that a machine with a GPU would make, without making them."""
     models, calls = modules["models"], []
+    case = models.Case("large", "fp16")
     place = modules["work"].Place(machine.kit, machine.work, machine.results)
     place.models.mkdir()
     (machine.results).mkdir(parents=True)
@@ -272,14 +275,16 @@ def test_what_is_timed_on_a_gpu(modules, machine, monkeypatch, engine, ort):
     monkeypatch.setattr(modules["work"], "gpu", lambda: "Some GPU")
     monkeypatch.setattr(type(place), "call", lambda *_args, **_options: str(ort))
     monkeypatch.setattr(type(place), "deploy", lambda _place, *argv, **_options: calls.append(list(map(str, argv))))
-    models.bench(place, "large", "fp16")
-    models.compiled(place, "large", "fp16")
+    models.bench(place, case)
+    models.compiled(place, case)
     if engine:
-        models.frames(place, "large", "fp16")
+        with pytest.raises(modules["work"].NotPossibleError, match="pack the kit with --native FOLDER"):
+            models.native(place, case)
+        models.frames(place, case)
         for measured in ({"first_seconds": 1.0}, None):
             place.write("profiles-large-fp16.json", {"profiles": [{"profile": "x", "measured": measured}]})
             with nullcontext() if measured else pytest.raises(modules["work"].StepError, match="were not measured"):
-                models.profiles(place, "large", "fp16")
+                models.profiles(place, case)
             assert "--measure" in calls.pop()
         full = calls.pop()
         assert full[full.index("--runtime") + 1] == "trt-device,trt-frame,trt-frames"
@@ -287,7 +292,7 @@ def test_what_is_timed_on_a_gpu(modules, machine, monkeypatch, engine, ort):
     else:
         for step in (models.frames, models.profiles):
             with pytest.raises(modules["work"].NotPossibleError, match=r"large-fp16\.plan was not built"):
-                step(place, "large", "fp16")
+                step(place, case)
     (interleaved, compiled), suffix = calls, "plan" if engine else "onnx"
     ours = ["trt", "trt-device", "trt-enqueue-device"] if engine else []
     assert interleaved[3].split(",") == [*ours, "torch", "torch-device", *(["ort"] if ort else [])]
@@ -295,6 +300,53 @@ def test_what_is_timed_on_a_gpu(modules, machine, monkeypatch, engine, ort):
     assert all(call[1].endswith(f"large-fp16.{suffix}") for call in calls)
     assert all(("--device" in call) != engine for call in calls)
     assert compiled[-1] != interleaved[-1]  # results of the same name must not meet
+
+
+def test_an_engine_is_compared_and_timed_in_the_cpp_library(modules, machine, monkeypatch):
+    models, calls = modules["models"], []
+    place = modules["work"].Place(machine.kit, machine.work, machine.results)
+    machine.results.mkdir(parents=True)
+    place.models.mkdir()
+    (place.models / "large-fp16.plan").touch()
+    place.native.mkdir(parents=True)
+    program = place.native / "dpt_bench"
+    program.write_text('#!/bin/sh\necho "[{\\"library\\": \\"$DPT_DEPLOY_LIBRARY\\"}]"\n')
+    program.chmod(0o755)
+    place.write("probe.json", {"gpu": "Some GPU", "runs": True, "library": "tensorrt_rtx", "folder": str(place.work)})
+    monkeypatch.setattr(models, "need_gpu", lambda: None)
+    monkeypatch.setattr(type(place), "deploy", lambda _place, *argv, **_options: calls.append(list(map(str, argv))))
+    models.native(place, models.Case("large", "fp16"))
+    assert [call[:1] + call[2:4] for call in calls] == [["verify", "--runtime", "native"]]
+    assert place.read("native-large-fp16.json") == {"rows": [{"library": str(place.native / "libdpt.so")}]}
+
+
+def test_the_summary_is_what_the_report_of_the_benchmarks_shows(modules, machine):
+    place = modules["work"].Place(machine.kit, machine.work, machine.results)
+    machine.results.mkdir(parents=True)
+    case = {"passed": True, "size": "518", "batch": 1, "max": 0.01, "mean": 0.001}
+    verified = {"runtime": "trt", "weights": "random, seed 0", "tolerance": {"max": 0.02, "mean": 0.005}}
+    worse = {**case, "batch": 8, "max": 0.03, "passed": False}
+    place.write("verify-x-fp16.json", {**verified, "cases": [case, worse]})
+    place.write("verify-native-x-fp16.json", {**verified, "runtime": "native", "cases": [case]})
+    times = {"shape": "518 batch 1", "precision": {"fp16": 0.001}, "attention": 0.0005}
+    place.write("audit-x-fp16.json", {"sidecar": {"engine": {"audit": {"times": times}}}})
+    part = {"p50": 1.0}
+    row = {"size": "518x518", "frames": 3, "first_ms": 9.0}
+    parts = {f"{name}_ms": part for name in ("total", "prepare", "model", "finish")}
+    place.write("native-x-fp16.json", {"rows": [{**row, **parts}]})
+    place.write("torch.json", {"version": "2.99"})
+    environment = {"processor": "P", "cores": 1, "gpus": ["G"], "tools": {}}
+    place.write("machine.json", {"environment": environment})
+    tried = [{"library": "tensorrt_rtx", "version": "1", "reached": "compare", "messages": [], "folder": "/x"}]
+    place.write("probe.json", {"gpu": "G", "library": "tensorrt_rtx", "version": "1", "tried": tried})
+    found = sys.modules["report"].summary(place)
+    assert "folder" not in found["tried"][0]
+    assert [(each["model"], each["runtime"], each["passed"], each["max"]) for each in found["verified"]] == [
+        ("x-fp16", "native", True, 0.01),
+        ("x-fp16", "trt", False, 0.03),
+    ]
+    text = KINDS["gpu"].show(Result("gpu-x.json", found), "results")
+    assert "518 batch 1; 518 batch 8 | fails | 3.0e-02 | 1.0e-03 | 2.0e-02, 5.0e-03 | 518 batch 1: fp16 1.00 ms" in text
 
 
 # --- what arrives -----------------------------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""Sections about runtimes: the C++ library, and engines on a GPU."""
