@@ -23,8 +23,8 @@ def name_after_modules(model: ir.Model) -> None:
     scopes = [(node, _scopes(node)) for node in model.graph]
     last_of: dict[str, ir.Node] = {}
     for node, path in scopes:
-        for scope in path:
-            last_of[scope] = node
+        if not _only_integers(node):
+            last_of |= dict.fromkeys(path, node)
     outputs = {value.name for value in model.graph.outputs}
     uses: Counter[str] = Counter()
     for node, path in scopes:
@@ -48,6 +48,15 @@ def name_after_modules(model: ir.Model) -> None:
     for node in model.graph:
         for value in node.outputs:
             value.metadata_props.clear()
+
+
+def _only_integers(node: ir.Node) -> bool:
+    """Return True if ``node`` computes only integers: sizes of maps and indices, which no module of a network returns.
+
+    The exporter may place them after the numbers of the module, where a later module reads them.
+    """
+    kinds = [value.dtype for value in node.outputs]
+    return all(kind is not None and kind.is_integer() for kind in kinds)
 
 
 def _name_module_outputs(last_of: dict[str, ir.Node], outputs: set[str | None]) -> None:

@@ -109,6 +109,19 @@ def test_what_the_exporter_leaves_behind_is_replaced():
     assert named.graph.node[1].output[0] == "first"  # the outermost module that ends there
 
 
+def test_integers_behind_the_numbers_of_a_module_do_not_take_its_name():
+    """The exporter places sizes of the next map there, in Next-ViT's stem."""
+    x = ir.val("x", ir.DataType.FLOAT, [1, 2])
+    numbers = ir.node("Relu", [x], outputs=[ir.val("a", ir.DataType.FLOAT, [1, 2])])
+    size = ir.node("Shape", numbers.outputs, outputs=[ir.val("b", ir.DataType.INT64, [2])])
+    last = ir.node("Reshape", [x, size.outputs[0]], outputs=[ir.val("y", ir.DataType.FLOAT, None)])
+    for node, scope in ((numbers, "stem.act"), (size, "stem.act"), (last, "")):
+        node.metadata_props["pkg.torch.onnx.name_scopes"] = repr(["", *filter(None, [scope]), "operator"])
+    graph = ir.Graph([x], last.outputs, nodes=[numbers, size, last], opset_imports={"": 20}, name="integers")
+    name_after_modules(ir.Model(graph, ir_version=10))
+    assert (numbers.outputs[0].name, size.outputs[0].name) == ("stem.act", "stem.act/Shape")
+
+
 def test_variants_keep_the_names_of_the_plain_graph():
     plain, variant = (
         onnx.load(exported("tiny-seg", **options).path)

@@ -28,7 +28,8 @@ from dpt_deploy.runtime.registry import find_runtime
 with extra("export", purpose="finding the tensor that diverges"):
     import torch
 
-    from dpt_deploy.graph.mark import mark_outputs, tensor_names
+    from dpt_deploy.graph.analysis.opened import read_graph
+    from dpt_deploy.graph.mark import float_tensors, mark_outputs
     from dpt_deploy.graph.precision.emulate import write_emulated
     from dpt_deploy.model.dpt import DPT
     from dpt_deploy.model.rewrites.registry import exactly_rewritten
@@ -64,7 +65,7 @@ def locate_divergence(
 def matching_tensors(artifact: Artifact, rewritten: DPT, output: OutputRecord) -> dict[str, str]:
     """Modules of the network whose output is a tensor of the graph, in execution order, and the name of that tensor."""
     modules = dict(rewritten.named_modules())
-    tensors = {tensor: tensor for tensor in tensor_names(artifact.path) if tensor in modules}
+    tensors = {tensor: tensor for tensor in float_tensors(read_graph(artifact.path)) if tensor in modules}
     if len(artifact.sidecar.outputs) == 1 and output.kind.compare == "range":  # else the network returns another thing
         tensors[_ROOT] = output.name
     return tensors

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
-from support.tiny import TINY, exported, tampered, tiny_model, tiny_recipe
+from support.tiny import TINY, altered, exported, tampered, tiny_model, tiny_recipe
 
 from dpt_deploy.cli import call
 from dpt_deploy.core.errors import ParityError
@@ -169,6 +169,36 @@ def located(name, artifact, size=SIZE):
 @pytest.mark.parametrize("name", TINY)
 def test_a_healthy_graph_locates_nothing(name, opset):
     assert located(name, exported(name, opset=opset)) is None
+
+
+FAMILIES = [  # (network, a legal size, weights to alter)
+    ("tiny-nextvit", SIZE, "encoder.blocks.3.mlp."),  # the exporter puts integers behind the numbers of its stem
+    ("tiny-levit", Size(96, 96), "encoder.blocks.4.branch."),
+    ("tiny-midas-small", SIZE, "encoder.stages.5."),
+    ("tiny-swin", SIZE, "encoder.stages.1.blocks.0.mlp."),
+]
+
+
+@pytest.mark.parametrize(("name", "size", "weights"), FAMILIES)
+def test_an_altered_block_of_every_family_is_named_and_a_healthy_one_is_not(name, size, weights, tmp_path):
+    assert located(name, exported(name), size) is None
+    spoiled = altered(exported(name), tmp_path, weights)
+    assert located(name, spoiled, size).tensor.startswith(weights.removesuffix("."))
+
+
+def test_a_tensor_of_integers_that_is_called_after_a_module_loses_nothing(tmp_path):
+    """Graphs of an earlier version have such names."""
+
+    def misname(model):
+        change_one_weight(model)
+        shape = helper.make_node("Shape", ["pixel_values"], ["encoder.blocks.0.mlp.act"], "shape")
+        for node in model.graph.node:
+            for names in (node.input, node.output):
+                names[:] = [f"{name}.other" if name == shape.output[0] else name for name in names]
+        model.graph.node.insert(0, shape)
+        del model.graph.value_info[:]  # types by the old names
+
+    assert located("tiny-vit", tampered(exported("tiny-vit"), tmp_path, misname)).tensor == "encoder.blocks.1.attn.qkv"
 
 
 def test_healthy_variants_locate_nothing():
