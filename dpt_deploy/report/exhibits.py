@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from dpt_deploy.imaging.palette import palette
+
 SIDE = 300  # pixels of the longer side: sharp on high-density screens
 _QUALITY = 86
 _UNKNOWN = 128  # grey, which is not in the colour map, marks unknown pixels
@@ -60,6 +62,11 @@ def depth_picture(nearness: Map, scale: tuple[float, float]) -> str:
     share = (np.where(known, nearness, low) - low) / max(high - low, 1e-9)
     colours = mpl.colormaps["inferno"](share.clip(0, 1), bytes=True)[..., :3]
     return _uri(Image.fromarray(np.where(known[..., None], colours, np.uint8(_UNKNOWN))))
+
+
+def label_picture(labels: NDArray[Any], classes: int) -> str:
+    """Draw 1-based labels (H, W) in the colours of ``classes`` classes."""
+    return _uri(Image.fromarray(palette(classes)[labels]))
 
 
 def _uri(picture: Image.Image) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from unittest import mock
 
@@ -19,9 +19,11 @@ from dpt_deploy.jobs.export import export
 from dpt_deploy.jobs.export.assemble import fp32_graph
 from dpt_deploy.jobs.export.request import ExportRequest
 from dpt_deploy.model.dpt import DPT
+from dpt_deploy.model.rewrites.registry import approximated
 
 KEPT = 3  # large graphs; each holds half a gigabyte
 SMALL = 10_000_000  # parameters
+_MARK = "traced_approximation"
 
 _graphs: OrderedDict[str, ir.Model] = OrderedDict()
 
@@ -29,8 +31,15 @@ _graphs: OrderedDict[str, ir.Model] = OrderedDict()
 @contextmanager
 def traces_kept() -> Iterator[None]:
     """Trace a network once for each interface of its graph, and copy that graph afterwards."""
-    with mock.patch.object(export, "fp32_graph", _graph):
+    with mock.patch.object(export, "fp32_graph", _graph), mock.patch.object(export, "approximated", _approximated):
         yield
+
+
+def _approximated(model: DPT, name: str, parameters: Mapping[str, float]) -> DPT:
+    """The approximated network, which bears the numbers that its modules hold without showing them."""
+    found = approximated(model, name, parameters)
+    setattr(found, _MARK, (name, sorted(parameters.items())))
+    return found
 
 
 def _graph(model: DPT, request: ExportRequest) -> ir.Model:
@@ -68,7 +77,7 @@ def _key(model: DPT, request: ExportRequest) -> str:
         request.static,
         request.input_kind,
         request.output_kind,
-        request.approximation,  # its modules may hold values that their names do not show
+        getattr(model, _MARK, None),  # not that of the request: next to it the exact network is traced, too
     )
     found.update(repr(interface).encode())
     return found.hexdigest()

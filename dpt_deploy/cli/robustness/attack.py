@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -21,6 +21,7 @@ from dpt_deploy.cli.shared.options import (
 )
 from dpt_deploy.cli.shared.output import say
 from dpt_deploy.core.precision import FP32
+from dpt_deploy.core.spec import ModelTask
 
 
 @click.command()
@@ -32,6 +33,11 @@ from dpt_deploy.core.precision import FP32
     help="Name of a network, recipe (.toml) or exported model (.onnx): the one to test.",
 )
 @click.option("--weights", metavar="FILE|NAME|random", help="Weights to use (default: the published ones).")
+@click.option(
+    "--task",
+    type=click.Choice(get_args(ModelTask)),
+    help="Task to attack of a network for both.  [default: depth; else the network's only one]",
+)
 @click.option(
     "--method",
     "methods",
@@ -82,6 +88,7 @@ def command(out: Path, save: bool, plot: bool, as_json: bool, strengths: str, **
     dpt-deploy attack                                    # offline: the model that ships with the package
     dpt-deploy attack --method pgd --eps 1/255,4/255 --steps 20 --precision fp32,int8-cpu
     dpt-deploy attack --target flip --save -o out/flip
+    dpt-deploy attack --backbone tiny-both --task segmentation -o out/labels
     dpt-deploy attack --backbone tiny-vit --precision fp32,int8-cpu --tokens 2:16x16,2:30%
     """
     from dpt_deploy.jobs.attack import strength

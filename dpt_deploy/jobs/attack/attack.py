@@ -13,16 +13,19 @@ from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.files import ensure_folder
 from dpt_deploy.core.optional import extra
 from dpt_deploy.core.size import Size
+from dpt_deploy.core.spec import ModelTask
 from dpt_deploy.datasets.base import Sample
 from dpt_deploy.imaging.files import write_picture
 from dpt_deploy.jobs.attack.pictures import pictures
 from dpt_deploy.jobs.attack.request import NOISE, AttackRequest, Method
 from dpt_deploy.jobs.attack.strength import check_strengths
+from dpt_deploy.jobs.attack.tasks import attackable, attacked_task, place_of
 from dpt_deploy.jobs.study import models as study_models
 from dpt_deploy.jobs.study.images import Images
 from dpt_deploy.jobs.study.journal import Journal
 from dpt_deploy.jobs.study.models import CandidateModel
 from dpt_deploy.jobs.study.robustness.corrupted import exported_models
+from dpt_deploy.jobs.study.robustness.findings import OTHER_TASKS
 from dpt_deploy.jobs.study.robustness.outcome import ControlResult, RobustnessStudy, fp32_pairs
 from dpt_deploy.jobs.study.robustness.scoring import ConditionScoring, Damage, subjects_of
 from dpt_deploy.jobs.study.robustness.statistics import CLEAN, Condition, ConditionScores, analyse, difference
@@ -44,9 +47,10 @@ VERSION = 1  # increased when an attacked image changes
 
 @dataclass(frozen=True)
 class AttackSetup:
-    """A checked request with its images, the size of the network, and the conditions (the first is clean)."""
+    """A checked request with its task, its images, the size of the network, and the conditions (the first is clean)."""
 
     request: AttackRequest
+    task: ModelTask
     images: Images
     size: Size
     conditions: tuple[Condition, ...]
@@ -56,7 +60,8 @@ def prepare_attack(request: AttackRequest) -> AttackSetup:
     """Check a request before anything is exported, rendered or written.
 
     Raises:
-        UsageError: a method, strength or target is unusable, or the model returns something else than the images have.
+        UsageError: a method, strength, task or target is unusable, or the model returns something else than the images
+            have.
         BadFileError: an artefact or the folder of the data set is missing or damaged.
         MissingExtraError: PyTorch or a module that runs models is not installed.
     """
@@ -77,12 +82,13 @@ def prepare_attack(request: AttackRequest) -> AttackSetup:
     study_models.check_precisions((request.model,), request.precisions)
     study_models.check_approximations((request.model,), request.approximations)
     model, image = study_models.described(request.model)
+    task = attacked_task(request.task, model)
     size = request.size or Size(image.height, image.width)
     study_models.check_sizes((request.model,), (size,))
-    images = pictures(request, model)
+    images = pictures(request, model, task)
     attacks = [Condition(method, level) for method in request.methods for level in levels]
     blind = [Condition(NOISE, level, control=True) for level in levels]
-    return AttackSetup(request, images, size, (CLEAN, *attacks, *blind))
+    return AttackSetup(request, task, images, size, (CLEAN, *attacks, *blind))
 
 
 def run_attack(setup: AttackSetup, out: Path, *, save: bool = False) -> tuple[RobustnessStudy, list[CandidateModel]]:
@@ -96,7 +102,7 @@ def run_attack(setup: AttackSetup, out: Path, *, save: bool = False) -> tuple[Ro
         ResourceError: disk or memory.
     """
     request = setup.request
-    models = exported_models(_study(request), (setup.size,), out)
+    models = exported_models(_study(request), (setup.size,), out, setup.images.tasks)
     subjects = subjects_of(models, (setup.size,))
     sidecar = models[0].artifact.sidecar
     folder = out / IMAGES if save else None
@@ -106,7 +112,7 @@ def run_attack(setup: AttackSetup, out: Path, *, save: bool = False) -> tuple[Ro
     with journal:
         failures = scoring.run()
     left_out = {image for image, _ in failures}
-    segmentation = sidecar.model.task == "segmentation"
+    segmentation = setup.task == "segmentation"
     scores = scoring.collected("error" if segmentation else "dee", left_out)
     aim = scoring.collected("target", left_out) if request.target else scores
     candidates = {each.name: (each.model.candidate, each.size) for each in subjects}
@@ -123,7 +129,7 @@ def run_attack(setup: AttackSetup, out: Path, *, save: bool = False) -> tuple[Ro
         seed=request.seed,
         more={name: scoring.collected(name, left_out) for name in more},
         checksums={str(each): scoring.pictures(each, scores.images) for each in setup.conditions},
-        about=_about(setup, sidecar, segmentation=segmentation),
+        about=_about(setup, sidecar),
     )
     return study, models
 
@@ -131,7 +137,7 @@ def run_attack(setup: AttackSetup, out: Path, *, save: bool = False) -> tuple[Ro
 def damage_of(setup: AttackSetup, sidecar: Sidecar, folder: Path | None = None) -> Damage:
     """Return the function that attacks the image of a sample, with the weights behind ``sidecar`` in PyTorch."""
     request = setup.request
-    box = WhiteBox(reference_of(sidecar), setup.images.rule(sidecar.image, setup.size), sidecar.model.stride)
+    box = white_box(setup, sidecar)
     how = AttackSteps(request.steps, request.random_start, request.seed)
 
     def damage(sample: Sample, condition: Condition) -> Sample:
@@ -146,6 +152,13 @@ def damage_of(setup: AttackSetup, sidecar: Sidecar, folder: Path | None = None) 
         return replace(sample, image=found)
 
     return damage
+
+
+def white_box(setup: AttackSetup, sidecar: Sidecar) -> WhiteBox:
+    """Return the network behind ``sidecar`` in PyTorch, whose output is that of the task of ``setup``."""
+    rule = setup.images.rule(sidecar.image, setup.size)
+    output = place_of(sidecar.model, setup.images.tasks)
+    return WhiteBox(reference_of(sidecar), rule, sidecar.model.stride, output=output)
 
 
 def loss_of(box: WhiteBox, sample: Sample, target: str | None, *, metric: bool) -> Callable[[Tensor], Tensor]:
@@ -183,7 +196,7 @@ def _key(setup: AttackSetup, sidecar: Sidecar) -> str:
     request = setup.request
     parts: Sequence[object] = (
         f"attack {VERSION} on {sidecar.model.name} with {sidecar.weights.sha256 or sidecar.weights}",
-        f"at {setup.size}",
+        f"{setup.task} at {setup.size}",
         f"{request.steps} steps",
         "random start" if request.random_start else "start at the image",
         f"target {request.target}",
@@ -192,10 +205,12 @@ def _key(setup: AttackSetup, sidecar: Sidecar) -> str:
     return ", ".join(map(str, parts))
 
 
-def _about(setup: AttackSetup, sidecar: Sidecar, *, segmentation: bool) -> dict[str, str]:
-    request = setup.request
-    error = "share of pixels with another class" if segmentation else "DEE = (AbsRel + 1 - delta1) / 2"
+def _about(setup: AttackSetup, sidecar: Sidecar) -> dict[str, str]:
+    request, others = setup.request, [each for each in attackable(sidecar.model) if each != setup.task]
+    error = "share of pixels with another class" if setup.task == "segmentation" else "DEE = (AbsRel + 1 - delta1) / 2"
     return {
+        "task": setup.task,
+        **({OTHER_TASKS: " and ".join(others)} if others else {}),
         "error": error,
         "white box": f"{sidecar.model.name} in PyTorch, FP32, weights {sidecar.weights}",
         "target": request.target or "none: the error against the truth is raised",

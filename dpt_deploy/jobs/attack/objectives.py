@@ -20,13 +20,15 @@ _FLAT = 1e-12
 
 
 class WhiteBox:
-    """A network with its image rule inside: from an image (1, 3, H, W) in 0..1 to its raw output.
+    """A network with its image rule inside: from an image (1, 3, H, W) in 0..1 to one of its raw outputs.
 
-    The resize is the bicubic one of :mod:`dpt_deploy.imaging.rules`, differentiated by PyTorch.
+    ``output`` is the place of that output if the network has several. The resize is the bicubic one of
+    :mod:`dpt_deploy.imaging.rules`, differentiated by PyTorch.
     """
 
-    def __init__(self, network: nn.Module, rule: ImageSpec, stride: int) -> None:
+    def __init__(self, network: nn.Module, rule: ImageSpec, stride: int, *, output: int = 0) -> None:
         self._network, self._rule, self._stride = network.eval().requires_grad_(False), rule, stride
+        self._output = output
 
     def prepare(self, image: Tensor) -> Tensor:
         """The network's input (1, 3, h, w) of an image."""
@@ -38,7 +40,7 @@ class WhiteBox:
 
     def __call__(self, image: Tensor) -> Tensor:
         found = self._network(self.prepare(image))
-        output: Tensor = found[0] if isinstance(found, tuple) else found
+        output: Tensor = found[self._output] if isinstance(found, tuple) else found
         return output
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.optional import load_attribute
 from dpt_deploy.core.size import Size
-from dpt_deploy.core.spec import ModelSpec
+from dpt_deploy.core.spec import ModelSpec, ModelTask
 from dpt_deploy.core.task import LABEL_TASKS
 from dpt_deploy.datasets.base import Sample
 from dpt_deploy.datasets.evaluate import evaluate_sample
@@ -61,25 +61,27 @@ class LabelledPictures(Images):
         return self.read_sample(name), {}
 
     def errors(self, output: NDArray[Any], sample: Sample) -> dict[str, float]:
-        counts = evaluate_sample(self.protocol, self._labels(output), sample)
+        counts = evaluate_sample(self.protocol, self._own_labels(output), sample)
         if not isinstance(counts, SegmentationCounts):
             raise TypeError(f"the protocol of {self.data.name} does not score labels")
         found = {"error": 1 - counts.pixel_accuracy}
         if self.target:
-            labels = resize_labels(self._labels(output), Size(*sample.valid.shape))
-            known = sample.valid
-            found["target"] = float(np.mean(labels[known] != int(self.target)))
+            found["target"] = float(np.mean(self.labels(output, sample)[sample.valid] != int(self.target)))
         return found
 
     def check(self, model: ModelSpec) -> None:
-        if model.task != "segmentation" or model.num_classes != self.protocol.classes:
+        if model.num_classes != self.protocol.classes:
             raise UsageError(
                 f"{self.data.name} has labels of {self.protocol.classes} classes; {model.name} returns "
                 f"{model.num_classes or 'no'} classes",
                 hint="choose a model that was trained with these classes, or other images with --data",
             )
 
-    def _labels(self, output: NDArray[Any]) -> NDArray[Any]:
+    def labels(self, output: NDArray[Any], sample: Sample) -> NDArray[Any]:
+        """1-based labels (H, W) of a network's output, at the size of the sample."""
+        return resize_labels(self._own_labels(output), Size(*sample.valid.shape))
+
+    def _own_labels(self, output: NDArray[Any]) -> NDArray[Any]:
         """1-based labels (h, w) of logits (classes, h, w) or 0-based labels (h, w)."""
         return labels_from_logits(output, Size(*output.shape[1:])) if output.ndim == 3 else output + 1
 
@@ -91,16 +93,15 @@ def mirrored(sample: Sample) -> Sample:
     return replace(sample, depth=sample.depth[:, ::-1].copy(), valid=sample.valid[:, ::-1].copy())
 
 
-def pictures(request: AttackRequest, model: ModelSpec) -> Images:
-    """Open the images of a request for a model: rendered scenes, or those of a data set.
+def pictures(request: AttackRequest, model: ModelSpec, task: ModelTask) -> Images:
+    """Open the images of a request for a ``task`` of a model: rendered scenes, or those of a data set.
 
     Raises:
         UsageError: the model returns something else than the images have, or the target does not suit it.
         BadFileError: the folder of the data set is missing or incomplete.
     """
-    segmentation = model.task == "segmentation"
-    _check_target(request.target, model, segmentation=segmentation)
-    if segmentation:
+    _check_target(request.target, model, task)
+    if task == "segmentation":
         images: Images = _labelled_set(request) if request.data else _labelled_scenes(request)
     else:
         plain = study_images.data_set(request.data, request.limit) if request.data else _scenes(request)
@@ -109,16 +110,16 @@ def pictures(request: AttackRequest, model: ModelSpec) -> Images:
     return images
 
 
-def _check_target(target: str | None, model: ModelSpec, *, segmentation: bool) -> None:
+def _check_target(target: str | None, model: ModelSpec, task: ModelTask) -> None:
     if target is None:
         return
-    classes = model.num_classes
+    segmentation, classes = task == "segmentation", model.num_classes
     fits = target.isdecimal() and 1 <= int(target) <= classes if segmentation else target == FLIP
     if not fits:
         expected = f"the number of a class, 1 to {classes}" if segmentation else FLIP
         raise UsageError(
-            f"--target is {target!r}; expected {expected} for {model.name}",
-            hint="leave it out to raise the error in any direction",
+            f"--target is {target!r}; expected {expected} for the {task} of {model.name}",
+            hint="leave it out to raise the error in any direction; --task chooses a task of a network with several",
         )
 
 
@@ -149,7 +150,7 @@ def _labelled_scenes(request: AttackRequest) -> LabelledPictures:
 def _labelled_set(request: AttackRequest) -> LabelledPictures:
     opened = open_dataset(request.data or "")
     if opened.protocol.kind != "segmentation":
-        raise UsageError(f"{opened.name} has no labels", hint="choose ade20k or pascal-context, or a depth model")
+        raise UsageError(f"{opened.name} has no labels", hint="choose ade20k or pascal-context, or attack depth")
     position = {name: index for index, name in enumerate(opened.names)}
     data = Data(opened.name, _LABELLED, f"{opened.name} {request.data}")
     names = list(opened.names)[: request.limit]

@@ -23,6 +23,7 @@ from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.core.runner import Runner
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.spec import ImageSpec, ModelSpec
+from dpt_deploy.core.task import DEPTH_TASKS
 from dpt_deploy.jobs.common.limits import check_memory, check_request
 from dpt_deploy.jobs.common.runners import default_runtime, open_runner, reference_runtime
 from dpt_deploy.jobs.common.weights import checkpoint_path
@@ -123,10 +124,12 @@ def candidates(
     precisions: Sequence[str],
     folder: Path,
     approximations: Sequence[Approximated] = (),
+    scored: Sequence[str] = DEPTH_TASKS,
 ) -> list[CandidateModel]:
     """Make the candidates: every model at every precision on every runtime, exported to ``folder`` if needed.
 
-    Each of ``approximations`` is one more network for every model by name.
+    Each of ``approximations`` is one more network for every model by name. ``scored`` names the tasks whose output will
+    be scored: it is reported where a model has others.
 
     For ``ort``, ``emu`` runs 16-bit graphs, because ONNX Runtime's CPU would compute them in FP32.
 
@@ -143,9 +146,9 @@ def candidates(
     ]
     _check_torch(artifacts, runtimes)
     for sidecar in {each.sidecar.model.name: each.sidecar for each in artifacts}.values():
-        scored, *others = (output.name for output in sidecar.outputs)
-        if others:
-            say(f"{sidecar.model.name}: {scored} is scored; {', '.join(others)} is not")
+        own = [output.name for output in sidecar.outputs if output.task in scored]
+        if others := [output.name for output in sidecar.outputs if output.task not in scored]:
+            say(f"{sidecar.model.name}: {', '.join(own)} is scored; {', '.join(others)} is not")
     several = len({artifact.sidecar.precision for artifact in artifacts}) > 1
     found = []
     for artifact, runtime in product(artifacts, runtimes):

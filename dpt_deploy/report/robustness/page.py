@@ -43,7 +43,10 @@ def _opening(document: Document, title: str) -> Html:
     data = document["data"]
     kicker = f"{findings.under_of(document)} study \N{MIDDLE DOT} {data['images']} images \N{MIDDLE DOT} {data['name']}"
     warnings = [el("p", each, class_="warning", role="note") for each in findings.cautions(document)]
-    items = [el("li", each) for each in [*findings.answers(document), *findings.losses(document)]]
+    items = [
+        el("li", each)
+        for each in [*findings.scored_task(document), *findings.answers(document), *findings.losses(document)]
+    ]
     return el(
         "header", el("p", kicker, class_="kicker"), el("h1", title), *warnings, el("ul", *items, class_="findings")
     )

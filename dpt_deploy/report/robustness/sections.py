@@ -19,7 +19,7 @@ def _study(result: Result, folder: str) -> str:
     tables += [markdown(target)] if target else []
     levels = f"<details><summary>The error at every level</summary>\n\n{markdown(level_table(data))}\n</details>\n"
     picture = f"![growth of the error by condition]({folder}/{result.picture})\n"
-    where = f"{about}{machine(data['environment'])}.\n"
+    where = f"{about}{machine(data['environment'])}. The error is: {data['about']['error']}.\n"
     return "\n".join([where, lines, picture, *tables, levels, source(result, folder)])
 
 

@@ -9,17 +9,20 @@ import pytest
 import torch
 from PIL import Image
 from support.faults.calling import complaint
+from support.reporting import recording
 from support.tiny import exported, quick_accuracy, tiny_path
 from support.traces import traces_kept
 
+import dpt_deploy
 from dpt_deploy.cli import call
+from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.datasets.base import Sample
 from dpt_deploy.datasets.protocols import Protocol
 from dpt_deploy.jobs.attack import attack, pictures
+from dpt_deploy.jobs.attack.methods import AttackSteps, attacked
 from dpt_deploy.jobs.attack.objectives import WhiteBox, as_tensor
 from dpt_deploy.jobs.attack.pictures import LabelledPictures
 from dpt_deploy.jobs.attack.request import AttackRequest
-from dpt_deploy.jobs.common.reference import reference_of
 from dpt_deploy.jobs.study.models import candidates
 from dpt_deploy.jobs.study.robustness import findings
 from dpt_deploy.jobs.study.robustness.statistics import CLEAN, Condition, ConditionScores
@@ -31,7 +34,8 @@ from dpt_deploy.scenes.render import render_scene
 from dpt_deploy.scenes.things import CLASSES as CLASSES_OF_SCENES
 
 SIDE = 96
-CLASSES = 7  # of the miniature segmentation network
+CLASSES = 7  # of the miniature networks with labels
+JOINT = ("--backbone", tiny_path("tiny-vit-both"))
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +48,11 @@ def path():
     return str(exported("tiny-vit").path)
 
 
+@pytest.fixture(scope="module")
+def joint():
+    return str(exported("tiny-vit-both").path)
+
+
 def setup_of(path, **changes):
     asked = {"model": path, "methods": ("fgsm", "pgd"), "levels": (8.0,), "steps": 4, "scenes": 2}
     return attack.prepare_attack(AttackRequest(**{**asked, **changes}))
@@ -54,8 +63,7 @@ def sidecar_of(path):
 
 
 def loss_of(setup, path, sample, image):
-    sidecar = sidecar_of(path)
-    box = WhiteBox(reference_of(sidecar), setup.images.rule(sidecar.image, setup.size), 32)
+    box = attack.white_box(setup, sidecar_of(path))
     with torch.inference_mode():
         return float(attack.loss_of(box, sample, setup.request.target, metric=False)(as_tensor(image)))
 
@@ -76,14 +84,16 @@ def test_the_loss_rises_more_than_by_noise_and_the_bound_holds(path, target):
     assert np.array_equal(damage(sample, Condition("pgd", 8)).image, found["pgd"])
 
 
-def test_onnx_and_pytorch_agree_on_attacked_images(path):
-    setup = setup_of(path)
+@pytest.mark.parametrize(("network", "task"), [("path", None), ("joint", "depth"), ("joint", "segmentation")])
+def test_onnx_and_pytorch_agree_on_attacked_images(network, task, request, monkeypatch):
+    monkeypatch.setattr(pictures, "_labelled_scenes", labelled)
+    path = request.getfixturevalue(network)
+    setup = setup_of(path, task=task)
     sample, _ = setup.images.read(setup.images.names[1])
     sidecar = sidecar_of(path)
     image = attack.damage_of(setup, sidecar)(sample, Condition("pgd", 8)).image
     with torch.inference_mode():
-        box = WhiteBox(reference_of(sidecar), setup.images.rule(sidecar.image, setup.size), 32)
-        expected = box(as_tensor(image))[0].numpy()
+        expected = attack.white_box(setup, sidecar)(as_tensor(image))[0].numpy()
     with ExitStack() as stack:
         models = candidates((path,), None, ("ort",), ("fp32",), None)
         opened = OpenModels(stack, models, setup.images, [setup.size])
@@ -203,6 +213,86 @@ def test_rendered_scenes_have_their_exact_labels():
     assert images.errors(np.roll(perfect, 1, axis=0), sample)["error"] == 1
 
 
+# --- a network for both tasks -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", ["depth", "segmentation"])
+def test_the_controls_hold_for_each_task_of_a_joint_network(task, joint, monkeypatch):
+    monkeypatch.setattr(pictures, "_labelled_scenes", labelled)
+    setup, one = (setup_of(joint, task=task, steps=steps) for steps in (4, 1))
+    sample, _ = setup.images.read(setup.images.names[0])
+    assert (sample.labels is None) == (task == "depth")
+    damage, once = (attack.damage_of(each, sidecar_of(joint)) for each in (setup, one))
+    found = {name: damage(sample, Condition(name, 8)).image for name in ("noise", "fgsm", "pgd")}
+    losses = {name: loss_of(setup, joint, sample, image) for name, image in found.items()}
+    assert max(losses["noise"], loss_of(setup, joint, sample, sample.image)) < losses["pgd"], losses
+    changes = {name: np.abs(image.astype(int) - sample.image) for name, image in found.items()}
+    assert {name: change.max() for name, change in changes.items()} == dict.fromkeys(found, 8)
+    assert np.array_equal(found["fgsm"], once(sample, Condition("pgd", 8)).image)
+    assert not np.array_equal(found["fgsm"], found["pgd"])
+    for name in found:
+        assert np.array_equal(damage(sample, Condition(name, 0)).image, sample.image)
+
+
+def test_the_labels_of_trained_weights_are_wrong_more_often_than_under_noise():
+    recipe, images = load_recipe("tiny-both"), pictures._labelled_scenes(AttackRequest(scenes=2))
+    size = setup_size()
+    network = dpt_deploy.create_model("tiny-both", weights="pretrained")
+    box = WhiteBox(network, images.rule(recipe.image, size), recipe.model.stride, output=1)
+    wrong = dict.fromkeys(("clean", "noise", "fgsm"), 0.0)
+    for name in images.names:
+        sample, _ = images.read(name)
+        loss = attack.loss_of(box, sample, None, metric=False)
+        for method in wrong:
+            seen = sample.image if method == "clean" else attacked(sample.image, loss, method, 8, AttackSteps())
+            with torch.inference_mode():
+                wrong[method] += images.errors(box(as_tensor(seen))[0].numpy(), sample)["error"] / 2
+    assert wrong["clean"] < wrong["noise"] < wrong["fgsm"]
+    assert wrong["clean"] < 0.5
+
+
+def test_each_task_has_an_attack_and_scores_of_its_own(joint, tmp_path, monkeypatch):
+    monkeypatch.setattr(pictures, "_labelled_scenes", labelled)
+    found = {}
+    for task in (None, "depth", "segmentation"):  # in one folder: their scores must not be confused
+        with recording() as reporter:
+            study, models = attack.run_attack(setup_of(joint, task=task, methods=("pgd",)), tmp_path)
+        found[task] = study.to_dict(), reporter.lines
+    (default, _), (depth, depth_said), (labels, labels_said) = found.values()
+    assert default["errors"] == depth["errors"] != labels["errors"]
+    checksums = [{each["name"]: each["checksum"] for each in document["conditions"]} for document in (depth, labels)]
+    assert {name for name in checksums[0] if checksums[0][name] == checksums[1][name]} == {"clean", "noise"}
+    assert depth["about"]["error"].startswith("DEE")
+    assert labels["about"]["error"] == "share of pixels with another class"
+    assert "tiny-vit-both: predicted_depth is scored; logits is not" in depth_said
+    assert "tiny-vit-both: logits is scored; predicted_depth is not" in labels_said
+    assert "depth is attacked and scored; segmentation is not" in findings.sentences(default)[0]
+    assert "segmentation is attacked and scored; depth is not" in findings.sentences(labels)[0]
+    setup = setup_of(joint, task="segmentation")
+    sample, _ = setup.images.read(setup.images.names[0])
+    with ExitStack() as stack:
+        opened = OpenModels(stack, models, setup.images, [setup.size])
+        logits = opened.output(models[0].candidate.name, setup.size, sample)
+    wrong = np.mean(logits.argmax(axis=0) + 1 != sample.labels)
+    assert labels["errors"][models[0].candidate.name]["clean"][0] == pytest.approx(wrong, abs=1e-5)
+
+
+@pytest.mark.needs("matplotlib")
+def test_the_command_attacks_the_labels_of_a_joint_network_and_draws_them(joint, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(pictures, "_labelled_scenes", labelled)
+    argv = ["attack", "--backbone", joint, "--task", "segmentation", "--method", "fgsm", "--eps", "8/255"]
+    code = call([*argv, "--precision", "fp32", "--scenes", "2", "-o", str(tmp_path)])
+    assert code in (0, 5)  # a random network may be as sensitive to noise
+    assert "segmentation is attacked and scored; depth is not" in capsys.readouterr().out
+    document = json.loads((tmp_path / "attack.json").read_text())
+    assert document["about"]["task"] == "segmentation"
+    page = (tmp_path / "attack.html").read_text()
+    assert page.count('alt="segmentation by tiny-vit-both, ') == len(document["conditions"]) == 3
+    assert "share of pixels with another class" in ROBUSTNESS_KINDS["attack-study"].show(
+        Result("attack-study-x.json", document), "results"
+    )
+
+
 # --- mistakes ---------------------------------------------------------------------------------------------------------
 
 
@@ -217,6 +307,12 @@ def test_rendered_scenes_have_their_exact_labels():
         (("--backbone", tiny_path("tiny-seg"), "--target", "flip"), "expected the number of a class, 1 to 7"),
         (("--backbone", tiny_path("tiny-seg")), "labels of 10 classes; tiny-seg returns 7 classes"),
         (("--backbone", tiny_path("tiny-metric")), "measures inverse depth; tiny-metric returns metres"),
+        (("--task", "segmentation"), "--task is segmentation; tiny-vit is a network for depth"),
+        (("--task", "both"), "'both' is not one of 'depth', 'segmentation'"),
+        (("--backbone", tiny_path("tiny-seg"), "--task", "depth"), "tiny-seg is a network for segmentation"),
+        ((*JOINT, "--target", "3"), "expected flip for the depth of tiny-vit-both"),
+        ((*JOINT, "--task", "segmentation"), "labels of 10 classes; tiny-vit-both returns 7 classes"),
+        ((*JOINT, "--task", "segmentation", "--target", "flip"), "expected the number of a class, 1 to 7"),
         (("--precision", "int4"), "int4"),
         (("--res", "100"), "not a multiple of 32"),
         (("--tokens", "9:4x4"), "behind block 9"),

@@ -20,6 +20,7 @@ from dpt_deploy.cli import call
 from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.core.size import Size
+from dpt_deploy.core.task import LABEL_TASKS
 from dpt_deploy.datasets.evaluate import resize_bilinear
 from dpt_deploy.jobs.export.export import export_model
 from dpt_deploy.jobs.export.request import ExportRequest
@@ -219,7 +220,11 @@ def test_the_output_that_is_scored_is_named_where_there_are_several(tmp_path):
     path = str(export_model(ExportRequest(recipe, weights="random"), tmp_path).artifact.path)
     with recording() as reporter:
         study_models.candidates([path], None, ["ort"], ["fp32"], tmp_path)
-    assert "tiny-vit: predicted_depth is scored; logits is not" in reporter.lines
+        study_models.candidates([path], None, ["ort"], ["fp32"], tmp_path, scored=LABEL_TASKS)
+    assert [line for line in reporter.lines if "scored" in line] == [
+        "tiny-vit: predicted_depth is scored; logits is not",
+        "tiny-vit: logits is scored; predicted_depth is not",
+    ]
 
 
 def test_fewer_tokens_are_candidates_next_to_the_exact_network(calling, tmp_path, capsys):

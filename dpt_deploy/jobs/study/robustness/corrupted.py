@@ -14,6 +14,7 @@ from dpt_deploy.core.files import check_folder, ensure_folder, write_errors
 from dpt_deploy.core.optional import load_attribute
 from dpt_deploy.core.progress import say
 from dpt_deploy.core.size import Size
+from dpt_deploy.core.task import DEPTH_TASKS
 from dpt_deploy.datasets.base import Sample
 from dpt_deploy.datasets.corruptions.registry import (
     CONTROL,
@@ -129,14 +130,25 @@ def run_corruptions(setup: CorruptionSetup, out: Path) -> tuple[RobustnessStudy,
     return study, models
 
 
-def exported_models(request: StudyRequest, sizes: Sequence[Size], out: Path) -> list[CandidateModel]:
-    """Export the candidates of a request into ``out``, if needed, and check that they take ``sizes``."""
+def exported_models(
+    request: StudyRequest, sizes: Sequence[Size], out: Path, scored: Sequence[str] = DEPTH_TASKS
+) -> list[CandidateModel]:
+    """Export the candidates of a request into ``out``, if needed, and check that they take ``sizes``.
+
+    ``scored`` names the tasks whose output will be scored.
+    """
     check_folder(out)
     ensure_folder(out)
     with write_errors(out / MODELS):
         own_folder(out / MODELS)
     models = study_models.candidates(
-        request.models, request.weights, request.runtimes, request.precisions, out / MODELS, request.approximations
+        request.models,
+        request.weights,
+        request.runtimes,
+        request.precisions,
+        out / MODELS,
+        request.approximations,
+        scored,
     )
     for each in models:
         for size in sizes:

@@ -10,6 +10,7 @@ from dpt_deploy.measure.bootstrap import Estimate
 
 Document = Mapping[str, Any]
 
+OTHER_TASKS = "tasks that are not scored"  # in ``about``, only where the network has them
 _UNDER = {"corruption-study": "corruption", "attack-study": "attack"}
 _ANSWERS = {
     "loses more": "{subject} loses more than {original} under {under}.",
@@ -71,6 +72,14 @@ def cautions(document: Document) -> list[str]:
     return found
 
 
+def scored_task(document: Document) -> list[str]:
+    """Return a sentence about the task that was attacked and scored, if the network has others."""
+    about = document["about"]
+    if OTHER_TASKS not in about:
+        return []
+    return [f"Of this network for several tasks, {about['task']} is attacked and scored; {about[OTHER_TASKS]} is not."]
+
+
 def answers(document: Document) -> list[str]:
     """Return a sentence about each precision: does it lose more than FP32 under the conditions?"""
     return [
@@ -115,7 +124,7 @@ def control(document: Document) -> str:
 
 def sentences(document: Document) -> list[str]:
     """Return all sentences."""
-    return [*answers(document), *losses(document), control(document)]
+    return [*scored_task(document), *answers(document), *losses(document), control(document)]
 
 
 def text(estimate: Mapping[str, float], unit: str = "", digits: int = 1) -> str:
