@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 from support.faults.calling import complaint, fine
 from support.tiny import exported, exported_for_cpu, quick_accuracy, tampered, tiny_path
 
@@ -73,6 +73,30 @@ def test_onnx_runtime_computes_fp8_as_it_is_written():
     assert call(["verify", str(path), "--runtime", "ort", "--res", "64", "--batch", "2"]) == 0
     with pytest.raises(NoKernelError, match="float8"), OrtRunner(path):  # not known to be FP8: pairs are rewritten
         pass
+
+
+def test_sums_of_products_of_8_bits_are_not_cut_at_16(tmp_path):
+    """Kernels of processors without VNNI add two products in 16 bits, unless the session asks for exact ones."""
+    numbers, weights = np.full((4, 64), 255, np.uint8), np.full((64, 8), 127, np.int8)
+    two_products = 2 * 255 * 127
+    assert two_products > np.iinfo(np.int16).max
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "one", "zero"], ["stored"]),
+        helper.make_node("DequantizeLinear", ["stored", "one", "zero"], ["restored"]),
+        helper.make_node("DequantizeLinear", ["weights", "one"], ["matrix"]),
+        helper.make_node("MatMul", ["restored", "matrix"], ["product"]),
+        helper.make_node("QuantizeLinear", ["product", "large", "zero"], ["stored_product"]),
+        helper.make_node("DequantizeLinear", ["stored_product", "large", "zero"], ["y"]),
+    ]
+    large = np.float32(32 * two_products / 250)
+    constants = {"one": np.float32(1), "zero": np.uint8(0), "large": large, "weights": weights}
+    ends = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in ("x", "y")]
+    tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "sums", ends[:1], ends[1:], tensors)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), tmp_path / "a.onnx")
+    with OrtRunner(tmp_path / "a.onnx") as runner:
+        found = runner.infer({"x": numbers.astype(np.float32)})["y"]
+    np.testing.assert_allclose(found, 32.0 * two_products, rtol=0.5 / 250)
 
 
 def test_both_graphs_have_the_same_weights_and_the_one_with_an_offset_has_finer_steps():
