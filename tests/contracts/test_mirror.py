@@ -74,7 +74,7 @@ TESTED_IN = {
     "jobs/attack/test_attack.py": "cli/robustness/attack jobs/attack/pictures jobs/attack/request "
     "report/robustness/attack_files",
     "jobs/study/robustness/test_corrupted.py": "cli/robustness/corruptions jobs/study/robustness/findings "
-    "jobs/study/robustness/outcome jobs/study/robustness/scoring report/figures/robustness_figure "
+    "jobs/study/robustness/outcome jobs/study/robustness/scoring "
     "report/robustness/files report/robustness/numbers report/robustness/page report/robustness/sections",
     "jobs/study/test_data.py": "jobs/study/images",
     "jobs/study/test_findings.py": "jobs/study/outcome measure/bootstrap",

@@ -55,9 +55,12 @@ def _figure(document: Document) -> Figure:
     if extras:
         _panel(panels[1], names, differences, tints, "growth minus that of FP32 [points]")
     panels[0].set_yticks(range(len(names)), names)
+    panels[0].set_ylim(-0.5, len(names) - 0.5)  # room for a row at both ends, also where there are few
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, frameon=False, loc="outside lower left", ncols=4, fontsize=9)
-    title = f"{document['data']['images']} images of {document['data']['name']}, mean over levels, 95 % intervals"
+    images = f"{document['data']['images']} images of {document['data']['name']}"
+    line_break = " " if extras else "\n"  # one panel is too narrow for one line
+    title = f"{images},{line_break}mean over levels, 95 % intervals"
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=INK)
     return figure
 
