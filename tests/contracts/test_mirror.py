@@ -146,6 +146,7 @@ WITHOUT_A_MODULE = {
     "jobs/build/test_full_size.py": "builds of full-size networks",
     "jobs/export/test_dinov2_heads.py": "metres, gated layers, exponential and sky, as files of every precision",
     "jobs/export/test_dinov2_networks.py": "DPT heads on DINOv2, as files of every precision",
+    "jobs/export/test_typed_families.py": "files of two outputs, and of Swin, in every precision",
     "jobs/export/test_midas_networks.py": "MiDaS networks on encoders of their own, through the commands",
     "jobs/export/test_relative_positions.py": "files of BEiT and Swin V2 compared with transformers",
     "jobs/export/test_external.py": "weights in a file of their own",
