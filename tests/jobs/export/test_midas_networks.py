@@ -1,6 +1,7 @@
 """MiDaS networks on Next-ViT, LeViT and EfficientNet-Lite through the commands: sizes, types, engines and C++."""
 
 import json
+from itertools import product
 
 import onnx
 import pytest
@@ -9,7 +10,7 @@ from PIL import Image
 from support.faults.calling import complaint, fine
 from support.midas_networks import SIZES
 from support.native import cpp_difference
-from support.tiny import altered, exported, tiny_path
+from support.tiny import altered, exported, tiny_path, typed
 
 from dpt_deploy.artifact.store import read_sidecar
 from dpt_deploy.cli import call
@@ -17,6 +18,7 @@ from dpt_deploy.core.profile import parse_ranges
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.build.build import build_engine_artifact
 from dpt_deploy.jobs.predict.load import load
+from dpt_deploy.jobs.verify.references import compare_with_golden
 
 pytestmark = pytest.mark.needs("torch", "onnxruntime", "cv2")
 DRAWS = pytest.mark.needs("matplotlib")
@@ -57,12 +59,19 @@ def test_a_number_of_the_network_that_most_traces_have_as_their_batch_is_no_bake
     fine(capsys, "verify", tmp_path / "twelve-fp32.onnx", "--res", "96,192x288", "--batch", "1,3")
 
 
-@pytest.mark.parametrize("precision", ["fp16", "bf16", "int8-cpu"])
-@pytest.mark.parametrize("name", SIZES)
-def test_typed_graphs_agree(name, precision):
-    sidecar = exported(name, precision=precision).sidecar
-    assert sidecar.precision == precision
-    assert sidecar.parity.verified
+NEEDS_OPENVINO = pytest.mark.needs("openvino")
+TYPED = [
+    *product(SIZES, ("fp16", "bf16", "int8", "int8-cpu", "fp8")),
+    *(pytest.param(name, "int8-openvino", marks=NEEDS_OPENVINO) for name in ("tiny-levit", "tiny-midas-small")),
+]
+
+
+@pytest.mark.parametrize(("name", "precision"), TYPED)
+def test_typed_graphs_agree_and_one_with_other_weights_does_not(name, precision, tmp_path):
+    artifact = typed(name, precision)
+    assert artifact.sidecar.precision == precision
+    assert artifact.sidecar.parity.verified
+    assert not compare_with_golden(altered(artifact, tmp_path, "head.")).passed
 
 
 def test_a_graph_of_one_size_takes_any_batch(capsys):
