@@ -4,7 +4,8 @@ Usage: python benchmarks/full_sizes.py [NETWORK…]      (default: those of NETW
 
 No published weights are read. A checkpoint of random numbers has the keys and shapes of the authors' file, dead tensors
 and buffers included, as tests/support has them written down without the key maps; transformers writes a folder of
-Hugging Face. `export` loads it as it would load theirs, and compares the graph with PyTorch. Then `verify` tries
+Hugging Face. `export` loads it as it would load theirs, and compares the graph with PyTorch. Networks whose keys nobody
+has written down get random weights without a checkpoint. Then `verify` tries
 another size (a batch where there is one size only), and TensorRT-RTX builds an engine at the size of the training. A
 refusal is a result, too, and keeps its message. Each step runs in a process of its own, whose peak memory is recorded.
 Networks that are recorded with such keys are not measured again.
@@ -38,6 +39,16 @@ NETWORKS = (
     "da2-large",
     "da3-metric",
     "beit-large-512",
+    "beit-large-384",
+    "swin2-base-384",
+    "swin2-large-384",
+    "midas-v21",
+    "focus-base",
+    "dpt-dinov2-base-nyu",
+    "dpt-dinov2-large-nyu",
+    "deit-distilled",
+    "resnet50",
+    "resnext101",
 )
 TESTS = Path(__file__).parents[1] / "tests"
 _TAIL = 300  # characters of a message
@@ -72,8 +83,9 @@ def survey(name, folder):
     if not made["done"]:
         raise SystemExit(f"no checkpoint of {name}: {text}")
     account, keys = text.strip().rsplit("\n", 2)[-2:]
+    weights = file if file.exists() else "random"
     row = {"network": name, "account": account, "keys": int(keys), "checkpoint_bytes": size_of(file)}
-    row["export"], _ = cli("export", "--backbone", name, "--weights", file, "-o", folder)
+    row["export"], _ = cli("export", "--backbone", name, "--weights", weights, "-o", folder)
     if not row["export"]["done"]:
         return row
     (model,) = folder.glob("*.onnx")
@@ -94,7 +106,9 @@ def engine(model, recipe, folder):
 
 
 def size_of(path):
-    return sum(each.stat().st_size for each in path.rglob("*")) if path.is_dir() else path.stat().st_size
+    if path.is_dir():
+        return sum(each.stat().st_size for each in path.rglob("*"))
+    return path.stat().st_size if path.exists() else 0
 
 
 def worst(cases):

@@ -1,6 +1,6 @@
-"""Export, compare, load and build the paper's networks and tiny in every precision; adds to results/precisions.json.
+"""Export, compare, load and build networks in every precision; adds to results/precisions.json.
 
-Usage: python benchmarks/precision_survey.py [NETWORK…]      (default: tiny base hybrid hybrid-segmentation large)
+Usage: python benchmarks/precision_survey.py [NETWORK…]      (default: those of NETWORKS)
 
 Ranges are measured on photographs that ship with scikit-image; for tiny, which is trained, on rendered scenes. Each
 file gets a row: the results of `export` and `verify`, PyTorch's own error in the same 16 bits, whether ONNX Runtime
@@ -38,12 +38,19 @@ NETWORKS = {  # options of export, and the side of the images
     "hybrid": (("--backbone", "hybrid", *RANDOM), 384),
     "hybrid-segmentation": (("--backbone", "hybrid", "--task", "segmentation", *RANDOM), 384),
     "large": (("--backbone", "large", *RANDOM), 192),
+    "levit-224": (("--backbone", "levit-224", *RANDOM), 224),
+    "midas-v21-small": (("--backbone", "midas-v21-small", *RANDOM), 256),
+    "swin2-tiny-256": (("--backbone", "swin2-tiny-256", *RANDOM), 256),
+    "da2-small": (("--backbone", "da2-small", *RANDOM), 518),
+    "beit-base-384": (("--backbone", "beit-base-384", *RANDOM), 384),
+    "dpt-dinov2-small-nyu": (("--backbone", "dpt-dinov2-small-nyu", *RANDOM), 476),
+    "next-vit-large-384": (("--backbone", "next-vit-large-384", *RANDOM), 384),
 }
 PHOTOGRAPHS = ("astronaut", "brick", "camera", "chelsea", "coffee", "motorcycle_left", "motorcycle_right", "rocket")
 VARIANTS = {name for precision in PRECISIONS.values() for name in precision.variants if name != precision.name}
 ASKED = tuple(name for name in PRECISIONS if name not in VARIANTS)  # int8-cpu comes with int8
 ACCURACY = ("drift", "sqnr", "abs_rel", "delta1", "speedup")
-LARGEST_RUN = 192  # side of the image that ONNX Runtime runs: the question is whether it runs, not how fast
+QUICK_RUN = 192  # side of the image that ONNX Runtime runs, if it is legal: the question is whether it runs
 
 
 def main(*names):
@@ -115,7 +122,7 @@ def run_once(model, side):
 def _file(model, size):
     sidecar = json.loads(Path(f"{model}.json").read_text())
     accuracy = (sidecar["quantisation"] or {}).get("worth") or {}
-    run = _itself("run_once", model, min(size, LARGEST_RUN))
+    run = _itself("run_once", model, QUICK_RUN if size % QUICK_RUN == 0 else size)
     return {
         "model": model.stem,
         "precision": sidecar["precision"],

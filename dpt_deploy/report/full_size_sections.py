@@ -10,11 +10,12 @@ from dpt_deploy.report.sections import Result, Section, machine, markdown, sourc
 
 _HEADS = ("network", "checkpoint", "keys from", "export", "peak memory", "max error", "another size", "engine")
 _Row = Mapping[str, Any]
-_KEYS = {"written down": "the authors' code", "transformers": "transformers"}
+_KEYS = {"written down": "the authors' code", "transformers": "transformers", "random": "no file"}
 _OWN_MAP = "our key map"  # of rows that were recorded before the keys had been written down
 _KEYS_NOTE = (
     "Keys from the authors' code are written down in `tests/support/`, dead tensors and buffers included; a folder of "
-    "Hugging Face is written by transformers: there a wrong key map fails.{}\n"
+    "Hugging Face is written by transformers: there a wrong key map fails. Without a file, weights are drawn in the "
+    "network itself.{}\n"
 )
 _OWN_NOTE = (
     " Keys from our key map are that map read backwards, without what the network does not use: such a row shows "
@@ -41,7 +42,7 @@ def _full_sizes(result: Result, folder: str) -> str:
 
 def _cells(row: _Row, messages: list[str]) -> tuple[str, ...]:
     export = row["export"]
-    checkpoint = f"{row['keys']} tensors, {row['checkpoint_bytes'] / 1e9:.2f} GB"
+    checkpoint = f"{row['keys']} tensors, {row['checkpoint_bytes'] / 1e9:.2f} GB" if row["keys"] else "none"
     if not export["done"]:
         return (row["network"], checkpoint, _keys_from(row), _refused(export, messages), "", "", "", "")
     verify, engine = row["verify"], row["engine"]

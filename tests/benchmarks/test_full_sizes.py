@@ -29,9 +29,11 @@ def millions(shapes):
     return round(total / 1e6, 1)
 
 
-def test_each_network_of_the_script_has_an_account():
+def test_the_networks_without_an_account_are_known():
+    """MiDaS v2.1 alone of these was published."""
     folders = {name for name in script.NETWORKS if load_recipe(name).model.decoder == "dinov2"}
-    assert set(script.NETWORKS) - folders <= set(ACCOUNTS)
+    without = {"midas-v21", "deit-distilled", "resnet50", "resnext101"}
+    assert set(script.NETWORKS) - folders - set(ACCOUNTS) == without
 
 
 @pytest.mark.parametrize(("numbers", "published"), [(SMALL, 24.8), (BASE, 97.5), (LARGE, 335.3)])
@@ -69,6 +71,13 @@ def test_a_checkpoint_of_the_script_finds_a_wrong_map(tmp_path, monkeypatch):
         load_weights(recipe.model, file)
 
 
-def test_a_network_without_an_account_is_no_row(tmp_path):
-    with pytest.raises(KeyError, match="hybrid"):
-        write(load_recipe("hybrid"), tmp_path / "made.safetensors")
+def test_a_network_without_an_account_has_no_checkpoint(tmp_path):
+    file = tmp_path / "made.safetensors"
+    assert write(load_recipe("resnet50"), file) == ("random", 0)
+    assert not file.exists()
+
+
+def test_the_checkpoint_of_focus_on_depth_is_read_by_its_own_family(tmp_path):
+    shapes = ACCOUNTS["focus-base"]()
+    matched, _ = match_keys(load_recipe("focus-base").model, shapes, detect(shapes))
+    assert matched.fits

@@ -53,6 +53,11 @@ def test_a_row_says_whose_keys_it_has():
     assert "nothing about the map" in text
 
 
+def test_a_network_without_a_checkpoint_says_so():
+    text = SECTION.show(result({**ROW, "account": "random", "keys": 0, "checkpoint_bytes": 0}), "results")
+    assert "| da2-base | none | no file | 61 s |" in text
+
+
 def test_the_only_size_is_not_called_another_one():
     text = SECTION.show(result({**ROW, "size": "224", "only_size": True}), "results")
     assert "| none: 224 is the only one, passes with a batch of 2 |" in text

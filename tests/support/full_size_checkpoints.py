@@ -15,18 +15,19 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from support import depth_anything_keys as anything
-from support import midas31, midas_networks
+from support import focus, midas31, midas_networks
 from support.dinov2 import dpt_on_dinov2
 
 from dpt_deploy.core.recipe import load_recipe
 
-WRITTEN_DOWN, TRANSFORMERS = "written down", "transformers"
+WRITTEN_DOWN, TRANSFORMERS, RANDOM = "written down", "transformers", "random"
 ACCOUNTS = {
     **midas_networks.PUBLISHED,
     **{name: shapes for name, (shapes, _) in midas31.PUBLISHED.items()},
     "da2-small": lambda: anything.depth_anything(**anything.SMALL),
     "da2-base": lambda: anything.depth_anything(**anything.BASE),
     "da2-large": lambda: anything.depth_anything(**anything.LARGE),
+    "focus-base": focus.keys,
     "da3-metric": lambda: anything.depth_anything_3(**anything.LARGE),
 }
 _WHOLE_NUMBERS = ("num_batches_tracked", "attention_bias_idxs", "relative_position_index")
@@ -36,12 +37,13 @@ _LAST = ("scratch.output_conv.4.bias", "depth_head.scratch.output_conv2.2.bias")
 def write(recipe, path):
     """Write a checkpoint of ``recipe``: a file, or a folder of Hugging Face. Return the account, and its tensors.
 
-    Raises:
-        KeyError: nobody has written down the keys of this network.
+    Nothing is written where nobody has written down the keys: most of these networks were never published.
     """
     if recipe.model.decoder == "dinov2":  # published as folders only
         dpt_on_dinov2(recipe.model).save_pretrained(path)
         return TRANSFORMERS, len(load_file(path / "model.safetensors"))
+    if recipe.name not in ACCOUNTS:
+        return RANDOM, 0
     tensors = drawn(ACCOUNTS[recipe.name]())
     save_file(tensors, path)
     return WRITTEN_DOWN, len(tensors)
