@@ -28,8 +28,9 @@ from dpt_deploy.jobs.export.assemble import fp32_graph
 from dpt_deploy.jobs.export.calibration import from_scenes
 from dpt_deploy.jobs.export.correction import paired_ratio, with_chosen_correction
 from dpt_deploy.jobs.export.measurements import MeasurementSetup
-from dpt_deploy.jobs.export.quantised import calibrate, quantised, smoothed
+from dpt_deploy.jobs.export.quantised import calibrate, quantised
 from dpt_deploy.jobs.export.request import ExportRequest
+from dpt_deploy.jobs.export.smoothing import smoothed
 from dpt_deploy.jobs.export.typed import save_graph
 from dpt_deploy.model.landmarks import Landmarks
 

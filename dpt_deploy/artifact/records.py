@@ -214,8 +214,8 @@ class QuantisationRecord:
     ``clip`` is the magnitude at which each tensor is clipped, chosen by ``method``. ``kept`` are the nodes left
     unquantised, with reasons. ``budget`` is the largest change allowed, ``worth`` the accuracy and speed that resulted.
     ``twin`` is the other file from the same calibration. ``smooth`` is True if smoothing was requested; ``smoothed``
-    counts the norms that were smoothed, 0 if that would have changed the output. ``corrected`` counts the nodes with a
-    corrected bias, 0 if that does not lower the error.
+    counts the norms that were smoothed, 0 if that would have changed the output or did not lower the error.
+    ``corrected`` counts the nodes with a corrected bias, 0 if that does not lower the error.
     """
 
     method: str

@@ -81,7 +81,9 @@ def _approximation(
     help="Maximum relative increase of the error; blocks are left unquantised to meet it.",
 )
 @click.option(
-    "--smooth", is_flag=True, help="Move the spread of LayerNorm channels into weights before 8-bit quantisation."
+    "--smooth",
+    is_flag=True,
+    help="Try to move the spread of LayerNorm channels into weights before 8-bit quantisation; kept if it wins.",
 )
 @click.option(
     "--approximate",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,21 +30,37 @@ def with_chosen_correction(
     if not name:
         return replace(table, shifts={})
     path, plain = full.with_name("variant.onnx"), replace(table, shifts={})
-    runtime = find_precision(name).reference_runtime
-    exact, errors = _outputs(full, setup), []
-    for variant in (table, plain):
-        save_graph(quantised(graph, name, variant), path)
-        errors.append(
-            [
-                np.array([np.mean((output - wanted) ** 2) for output, wanted in zip(*pair, strict=True)])
-                for pair in zip(_outputs(path, setup, runtime), exact, strict=True)
-            ]
-        )
-    found = max((paired_ratio(*each) for each in zip(*errors, strict=True)), key=lambda ratio: ratio.high)
+    exact = outputs_of(full, setup)
+    found = loss_ratio(*(squared_errors(graph, name, variant, path, exact, setup) for variant in (table, plain)))
     wins = found.high < 1.0
     verdict = "corrected" if wins else "not corrected"
     say(f"biases {verdict}: that changes the squared error {found.value:.2f} times ({found.low:.2f}-{found.high:.2f})")
     return table if wins else plain
+
+
+def squared_errors(
+    graph: ir.Model,
+    name: str,
+    table: CalibrationTable,
+    path: Path,
+    exact: Sequence[Sequence[np.ndarray]],
+    setup: MeasurementSetup,
+) -> list[np.ndarray]:
+    """Return the mean squared error of each output to ``exact``, one number per image, of the precision ``name``.
+
+    The graph is quantised by ``table`` into the file ``path``.
+    """
+    save_graph(quantised(graph, name, table), path)
+    outputs = outputs_of(path, setup, find_precision(name).reference_runtime)
+    return [
+        np.array([np.mean((output - wanted) ** 2) for output, wanted in zip(*pair, strict=True)])
+        for pair in zip(outputs, exact, strict=True)
+    ]
+
+
+def loss_ratio(candidate: Sequence[np.ndarray], reference: Sequence[np.ndarray]) -> Estimate:
+    """Return the paired ratio of the output that the candidate helps least; both are :func:`squared_errors`."""
+    return max((paired_ratio(*each) for each in zip(candidate, reference, strict=True)), key=lambda ratio: ratio.high)
 
 
 def paired_ratio(candidate: np.ndarray, reference: np.ndarray) -> Estimate:
@@ -54,8 +71,8 @@ def paired_ratio(candidate: np.ndarray, reference: np.ndarray) -> Estimate:
     return Estimate.of((weights @ candidate) / (weights @ reference))
 
 
-def _outputs(path: Path, setup: MeasurementSetup, runtime: str = "ort") -> list[list[np.ndarray]]:
-    """Each output for a few calibration images."""
+def outputs_of(path: Path, setup: MeasurementSetup, runtime: str = "ort") -> list[list[np.ndarray]]:
+    """Return each output for a few calibration images."""
     with open_runner(path, runtime) as runner:
         found = [runner.infer(each).values() for each in setup.few_inputs()]
     return [[values.astype(np.float64) for values in output] for output in zip(*found, strict=True)]

@@ -13,10 +13,10 @@ from dpt_deploy.core.precision import find_precision
 from dpt_deploy.core.progress import say
 from dpt_deploy.jobs.export.accuracy import check_accuracy
 from dpt_deploy.jobs.export.budget import within_budget
-from dpt_deploy.jobs.export.correction import with_chosen_correction
 from dpt_deploy.jobs.export.facts import GraphFacts
 from dpt_deploy.jobs.export.measurements import MeasurementSetup
-from dpt_deploy.jobs.export.quantised import calibrate, quantised, smoothed
+from dpt_deploy.jobs.export.quantised import quantised
+from dpt_deploy.jobs.export.smoothing import with_chosen_smoothing
 from dpt_deploy.jobs.export.typed import save_described, save_graph, write_typed
 
 
@@ -56,12 +56,10 @@ def _write_quantised(
     allow_poor: bool,
 ) -> dict[str, GraphFacts]:
     """Calibrate once; write and measure every file of ``paths``."""
-    request, full, quantisable = setup.request, setup.folder / "full.onnx", setup.folder / "quantise.onnx"
+    request, full = setup.request, setup.folder / "full.onnx"
     save_graph(graph, full)
     held_out = setup.bench(full)
-    model, norms = smoothed(graph, full, setup) if request.smooth else (graph, 0)
-    save_graph(model, quantisable)
-    table = with_chosen_correction(model, quantisable, calibrate(quantisable, setup), setup)
+    model, table, norms = with_chosen_smoothing(graph, full, setup, paths)
     if request.budget is not None:
         search = setup.bench(full, search=True)
         table = within_budget(model, next(iter(paths)), table, search, held_out, request.budget, setup.folder)

@@ -9,10 +9,8 @@ import numpy as np
 import onnx_ir as ir
 
 from dpt_deploy.artifact.records import RangeRecord
-from dpt_deploy.core.precision import FP16, FP32, find_precision
+from dpt_deploy.core.precision import FP16, find_precision
 from dpt_deploy.core.progress import say
-from dpt_deploy.graph.mark import mark_outputs
-from dpt_deploy.graph.passes.smooth import candidates, smooth
 from dpt_deploy.graph.precision.bias import Means, correct, is_correctable, shifts, write_means_probe
 from dpt_deploy.graph.precision.clipping import clipping_value
 from dpt_deploy.graph.precision.fp32_nodes import choose_fp32_nodes
@@ -22,8 +20,7 @@ from dpt_deploy.graph.precision.ranges import Probe
 from dpt_deploy.graph.precision.types import to_half
 from dpt_deploy.jobs.common.runners import open_runner
 from dpt_deploy.jobs.export.measurements import MeasurementSetup
-from dpt_deploy.jobs.export.typed import measure_ranges, save_graph
-from dpt_deploy.measure.metrics import range_error
+from dpt_deploy.jobs.export.typed import measure_ranges
 
 
 @dataclass(frozen=True)
@@ -100,39 +97,6 @@ def _shifts(
                 sums[key] = sums.get(key, np.float64(0.0)) + mean.astype(np.float64)
     means = {key: value / setup.few for key, value in sums.items()}
     return {each: shifts(model, each, means, kept) for each in files}
-
-
-def smoothed(graph: ir.Model, full: Path, setup: MeasurementSetup) -> tuple[ir.Model, int]:
-    """Smooth a copy of the FP32 ``graph``, which is also the file ``full``.
-
-    Returns:
-        The copy and the number of smoothed norms; or ``graph`` itself and 0, if smoothing would move the output by more
-        than the recipe's FP32 tolerance.
-    """
-    names, marked, changed = candidates(graph), full.with_name("marked.onnx"), full.with_name("smooth.onnx")
-    if not names:
-        say("there is no LayerNorm to smooth")
-        return graph, 0
-    limit = setup.request.recipe.parity[FP32].max
-    mark_outputs(full, names, marked)
-    largest: dict[str, np.ndarray] = {}
-    with open_runner(marked) as runner:
-        for inputs in setup.few_inputs():
-            for name, values in runner.infer(inputs).items():
-                found = np.abs(values).max(axis=tuple(range(values.ndim - 1)))
-                largest[name] = np.maximum(largest.get(name, found), found)
-    model = graph.clone()
-    outcome = smooth(model, largest)
-    save_graph(model, changed)
-    inputs = next(setup.calibration_inputs())
-    with open_runner(full) as before, open_runner(changed) as after:
-        old, new = (runner.infer(inputs) for runner in (before, after))
-    moved = max(range_error(new[name], old[name])[0] for name in old)
-    if moved > limit:
-        say(f"smoothing moves the output by {moved:.1e} of its range, more than {limit:.1e}: left out")
-        return graph, 0
-    say(f"smoothed {len(outcome.fired)} norms, {len(outcome.refused)} refused; the output moves by {moved:.1e}")
-    return model, len(outcome.fired)
 
 
 def quantised(graph: ir.Model, precision: str, table: CalibrationTable) -> ir.Model:

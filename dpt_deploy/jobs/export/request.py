@@ -66,7 +66,8 @@ class ExportRequest:
         method: rule that chooses where 8-bit tensors are clipped.
         budget: largest relative increase of the error. Blocks are left unquantised to meet it. None: no limit for
             quantised graphs, 1 % for an approximation.
-        smooth: move the spread of channels behind norms into weights before quantisation.
+        smooth: try to move the spread of channels behind norms into weights before quantisation; it is kept only
+            where the error is lower.
         approximation: an approximate rewrite of the network; None: only exact ones.
         allow_poor: accept a quantised file that is slower or has much noise, and an approximation of any error.
     """

@@ -5,13 +5,12 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
-from support.tiny import exported, exported_for_cpu
+from support.tiny import exported
 
 from dpt_deploy.graph.passes.smooth import candidates, smooth
 from dpt_deploy.graph.precision.qdq import ends, quantise, watched
 from dpt_deploy.jobs.common.inputs import model_inputs
 from dpt_deploy.jobs.common.samples import structured_images
-from dpt_deploy.jobs.export.quantised import smoothed
 from dpt_deploy.measure.metrics import range_error
 
 
@@ -116,20 +115,3 @@ def test_a_norm_that_others_read_is_refused(tmp_path, inputs):
         rest[0].name: "extra/Relu reads it, which is no product with a constant matrix",
     }
     assert len(outcome.fired) == len(rest) - 1
-
-
-def test_export_smooths_if_asked_to_and_not_when_it_moves_the_output(tmp_path, monkeypatch):
-    artifact, lines = exported_for_cpu(tmp_path / "good", smooth=True)
-    assert (artifact.sidecar.quantisation.smooth, artifact.sidecar.quantisation.smoothed) == (True, 8)
-    assert any(line.startswith("smoothed 8 norms, 0 refused") for line in lines), lines
-    monkeypatch.setattr("dpt_deploy.graph.passes.smooth._numbers", lambda value: value.const_value.numpy() * 1.5)
-    artifact, lines = exported_for_cpu(tmp_path / "bad", smooth=True)
-    assert any("left out" in line for line in lines), lines
-    assert artifact.sidecar.quantisation.smoothed == 0  # the record tells what was done, not what was wished
-
-
-def test_a_network_without_norms_is_left_as_it_is(tmp_path):
-    ends_ = [onnx.helper.make_tensor_value_info(name, 1, [1, 3, 8, 8]) for name in "xy"]
-    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "bare", ends_[:1], ends_[1:])
-    model = ir.from_proto(onnx.helper.make_model(graph))
-    assert smoothed(model, tmp_path / "full.onnx", None) == (model, 0)
