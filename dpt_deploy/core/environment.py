@@ -78,6 +78,16 @@ def cpu_flags() -> list[str]:
     return [flag for flag in wanted if flag in flags]
 
 
+# Units of x86 processors for 8-bit products, by their flag.
+INT8_UNITS = {"avx512_vnni": "AVX-512 VNNI", "avx_vnni": "AVX VNNI", "amx_int8": "AMX"}
+
+
+def sums_8_bits_in_16() -> bool:
+    """Return True on an x86 processor that adds 8-bit products in 16 bits: it has AVX2, and no unit for them."""
+    flags = cpu_flags()
+    return "avx2" in flags and not any(flag in INT8_UNITS for flag in flags)
+
+
 def gpus() -> list[str]:
     """Return name, driver and memory of each NVIDIA GPU as the driver's tool reports them; empty without a GPU."""
     return _ask_driver("name,driver_version,memory.total")

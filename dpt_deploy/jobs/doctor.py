@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from dpt_deploy.artifact import defects
-from dpt_deploy.core.environment import LIBRARIES, cpu_flags, fingerprint, installed
+from dpt_deploy.core.environment import INT8_UNITS, LIBRARIES, cpu_flags, fingerprint, installed
 from dpt_deploy.core.recipe import load_recipe, zoo_names
 from dpt_deploy.jobs.gimp.programs import find_gimps, state_of
 from dpt_deploy.model.checkpoints import published
@@ -27,7 +27,6 @@ _CAPABILITIES = (
     ("build engines without a GPU (TensorRT-RTX)", ("tensorrt_rtx",), "rtx"),
 )
 # Units of x86 processors by their flag in /proc/cpuinfo.
-_INT8_UNITS = {"avx512_vnni": "AVX-512 VNNI", "avx_vnni": "AVX VNNI", "amx_int8": "AMX"}
 _BF16_UNITS = {"avx512_bf16": "AVX-512 BF16", "amx_bf16": "AMX"}
 
 
@@ -98,7 +97,7 @@ def _engine_libraries() -> list[Check]:
 def _vector_units() -> list[Check]:
     """Return the units of the processor that decide which file and runtime are fast on it."""
     flags = cpu_flags()
-    narrow, half = (_having(flags, units) for units in (_INT8_UNITS, _BF16_UNITS))
+    narrow, half = (_having(flags, units) for units in (INT8_UNITS, _BF16_UNITS))
     return [
         Check(
             "8-bit products on the CPU",

@@ -18,6 +18,7 @@ import numpy as np
 
 from dpt_deploy.artifact.sidecar import Sidecar
 from dpt_deploy.core.disk.private import own_folder
+from dpt_deploy.core.environment import sums_8_bits_in_16
 from dpt_deploy.core.errors import BadFileError, DptError, IncompatibleError, ResourceError, UsageError
 from dpt_deploy.core.files import check_text_path
 from dpt_deploy.core.optional import extra
@@ -159,6 +160,8 @@ class OpenVinoRunner:
 
     def _config(self) -> dict[str, Any]:
         config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": self.rest, "PERFORMANCE_HINT": "LATENCY"}
+        if sums_8_bits_in_16():  # where sums above 32767 would be cut; floats are exact
+            config["LP_TRANSFORMS_MODE"] = False
         if self.streams > 1:
             config |= {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": self.streams}
         if self._threads:
