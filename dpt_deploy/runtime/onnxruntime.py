@@ -18,7 +18,7 @@ import onnxruntime as ort
 
 from dpt_deploy.artifact.defects import refuse_wrong
 from dpt_deploy.artifact.sidecar import Sidecar
-from dpt_deploy.core.environment import cpu_count
+from dpt_deploy.core.environment import cpu_count, sums_8_bits_in_16
 from dpt_deploy.core.errors import BadFileError, DptError, ResourceError, UsageError
 from dpt_deploy.core.files import check_text_path
 from dpt_deploy.core.precision import find_precision
@@ -85,7 +85,7 @@ class OrtRunner:
         if wanted[0] in providers:
             ort.preload_dlls()  # CUDA and cuDNN of the nvidia-… packages, which no search path names
         try:
-            self._session = ort.InferenceSession(str(self._path), options, providers=providers)
+            self._session = self._loaded(options, providers)
         except Exception as exc:  # the runtime's exception classes are private
             if _is_memory(exc):
                 raise ResourceError(f"out of memory while loading {self._path}", hint="free some memory") from exc
@@ -106,6 +106,21 @@ class OrtRunner:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._session = None
+
+    def _loaded(self, options: Any, providers: Sequence[str]) -> Any:
+        """Load the file; where exact sums of 8 bits cannot be had in integers, its pairs are computed in floats.
+
+        ONNX Runtime 1.31 fails to prepare exact integer kernels for a weight that two nodes read.
+        """
+        try:
+            return ort.InferenceSession(str(self._path), options, providers=providers)
+        except Exception:
+            if not sums_8_bits_in_16():
+                raise
+            floats = self._options()
+            floats.add_session_config_entry("session.x64quantprecision", "0")
+            floats.add_session_config_entry("session.disable_quant_qdq", "1")
+            return ort.InferenceSession(str(self._path), floats, providers=providers)
 
     def _options(self) -> Any:
         options = ort.SessionOptions()
