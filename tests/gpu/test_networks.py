@@ -20,6 +20,8 @@ pytestmark = [
 NETWORKS = sorted(path.stem for path in RECIPES.glob("*.toml"))
 IN_8_BITS = [(name, kind) for name in ("tiny-vit", "tiny-hybrid") for kind in ("int8", "fp8")]
 CASES = [(name, "fp16") for name in NETWORKS] + [*IN_8_BITS, ("tiny-conv", "fp8"), ("tiny-swin2", "fp8")]
+# What TensorRT-RTX is known to refuse: attention of this width in FP16; INT8 graphs of transformers before 1.7.
+REFUSED = {("tiny-nextvit", "fp16"), ("tiny-vit", "int8"), ("tiny-hybrid", "int8")}
 
 
 @pytest.mark.parametrize(("name", "precision"), CASES, ids=map("-".join, CASES))
@@ -29,7 +31,9 @@ def test_its_engine_is_verified(name, precision, tmp_path, capsys):
     try:
         res = parse_ranges(str(range_size(spec)), stride=spec.stride)
         plan = build_engine_artifact(model.path, tmp_path, res=res, batch=2, measure=False).artifact
-    except IncompatibleError as exc:  # what can be built is tested without a GPU, of the pinned version
+    except IncompatibleError as exc:
+        if (name, precision) not in REFUSED:
+            raise
         pytest.skip(str(exc))
     fine(capsys, "verify", plan.path)
     assert open_artifact(plan.path).sidecar.parity.verified
