@@ -117,12 +117,9 @@ class OrtRunner:
         except Exception:
             if not sums_8_bits_in_16():
                 raise
-            floats = self._options()
-            floats.add_session_config_entry("session.x64quantprecision", "0")
-            floats.add_session_config_entry("session.disable_quant_qdq", "1")
-            return ort.InferenceSession(str(self._path), floats, providers=providers)
+            return ort.InferenceSession(str(self._path), self._options(integers=False), providers=providers)
 
-    def _options(self) -> Any:
+    def _options(self, *, integers: bool = True) -> Any:
         options = ort.SessionOptions()
         options.log_severity_level = 4  # errors arrive as exceptions
         options.intra_op_num_threads = self._threads_of_one()
@@ -131,6 +128,8 @@ class OrtRunner:
         if self.streams > 1:
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if self._sidecar is not None and find_precision(self._sidecar.precision).has_no_integer_kernels:
+            integers = False
+        if not integers:
             # Its rewriting of pairs finds nothing to gain there. It divides biases by the product of two steps in FP16,
             # where the quotients overflow, and hands 8-bit floats to operators that take none.
             options.add_session_config_entry("session.disable_quant_qdq", "1")

@@ -1,11 +1,14 @@
 """Runtimes that do not fit an artefact are refused with the ones that do."""
 
+from contextlib import nullcontext
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+from support.tiny import exported
 
 from dpt_deploy.artifact.sidecar import ONNX, PLAN
-from dpt_deploy.core.errors import UsageError
+from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.jobs.common.runners import open_runner, runtime_help
 
 pytestmark = pytest.mark.fast
@@ -38,3 +41,23 @@ def test_help_lists_the_runtimes_of_a_kind():
     assert runtime_help(ONNX).startswith("ort: ONNX Runtime; openvino: ")
     assert "torch" in runtime_help(ONNX, reference=True)
     assert "torch" not in runtime_help(ONNX)
+
+
+@pytest.mark.parametrize("narrow", [True, False], ids=["no VNNI", "VNNI"])
+def test_pairs_are_computed_in_floats_where_exact_integers_cannot_be_prepared(narrow, monkeypatch):
+    path = exported("tiny-vit").path  # before anything is replaced: an export runs its file
+    module, asked = import_module("dpt_deploy.runtime.onnxruntime"), []
+    real = module.ort.InferenceSession
+
+    def load(path, options, **more):
+        asked.append(options)
+        if len(asked) == 1:
+            raise RuntimeError("AddInitializer")
+        assert options.get_session_config_entry("session.disable_quant_qdq") == "1"
+        return real(path, options, **more)
+
+    monkeypatch.setattr(module, "sums_8_bits_in_16", lambda: narrow)
+    monkeypatch.setattr(module.ort, "InferenceSession", load)
+    with nullcontext() if narrow else pytest.raises(BadFileError), open_runner(path, "ort"):
+        pass
+    assert len(asked) == (2 if narrow else 1)
