@@ -89,7 +89,7 @@ class OrtRunner:
         except Exception as exc:  # the runtime's exception classes are private
             if _is_memory(exc):
                 raise ResourceError(f"out of memory while loading {self._path}", hint="free some memory") from exc
-            if any(mark in str(exc) for mark in _NO_KERNEL):
+            if _has_no_kernel(exc):
                 raise NoKernelError(
                     f"ONNX Runtime {ort.__version__} has no kernel for {self._path.name} on this machine: {_line(exc)}",
                     hint="run it with --runtime emu, which rounds as 16-bit types do, or build an engine from it",
@@ -114,8 +114,8 @@ class OrtRunner:
         """
         try:
             return ort.InferenceSession(str(self._path), options, providers=providers)
-        except Exception:
-            if not sums_8_bits_in_16():
+        except Exception as exc:
+            if not sums_8_bits_in_16() or _has_no_kernel(exc):
                 raise
             return ort.InferenceSession(str(self._path), self._options(integers=False), providers=providers)
 
@@ -210,6 +210,10 @@ def _spec(entry: Any) -> TensorSpec:
 def _is_memory(exc: Exception) -> bool:
     text = str(exc).lower()
     return isinstance(exc, MemoryError) or "alloc" in text or "out of memory" in text
+
+
+def _has_no_kernel(exc: Exception) -> bool:
+    return any(mark in str(exc) for mark in _NO_KERNEL)
 
 
 def _line(exc: Exception) -> str:

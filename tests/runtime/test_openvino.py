@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from support.faults.calling import complaint, fine
-from support.tiny import TINY, copied, exported, quick_accuracy, tampered, tiny_recipe
+from support.tiny import TINY, copied, exported, quick_accuracy, tampered, tiny_recipe, typed
 
 pytest.importorskip("openvino", reason="the extra openvino is not installed")
 
@@ -38,10 +38,9 @@ needs_bf16 = pytest.mark.skipif(not BF16, reason="this processor has no BF16")
 SIZES = (Size(64, 64), Size(64, 96), Size(96, 160))
 
 
-def quantised(name):
-    """The two 8-bit artefacts of a tiny recipe, for engines and for CPUs."""
-    engine = exported(name, precision="int8")
-    return engine, open_artifact(engine.path.with_name(engine.sidecar.quantisation.twin))
+def quantised(name, folder):
+    """Copies of the two 8-bit artefacts of a tiny recipe, for engines and for CPUs."""
+    return [copied(typed(name, precision), folder) for precision in ("int8", "int8-cpu")]
 
 
 def outputs(artifact, runtime):
@@ -51,16 +50,16 @@ def outputs(artifact, runtime):
 
 
 @pytest.mark.parametrize("name", TINY)
-def test_fp32_agrees_with_pytorch_at_every_size(name):
-    found = verify_artifact(exported(name).path, res=SIZES, batch=(1, 3), runtime="openvino")
+def test_fp32_agrees_with_pytorch_at_every_size(name, tmp_path):
+    found = verify_artifact(copied(exported(name), tmp_path).path, res=SIZES, batch=(1, 3), runtime="openvino")
     assert found.comparison.passed
     assert found.artifact.sidecar.parity.runtime == "openvino"
     assert "openvino" in found.artifact.sidecar.parity.tools
 
 
 @pytest.mark.parametrize("name", ["tiny-vit", "tiny-hybrid", "tiny-conv", "tiny-seg"])
-def test_both_kinds_of_8_bits_agree_with_pytorch(name):
-    for artifact in quantised(name):
+def test_both_kinds_of_8_bits_agree_with_pytorch(name, tmp_path):
+    for artifact in quantised(name, tmp_path):
         assert verify_artifact(artifact.path, res=SIZES, batch=(1, 2), runtime="openvino").comparison.passed
 
 
@@ -77,8 +76,8 @@ def test_8_bits_of_the_shipped_weights_agree_with_pytorch(name, tmp_path):
 
 @needs_bf16
 @pytest.mark.parametrize("name", ["tiny-vit", "tiny-hybrid"])
-def test_bf16_loses_no_more_than_pytorch_in_bf16_and_is_never_silent(name):
-    artifact = exported(name)
+def test_bf16_loses_no_more_than_pytorch_in_bf16_and_is_never_silent(name, tmp_path):
+    artifact = copied(exported(name), tmp_path)
     found = verify_artifact(artifact.path, res=SIZES[:1], batch=(1,), runtime="openvino-bf16")
     assert found.comparison.passed
     (case,) = found.comparison.cases
@@ -136,7 +135,8 @@ def test_a_graph_that_openvino_computes_wrong_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "sums_8_bits_in_16", lambda: False)  # the defect is one of its integer kernels
     _, wrong = range_error(outputs(earlier, "openvino")["predicted_depth"], expected)
     assert wrong > 3 * right  # once it is computed right, neither the bias nor the refusal is needed any more
-    assert range_error(outputs(earlier, "emu")["predicted_depth"], expected)[0] < 1e-6
+    _, flips = range_error(outputs(earlier, "emu")["predicted_depth"], expected)
+    assert flips < right / 100  # the biases change nothing else than a rounding here and there
 
 
 def test_its_own_8_bit_file_is_exported_verified_and_run_in_it():
@@ -192,15 +192,15 @@ def outputs_of(artifact, runtime, inputs, streams):
         return [each["predicted_depth"] for each in pool.map(lambda x: runner.infer({"pixel_values": x}), inputs)]
 
 
-def test_a_file_of_one_size_runs():
-    artifact = exported("tiny-vit", static=Size(64, 96))
+def test_a_file_of_one_size_runs(tmp_path):
+    artifact = copied(exported("tiny-vit", static=Size(64, 96)), tmp_path)
     found = verify_artifact(artifact.path, runtime="openvino").comparison
     assert found.passed
     assert {(str(case.size), case.batch) for case in found.cases} == {("64x96", 1)}
 
 
-def test_a_hybrid_of_one_size_runs_without_the_fusion_that_crashes():
-    artifact = exported("tiny-hybrid", static=Size(64, 96))
+def test_a_hybrid_of_one_size_runs_without_the_fusion_that_crashes(tmp_path):
+    artifact = copied(exported("tiny-hybrid", static=Size(64, 96)), tmp_path)
     assert verify_artifact(artifact.path, runtime="openvino").comparison.passed
     core = openvino.Core()
     read = [core.read_model(str(each.path)) for each in (artifact, exported("tiny-hybrid"))]

@@ -9,7 +9,7 @@ import onnx_ir as ir
 import pytest
 from onnx import helper, numpy_helper
 from support.faults.calling import complaint, fine
-from support.tiny import exported, exported_for_cpu, quick_accuracy, tampered, tiny_path
+from support.tiny import copied, exported, exported_for_cpu, quick_accuracy, tampered, tiny_path
 
 from dpt_deploy.artifact.records import AccuracyRecord, FurtherAccuracy
 from dpt_deploy.artifact.store import open_artifact
@@ -68,8 +68,8 @@ def test_fp8_is_verified_too(name, capsys):
     assert call(["verify", str(artifact.path), "--res", "64", "--batch", "2"]) == 0
 
 
-def test_onnx_runtime_computes_fp8_as_it_is_written():
-    path = exported("tiny-hybrid", precision="fp8").path
+def test_onnx_runtime_computes_fp8_as_it_is_written(tmp_path):
+    path = copied(exported("tiny-hybrid", precision="fp8"), tmp_path).path
     assert call(["verify", str(path), "--runtime", "ort", "--res", "64", "--batch", "2"]) == 0
     with pytest.raises(NoKernelError, match="float8"), OrtRunner(path):  # not known to be FP8: pairs are rewritten
         pass
