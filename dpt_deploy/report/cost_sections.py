@@ -1,4 +1,4 @@
-"""Sections on what computes less: fewer tokens, and one file with two outputs instead of two files.
+"""Sections on costs: fewer tokens, one file with two outputs instead of two files, and the time of studies.
 
 See :mod:`dpt_deploy.report.benchmark_page`.
 """
@@ -6,6 +6,7 @@ See :mod:`dpt_deploy.report.benchmark_page`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from dpt_deploy.report.bench_tables import TextTable
@@ -62,6 +63,55 @@ def _joint_cost(result: Result, folder: str) -> str:
     )
 
 
+def _joint_accuracy(result: Result, folder: str) -> str:
+    data, blind = result.data, result.data["most_frequent_class"]
+    rows = [_joint_row(row) for row in data["rows"]]
+    rows.append(("the most frequent class everywhere", "", *(_percent(blind[key]) for key in ("correct", "mean_iou"))))
+    heads = ("precision", "AbsRel", "correct pixels, %", "mIoU, %")
+    changes = [_joint_row(row["change"] | {"precision": row["precision"]}, "+") for row in data["rows"][1:]]
+    parts = [
+        f"`{data['model']}` on {data['scenes']} rendered scenes from number {data['seed']} on. "
+        f"{machine(data['environment'])}; {data['recorded'][:10]}.\n",
+        f"![images, and true and predicted maps]({folder}/{Path(result.name).with_suffix('.png')})\n",
+        markdown(TextTable(heads, tuple(rows))),
+        f"Minus FP32, on the same images:\n\n{markdown(TextTable(heads, tuple(changes)))}" if changes else "",
+        source(result, folder),
+    ]
+    return "\n".join(filter(None, parts))
+
+
+def _joint_row(row: Mapping[str, Any], sign: str = "") -> tuple[str, ...]:
+    value, low, high = (f"{row['abs_rel'][key]:{sign}.4f}" for key in ("value", "low", "high"))
+    return (
+        row["precision"],
+        f"{value} ({low} to {high})",
+        *(_percent(row[key], sign) for key in ("correct", "mean_iou")),
+    )
+
+
+def _percent(share: Mapping[str, float], sign: str = "") -> str:
+    value, low, high = (f"{100 * share[key]:{sign}.2f}" for key in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"
+
+
+def _study_seconds(result: Result, folder: str) -> str:
+    data = result.data
+    rows = tuple(
+        (
+            row["study"],
+            f"`{row['command']}`",
+            f"{row['seconds'] / 60:.1f} min" if row["exit_code"] == 0 else f"exit code {row['exit_code']}",
+            f"{row['processor_seconds'] / 60:.1f} min",
+            f"{row['peak_bytes'] / 1e9:.2f} GB",
+            f"{row['load_average_before']:.1f}",
+        )
+        for row in data["rows"]
+    )
+    heads = ("study", "`dpt-deploy …`", "time", "of processors", "peak memory", "load average before")
+    about = f"{machine(data['environment'])}; {data['recorded'][:10]}.\n"
+    return "\n".join((about, markdown(TextTable(heads, rows)), source(result, folder)))
+
+
 COST_KINDS: dict[str, Section] = {
     "tokens": Section(
         "Fewer tokens: clustered or merged, compared with the exact network",
@@ -78,5 +128,17 @@ COST_KINDS: dict[str, Section] = {
         "in ONNX Runtime, FP32. The ratio is the median of the ratios within each round, with its 95 % interval.",
         _joint_cost,
         lazy_drawing("dpt_deploy.report.figures.cost_figure:draw_joint_cost"),
+    ),
+    "joint-accuracy": Section(
+        "Depth and labels from one file: accuracy",
+        "`python benchmarks/joint_accuracy.py`: the shipped network for both tasks on scenes with exact depth and\n"
+        "labels. AbsRel follows the paper's zero-shot protocol; mIoU is the intersection over union, averaged over\n"
+        "the classes. Intervals are 95 % (bootstrap over images; changes are paired).",
+        _joint_accuracy,
+    ),
+    "study-seconds": Section(
+        "How long the studies of robustness take",
+        "`python benchmarks/study_seconds.py`: each command alone, in empty folders, without a network.",
+        _study_seconds,
     ),
 }

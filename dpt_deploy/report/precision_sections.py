@@ -18,7 +18,7 @@ def _sweep(result: Result, folder: str) -> str:
         tuple(
             (
                 point["model"],
-                point["precision"],
+                f"{point['precision']} {point.get('approximation', '')}".strip(),
                 point["size"],
                 point["runtime"],
                 f"{point['abs_rel']:.4f}",
@@ -28,9 +28,22 @@ def _sweep(result: Result, folder: str) -> str:
             for point in points
         ),
     )
+    title = f"### {', '.join(dict.fromkeys(point['model'] for point in points))}\n"
     where = f"{machine(data['environment'])}; {data['images']} images of {data['data']['name']}.\n"
     picture = f"![error over time]({folder}/{result.picture})\n"
-    return "\n".join([where, markdown(facts), picture, source(result, folder)])
+    changed = "Change of AbsRel in percent of the exact network in FP32 (95 %, paired over images):\n"
+    return "\n".join([title, where, markdown(facts), changed, markdown(_changes(data)), picture, source(result, folder)])
+
+
+def _changes(data: Mapping[str, Any]) -> TextTable:
+    """The change of the error for every file at every size."""
+    sizes = tuple(dict.fromkeys(point["size"] for point in data["points"]))
+    rows = [(each["subject"], *(_signed(change) for change in each["abs_rel"])) for each in data["precisions"]]
+    return TextTable(("file", *sizes), tuple(rows))
+
+
+def _signed(change: Mapping[str, float]) -> str:
+    return f"{change['value']:+.2f} ({change['low']:+.2f} to {change['high']:+.2f})"
 
 
 def _precisions(result: Result, folder: str) -> str:

@@ -42,6 +42,33 @@ JOINT = {
 }
 
 
+SCORE = {"value": 0.5, "low": 0.25, "high": 0.75}
+ACCURACY = {
+    "kind": "joint-accuracy",
+    "recorded": "2026-01-01T00:00:00",
+    "environment": DATA["environment"],
+    "model": "tiny-both",
+    "scenes": 96,
+    "seed": 1_000_000,
+    "most_frequent_class": {"correct": SCORE, "mean_iou": SCORE},
+    "rows": [
+        {"precision": name, "abs_rel": SCORE, "correct": SCORE, "mean_iou": SCORE}
+        | {"change": {"abs_rel": SCORE, "correct": SCORE, "mean_iou": SCORE}}
+        for name in ("fp32", "int8-cpu")
+    ],
+}
+SECONDS = {
+    "kind": "study-seconds",
+    "recorded": "2026-01-01T00:00:00",
+    "environment": DATA["environment"],
+    "rows": [
+        {"study": name, "command": "attack", "exit_code": code, "seconds": 90.0, "processor_seconds": 150.0}
+        | {"peak_bytes": 1_230_000_000, "load_average_before": 0.1}
+        for name, code in (("good", 0), ("failed", 5))
+    ],
+}
+
+
 def test_a_file_has_a_line_with_its_intervals():
     page = render([Result("tokens-x.json", DATA)])
     assert "| tokens-hard 2:16x16 | 0.2500 (0.2000 to 0.3000) | +1.50 % (-0.50 to +3.25) | 3.10 |" in page.text
@@ -90,3 +117,22 @@ def test_a_joint_result_without_its_interval_is_an_error():
     del data["case"]["two_files_over_joint"]
     with pytest.raises(BadFileError, match="two_files_over_joint"):
         render([Result("joint-cost-x.json", data)])
+
+
+def test_accuracy_has_a_line_for_each_precision_and_its_change():
+    text = render([Result("joint-accuracy.json", ACCURACY)]).text
+    assert "| fp32 | 0.5000 (0.2500 to 0.7500) | 50.00 (25.00 to 75.00) | 50.00 (25.00 to 75.00) |" in text
+    assert "| int8-cpu | +0.5000 (+0.2500 to +0.7500) | +50.00 (+25.00 to +75.00) |" in text
+    assert "| the most frequent class everywhere |  | 50.00 (25.00 to 75.00) |" in text
+    assert "joint-accuracy.png" in text
+
+
+def test_one_precision_alone_has_no_changes():
+    text = render([Result("joint-accuracy.json", ACCURACY | {"rows": ACCURACY["rows"][:1]})]).text
+    assert "Minus FP32" not in text
+
+
+def test_the_time_of_a_study_that_failed_is_not_shown():
+    text = render([Result("study-seconds.json", SECONDS)]).text
+    assert "| good | `attack` | 1.5 min | 2.5 min | 1.23 GB | 0.1 |" in text
+    assert "| failed | `attack` | exit code 5 | 2.5 min |" in text

@@ -28,7 +28,13 @@ SWEEP = {
     "environment": MACHINE,
     "images": 12,
     "data": {"name": "rendered scenes"},
-    "points": [point("fp32", [20.0, 19.0, 21.0]), point("int8-cpu", [10.0, 9.5, 11.0], best=True), point("fp8", None)],
+    "points": [
+        point("fp32", [20.0, 19.0, 21.0]),
+        point("int8-cpu", [10.0, 9.5, 11.0], best=True),
+        point("fp8", None),
+        point("fp32", [15.0, 14.0, 16.0]) | {"approximation": "tokens-merge-2-30"},
+    ],
+    "precisions": [{"subject": "small int8-cpu", "abs_rel": [{"value": 1.5, "low": -0.25, "high": 3.0}]}],
 }
 ENGINE = {"built": True, "bytes": 12_300_000, "operations": {"fp16": 0.75, "fp32": 0.25}}
 
@@ -135,6 +141,8 @@ def test_a_sweep_shows_times_where_there_are_any():
     assert "a processor, 2 cores, torch 2.99.0; 12 images of rendered scenes." in shown
     assert "| small | int8-cpu | 64 | ort | 0.2500 | 10.0 (9.5 to 11.0) | yes |" in shown
     assert "| small | fp8 | 64 | emu | 0.2500 | - |  |" in shown
+    assert "| small | fp32 tokens-merge-2-30 | 64 | ort | 0.2500 | 15.0 (14.0 to 16.0) |  |" in shown
+    assert "| small int8-cpu | +1.50 (-0.25 to +3.00) |" in shown
     assert "![error over time](results/result.svg)" in shown
 
 
