@@ -4,8 +4,9 @@ from itertools import product
 
 import pytest
 import skimage.data
+from support.faults.precision import enlarge, first_trouble
 from support.native import cpp_difference
-from support.tiny import altered, copied, exported, tiny_spec, typed
+from support.tiny import altered, copied, exported, tampered, tiny_spec, typed
 
 from dpt_deploy.core.profile import parse_ranges
 from dpt_deploy.core.size import Size
@@ -49,6 +50,11 @@ def test_an_altered_block_is_named(name, tmp_path):
     verification = verify_artifact(wrong.path, res=SIZES[:1], batch=[1])
     assert not verification.comparison.passed
     assert verification.divergence.tensor.startswith("encoder.blocks.2")
+
+
+def test_an_overflow_is_named(tmp_path):
+    part = "encoder.blocks.1.mlp.fc1/"
+    assert first_trouble(tampered(typed(NAMES[0], "fp16"), tmp_path, enlarge(part)))[0].startswith(part)
 
 
 @pytest.mark.needs("tensorrt_rtx")

@@ -8,9 +8,10 @@ import pytest
 import skimage.data
 from PIL import Image
 from support.faults.calling import complaint, fine
+from support.faults.precision import enlarge, first_trouble
 from support.midas_networks import SIZES
 from support.native import cpp_difference
-from support.tiny import altered, exported, tiny_path, typed
+from support.tiny import altered, exported, tampered, tiny_path, typed
 
 from dpt_deploy.artifact.store import read_sidecar
 from dpt_deploy.cli import call
@@ -112,6 +113,18 @@ def test_an_image_is_brought_to_the_one_size(capsys):
         result = predictor(skimage.data.coffee())
     assert result.network_size == Size(96, 96)
     assert result.depth.shape == (400, 600)
+
+
+OVERFLOWS = {
+    "tiny-nextvit": "encoder.blocks.4.",
+    "tiny-levit": "encoder.blocks.3.",
+    "tiny-midas-small": "encoder.stages.4.0.",
+}
+
+
+@pytest.mark.parametrize(("name", "part"), OVERFLOWS.items(), ids=OVERFLOWS)
+def test_an_overflow_is_named(name, part, tmp_path):
+    assert first_trouble(tampered(typed(name, "fp16"), tmp_path, enlarge(part)))[0].startswith(part)
 
 
 def test_diagnose_names_their_modules(capsys):

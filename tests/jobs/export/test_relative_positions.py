@@ -1,13 +1,16 @@
 """BEiT and Swin V2 as files: against transformers at sizes never traced, in every precision, as engines, in C++."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import onnxruntime
 import pytest
 import torch
 from support.backbones import backbone_oracle, backbone_output
+from support.faults.precision import enlarge, first_trouble
 from support.huggingface import distance, photograph
 from support.native import cpp_difference
-from support.tiny import altered, copied, quick_accuracy, run_folder, tiny_recipe
+from support.tiny import altered, copied, quick_accuracy, run_folder, tampered, tiny_recipe
 from support.traces import traces_kept
 
 from dpt_deploy.core.errors import UsageError
@@ -22,6 +25,8 @@ pytestmark = pytest.mark.needs("torch", "transformers", "onnxruntime")
 
 MAX_OF_RANGE = 1e-4
 NAMES = ("tiny-beit", "tiny-swin2")
+EXPORTED = ("fp32", "fp16", "bf16", "int8", "fp8", *(("int8-openvino",) if find_spec("openvino") else ()))
+OPENVINO = pytest.param("int8-openvino", marks=pytest.mark.needs("openvino"))
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -34,7 +39,7 @@ def network(request):
         if not source.is_dir():
             oracle.save_pretrained(source)
         files = {}
-        for precision in ("fp32", "fp16", "bf16", "int8"):
+        for precision in EXPORTED:
             options = {} if precision == "fp32" else {"res": (Size(64, 96),)}
             asked = ExportRequest(tiny_recipe(name), weights=source, precision=precision, **options)
             files |= {each.sidecar.precision: each for each in export_model(asked, folder / "oracles").artifacts}
@@ -50,7 +55,7 @@ def test_the_file_agrees_with_transformers(network, size):
     assert distance(found, backbone_output(oracle, pixels)) <= MAX_OF_RANGE
 
 
-@pytest.mark.parametrize("precision", ["fp16", "bf16", "int8", "int8-cpu"])
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "int8", "int8-cpu", "fp8", OPENVINO])
 def test_typed_files_keep_their_tolerances_at_another_size(network, precision, tmp_path):
     artifact = copied(network[1][precision], tmp_path)
     assert verify_artifact(artifact.path, res=[Size(96, 64)], batch=[2]).comparison.passed
@@ -70,6 +75,12 @@ def test_an_altered_block_is_named(network, tmp_path):
     verification = verify_artifact(altered(sound, tmp_path, f"{block}.mlp.").path, res=[Size(64, 64)], batch=[1])
     assert not verification.comparison.passed
     assert verification.divergence.tensor.startswith(block)
+
+
+def test_an_overflow_is_named(network, tmp_path):
+    sound = network[1]["fp16"]
+    part = "encoder.blocks.1.mlp." if "beit" in sound.path.name else "encoder.stages.1.blocks.0.mlp."
+    assert first_trouble(tampered(sound, tmp_path, enlarge(part)))[0].startswith(part)
 
 
 def test_sizes_off_the_step_are_refused(network, tmp_path):

@@ -4,6 +4,7 @@ from itertools import product
 
 import pytest
 from onnx import numpy_helper
+from support.faults.precision import enlarge, first_trouble
 from support.tiny import altered, copied, exported, tampered, typed
 
 from dpt_deploy.core.size import Size
@@ -15,12 +16,12 @@ pytestmark = pytest.mark.needs("torch", "onnxruntime", "cv2")
 SIZE = Size(64, 96)
 BOTH, FOCUS, SWIN = "tiny-vit-both", "tiny-focus-both", "tiny-swin"
 OUTPUTS = {"predicted_depth", "logits"}
-OPENVINO = pytest.param(BOTH, "int8-openvino", marks=pytest.mark.needs("openvino"))
+OPENVINO = [pytest.param(name, "int8-openvino", marks=pytest.mark.needs("openvino")) for name in (BOTH, FOCUS, SWIN)]
 TYPED = [
     *product((BOTH, FOCUS), ("fp16", "bf16", "int8", "int8-cpu")),
     *product((SWIN,), ("int8", "int8-cpu", "fp8")),
     (BOTH, "fp8"),
-    OPENVINO,
+    *OPENVINO,
 ]
 
 
@@ -59,6 +60,11 @@ def spoiled(artifact, folder, prefix):
 @pytest.mark.parametrize(("part", "wrong"), [("branches.scores.fusion.", "logits"), ("fusion.", "predicted_depth")])
 def test_a_wrong_step_fails_the_output_that_reads_it_and_no_other(part, wrong, precision, tmp_path):
     assert failures(spoiled(typed(BOTH, precision), tmp_path, part)) == {wrong}
+
+
+def test_an_overflow_is_named(tmp_path):
+    part = "encoder.blocks.1.mlp."
+    assert first_trouble(tampered(typed(FOCUS, "fp16"), tmp_path, enlarge(part)))[0].startswith(part)
 
 
 @pytest.mark.parametrize("name", [FOCUS, SWIN])
