@@ -10,6 +10,7 @@ import onnx
 import pytest
 from support.faults.calling import complaint, fine
 from support.tiny import TINY, copied, exported, quick_accuracy, tampered, tiny_recipe, typed
+from support.traces import traces_kept
 
 pytest.importorskip("openvino", reason="the extra openvino is not installed")
 
@@ -123,7 +124,7 @@ def test_a_graph_that_openvino_computes_wrong_is_refused(tmp_path, monkeypatch):
     # Corrections of biases, which win on some processors, would hide the biases that change nothing.
     monkeypatch.setattr(correction, "loss_ratio", lambda *_: Estimate(1.0, 1.0, 1.0))
     request = ExportRequest(tiny_recipe("tiny-vit"), weights="random", precision="int8", res=(Size(64, 96),))
-    with quick_accuracy():
+    with quick_accuracy(), traces_kept():
         ours = export_model(request, tmp_path / "ours").artifact
     earlier = tampered(ours, tmp_path, _without_added_biases)
     assert open_artifact(earlier.path).path.read_bytes() != ours.path.read_bytes()

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 from support.tiny import quick_accuracy
+from support.traces import traces_kept
 
 from dpt_deploy.core.profile import parse_ranges
 from dpt_deploy.core.recipe import load_recipe
@@ -52,7 +53,7 @@ def test_it_builds_in_the_precision_asked_for_with_attention_whole(name, precisi
     if name != "tiny":
         recipe = replace(recipe, image=replace(recipe.image, height=SMALL.height, width=SMALL.width))
     request = ExportRequest(recipe, **options)
-    with quick_accuracy():
+    with quick_accuracy(), traces_kept():
         artifact = export_model(request, tmp_path).artifact
     assert artifact.sidecar.precision == precision
     built = build_engine_artifact(artifact.path, tmp_path, res=parse_ranges(side), batch=4, library="tensorrt_rtx")

@@ -10,6 +10,7 @@ import pytest
 from onnx import helper, numpy_helper
 from support.faults.calling import complaint, fine
 from support.tiny import copied, exported, exported_for_cpu, quick_accuracy, tampered, tiny_path
+from support.traces import traces_kept
 
 from dpt_deploy.artifact.records import AccuracyRecord, FurtherAccuracy
 from dpt_deploy.artifact.store import open_artifact
@@ -139,7 +140,7 @@ def test_a_spoiled_step_fails_to_verify(tmp_path, capsys):
 
 
 def test_what_is_there_already_is_not_made_again_unless_it_was_asked_for_differently(tmp_path, capsys):
-    with quick_accuracy():
+    with quick_accuracy(), traces_kept():
         assert "exporting" in talk(capsys, *argv(tmp_path))
         assert talk(capsys, *argv(tmp_path)).count("is up to date") == 2
         assert "exporting" in talk(capsys, *argv(tmp_path, "--method", "percentile"))
@@ -288,7 +289,7 @@ def test_images_that_chose_nothing_have_the_last_word(tmp_path, monkeypatch):
 def test_a_budget_that_cannot_be_met_is_refused_and_the_best_is_reported(tmp_path, capsys, monkeypatch):
     original = accuracy.AccuracyBench.compare
     monkeypatch.setattr(accuracy.AccuracyBench, "compare", lambda *args: replace(original(*args), drift=0.3))
-    with quick_accuracy():
+    with quick_accuracy(), traces_kept():
         said = complaint(capsys, 5, *argv(tmp_path, "--budget", "0.01", precision="fp8"))
     assert "changes the result by 30.00% with every block left unquantised" in said
     assert not list(tmp_path.iterdir())

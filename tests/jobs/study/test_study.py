@@ -15,6 +15,7 @@ from support.faults.handmade import listing
 from support.reporting import recording
 from support.study_runs import SIZES, arguments, outcome, setup_of
 from support.tiny import copied, exported, quick_accuracy, tampered, tiny_model, tiny_path, tiny_recipe
+from support.traces import traces_kept
 
 from dpt_deploy.cli import call
 from dpt_deploy.core.errors import BadFileError, UsageError
@@ -229,7 +230,7 @@ def test_the_output_that_is_scored_is_named_where_there_are_several(tmp_path):
 
 def test_fewer_tokens_are_candidates_next_to_the_exact_network(calling, tmp_path, capsys):
     fewer = ("--weights", "random", "--tokens", "1:4x4,1:30%")
-    with quick_accuracy():
+    with quick_accuracy(), traces_kept():
         fine(capsys, *calling(*fewer, models=[tiny_path("tiny-vit")], scenes=2))
     found = {each["name"] for each in outcome(tmp_path)["subjects"]}
     assert found == {"tiny-vit", "tiny-vit tokens-hard-1-4x4", "tiny-vit tokens-merge-1-30"}
