@@ -5,7 +5,7 @@ Usage: python benchmarks/joint_accuracy.py [SCENES [PRECISION,…]]     (default
 One run of tiny-both gives both maps of a rendered scene, whose depth and labels are known exactly. Depth is scored by
 the paper's zero-shot protocol, labels by the share of correct pixels and the mean intersection over union (mIoU). The
 scenes are for studies: the network was not trained on them. Intervals are 95 % bootstrap intervals over images; changes
-from FP32 are paired. The last row is a map that is the most frequent class everywhere, which knows nothing of the image.
+from FP32 are paired. The last row is a map that is the most frequent class everywhere: it knows nothing of the image.
 """
 
 import datetime
@@ -36,14 +36,13 @@ SHOWN = 5  # scenes in the picture
 RESULTS = Path(__file__).parent / "results"
 
 
-def scored(artifact, depth, labels):
+def scored(artifact, depth, labels, samples):
     """AbsRel and the counts of every class for each scene, and the maps of the first ones."""
     size = Size(artifact.sidecar.image.height, artifact.sidecar.image.width)
     errors, counts, maps = [], [], []
     with open_runner(artifact) as runner:
         predictor = Predictor(runner, artifact.sidecar, image=depth.rule(artifact.sidecar.image, size))
-        for name in depth.names:
-            (sample, _), (labelled, _) = depth.read(name), labels.read(name)
+        for sample, labelled in samples:
             found = predictor.infer_all(predictor.prepare(sample.image))
             near, classes = found["predicted_depth"][0], labels.labels(found["logits"][0], labelled)
             errors.append(depth.errors(near, sample)["abs_rel"])
@@ -95,11 +94,12 @@ def main(scenes="96", precisions="fp32,fp16,int8-cpu"):
     recipe = load_recipe(MODEL)
     request = AttackRequest(MODEL, scenes=int(scenes))
     depth, labels = (pictures(request, recipe.model, task) for task in ("depth", "segmentation"))
+    samples = [(depth.read(name)[0], labels.read(name)[0]) for name in depth.names]
     rows, first = [], None
     for precision in precisions.split(","):
         with tempfile.TemporaryDirectory() as folder:
             artifact = export_model(ExportRequest(recipe, precision=precision), Path(folder)).artifact
-            errors, counts, maps = scored(artifact, depth, labels)
+            errors, counts, maps = scored(artifact, depth, labels, samples)
         found = accuracy(errors, counts)
         if first is None:
             first = found

@@ -1,9 +1,10 @@
 """Time the studies of robustness on the shipped models as their how-tos show them; writes results/study-seconds.json.
 
-Usage: python benchmarks/study_seconds.py [STUDY…]     (default: all of STUDIES)
+Usage: python benchmarks/study_seconds.py FOLDER [STUDY…]     (default: all of STUDIES)
 
-Each command runs alone in a folder of its own, without anything that an earlier run has left: networks are exported,
-scenes rendered and attacked anew. It needs no network. Seconds are those of the clock and of the processor.
+Each command runs alone and writes to a new folder in FOLDER, without anything that an earlier run has left: networks
+are exported, scenes rendered and attacked anew. It needs no network. Seconds are those of the clock and of the
+processor.
 """
 
 import datetime
@@ -11,7 +12,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -19,27 +19,24 @@ from dpt_deploy.core.environment import fingerprint
 
 TARGET = Path(__file__).parent / "results/study-seconds.json"
 STUDIES = {
-    "corruptions": "study --backbone tiny --corruptions noise,fog-3d --severity 1,3,5 --precision fp32,int8-cpu",
-    "all corruptions": "study --backbone tiny --corruptions all --precision fp32,fp16,int8-cpu --scenes 16",
-    "attack on depth": "attack --backbone tiny --precision fp32,int8-cpu",
     "attack on labels": "attack --backbone tiny-both --task segmentation --precision fp32,int8-cpu",
+    "attack on depth": "attack --backbone tiny --precision fp32,int8-cpu",
     "attack, fewer tokens": "attack --backbone tiny-vit --precision fp32,int8-cpu --tokens 2:16x16,2:30%",
-    "sweep, fewer tokens": "sweep --backbone tiny-vit --res 192,320 --precision fp32,int8-cpu --tokens 2:16x16,3:12x12",
-    "joint export": "export --backbone tiny-both",
+    "sweep, fewer tokens": "sweep --backbone tiny-vit --res 192,320 --precision fp32,int8-cpu --tokens 2:16x16,2:30%",
+    "export of both tasks": "export --backbone tiny-both",
+    "corruptions": "study --backbone tiny --corruptions noise,fog-3d --severity 1,3,5 --precision fp32,int8-cpu",
+    "all corruptions": "study --backbone tiny --corruptions all --precision fp32,int8-cpu --scenes 16",
 }
 
 
-def timed(command):
+def timed(command, folder):
     """Exit code, seconds of the clock and of the processor, and peak memory of one command in an empty folder."""
-    words = [sys.executable, "-m", "dpt_deploy", *command.split()]
-    with tempfile.TemporaryDirectory() as folder:
-        cache = {"DPT_DEPLOY_CACHE": f"{folder}/cache"}
-        begin = time.perf_counter()
-        child = subprocess.Popen(
-            [*words, "-o", f"{folder}/out"], env={**os.environ, **cache}, stdout=subprocess.DEVNULL
-        )
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
+    words = [sys.executable, "-m", "dpt_deploy", *command.split(), "-o", folder / "out"]
+    begin = time.perf_counter()
+    environment = {**os.environ, "DPT_DEPLOY_CACHE": str(folder / "cache")}
+    child = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
     return {
         "exit_code": child.returncode,
         "seconds": round(time.perf_counter() - begin, 1),
@@ -48,12 +45,18 @@ def timed(command):
     }
 
 
-def main(*names):
+def main(target, *names):
     rows = {row["study"]: row for row in json.loads(TARGET.read_text())["rows"]} if TARGET.is_file() else {}
     for name in names or STUDIES:
-        load = os.getloadavg()[0]
-        rows[name] = {"study": name, "command": STUDIES[name], "load_average_before": load, **timed(STUDIES[name])}
+        folder = Path(target) / name.replace(" ", "-")
+        folder.mkdir(parents=True)
+        row = {"study": name, "command": STUDIES[name], "load_average_before": os.getloadavg()[0]}
+        rows[name] = row | timed(STUDIES[name], folder)
         print(rows[name], flush=True)
+        write(rows)
+
+
+def write(rows):
     document = {
         "kind": "study-seconds",
         "recorded": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

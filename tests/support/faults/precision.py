@@ -55,6 +55,5 @@ def first_trouble(artifact: Artifact) -> tuple[str | None, str | None]:
     inputs = model_inputs(artifact.sidecar, parity_images("fp16", 1, golden_size(artifact.sidecar)[1]))
     tolerances = {each.name: each.tolerance for each in artifact.sidecar.outputs}
     with Variants(artifact, inputs, tolerances) as variants:
-        variants.headroom()
         not_finite, divergence = variants.first_trouble()
     return not_finite, divergence.tensor if divergence else None
