@@ -2,8 +2,8 @@
 
 Usage: python benchmarks/study_seconds.py FOLDER [STUDY…]     (default: all of STUDIES)
 
-Each command runs alone and writes to a new folder in FOLDER, without anything that an earlier run has left: networks
-are exported, scenes rendered and attacked anew. It needs no network. Seconds are those of the clock and of the
+Commands run one after the other. Each writes to a new folder in FOLDER, without anything that an earlier run has left:
+networks are exported, scenes rendered and attacked anew. It needs no network. Seconds are those of the clock and of the
 processor.
 """
 

@@ -138,7 +138,7 @@ COST_KINDS: dict[str, Section] = {
     ),
     "study-seconds": Section(
         "How long the studies of robustness take",
-        "`python benchmarks/study_seconds.py`: each command alone, in empty folders, without a network.",
+        "`python benchmarks/study_seconds.py`: one command after the other, in empty folders, without a network.",
         _study_seconds,
     ),
 }

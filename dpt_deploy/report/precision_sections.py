@@ -32,7 +32,8 @@ def _sweep(result: Result, folder: str) -> str:
     where = f"{machine(data['environment'])}; {data['images']} images of {data['data']['name']}.\n"
     picture = f"![error over time]({folder}/{result.picture})\n"
     changed = "Change of AbsRel in percent of the exact network in FP32 (95 %, paired over images):\n"
-    return "\n".join([title, where, markdown(facts), changed, markdown(_changes(data)), picture, source(result, folder)])
+    parts = [title, where, markdown(facts), changed, markdown(_changes(data)), picture, source(result, folder)]
+    return "\n".join(parts)
 
 
 def _changes(data: Mapping[str, Any]) -> TextTable:
