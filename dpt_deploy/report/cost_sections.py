@@ -99,7 +99,7 @@ def _study_seconds(result: Result, folder: str) -> str:
     rows = tuple(
         (
             row["study"],
-            f"`{row['command']}`",
+            f"`dpt-deploy {row['command']}`",
             f"{row['seconds'] / 60:.1f} min" if row["exit_code"] == 0 else f"exit code {row['exit_code']}",
             f"{row['processor_seconds'] / 60:.1f} min",
             f"{row['peak_bytes'] / 1e9:.2f} GB",
@@ -107,7 +107,7 @@ def _study_seconds(result: Result, folder: str) -> str:
         )
         for row in data["rows"]
     )
-    heads = ("study", "`dpt-deploy …`", "time", "of processors", "peak memory", "load average before")
+    heads = ("study", "command", "time", "of processors", "peak memory", "load average before")
     about = f"{machine(data['environment'])}; {data['recorded'][:10]}.\n"
     return "\n".join((about, markdown(TextTable(heads, rows)), source(result, folder)))
 
@@ -138,7 +138,8 @@ COST_KINDS: dict[str, Section] = {
     ),
     "study-seconds": Section(
         "How long the studies of robustness take",
-        "`python benchmarks/study_seconds.py`: one command after the other, in empty folders, without a network.",
+        "`python benchmarks/study_seconds.py FOLDER`: one command after the other, in empty folders, without a\n"
+        "network.",
         _study_seconds,
     ),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dpt_deploy.core.environment import INT8_UNITS
 from dpt_deploy.report.bench_tables import TextTable
 from dpt_deploy.report.drawing import lazy_drawing
 from dpt_deploy.report.sections import Result, Section, machine, markdown, source
@@ -29,11 +30,20 @@ def _sweep(result: Result, folder: str) -> str:
         ),
     )
     title = f"### {', '.join(dict.fromkeys(point['model'] for point in points))}\n"
-    where = f"{machine(data['environment'])}; {data['images']} images of {data['data']['name']}.\n"
+    units = _without_units(data["environment"])
+    where = f"{machine(data['environment'])}; {data['images']} images of {data['data']['name']}.{units}\n"
     picture = f"![error over time]({folder}/{result.picture})\n"
     changed = "Change of AbsRel in percent of the exact network in FP32 (95 %, paired over images):\n"
     parts = [title, where, markdown(facts), changed, markdown(_changes(data)), picture, source(result, folder)]
     return "\n".join(parts)
+
+
+def _without_units(environment: Mapping[str, Any]) -> str:
+    """A sentence if the processor is known to have no unit for 8-bit products."""
+    flags = environment.get("cpu_flags")
+    if flags is None or INT8_UNITS.keys() & set(flags):
+        return ""
+    return f" The processor has no unit for 8-bit products ({', '.join(INT8_UNITS.values())})."
 
 
 def _changes(data: Mapping[str, Any]) -> TextTable:

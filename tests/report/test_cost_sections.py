@@ -134,5 +134,5 @@ def test_one_precision_alone_has_no_changes():
 
 def test_the_time_of_a_study_that_failed_is_not_shown():
     text = render([Result("study-seconds.json", SECONDS)]).text
-    assert "| good | `attack` | 1.5 min | 2.5 min | 1.23 GB | 0.1 |" in text
-    assert "| failed | `attack` | exit code 5 | 2.5 min |" in text
+    assert "| good | `dpt-deploy attack` | 1.5 min | 2.5 min | 1.23 GB | 0.1 |" in text
+    assert "| failed | `dpt-deploy attack` | exit code 5 | 2.5 min |" in text

@@ -146,6 +146,12 @@ def test_a_sweep_shows_times_where_there_are_any():
     assert "![error over time](results/result.svg)" in shown
 
 
+@pytest.mark.parametrize(("flags", "said"), [(["avx2"], True), (["avx2", "avx_vnni"], False), (None, False)])
+def test_a_processor_without_units_for_8_bits_is_said_to_have_none(flags, said):
+    sweep = SWEEP | {"environment": MACHINE | ({"cpu_flags": flags} if flags else {})}
+    assert ("no unit for 8-bit products" in page(sweep)) is said
+
+
 def test_every_file_has_a_row_and_every_refusal_its_message():
     shown = page(PRECISIONS)
     assert "| small-fp16 | 4.5 | 64 | 8.7e-04 | 2.0e-04 | 1.3e-03 | - | runs | builds | 12.3 | 75 % |" in shown

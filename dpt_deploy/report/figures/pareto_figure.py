@@ -40,7 +40,7 @@ def draw_pareto(sweep: Data, path: Path) -> None:
             own = [point for point in timed if _name(point) == name]
             _line(axes, own, kinds.index(_approximation(own[0])), named=index == 0)
         if timed:
-            axes.legend(frameon=False, loc="upper right")
+            axes.legend(frameon=False, loc="best")
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter("{x:g}")
