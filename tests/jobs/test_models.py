@@ -130,7 +130,9 @@ def test_a_network_without_a_build_states_that_of_one_with_the_same_layers():
     assert "activation" in networks["da2-large-outdoor"].differences
 
 
-def test_other_layers_are_no_same_network():
+def test_other_layers_are_no_same_network(monkeypatch):
+    built = module.EngineBuild(True, "lib 1.0", "518", "")
+    monkeypatch.setattr(module, "_engines", lambda: dict.fromkeys(("da2-small", "beit-large-512", "base"), built))
     for name in ("da2-giant", "beit-large-384", "dpt-dinov2-base-nyu", "deit-distilled"):
         assert module.engine_of(load_recipe(name)) is None
     recipe = load_recipe("da1-small")
