@@ -40,7 +40,8 @@ def write(recipe, path):
     Nothing is written where nobody has written down the keys: most of these networks were never published.
     """
     if recipe.model.decoder == "dinov2":  # published as folders only
-        dpt_on_dinov2(recipe.model).save_pretrained(path)
+        gated = recipe.model.encoder.feed_forward == "swiglu"
+        dpt_on_dinov2(recipe.model, swiglu=gated).save_pretrained(path)
         return TRANSFORMERS, len(load_file(path / "model.safetensors"))
     if recipe.name not in ACCOUNTS:
         return RANDOM, 0
