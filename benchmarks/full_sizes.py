@@ -46,6 +46,7 @@ NETWORKS = (
     "focus-base",
     "dpt-dinov2-base-nyu",
     "dpt-dinov2-large-nyu",
+    "dpt-dinov2-giant-nyu",
     "deit-distilled",
     "resnet50",
     "resnext101",
