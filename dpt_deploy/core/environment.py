@@ -7,6 +7,7 @@ import platform
 import re
 import shutil
 import subprocess
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -82,9 +83,12 @@ def cpu_flags() -> list[str]:
 INT8_UNITS = {"avx512_vnni": "AVX-512 VNNI", "avx_vnni": "AVX VNNI", "amx_int8": "AMX"}
 
 
-def sums_8_bits_in_16() -> bool:
-    """Return True on an x86 processor that adds 8-bit products in 16 bits: it has AVX2, and no unit for them."""
-    flags = cpu_flags()
+def sums_8_bits_in_16(flags: Collection[str] | None = None) -> bool:
+    """Return True for an x86 processor that adds 8-bit products in 16 bits: it has AVX2, and no unit for them.
+
+    ``flags`` are those of a recorded machine (default: of this one).
+    """
+    flags = cpu_flags() if flags is None else flags
     return "avx2" in flags and not any(flag in INT8_UNITS for flag in flags)
 
 

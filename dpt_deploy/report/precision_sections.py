@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dpt_deploy.core.environment import INT8_UNITS
+from dpt_deploy.core.environment import INT8_UNITS, sums_8_bits_in_16
 from dpt_deploy.report.bench_tables import TextTable
 from dpt_deploy.report.drawing import lazy_drawing
 from dpt_deploy.report.sections import Result, Section, machine, markdown, source
@@ -40,8 +40,7 @@ def _sweep(result: Result, folder: str) -> str:
 
 def _without_units(environment: Mapping[str, Any]) -> str:
     """A sentence if the processor is known to have no unit for 8-bit products."""
-    flags = environment.get("cpu_flags")
-    if flags is None or INT8_UNITS.keys() & set(flags):
+    if not sums_8_bits_in_16(environment.get("cpu_flags", ())):
         return ""
     return f" The processor has no unit for 8-bit products ({', '.join(INT8_UNITS.values())})."
 

@@ -64,6 +64,7 @@ class OrtRunner:
         self.streams = streams
         self._in_order = in_order
         self._session: Any = None
+        self._in_floats = False
 
     @classmethod
     def open(cls, request: RunnerRequest) -> Self:
@@ -117,6 +118,7 @@ class OrtRunner:
         except Exception as exc:
             if not sums_8_bits_in_16() or _has_no_kernel(exc):
                 raise
+            self._in_floats = True
             return ort.InferenceSession(str(self._path), self._options(integers=False), providers=providers)
 
     def _options(self, *, integers: bool = True) -> Any:
@@ -161,9 +163,10 @@ class OrtRunner:
 
     @property
     def settings(self) -> Mapping[str, str]:
-        """Threads of one operator, and when threads that have no work spin instead of sleeping."""
+        """Threads of one operator, when threads that have no work spin, and 8 bits that are computed in floats."""
         spinning = "during a run" if self.streams == 1 else "never"
-        return {"threads": str(self._threads_of_one() or "as many as cores"), "spinning": spinning}
+        found = {"threads": str(self._threads_of_one() or "as many as cores"), "spinning": spinning}
+        return found | ({"8 bits": "computed in floats"} if self._in_floats else {})
 
     def infer(self, inputs: Tensors) -> dict[str, np.ndarray]:
         """Run once.
