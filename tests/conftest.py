@@ -138,6 +138,16 @@ def _few_scenes():
 
 
 @pytest.fixture(autouse=True)
+def _rendered_once(request):
+    """Small scenes are rendered once, in all tests but those of rendering itself."""
+    if "dpt_deploy.scenes.render" not in sys.modules or "tests/scenes" in request.node.nodeid:
+        yield
+        return
+    with import_module("support.scenes_kept").scenes_kept():
+        yield
+
+
+@pytest.fixture(autouse=True)
 def _traced_once(request):
     """Exports of one network share their trace, in all tests but those that change what traces it."""
     if "dpt_deploy.jobs.export.export" not in sys.modules or request.node.get_closest_marker("own_trace"):

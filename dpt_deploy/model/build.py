@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from types import MappingProxyType
 
 import torch
@@ -76,6 +76,7 @@ def _check_fit(spec: ModelSpec) -> None:
         DPT(spec).eval()(torch.empty((1, 3, size.height, size.width)))
 
 
+@lru_cache(maxsize=64)  # files of one export in several precisions have one network
 def count_reference_operations(spec: ModelSpec, size: Size) -> int:
     """Operations of the network as the paper draws it (two per multiply-add), for one image.
 

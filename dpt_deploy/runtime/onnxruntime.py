@@ -124,6 +124,9 @@ class OrtRunner:
     def _options(self, *, integers: bool = True) -> Any:
         options = ort.SessionOptions()
         options.log_severity_level = 4  # errors arrive as exceptions
+        # Its plan for buffers takes most of the time of loading, because the search grows with the square of the nodes.
+        # The arena reuses memory without a plan: runs take as long and need as much.
+        options.enable_mem_reuse = False
         options.intra_op_num_threads = self._threads_of_one()
         if self._in_order:  # the default computes what the outputs need from the last node on
             options.execution_order = ort.ExecutionOrder.PRIORITY_BASED

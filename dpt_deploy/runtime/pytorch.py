@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 import torch
+from torch.overrides import TorchFunctionMode
 
 from dpt_deploy.core.errors import ResourceError
 from dpt_deploy.core.runner import Tensors
 from dpt_deploy.core.spec import TensorSpec
 from dpt_deploy.runtime.request import RunnerRequest
+
+_PRODUCTS = frozenset({"conv2d", "conv_transpose2d", "linear", "matmul", "__matmul__", "bmm"})
+_NARROW = ({torch.float16}, {torch.bfloat16})
 
 
 class TorchRunner:
@@ -76,6 +81,33 @@ class TorchRunner:
         """Wait for the device the module lives on."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
+
+
+def narrow_products(device: torch.device) -> AbstractContextManager[object]:
+    """Return a context in which ``device`` computes products of 16-bit tensors as 16-bit units do.
+
+    They are summed in FP32 and rounded once. A processor without such units would take up to a hundred times as long as
+    in FP32 for a convolution, so the products are computed in FP32 there. A GPU has the units.
+    """
+    return _WideProducts() if device.type == "cpu" else nullcontext()
+
+
+class _WideProducts(TorchFunctionMode):
+    """Computes products of 16-bit tensors in FP32 and rounds the results; leaves all other functions as they are."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        options = dict(kwargs or {})
+        types_of = {value.dtype for value in (*args, *options.values()) if isinstance(value, torch.Tensor)}
+        if func.__name__ not in _PRODUCTS or types_of not in _NARROW:  # mixed types are PyTorch's to refuse
+            return func(*args, **options)
+        wide = {name: _widened(value) for name, value in options.items()}
+        return func(*map(_widened, args), **wide).to(*types_of)
+
+
+def _widened(value: Any) -> Any:
+    return value.float() if isinstance(value, torch.Tensor) else value
 
 
 def by_name(result: Any, outputs: Sequence[TensorSpec]) -> dict[str, np.ndarray]:

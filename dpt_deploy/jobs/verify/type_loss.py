@@ -20,7 +20,7 @@ from dpt_deploy.measure.metrics import range_error
 with extra("export", purpose="computing in PyTorch"):
     import torch
 
-    from dpt_deploy.runtime.pytorch import by_name
+    from dpt_deploy.runtime.pytorch import by_name, narrow_products
 
 if TYPE_CHECKING:
     from dpt_deploy.model.dpt import DPT
@@ -49,7 +49,7 @@ def type_losses(
     }
     device = next(model.parameters()).device
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), narrow_products(device):
             result = torch.func.functional_call(model, numbers, (torch.from_numpy(pixels).to(device, narrow),))
     except RuntimeError:  # an operator without a kernel for the type
         return {}

@@ -8,6 +8,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 from support.tiny import exported, tampered, tiny_model
+from torch.nn import functional
 
 from dpt_deploy.artifact.records import TYPE_LOSS_TIMES, CaseResult, TypeLossRecord
 from dpt_deploy.artifact.sidecar import Sidecar
@@ -20,11 +21,21 @@ from dpt_deploy.jobs.common.reference import reference_of, reference_outputs
 from dpt_deploy.jobs.verify.golden import read_golden
 from dpt_deploy.jobs.verify.type_loss import held_to_pytorch, type_losses
 from dpt_deploy.measure.metrics import range_error
+from dpt_deploy.runtime.pytorch import narrow_products
 
 
-@pytest.mark.parametrize(("precision", "kind"), [("fp16", "fp16"), ("bf16", "bf16"), ("fp8", "bf16")])
-def test_it_is_what_autocast_free_pytorch_loses(precision, kind):
-    artifact = exported("tiny-vit", precision=precision)
+@pytest.mark.parametrize(
+    ("name", "precision", "kind"),
+    [
+        ("tiny-vit", "fp16", "fp16"),
+        ("tiny-vit", "bf16", "bf16"),
+        ("tiny-vit", "fp8", "bf16"),
+        ("tiny-hybrid", "fp16", "fp16"),
+        ("tiny-conv", "bf16", "bf16"),
+    ],
+)
+def test_it_is_what_autocast_free_pytorch_loses(name, precision, kind):
+    artifact = exported(name, precision=precision)
     sidecar = artifact.sidecar
     images, reference = read_golden(artifact.golden_path, sidecar.outputs)
     network = reference_of(sidecar)
@@ -36,6 +47,28 @@ def test_it_is_what_autocast_free_pytorch_loses(precision, kind):
     assert lost.type == kind
     assert (lost.max, lost.mean) == pytest.approx(range_error(found, reference["predicted_depth"]), rel=0.2)
     assert 0 < lost.mean < lost.max < 0.1
+
+
+@pytest.mark.parametrize("kind", [torch.half, torch.bfloat16], ids=str)
+def test_products_are_summed_in_32_bits_and_rounded_once(kind):
+    numbers = torch.Generator().manual_seed(0)
+    image = torch.randn(1, 8, 9, 9, generator=numbers).to(kind)
+    kernel, offset = torch.randn(4, 8, 3, 3, generator=numbers).to(kind), torch.randn(4, generator=numbers).to(kind)
+    full = functional.conv2d(image.float(), kernel.float(), offset.float())
+    with narrow_products(torch.device("cpu")):
+        found = functional.conv2d(image, kernel, bias=offset)
+        product = torch.full((1, 1), 300.0, dtype=torch.half) @ torch.full((1, 1), 300.0, dtype=torch.half)
+        total = found + 1
+    assert found.dtype == kind
+    assert torch.equal(found, full.to(kind))
+    assert not torch.equal(found.float(), full)
+    assert torch.isinf(product)  # 90000 is more than float16 holds
+    assert torch.equal(total, found + 1)
+
+
+def test_products_of_mixed_types_are_refused_as_pytorch_does():
+    with narrow_products(torch.device("cpu")), pytest.raises(RuntimeError, match="dtype"):
+        functional.linear(torch.ones(1, 2), torch.ones(2, 2, dtype=torch.half))
 
 
 def test_there_is_none_where_there_is_nothing_to_compare():
