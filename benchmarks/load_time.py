@@ -20,6 +20,7 @@ from unittest import mock
 import numpy as np
 import onnxruntime
 
+from dpt_deploy.artifact.store import open_artifact
 from dpt_deploy.core.environment import fingerprint
 from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.bench.cached import cached_artifact
@@ -38,12 +39,13 @@ class Planned(onnxruntime.SessionOptions):
             super().__setattr__(name, value)
 
 
-def opened(backbone, precision, planned):
-    """A runner of the file and its input at one size; FP16 is emulated, as in every export."""
-    artifact = cached_artifact(backbone, precision=precision)
+def opened(path, planned):
+    """A runner of the file, and the seconds that it took to open it; FP16 is emulated, as in every export."""
+    artifact = open_artifact(path)
+    emulated = artifact.sidecar.precision == "fp16"
     with mock.patch.object(onnxruntime, "SessionOptions", Planned if planned else onnxruntime.SessionOptions):
         begin = time.perf_counter()
-        runner = open_runner(artifact, "emu" if precision == "fp16" else "ort").__enter__()
+        runner = open_runner(artifact, "emu" if emulated else "ort").__enter__()
     return runner, time.perf_counter() - begin
 
 
@@ -51,19 +53,19 @@ def inputs_of(runner, side):
     return {runner.inputs[0].name: np.random.default_rng(0).random((1, 3, side, side), np.float32)}
 
 
-def child(backbone, precision, side, planned):
+def child(path, side, planned):
     """Print seconds of loading, and peak memory after a run."""
-    runner, seconds = opened(backbone, precision, planned == "planned")
+    runner, seconds = opened(path, planned == "planned")
     runner.infer(inputs_of(runner, int(side)))
     print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024]))
 
 
-def loads(case, rounds):
+def loads(path, side, rounds):
     """Seconds and bytes of each load, by turns."""
     found = {"planned": [], "unplanned": []}
     for index in range(rounds):
         for way in sorted(found, reverse=bool(index % 2)):
-            command = [sys.executable, __file__, "child", *map(str, case), way]
+            command = [sys.executable, __file__, "child", str(path), str(side), way]
             out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
             found[way].append(json.loads(out.splitlines()[-1]))
     return found
@@ -72,18 +74,23 @@ def loads(case, rounds):
 def compared(case, rounds):
     """Medians of both ways to load, and the ratio of their runs."""
     backbone, precision, side = case
-    cached_artifact(backbone, sizes=[Size(side, side)], precision=precision)
-    found = loads(case, rounds)
-    runners = {way: opened(backbone, precision, way == "planned")[0] for way in found}
+    path = cached_artifact(backbone, sizes=[Size(side, side)], precision=precision).path
+    found = loads(path, side, rounds)
+    runners = {way: opened(path, way == "planned")[0] for way in found}
     with ExitStack() as stack:
         for runner in runners.values():
             stack.push(runner.__exit__)
         fed = inputs_of(runners["planned"], side)
         one, other = (list(runner.infer(fed).values()) for runner in runners.values())
         equal = all(np.array_equal(left, right) for left, right in zip(one, other, strict=True))
-        calls = {way: TimedCall(lambda runner=runner: runner.infer(fed), runner.synchronize) for way, runner in runners.items()}
+        calls = {
+            way: TimedCall(lambda runner=runner: runner.infer(fed), runner.synchronize)
+            for way, runner in runners.items()
+        }
         session = interleave(calls, seconds=SECONDS)
-    paired = [with_plan[0] / without[0] for with_plan, without in zip(found["planned"], found["unplanned"], strict=True)]
+    paired = [
+        with_plan[0] / without[0] for with_plan, without in zip(found["planned"], found["unplanned"], strict=True)
+    ]
     return {
         "model": backbone,
         "precision": precision,
