@@ -1,4 +1,4 @@
-"""Sections on costs: fewer tokens, one file with two outputs instead of two files, and the time of studies.
+"""Sections on costs: fewer tokens, one file with two outputs instead of two files, studies, loading.
 
 See :mod:`dpt_deploy.report.benchmark_page`.
 """
@@ -112,6 +112,32 @@ def _study_seconds(result: Result, folder: str) -> str:
     return "\n".join((about, markdown(TextTable(heads, rows)), source(result, folder)))
 
 
+def _load_time(result: Result, folder: str) -> str:
+    data = result.data
+    rows = tuple(map(_loaded, data["rows"]))
+    heads = ("model", "precision", "size", "load", "without", "loads as fast", "memory", "without", "runs as fast")
+    load = ", ".join(f"{value:.1f}" for value in data["load_average_before"])
+    about = (
+        f"{machine(data['environment'])}, load average {load} before; {data['recorded'][:10]}. Medians of "
+        f"{data['turns']} loads each. FP16 is emulated, as in every export; its time includes writing the copy.\n"
+    )
+    return "\n".join((about, markdown(TextTable(heads, rows)), source(result, folder)))
+
+
+def _loaded(row: Mapping[str, Any]) -> tuple[str, ...]:
+    seconds, peak = row["load_seconds"], row["peak_bytes"]
+    loads, runs = ("{:.2f} ({:.2f} to {:.2f})".format(*row[key]) for key in ("loads_as_fast", "runs_as_fast"))
+    return (
+        row["model"],
+        row["precision"],
+        str(row["size"]),
+        *(f"{seconds[way]:.2f} s" for way in ("planned", "unplanned")),
+        loads,
+        *(f"{peak[way] / 1e6:.0f} MB" for way in ("planned", "unplanned")),
+        runs if row["equal"] else "other numbers",
+    )
+
+
 COST_KINDS: dict[str, Section] = {
     "tokens": Section(
         "Fewer tokens: clustered or merged, compared with the exact network",
@@ -141,5 +167,13 @@ COST_KINDS: dict[str, Section] = {
         "`python benchmarks/study_seconds.py FOLDER`: one command after the other, in empty folders, without a\n"
         "network.",
         _study_seconds,
+    ),
+    "load-time": Section(
+        "How long ONNX Runtime takes to load a file",
+        "`python benchmarks/load_time.py`: with ONNX Runtime's plan for buffers, and without it, as the runner of\n"
+        "this package loads. Every load is a new process; the memory is its peak after one run. The ratio of loads is\n"
+        "the median of the pairs, with quartiles; that of runs the median within each round, with its 95 % interval.\n"
+        "The outputs are equal bit for bit.",
+        _load_time,
     ),
 }

@@ -67,6 +67,19 @@ SECONDS = {
         for name, code in (("good", 0), ("failed", 5))
     ],
 }
+LOADS = {
+    "kind": "load-time",
+    "recorded": "2026-01-01T00:00:00",
+    "environment": DATA["environment"],
+    "load_average_before": [0.1, 0.2, 0.3],
+    "turns": 6,
+    "rows": [
+        {"model": "tiny", "precision": precision, "size": 192, "equal": precision == "fp32"}
+        | {"load_seconds": {"planned": 0.3, "unplanned": 0.1}, "peak_bytes": {"planned": 2e8, "unplanned": 1.9e8}}
+        | {"loads_as_fast": [2.96, 2.29, 3.3], "runs_as_fast": [1.006, 0.998, 1.012]}
+        for precision in ("fp32", "fp16")
+    ],
+}
 
 
 def test_a_file_has_a_line_with_its_intervals():
@@ -136,3 +149,10 @@ def test_the_time_of_a_study_that_failed_is_not_shown():
     text = render([Result("study-seconds.json", SECONDS)]).text
     assert "| good | `dpt-deploy attack` | 1.5 min | 2.5 min | 1.23 GB | 0.1 |" in text
     assert "| failed | `dpt-deploy attack` | exit code 5 | 2.5 min |" in text
+
+
+def test_a_file_loads_and_runs_with_and_without_the_plan():
+    text = render([Result("load-time-2c.json", LOADS)]).text
+    line = "| 0.30 s | 0.10 s | 2.96 (2.29 to 3.30) | 200 MB | 190 MB |"
+    assert f"| tiny | fp32 | 192 {line} 1.01 (1.00 to 1.01) |" in text
+    assert f"| tiny | fp16 | 192 {line} other numbers |" in text  # no speed of what computes something else
