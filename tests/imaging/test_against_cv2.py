@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -90,7 +92,49 @@ def test_resize_cubic_equals_opencv_across_blocks(sizes):
     height, width, new_height, new_width = sizes
     image = np.random.default_rng(3).integers(0, 256, (height, width, 3)).astype(np.uint8)
     expected = cv2.resize(image / 255.0, (new_width, new_height), interpolation=cv2.INTER_CUBIC)
-    assert np.array_equal(resample.cubic(image, Size(new_height, new_width), 255.0), expected)
+    assert np.array_equal(resample.cubic_in_numpy(image, Size(new_height, new_width), 255.0), expected)
+
+
+@pytest.mark.parametrize("divisor", [1.0, 255.0])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_bytes_are_resized_by_opencv_to_the_same_bits(channels, divisor):
+    rng = np.random.default_rng(channels)
+    for height, width, new_height, new_width in rng.integers(1, 90, (40, 4)).tolist():
+        image = rng.integers(0, 256, (height, width, channels), np.uint8)
+        image, size = (image if channels == 3 else image[..., 0])[:, ::-1], Size(new_height, new_width)
+        found = resample.cubic(image, size, divisor)
+        assert np.array_equal(found, resample.cubic_in_numpy(image, size, divisor))
+        assert found.dtype == np.float64
+
+
+class Rounded:
+    """OpenCV as another processor might compute: with single precision in between."""
+
+    LUT, INTER_CUBIC = staticmethod(cv2.LUT), cv2.INTER_CUBIC
+
+    def __init__(self):
+        self.calls = 0
+
+    def resize(self, values, size, interpolation):
+        self.calls += 1
+        return cv2.resize(values.astype(np.float32), size, interpolation=interpolation).astype(np.float64)
+
+
+def test_an_opencv_that_rounds_in_another_way_is_not_used(monkeypatch, photograph):
+    other = Rounded()
+    monkeypatch.setitem(sys.modules, "cv2", other)
+    for _ in range(2):
+        found = resample.cubic(photograph, Size(33, 70), 255.0)
+    assert np.array_equal(found, resample.cubic_in_numpy(photograph, Size(33, 70), 255.0))
+    assert other.calls == 1  # it is compared once
+
+
+def test_a_large_image_is_not_converted_as_a_whole(monkeypatch, photograph):
+    size = Size(33, 70)
+    whole = resample.cubic(photograph, size, 255.0)
+    monkeypatch.setattr(resample, "_WHOLE_BYTES", photograph.nbytes - 1)
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    assert np.array_equal(resample.cubic(photograph, size, 255.0), whole)
 
 
 def test_resize_cubic_equals_opencv_on_a_map():
