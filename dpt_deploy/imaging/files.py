@@ -12,6 +12,7 @@ import threading
 import warnings
 import zlib
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +195,15 @@ def colorize(values: NDArray[np.float32], palette: str = "inferno", ends: tuple[
     ``ends`` are the values at both ends of the colours, instead of the map's own.
     """
     grey = (depth_to_uint16(values, ends) >> 8).astype(np.uint8)
-    return swapped(cv2.applyColorMap(grey, getattr(cv2, f"COLORMAP_{palette.upper()}")))
+    coloured: Pixels = cv2.applyColorMap(grey, _colours_of(palette))
+    return coloured
+
+
+@cache
+def _colours_of(palette: str) -> Pixels:
+    """The RGB colours (256, 1, 3) of a colour map of OpenCV, which itself holds them as BGR."""
+    levels = np.arange(256, dtype=np.uint8)[:, None]
+    return swapped(cv2.applyColorMap(levels, getattr(cv2, f"COLORMAP_{palette.upper()}")))
 
 
 def write_color(path: Path, values: NDArray[np.float32], palette: str = "inferno") -> None:

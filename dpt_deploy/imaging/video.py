@@ -236,8 +236,9 @@ class VideoWriter:
                 f"a frame is {frame.shape}; the first was {self._shape}", hint="write one size to one video"
             )
         height, width = frame.shape[:2]
-        even = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        self._writer.write(swapped(even))
+        if height % 2 or width % 2:
+            frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        self._writer.write(swapped(frame))
         self._count += 1
 
     def _open(self, frame: Pixels) -> None:
