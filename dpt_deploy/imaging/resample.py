@@ -168,7 +168,7 @@ def _separable(matrix: NDArray[Any], rows: Taps, cols: Taps, divisor: float = 1.
 def cubic(image: NDArray[Any], size: Size, divisor: float) -> NDArray[np.float64]:
     """``image`` over ``divisor``, resized with OpenCV's cubic filter; (H, W) or (H, W, C).
 
-    OpenCV resizes bytes itself where it is loaded, in a third of the time, and returns the same bits.
+    OpenCV resizes bytes itself where it is loaded, which is faster, and returns the same bits.
     """
     if image.shape[:2] == (size.height, size.width):
         return image.astype(np.float64) / divisor
