@@ -86,8 +86,8 @@ class TorchRunner:
 def narrow_products(device: torch.device) -> AbstractContextManager[object]:
     """Return a context in which ``device`` computes products of 16-bit tensors as 16-bit units do.
 
-    They are summed in FP32 and rounded once. A processor without such units would take up to a hundred times as long as
-    in FP32 for a convolution, so the products are computed in FP32 there. A GPU has the units.
+    They are summed in FP32 and rounded once. On a CPU without such units PyTorch computes convolutions with a plain
+    loop, which takes many times as long as in FP32; so a CPU computes the products in FP32. A GPU has the units.
     """
     return _WideProducts() if device.type == "cpu" else nullcontext()
 

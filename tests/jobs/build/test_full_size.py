@@ -2,8 +2,8 @@
 
 What is built here is what a user builds; only calibration and comparison are short and at a small size, because weights
 are random: what an engine is made of does not depend on their values. Each encoder has its full depth and its published
-image in one form; the other files have 4 of the 12 equal blocks, at full width, and engines for smaller images. All
-precisions of all networks at full depth and several sizes are in ``benchmarks/precision_survey.py``.
+image in one form; the other files have 4 of the 12 equal blocks, at full width, and engines for smaller images.
+``benchmarks/precision_survey.py`` builds all precisions of all these networks at full depth.
 """
 
 from dataclasses import replace
