@@ -6,7 +6,7 @@ Needs `pip install nncf`. FP32 files are exported to FOLDER unless they are ther
 rendered scenes that calibrated nothing, image by image, so ratios are paired; AbsRel compares with the true depth where
 weights are trained. NNCF runs with its settings for transformers. Our file is `int8-cpu` for ONNX Runtime and
 `int8-openvino` for OpenVINO. NNCF makes the file for OpenVINO from OpenVINO's model, and the file for ONNX Runtime from
-the ONNX graph. Files are also timed in OpenVINO, interleaved.
+the ONNX graph. Files are also timed in OpenVINO, interleaved. A case is recorded once for each processor.
 """
 
 import datetime
@@ -63,12 +63,13 @@ def main(folder, *names):
     result = json.loads(target.read_text()) if target.is_file() else {"kind": "nncf", "networks": []}
     for name in names or NETWORKS:
         new = compare(name, Path(folder))
-        cases = {(row["network"], row["size"]): row for row in [*result["networks"], new]}
-        result["networks"] = list(cases.values())
-        result["recorded"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        result["environment"] = {**fingerprint(), "nncf": nncf.__version__}
+        result["networks"] = list({_key(row): row for row in [*result["networks"], new]}.values())
         atomic_write_bytes(target, (json.dumps(result, indent=1) + "\n").encode())
     print(target)
+
+
+def _key(row):
+    return row["network"], row["size"], row["environment"]["processor"]
 
 
 def compare(name, folder):
@@ -88,6 +89,8 @@ def compare(name, folder):
     exact = _outputs(full, "ort", samples, setup)
     rows = [_measured(maker, runtime, path, exact, samples, setup) for (maker, runtime), path in files.items()]
     return {
+        "recorded": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "environment": {**fingerprint(), "nncf": nncf.__version__},
         "network": network,
         "weights": "trained" if trained else "random",
         "size": str(request.res[0]),
