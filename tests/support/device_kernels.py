@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from support.fake_gpu import free_the_rest, runner_factory
+from support.fake_gpu import freed_at_the_end, runner_factory
 from support.shared_folder import run_folder
 
 from dpt_deploy.runtime.tensorrt import predictor as device_predictor
@@ -56,9 +56,9 @@ class CpuKernels:
 @contextmanager
 def fake_resizing(monkeypatch, folder):
     """A running engine over fakes, which also resizes: (runner, cuda, kernels)."""
-    runner, cuda, _ = runner_factory(monkeypatch, folder)()
-    kernels = CpuKernels(cuda)
-    monkeypatch.setattr(device_predictor, "kernels_of", lambda _device: kernels)
-    with runner:
-        yield runner, cuda, kernels
-    free_the_rest()
+    with freed_at_the_end():
+        runner, cuda, _ = runner_factory(monkeypatch, folder)()
+        kernels = CpuKernels(cuda)
+        monkeypatch.setattr(device_predictor, "kernels_of", lambda _device: kernels)
+        with runner:
+            yield runner, cuda, kernels

@@ -15,6 +15,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import import_module
 from types import SimpleNamespace
@@ -411,9 +412,18 @@ def fake_tensorrt(cuda, profiles, *, loads=True, rtx=False):
     return module
 
 
-def free_the_rest():
-    """Free what a test left in a traceback while its fakes are installed, not during another test."""
-    gc.collect()
+@contextmanager
+def freed_at_the_end():
+    """Free what a test leaves in tracebacks while its fakes are installed.
+
+    What is older than the test is not searched: late in a run, a complete search takes seconds.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.collect()
+        gc.unfreeze()
 
 
 def install(monkeypatch, profiles, *, loads=True, rtx=False, **options):

@@ -11,7 +11,7 @@ pytest.importorskip("cuda.core", reason="cuda-core is not installed: pip install
 
 import torch
 from support.device_kernels import CpuKernels
-from support.fake_gpu import free_the_rest, install_for
+from support.fake_gpu import freed_at_the_end, install_for
 from support.faults.calling import complaint, fine
 from support.tiny import copied, exported, tiny_model
 
@@ -46,10 +46,10 @@ def engine(tmp_path_factory):
 @pytest.fixture
 def fakes(engine, monkeypatch):
     """A GPU that is none: its engine averages channels, and PyTorch's "cuda" is the processor."""
-    cuda, _ = install_for(monkeypatch, engine.sidecar.engine)
-    processor(monkeypatch)
-    yield cuda
-    free_the_rest()
+    with freed_at_the_end():
+        cuda, _ = install_for(monkeypatch, engine.sidecar.engine)
+        processor(monkeypatch)
+        yield cuda
 
 
 def processor(monkeypatch):

@@ -10,7 +10,7 @@ from support.reporting import recording
 pytest.importorskip("cuda.core", reason="cuda-core is not installed: pip install -e '.[trt]'")
 
 from support import engine_checks
-from support.fake_gpu import GPU, Context, free_the_rest, install_over_builder
+from support.fake_gpu import GPU, Context, freed_at_the_end, install_over_builder
 from support.faults.calling import checked, complaint, fine
 from support.faults.handmade import listing
 from support.tiny import exported
@@ -39,11 +39,11 @@ def run_seconds(profile):
 @pytest.fixture
 def gpu(monkeypatch):
     """A fake CUDA, and the real builder with fake engines."""
-    cuda, trt = install_over_builder(monkeypatch, "tensorrt_rtx", NARROW)
-    trt.costs.run, trt.costs.first, trt.costs.switch = run_seconds, FIRST, SWITCH
-    monkeypatch.setattr(profile_times, "SECONDS", 1e-9)
-    yield cuda, trt
-    free_the_rest()
+    with freed_at_the_end():
+        cuda, trt = install_over_builder(monkeypatch, "tensorrt_rtx", NARROW)
+        trt.costs.run, trt.costs.first, trt.costs.switch = run_seconds, FIRST, SWITCH
+        monkeypatch.setattr(profile_times, "SECONDS", 1e-9)
+        yield cuda, trt
 
 
 def build(out, res="64,64x96", batch=2, **options):

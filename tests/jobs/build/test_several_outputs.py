@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("cuda.core", reason="cuda-core is not installed: pip install -e '.[trt]'")
 
-from support.fake_gpu import GPU, computed, free_the_rest, install_over_builder
+from support.fake_gpu import GPU, computed, freed_at_the_end, install_over_builder
 from support.faults.calling import complaint, fine
 from support.paths import ROOT
 from support.tiny import copied, tiny_path
@@ -42,12 +42,12 @@ def model(tmp_path_factory):
 @pytest.fixture
 def engine(model, monkeypatch, tmp_path):
     """The real builder's plan; the fake that "runs" it returns other numbers."""
-    model = copied(model, tmp_path)
-    _, trt = install_over_builder(monkeypatch, "tensorrt_rtx", lay_out_profiles(parse_ranges("64"), 2))
-    trt.outputs = tuple(BOTH)
-    monkeypatch.setattr(profile_times, "SECONDS", 1e-9)
-    yield build_engine_artifact(model.path, tmp_path, res=parse_ranges("64"), batch=2, library="tensorrt_rtx").artifact
-    free_the_rest()
+    model, options = copied(model, tmp_path), {"res": parse_ranges("64"), "batch": 2, "library": "tensorrt_rtx"}
+    with freed_at_the_end():
+        _, trt = install_over_builder(monkeypatch, "tensorrt_rtx", lay_out_profiles(parse_ranges("64"), 2))
+        trt.outputs = tuple(BOTH)
+        monkeypatch.setattr(profile_times, "SECONDS", 1e-9)
+        yield build_engine_artifact(model.path, tmp_path, **options).artifact
 
 
 def test_it_builds_with_golden_tensors_of_both_and_its_profiles_are_measured(engine):

@@ -5,7 +5,7 @@ import pytest
 pytest.importorskip("cuda.core", reason="cuda-core is not installed: pip install -e '.[trt]'")
 
 from support import engine_checks
-from support.fake_gpu import Context, free_the_rest, install_for
+from support.fake_gpu import Context, freed_at_the_end, install_for
 from support.fake_inspector import Inspector, layer
 from support.faults.calling import complaint, fine
 from support.tiny import copied, exported
@@ -33,11 +33,15 @@ def engine(built, tmp_path):
 
 @pytest.fixture
 def trt(built, monkeypatch):
-    _, module = install_for(monkeypatch, built.sidecar.engine)
-    module.layers[:] = [layer("gemm", "product", "Half"), layer("kgen", "norm", "Float"), layer("Cast", "c", "Half")]
-    module.reported[:] = [("product", 3e-3), ("norm", 1e-3), ("c", 0.5e-3)]
-    yield module
-    free_the_rest()
+    with freed_at_the_end():
+        _, module = install_for(monkeypatch, built.sidecar.engine)
+        module.layers[:] = [
+            layer("gemm", "product", "Half"),
+            layer("kgen", "norm", "Float"),
+            layer("Cast", "c", "Half"),
+        ]
+        module.reported[:] = [("product", 3e-3), ("norm", 1e-3), ("c", 0.5e-3)]
+        yield module
 
 
 def audit_of(engine):

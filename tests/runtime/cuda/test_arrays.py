@@ -10,7 +10,7 @@ pytest.importorskip("cuda.core", reason="cuda-core is not installed: pip install
 
 from support import engine_checks
 from support.device_arrays import OnDevice
-from support.fake_gpu import SHAPES, free_the_rest, mean, runner_factory, view
+from support.fake_gpu import SHAPES, freed_at_the_end, mean, runner_factory, view
 
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.runner import on_device
@@ -23,8 +23,8 @@ from dpt_deploy.runtime.tensorrt import engine as _trt_engine
 @pytest.fixture
 def make(monkeypatch, tmp_path):
     """A runner over fakes, and the fakes."""
-    yield runner_factory(monkeypatch, tmp_path)
-    free_the_rest()
+    with freed_at_the_end():
+        yield runner_factory(monkeypatch, tmp_path)
 
 
 def read(array):

@@ -7,7 +7,7 @@ pytest.importorskip("cuda.core", reason="cuda-core is not installed: pip install
 
 from support import engine_checks, fake_gpu
 from support.device_arrays import OnDevice, on_host
-from support.fake_gpu import SHAPES, computed, free_the_rest, runner_factory
+from support.fake_gpu import SHAPES, computed, freed_at_the_end, runner_factory
 
 from dpt_deploy.core.errors import BadFileError, UsageError
 
@@ -21,8 +21,8 @@ def make(monkeypatch, tmp_path):
         trt.outputs = outputs
         return runner, cuda
 
-    yield made
-    free_the_rest()
+    with freed_at_the_end():
+        yield made
 
 
 def agree(found, pixels):

@@ -10,7 +10,7 @@ pytest.importorskip("cuda.core", reason="cuda-core is not installed: pip install
 from dataclasses import replace
 
 from support import engine_checks
-from support.fake_gpu import SHAPES, engine_record, free_the_rest, mean, runner_factory
+from support.fake_gpu import SHAPES, engine_record, freed_at_the_end, mean, runner_factory
 from support.fake_inspector import layer
 
 from dpt_deploy.artifact.records import AuditRecord, LayerTimes
@@ -25,8 +25,8 @@ INPUTS = {"pixel_values": engine_checks.images(*SHAPES[0])}
 
 @pytest.fixture
 def make(monkeypatch, tmp_path):
-    yield runner_factory(monkeypatch, tmp_path)
-    free_the_rest()
+    with freed_at_the_end():
+        yield runner_factory(monkeypatch, tmp_path)
 
 
 # --- through the profiler ---------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ pytest.importorskip("cuda.core", reason="cuda-core is not installed: pip install
 
 from support import engine_checks
 from support.device_arrays import OnDevice
-from support.fake_gpu import HOST_CODE, SHAPES, Engine, free_the_rest, mean, runner_factory
+from support.fake_gpu import HOST_CODE, SHAPES, Engine, freed_at_the_end, mean, runner_factory
 
 from dpt_deploy.core.environment import gpus
 from dpt_deploy.core.errors import DptError, IncompatibleError, ResourceError, UsageError
@@ -26,8 +26,8 @@ from dpt_deploy.runtime.tensorrt.runner import SLOTS
 @pytest.fixture
 def make(monkeypatch, tmp_path):
     """A runner over fakes, and the fakes: ``make(memory_bytes=…)``."""
-    yield runner_factory(monkeypatch, tmp_path)
-    free_the_rest()
+    with freed_at_the_end():
+        yield runner_factory(monkeypatch, tmp_path)
 
 
 def test_every_shape_agrees_in_any_order(make):
