@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dpt_deploy.core.environment import INT8_UNITS, sums_8_bits_in_16
@@ -118,38 +118,44 @@ def _refusals(rows: list[Mapping[str, Any]]) -> list[str]:
 
 
 def _nncf(result: Result, folder: str) -> str:
-    networks = result.data["networks"]
-    facts = TextTable(
+    machines: dict[str, list[Mapping[str, Any]]] = {}
+    for network in result.data["networks"]:
+        environment = network["environment"]
+        where = f"{machine(environment)}; NNCF {environment['nncf']}.{_without_units(environment)}\n"
+        machines.setdefault(where, []).append(network)
+    parts = [part for where, networks in machines.items() for part in (where, *_nncf_tables(networks))]
+    return "\n".join([*parts, source(result, folder)])
+
+
+def _nncf_tables(networks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Errors of all files, and speeds if there are some, on one machine."""
+    heads = (
+        "network",
+        "weights",
+        "size",
+        "runtime",
+        "file",
+        "mean of range",
+        "max",
+        "SQNR",
+        "AbsRel (FP32)",
+        "ours / NNCF",
+    )
+    rows = (_compared(network, row) for network in networks for row in network["files"])
+    yield markdown(TextTable(heads, tuple(rows)))
+    speeds = tuple(
         (
-            "network",
-            "weights",
-            "size",
-            "runtime",
-            "file",
-            "mean of range",
-            "max",
-            "SQNR",
-            "AbsRel (FP32)",
-            "ours / NNCF",
-        ),
-        tuple(_compared(network, row) for network in networks for row in network["files"]),
+            network["network"],
+            network["size"],
+            runtime,
+            _interval(found.get("ratio"), 2) if "ratio" in found else found["message"],
+            str(found.get("rounds", "-")),
+        )
+        for network in networks
+        for runtime, found in network["speed"].items()
     )
-    speeds = TextTable(
-        ("network", "size", "runtime", "our speed / NNCF's", "rounds"),
-        tuple(
-            (
-                network["network"],
-                network["size"],
-                runtime,
-                _interval(found.get("ratio"), 2) if "ratio" in found else found["message"],
-                str(found.get("rounds", "-")),
-            )
-            for network in networks
-            for runtime, found in network["speed"].items()
-        ),
-    )
-    where = f"{machine(result.data['environment'])}; NNCF {result.data['environment']['nncf']}.\n"
-    return "\n".join([where, markdown(facts), markdown(speeds), source(result, folder)])
+    if speeds:
+        yield markdown(TextTable(("network", "size", "runtime", "our speed / NNCF's", "rounds"), speeds))
 
 
 def _smoothing(result: Result, folder: str) -> str:
@@ -242,7 +248,8 @@ PRECISION_KINDS: dict[str, Section] = {
         "OpenVINO) and those that NNCF makes of the same FP32 graph from the same calibration images. Errors are\n"
         "distances to FP32, over the range of the output, on rendered scenes that calibrated nothing. Ours / NNCF:\n"
         "ratio of the mean errors over the same images, with its 95 % interval. Random weights have learned nothing,\n"
-        "so they have no AbsRel. Speeds are interleaved.",
+        "so they have no AbsRel. Speeds are interleaved. Without a unit for 8-bit products, OpenVINO computes them in\n"
+        "floats, ONNX Runtime adds them in 16 bits, and nothing is timed.",
         _nncf,
     ),
     "smoothing": Section(

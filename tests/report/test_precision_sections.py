@@ -94,9 +94,9 @@ def compared(maker, runtime, mean, **changes):
 
 NNCF = {
     "kind": "nncf",
-    "environment": {**MACHINE, "nncf": "9.8.7"},
     "networks": [
         {
+            "environment": {**MACHINE, "nncf": "9.8.7"},
             "network": "small",
             "weights": "trained",
             "size": "64x64",
@@ -180,6 +180,15 @@ def test_files_are_compared_with_those_of_nncf_and_a_failure_is_a_row():
     assert "| small | trained | 64x64 | openvino | nncf | no kernel | - | - | - | - |" in shown
     assert "| small | 64x64 | openvino | 1.10 (1.00 to 1.20) | 9 |" in shown
     assert "| small | 64x64 | openvino-bf16 | no BF16 | - |" in shown
+
+
+def test_each_machine_has_its_own_tables_and_one_without_units_is_named_and_may_lack_speeds():
+    (first,) = NNCF["networks"]
+    without = {**first["environment"], "processor": "an older one", "cpu_flags": ["avx2"]}
+    shown = page({**NNCF, "networks": [first, {**first, "environment": without, "speed": {}}]})
+    assert shown.count("| network | weights | size |") == 2
+    assert shown.count("| network | size | runtime | our speed") == 1
+    assert "an older one, 2 cores, torch 2.99.0; NNCF 9.8.7. The processor has no unit for 8-bit products" in shown
 
 
 def test_smoothing_has_a_ratio_with_its_interval():
