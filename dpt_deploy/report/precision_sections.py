@@ -249,7 +249,7 @@ PRECISION_KINDS: dict[str, Section] = {
         "distances to FP32, over the range of the output, on rendered scenes that calibrated nothing. Ours / NNCF:\n"
         "ratio of the mean errors over the same images, with its 95 % interval. Random weights have learned nothing,\n"
         "so they have no AbsRel. Speeds are interleaved. Without a unit for 8-bit products, OpenVINO computes them in\n"
-        "floats, ONNX Runtime adds them in 16 bits, and nothing is timed.",
+        "floats and nothing is timed.",
         _nncf,
     ),
     "smoothing": Section(

@@ -113,7 +113,7 @@ def describe_artifact(
     """
     golden_path = path.with_name(path.name + ".golden.npz")
     with write_errors(golden_path), golden_path.open("wb") as stream:
-        np.savez_compressed(stream, **golden_arrays(evidence.images, evidence.outputs))  # type: ignore[arg-type]
+        np.savez(stream, **golden_arrays(evidence.images, evidence.outputs))  # type: ignore[arg-type]
     # The graph is read back from disk: the sidecar describes the file that is shipped, not the object in memory.
     opened = OpenedGraph(path)
     found, tolerance = describe(opened), request.recipe.parity[request.precision]
