@@ -13,7 +13,7 @@ import pytest
 import torch
 from support.disks import full_disk
 from support.faults import quick
-from support.faults.calling import checked, complaint, fine, finished, process
+from support.faults.calling import checked, complaint, fine
 from support.faults.handmade import listing
 from support.tiny import copied, exported, tampered, tiny_path, tiny_recipe, tiny_spec
 
@@ -199,7 +199,8 @@ def test_a_disk_that_fills_at_every_file(event, older, tmp_path, former):
         copied(former, tmp_path / "out")
     before = listing(tmp_path)
     arguments = argv(tmp_path / "out", "--force")
-    code, _, err = finished(["support.faults.quick", former.path, f"fill:{event}", *arguments])
+    with quick.forked(former, f"fill:{event}", arguments) as fork:
+        code, _, err = fork.finished()
     assert "File too large" in checked(code, 7, err)
     assert listing(tmp_path) == before
     assert (tmp_path / "out").exists() == older
@@ -289,7 +290,8 @@ IN_COMMIT = ["decided", "unmarked", "moved 1", "moved 2"]
 
 
 def killed(event, folder, former):
-    code, out, _ = finished(["support.faults.quick", former.path, f"die:{event}", *argv(folder, "--force")])
+    with quick.forked(former, f"die:{event}", argv(folder, "--force")) as fork:
+        code, out, _ = fork.finished()
     assert code == -signal.SIGKILL, out
 
 
@@ -365,11 +367,11 @@ def test_killed_after_the_last_move_it_is_finished(tmp_path, former, capsys):
 def test_interrupted_it_exits_130_and_leaves_nothing(number, tmp_path, former):
     copied(former, tmp_path)
     before = listing(tmp_path)
-    with process(["support.faults.quick", former.path, "wait:half", *argv(tmp_path, "--force")]) as started:
+    with quick.forked(former, "wait:half", argv(tmp_path, "--force")) as started:
         assert started.stdout.readline() == "ready\n"
         started.send_signal(number)
-        _, err = started.communicate(timeout=300)
-    assert started.returncode == 130
+        code, _, err = started.finished()
+    assert code == 130
     assert err.splitlines()[-1] == "error: interrupted; no incomplete artefact was left behind"
     assert "Traceback" not in err
     assert listing(tmp_path) == before
@@ -380,14 +382,13 @@ def test_interrupted_it_exits_130_and_leaves_nothing(number, tmp_path, former):
 
 def test_a_second_process_does_not_meet_the_first(tmp_path, former, made, capsys):
     copied(former, tmp_path)
-    with process(["support.faults.quick", former.path, "wait:half", *argv(tmp_path, "--force")]) as first:
+    with quick.forked(former, "wait:half", argv(tmp_path, "--force")) as first:
         assert first.stdout.readline() == "ready\n"
         before = listing(tmp_path)
         assert "is being written by another process" in complaint(capsys, 7, *argv(tmp_path, "--force"))
         assert listing(tmp_path) == before
         fine(capsys, "verify", tmp_path / FILES[0], "--golden")  # the older one, meanwhile
         fine(capsys, *argv(tmp_path, "--opset", "20"))  # another artefact in the same folder
-        first.kill()
     recovers_with_neighbour(tmp_path, capsys)
 
 

@@ -1,10 +1,9 @@
 """An export that takes what a former one made instead of running the exporter: everything around it is the real thing.
 
-As a program (``python -m support.faults.quick ARTEFACT EVENT ARGS…``) it runs ``dpt-deploy ARGS`` and, after the named
-event, kills itself, waits for a signal, or finds the disk full. Events of an export, in order: ``staged`` (the private
-folder is there), ``half`` (one file in it), ``payloads`` (all of them), ``marked`` (the sidecar in it), ``decided``
-(the journal in it), ``unmarked`` (the former sidecar removed), ``moved 1`` … ``moved 3`` (payloads in their place, then
-the sidecar).
+:func:`forked` runs it in a process of its own, which kills itself after the named event, waits for a signal, or finds
+the disk full. Events of an export, in order: ``staged`` (the private folder is there), ``half`` (one file in it),
+``payloads`` (all of them), ``marked`` (the sidecar in it), ``decided`` (the journal in it), ``unmarked`` (the former
+sidecar removed), ``moved 1`` … ``moved 3`` (payloads in their place, then the sidecar).
 """
 
 from __future__ import annotations
@@ -13,16 +12,17 @@ import os
 import resource
 import shutil
 import signal
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from support.faults.fork import Fork
+
 from dpt_deploy.artifact.sidecar import Sidecar
-from dpt_deploy.artifact.store import Artifact, open_artifact, payload_of
+from dpt_deploy.artifact.store import Artifact, payload_of
 from dpt_deploy.cli import main as command_line
 from dpt_deploy.core.environment import tool_versions
 from dpt_deploy.jobs.export import export
@@ -70,7 +70,7 @@ def install(set_attribute: SetAttribute, former: Artifact, notice: Notice = lamb
 
 
 def without_torch(set_attribute: SetAttribute, former: Artifact) -> None:
-    """Replace the network too: a process that only dies need not import torch."""
+    """Replace the network too: a fork should not compute with PyTorch."""
     model = SimpleNamespace(spec=former.sidecar.model, landmarks=SimpleNamespace(fp32={}))
     set_attribute(export, "check_export", lambda _request: None)
     set_attribute(export, "build_reference", lambda _spec, source: (model, source, None))
@@ -115,21 +115,19 @@ def fill_disk() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 
 
-def main() -> None:
-    _, former, event, *argv = sys.argv
-    action, _, event = event.partition(":")
+def forked(former: Artifact, does: str, argv: Sequence[object]) -> Fork:
+    """Start ``dpt-deploy ARGV…``, which dies, waits or finds the disk full at an event: ``die:half``, for example."""
+    action, _, event = does.partition(":")
     act = {"die": die, "wait": wait, "fill": fill_disk}[action]
 
     def notice(happened: str) -> None:
         if happened == event:
             act()
 
-    artifact = open_artifact(Path(former))
-    install(setattr, artifact, notice)
-    without_torch(setattr, artifact)
-    watch_files(setattr, notice)
-    command_line(argv)
+    def run() -> None:
+        install(setattr, former, notice)
+        without_torch(setattr, former)
+        watch_files(setattr, notice)
+        command_line([str(word) for word in argv])
 
-
-if __name__ == "__main__":
-    main()
+    return Fork(run)
