@@ -8,8 +8,9 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-from support.scripts import load_script
-from support.tiny import exported, tiny_path
+from support.scripts import load_script, without_processes
+from support.tiny import exported, quick_accuracy, tiny_path
+from support.traces import traces_kept
 
 skimage = pytest.importorskip("skimage", reason="the survey uses photographs of scikit-image")
 script = load_script("precision_survey")
@@ -17,11 +18,13 @@ script = load_script("precision_survey")
 
 def test_a_file_is_exported_compared_loaded_and_built_once(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(script, "ASKED", ("fp16",))
+    monkeypatch.setattr(script, "subprocess", without_processes(script))
     target = tmp_path / "precisions.json"
     small = ("--backbone", str(tiny_path("tiny-vit")), "--weights", "random")
     for name in ("coffee.png", "rocket.jpg"):
         shutil.copy(Path(skimage.__file__).parent / "data" / name, tmp_path)
-    script.survey(target, "small", small, 64, tmp_path)
+    with quick_accuracy(), traces_kept():
+        script.survey(target, "small", small, 64, tmp_path)
     script.survey(target, "odd", ("--backbone", "no-such"), 64)
     rows = json.loads(target.read_text())["rows"]
     good, bad = rows
@@ -43,7 +46,7 @@ def test_a_file_is_exported_compared_loaded_and_built_once(tmp_path, monkeypatch
 
 
 def test_what_onnx_runtime_returns_must_be_finite(tmp_path):
-    script.run_once(str(exported("tiny-vit").path), 64)
+    assert script._itself("run_once", exported("tiny-vit").path, 64).returncode == 0  # in a process of its own
     with pytest.raises(ValueError, match="not finite"):
         script.run_once(str(_spoiled(tmp_path)), 64)
 
