@@ -116,12 +116,12 @@ def test_two_threads_compute_what_each_computes_alone(pair):
 # --- compile and export -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
-def test_it_compiles_whole_and_for_any_size(model, backend):
+@pytest.mark.parametrize(("backend", "shapes"), [("eager", SHAPES), ("aot_eager", SHAPES[::2])])
+def test_it_compiles_whole_and_for_any_size(model, backend, shapes):
     torch.compiler.reset()
     compiled = torch.compile(model, backend=backend, dynamic=True, fullgraph=True)
     with torch.no_grad():
-        for shape in SHAPES:
+        for shape in shapes:  # PyTorch compiles once more for a batch of one
             x, expected = image(*shape), model(image(*shape))
             assert float((compiled(x) - expected).abs().max()) <= 1e-5 * float(expected.max())
 
