@@ -15,6 +15,7 @@ import torch
 from dpt_deploy import cli
 from dpt_deploy.artifact.sidecar import WeightsSource
 from dpt_deploy.core.recipe import load_recipe
+from dpt_deploy.core.size import Size
 from dpt_deploy.jobs.common.reference import reference_of
 from dpt_deploy.jobs.common.weights import checkpoint_path, resolve_weights, shipped_for
 from dpt_deploy.jobs.export.export import export_model
@@ -81,7 +82,8 @@ def test_labels_of_random_weights_are_not(monkeypatch):
 
 
 def test_an_artefact_names_them_wherever_the_package_lies(tmp_path, capsys):
-    artifact = export_model(ExportRequest(load_recipe("tiny-vit"), commercial=True), tmp_path).artifact
+    request = ExportRequest(load_recipe("tiny-vit"), commercial=True, static=Size(64, 96))
+    artifact = export_model(request, tmp_path).artifact
     source = artifact.sidecar.weights
     assert (source.kind, source.path, source.licence) == ("shipped", "tiny-vit.safetensors", "MIT")
     assert not source.is_random

@@ -16,6 +16,7 @@ from dpt_deploy.artifact.store import open_artifact
 from dpt_deploy.cli import call
 from dpt_deploy.core.profile import parse_ranges
 from dpt_deploy.core.recipe import load_recipe
+from dpt_deploy.core.size import Size
 from dpt_deploy.engine.profiles import lay_out_profiles
 from dpt_deploy.imaging.files import read_pfm
 from dpt_deploy.jobs.bench import torch_calls
@@ -36,7 +37,8 @@ PHOTO = ROOT / "dpt_deploy/data/photographs/coffee.jpg"
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     recipe = load_recipe(tiny_path("tiny-vit"), task="both", classes=2)
-    return export_model(ExportRequest(recipe, weights="random"), tmp_path_factory.mktemp("joint")).artifact
+    request = ExportRequest(recipe, weights="random", static=Size(64, 64))
+    return export_model(request, tmp_path_factory.mktemp("joint")).artifact
 
 
 @pytest.fixture

@@ -35,9 +35,9 @@ def test_a_clustered_network_is_named_recorded_shown_and_verified(tmp_path, caps
 
 
 def test_another_encoder_and_the_other_reconstruction(tmp_path, capsys):
-    more = ("--reconstruction", "knn", "--precision", "fp16")
+    more = ("--reconstruction", "knn", "--precision", "fp16", "--static", "56x84")
     (file,) = export(capsys, tmp_path, *more, name="tiny-dinov2", tokens="0:4x3")
-    assert file == "tiny-dinov2-fp16-tokens-knn-0-4x3.onnx"
+    assert file == "tiny-dinov2-fp16-tokens-knn-0-4x3-56x84.onnx"
     assert open_artifact(tmp_path / file).sidecar.parity.verified
 
 
@@ -92,8 +92,9 @@ def test_each_reconstruction_of_the_command_line_is_a_rewrite():
 
 
 def test_merged_tokens_are_recorded_stay_fp32_in_16_bits_and_are_verified(tmp_path, capsys):
-    (file,) = export(capsys, tmp_path, "--precision", "fp16", "--res", "64x96", name="tiny-distilled", tokens="1:30%")
-    assert file == "tiny-distilled-fp16-tokens-merge-1-30.onnx"
+    more = ("--precision", "fp16", "--static", "64x96")
+    (file,) = export(capsys, tmp_path, *more, name="tiny-distilled", tokens="1:30%")
+    assert file == "tiny-distilled-fp16-tokens-merge-1-30-64x96.onnx"
     sidecar = open_artifact(tmp_path / file).sidecar
     assert (sidecar.approximation.name, sidecar.parity.verified) == ("tokens-merge", True)
     assert sidecar.approximation.parameters == {"layer": 1, "percent": 30}

@@ -103,11 +103,11 @@ def far(folder):
 
 def test_an_exponential_of_twelve_does_not_overflow_in_16_bits(tmp_path):
     model, weights = far(tmp_path)
-    request = ExportRequest(tiny_recipe(SKY), weights=str(weights), precision="fp16", res=(Size(70, 70),))
+    request = ExportRequest(tiny_recipe(SKY), weights=str(weights), precision="fp16", static=Size(70, 70))
     with quick_accuracy():
         artifact = export_model(request, tmp_path / "out").artifact
     assert [name for name in artifact.sidecar.islands if name.endswith("/Exp")]
-    assert verify_artifact(artifact.path, res=[Size(42, 56)], batch=[1]).comparison.passed
+    assert verify_artifact(artifact.path, batch=[1]).comparison.passed
     pixels = photograph(1, 70, 70)
     found, wanted = computed(artifact.path, pixels)[0], expected(model, pixels)[0]
     assert wanted.max() > 65504

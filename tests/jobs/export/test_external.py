@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import pytest
 from support.tiny import copied, exported, recommitted, tiny_model, tiny_recipe
+from support.traces import traces_kept
 
 from dpt_deploy.artifact.store import open_artifact, sha256_of
 from dpt_deploy.cli import call
@@ -27,7 +28,8 @@ def external(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(precision, "EXTERNAL_DATA_BYTES", 1000)
         request = ExportRequest(tiny_recipe("tiny-vit"), weights="random")
-        return export.export_model(request, tmp_path_factory.mktemp("external")).artifact
+        with traces_kept():
+            return export.export_model(request, tmp_path_factory.mktemp("external")).artifact
 
 
 def data_of(artifact):

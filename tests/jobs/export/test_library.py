@@ -155,7 +155,7 @@ def test_a_network_with_batch_norms_is_exported_in_evaluation_mode_from_any_mode
     onnxruntime = pytest.importorskip("onnxruntime")
     model = dpt_deploy.create_model(tiny_path("tiny-seg"), weights="random")
     expected = model(image(1, 3, 64, 96)).detach().numpy()
-    path = model.train().export(tmp_path / "model.onnx")
+    path = model.train().export(tmp_path / "model.onnx", static=Size(64, 96))
     assert model.training
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     (found,) = session.run(["logits"], {"pixel_values": image(1, 3, 64, 96).numpy()})

@@ -19,7 +19,6 @@ from support.traces import traces_kept
 
 from dpt_deploy.cli import call
 from dpt_deploy.core.errors import BadFileError, UsageError
-from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.core.size import Size
 from dpt_deploy.core.task import LABEL_TASKS
 from dpt_deploy.datasets.evaluate import resize_bilinear
@@ -217,14 +216,13 @@ def test_another_model_under_the_same_name_is_scored_anew(paths, tmp_path, monke
 
 
 def test_the_output_that_is_scored_is_named_where_there_are_several(tmp_path):
-    recipe = load_recipe(tiny_path("tiny-vit"), task="both", classes=2)
-    path = str(export_model(ExportRequest(recipe, weights="random"), tmp_path).artifact.path)
+    path = str(exported("tiny-vit-both").path)
     with recording() as reporter:
         study_models.candidates([path], None, ["ort"], ["fp32"], tmp_path)
         study_models.candidates([path], None, ["ort"], ["fp32"], tmp_path, scored=LABEL_TASKS)
     assert [line for line in reporter.lines if "scored" in line] == [
-        "tiny-vit: predicted_depth is scored; logits is not",
-        "tiny-vit: logits is scored; predicted_depth is not",
+        "tiny-vit-both: predicted_depth is scored; logits is not",
+        "tiny-vit-both: logits is scored; predicted_depth is not",
     ]
 
 

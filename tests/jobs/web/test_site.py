@@ -8,16 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.tiny import copied, exported, tiny_path
+from support.tiny import copied, exported
 from support.web_page import give_photo, open_page, read_pfm, saved, served
 
 from dpt_deploy import cli, load
 from dpt_deploy.artifact.store import write_sidecar
 from dpt_deploy.core.errors import BadFileError, ResourceError, UsageError
-from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.imaging.files import colorize, read_image, write_picture
-from dpt_deploy.jobs.export.export import export_model
-from dpt_deploy.jobs.export.request import ExportRequest
 from dpt_deploy.jobs.web import vendor
 from dpt_deploy.jobs.web.server import make_server
 from dpt_deploy.jobs.web.site import INDEX, write_site
@@ -47,13 +44,12 @@ def test_the_folder_has_the_page_the_models_and_the_runtime(runtime, tmp_path):
 
 
 def test_each_output_of_a_joint_file_is_offered_and_the_file_is_there_once(runtime, tmp_path):
-    recipe = load_recipe(tiny_path("tiny-vit"), task="both", classes=2)
-    model = export_model(ExportRequest(recipe, weights="random"), tmp_path / "out").artifact
+    model = exported("tiny-vit-both")
     site = write_site([model.path], tmp_path / "site", runtime=runtime)
     depth, classes = json.loads((site / INDEX).read_text())["models"]
-    assert (depth["name"], classes["name"]) == ("tiny-vit, depth", "tiny-vit, labels")
+    assert (depth["name"], classes["name"]) == ("tiny-vit-both, depth", "tiny-vit-both, labels")
     assert (depth["output"]["name"], classes["output"]["name"]) == ("predicted_depth", "logits")
-    assert (depth["palette"], len(classes["palette"])) == (None, 3)
+    assert (depth["palette"], len(classes["palette"])) == (None, 7 + 1)
     assert depth["file"] == classes["file"]
     assert [path.name for path in (site / "models").glob("*.onnx")] == [model.path.name]
 

@@ -11,21 +11,17 @@ import skimage.data
 from PIL import Image
 from support.faults.calling import fine
 from support.native import ROOT, as_plan, cpp_difference, done, native_build, run, write_ppm
-from support.tiny import copied, exported, tampered, tiny_path
-from support.traces import traces_kept
+from support.tiny import copied, exported, tampered
 
 from dpt_deploy.artifact.store import write_sidecar
 from dpt_deploy.cli import call
 from dpt_deploy.core.errors import BadFileError, DptError, IncompatibleError, MissingExtraError, UsageError
-from dpt_deploy.core.recipe import load_recipe
 from dpt_deploy.core.size import Size
 from dpt_deploy.imaging import encode
 from dpt_deploy.imaging.files import read_pfm, write_labels
 from dpt_deploy.imaging.png import grey16_png
 from dpt_deploy.imaging.resample import restore
 from dpt_deploy.jobs.common.runners import open_runner
-from dpt_deploy.jobs.export.export import export_model
-from dpt_deploy.jobs.export.request import ExportRequest
 from dpt_deploy.jobs.predict.load import load
 from dpt_deploy.measure.metrics import range_error
 from dpt_deploy.runtime.native import library as native_library
@@ -129,12 +125,9 @@ def _spoiled(predict):
 
 
 @pytest.fixture(scope="module")
-def joint(tmp_path_factory):
+def joint():
     """An artefact with depth and scores."""
-    folder = tmp_path_factory.mktemp("joint")
-    recipe = load_recipe(tiny_path("tiny-vit"), task="both")
-    with traces_kept():
-        return export_model(ExportRequest(recipe, weights="random"), folder).artifact
+    return exported("tiny-vit-both")
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
