@@ -11,6 +11,7 @@ import onnx_ir as ir
 from dpt_deploy.artifact.records import RangeRecord
 from dpt_deploy.core.precision import FP16, find_precision
 from dpt_deploy.core.progress import say
+from dpt_deploy.graph.precision.affine import hide_affines
 from dpt_deploy.graph.precision.bias import Means, correct, is_correctable, shifts, write_means_probe
 from dpt_deploy.graph.precision.clipping import clipping_value
 from dpt_deploy.graph.precision.fp32_nodes import choose_fp32_nodes
@@ -106,4 +107,6 @@ def quantised(graph: ir.Model, precision: str, table: CalibrationTable) -> ir.Mo
     correct(model, {name: shift for name, shift in table.shifts.get(precision, {}).items() if name not in table.kept})
     if find_precision(precision).has_half_floats:
         to_half(model, precision, table.fp32_nodes)
+    else:  # a file for CPUs, where OpenVINO may read it
+        hide_affines(model)
     return model
