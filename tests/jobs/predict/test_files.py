@@ -1,7 +1,6 @@
 """Files through an artefact: images of every kind, folders with bad files, videos, and every output format."""
 
 import json
-import shutil
 import subprocess
 import sys
 import threading
@@ -15,7 +14,7 @@ import skimage.data
 from PIL import Image
 from support import oracles
 from support.reporting import recording
-from support.tiny import exported, tiny_model
+from support.tiny import copied, exported, tiny_model
 
 from dpt_deploy.artifact.store import write_sidecar
 from dpt_deploy.cli import call
@@ -51,9 +50,7 @@ def written(path):
 
 def canonical(tmp_path):
     """The tiny model, described as one that returns canonical depth for a camera of 300 pixels."""
-    shutil.copytree(exported(DEPTH).path.parent, tmp_path / "canonical")
-    path = tmp_path / "canonical" / exported(DEPTH).path.name
-    sidecar = exported(DEPTH).sidecar
+    path, sidecar = copied(exported(DEPTH), tmp_path / "canonical").path, exported(DEPTH).sidecar
     model = replace(sidecar.model, quantity="canonical depth", canonical_focal=300.0, png_scale=256.0)
     outputs = tuple(replace(output, task="canonical-depth") for output in sidecar.outputs)
     write_sidecar(path, replace(sidecar, model=model, outputs=outputs))
