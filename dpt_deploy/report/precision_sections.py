@@ -249,7 +249,8 @@ PRECISION_KINDS: dict[str, Section] = {
         "distances to FP32, over the range of the output, on rendered scenes that calibrated nothing. Ours / NNCF:\n"
         "ratio of the mean errors over the same images, with its 95 % interval. Random weights have learned nothing,\n"
         "so they have no AbsRel. Speeds are interleaved. Without a unit for 8-bit products, OpenVINO computes them in\n"
-        "floats and nothing is timed.",
+        "floats and nothing is timed. OpenVINO computes some graphs wrong (decision 57), NNCF's among them: rows in\n"
+        "ONNX Runtime compare the files themselves.",
         _nncf,
     ),
     "smoothing": Section(
