@@ -18,12 +18,12 @@ script = load_script("precision_survey")
 
 def test_a_file_is_exported_compared_loaded_and_built_once(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(script, "ASKED", ("fp16",))
-    monkeypatch.setattr(script, "subprocess", without_processes(script))
     target = tmp_path / "precisions.json"
     small = ("--backbone", str(tiny_path("tiny-vit")), "--weights", "random")
     for name in ("coffee.png", "rocket.jpg"):
         shutil.copy(Path(skimage.__file__).parent / "data" / name, tmp_path)
-    with quick_accuracy(), traces_kept():
+    with quick_accuracy(), traces_kept(), monkeypatch.context() as patch:
+        patch.setattr(script, "subprocess", without_processes(script))
         script.survey(target, "small", small, 64, tmp_path)
     script.survey(target, "odd", ("--backbone", "no-such"), 64)
     rows = json.loads(target.read_text())["rows"]

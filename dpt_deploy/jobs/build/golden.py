@@ -34,7 +34,7 @@ def write_golden(source: Artifact, profiles: Sequence[Profile], plan: Path) -> P
         except DptError as exc:
             say(f"without golden tensors, which `verify --golden` needs: {exc}")
             return None
-    with write_errors(golden), golden.open("wb") as stream:  # not compressed: of such floats a tenth would be gained
+    with write_errors(golden), golden.open("wb") as stream:  # not compressed: such floats gain little by it
         np.savez(stream, **golden_arrays(*stored))  # type: ignore[arg-type]  # NumPy's hint lacks **arrays
     return golden
 

@@ -7,6 +7,7 @@ import onnxruntime as ort
 import pytest
 from support.tiny import exported, typed
 
+from dpt_deploy.core.environment import sums_8_bits_in_16
 from dpt_deploy.graph.precision.affine import HIDDEN, hide_affines
 
 CHANNELS, STEP = 32, np.float32(0.07)
@@ -73,13 +74,21 @@ def test_what_openvino_computes_right_is_left_as_it_is(dims, shape):
     assert np.abs(in_openvino(written, LP_TRANSFORMS_MODE=False) - expected).max() < STEP / 2
 
 
-@pytest.mark.parametrize(("dims", "integers"), [(FREE, False), (UNKNOWN, False), (UNKNOWN, True)])
-def test_openvino_is_right_with_hidden_constants_and_wrong_without(dims, integers):
-    """Once it is right without, nothing needs to be hidden any more."""
+CASES = [(FREE, False), (UNKNOWN, False), (UNKNOWN, True)]
+
+
+@pytest.mark.parametrize(("dims", "integers"), CASES)
+def test_openvino_is_right_with_hidden_constants(dims, integers):
     model, expected = affine(dims)
-    plain = in_openvino(ir.to_proto(model), LP_TRANSFORMS_MODE=integers)
-    assert np.abs(plain - expected).max() > 5 * STEP
     assert np.abs(in_openvino(hidden(model), LP_TRANSFORMS_MODE=integers) - expected).max() < STEP / 2
+
+
+@pytest.mark.skipif(not sums_8_bits_in_16(), reason="the defect was seen on processors without VNNI only")
+@pytest.mark.parametrize(("dims", "integers"), CASES)
+def test_openvino_is_wrong_without(dims, integers):
+    """Once it is right, nothing needs to be hidden any more."""
+    model, expected = affine(dims)
+    assert np.abs(in_openvino(ir.to_proto(model), LP_TRANSFORMS_MODE=integers) - expected).max() > 5 * STEP
 
 
 @pytest.mark.parametrize("precision", ["int8-cpu", "int8-openvino"])
