@@ -10,6 +10,7 @@ import math
 import types
 from collections.abc import Iterable
 from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
 from typing import Annotated, Any, Literal, Protocol, Union, get_args, get_origin, get_type_hints, runtime_checkable
 
 _LARGEST = 1 << 63
@@ -48,16 +49,14 @@ def decode(hint: Any, value: Any, where: str = "") -> Any:
     """
     if hint is Any:
         return value
-    if isinstance(hint, TaggedVariants):
-        hint = _variant(hint, value, where)
-    if is_dataclass(hint):
-        return _dataclass(hint, value, where)
     origin = get_origin(hint)
     if origin is Annotated:
         return _ruled(hint, value, where)
     if origin in _BY_ORIGIN:
         return _BY_ORIGIN[origin](get_args(hint), value, where)
-    return _plain(hint, value, where)
+    if _has_variants(hint):
+        hint = _variant(hint, value, where)
+    return _dataclass(hint, value, where) if is_dataclass(hint) else _plain(hint, value, where)
 
 
 def _ruled(hint: Any, value: Any, where: str) -> Any:
@@ -112,13 +111,30 @@ def _dataclass(kind: Any, value: Any, where: str) -> Any:
     required = {name for name, f in known.items() if f.default is MISSING and f.default_factory is MISSING}
     if missing := required - set(value):
         raise ValueError(f"{_at(where, min(missing))} is missing")
-    hints = get_type_hints(kind, include_extras=True)
+    hints = hints_of(kind)
     found = {name: part for name, part in value.items() if name in known}
     made = kind(**{name: decode(hints[name], part, _at(where, name)) for name, part in found.items()})
-    if isinstance(made, HasProblems):
+    if _has_problems(kind):
         for problem, _ in made.problems():
             raise ValueError(f"{where}: {problem}" if where else problem)
     return made
+
+
+# A check against a protocol and the hints of a class take longer than all the rest, and a recipe asks a hundred times.
+@cache
+def _has_variants(kind: Any) -> bool:
+    return isinstance(kind, TaggedVariants)
+
+
+@cache
+def _has_problems(kind: Any) -> bool:
+    return issubclass(kind, HasProblems)
+
+
+@cache
+def hints_of(kind: Any) -> dict[str, Any]:
+    """Type hints of a dataclass by field, with the rules of ``Annotated``."""
+    return get_type_hints(kind, include_extras=True)
 
 
 def _tuple(args: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:

@@ -11,9 +11,9 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Self, get_type_hints
+from typing import Annotated, Any, Self
 
-from dpt_deploy.core.decode import decode
+from dpt_deploy.core.decode import decode, hints_of
 from dpt_deploy.core.documents import parse_toml, read_regular
 from dpt_deploy.core.encoders import EncoderSpec, other_kinds_keys
 from dpt_deploy.core.errors import BadFileError, UsageError
@@ -241,12 +241,12 @@ def _encoder(table: Table, source: str) -> EncoderSpec:
     return spec
 
 
-def _build(kind: type[Any], table: Table, source: str, where: str) -> Any:
+def _build(kind: Any, table: Table, source: str, where: str) -> Any:
     """Return ``kind(**table)``; errors name the file, the key and the allowed values."""
     prefix = f"{where}." if where else ""
     _require_table(table, source, where)
     known = {field.name: field for field in fields(kind)}
-    hints = get_type_hints(kind, include_extras=True)
+    hints = hints_of(kind)
     for key in table:
         if key not in known:
             raise BadFileError(

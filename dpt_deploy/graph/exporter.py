@@ -12,13 +12,14 @@ from dataclasses import dataclass
 import onnx_ir as ir
 import torch
 from torch import nn
-from torch.export import Dim
+from torch.export import Dim, ExportedProgram
 
 from dpt_deploy.core.errors import DptError
 from dpt_deploy.core.spec import INPUT_UINT8, InputKind
 from dpt_deploy.graph.axes import BATCH, MAX_BATCH, MAX_SIDE, Axes
 from dpt_deploy.graph.lint import lint
 from dpt_deploy.graph.naming import name_after_modules
+from dpt_deploy.graph.program import program_of
 from dpt_deploy.graph.resize_shapes import known_resize_shapes
 
 OPSETS = (20, 23)
@@ -41,19 +42,16 @@ def onnx_from_module(module: nn.Module, interface: ExportInterface) -> ir.Model:
     Opset 23 keeps attention as one ``Attention`` node; opset 20 decomposes it for parsers that do not support it.
 
     Raises:
-        DptError: the exporter failed, or the lint found a defect of this program in the graph.
+        DptError: PyTorch could not trace or export the module, or the lint found a defect of this program in the graph.
     """
-    example = _example(interface)
     try:
         with torch.inference_mode(), known_resize_shapes(), _quiet():
             program = torch.onnx.export(
-                module,
-                (example,),
+                _traced(module, interface),
                 dynamo=True,
                 opset_version=interface.opset,
                 input_names=[interface.input_name],
                 output_names=list(interface.output_names),
-                dynamic_shapes=_dynamic_shapes(interface),
                 optimize=True,
                 verbose=False,
             )
@@ -69,6 +67,15 @@ def onnx_from_module(module: nn.Module, interface: ExportInterface) -> ir.Model:
     lint(model, interface.axes.traced_numbers(), interface.axes.free)
     _forget_inferred(model)
     return model
+
+
+def _traced(module: nn.Module, interface: ExportInterface) -> ExportedProgram:
+    try:
+        return program_of(module, _example(interface), _dynamic_shapes(interface))
+    except DptError:
+        raise
+    except Exception as exc:  # whatever PyTorch, or the code of a network that somebody added, raises
+        raise DptError(f"PyTorch cannot trace it: {_first_line(exc)}", hint="please report it with the recipe") from exc
 
 
 def _example(interface: ExportInterface) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Sections on costs: fewer tokens, one file with two outputs instead of two files, studies, loading.
+"""Sections on costs: fewer tokens, one file with two outputs instead of two files, studies, loading, traces.
 
 See :mod:`dpt_deploy.report.benchmark_page`.
 """
@@ -138,6 +138,24 @@ def _loaded(row: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
+def _trace_time(result: Result, folder: str) -> str:
+    data = result.data
+    rows = tuple(
+        (
+            row["model"],
+            f"{row['seconds']['pytorch']:.1f} s",
+            f"{row['seconds']['replaced']:.1f} s",
+            "{:.2f} ({:.2f} to {:.2f})".format(*row["as_fast"]) if row["equal"] else "other numbers",
+            *(str(row["nodes"][way]) for way in ("pytorch", "replaced")),
+        )
+        for row in data["rows"]
+    )
+    heads = ("model", "decomposed by PyTorch", "replaced", "as fast", "nodes, by PyTorch", "nodes, replaced")
+    load = ", ".join(f"{value:.1f}" for value in data["load_average_before"])
+    about = f"{machine(data['environment'])}, load average {load} before; {data['recorded'][:10]}.\n"
+    return "\n".join((about, markdown(TextTable(heads, rows)), source(result, folder)))
+
+
 COST_KINDS: dict[str, Section] = {
     "tokens": Section(
         "Fewer tokens: clustered or merged, compared with the exact network",
@@ -175,5 +193,13 @@ COST_KINDS: dict[str, Section] = {
         "the median of the pairs, with quartiles; that of runs the median within each round, with its 95 % interval.\n"
         "The outputs are equal bit for bit.",
         _load_time,
+    ),
+    "trace-time": Section(
+        "How long a network takes to become a graph",
+        "`python benchmarks/trace_time.py`: from a module with random weights to an FP32 graph of any size, by turns\n"
+        "in one process. Once PyTorch decomposes the program, which means a second trace; once the operators were\n"
+        "replaced before, as every export does it. The times are those of all threads, medians of the rounds; the\n"
+        "ratio is the median of the rounds, with the smallest and the largest. The outputs are equal bit for bit.",
+        _trace_time,
     ),
 }

@@ -80,6 +80,18 @@ LOADS = {
         for precision in ("fp32", "fp16")
     ],
 }
+TRACES = {
+    "kind": "trace-time",
+    "recorded": "2026-01-01T00:00:00",
+    "environment": DATA["environment"],
+    "load_average_before": [0.1, 0.2, 0.3],
+    "rounds": 4,
+    "rows": [
+        {"model": name, "equal": name == "base", "as_fast": [2.014, 1.9, 2.1]}
+        | {"seconds": {"pytorch": 30.04, "replaced": 15.02}, "nodes": {"pytorch": 231, "replaced": 229}}
+        for name in ("base", "other")
+    ],
+}
 
 
 def test_a_file_has_a_line_with_its_intervals():
@@ -156,3 +168,9 @@ def test_a_file_loads_and_runs_with_and_without_the_plan():
     line = "| 0.30 s | 0.10 s | 2.96 (2.29 to 3.30) | 200 MB | 190 MB |"
     assert f"| tiny | fp32 | 192 {line} 1.01 (1.00 to 1.01) |" in text
     assert f"| tiny | fp16 | 192 {line} other numbers |" in text  # no speed of what computes something else
+
+
+def test_a_graph_is_traced_in_two_ways():
+    text = render([Result("trace-time-2c.json", TRACES)]).text
+    assert "| base | 30.0 s | 15.0 s | 2.01 (1.90 to 2.10) | 231 | 229 |" in text
+    assert "| other | 30.0 s | 15.0 s | other numbers | 231 | 229 |" in text

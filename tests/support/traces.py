@@ -14,6 +14,7 @@ from unittest import mock
 
 import onnx_ir as ir
 from support.shared_folder import run_folder
+from torch.export import ExportedProgram
 
 from dpt_deploy.jobs.export import export
 from dpt_deploy.jobs.export.assemble import fp32_graph
@@ -47,18 +48,24 @@ def _graph(model: DPT, request: ExportRequest) -> ir.Model:
     if sum(tensor.numel() for tensor in model.state_dict().values()) <= SMALL:
         return _from_disk(key, model, request)
     if key not in _graphs:
-        _graphs[key] = fp32_graph(model, request)
+        _graphs[key] = _traced(model, request)
         while len(_graphs) > KEPT:
             _graphs.popitem(last=False)
     _graphs.move_to_end(key)
     return _graphs[key].clone()
 
 
+def _traced(model: DPT, request: ExportRequest) -> ir.Model:
+    """The graph of a program that PyTorch need not decompose, which would trace it a second time."""
+    with mock.patch.object(ExportedProgram, "run_decompositions", side_effect=AssertionError("PyTorch decomposes it")):
+        return fp32_graph(model, request)
+
+
 def _from_disk(key: str, model: DPT, request: ExportRequest) -> ir.Model:
     with run_folder(f"trace-{key}") as folder:
         path = folder / f"trace-{key}.onnx"
         if not path.exists():
-            graph = fp32_graph(model, request)
+            graph = _traced(model, request)
             partial = path.with_suffix(".partial")
             ir.save(graph, partial)
             partial.rename(path)
