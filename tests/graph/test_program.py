@@ -8,7 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from dpt_deploy.core.errors import DptError
 from dpt_deploy.graph import program
+from dpt_deploy.graph.axes import Axes
+from dpt_deploy.graph.exporter import ExportInterface, onnx_from_module
 
 pytestmark = [pytest.mark.needs("torch", "onnxruntime")]
 
@@ -129,7 +132,14 @@ def test_a_view_of_what_changes_must_not_be_made_functional(monkeypatch):
     assert not equal(*pair)
 
 
-def test_a_table_of_pytorch_itself_decomposes_everything():
-    traced = program.program_of(All([F.gelu]), images(2, 3, 16, 40), None)
-    targets = {str(node.target) for node in traced.run_decompositions().graph.nodes}
-    assert str(torch.ops.aten.gelu.default) in {str(node.target) for node in traced.graph.nodes} | targets
+def test_a_module_that_cannot_be_traced_is_refused_with_pytorch_s_reason():
+    branches = All([lambda x: x if x.sum() > 0 else -x])
+    with pytest.raises(DptError, match=r"^PyTorch cannot trace it: .*guard"):
+        onnx_from_module(branches, ExportInterface(Axes(16), "pixel_values", ("predicted_depth",)))
+
+
+def test_pytorch_s_own_table_decomposes_everything():
+    traced = program.program_of(All([F.gelu, F.softplus]), images(2, 3, 16, 40), None)
+    before = {str(node.target) for node in traced.graph.nodes}
+    after = {str(node.target) for node in traced.run_decompositions().graph.nodes}
+    assert "aten.softplus.default" in before - after
