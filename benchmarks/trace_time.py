@@ -1,6 +1,6 @@
 """Trace networks with operators replaced here, or decomposed by PyTorch; writes results/trace-time-….json.
 
-Usage: python benchmarks/trace_time.py [ROUNDS] [MODEL ...]     (random weights; default: 4 rounds of CASES)
+Usage: python benchmarks/trace_time.py [ROUNDS] [MODEL ...]     (random weights; default: 3 rounds of CASES)
 
 Both ways lead from the same module to an FP32 graph of any batch, height and width. They take turns in one process,
 after one trace of each that does not count. The graphs must compute the same numbers in ONNX Runtime, bit for bit.
@@ -29,7 +29,7 @@ from dpt_deploy.jobs.export.request import ExportRequest
 from dpt_deploy.model.random_weights import random_model
 from dpt_deploy.runtime.onnxruntime import OrtRunner
 
-CASES = ("tiny", "tiny-vit", "tiny-conv", "base", "hybrid", "large", "dpt-dinov2-small-nyu", "da2-small", "midas-v21")
+CASES = ("tiny", "tiny-vit", "tiny-conv", "base", "hybrid", "midas-v21", "dpt-dinov2-small-nyu", "swin2-tiny-256")
 
 
 def decomposed_by_pytorch(module, example, dynamic_shapes):
@@ -82,7 +82,7 @@ def compared(name, rounds):
     }
 
 
-def main(rounds="4", *names):
+def main(rounds="3", *names):
     document = {
         "kind": "trace-time",
         "recorded": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

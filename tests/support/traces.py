@@ -1,11 +1,12 @@
 """One trace per network: exports of a network in several precisions begin with the same FP32 graph.
 
-Tracing takes three quarters of the time of a small export. Small graphs are kept in a folder that all workers of a test
+Tracing takes most of the time of a small export. Small graphs are kept in a folder that all workers of a test
 run share, large ones in memory.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ from unittest import mock
 import onnx_ir as ir
 from support.shared_folder import run_folder
 from torch.export import ExportedProgram
+from torch.onnx._internal.exporter import _registration
 
 from dpt_deploy.jobs.export import export
 from dpt_deploy.jobs.export.assemble import fp32_graph
@@ -26,6 +28,7 @@ KEPT = 3  # large graphs; each holds half a gigabyte
 SMALL = 10_000_000  # parameters
 _MARK = "traced_approximation"
 
+_torchlib_operators = functools.cache(_registration.onnxscript_apis.get_torchlib_ops)
 _graphs: OrderedDict[str, ir.Model] = OrderedDict()
 
 
@@ -56,8 +59,12 @@ def _graph(model: DPT, request: ExportRequest) -> ir.Model:
 
 
 def _traced(model: DPT, request: ExportRequest) -> ir.Model:
-    """The graph of a program that PyTorch need not decompose, which would trace it a second time."""
-    with mock.patch.object(ExportedProgram, "run_decompositions", side_effect=AssertionError("PyTorch decomposes it")):
+    """The graph of a program that PyTorch need not decompose, which would trace it a second time.
+
+    The exporter reads its functions anew for each export; here they are read once.
+    """
+    refused = mock.patch.object(ExportedProgram, "run_decompositions", side_effect=AssertionError("it is decomposed"))
+    with refused, mock.patch.object(_registration.onnxscript_apis, "get_torchlib_ops", _torchlib_operators):
         return fp32_graph(model, request)
 
 
