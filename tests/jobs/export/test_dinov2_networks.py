@@ -1,7 +1,5 @@
 """DPT heads on DINOv2 as files: every precision, OpenVINO, engines and C++."""
 
-from itertools import product
-
 import pytest
 import skimage.data
 from support.faults.precision import enlarge, first_trouble
@@ -17,11 +15,19 @@ pytestmark = pytest.mark.needs("torch", "onnxruntime", "cv2")
 
 NAMES = ("tiny-dinov2", "tiny-dpt-dinov2")
 every_network = pytest.mark.parametrize("name", NAMES)
-PRECISIONS = ("fp16", "bf16", "fp8", "int8", "int8-cpu", "int8-openvino")
+PRECISIONS = (
+    "fp16",
+    "bf16",
+    "fp8",
+    "int8",
+    "int8-cpu",
+    pytest.param("int8-openvino", marks=pytest.mark.needs("openvino")),
+)
 SIZES = [Size(42, 56), Size(70, 70), Size(98, 28)]
 
 
-@pytest.mark.parametrize(("name", "precision"), [*product(NAMES, PRECISIONS)])
+@every_network
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_typed_files_keep_their_tolerances_off_the_training_grid(name, precision, tmp_path):
     artifact = copied(typed(name, precision), tmp_path)
     assert artifact.sidecar.parity.verified
