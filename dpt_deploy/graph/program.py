@@ -1,7 +1,7 @@
 """A module traced as a program that PyTorch's exporter need not decompose.
 
-The exporter traces a program a second time to replace operators that have no counterpart in ONNX. With symbolic sizes
-that takes longer than everything else in an export. In a network like ours it concerns a dozen operators; they are
+The exporter traces a program a second time to replace operators that have no counterpart in ONNX. For small networks of
+any size that takes about half of the time of a trace. In a network like ours it concerns a dozen operators; they are
 replaced here, some while the module is traced and some in the graph. A program in which another one is left is
 decomposed by PyTorch.
 """
@@ -24,6 +24,7 @@ from torch.overrides import TorchFunctionMode
 
 _ATEN = torch.ops.aten
 _SAME = {_ATEN.reshape.default, _ATEN.chunk.default}  # decomposed to an operator that is the same in ONNX
+_UNDECLARED = {_ATEN.dropout.default}  # returns its input outside training, and its schema does not say so
 
 
 class DecomposedProgram(ExportedProgram):
@@ -143,7 +144,7 @@ def _shares(node: fx.Node) -> bool:
 
 
 def _returns_alias(operator: OpOverload) -> bool:
-    return any(found.alias_info is not None for found in operator._schema.returns)
+    return operator in _UNDECLARED or any(found.alias_info is not None for found in operator._schema.returns)
 
 
 def _has_one_type(node: fx.Node) -> bool:
@@ -156,12 +157,12 @@ def _dropout(node: fx.Node, x: fx.Node, _share: float, training: bool) -> None:
         _use_instead(node, x)
 
 
-def _to_dtype(node: fx.Node, x: fx.Node, dtype: torch.dtype, *_options: Any) -> None:
-    if x.meta["val"].dtype == dtype:
-        _use_instead(node, x)
-    else:
+def _to_dtype(node: fx.Node, x: fx.Node, dtype: torch.dtype, *options: Any) -> None:
+    if x.meta["val"].dtype != dtype:
         _become(node, _ATEN._to_copy.default, x)
         node.kwargs = {"dtype": dtype}
+    elif not any(options):  # a copy may be changed, and its source must not
+        _use_instead(node, x)
 
 
 def _use_instead(node: fx.Node, x: fx.Node) -> None:
@@ -184,8 +185,9 @@ def _conv_transpose2d(
     _become(node, _ATEN.convolution.default, x, weight, bias, stride, padding, dilation, True, output_padding, groups)
 
 
-def _rsub(node: fx.Node, x: fx.Node, minuend: float) -> None:
-    _become(node, _ATEN.sub.Tensor, minuend, x)
+def _rsub(node: fx.Node, x: fx.Node, minuend: float, *factor: float) -> None:
+    if not factor:
+        _become(node, _ATEN.sub.Tensor, minuend, x)
 
 
 def _square(node: fx.Node, x: fx.Node) -> None:

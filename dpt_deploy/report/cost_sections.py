@@ -116,12 +116,16 @@ def _load_time(result: Result, folder: str) -> str:
     data = result.data
     rows = tuple(map(_loaded, data["rows"]))
     heads = ("model", "precision", "size", "load", "without", "loads as fast", "memory", "without", "runs as fast")
-    load = ", ".join(f"{value:.1f}" for value in data["load_average_before"])
     about = (
-        f"{machine(data['environment'])}, load average {load} before; {data['recorded'][:10]}. Medians of "
-        f"{data['turns']} loads each. FP16 is emulated, as in every export; its time includes writing the copy.\n"
+        f"{_before(data)} Medians of {data['turns']} loads each. FP16 is emulated, as in every export; its time\n"
+        "includes writing the copy.\n"
     )
     return "\n".join((about, markdown(TextTable(heads, rows)), source(result, folder)))
+
+
+def _before(data: Mapping[str, Any]) -> str:
+    load = ", ".join(f"{value:.1f}" for value in data["load_average_before"])
+    return f"{machine(data['environment'])}, load average {load} before; {data['recorded'][:10]}."
 
 
 def _loaded(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -151,9 +155,7 @@ def _trace_time(result: Result, folder: str) -> str:
         for row in data["rows"]
     )
     heads = ("model", "decomposed by PyTorch", "replaced", "as fast", "nodes, by PyTorch", "nodes, replaced")
-    load = ", ".join(f"{value:.1f}" for value in data["load_average_before"])
-    about = f"{machine(data['environment'])}, load average {load} before; {data['recorded'][:10]}.\n"
-    return "\n".join((about, markdown(TextTable(heads, rows)), source(result, folder)))
+    return "\n".join((f"{_before(data)}\n", markdown(TextTable(heads, rows)), source(result, folder)))
 
 
 COST_KINDS: dict[str, Section] = {

@@ -30,6 +30,13 @@ def read_again(x):
     return y + z
 
 
+def dropped(x):
+    y = x * 2
+    z = F.dropout(y, training=False)
+    z += 1
+    return y * z
+
+
 REPLACED = {
     "flatten": lambda x: x.flatten(2),
     "flatten everything": torch.flatten,
@@ -46,6 +53,8 @@ REPLACED = {
     "transposed convolution": lambda x: F.conv_transpose2d(x, WEIGHT, stride=2),
     "grouped transposed convolution": lambda x: F.conv_transpose2d(x, WEIGHT[:, :1], groups=3, padding=1),
     "from a number": lambda x: 1.5 - x,
+    "integers from a number": lambda x: 2 - (x * 4).int(),
+    "dropped and changed": dropped,
     "and": lambda x: ((x > -0.5) & (x < 0.5)).float(),
     "square": torch.square,
     "normalize": lambda x: F.normalize(x, dim=1),
@@ -59,11 +68,21 @@ def aliased(x):
     return z
 
 
+def copied(x):
+    y = x * 2
+    z = y.to(torch.float32, copy=True)
+    z += 1
+    return y + z
+
+
 # Each of these is left to PyTorch: it shares memory, has a second type, or is an operator that is not replaced.
 LEFT = {
     "a view of what changes": aliased,
     "an input that changes": lambda x: x.relu_() * 1,
     "two types": lambda x: added(x, x.double()),
+    "a copy that changes": copied,
+    "a factor": lambda x: torch.rsub(x, 1.5, alpha=2),
+    "a dropped output": lambda x: F.dropout(x * 2, training=False),
     "an output of its own type": lambda x: (x * 2).float(),
     "another operator": F.softshrink,
 }

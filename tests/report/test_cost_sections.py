@@ -67,11 +67,11 @@ SECONDS = {
         for name, code in (("good", 0), ("failed", 5))
     ],
 }
+MEASURED = {"recorded": "2026-01-01T00:00:00", "environment": DATA["environment"]}
+MEASURED |= {"load_average_before": [0.1, 0.2, 0.3]}
 LOADS = {
+    **MEASURED,
     "kind": "load-time",
-    "recorded": "2026-01-01T00:00:00",
-    "environment": DATA["environment"],
-    "load_average_before": [0.1, 0.2, 0.3],
     "turns": 6,
     "rows": [
         {"model": "tiny", "precision": precision, "size": 192, "equal": precision == "fp32"}
@@ -81,10 +81,8 @@ LOADS = {
     ],
 }
 TRACES = {
+    **MEASURED,
     "kind": "trace-time",
-    "recorded": "2026-01-01T00:00:00",
-    "environment": DATA["environment"],
-    "load_average_before": [0.1, 0.2, 0.3],
     "rounds": 4,
     "rows": [
         {"model": name, "equal": name == "base", "as_fast": [2.014, 1.9, 2.1]}
