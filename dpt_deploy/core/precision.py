@@ -17,7 +17,8 @@ class QuantisedFormat:
     clipping value. With ``outputs`` the outputs of convolutions are quantised as well as their inputs. With ``offset``
     all stored numbers are spread over the measured range of an activation, so each has a zero of its own; ``zero`` is
     that of a range which is not known. ``signed`` is the type of activations that go below zero, if it is another one:
-    then those of ``activations`` begin at zero.
+    then those of ``activations`` begin at zero. With ``image`` the first convolution is quantised, too, and with
+    ``scores`` the queries and keys of attention.
     """
 
     activations: str
@@ -27,6 +28,8 @@ class QuantisedFormat:
     outputs: bool = False
     offset: bool = False
     signed: str = ""
+    image: bool = False
+    scores: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,8 +95,9 @@ _INT8 = QuantisedFormat("INT8", "INT8", 0, 127.0)
 # Unsigned: the layout for which the integer kernels of CPUs are fastest, and which has room for an offset. ONNX
 # Runtime's integer convolution returns integers, so outputs are quantised too.
 _INT8_CPU = QuantisedFormat("UINT8", "INT8", 128, 127.0, outputs=True, offset=True)
-# OpenVINO adds up what an offset costs at run time, and fuses what stands behind a convolution before it rounds.
-_INT8_OPENVINO = QuantisedFormat("UINT8", "INT8", 0, 127.0, signed="INT8")
+# OpenVINO adds up what an offset costs at run time, and fuses what stands behind a convolution before it rounds. It
+# multiplies two activations in integers, too.
+_INT8_OPENVINO = QuantisedFormat("UINT8", "INT8", 0, 127.0, signed="INT8", image=True, scores=True)
 _INT8_FILES = ("int8-cpu", "int8")
 _FP8 = QuantisedFormat("FLOAT8E4M3FN", "FLOAT8E4M3FN", 0, 448.0)
 

@@ -100,6 +100,7 @@ NNCF = {
             "network": "small",
             "weights": "trained",
             "size": "64x64",
+            "opset": 23,
             "images": 2,
             "calibration_images": 4,
             "fp32_abs_rel": [0.2, 0.3],
@@ -174,7 +175,7 @@ def test_memory_is_reported_above_the_model():
 
 def test_files_are_compared_with_those_of_nncf_and_a_failure_is_a_row():
     shown = page(NNCF)
-    assert "torch 2.99.0; NNCF 9.8.7." in shown
+    assert "torch 2.99.0; NNCF 9.8.7; files of opset 23." in shown
     assert "| small | trained | 64x64 | ort | ours | 2.00e-02 | 2.00e-01 | 20.0 dB | 0.3000 (0.2500) |" in shown
     assert "| 0.3000 (0.2500) | 0.50 (0.40 to 0.60) |" in shown
     assert "| small | trained | 64x64 | openvino | nncf | no kernel | - | - | - | - |" in shown

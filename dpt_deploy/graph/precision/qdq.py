@@ -13,7 +13,8 @@ Four precisions use one table of clipping values, so one calibration serves seve
   integer convolution returns integers, so the outputs of convolutions are quantised too. In front of a ReLU they take
   the ReLU's step: rounding twice is then rounding once, and if the range starts at zero, rounding is the ReLU.
 - ``int8-openvino``: pairs on inputs only, too. What is never negative is unsigned from zero on, which halves the step;
-  the rest is signed and symmetric. OpenVINO's products pay for an offset at run time.
+  the rest is signed and symmetric. OpenVINO's products pay for an offset at run time. It multiplies queries and keys of
+  attention in integers, so they are quantised, and so is the image.
 - ``fp8``: E4M3 (Micikevicius et al. 2022, FP8 Formats for Deep Learning). Its largest number is the clipping value.
 """
 
@@ -30,6 +31,7 @@ import onnx_ir as ir
 from dpt_deploy.core.errors import BadFileError, DptError, UsageError
 from dpt_deploy.core.precision import QuantisedFormat, find_precision
 from dpt_deploy.graph.analysis.describe import ADDED_BIAS
+from dpt_deploy.graph.precision.attention import attentions, operands
 from dpt_deploy.graph.precision.types import is_typed
 
 Bounds = tuple[float, float]  # the least and the largest number of a tensor
@@ -72,23 +74,30 @@ def _from_pixels(model: ir.Model) -> set[ir.Value]:
     return found
 
 
-def ends(model: ir.Model) -> dict[str, str]:
-    """Map the first and the last target, which are not quantised, to the reasons."""
+def ends(model: ir.Model, *, image: bool = False) -> dict[str, str]:
+    """Map the first and the last target, which are not quantised, to the reasons; with ``image`` the last one only."""
     first, last = targets(model)[0], targets(model)[-1]
+    reads = {str(first.name): "it reads the image, and steps without an offset would lose half of its levels"}
     return {
-        str(first.name): "it reads the image, and steps without an offset would lose half of its levels",
+        **({} if image else reads),
         str(last.name): "it computes the output: rounding would show in every pixel, and the node is cheap",
     }
 
 
-def watched(model: ir.Model, keep: Collection[str] = ()) -> list[str]:
-    """Names of the tensors to calibrate: inputs of targets outside ``keep``, outputs of convolutions."""
+def watched(model: ir.Model, keep: Collection[str] = (), *, scores: bool = False) -> list[str]:
+    """Names of the tensors to calibrate: inputs of targets outside ``keep``, outputs of convolutions.
+
+    With ``scores`` queries and keys of attention are among them.
+    """
     names: dict[str, None] = {}
     for node in targets(model):
         if node.name not in keep:
             names[_name(node.inputs[0])] = None
             if node.op_type == "Conv":
                 names[_name(_returned(node))] = None
+    for node in attentions(model) if scores else []:
+        if node.name not in keep:
+            names.update(dict.fromkeys(map(_name, operands(node))))
     return list(names)
 
 
@@ -101,6 +110,8 @@ def quantise(
 ) -> Placement:
     """Quantise the targets of ``model`` (FP32, changed in place), except the nodes named in ``keep``.
 
+    Formats with ``scores`` also quantise the queries and keys of attention.
+
     ``clip`` maps each tensor of :func:`watched` to the magnitude that the last step reaches, ``bounds`` to its least
     and largest number. Formats with an offset use the bounds that are given.
 
@@ -112,14 +123,18 @@ def quantise(
     missing = set(keep) - {node.name for node in model.graph}
     if missing:
         raise BadFileError(f"there is no node {min(missing)!r} to keep", hint="names are those of the FP32 graph")
-    if unknown := set(watched(model, keep)) - set(clip):
+    form = quantised_format(precision)
+    if unknown := set(watched(model, keep, scores=form.scores)) - set(clip):
         raise BadFileError(f"tensor {min(unknown)!r} was not calibrated", hint="calibrate the graph anew")
-    quantiser = _Quantiser(model, quantised_format(precision), clip, bounds)
+    quantiser = _Quantiser(model, form, clip, bounds)
     nodes = [node for node in targets(model) if node.name not in keep]
+    scores = [node for node in attentions(model) if form.scores and node.name not in keep]
     for node in nodes:
         quantiser.quantise(node)
+    for node in scores:
+        quantiser.quantise_scores(node)
     quantiser.drop_unused()
-    return Placement(len(nodes), len(quantiser.done))
+    return Placement(len(nodes) + len(scores), len(quantiser.done))
 
 
 def quantised_format(precision: str) -> QuantisedFormat:
@@ -209,6 +224,10 @@ class _Quantiser:
             self._quantise_output(node.outputs[0])
         elif node.op_type == "Conv" and len(node.inputs) == 2 and len(node.outputs[0].uses()) > 1:
             self._add_bias(node, len(_values(weight)))
+
+    def quantise_scores(self, attention: ir.Node) -> None:
+        for index, value in enumerate(operands(attention)):
+            attention.replace_input_with(index, self._pair(value))
 
     def _add_bias(self, conv: ir.Node, channels: int) -> None:
         """Add a bias that changes nothing.

@@ -15,7 +15,8 @@ from dpt_deploy.core.precision import find_precision
 from dpt_deploy.core.progress import say
 from dpt_deploy.graph.analysis.opened import OpenedGraph
 from dpt_deploy.graph.analysis.operations import operations_of_nodes
-from dpt_deploy.graph.precision.qdq import targets
+from dpt_deploy.graph.precision.attention import attentions
+from dpt_deploy.graph.precision.qdq import quantised_format, targets
 from dpt_deploy.jobs.export.accuracy import AccuracyBench
 from dpt_deploy.jobs.export.quantised import CalibrationTable, quantised
 from dpt_deploy.jobs.export.typed import save_graph
@@ -69,9 +70,12 @@ class _Variants:
     def __init__(self, graph: ir.Model, precision: str, table: CalibrationTable, folder: Path) -> None:
         self.graph, self.precision, self.table, self.folder = graph, precision, table, folder
         self.blocks: dict[str, list[str]] = {}
-        for node in targets(graph):
-            if node.name not in table.kept:
-                self.blocks.setdefault(_block(node.name or ""), []).append(node.name or "")
+        blocks = {str(node.name): _block(str(node.name)) for node in targets(graph)}
+        if quantised_format(precision).scores:  # attention belongs to the block of its projections
+            blocks |= {str(node.name): _module(str(node.name)) for node in attentions(graph)}
+        for name, block in blocks.items():
+            if name not in table.kept:
+                self.blocks.setdefault(block, []).append(name)
 
     def change(self, kept: Sequence[str], bench: AccuracyBench) -> float:
         """Measure the change of the result with the blocks ``kept`` left unquantised."""
@@ -101,5 +105,9 @@ class _Variants:
 
 def _block(name: str) -> str:
     """Name the block of a node: its module's parent, or the module itself at the top level."""
-    module = name.rpartition("/")[0] or name
+    module = _module(name)
     return module.rpartition(".")[0] or module
+
+
+def _module(name: str) -> str:
+    return name.rpartition("/")[0] or name

@@ -12,6 +12,7 @@ from dpt_deploy.artifact.records import RangeRecord
 from dpt_deploy.core.precision import FP16, find_precision
 from dpt_deploy.core.progress import say
 from dpt_deploy.graph.precision.affine import hide_affines
+from dpt_deploy.graph.precision.attention import split_projections
 from dpt_deploy.graph.precision.bias import Means, correct, is_correctable, shifts, write_means_probe
 from dpt_deploy.graph.precision.clipping import clipping_value
 from dpt_deploy.graph.precision.fp32_nodes import choose_fp32_nodes
@@ -49,9 +50,10 @@ def calibrate(full: Path, setup: MeasurementSetup) -> CalibrationTable:
         ResourceError: disk or memory.
     """
     model, method = ir.load(full), setup.request.method
-    kept = ends(model)
+    forms = [quantised_format(name) for name in find_precision(setup.request.precision).files]
+    kept = ends(model, image=all(form.image for form in forms))
     say(f"measuring {method} ranges on {setup.calibration.source} at {', '.join(map(str, setup.sizes))}")
-    names = watched(model, kept)
+    names = watched(model, kept, scores=any(form.scores for form in forms))
     histograms, bounds = Histograms(names), dict[str, Bounds]()
 
     def collect(probe: Probe, outputs: dict[str, np.ndarray]) -> None:
@@ -109,4 +111,6 @@ def quantised(graph: ir.Model, precision: str, table: CalibrationTable) -> ir.Mo
         to_half(model, precision, table.fp32_nodes)
     else:  # a file for CPUs, where OpenVINO may read it
         hide_affines(model)
+    if quantised_format(precision).scores:
+        split_projections(model)
     return model

@@ -11,6 +11,7 @@ from support.tiny import TINY, exported
 from dpt_deploy.core.errors import BadFileError
 from dpt_deploy.core.precision import PRECISIONS
 from dpt_deploy.graph.analysis.shapes import element_types
+from dpt_deploy.graph.precision.attention import attentions
 from dpt_deploy.graph.precision.bypass import pairs
 from dpt_deploy.graph.precision.qdq import ends, grid, quantise, quantised_weight, step, targets, watched
 from dpt_deploy.graph.precision.types import is_typed, to_half
@@ -30,7 +31,7 @@ def loaded(name):
 
 
 def clips(model, value=4.0):
-    return dict.fromkeys(watched(model), value)
+    return dict.fromkeys(watched(model, scores=True), value)
 
 
 def written(model, path):
@@ -68,7 +69,8 @@ def test_every_convolution_and_product_multiplies_quantised_numbers(name, precis
             assert all(types[name] == TensorProto.FLOAT for name in node.input[2:]), "a bias is not quantised"
     constants = [node for node in after.graph.node if node.op_type == "Conv" and node.name not in wanted]
     assert not constants
-    assert done.nodes == len(wanted)
+    scores = attentions(model) if FORMATS[precision].scores else []
+    assert done.nodes == len(wanted) + len(scores)
 
 
 def test_products_of_two_activations_are_no_targets():
@@ -83,6 +85,7 @@ def test_what_is_kept_is_left_alone(precision, tmp_path):
     model = loaded("tiny-hybrid")
     keep = ends(model)
     assert list(keep) == [targets(model)[0].name, targets(model)[-1].name]
+    assert list(ends(model, image=True)) == [targets(model)[-1].name]
     quantise(model, precision, clips(model), keep)
     after = written(model, tmp_path / "kept.onnx")
     weights = {tensor.name: tensor.data_type for tensor in after.graph.initializer}

@@ -9,7 +9,7 @@ import onnx_ir as ir
 import pytest
 from onnx import helper, numpy_helper
 from support.faults.calling import complaint, fine
-from support.tiny import copied, exported, exported_for_cpu, quick_accuracy, tampered, tiny_path
+from support.tiny import copied, exported, exported_for_cpu, quick_accuracy, tampered, tiny_path, typed
 from support.traces import traces_kept
 
 from dpt_deploy.artifact.records import AccuracyRecord, FurtherAccuracy
@@ -24,6 +24,7 @@ from dpt_deploy.graph.analysis.opened import OpenedGraph
 from dpt_deploy.graph.precision.qdq import quantise, targets, watched
 from dpt_deploy.jobs.export import accuracy, budget
 from dpt_deploy.jobs.export.accuracy import check_accuracy
+from dpt_deploy.jobs.export.quantised import CalibrationTable
 from dpt_deploy.runtime.onnxruntime import OrtRunner
 from dpt_deploy.scenes.seeds import ACCURACY_SEARCH
 
@@ -235,6 +236,18 @@ def test_each_output_is_compared_with_its_own(monkeypatch):
     assert found.change == found.further[0].drift
 
 
+@pytest.mark.parametrize("precision", ["int8-cpu", "int8-openvino"])
+def test_the_file_for_openvino_rounds_the_image_too(precision):
+    if precision == "int8-openvino":
+        pytest.importorskip("openvino", reason="the extra openvino is not installed")
+    artifact = typed("tiny-conv", precision)
+    first = next(node for node in onnx.load(artifact.path).graph.node if node.op_type == "Conv")
+    rounded = first.input[0] == "pixel_values.restored"
+    assert (rounded, first.name in artifact.sidecar.quantisation.kept) == (
+        (True, False) if precision == "int8-openvino" else (False, True)
+    )
+
+
 # --- the budget -------------------------------------------------------------------------------------------------------
 
 
@@ -258,6 +271,17 @@ def test_a_budget_keeps_the_blocks_that_harm_most(tmp_path, monkeypatch):
         "fusion.2.unit.conv2/Conv",
     }
     assert any(line.startswith("kept: fusion.2.unit (1 of") for line in lines)
+
+
+@pytest.mark.parametrize(("precision", "scores"), [("int8-openvino", ["Attention"]), ("int8-cpu", [])])
+def test_attention_belongs_to_the_block_of_its_projections(precision, scores):
+    table = CalibrationTable(None, {}, {}, {}, {}, {})
+    blocks = budget._Variants(ir.load(exported("tiny-vit").path), precision, table, None).blocks
+    assert "encoder.blocks.0" not in blocks
+    assert blocks["encoder.blocks.0.attn"] == [
+        *(f"encoder.blocks.0.attn.{name}/MatMul" for name in ("qkv", "proj")),
+        *(f"encoder.blocks.0.attn/{name}" for name in scores),
+    ]
 
 
 def test_images_that_chose_nothing_have_the_last_word(tmp_path, monkeypatch):

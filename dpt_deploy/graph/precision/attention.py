@@ -1,0 +1,151 @@
+"""Attention in 8 bits: its first product, and a projection each for queries, keys and values.
+
+The first product multiplies queries and keys, which are activations both. The second one multiplies probabilities; most
+of them are far below one step of 8 bits, so it stays in floats.
+
+Encoders compute queries, keys and values in one product and cut the result into three. OpenVINO computes attention and
+the transpositions before it in one kernel, but has to copy the result to cut it. With a product for each of the three
+there is nothing to cut, and a product whose result is quantised writes integers.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+_PARTS = ("query", "key", "value")  # end the names of the nodes of one projection
+_ROUNDING = ("DequantizeLinear", "QuantizeLinear")
+_CUT = ("Squeeze", "Slice", "Transpose", "Reshape", "Add", "MatMul")  # from a part back to the product
+_TO_PARTS = [2, 0, 3, 1, 4]  # (B, T, 3, heads, width) to (3, B, heads, T, width)
+_TO_HEADS = [0, 2, 1, 3]  # (B, T, heads, width) to (B, heads, T, width)
+
+
+class _Joint(NamedTuple):
+    """A product that computes all three, and the three tensors that are cut from its result."""
+
+    product: ir.Node
+    weight: list[np.ndarray]  # integers (C, 3 D), steps (3 D,), zeros (3 D,)
+    bias: np.ndarray  # (3 D,)
+    heads: int
+    parts: list[ir.Value]  # (B, heads, T, D / heads) each
+
+
+def attentions(model: ir.Model) -> list[ir.Node]:
+    """Return the nodes whose queries and keys can be quantised, in execution order: Attention of opset 23."""
+    return [node for node in model.graph if node.op_type == "Attention"]
+
+
+def operands(attention: ir.Node) -> list[ir.Value]:
+    """Return the queries and the keys of an Attention node."""
+    return [value for value in attention.inputs[:2] if value is not None]
+
+
+def split_projections(model: ir.Model) -> int:
+    """Give queries, keys and values of a quantised ``model`` (changed in place) a product each.
+
+    The three tensors keep their names and numbers. Returns the number of products that were split; those of another
+    form are left as they are.
+    """
+    found = [joint for node in attentions(model) if (joint := _joint(node)) is not None]
+    for joint in found:
+        for index in range(len(_PARTS)):
+            _split(model, joint, index)
+    if found:
+        RemoveUnusedNodesPass()(model)
+    return len(found)
+
+
+def _joint(attention: ir.Node) -> _Joint | None:
+    """Find the product that all inputs of ``attention`` are cut from; None if they are computed in another way."""
+    chains = [chain for value in attention.inputs[: len(_PARTS)] if (chain := _chain(value)) is not None]
+    if len(chains) != len(_PARTS) or [_list(slice_.inputs[1]) for _, slice_, *_ in chains] != [[0], [1], [2]]:
+        return None
+    _, _, transpose, reshape, added, product = chains[0]
+    restored, heads, biases = _restored(product), _heads(reshape), _constants(added)
+    readers = [len(node.outputs[0].uses()) for node in (transpose, reshape, added, product)]
+    if (
+        any(chain[2] is not transpose for chain in chains)
+        or list(transpose.attributes["perm"].as_ints()) != _TO_PARTS
+        or readers != [len(_PARTS), 1, 1, 1]
+        or len(restored) != 3
+        or not heads
+        or [each.shape for each in biases] != [restored[1].shape]
+    ):
+        return None
+    return _Joint(product, restored, biases[0], heads, [squeeze.outputs[0] for squeeze, *_ in chains])
+
+
+def _restored(product: ir.Node) -> list[np.ndarray]:
+    """Return the integers, steps and zeros of a product's weight; nothing if it is not quantised."""
+    node = product.inputs[1].producer() if product.inputs[1] is not None else None
+    return _constants(node) if node is not None and node.op_type == "DequantizeLinear" else []
+
+
+def _chain(value: ir.Value | None) -> list[ir.Node] | None:
+    """Return the nodes of :data:`_CUT` behind ``value``, any rounding left out; None if it is computed by others."""
+    while value is not None and (node := value.producer()) is not None and node.op_type in _ROUNDING:
+        value = node.inputs[0]
+    found: list[ir.Node] = []
+    for kind in _CUT:
+        node = value.producer() if value is not None else None
+        if node is None or node.op_type != kind:
+            return None
+        found.append(node)
+        value = next((each for each in node.inputs if each is not None and not each.is_initializer()), None)
+    return found
+
+
+def _heads(reshape: ir.Node) -> int:
+    """Return the number of heads from a shape (B, T, 3, heads, width); 0 if it has another form."""
+    shape = reshape.inputs[1]
+    numbers, concat = _list(shape), shape.producer() if shape is not None else None
+    if concat is not None and concat.op_type == "Concat" and len(concat.inputs) == len(_TO_PARTS):
+        return int(*_list(concat.inputs[3])) if _list(concat.inputs[3]) else 0
+    return numbers[3] if len(numbers) == len(_TO_PARTS) else 0
+
+
+def _split(model: ir.Model, joint: _Joint, index: int) -> None:
+    """Compute one part by a product of its own, which gets the name and the readers of the part."""
+    old, title = joint.parts[index], f"{_module(joint.product)}.{_PARTS[index]}"
+    wide = len(joint.bias) // len(_PARTS)
+    own = slice(index * wide, (index + 1) * wide)
+    nodes: list[ir.Node] = []
+
+    def constant(suffix: str, numbers: np.ndarray) -> ir.Value:
+        tensor = ir.Tensor(np.ascontiguousarray(numbers), name=f"{title}.{suffix}")
+        value = ir.Value(name=tensor.name, const_value=tensor)
+        value.shape, value.type = ir.Shape(numbers.shape), ir.TensorType(tensor.dtype)
+        model.graph.register_initializer(value)
+        return value
+
+    def add(kind: str, inputs: list[ir.Value | None], **attributes: Any) -> ir.Value:
+        nodes.append(ir.node(kind, inputs, attributes, name=f"{title}/{kind}"))
+        nodes[-1].outputs[0].name = nodes[-1].name
+        return nodes[-1].outputs[0]
+
+    names = ("quantised", "step", "zero")
+    weight = [constant(name, each[..., own]) for name, each in zip(names, joint.weight, strict=True)]
+    restored = add("DequantizeLinear", [*weight], axis=1)
+    product = add("MatMul", [joint.product.inputs[0], restored])
+    added = add("Add", [product, constant("bias", joint.bias[own])])
+    shape = constant("shape", np.array([0, 0, joint.heads, wide // joint.heads]))
+    part = add("Transpose", [add("Reshape", [added, shape])], perm=_TO_HEADS)
+    model.graph.insert_before(joint.product, nodes)
+    part.name, old.name, part.type = old.name, None, old.type
+    for use in list(old.uses()):
+        use.node.replace_input_with(use.idx, part)
+
+
+def _module(node: ir.Node) -> str:
+    return str(node.name).rpartition("/")[0] or str(node.name)
+
+
+def _constants(node: ir.Node) -> list[np.ndarray]:
+    return [value.const_value.numpy() for value in node.inputs if value is not None and value.const_value is not None]
+
+
+def _list(value: ir.Value | None) -> list[int]:
+    return value.const_value.numpy().tolist() if value is not None and value.const_value is not None else []
