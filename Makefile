@@ -27,7 +27,8 @@ LOCK ?= pylock.toml
 export LOCKED := import platform, sys; sys.exit((sys.version_info[:2], sys.platform, platform.machine()) != ((3, 11), "linux", "x86_64"))
 
 # The stamp is written last. It records the folder and the requirements that the environment was made for. A second run
-# is therefore instant, an interrupted one starts again, and a changed requirement or a moved folder is noticed.
+# is therefore instant, an interrupted one starts again, and a changed requirement or a moved folder is noticed. Python
+# compiles what is imported; pip would compile 17,000 modules one after another.
 setup: ## prepare .venv/ with the tested set of packages
 	@mkdir -p '$(SCRATCH)'
 	@wanted="$(CURDIR) $$(cat pyproject.toml constraints.txt pylock.toml | cksum)"; \
@@ -43,10 +44,10 @@ setup: ## prepare .venv/ with the tested set of packages
 	fi; \
 	$(RUN) -m pip install --upgrade pip; \
 	if [ -n '$(LOCK)' ] && $(RUN) -c "$$LOCKED"; then \
-	  $(RUN) -m pip install -r '$(LOCK)'; \
+	  $(RUN) -m pip install --no-compile -r '$(LOCK)'; \
 	  $(RUN) -m pip install --no-deps --no-build-isolation -e .; \
 	else \
-	  $(RUN) -m pip install -e '.[all,openvino,oracle,rtx,ros,polygraphy]' --group dev -c constraints.txt; \
+	  $(RUN) -m pip install --no-compile -e '.[all,openvino,oracle,rtx,ros,polygraphy]' --group dev -c constraints.txt; \
 	fi; \
 	echo "$$wanted" > $(STAMP)
 

@@ -1,20 +1,24 @@
 #!/usr/bin/env python
 """The checks. Plain ``nox`` is ``make test``: lint, types, layers and tests, in the Python that runs nox.
 
+With DPT_APT=1 it installs the system packages that the tests need, while the checks before them run.
+
 ``partial``, ``oldest`` and ``wheel`` make environments of their own in .nox/, which take gigabytes: an installation
 with one extra, the oldest versions that pyproject.toml admits, and the wheel outside the sources. ``clients``,
 ``serve`` and ``ray`` make their own in build/.
 """
 
+import functools
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import nox
 
-nox.options.sessions = ["lint", "types", "layers", "tests"]
+nox.options.sessions = ["packages", "lint", "types", "layers", "tests"]
 
 ROOT = Path(__file__).parent
 TINY = ROOT / "tests/support/recipes/tiny-vit.toml"
@@ -26,9 +30,26 @@ TEST_TOOLS = ["pytest>=8", "pytest-xdist>=3.6", "scikit-image>=0.24"]
 WORKERS = os.environ.get("DPT_TEST_WORKERS", "2")
 
 
+# What some tests run or build against, after the Debian packages that have it.
+SYSTEM = {
+    "g++": shutil.which("c++"),
+    "libjpeg-dev": Path("/usr/include/jpeglib.h").exists(),
+    "libpng-dev": Path("/usr/include/png.h").exists(),
+    "chromium": shutil.which("chromium"),
+    "gimp libgimp2.0-dev": shutil.which("gimptool-2.0"),
+}
+
+
 def here(session, *arguments, **options):
     """Run a module in the environment that runs nox."""
     session.run(sys.executable, "-m", *arguments, **options)
+
+
+@nox.session(venv_backend="none")
+def packages(session):
+    """Begin to install the system packages of the tests, which wait for them; only if DPT_APT=1 allows that."""
+    if (installing := _installing()) is not None:
+        session.log(installing.args[-1])
 
 
 @nox.session(venv_backend="none")
@@ -68,12 +89,8 @@ def docs(session):
 
 @nox.session(venv_backend="none")
 def tests(session):
-    if os.environ.get("DPT_APT") == "1":
-        _tool(session, "c++", "g++")
-        _headers(session, "jpeglib.h", "libjpeg-dev")
-        _headers(session, "png.h", "libpng-dev")
-        _tool(session, "chromium", "chromium")
-        _tool(session, "gimptool-2.0", "gimp", "libgimp2.0-dev")
+    if (installing := _installing()) is not None and installing.wait():
+        session.error(f"failed: {installing.args[-1]}")
     session.env["OMP_NUM_THREADS"] = "1"
     # Neighbouring tests share models that are made once, so each process starts with one half of the list.
     here(session, "pytest", "-n", WORKERS, "--dist", "worksteal", *session.posargs)
@@ -113,18 +130,20 @@ def _tool(session, command, *packages):
         return
     if os.environ.get("DPT_APT") != "1":
         session.error(f"{command} was not found: install it (Debian: {' '.join(packages)}), or set DPT_APT=1")
-    _install(session, *packages)
+    session.run(*_apt(packages), external=True)
 
 
-def _headers(session, name, *packages):
-    """Install the packages unless the system has the header ``name``."""
-    if not Path("/usr/include", name).exists():
-        _install(session, *packages)
+@functools.cache
+def _installing():
+    """Return the process that installs what is missing of SYSTEM; None if nothing is, or if DPT_APT=1 is not set."""
+    missing = [name for packages, found in SYSTEM.items() if not found for name in packages.split()]
+    if not missing or os.environ.get("DPT_APT") != "1":
+        return None
+    return subprocess.Popen(_apt(missing))  # noqa: S603  names of this file alone
 
 
-def _install(session, *packages):
-    session.run("apt-get", "-qq", "update", external=True)
-    session.run("apt-get", "-qq", "install", "--yes", *packages, external=True)
+def _apt(packages):
+    return ["sh", "-c", f"apt-get -qq update && apt-get -qq install --yes {' '.join(packages)}"]
 
 
 def _cmake(session, folder, *options, targets=()):
