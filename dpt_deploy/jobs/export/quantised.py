@@ -17,6 +17,7 @@ from dpt_deploy.graph.precision.bias import Means, correct, is_correctable, shif
 from dpt_deploy.graph.precision.clipping import clipping_value
 from dpt_deploy.graph.precision.fp32_nodes import choose_fp32_nodes
 from dpt_deploy.graph.precision.histograms import Histograms
+from dpt_deploy.graph.precision.pooling import pool_integers
 from dpt_deploy.graph.precision.qdq import Bounds, ends, grid, quantise, quantised_format, watched
 from dpt_deploy.graph.precision.ranges import Probe
 from dpt_deploy.graph.precision.types import to_half
@@ -111,6 +112,7 @@ def quantised(graph: ir.Model, precision: str, table: CalibrationTable) -> ir.Mo
         to_half(model, precision, table.fp32_nodes)
     else:  # a file for CPUs, where OpenVINO may read it
         hide_affines(model)
-    if quantised_format(precision).scores:
+    if find_precision(precision).cpu_runtime == "openvino":
         split_projections(model)
+        pool_integers(model)
     return model
