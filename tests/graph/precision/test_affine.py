@@ -7,7 +7,6 @@ import onnxruntime as ort
 import pytest
 from support.tiny import exported, typed
 
-from dpt_deploy.core.environment import sums_8_bits_in_16
 from dpt_deploy.graph.precision.affine import HIDDEN, hide_affines
 
 CHANNELS, STEP = 32, np.float32(0.07)
@@ -83,7 +82,6 @@ def test_openvino_is_right_with_hidden_constants(dims, integers):
     assert np.abs(in_openvino(hidden(model), LP_TRANSFORMS_MODE=integers) - expected).max() < STEP / 2
 
 
-@pytest.mark.skipif(not sums_8_bits_in_16(), reason="the defect was seen on processors without VNNI only")
 @pytest.mark.parametrize(("dims", "integers"), CASES)
 def test_openvino_is_wrong_without(dims, integers):
     """Once it is right, nothing needs to be hidden any more."""

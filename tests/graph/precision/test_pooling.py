@@ -7,6 +7,8 @@ import onnxruntime as ort
 import pytest
 from support.tiny import exported
 
+from dpt_deploy.graph.precision.attention import split_projections
+from dpt_deploy.graph.precision.bypass import bypass, pairs, quantised_nodes
 from dpt_deploy.graph.precision.pooling import pool_integers
 from dpt_deploy.graph.precision.qdq import ends, quantise, watched
 
@@ -63,3 +65,15 @@ def test_stems_of_networks_pool_integers():
     model = ir.load(exported("tiny-hybrid").path)
     quantise(model, "int8-openvino", dict.fromkeys(watched(model, scores=True), 3.0), ends(model, image=True))
     assert pool_integers(model) == kinds(model).count("MaxPool") == 1
+
+
+def test_a_variant_in_floats_reads_nothing_rounded():
+    model = ir.load(exported("tiny-hybrid").path)
+    quantise(model, "int8-openvino", dict.fromkeys(watched(model, scores=True), 3.0), ends(model, image=True))
+    split_projections(model)
+    pool_integers(model)
+    written = ir.to_proto(model)
+    restored = {pair.restored for pair in pairs(written)}
+    bypass(written, [node.name for node in quantised_nodes(written)], outputs=False)
+    assert restored
+    assert [node.name for node in written.graph.node if restored.intersection(node.input)] == []
