@@ -84,7 +84,7 @@ TESTED_IN = {
     "jobs/study/test_sweep.py": "cli/sweep report/drawing report/figures/pareto_figure",
     "jobs/train/test_train.py": "cli/train jobs/train/validation",
     "jobs/train/test_start.py": "model/other_task",
-    "jobs/verify/test_diagnose.py": "cli/diagnose graph/precision/bypass jobs/verify/variants",
+    "jobs/verify/test_diagnose.py": "cli/diagnose jobs/verify/variants",
     "jobs/verify/test_engine_audit.py": "cli/shared/engine_tables engine/audit engine/inspection",
     "jobs/verify/test_type_loss.py": "jobs/common/reference",
     "jobs/verify/test_verify.py": "cli/verify jobs/common/inputs jobs/verify/base jobs/verify/cases "

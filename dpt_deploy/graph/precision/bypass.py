@@ -12,7 +12,7 @@ from onnx import ModelProto, NodeProto, helper
 
 from dpt_deploy.graph.precision.qdq import BOUND
 
-_READERS = ("Conv", "MatMul", "Attention", "MaxPool")
+_MULTIPLIES = ("Conv", "MatMul", "Attention")
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ def pairs(model: ModelProto) -> list[QuantisationPair]:
 
 
 def quantised_nodes(model: ModelProto) -> list[NodeProto]:
-    """Find the nodes that multiply quantised numbers or pool them, in execution order."""
+    """Find the nodes that multiply quantised numbers, in execution order."""
     restored = {pair.restored for pair in pairs(model)}
-    return [node for node in model.graph.node if node.op_type in _READERS and node.input[0] in restored]
+    return [node for node in model.graph.node if node.op_type in _MULTIPLIES and node.input[0] in restored]
 
 
 def bypass(model: ModelProto, keep: Collection[str], *, outputs: bool) -> None:

@@ -17,7 +17,6 @@ from dpt_deploy.graph.precision.bias import Means, correct, is_correctable, shif
 from dpt_deploy.graph.precision.clipping import clipping_value
 from dpt_deploy.graph.precision.fp32_nodes import choose_fp32_nodes
 from dpt_deploy.graph.precision.histograms import Histograms
-from dpt_deploy.graph.precision.pooling import pool_integers
 from dpt_deploy.graph.precision.qdq import Bounds, ends, grid, quantise, quantised_format, watched
 from dpt_deploy.graph.precision.ranges import Probe
 from dpt_deploy.graph.precision.types import to_half
@@ -114,5 +113,4 @@ def quantised(graph: ir.Model, precision: str, table: CalibrationTable) -> ir.Mo
         hide_affines(model)
     if find_precision(precision).cpu_runtime == "openvino":
         split_projections(model)
-        pool_integers(model)
     return model
