@@ -189,7 +189,7 @@ def test_each_machine_has_its_own_tables_and_one_without_units_is_named_and_may_
     shown = page({**NNCF, "networks": [first, {**first, "environment": without, "speed": {}}]})
     assert shown.count("| network | weights | size |") == 2
     assert shown.count("| network | size | runtime | our speed") == 1
-    assert "an older one, 2 cores, torch 2.99.0; NNCF 9.8.7. The processor has no unit for 8-bit products" in shown
+    assert "an older one, 2 cores, torch 2.99.0; NNCF 9.8.7; files of opset 23. The processor has no unit" in shown
 
 
 def test_smoothing_has_a_ratio_with_its_interval():
