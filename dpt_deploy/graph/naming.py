@@ -18,6 +18,11 @@ _MODULE_PARAMETER = re.compile(r"\w+(\.\w+)+")
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
 
+def module_of(name: str) -> str:
+    """Return the module that a node is named after; the name itself if there is none."""
+    return name.rpartition("/")[0] or name
+
+
 def name_after_modules(model: ir.Model) -> None:
     """Rename nodes and values of ``model`` in place, after the modules recorded by the exporter."""
     scopes = [(node, _scopes(node)) for node in model.graph]

@@ -16,6 +16,8 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
+from dpt_deploy.graph.naming import module_of
+
 _PARTS = ("query", "key", "value")  # end the names of the nodes of one projection
 _ROUNDING = ("DequantizeLinear", "QuantizeLinear")
 _CUT = ("Squeeze", "Slice", "Transpose", "Reshape", "Add", "MatMul")  # from a part back to the product
@@ -109,7 +111,7 @@ def _heads(reshape: ir.Node) -> int:
 
 def _split(model: ir.Model, joint: _Joint, index: int) -> None:
     """Compute one part by a product of its own, which gets the name and the readers of the part."""
-    old, title = joint.parts[index], f"{_module(joint.product)}.{_PARTS[index]}"
+    old, title = joint.parts[index], f"{module_of(str(joint.product.name))}.{_PARTS[index]}"
     wide = len(joint.bias) // len(_PARTS)
     own = slice(index * wide, (index + 1) * wide)
     nodes: list[ir.Node] = []
@@ -137,10 +139,6 @@ def _split(model: ir.Model, joint: _Joint, index: int) -> None:
     part.name, old.name, part.type = old.name, None, old.type
     for use in list(old.uses()):
         use.node.replace_input_with(use.idx, part)
-
-
-def _module(node: ir.Node) -> str:
-    return str(node.name).rpartition("/")[0] or str(node.name)
 
 
 def _constants(node: ir.Node) -> list[np.ndarray]:

@@ -15,6 +15,7 @@ from dpt_deploy.core.precision import find_precision
 from dpt_deploy.core.progress import say
 from dpt_deploy.graph.analysis.opened import OpenedGraph
 from dpt_deploy.graph.analysis.operations import operations_of_nodes
+from dpt_deploy.graph.naming import module_of
 from dpt_deploy.graph.precision.attention import attentions
 from dpt_deploy.graph.precision.qdq import quantised_format, targets
 from dpt_deploy.jobs.export.accuracy import AccuracyBench
@@ -72,7 +73,7 @@ class _Variants:
         self.blocks: dict[str, list[str]] = {}
         blocks = {str(node.name): _block(str(node.name)) for node in targets(graph)}
         if quantised_format(precision).scores:  # attention belongs to the block of its projections
-            blocks |= {str(node.name): _module(str(node.name)) for node in attentions(graph)}
+            blocks |= {str(node.name): module_of(str(node.name)) for node in attentions(graph)}
         for name, block in blocks.items():
             if name not in table.kept:
                 self.blocks.setdefault(block, []).append(name)
@@ -105,9 +106,5 @@ class _Variants:
 
 def _block(name: str) -> str:
     """Name the block of a node: its module's parent, or the module itself at the top level."""
-    module = _module(name)
+    module = module_of(name)
     return module.rpartition(".")[0] or module
-
-
-def _module(name: str) -> str:
-    return name.rpartition("/")[0] or name
