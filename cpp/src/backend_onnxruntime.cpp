@@ -15,6 +15,7 @@
 #include "backend.hpp"
 #include "error.hpp"
 #include "preflight.hpp"
+#include "processor.hpp"
 
 namespace dpt::core {
 namespace {
@@ -139,8 +140,8 @@ class OnnxRuntime final : public Backend {
     if (options.threads > 0) settings.SetIntraOpNumThreads(options.threads);
     const std::string version = library().base->GetVersionString();
     check_onnxruntime(version, sidecar.precision);
-    // Without VNNI, the fast kernels cut sums of two products of 8 bits at 32767. This asks for exact ones there.
-    settings.AddConfigEntry("session.x64quantprecision", "1");
+    // Asks for kernels that do not cut sums. Where the processor cuts none, they can be several times slower.
+    if (sums_8_bits_in_16()) settings.AddConfigEntry("session.x64quantprecision", "1");
     // 8 bits among FP16 have no integer kernels. Rewriting their pairs divides biases in FP16, where they overflow.
     if (sidecar.precision == "int8" || sidecar.precision == "fp8") {
       settings.AddConfigEntry("session.disable_quant_qdq", "1");

@@ -4,9 +4,6 @@
 // give the types of those that are looked up.
 #include <dlfcn.h>
 #include <openvino/c/openvino.h>
-#ifdef __x86_64__
-#include <cpuid.h>
-#endif
 
 #include <algorithm>
 #include <cctype>
@@ -15,6 +12,7 @@
 
 #include "backend.hpp"
 #include "error.hpp"
+#include "processor.hpp"
 
 namespace dpt::core {
 namespace {
@@ -27,18 +25,6 @@ namespace {
   apply(ov_infer_request_set_tensor) apply(ov_infer_request_get_tensor) apply(ov_infer_request_infer)               \
   apply(ov_infer_request_free) apply(ov_tensor_create) apply(ov_tensor_free) apply(ov_tensor_data)                  \
   apply(ov_tensor_get_shape) apply(ov_tensor_get_element_type) apply(ov_shape_free)
-
-// True on an x86 processor without VNNI: sums of 8-bit products are cut at 32767 there, and floats are exact.
-bool sums_8_bits_in_16() {
-#ifdef __x86_64__
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  const bool avx512_vnni = __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (c >> 11 & 1) != 0;
-  const bool avx_vnni = __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a >> 4 & 1) != 0;
-  return !avx512_vnni && !avx_vnni;
-#else
-  return false;
-#endif
-}
 
 struct Library {
 #define DPT_MEMBER(name) decltype(&::name) name = nullptr;
@@ -191,6 +177,7 @@ class OpenVino final : public Backend {
                                       " outputs; expected 1 and " + std::to_string(outputs_.size()), "export again");
     }
     // Each as a name and a value. OpenVINO's own default of the first is BF16 where the processor has it; 0 threads are its own choice.
+    // Floats are exact where sums of integers would be cut.
     const std::string threads = std::to_string(std::max(0, options.threads));
     constexpr std::size_t kWords = 8;
     ov_compiled_model_t* compiled = nullptr;

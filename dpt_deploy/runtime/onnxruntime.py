@@ -138,9 +138,10 @@ class OrtRunner:
             # Its rewriting of pairs finds nothing to gain there. It divides biases by the product of two steps in FP16,
             # where the quotients overflow, and hands 8-bit floats to operators that take none.
             options.add_session_config_entry("session.disable_quant_qdq", "1")
-        # Without VNNI, the fast kernels add two products of 8 bits in 16, where sums above 32767 are cut. This asks for
-        # exact ones there, and changes nothing elsewhere.
-        options.add_session_config_entry("session.x64quantprecision", "1")
+        if sums_8_bits_in_16():
+            # Sums above 32767 would be cut. This asks for exact kernels. On some processors that cut nothing, it would
+            # turn the fast kernels off (AMX: 3 times slower), and fail where two nodes read one weight.
+            options.add_session_config_entry("session.x64quantprecision", "1")
         # Between runs, which would slow whatever is computed next: another runtime of a benchmark, for example.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         return options

@@ -43,6 +43,29 @@ def test_help_lists_the_runtimes_of_a_kind():
     assert "torch" not in runtime_help(ONNX)
 
 
+def asks_for_exact_sums(options):
+    try:
+        return options.get_session_config_entry("session.x64quantprecision") == "1"
+    except RuntimeError:  # it was not set
+        return False
+
+
+@pytest.mark.parametrize("narrow", [True, False], ids=["no VNNI", "VNNI"])
+def test_exact_sums_are_asked_for_where_they_would_be_cut_only(narrow, monkeypatch):
+    path = exported("tiny-vit").path
+    module, asked = import_module("dpt_deploy.runtime.onnxruntime"), []
+    real = module.ort.InferenceSession
+
+    def load(path, options, **more):
+        asked.append(asks_for_exact_sums(options))
+        return real(path, options, **more)
+
+    monkeypatch.setattr(module, "sums_8_bits_in_16", lambda: narrow)
+    monkeypatch.setattr(module.ort, "InferenceSession", load)
+    with open_runner(path, "ort"):
+        assert asked == [narrow]
+
+
 @pytest.mark.parametrize("narrow", [True, False], ids=["no VNNI", "VNNI"])
 def test_pairs_are_computed_in_floats_where_exact_integers_cannot_be_prepared(narrow, monkeypatch):
     path = exported("tiny-vit").path  # before anything is replaced: an export runs its file
