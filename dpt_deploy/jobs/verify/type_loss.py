@@ -25,16 +25,27 @@ with extra("export", purpose="computing in PyTorch"):
 if TYPE_CHECKING:
     from dpt_deploy.model.dpt import DPT
 
+TYPE_LOSS_DRAWS = 4
+"""Measurements of one loss. A network that amplifies rounding spreads them widely (decision 60)."""
+
+_NUDGE = 1 / 16  # of the type's step: far below the rounding of the input itself
+
 
 def type_losses(
-    model: DPT, sidecar: ReferenceDescription, images: np.ndarray, reference: Tensors, *, arithmetic: str = ""
+    model: DPT,
+    sidecar: ReferenceDescription,
+    images: np.ndarray,
+    reference: Tensors,
+    *,
+    arithmetic: str = "",
+    draw: int = 0,
 ) -> dict[str, TypeLossRecord]:
     """Errors of ``model`` computed by PyTorch in the artefact's type against its FP32 ``reference``, by output.
 
     8-bit graphs are measured in BF16, which has as many significant bits. ``arithmetic`` is the precision of a runtime
-    that does not compute in the artefact's own. ``images`` are bytes (B, H, W, 3). Outputs
-    without a record: all those of an FP32 artefact, labels, and those for which PyTorch has no kernels of the type or
-    overflows in it.
+    that does not compute in the artefact's own. ``images`` are bytes (B, H, W, 3). A ``draw`` above 0 changes the input
+    by less than the type can hold, so that other numbers are rounded up and down. Outputs without a record: all those
+    of an FP32 artefact, labels, and those for which PyTorch has no kernels of the type or overflows in it.
     """
     measured = [output for output in sidecar.outputs if output.kind.compare == "range"]
     kind = find_precision(arithmetic or sidecar.precision).loss_precision
@@ -42,6 +53,9 @@ def type_losses(
         return {}
     narrow = getattr(torch, find_precision(kind).torch_type)
     (pixels,) = reference_input(sidecar, images).values()
+    if draw:
+        step = _NUDGE * torch.finfo(narrow).eps
+        pixels = pixels * (1 + step * np.random.default_rng(draw).standard_normal(pixels.shape, np.float32))
     # Copies: the graph that is still to be written refers to the model's own tensors.
     numbers = {
         name: tensor.to(narrow) if tensor.is_floating_point() else tensor
@@ -66,14 +80,19 @@ def type_losses(
 def held_to_pytorch(case: CaseResult, model: DPT, sidecar: Sidecar, arithmetic: str = "") -> CaseResult:
     """A failed case, held to :data:`TYPE_LOSS_TIMES` the type loss on that very case's images, if that is more.
 
-    The golden images are small; others may cost a network more, whoever rounds. ``held_to`` records the tolerance.
+    The golden images are small; others may cost a network more, whoever rounds. The loss is the largest of up to
+    :data:`TYPE_LOSS_DRAWS` measurements. ``held_to`` records the tolerance.
     """
     if case.note or case.max is None or case.mean is None:
         return case
     images = parity_images(sidecar.precision, case.batch, parse_size(case.size, stride=1))
     reference = reference_outputs(model, sidecar, images)
-    lost = type_losses(model, sidecar, images, reference, arithmetic=arithmetic).get(case.output)
-    if lost is None:
-        return case
-    allowed = loosened(sidecar.output(case.output).tolerance, lost)
-    return replace(case, passed=case.max <= allowed.max and case.mean <= allowed.mean, held_to=allowed)
+    allowed = sidecar.output(case.output).tolerance
+    for draw in range(TYPE_LOSS_DRAWS):
+        lost = type_losses(model, sidecar, images, reference, arithmetic=arithmetic, draw=draw).get(case.output)
+        if lost is None:
+            return case
+        allowed = loosened(allowed, lost)
+        if case.max <= allowed.max and case.mean <= allowed.mean:
+            return replace(case, passed=True, held_to=allowed)
+    return replace(case, passed=False, held_to=allowed)
