@@ -1,5 +1,8 @@
 // OpenVINO on a CPU, through its C interface. Everything that is not quantised is computed in FP32.
 //
+// A graph that is compiled for one size is faster than one for any size, because OpenVINO then fuses more of it. So the first
+// sizes that arrive get a graph each, and a graph for any size computes all others, as in Python.
+//
 // The library is opened with the first model, as ONNX Runtime's is. Its headers declare functions to link; here they only
 // give the types of those that are looked up.
 #include <dlfcn.h>
@@ -8,10 +11,12 @@
 #include <algorithm>
 #include <cctype>
 #include <cstdlib>
+#include <functional>
 #include <vector>
 
 #include "backend.hpp"
 #include "error.hpp"
+#include "files.hpp"
 #include "processor.hpp"
 
 namespace dpt::core {
@@ -20,7 +25,9 @@ namespace {
 #define DPT_OPENVINO_FUNCTIONS(apply)                                                                               \
   apply(ov_get_openvino_version) apply(ov_version_free) apply(ov_get_last_err_msg) apply(ov_free)                   \
   apply(ov_core_create) apply(ov_core_read_model) apply(ov_core_compile_model)                                      \
-  apply(ov_model_free) apply(ov_model_inputs_size) apply(ov_model_outputs_size)                                     \
+  apply(ov_model_free) apply(ov_model_inputs_size) apply(ov_model_outputs_size) apply(ov_model_is_dynamic)          \
+  apply(ov_model_const_input) apply(ov_model_reshape_single_input) apply(ov_port_get_partial_shape)                 \
+  apply(ov_output_const_port_free) apply(ov_shape_to_partial_shape) apply(ov_partial_shape_free)                    \
   apply(ov_compiled_model_create_infer_request) apply(ov_compiled_model_free)                                       \
   apply(ov_infer_request_set_tensor) apply(ov_infer_request_get_tensor) apply(ov_infer_request_infer)               \
   apply(ov_infer_request_free) apply(ov_tensor_create) apply(ov_tensor_free) apply(ov_tensor_data)                  \
@@ -118,6 +125,32 @@ ov_core_t* core() {
   return one;
 }
 
+constexpr std::size_t kFixedSizes = 2;  // that get a graph of their own; each takes about as much memory as the weights
+
+// A compiled graph, and the tensor that it reads.
+struct Graph {
+  Shape size;  // the only one that it takes; of rank 0: any
+  Owned<ov_compiled_model_t> compiled{nullptr, {nullptr}};
+  Owned<ov_infer_request_t> request{nullptr, {nullptr}};
+  Owned<ov_tensor_t> input{nullptr, {nullptr}};
+  Shape shape;  // of that tensor
+};
+
+// True for a graph with group norms. In graphs of one size OpenVINO fuses them into kernels that read freed memory; such a graph
+// is compiled without these kernels. The C interface shows no operators, but the file holds their names.
+bool has_group_norms(const std::string& path) {
+  static const std::string name = "GroupNormalization";
+  InputFile file(path);
+  std::string window;
+  std::vector<char> block(1 << 20);
+  while (const std::size_t count = file.read(block.data(), block.size())) {
+    window.append(block.data(), count);
+    if (window.find(name) != std::string::npos) return true;
+    window.erase(0, window.size() - std::min(window.size(), name.size()));
+  }
+  return false;
+}
+
 class OpenVino final : public Backend {
  public:
   OpenVino(const std::string& path, const Sidecar& sidecar, const BackendOptions& options)
@@ -138,28 +171,30 @@ class OpenVino final : public Backend {
   }
 
   void* input(const Shape& shape) override {
-    if (!input_ || !(shape == input_shape_)) {
+    Graph& graph = graph_for(shape);
+    if (!graph.input || !(shape == graph.shape)) {
       std::vector<std::int64_t> dims(shape.dim.begin(), shape.dim.begin() + shape.rank);
       ov_tensor_t* made = nullptr;
       check(shape, library().ov_tensor_create(element_of(input_type_), ov_shape_t{shape.rank, dims.data()}, &made));
-      input_ = {made, {library().ov_tensor_free}};
-      input_shape_ = shape;
-      check(shape, library().ov_infer_request_set_tensor(request_.get(), input_name_.c_str(), made));
+      graph.input = {made, {library().ov_tensor_free}};
+      graph.shape = shape;
+      check(shape, library().ov_infer_request_set_tensor(graph.request.get(), input_name_.c_str(), made));
     }
+    current_ = &graph;
     void* data = nullptr;
-    check(shape, library().ov_tensor_data(input_.get(), &data));
+    check(shape, library().ov_tensor_data(graph.input.get(), &data));
     return data;
   }
 
   Result run() override {
-    check(input_shape_, library().ov_infer_request_infer(request_.get()));
+    check(current_->shape, library().ov_infer_request_infer(current_->request.get()));
     return output(0);
   }
 
   Result output(std::size_t index) override {
     const std::string& name = outputs_.at(index).name;
     ov_tensor_t* found = nullptr;  // its memory may be another one after each run
-    check(input_shape_, library().ov_infer_request_get_tensor(request_.get(), name.c_str(), &found));
+    check(current_->shape, library().ov_infer_request_get_tensor(current_->request.get(), name.c_str(), &found));
     values_[index].reset(found);
     return described(found, dtype_from(outputs_[index].dtype));
   }
@@ -169,27 +204,71 @@ class OpenVino final : public Backend {
     const Library& lib = library();
     ov_model_t* read = nullptr;
     if (lib.ov_core_read_model(core(), path.c_str(), nullptr, &read) != OK) throw unreadable(path);
-    const Owned<ov_model_t> model{read, {lib.ov_model_free}};
+    model_ = {read, {lib.ov_model_free}};
     std::size_t inputs = 0, outputs = 0;
     if (lib.ov_model_inputs_size(read, &inputs) != OK || lib.ov_model_outputs_size(read, &outputs) != OK) throw unreadable(path);
     if (inputs != 1 || outputs != outputs_.size()) {
       throw Failure(DPT_BAD_FILE, path + " has " + std::to_string(inputs) + " inputs and " + std::to_string(outputs) +
                                       " outputs; expected 1 and " + std::to_string(outputs_.size()), "export again");
     }
+    path_ = path;
+    threads_ = std::to_string(std::max(0, options.threads));
+    group_norms_ = has_group_norms(path);
+    any_size_ = lib.ov_model_is_dynamic(read);
+    graphs_.reserve(kFixedSizes + 1);  // current_ points into it
+  }
+
+  Graph& graph_for(const Shape& shape) {
+    for (Graph& graph : graphs_) {
+      if (graph.size == shape) return graph;
+    }
+    const auto any = std::find_if(graphs_.begin(), graphs_.end(), [](const Graph& graph) { return graph.size.rank == 0; });
+    const std::size_t fixed = graphs_.size() - (any != graphs_.end() ? 1 : 0);
+    if (any_size_ && fixed < kFixedSizes) return compile_for(shape);
+    if (any == graphs_.end()) graphs_.push_back(compiled({}, any_size_));
+    return any == graphs_.end() ? graphs_.back() : *any;
+  }
+
+  Graph& compile_for(const Shape& shape) {
+    const Library& lib = library();
+    ov_output_const_port_t* port = nullptr;
+    ov_partial_shape_t before{}, wanted{};
+    std::vector<std::int64_t> dims(shape.dim.begin(), shape.dim.begin() + shape.rank);
+    check(shape, lib.ov_model_const_input(model_.get(), &port));
+    const Owned<ov_output_const_port_t> input{port, {lib.ov_output_const_port_free}};
+    check(shape, lib.ov_port_get_partial_shape(port, &before));
+    const Owned<ov_partial_shape_t> any{&before, {lib.ov_partial_shape_free}};
+    check(shape, lib.ov_shape_to_partial_shape(ov_shape_t{shape.rank, dims.data()}, &wanted));
+    const Owned<ov_partial_shape_t> one{&wanted, {lib.ov_partial_shape_free}};
+    const struct Restore {
+      std::function<void()> back;
+      ~Restore() { back(); }
+    } restore{[&] { lib.ov_model_reshape_single_input(model_.get(), before); }};
+    check(shape, lib.ov_model_reshape_single_input(model_.get(), wanted));
+    graphs_.push_back(compiled(shape, false));
+    return graphs_.back();
+  }
+
+  Graph compiled(const Shape& size, bool any_size) const {
+    const Library& lib = library();
     // Each as a name and a value. OpenVINO's own default of the first is BF16 where the processor has it; 0 threads are its own choice.
     // Floats are exact where sums of integers would be cut.
-    const std::string threads = std::to_string(std::max(0, options.threads));
-    constexpr std::size_t kWords = 8;
-    ov_compiled_model_t* compiled = nullptr;
-    if (lib.ov_core_compile_model(core(), read, "CPU", kWords, &compiled, "INFERENCE_PRECISION_HINT", "f32", "PERFORMANCE_HINT",
-                                  "LATENCY", "INFERENCE_NUM_THREADS", threads.c_str(), "LP_TRANSFORMS_MODE",
-                                  sums_8_bits_in_16() ? "NO" : "YES") != OK) {
-      throw unreadable(path);
+    constexpr std::size_t kWords = 10;
+    ov_compiled_model_t* made = nullptr;
+    if (lib.ov_core_compile_model(core(), model_.get(), "CPU", kWords, &made, "INFERENCE_PRECISION_HINT", "f32", "PERFORMANCE_HINT",
+                                  "LATENCY", "INFERENCE_NUM_THREADS", threads_.c_str(), "LP_TRANSFORMS_MODE",
+                                  sums_8_bits_in_16() ? "NO" : "YES", "SNIPPETS_MODE",
+                                  group_norms_ && !any_size ? "DISABLE" : "ENABLE") != OK) {
+      throw unreadable(path_);
     }
-    compiled_ = {compiled, {lib.ov_compiled_model_free}};
+    Graph graph;
+    graph.size = size;
+    graph.compiled = {made, {lib.ov_compiled_model_free}};
     ov_infer_request_t* request = nullptr;
-    if (lib.ov_compiled_model_create_infer_request(compiled, &request) != OK) throw unreadable(path);
-    request_ = {request, {lib.ov_infer_request_free}};
+    if (lib.ov_compiled_model_create_infer_request(made, &request) != OK) throw unreadable(path_);
+    graph.request = {request, {lib.ov_infer_request_free}};
+    graph.input = {nullptr, {lib.ov_tensor_free}};
+    return graph;
   }
 
   static Failure unreadable(const std::string& path) {
@@ -199,13 +278,15 @@ class OpenVino final : public Backend {
   }
 
   static void check(const Shape& shape, ov_status_e status) {
-    if (status == OK) return;
-    const std::string text = last_error();
+    if (status != OK) throw rejected(shape, last_error());
+  }
+
+  static Failure rejected(const Shape& shape, const std::string& text) {
     if (is_memory(text)) {
-      throw Failure(DPT_RESOURCE, "out of memory for an input " + text_of(shape) + ": " + text, "use a smaller size");
+      return Failure(DPT_RESOURCE, "out of memory for an input " + text_of(shape) + ": " + text, "use a smaller size");
     }
-    throw Failure(DPT_USAGE, "the network does not accept an input " + text_of(shape) + ": " + text,
-                  "see its inputs with `dpt-deploy inspect`");
+    return Failure(DPT_USAGE, "the network does not accept an input " + text_of(shape) + ": " + text,
+                   "see its inputs with `dpt-deploy inspect`");
   }
 
   Result described(const ov_tensor_t* tensor, DType stated) const {
@@ -213,7 +294,7 @@ class OpenVino final : public Backend {
     ov_shape_t shape{};
     ov_element_type_e type = DYNAMIC;
     void* data = nullptr;
-    check(input_shape_, lib.ov_tensor_get_shape(tensor, &shape));
+    check(current_->shape, lib.ov_tensor_get_shape(tensor, &shape));
     Result result{nullptr, stated, {}};
     const auto rank = static_cast<std::size_t>(shape.rank);
     const bool fits = rank <= result.shape.dim.size();
@@ -222,12 +303,12 @@ class OpenVino final : public Backend {
       std::copy(shape.dims, shape.dims + rank, result.shape.dim.begin());
     }
     lib.ov_shape_free(&shape);
-    check(input_shape_, lib.ov_tensor_get_element_type(tensor, &type));
+    check(current_->shape, lib.ov_tensor_get_element_type(tensor, &type));
     if (!fits || type != element_of(stated)) {
       throw Failure(DPT_BAD_FILE, "the network returned a tensor of rank " + std::to_string(rank) +
                                       " or of a type that its sidecar does not state", "export again");
     }
-    check(input_shape_, lib.ov_tensor_data(tensor, &data));
+    check(current_->shape, lib.ov_tensor_data(tensor, &data));
     result.data = data;
     return result;
   }
@@ -235,10 +316,11 @@ class OpenVino final : public Backend {
   std::string input_name_;
   DType input_type_;
   std::vector<Output> outputs_;
-  Shape input_shape_;
-  Owned<ov_compiled_model_t> compiled_{nullptr, {nullptr}};
-  Owned<ov_infer_request_t> request_{nullptr, {nullptr}};
-  Owned<ov_tensor_t> input_{nullptr, {nullptr}};
+  std::string path_, threads_;
+  bool group_norms_ = false, any_size_ = false;
+  Owned<ov_model_t> model_{nullptr, {nullptr}};
+  std::vector<Graph> graphs_;
+  Graph* current_ = nullptr;  // that of the last input
   std::vector<Owned<ov_tensor_t>> values_;  // of the last run
 };
 

@@ -2,6 +2,9 @@
 
 OpenVINO's own default is BF16 for everything that is not quantised, on processors that have it. Here the precision of
 the rest is always stated: ``openvino`` computes it in FP32, ``openvino-bf16`` in BF16.
+
+A graph that is compiled for one size is faster than one for any size, because OpenVINO then fuses more of it. So the
+first sizes that arrive get a graph each, and a graph for any size computes all others (decision 61).
 """
 
 from __future__ import annotations
@@ -11,8 +14,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Lock
 from types import ModuleType, TracebackType
-from typing import Any, Self, cast
+from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 
@@ -33,6 +37,11 @@ sys.modules.setdefault("openvino_telemetry", cast("ModuleType", None))
 with extra("openvino", purpose="runtime 'openvino'"):
     import openvino
 
+    from dpt_deploy.runtime.openvino_graph import decompose_group_norms, refuse_wrong
+
+FIXED_SIZES = 2
+"""Sizes that get a graph of their own; each takes about as much memory as the weights."""
+
 CACHE_VARIABLE = "DPT_DEPLOY_OPENVINO_CACHE"
 _DEVICE = "CPU"
 _REPORTED = {  # names of its options, as results show them
@@ -42,6 +51,13 @@ _REPORTED = {  # names of its options, as results show them
     "rest": "INFERENCE_PRECISION_HINT",
 }
 _MEMORY = ("alloc", "out of memory", "not enough memory")
+
+
+class _Graph(NamedTuple):
+    """A compiled graph, and its requests that are idle; one serves one call at a time."""
+
+    compiled: Any
+    idle: SimpleQueue[Any]
 
 
 class OpenVinoRunner:
@@ -63,8 +79,11 @@ class OpenVinoRunner:
         self._sidecar = sidecar
         self._threads = threads
         self.streams = streams
-        self._compiled: Any = None
-        self._idle: SimpleQueue[Any] = SimpleQueue()  # of requests; one serves one call at a time
+        self._core: Any = None
+        self._options: dict[str, Any] = {}
+        self._model: Any = None
+        self._graphs: dict[Any, _Graph] = {}  # by the shapes of inputs; that of None takes any
+        self._compiling = Lock()
 
     @classmethod
     def open(cls, request: RunnerRequest) -> Self:
@@ -72,7 +91,7 @@ class OpenVinoRunner:
         return cls(request.path, threads=request.threads, sidecar=request.sidecar, streams=request.streams)
 
     def __enter__(self) -> Self:
-        """Compile the graph.
+        """Read the graph; the first input of a size compiles it.
 
         Raises:
             BadFileError: it is none that OpenVINO can read, or not the one that its sidecar describes.
@@ -89,16 +108,13 @@ class OpenVinoRunner:
             )
         config = self._config()
         try:
-            model = core.read_model(str(self._path))
+            self._model = core.read_model(str(self._path))
             if self._path.suffix == ".onnx":  # other programs' files are timed as they are
-                _refuse_wrong(model, self._path)
-            if _crashes(model):
-                config["SNIPPETS_MODE"] = "DISABLE"
-            self._compiled = core.compile_model(model, _DEVICE, config)
-            for _ in range(self.streams):
-                self._idle.put(self._compiled.create_infer_request())
+                refuse_wrong(self._model, self._path)
+            decompose_group_norms(self._model)
         except RuntimeError as exc:  # all that OpenVINO raises
             raise self._unreadable(exc) from exc
+        self._core, self._options = core, config
         if self._sidecar is not None:
             check_ends(self, self._path, self._sidecar)
         return self
@@ -106,7 +122,7 @@ class OpenVinoRunner:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._compiled, self._idle = None, SimpleQueue()
+        self._model, self._graphs = None, {}
 
     @property
     def inputs(self) -> Sequence[TensorSpec]:
@@ -118,35 +134,74 @@ class OpenVinoRunner:
 
     @property
     def settings(self) -> Mapping[str, str]:
-        """Options as OpenVINO resolved them."""
-        compiled = self._open()
+        """Options as OpenVINO resolved them for the graph that was compiled last."""
+        self._open()
+        with self._compiling:
+            compiled = self._graph(next(reversed(self._graphs), None)).compiled
         found = {name: compiled.get_property(key) for name, key in _REPORTED.items()}
-        return {**{name: str(value) for name, value in found.items()}, "rest": found["rest"].get_type_name()}
+        sizes = "any size" if compiled.input(0).get_partial_shape().is_dynamic else "one size"
+        return {
+            **{name: str(value) for name, value in found.items()},
+            "rest": found["rest"].get_type_name(),
+            "compiled for": sizes,
+        }
 
     def infer(self, inputs: Tensors) -> dict[str, np.ndarray]:
         """Run once.
 
         Raises:
             UsageError: names, dtypes or shapes of ``inputs`` do not fit the model.
+            BadFileError: OpenVINO cannot compile the graph.
             ResourceError: the runtime ran out of memory.
         """
         self._check(inputs)
-        request = self._idle.get()
+        graph = self._graph_for(inputs)
+        request = graph.idle.get()
         try:
             found = request.infer(dict(inputs), share_inputs=True, share_outputs=False)
         except RuntimeError as exc:
             raise _translated(exc, inputs) from exc
         finally:
-            self._idle.put(request)
+            graph.idle.put(request)
         return {self._name(port): value for port, value in found.items()}
 
     def synchronize(self) -> None:
         """``infer`` returns finished arrays: nothing to wait for."""
 
     def _open(self) -> Any:
-        if self._compiled is None:
+        if self._model is None:
             raise DptError("the runner was used outside its 'with' block")
-        return self._compiled
+        return self._model
+
+    def _graph_for(self, inputs: Tensors) -> _Graph:
+        """Return the graph that computes ``inputs``; the first ones of a size may compile it."""
+        shapes = tuple((name, tuple(value.shape)) for name, value in inputs.items())
+        with self._compiling:
+            if shapes in self._graphs:
+                return self._graphs[shapes]
+            fixed = len(self._graphs.keys() - {None})
+            if not self._open().is_dynamic() or fixed >= FIXED_SIZES:
+                return self._graph(None)
+            model = self._model.clone()
+            try:
+                model.reshape({name: list(shape) for name, shape in shapes})
+            except RuntimeError as exc:
+                raise _translated(exc, inputs) from exc
+            return self._graph(shapes, model)
+
+    def _graph(self, shapes: Any, model: Any = None) -> _Graph:
+        """Return the graph for inputs of ``shapes`` (None: of any), compiled once from ``model`` (None: as read)."""
+        if shapes not in self._graphs:
+            try:
+                chosen = self._model if model is None else model
+                compiled = self._core.compile_model(chosen, _DEVICE, self._options)
+                graph = _Graph(compiled, SimpleQueue())
+                for _ in range(self.streams):
+                    graph.idle.put(compiled.create_infer_request())
+            except RuntimeError as exc:
+                raise self._unreadable(exc) from exc
+            self._graphs[shapes] = graph
+        return self._graphs[shapes]
 
     def _spec(self, port: Any) -> TensorSpec:
         dims = (dim.get_length() if dim.is_static else str(dim) for dim in port.get_partial_shape())
@@ -200,34 +255,6 @@ class OpenVinoBf16Runner(OpenVinoRunner):
 def _capabilities(core: Any) -> set[str]:
     """Types of the CPU plugin on this processor, by its names; FP32 is always there."""
     return {"F32", *core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")}
-
-
-def _crashes(model: Any) -> bool:
-    """True for a graph on which OpenVINO 2026.4 may crash while it fuses nodes into kernels of its own (snippets).
-
-    It does so for GroupNormalization in graphs of a fixed size: those of hybrids. A read of freed memory is not the
-    same at every attempt, so all such graphs do without.
-    """
-    return not model.is_dynamic() and any(each.get_type_name() == "GroupNormalization" for each in model.get_ops())
-
-
-def _refuse_wrong(model: Any, path: Path) -> None:
-    """Refuse a graph on which OpenVINO 2026.4 applies the scale of quantised weights twice.
-
-    That happens where the output of a quantised convolution without a bias goes two ways. Graphs that this program
-    writes give such a convolution a bias (:func:`dpt_deploy.graph.precision.qdq.quantise`).
-    """
-    for operation in model.get_ops():
-        if operation.get_type_name() != "Convolution":
-            continue
-        weight = operation.input_value(1).get_node().get_type_name()
-        readers = [port.get_node().get_type_name() for port in operation.output(0).get_target_inputs()]
-        if weight not in ("Constant", "Convert") and len(readers) - readers.count("ShapeOf") > 1:
-            raise IncompatibleError(
-                f"OpenVINO computes {path} wrong: {operation.get_friendly_name()} is quantised, has no bias, and its"
-                " output goes two ways",
-                hint="export it again, or use the int8-cpu file",
-            )
 
 
 def _translated(exc: RuntimeError, inputs: Tensors) -> DptError:

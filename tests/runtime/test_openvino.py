@@ -33,6 +33,7 @@ from dpt_deploy.measure.metrics import range_error
 from dpt_deploy.model.checkpoints.read import read_checkpoint
 from dpt_deploy.model.random_weights import random_model
 from dpt_deploy.runtime import openvino as module
+from dpt_deploy.runtime.openvino_graph import decompose_group_norms
 
 BF16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 needs_bf16 = pytest.mark.skipif(not BF16, reason="this processor has no BF16")
@@ -130,7 +131,8 @@ def test_a_graph_that_openvino_computes_wrong_is_refused(tmp_path, monkeypatch):
     assert open_artifact(earlier.path).path.read_bytes() != ours.path.read_bytes()
     with pytest.raises(IncompatibleError, match=r"quantised, has no bias"), open_runner(earlier, "openvino"):
         pass
-    monkeypatch.setattr(module, "_refuse_wrong", lambda *_: None)
+    monkeypatch.setattr(module, "refuse_wrong", lambda *_: None)
+    monkeypatch.setattr(module, "FIXED_SIZES", 0)  # graphs of one size are computed right
     expected = outputs(ours, "emu")["predicted_depth"]
     _, right = range_error(outputs(ours, "openvino")["predicted_depth"], expected)
     monkeypatch.setattr(module, "sums_8_bits_in_16", lambda: False)  # the defect is one of its integer kernels
@@ -200,12 +202,39 @@ def test_a_file_of_one_size_runs(tmp_path):
     assert {(str(case.size), case.batch) for case in found.cases} == {("64x96", 1)}
 
 
-def test_a_hybrid_of_one_size_runs_without_the_fusion_that_crashes(tmp_path):
-    artifact = copied(exported("tiny-hybrid", static=Size(64, 96)), tmp_path)
+@pytest.mark.parametrize("static", [None, Size(64, 96)], ids=["any size", "one size"])
+def test_group_norms_are_decomposed_before_openvino_fuses_them(static, tmp_path):
+    artifact = copied(exported("tiny-hybrid", static=static), tmp_path)
     assert verify_artifact(artifact.path, runtime="openvino").comparison.passed
-    core = openvino.Core()
-    read = [core.read_model(str(each.path)) for each in (artifact, exported("tiny-hybrid"))]
-    assert [module._crashes(each) for each in read] == [True, False]
+    model = openvino.Core().read_model(str(artifact.path))
+    norms = sum(each.get_type_name() == "GroupNormalization" for each in model.get_ops())
+    assert decompose_group_norms(model) == norms > 10
+    assert not any(each.get_type_name() == "GroupNormalization" for each in model.get_ops())
+
+
+@pytest.mark.parametrize("name", ["tiny-vit", "tiny-hybrid", "tiny-seg"])
+@pytest.mark.parametrize("precision", ["fp32", "int8-openvino"])
+def test_the_first_sizes_get_a_graph_each_and_others_one_for_any(name, precision):
+    artifact = exported(name, precision=precision)
+    sizes = [Size(64, 96), Size(96, 64), Size(96, 160), Size(64, 64)]
+    given = [model_inputs(artifact.sidecar, parity_images(precision, 1, size)) for size in sizes]
+    with open_runner(artifact, "openvino") as runner:
+        first = [(runner.infer(each), runner.settings["compiled for"]) for each in given]
+        again = [runner.infer(each) for each in given]
+        assert len(runner._graphs) == module.FIXED_SIZES + 1
+    assert [sizes for _, sizes in first] == ["one size", "one size", "any size", "any size"]
+    with open_runner(artifact, "openvino") as runner:
+        backwards = [runner.infer(each) for each in given[::-1]][::-1]
+    tolerance = 1e-4 if precision == "fp32" else 0.02  # 8 bits: numbers near the middle of a step round either way
+    for (values, _), same, other in zip(first, again, backwards, strict=True):
+        for key in values:
+            assert np.array_equal(values[key], same[key])
+            assert range_error(other[key], values[key])[1] < tolerance
+
+
+def test_settings_can_be_read_before_the_first_run():
+    with open_runner(exported("tiny-vit"), "openvino") as runner:
+        assert runner.settings["compiled for"] == "any size"
 
 
 @pytest.mark.parametrize(("side", "resizes"), [(192, 0), (160, 1)])

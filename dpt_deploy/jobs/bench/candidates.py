@@ -251,5 +251,6 @@ def _file_call(candidate: BenchCandidate, artifact: Artifact, path: Path, images
     given = inputs(artifact.sidecar, images)
     with open_runner(path, candidate.runtime) as runner:
         providers = runner.providers if isinstance(runner, ProviderRunner) else ()
+        runner.infer(given)  # a runtime may choose by the size of its first input
         settings = runner.settings if isinstance(runner, ConfiguredRunner) else {}
         yield TimedCall(lambda: runner.infer(given), runner.synchronize, ", ".join(providers), settings=dict(settings))

@@ -69,6 +69,16 @@ def test_one_model_takes_any_batch_and_size_in_turn(backend):
             assert range_error(found, predictor.infer({"pixel_values": inputs["pixel_values"] * 0.9}))[0] > 1e-4
 
 
+@pytest.mark.parametrize("static", [None, Size(64, 96)], ids=["any size", "one size"])
+def test_openvino_computes_hybrids_at_every_size_without_the_kernels_that_crash(static):
+    artifact, rng = exported("tiny-hybrid", static=static), np.random.default_rng(0)
+    sizes = [(64, 96), (96, 64), (128, 32)] if static is None else [(64, 96)]
+    with NativeRunner(artifact.path, artifact.sidecar, backend="openvino") as runner, load(artifact) as predictor:
+        for size in sizes:
+            inputs = {"pixel_values": rng.standard_normal((1, 3, *size)).astype(np.float32)}
+            assert range_error(runner.infer(inputs)["predicted_depth"], predictor.infer(inputs))[0] <= 1e-4
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_an_input_that_does_not_fit_is_refused(backend):
     artifact = exported("tiny-vit", static=Size(64, 96))

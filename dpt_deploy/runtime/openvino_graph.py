@@ -1,0 +1,59 @@
+"""Graphs as OpenVINO reads them: defects of its release that a graph must not meet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dpt_deploy.core.errors import IncompatibleError
+from dpt_deploy.core.optional import extra
+
+with extra("openvino", purpose="runtime 'openvino'"):
+    from openvino import opset14
+
+_PER_GROUP = [2]  # the axis that is left when each group is a row
+_PER_CHANNEL = [1, -1, 1, 1]
+
+
+def decompose_group_norms(model: Any) -> int:
+    """Replace group norms (``model`` is changed in place) by the operators they consist of; return their number.
+
+    OpenVINO 2026.4 does so itself in graphs of any size. In graphs of a fixed size it fuses them into kernels of its
+    own, and then reads freed memory, which crashes now and then. The fused ones are slower, too.
+    """
+    found = [each for each in model.get_ops() if each.get_type_name() == "GroupNormalization"]
+    for node in found:
+        data, scale, shift = (node.input_value(index) for index in range(3))
+        options = node.get_attributes()
+        rows = opset14.reshape(data, np.array([0, options["num_groups"], -1]), special_zero=True)
+        normal = opset14.mvn(rows, np.array(_PER_GROUP), True, float(options["epsilon"]), "inside_sqrt")
+        image = opset14.reshape(normal, opset14.shape_of(data), special_zero=False)
+        wide = [opset14.reshape(each, np.array(_PER_CHANNEL), special_zero=False) for each in (scale, shift)]
+        result = opset14.add(opset14.multiply(image, wide[0]), wide[1])
+        result.set_friendly_name(node.get_friendly_name())
+        node.output(0).replace(result.output(0))
+    return len(found)
+
+
+def refuse_wrong(model: Any, path: Path) -> None:
+    """Refuse a graph on which OpenVINO 2026.4 applies the scale of quantised weights twice.
+
+    That happens where the output of a quantised convolution without a bias goes two ways. Graphs that this program
+    writes give such a convolution a bias (:func:`dpt_deploy.graph.precision.qdq.quantise`).
+
+    Raises:
+        IncompatibleError: the graph has such a convolution.
+    """
+    for operation in model.get_ops():
+        if operation.get_type_name() != "Convolution":
+            continue
+        weight = operation.input_value(1).get_node().get_type_name()
+        readers = [port.get_node().get_type_name() for port in operation.output(0).get_target_inputs()]
+        if weight not in ("Constant", "Convert") and len(readers) - readers.count("ShapeOf") > 1:
+            raise IncompatibleError(
+                f"OpenVINO computes {path} wrong: {operation.get_friendly_name()} is quantised, has no bias, and its"
+                " output goes two ways",
+                hint="export it again, or use the int8-cpu file",
+            )
