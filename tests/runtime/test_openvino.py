@@ -33,7 +33,6 @@ from dpt_deploy.measure.metrics import range_error
 from dpt_deploy.model.checkpoints.read import read_checkpoint
 from dpt_deploy.model.random_weights import random_model
 from dpt_deploy.runtime import openvino as module
-from dpt_deploy.runtime.openvino_graph import decompose_group_norms
 
 BF16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 needs_bf16 = pytest.mark.skipif(not BF16, reason="this processor has no BF16")
@@ -200,16 +199,6 @@ def test_a_file_of_one_size_runs(tmp_path):
     found = verify_artifact(artifact.path, runtime="openvino").comparison
     assert found.passed
     assert {(str(case.size), case.batch) for case in found.cases} == {("64x96", 1)}
-
-
-@pytest.mark.parametrize("static", [None, Size(64, 96)], ids=["any size", "one size"])
-def test_group_norms_are_decomposed_before_openvino_fuses_them(static, tmp_path):
-    artifact = copied(exported("tiny-hybrid", static=static), tmp_path)
-    assert verify_artifact(artifact.path, runtime="openvino").comparison.passed
-    model = openvino.Core().read_model(str(artifact.path))
-    norms = sum(each.get_type_name() == "GroupNormalization" for each in model.get_ops())
-    assert decompose_group_norms(model) == norms > 10
-    assert not any(each.get_type_name() == "GroupNormalization" for each in model.get_ops())
 
 
 @pytest.mark.parametrize("name", ["tiny-vit", "tiny-hybrid", "tiny-seg"])
