@@ -251,8 +251,8 @@ PRECISION_KINDS: dict[str, Section] = {
         "bits. Errors are distances to FP32, over the range of the output, on rendered scenes that calibrated\n"
         "nothing. Ours / NNCF: ratio of the mean errors over the same images, with its 95 % interval. Random weights\n"
         "have learned nothing, so they have no AbsRel. Speeds are interleaved, some runs in a row. Without a unit for\n"
-        "8-bit products, OpenVINO computes them in floats and nothing is timed. Its graphs have one size (decision 61),\n"
-        "those of opset 20 had any. It computes some graphs of any size wrong (decision 57), NNCF's among them.",
+        "8-bit products, OpenVINO computes them in floats and nothing is timed. Its graphs have one size (decision\n"
+        "61), those of opset 20 had any. It computes some graphs of any size wrong (decision 57), NNCF's among them.",
         _nncf,
     ),
     "smoothing": Section(
