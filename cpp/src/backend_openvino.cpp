@@ -225,8 +225,9 @@ class OpenVino final : public Backend {
     const auto any = std::find_if(graphs_.begin(), graphs_.end(), [](const Graph& graph) { return graph.size.rank == 0; });
     const std::size_t fixed = graphs_.size() - (any != graphs_.end() ? 1 : 0);
     if (any_size_ && fixed < kFixedSizes) return compile_for(shape);
-    if (any == graphs_.end()) graphs_.push_back(compiled({}, any_size_));
-    return any == graphs_.end() ? graphs_.back() : *any;
+    if (any != graphs_.end()) return *any;
+    graphs_.push_back(compiled({}, any_size_));
+    return graphs_.back();
   }
 
   Graph& compile_for(const Shape& shape) {

@@ -176,6 +176,8 @@ class OpenVinoRunner:
     def _graph_for(self, inputs: Tensors) -> _Graph:
         """Return the graph that computes ``inputs``; the first ones of a size may compile it."""
         shapes = tuple((name, tuple(value.shape)) for name, value in inputs.items())
+        if (known := self._graphs.get(shapes)) is not None:
+            return known  # without waiting for another size that is being compiled
         with self._compiling:
             if shapes in self._graphs:
                 return self._graphs[shapes]

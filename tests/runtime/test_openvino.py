@@ -221,6 +221,18 @@ def test_the_first_sizes_get_a_graph_each_and_others_one_for_any(name, precision
             assert range_error(other[key], values[key])[1] < tolerance
 
 
+def test_a_size_that_is_ready_does_not_wait_for_one_that_is_compiled():
+    artifact = exported("tiny-vit")
+    ready, other = (model_inputs(artifact.sidecar, parity_images("fp32", 1, Size(64, side))) for side in (64, 96))
+    with open_runner(artifact, "openvino") as runner, ThreadPoolExecutor(2) as pool:
+        runner.infer(ready)
+        with runner._compiling:  # as if a graph were being compiled
+            waiting = pool.submit(runner.infer, other)
+            assert pool.submit(runner.infer, ready).result(timeout=60)
+            assert not waiting.done()
+        assert waiting.result(timeout=60)
+
+
 def test_settings_can_be_read_before_the_first_run():
     with open_runner(exported("tiny-vit"), "openvino") as runner:
         assert runner.settings["compiled for"] == "any size"
