@@ -140,7 +140,7 @@ class OrtRunner:
             options.add_session_config_entry("session.disable_quant_qdq", "1")
         if sums_8_bits_in_16():
             # Sums above 32767 would be cut. This asks for exact kernels. On some processors that cut nothing, it would
-            # turn the fast kernels off (AMX: 3 times slower), and fail where two nodes read one weight.
+            # turn the fast kernels off (those with AMX), and fail where two nodes read one weight.
             options.add_session_config_entry("session.x64quantprecision", "1")
         # Between runs, which would slow whatever is computed next: another runtime of a benchmark, for example.
         options.add_session_config_entry("session.force_spinning_stop", "1")
