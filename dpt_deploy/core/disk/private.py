@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self, overload
 
 from dpt_deploy.core.errors import DptError, ResourceError, UsageError
 
@@ -67,6 +67,16 @@ class PrivateFolder:
             self.clear()
             os.unlink(_LOCK, dir_fd=self._folder)
             self.path.rmdir()
+
+
+@overload
+def hold_folder(path: Path, *, wait: Literal[True], create: bool = ..., parents: bool = ...) -> PrivateFolder: ...
+
+
+@overload
+def hold_folder(
+    path: Path, *, wait: Literal[False] = ..., create: bool = ..., parents: bool = ...
+) -> PrivateFolder | None: ...
 
 
 def hold_folder(path: Path, *, wait: bool = False, create: bool = True, parents: bool = False) -> PrivateFolder | None:
@@ -271,10 +281,8 @@ def _is_hidden_folder(entry: os.DirEntry[str], prefix: str) -> bool:
 @contextmanager
 def hidden_folder(parent: Path, prefix: str = HIDDEN) -> Iterator[Path]:
     """Yield a new private folder in ``parent``, which is removed when the block ends; raises :class:`OSError`."""
-    held = hold_folder(parent / f"{prefix}{secrets.token_hex(_TOKEN_BYTES)}")
-    if held is None:
-        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN), str(parent))
-    with held:
+    # Another process that sweeps may lock the folder between its creation and our lock: wait, and it is made again.
+    with hold_folder(parent / f"{prefix}{secrets.token_hex(_TOKEN_BYTES)}", wait=True) as held:
         try:
             yield held.path
         finally:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from dpt_deploy.artifact.commit import stage_of
 from dpt_deploy.core.disk.private import PrivateFolder, hold_folder, is_own_folder, open_own_file, own_folder
-from dpt_deploy.core.errors import BadFileError, ResourceError, UsageError
+from dpt_deploy.core.errors import BadFileError, UsageError
 from dpt_deploy.core.files import atomic_write_bytes, write_errors
 from dpt_deploy.core.progress import progress, say
 from dpt_deploy.model.checkpoints.pins import mismatch, pin
@@ -59,12 +59,10 @@ def _held(stage: Path, entry: PublishedWeights) -> PrivateFolder:
     """Lock the private folder of a download; wait while another process has it."""
     with write_errors(stage):
         held = hold_folder(stage)
-        if held is None:
-            say(f"waiting for another process that downloads {entry.file}")
-            held = hold_folder(stage, wait=True)
-    if held is None:
-        raise ResourceError(f"{stage} cannot be locked", hint="run again")
-    return held
+        if held is not None:
+            return held
+        say(f"waiting for another process that downloads {entry.file}")
+        return hold_folder(stage, wait=True)
 
 
 def _fetch(entry: PublishedWeights, address: str, path: Path, part: Path) -> None:

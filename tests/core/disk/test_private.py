@@ -149,6 +149,32 @@ def test_the_temporary_folder_is_swept_as_well(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_that_another_process_sweeps_while_it_is_made_is_made_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(private.secrets, "token_hex", lambda _: "0" * 16)
+    path, lock = tmp_path / f"{HIDDEN}{'0' * 16}", private._try_lock
+    sweeping = hold_folder(path)  # as a sweep holds it that found the folder before its maker locked it
+    tried = threading.Event()
+
+    def locked(*args, **options):
+        tried.set()
+        return lock(*args, **options)
+
+    def made():
+        with hidden_folder(tmp_path) as folder:
+            found.append(folder.is_dir())
+
+    found: list[bool] = []
+    monkeypatch.setattr(private, "_try_lock", locked)
+    making = threading.Thread(target=made)
+    making.start()
+    assert tried.wait(10)
+    with sweeping:
+        sweeping.remove()
+    making.join(10)
+    assert found == [True]
+    assert not path.exists()
+
+
 def test_one_process_at_a_time_and_the_next_may_wait(tmp_path):
     first = hold_folder(tmp_path / "folder")
     assert hold_folder(tmp_path / "folder") is None
