@@ -93,6 +93,15 @@ class Session(Generic[Key]):
     def enough(self) -> bool:
         return self.rounds >= ENOUGH_ROUNDS
 
+    def followed_by(self, later: Session[Key]) -> Session[Key]:
+        """Return this run and a ``later`` one of the same calls as one: ended by rounds only if both were."""
+        timings = {
+            key: Timing(np.concatenate([timing.seconds, later.timings[key].seconds]))
+            for key, timing in self.timings.items()
+        }
+        ended_by: Limit = "rounds" if self.ended_by == later.ended_by == "rounds" else "time box"
+        return Session(timings, self.rounds + later.rounds, self.seconds + later.seconds, ended_by)
+
 
 def ratio(slow: Timing, fast: Timing) -> tuple[float, float, float]:
     """Return the median of the round-by-round ratio ``slow / fast`` and its 95 % bootstrap interval."""

@@ -21,7 +21,7 @@ LEAVES = re.compile(
     r"dpt_deploy\.(model|graph|engine|runtime|scenes|datasets|report|jobs\.train)(\.\w+)+"
     r"|dpt_deploy\.jobs\.study\.(exported|scene_images|robustness\.corrupted)"
     r"|dpt_deploy\.imaging\.(files|video|formats)"
-    r"|dpt_deploy\.jobs\.(demo|export(\.\w+)*|bench\.(bench|ceilings|engine_calls|torch_calls|plain_\w+|cached))"
+    r"|dpt_deploy\.jobs\.(demo|export(\.\w+)*|bench\.(bench|case|ceilings|engine_calls|torch_calls|plain_\w+|cached))"
     r"|dpt_deploy\.jobs\.(build\.(build|request|refit\.\w+)|common\.(reference|signature))"
     r"|dpt_deploy\.jobs\.verify\.(variants|type_loss|locate|pytorch|diagnose|served)"
     r"|dpt_deploy\.jobs\.predict\.(files|targets|images|archive\.(archive|worker)|live\.(live|camera|window)|ros\.\w+)"

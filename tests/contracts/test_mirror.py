@@ -44,7 +44,7 @@ TESTED_IN = {
     "imaging/test_rules.py": "imaging/encode imaging/resample",
     "jobs/bench/test_bench.py": "cli/shared/bench_tables cli/bench jobs/bench/cached jobs/bench/ceilings "
     "jobs/bench/peak_memory "
-    "jobs/bench/plain_huggingface jobs/bench/result jobs/predict/photo",
+    "jobs/bench/plain_huggingface jobs/bench/request jobs/bench/result jobs/predict/photo",
     "jobs/bench/test_baseline.py": "jobs/common/recorded",
     "jobs/bench/test_engine_calls.py": "jobs/bench/candidates jobs/bench/data_path jobs/bench/torch_calls",
     "jobs/build/refit/test_refit.py": "cli/refit jobs/build/refit/refitter",

@@ -102,6 +102,14 @@ def test_a_run_says_how_many_rounds_it_had_and_what_ended_them(limits, expected,
     assert found.seconds == 10.0 * found.rounds
 
 
+@pytest.mark.parametrize(("later", "ended_by"), [(3, "rounds"), (200, "time box")])
+def test_two_runs_of_the_same_calls_are_one(later, ended_by, clock):
+    first = interleave({"a": clock.work(1.0)}, seconds=1e9, rounds=4)
+    both = first.followed_by(interleave({"a": clock.work(2.0)}, seconds=6.0, rounds=later))
+    assert both.timings["a"].seconds.tolist() == [1.0] * 4 + [2.0] * 3
+    assert (both.rounds, both.seconds, both.ended_by) == (7, 10.0, ended_by)
+
+
 def test_progress_ends_at_one_and_never_falls(clock):
     with recording() as reporter:
         interleave({"a": clock.work(1.0)}, seconds=8.0, rounds=100)

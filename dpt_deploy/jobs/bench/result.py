@@ -26,6 +26,7 @@ PROTOCOL = (
     "medians (p50), 95 % bootstrap intervals; ratios are medians of round-by-round ratios; the ceiling is the fastest "
     "library's float32 product of two matrices of side 2048, its median in the same run"
 )
+ON_CPU = "; candidates opened in the given order for half of the time, then in the reverse order"
 ON_GPU = (
     "; here of the GPU: PyTorch's product of two matrices of side 8192 in the type of PyTorch's rows; candidates "
     "named -device are compared with the engine on the device"
@@ -140,7 +141,7 @@ class BenchResult:
             "model": self.artifact.path.stem,
             "weights": str(sidecar.weights),
             "sha256": {payload.name: payload.sha256 for payload in sidecar.payloads},
-            "protocol": PROTOCOL + (ON_GPU if self.device == "cuda" else ""),
+            "protocol": PROTOCOL + (ON_GPU if self.device == "cuda" else ON_CPU),
             "contenders": dict(self.candidates),
             "settings": {name: dict(options) for name, options in self.settings.items()},
             "memory_method": METHOD if any(row.memory for row in self.rows) else None,

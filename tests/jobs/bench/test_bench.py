@@ -20,9 +20,9 @@ from support.tiny import exported
 from dpt_deploy.artifact.store import open_artifact, read_sidecar
 from dpt_deploy.cli import call
 from dpt_deploy.core.size import Size
-from dpt_deploy.jobs.bench import bench, ceilings, torch_calls
 from dpt_deploy.jobs.bench import cached as bench_models
 from dpt_deploy.jobs.bench import candidates as table
+from dpt_deploy.jobs.bench import case, ceilings, torch_calls
 from dpt_deploy.jobs.bench import peak_memory as memory
 from dpt_deploy.jobs.bench.bench import BenchRequest, bench_artifact
 from dpt_deploy.jobs.predict import photo
@@ -51,7 +51,7 @@ def untimed(monkeypatch):
     def refuse(*_args, **_options):
         raise AssertionError("something was timed")
 
-    monkeypatch.setattr(bench, "interleave", refuse)
+    monkeypatch.setattr(case, "interleave", refuse)
 
 
 def measured(capsys, *argv):
@@ -74,8 +74,8 @@ def test_a_result_says_what_it_must_be_read_with(path, capsys):
     assert found["sha256"][path.name] == read_sidecar(path).payloads[0].sha256
     assert set(found["environment"]["clocks"]) == {"before", "after"}
     assert [(case["size"], case["rounds"], case["ended_by"]) for case in found["cases"]] == [
-        ("64", 3, "time box"),
-        ("64x96", 3, "time box"),
+        ("64", 6, "time box"),  # three in each order of opening
+        ("64x96", 6, "time box"),
     ]
     assert not any(case["enough_rounds"] for case in found["cases"])
     assert set(found["cases"][0]["product_gflop_per_second"]) == {"numpy", "onnxruntime", "torch"}
@@ -144,15 +144,6 @@ def test_a_product_is_as_fast_as_it_was_alone_or_between_the_rounds():
     assert ceilings.faster({"a": slow, "b": fast}, {"a": fast, "b": slow}) == {"a": fast, "b": fast}
 
 
-def test_products_are_timed_before_any_candidate_is_open(path, monkeypatch, capsys):
-    order = []
-    enter, alone = bench.table.enter, bench.time_alone
-    monkeypatch.setattr(bench.table, "enter", lambda *args: order.append("candidate") or enter(*args))
-    monkeypatch.setattr(bench, "time_alone", lambda calls: order.append("products") or alone(calls))
-    measured(capsys, path, "--res", "64", "--no-photo", *QUICK)
-    assert order == ["products", "candidate", "candidate"]
-
-
 @pytest.mark.needs("openvino")
 def test_openvino_competes_and_multiplies_for_the_ceiling(path, capsys):
     found = measured(capsys, path, "--res", "64", "--runtime", "ort,openvino", "--no-photo", *QUICK)
@@ -190,7 +181,7 @@ def test_tables_show_ratios_growth_and_that_rounds_were_few(path, capsys):
     shown = fine(capsys, "bench", path, "--res", "64,128", *QUICK)
     for words in ("p50 ms", "p90", "p99", "images/s", "times slower than ort", "attention", "work grew", "prepare ms"):
         assert words in shown
-    assert "64, batch 1: 3 rounds in" in shown
+    assert "64, batch 1: 6 rounds in" in shown
     assert "fewer than 30, so p90 and p99 are unreliable" in shown
     assert "memory" not in shown
 
@@ -199,7 +190,7 @@ def test_progress_is_reported_for_every_size(path):
     sizes = (Size(64, 64), Size(32, 32))
     with recording() as reporter:
         bench_artifact(exported("tiny-vit"), BenchRequest(sizes, seconds=0.001))
-    assert [task.done for task in reporter.tasks] == [1.0, 1.0]
+    assert [task.done for task in reporter.tasks] == [1.0] * 4  # two orders of opening each
     assert [line for line in reporter.lines if line.startswith("timing")] == [
         "timing torch, ort at 64, batch 1",
         "timing torch, ort at 32, batch 1",
@@ -367,7 +358,7 @@ def test_a_baseline_that_does_not_fit_is_refused_before_anything_is_timed(
     change, code, said, recorded, path, monkeypatch, capsys
 ):
     baseline = recorded(change)
-    monkeypatch.setattr(bench, "interleave", None)  # calling it would be a TypeError
+    monkeypatch.setattr(case, "interleave", None)  # calling it would be a TypeError
     assert said in complaint(capsys, code, "bench", path, "--res", "64", "--check", baseline, *QUICK)
 
 

@@ -19,7 +19,7 @@ from dpt_deploy.artifact import store
 from dpt_deploy.core.environment import Gpu
 from dpt_deploy.core.precision import find_precision
 from dpt_deploy.core.profile import parse_ranges
-from dpt_deploy.jobs.bench import bench, candidates, engine_calls, torch_calls
+from dpt_deploy.jobs.bench import bench, candidates, case, engine_calls, torch_calls
 from dpt_deploy.jobs.bench import cached as bench_models
 from dpt_deploy.jobs.bench.baseline import read_baseline
 from dpt_deploy.jobs.build.build import build_engine_artifact
@@ -66,7 +66,7 @@ def untimed(monkeypatch):
     def refuse(*_args, **_options):
         raise AssertionError("something was timed or exported")
 
-    monkeypatch.setattr(bench, "interleave", refuse)
+    monkeypatch.setattr(case, "interleave", refuse)
     monkeypatch.setattr(bench_models, "export_model", refuse)
 
 
