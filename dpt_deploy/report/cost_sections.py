@@ -1,4 +1,4 @@
-"""Sections on costs: fewer tokens, one file with two outputs instead of two files, studies, loading, traces.
+"""Sections on costs: fewer tokens, one file with two outputs or two files, studies, loading, traces, compiled graphs.
 
 See :mod:`dpt_deploy.report.benchmark_page`.
 """
@@ -158,6 +158,36 @@ def _trace_time(result: Result, folder: str) -> str:
     return "\n".join((f"{_before(data)}\n", markdown(TextTable(heads, rows)), source(result, folder)))
 
 
+def _openvino_graphs(result: Result, folder: str) -> str:
+    rows = result.data["rows"]
+    kinds = tuple(dict.fromkeys(kind for row in rows for kind in row["profile_ms"]))
+    timed = TextTable(
+        ("model", "precision", "size", "rest", "one size", "any size", "times as fast", "rounds"),
+        tuple(
+            (
+                *map(str, (row["model"], row["precision"], row["size"], row["rest"])),
+                *(f"{row['p50_ms'][way]:.1f} ms" for way in ("one size", "any size")),
+                "{:.2f} ({:.2f} to {:.2f})".format(*row["times_as_fast"]),
+                str(row["rounds"]),
+            )
+            for row in rows
+        ),
+    )
+    profiled = TextTable(
+        ("model", "precision", "size", "rest", *kinds),
+        tuple(
+            (
+                *map(str, (row["model"], row["precision"], row["size"], row["rest"])),
+                *(f"{row['profile_ms'].get(kind, 0):.1f} ms" for kind in kinds),
+            )
+            for row in rows
+        ),
+    )
+    about = f"{_before(result.data)}\n"
+    between = "Time by kinds of operators, in the graph for one size:\n"
+    return "\n".join((about, markdown(timed), between, markdown(profiled), source(result, folder)))
+
+
 COST_KINDS: dict[str, Section] = {
     "tokens": Section(
         "Fewer tokens: clustered or merged, compared with the exact network",
@@ -203,5 +233,13 @@ COST_KINDS: dict[str, Section] = {
         "replaced before, as every export does it. The times are those of all threads, medians of the rounds; the\n"
         "ratio is the median of the rounds, with the smallest and the largest. The outputs are equal bit for bit.",
         _trace_time,
+    ),
+    "openvino-graphs": Section(
+        "Graphs of OpenVINO for one size and for any size",
+        "`python benchmarks/openvino_graphs.py`: the runner compiles a graph for each of the first two sizes, and one\n"
+        "for all others (decision 61). Both are interleaved, for half of the time in each order of opening; the ratio\n"
+        "is the median of the rounds, with its 95 % interval. What is not quantised (the rest) is in the type shown.\n"
+        "The time by kinds is OpenVINO's own profile.",
+        _openvino_graphs,
     ),
 }

@@ -37,6 +37,7 @@ TESTED_IN = {
     "datasets/test_labels.py": "datasets/paper datasets/pictures datasets/segmentation",
     "datasets/test_registry.py": "datasets/base datasets/hdf5 datasets/paired datasets/protocols",
     "graph/analysis/test_opened.py": "graph/analysis/activations graph/analysis/describe graph/analysis/shapes",
+    "graph/precision/test_attention.py": "graph/precision/insertion",
     "graph/precision/test_clipping.py": "graph/precision/histograms",
     "graph/precision/test_ranges.py": "graph/mark",
     "graph/test_exporter.py": "graph/axes runtime/ends runtime/onnxruntime runtime/pytorch",

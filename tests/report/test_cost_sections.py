@@ -90,6 +90,15 @@ TRACES = {
         for name in ("base", "other")
     ],
 }
+GRAPHS = {
+    **MEASURED,
+    "kind": "openvino-graphs",
+    "rows": [
+        {"model": "base", "precision": "fp32", "size": 384, "rest": rest, "rounds": 12, "profile_ms": profile}
+        | {"p50_ms": {"one size": 100.04, "any size": 110.06}, "times_as_fast": [1.1, 1.05, 1.149]}
+        for rest, profile in (("f32", {"attention": 40.02}), ("bf16", {"attention": 20.0, "small operators": 3.0}))
+    ],
+}
 
 
 def test_a_file_has_a_line_with_its_intervals():
@@ -172,3 +181,10 @@ def test_a_graph_is_traced_in_two_ways():
     text = render([Result("trace-time-2c.json", TRACES)]).text
     assert "| base | 30.0 s | 15.0 s | 2.01 (1.90 to 2.10) | 231 | 229 |" in text
     assert "| other | 30.0 s | 15.0 s | other numbers | 231 | 229 |" in text
+
+
+def test_graphs_of_openvino_are_compared_and_profiled():
+    text = render([Result("openvino-graphs-2c.json", GRAPHS)]).text
+    assert "| base | fp32 | 384 | f32 | 100.0 ms | 110.1 ms | 1.10 (1.05 to 1.15) | 12 |" in text
+    assert "| base | fp32 | 384 | f32 | 40.0 ms | 0.0 ms |" in text
+    assert "| base | fp32 | 384 | bf16 | 20.0 ms | 3.0 ms |" in text

@@ -10,13 +10,14 @@ there is nothing to cut, and a product whose result is quantised writes integers
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from dpt_deploy.graph.naming import module_of
+from dpt_deploy.graph.precision.insertion import Insertion
 
 _PARTS = ("query", "key", "value")  # end the names of the nodes of one projection
 _ROUNDING = ("DequantizeLinear", "QuantizeLinear")
@@ -114,31 +115,15 @@ def _split(model: ir.Model, joint: _Joint, index: int) -> None:
     old, title = joint.parts[index], f"{module_of(str(joint.product.name))}.{_PARTS[index]}"
     wide = len(joint.bias) // len(_PARTS)
     own = slice(index * wide, (index + 1) * wide)
-    nodes: list[ir.Node] = []
-
-    def constant(suffix: str, numbers: np.ndarray) -> ir.Value:
-        tensor = ir.Tensor(np.ascontiguousarray(numbers), name=f"{title}.{suffix}")
-        value = ir.Value(name=tensor.name, const_value=tensor)
-        value.shape, value.type = ir.Shape(numbers.shape), ir.TensorType(tensor.dtype)
-        model.graph.register_initializer(value)
-        return value
-
-    def add(kind: str, inputs: list[ir.Value | None], **attributes: Any) -> ir.Value:
-        nodes.append(ir.node(kind, inputs, attributes, name=f"{title}/{kind}"))
-        nodes[-1].outputs[0].name = nodes[-1].name
-        return nodes[-1].outputs[0]
-
+    new = Insertion(model, title)
     names = ("quantised", "step", "zero")
-    weight = [constant(name, each[..., own]) for name, each in zip(names, joint.weight, strict=True)]
-    restored = add("DequantizeLinear", [*weight], axis=1)
-    product = add("MatMul", [joint.product.inputs[0], restored])
-    added = add("Add", [product, constant("bias", joint.bias[own])])
-    shape = constant("shape", np.array([0, 0, joint.heads, wide // joint.heads]))
-    part = add("Transpose", [add("Reshape", [added, shape])], perm=_TO_HEADS)
-    model.graph.insert_before(joint.product, nodes)
-    part.name, old.name, part.type = old.name, None, old.type
-    for use in list(old.uses()):
-        use.node.replace_input_with(use.idx, part)
+    weight = [new.constant(name, each[..., own]) for name, each in zip(names, joint.weight, strict=True)]
+    restored = new.add("DequantizeLinear", [*weight], axis=1)
+    product = new.add("MatMul", [joint.product.inputs[0], restored])
+    added = new.add("Add", [product, new.constant("bias", joint.bias[own])])
+    shape = new.constant("shape", np.array([0, 0, joint.heads, wide // joint.heads]))
+    part = new.add("Transpose", [new.add("Reshape", [added, shape])], perm=_TO_HEADS)
+    new.replace(old, part, joint.product)
 
 
 def _constants(node: ir.Node) -> list[np.ndarray]:

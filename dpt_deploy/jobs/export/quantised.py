@@ -16,6 +16,7 @@ from dpt_deploy.graph.precision.attention import split_projections
 from dpt_deploy.graph.precision.bias import Means, correct, is_correctable, shifts, write_means_probe
 from dpt_deploy.graph.precision.clipping import clipping_value
 from dpt_deploy.graph.precision.fp32_nodes import choose_fp32_nodes
+from dpt_deploy.graph.precision.group_norms import write_out_group_norms
 from dpt_deploy.graph.precision.histograms import Histograms
 from dpt_deploy.graph.precision.qdq import Bounds, ends, grid, quantise, quantised_format, watched
 from dpt_deploy.graph.precision.ranges import Probe
@@ -105,6 +106,8 @@ def _shifts(
 def quantised(graph: ir.Model, precision: str, table: CalibrationTable) -> ir.Model:
     """Quantise a copy of the FP32 ``graph``; nodes that are not quantised get the floats of ``precision``."""
     model = graph.clone()
+    if find_precision(precision).cpu_runtime == "openvino":
+        write_out_group_norms(model)  # first: a convolution in front of one gets several readers, and so a bias
     quantise(model, precision, table.clip, table.kept, table.bounds)
     correct(model, {name: shift for name, shift in table.shifts.get(precision, {}).items() if name not in table.kept})
     if find_precision(precision).has_half_floats:
