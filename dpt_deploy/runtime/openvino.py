@@ -37,7 +37,7 @@ sys.modules.setdefault("openvino_telemetry", cast("ModuleType", None))
 with extra("openvino", purpose="runtime 'openvino'"):
     import openvino
 
-    from dpt_deploy.runtime.openvino_graph import decompose_group_norms, refuse_wrong
+    from dpt_deploy.runtime.openvino_graph import decompose_group_norms, join_group_norms, refuse_wrong
 
 FIXED_SIZES = 2
 """Sizes that get a graph of their own; each takes about as much memory as the weights."""
@@ -192,10 +192,10 @@ class OpenVinoRunner:
             return self._graph(shapes, model)
 
     def _graph(self, shapes: Any, model: Any = None) -> _Graph:
-        """Return the graph for inputs of ``shapes`` (None: of any), compiled once from ``model`` (None: as read)."""
+        """Return the graph for inputs of ``shapes`` (None: of any), compiled once from ``model``."""
         if shapes not in self._graphs:
             try:
-                chosen = self._model if model is None else model
+                chosen = self._any_size() if model is None else model
                 compiled = self._core.compile_model(chosen, _DEVICE, self._options)
                 graph = _Graph(compiled, SimpleQueue())
                 for _ in range(self.streams):
@@ -204,6 +204,14 @@ class OpenVinoRunner:
                 raise self._unreadable(exc) from exc
             self._graphs[shapes] = graph
         return self._graphs[shapes]
+
+    def _any_size(self) -> Any:
+        """Return the model as it is compiled for every size that it takes."""
+        if not self._model.is_dynamic():
+            return self._model
+        model = self._model.clone()
+        join_group_norms(model)
+        return model
 
     def _spec(self, port: Any) -> TensorSpec:
         dims = (dim.get_length() if dim.is_static else str(dim) for dim in port.get_partial_shape())

@@ -16,6 +16,12 @@ with extra("openvino", purpose="runtime 'openvino'"):
 _PER_GROUP = [2]  # the axis that is left when each group is a row
 _PER_CHANNEL = [1, -1, 1, 1]
 
+_Path = tuple[tuple[int, str], ...]  # inputs to follow, and the types of the operators that they come from
+_SCALED: _Path = ((0, "Multiply"),)
+_SCALE: _Path = (*_SCALED, (1, "Reshape"), (0, "Divide"))
+_VARIANCE: _Path = (*_SCALE, (1, "Sqrt"), (0, "Add"))
+_SHIFT: _Path = ((1, "Reshape"), (0, "Subtract"))
+
 
 def decompose_group_norms(model: Any) -> int:
     """Replace group norms (``model`` is changed in place) by the operators they consist of; return their number.
@@ -27,14 +33,49 @@ def decompose_group_norms(model: Any) -> int:
     for node in found:
         data, scale, shift = (node.input_value(index) for index in range(3))
         options = node.get_attributes()
-        rows = opset14.reshape(data, np.array([0, options["num_groups"], -1]), special_zero=True)
-        normal = opset14.mvn(rows, np.array(_PER_GROUP), True, float(options["epsilon"]), "inside_sqrt")
-        image = opset14.reshape(normal, opset14.shape_of(data), special_zero=False)
-        wide = [opset14.reshape(each, np.array(_PER_CHANNEL), special_zero=False) for each in (scale, shift)]
-        result = opset14.add(opset14.multiply(image, wide[0]), wide[1])
-        result.set_friendly_name(node.get_friendly_name())
-        node.output(0).replace(result.output(0))
+        _normalise_rows(node, data, scale, shift, options["num_groups"], options["epsilon"])
     return len(found)
+
+
+def join_group_norms(model: Any) -> int:
+    """Replace group norms that a file holds written out, as means over pixels, by rows; return their number.
+
+    The means (:mod:`dpt_deploy.graph.precision.group_norms`) are the faster form in a graph of one size. In a graph of
+    any size OpenVINO fuses less, and rows are faster. ``model`` is changed in place.
+    """
+    written = [parts for node in model.get_ops() if (parts := _written_out(node)) is not None]
+    for parts in written:
+        _normalise_rows(*parts)
+    return len(written)
+
+
+def _written_out(node: Any) -> tuple[Any, Any, Any, Any, int, float] | None:
+    """Return the arguments of :func:`_normalise_rows` if ``node`` ends a norm that is written out."""
+    scaled, scale, variance, shift = (_follow(node, path) for path in (_SCALED, _SCALE, _VARIANCE, _SHIFT))
+    if node.get_type_name() != "Add" or None in (scaled, scale, variance, shift):
+        return None
+    scales, (_, groups, _) = scale.input_value(0), scale.input_value(0).get_shape()
+    (epsilon,) = variance.input_value(1).get_node().get_data().flatten()
+    return node, scaled.input_value(0), scales, shift.input_value(0), groups, float(epsilon)
+
+
+def _follow(node: Any, path: _Path) -> Any:
+    """Return the operator at the end of ``path``, which starts behind ``node``; None if one has another type."""
+    for index, kind in path:
+        if index >= node.get_input_size() or (node := node.input_value(index).get_node()).get_type_name() != kind:
+            return None
+    return node
+
+
+def _normalise_rows(node: Any, data: Any, scale: Any, shift: Any, groups: int, epsilon: float) -> None:
+    """Replace ``node`` by the norm of ``data`` (B, C, H, W), whose groups become rows."""
+    rows = opset14.reshape(data, np.array([0, groups, -1]), special_zero=True)
+    normal = opset14.mvn(rows, np.array(_PER_GROUP), True, float(epsilon), "inside_sqrt")
+    image = opset14.reshape(normal, opset14.shape_of(data), special_zero=False)
+    wide = [opset14.reshape(each, np.array(_PER_CHANNEL), special_zero=False) for each in (scale, shift)]
+    result = opset14.add(opset14.multiply(image, wide[0]), wide[1])
+    result.set_friendly_name(node.get_friendly_name())
+    node.output(0).replace(result.output(0))
 
 
 def refuse_wrong(model: Any, path: Path) -> None:

@@ -27,5 +27,8 @@ def test_a_profile_is_by_kinds(script):
     assert all(value >= 0 for value in found.values())
 
 
-def test_an_operator_that_is_not_listed_is_small(script):
-    assert (script.kind_of("FullyConnected"), script.kind_of("Gelu")) == ("linear layers", "small operators")
+def test_kinds_go_by_operators_and_fused_ones_by_their_names(script):
+    assert script.kind_of("FullyConnected", "encoder.blocks.0.attn/MatMul") == "linear layers"
+    assert script.kind_of("FullyConnectedQuantizedLegacy", "encoder.blocks.0.mlp.fc1/MatMul") == "linear layers"
+    assert script.kind_of("Subgraph", "encoder.blocks.0.attn/Transpose_2") == "attention"
+    assert script.kind_of("Subgraph", "encoder.blocks.0.mlp/Add") == "small operators"

@@ -167,6 +167,18 @@ def check(name: str, artifact: Artifact, size: Size, batch: int, device: str = C
             f"{name} cannot run {artifact.sidecar.model.task} at {size}",
             hint="the plain Hugging Face model takes square images only, and is timed for depth",
         )
+    if candidate.runs == "plain":
+        _check_side(name, artifact, size)
+
+
+def _check_side(name: str, artifact: Artifact, size: Size) -> None:
+    target = "dpt_deploy.model.checkpoints.huggingface:fixed_side"
+    side = load_attribute(target, which="export", purpose=f"the candidate {name}")(artifact.sidecar.model.encoder)
+    if side and size != Size(side, side):
+        raise UsageError(
+            f"{name} cannot run {artifact.sidecar.model.name} at {size}",
+            hint=f"the plain Hugging Face model of a hybrid takes {side}x{side} only; leave {name} out of --runtime",
+        )
 
 
 def reference_module(artifact: Artifact) -> Any:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from dpt_deploy.artifact.commit import FileSet, commit_files, staged_files
-from dpt_deploy.core.encoders import Dinov2Spec, HybridSpec, TransformerSpec
+from dpt_deploy.core.encoders import Dinov2Spec, EncoderSpec, HybridSpec, TransformerSpec
 from dpt_deploy.core.errors import UsageError
 from dpt_deploy.core.files import atomic_write_bytes
 from dpt_deploy.core.size import Size
@@ -256,15 +256,22 @@ def _config(spec: ModelSpec, encoder: TransformerSpec) -> dict[str, Any]:
     return config
 
 
+def fixed_side(encoder: EncoderSpec) -> int | None:
+    """Return the side of the only squares that Hugging Face's network takes; None if it takes any.
+
+    Its hybrid refuses every size but that of its position grid.
+    """
+    return encoder.grid * encoder.patch if isinstance(encoder, HybridSpec) else None
+
+
 def _preprocessor(encoder: TransformerSpec, image: ImageSpec) -> dict[str, Any]:
     """Describe the library's own preparation of a photograph.
 
     Its DPT reshapes tokens to a square, so the aspect cannot be kept; it would be an error for every photograph that
-    is not square. Its hybrid takes the size of the position grid only.
+    is not square.
     """
     own = encoder.grid * encoder.patch
-    takes_image_size = image.height == image.width and not isinstance(encoder, HybridSpec)
-    side = image.height if takes_image_size else own
+    side = fixed_side(encoder) or (image.height if image.height == image.width else own)
     return describe_processor(image, Size(side, side), keep_aspect=False, multiple=1)
 
 

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 import pytest
+import torch
 from support.faults.calling import complaint, fine, process
 from support.faults.handmade import listing
 from support.reporting import recording
@@ -29,6 +30,7 @@ from dpt_deploy.jobs.predict import photo
 from dpt_deploy.measure import ceiling
 from dpt_deploy.measure import memory as gauge
 from dpt_deploy.measure.timing import Timing
+from dpt_deploy.model.checkpoints.huggingface import save_huggingface
 
 QUICK = ("--seconds", "0.001", "--no-memory")
 
@@ -290,6 +292,24 @@ def test_what_cannot_be_is_refused_before_anything_is_timed(options, code, said,
     before = listing(tmp_path)
     assert said in complaint(capsys, code, "bench", path, *options)
     assert listing(tmp_path) == before
+
+
+@pytest.mark.needs("transformers")
+@pytest.mark.usefixtures("untimed")
+@pytest.mark.parametrize("name", ["hf-ort", "hf-ort-dynamic-int8", "hf-openvino-nncf"])
+def test_a_plain_hybrid_at_another_size_is_refused_before_anything_is_timed(name, capsys):
+    hybrid, options = exported("tiny-hybrid"), ["--runtime", f"ort,{name}", "--res", "96,64"]
+    assert "a hybrid takes 96x96 only" in complaint(capsys, 2, "bench", hybrid.path, *options)
+    table.check(name, hybrid, Size(96, 96), 1)
+
+
+def test_hugging_face_takes_a_hybrid_at_that_size_only(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    save_huggingface(table.reference_module(exported("tiny-hybrid")), tmp_path)
+    model = transformers.AutoModelForDepthEstimation.from_pretrained(tmp_path).eval()
+    assert model(torch.zeros(1, 3, 96, 96)).predicted_depth.shape == (1, 96, 96)
+    with pytest.raises(ValueError, match="doesn't match model"):
+        model(torch.zeros(1, 3, 64, 64))
 
 
 @pytest.mark.parametrize(

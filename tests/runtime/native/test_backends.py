@@ -9,6 +9,7 @@ from support.tiny import exported, tampered
 from dpt_deploy.artifact.store import open_artifact
 from dpt_deploy.core.errors import BadFileError, IncompatibleError, UsageError
 from dpt_deploy.core.size import Size
+from dpt_deploy.jobs.common.runners import open_runner
 from dpt_deploy.jobs.predict.load import load
 from dpt_deploy.measure.metrics import range_error
 from dpt_deploy.runtime.native.runner import NativeRunner
@@ -77,6 +78,20 @@ def test_openvino_computes_hybrids_at_every_size_without_the_kernels_that_crash(
         for size in sizes:
             inputs = {"pixel_values": rng.standard_normal((1, 3, *size)).astype(np.float32)}
             assert range_error(runner.infer(inputs)["predicted_depth"], predictor.infer(inputs))[0] <= 1e-4
+
+
+def test_openvino_computes_a_hybrid_of_8_bits_as_in_python():
+    artifact, rng = exported("tiny-hybrid", precision="int8-openvino"), np.random.default_rng(0)
+    with (
+        NativeRunner(artifact.path, artifact.sidecar, backend="openvino") as runner,
+        open_runner(artifact, "openvino") as python,
+    ):
+        for size in ((64, 96), (96, 64)):  # those that get a graph of their own
+            inputs = {"pixel_values": rng.standard_normal((1, 3, *size)).astype(np.float32)}
+            found, expected = (each.infer(inputs)["predicted_depth"] for each in (runner, python))
+            assert range_error(found, expected)[0] <= 1e-4
+            other = python.infer({"pixel_values": inputs["pixel_values"] * 0.9})["predicted_depth"]
+            assert range_error(found, other)[0] > 1e-3
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
