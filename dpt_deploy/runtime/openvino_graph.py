@@ -19,8 +19,9 @@ _PER_CHANNEL = [1, -1, 1, 1]
 _Path = tuple[tuple[int, str], ...]  # inputs to follow, and the types of the operators that they come from
 _SCALED: _Path = ((0, "Multiply"),)
 _SCALE: _Path = (*_SCALED, (1, "Reshape"), (0, "Divide"))
-_VARIANCE: _Path = (*_SCALE, (1, "Sqrt"), (0, "Add"))
-_SHIFT: _Path = ((1, "Reshape"), (0, "Subtract"))
+_SCALES: _Path = (*_SCALE, (0, "Constant"))  # (1, groups, C / groups)
+_EPSILON: _Path = (*_SCALE, (1, "Sqrt"), (0, "Add"), (1, "Constant"))
+_SHIFTS: _Path = ((1, "Reshape"), (0, "Subtract"), (0, "Constant"))
 
 
 def decompose_group_norms(model: Any) -> int:
@@ -51,12 +52,12 @@ def join_group_norms(model: Any) -> int:
 
 def _written_out(node: Any) -> tuple[Any, Any, Any, Any, int, float] | None:
     """Return the arguments of :func:`_normalise_rows` if ``node`` ends a norm that is written out."""
-    scaled, scale, variance, shift = (_follow(node, path) for path in (_SCALED, _SCALE, _VARIANCE, _SHIFT))
-    if node.get_type_name() != "Add" or None in (scaled, scale, variance, shift):
+    found = [_follow(node, path) for path in (_SCALED, _SCALES, _SHIFTS, _EPSILON)]
+    scaled, scales, shifts, epsilon = found
+    if node.get_type_name() != "Add" or any(each is None for each in found) or len(scales.get_output_shape(0)) != 3:
         return None
-    scales, (_, groups, _) = scale.input_value(0), scale.input_value(0).get_shape()
-    (epsilon,) = variance.input_value(1).get_node().get_data().flatten()
-    return node, scaled.input_value(0), scales, shift.input_value(0), groups, float(epsilon)
+    _, groups, _ = scales.get_output_shape(0)
+    return node, scaled.input_value(0), scales, shifts, groups, epsilon.get_data().item()
 
 
 def _follow(node: Any, path: _Path) -> Any:
