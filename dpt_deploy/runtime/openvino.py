@@ -9,6 +9,7 @@ first sizes that arrive get a graph each, and a graph for any size computes all 
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -100,7 +101,7 @@ class OpenVinoRunner:
             UsageError: the folder for compiled graphs is not the user's own, or the path is no UTF-8 text.
         """
         check_text_path(self._path)
-        core = openvino.Core()
+        core = _core_of(os.getpid())
         if self.rest.upper() not in _capabilities(core):
             raise IncompatibleError(
                 f"this processor has no {self.rest.upper()}: {core.get_property(_DEVICE, 'FULL_DEVICE_NAME')}",
@@ -260,6 +261,18 @@ class OpenVinoBf16Runner(OpenVinoRunner):
 
     name = "openvino-bf16"
     rest = "bf16"
+
+
+@functools.cache
+def _core_of(_process: int) -> Any:
+    """Return the one core of this process, which is never closed.
+
+    On processors with AMX, each core of OpenVINO 2026.4 gives the thread that makes it another stack for signals, and
+    restores the one before when it is closed. If two are closed in the order of their making, the second one restores
+    a stack that is no longer there, and the next signal (Ctrl-C) ends the process with a segmentation fault. A forked
+    process makes its own, because it has none of the threads.
+    """
+    return openvino.Core()
 
 
 def _capabilities(core: Any) -> set[str]:

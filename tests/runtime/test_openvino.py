@@ -308,3 +308,27 @@ def test_sums_of_8_bits_are_not_cut(flags, mode, monkeypatch):
     assert runner._config().get("LP_TRANSFORMS_MODE") is mode
     with runner:  # OpenVINO knows the property
         assert runner.inputs
+
+
+CLOSED_IN_ORDER = """
+import os, signal, sys
+import numpy as np
+from pathlib import Path
+from dpt_deploy.runtime.openvino import OpenVinoRunner
+
+signal.signal(signal.SIGINT, lambda *_: print("handled"))
+runners = [OpenVinoRunner(Path(sys.argv[1])).__enter__() for _ in range(2)]
+for runner in runners:
+    runner.infer({"pixel_values": np.zeros((1, 3, 64, 64), np.float32)})
+while runners:
+    runners.pop(0).__exit__(None, None, None)
+del runner
+os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+def test_signals_are_handled_after_two_models_were_closed_in_order():
+    """Closing two cores of OpenVINO 2026.4 in order leaves a stack for signals that is gone, on processors with AMX."""
+    command = [sys.executable, "-X", "faulthandler", "-c", CLOSED_IN_ORDER, str(exported("tiny-vit").path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "handled\n")
