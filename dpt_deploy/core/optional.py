@@ -45,7 +45,8 @@ def extra(name: str, *, purpose: str) -> Iterator[None]:
     """Turn a missing third-party module inside the block into a :class:`MissingExtraError`.
 
     The same goes for a module that is installed but cannot be imported: too old, built for another torch, or without a
-    system library it needs. A module missing inside this package is a defect and raises as usual.
+    system library it needs. A module missing inside this package is a defect and raises as usual. So does Ctrl-C, which
+    a compiled module turns into an ImportError if it comes while the module is loaded.
     """
     try:
         yield
@@ -61,10 +62,19 @@ def extra(name: str, *, purpose: str) -> Iterator[None]:
     except (ImportError, OSError, RuntimeError) as exc:
         if (getattr(exc, "name", None) or "").partition(".")[0] == "dpt_deploy":
             raise
+        if (interruption := _interruption(exc)) is not None:
+            raise interruption from exc
         raise MissingExtraError(
             f"{purpose} needs modules that are installed but cannot be imported: {exc}",
             hint=f"see `dpt-deploy doctor`, then install matching builds: pip install -e '.[{name}]'",
         ) from exc
+
+
+def _interruption(error: BaseException | None) -> KeyboardInterrupt | None:
+    """Return the interruption that ``error`` was raised from; None if there was none."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def load_attribute(target: str, *, which: str, purpose: str) -> Any:

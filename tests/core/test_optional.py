@@ -54,6 +54,23 @@ def test_a_broken_module_is_reported_with_its_reason(line, tmp_path, monkeypatch
     sys.modules.pop("brokenmodule", None)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "raise KeyboardInterrupt",
+        # As pybind11 does it, with which ONNX Runtime's compiled module is written.
+        "try:\n    raise KeyboardInterrupt\nexcept KeyboardInterrupt as exc:\n    raise ImportError('failed') from exc",
+    ],
+    ids=["in Python", "in a compiled module"],
+)
+def test_an_interruption_of_an_import_is_no_broken_module(line, tmp_path, monkeypatch):
+    (tmp_path / "slowmodule.py").write_text(line)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        importing("slowmodule")
+    sys.modules.pop("slowmodule", None)
+
+
 @pytest.mark.parametrize("line", ["import dpt_deploy.unheard_of", "from dpt_deploy.core import unheard_of"])
 def test_what_is_missing_inside_this_package_stays_loud(line):
     with pytest.raises(ImportError), extra("ort", purpose="running it"):
